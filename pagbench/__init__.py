@@ -1,0 +1,24 @@
+"""pagbench: do a classifier's input gradients mean anything, and why?
+
+`load_model`, `run` and `leaderboard` are imported when they are first used, so that commands that need no network stay fast.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pagbench.models.loading import load_model
+    from pagbench.ranking import leaderboard
+    from pagbench.runner import run
+
+__version__ = version("pagbench")
+__all__ = ["__version__", "leaderboard", "load_model", "run"]
+
+_HOMES = {"leaderboard": "pagbench.ranking", "load_model": "pagbench.models.loading", "run": "pagbench.runner"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pagbench' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

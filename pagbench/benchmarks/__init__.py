@@ -1,0 +1,122 @@
+"""Benchmarks: frozen, versioned definitions, one YAML each. A published one never changes; a change is a new version."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pagbench.cards import Card, Count, DatasetCard, Identifier, ManifoldCard, Positive, ScoreCard, read_yaml
+from pagbench.errors import UnknownNameError
+
+_FOLDER = Path(__file__).parent
+
+
+def _expand(value: Any) -> Any:
+    """Turns "0..3" into ("0", "1", "2", "3"); leaves lists alone."""
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", value) if isinstance(value, str) else None
+    if span is None:
+        return [str(item) for item in value] if isinstance(value, list) else value
+    return [str(index) for index in range(int(span[1]), int(span[2]) + 1)]
+
+
+SampleIds = Annotated[tuple[str, ...], BeforeValidator(_expand)]
+
+
+class Thresholds(Card):
+    """Where one regime ends and the next begins; see `pagbench.regimes`."""
+
+    gain: Positive
+    """Share of the way from the reference's tangent energy to the Bayes control's."""
+    retention: Positive
+    """Share of the Bayes control's on-manifold response."""
+    drop: Positive
+    """Accuracy lost against the reference, as a fraction."""
+    confidence: Annotated[float, Field(gt=0.5, le=1)]
+    """Bootstrap probability that a label needs; below it the label is "boundary"."""
+
+
+class Benchmark(Card):
+    """Everything that fixes a number except the model: data, target, manifold, noise, measures, seed."""
+
+    name: Identifier
+    version: Count
+    title: str
+    description: str
+    dataset: DatasetCard
+    samples: SampleIds
+    """Ids of the images that are measured, in order."""
+    calibration: SampleIds
+    """Ids of the images that only the temperature is fitted on. All other images are the training split."""
+    input_shape: tuple[Count, Count, Count]
+    classes: Count
+    score: ScoreCard
+    sigma: Positive
+    """Noise level of the score, a standard deviation in pixel units."""
+    manifold: ManifoldCard
+    epsilons: tuple[Positive, ...]
+    """Lengths of the steps along and off the manifold, L2 in pixel units."""
+    epsilon: Positive
+    """The one of `epsilons` that the table and the regimes use."""
+    directions: Annotated[int, Field(ge=4)]
+    """Random orthonormal directions per image and space."""
+    measures: tuple[str, ...]
+    alignment: Identifier
+    """The column whose chance-corrected mean ranks the entrants."""
+    reference: Identifier
+    """The unregularised entrant: the lower anchor of the regimes."""
+    bayes: Identifier
+    """The Bayes control: the upper anchor."""
+    thresholds: Thresholds
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """Name and version, as in results: `digits@1`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def dimension(self) -> int:
+        """Number of pixels, d."""
+        channels, height, width = self.input_shape
+        return channels * height * width
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Benchmark":
+        if self.epsilon not in self.epsilons:
+            raise ValueError(f"epsilon {self.epsilon} is not one of epsilons {self.epsilons}")
+        if self.directions > self.manifold.rank:
+            raise ValueError(f"{self.directions} orthonormal directions do not fit a manifold of rank {self.manifold.rank}")
+        if set(self.samples) & set(self.calibration) or len(set(self.samples)) != len(self.samples):
+            raise ValueError("samples must be distinct and apart from the calibration ids")
+        return self
+
+
+@cache
+def _published() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.yaml"))}
+
+
+def names() -> list[str]:
+    """Labels of all published benchmarks, `name@version`."""
+    return list(_published())
+
+
+def load(name: str) -> Benchmark:
+    """Finds a published benchmark by `name` (its newest version) or `name@version`.
+
+    Raises:
+        UnknownNameError: no such benchmark; the message has the closest names.
+    """
+    versions = [label for label in names() if label == name or label.partition("@")[0] == name]
+    if not versions:
+        raise UnknownNameError("benchmark", name, names())
+    newest = max(versions, key=lambda label: int(label.partition("@")[2]))
+    return _read(newest)
+
+
+@cache
+def _read(label: str) -> Benchmark:
+    path = _published()[label]
+    return Benchmark.parse(read_yaml(path), path.name)

@@ -1,0 +1,190 @@
+"""Cards: models, data sets, score models and manifolds as validated, hashed values read from YAML."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from pagbench.errors import CardError
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Card(BaseModel):
+    """A frozen value with a content hash; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """Hash of the content, hexadecimal sha256; equal cards have equal hashes wherever they are stored."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], source: str) -> Self:
+        """Validates fields from `source` (named in errors).
+
+        Raises:
+            CardError: names the first wrong field, what it holds and what it should.
+        """
+        try:
+            return cls.model_validate(dict(fields))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "card"
+            got = "" if first["type"] in ("missing", "extra_forbidden") else f", got {str(first['input'])[:60]!r}"
+            known = f"; known fields: {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
+            raise CardError(f"{source}: field {field!r}: {first['msg']}{got}{known}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads one YAML mapping with the safe loader.
+
+    Raises:
+        CardError: the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CardError(f"{path}: cannot read the card ({error.strerror or error}); give a card id or a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        reason = f"{getattr(error, 'problem', None) or error}{where}"
+        raise CardError(f"{path}: not a YAML card ({reason}); see `pagbench show ENTRANT` for one") from None
+    if not isinstance(content, dict):
+        raise CardError(f"{path}: expected a YAML mapping of fields, got {type(content).__name__}")
+    return content
+
+
+class SmoothingCard(Card):
+    """Randomised smoothing around a network: E softmax f(x + n), n Gaussian (Cohen et al. 2019, arXiv 1902.02918)."""
+
+    sigma: Positive
+    """Standard deviation of the noise, pixel units."""
+    samples: Annotated[int, Field(gt=0, multiple_of=2)]
+    """Monte Carlo draws, in antithetic pairs, the same for every image."""
+    seed: int = 0
+
+
+class ModelCard(Card):
+    """One entrant: which network, which weights, how it was trained, and under which name it is listed."""
+
+    id: Identifier
+    title: str
+    family: Identifier
+    """Training family: standard, gradient-norm, noise, smoothness, adversarial, smoothing, control, ..."""
+    strength: Annotated[float, Field(ge=0)] | None = None
+    """Strength of the regularisation in the family's own unit (see `pagbench.training`); null where there is none."""
+    dataset: Identifier | None = None
+    """The data set it was trained on; null for controls, which adapt to any benchmark."""
+    loader: Literal["checkpoint", "control"] = "checkpoint"
+    architecture: Identifier | None = None
+    """Name in `pagbench.models.architectures`; for a control, the name of the control."""
+    activation: Literal["silu", "relu", "gelu", "softplus"] | None = None
+    input_shape: tuple[Count, Count, Count] | None = None
+    """Channels, height, width of one image."""
+    classes: Count | None = None
+    output: Literal["logits", "probabilities", "log-probabilities"] = "logits"
+    mean: tuple[float, ...] | None = None
+    """Subtracted from pixels in [0, 1], per channel, before the network; null for none."""
+    std: tuple[Positive, ...] | None = None
+    smoothing: SmoothingCard | None = None
+    weights: str | None = None
+    """File beside the card: safetensors, or a PyTorch state dict of tensors only."""
+    weights_sha256: Sha256 | None = None
+    seed: int | None = None
+    training_command: str | None = None
+    training: dict[str, float | int | str] = {}
+    authors: str | None = None
+    license: str | None = None
+    reference: str | None = None
+
+    @property
+    def control(self) -> bool:
+        """Whether the entrant only bounds the columns and takes no rank."""
+        return self.loader == "control"
+
+    def behaviour(self) -> str:
+        """Hash of the fields that change the classifier; titles, authors and the like do not count."""
+        return self.model_copy(update=dict.fromkeys(_DESCRIPTION)).digest()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        required = ["architecture"] if self.control else ["architecture", "input_shape", "classes", "weights"]
+        missing = [name for name in required if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"loader {self.loader!r} needs the field {missing[0]!r}")
+        if self.weights is not None and (Path(self.weights).is_absolute() or ".." in Path(self.weights).parts):
+            raise ValueError(f"weights must be a file beside the card, got {self.weights!r}")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together: give both or neither")
+        return self
+
+
+_DESCRIPTION = ("title", "authors", "license", "reference", "training_command", "training", "weights")
+
+
+class DigitsCard(Card):
+    """scikit-learn's 1,797 handwritten digits, 8×8, pixels / 16."""
+
+    kind: Literal["digits"]
+    sha256: Sha256
+    """Of the float32 pixels followed by the int64 labels, C order."""
+
+
+class GaussiansCard(Card):
+    """Low-rank Gaussian classes around mid-grey: x|c = 1/2 + mu_c + U_c L_c^{1/2} z + noise * e, U shared by all classes."""
+
+    kind: Literal["gaussians"]
+    seed: int
+    count: Count
+    side: Count
+    classes: Annotated[int, Field(ge=2)]
+    rank: Count
+    noise: Positive
+    """Standard deviation of the isotropic part, pixel units."""
+    spread: tuple[Positive, Positive]
+    """Smallest and largest standard deviation along the shared span."""
+    separation: Positive
+    """Standard deviation of the class means along the shared span."""
+    off_span: Annotated[float, Field(ge=0)] = 0.0
+    """Norm of the class means off the span; 0 where the classes share the manifold."""
+    shared_covariance: bool = False
+
+
+class SphereCard(Card):
+    """Classes on one sphere R·S^{p-1} around mid-grey, von Mises-Fisher with mean direction m_c and concentration kappa."""
+
+    kind: Literal["sphere"]
+    seed: int
+    count: Count
+    side: Count
+    classes: Annotated[int, Field(ge=2)]
+    ambient: Annotated[int, Field(ge=3)]
+    """p: the sphere has dimension p - 1."""
+    radius: Positive
+    concentration: Positive
+
+
+DatasetCard = Annotated[DigitsCard | GaussiansCard | SphereCard, Field(discriminator="kind")]
+
+
+class ScoreCard(Card):
+    """Which score model answers for the data: exact for the training set, or exact for the distribution."""
+
+    kind: Literal["empirical", "gaussian-mixture", "von-mises-fisher"]
+
+
+class ManifoldCard(Card):
+    """Which directions count as along the data."""
+
+    kind: Literal["posterior-covariance", "span", "sphere"]
+    rank: Count

@@ -1,0 +1,251 @@
+"""The command line: parse, call one library function, print."""
+
+import enum
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from pagbench.errors import PagbenchError, ResultsError, UnknownNameError
+
+if TYPE_CHECKING:
+    import click
+
+    from pagbench.benchmarks import Benchmark
+    from pagbench.runner import Request
+
+
+class _Group(TyperGroup):
+    """Prints an error as one line and exits with 2."""
+
+    def invoke(self, ctx: "click.Context") -> Any:
+        try:
+            return super().invoke(ctx)
+        except PagbenchError as error:
+            for line in str(error).splitlines():
+                typer.echo(f"error: {line}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measure how robust a classifier is along and off the data manifold, and whether its input gradients mean anything.",
+    epilog="Start with: pagbench run",
+)
+
+
+class Device(enum.StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Format(enum.StrEnum):
+    """How to print a leaderboard."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+class Listing(enum.StrEnum):
+    """What to list."""
+
+    models = "models"
+    benchmarks = "benchmarks"
+    measures = "measures"
+
+
+BenchmarkOption = Annotated[str, typer.Option("--benchmark", "-b", help="Name, or name@version.")]
+ResultsOption = Annotated[Path, typer.Option("--results", "-r", help="Folder of Parquet files.", envvar="PAGBENCH_RESULTS")]
+DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")]
+Architecture = Annotated[
+    str | None,
+    typer.Option(help="module:function that builds the network of a checkpoint without a card. Runs that code.", metavar="MODULE:FUNCTION"),
+]
+_RESULTS = Path("results")
+
+
+@app.command(epilog="Example: pagbench run digits/standard digits/noise-0.6 --benchmark digits")
+def run(
+    entrants: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ENTRANT]...", help="Card ids, card files, or checkpoints with --architecture; all shipped ones by default."),
+    ] = None,
+    benchmark: BenchmarkOption = "digits",
+    limit: Annotated[int | None, typer.Option(help="Only the first N samples; no rank is given then.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images at a time; does not change a row.")] = 64,
+    device: DeviceOption = Device.auto,
+    seed: Annotated[int | None, typer.Option(help="Of noise and permutation; the benchmark's own by default.")] = None,
+    results: ResultsOption = _RESULTS,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what the folder already has.")] = False,
+    architecture: Architecture = None,
+) -> None:
+    """Measure entrants on a benchmark; finished rows are kept and skipped next time."""
+    from pagbench import benchmarks, runner
+
+    definition = benchmarks.load(benchmark)
+    runner.run(
+        _entrants(entrants or [], architecture, definition),
+        benchmark=definition,
+        limit=limit,
+        batch_size=batch_size,
+        device=device.value,
+        seed=seed,
+        results=results,
+        overwrite=overwrite,
+        progress=True,
+    )
+    typer.echo(f"results: {results / definition.label}  (next: pagbench leaderboard -b {definition.name} -r {results})")
+
+
+@app.command(epilog="Example: pagbench leaderboard --benchmark digits --format markdown --output table.md")
+def leaderboard(
+    benchmark: BenchmarkOption = "digits",
+    results: ResultsOption = _RESULTS,
+    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to order by; any of the JSON's.")] = None,
+    format: Annotated[Format, typer.Option(help="table, markdown, csv or json; the last two have all columns.")] = Format.table,
+    output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
+) -> None:
+    """Rank the entrants of a results folder, with intervals and regimes."""
+    from pagbench import benchmarks
+    from pagbench.ranking import leaderboard, render
+
+    definition = benchmarks.load(benchmark)
+    board = leaderboard(results, benchmark=definition, sort=sort)
+    if output is None and format is Format.table:
+        width = Console().width if sys.stdout.isatty() else None
+        typer.echo(render.to_table(board, definition, width), nl=False)
+    else:
+        _put(render.FORMATS[format.value](board, definition), output)
+
+
+@app.command("list", epilog="Example: pagbench list models")
+def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
+    """List the shipped models, benchmarks or measures."""
+    from pagbench import listing
+
+    typer.echo({"models": listing.all_models, "benchmarks": listing.all_benchmarks, "measures": listing.all_measures}[what.value]())
+
+
+@app.command(epilog="Example: pagbench show digits/noise-0.6")
+def show(
+    entrant: Annotated[str, typer.Argument(help="Card id or card file.")],
+    results: ResultsOption = _RESULTS,
+) -> None:
+    """Show an entrant's card and its results."""
+    from pagbench import listing
+
+    typer.echo(listing.entrant(entrant, results), nl=False)
+
+
+@app.command(epilog="Example: pagbench gradients digits/standard digits/noise-0.6 control/bayes --output gradients.png")
+def gradients(
+    entrants: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENTRANT]...", help="As for run; all shipped ones by default.")
+    ] = None,
+    benchmark: BenchmarkOption = "digits",
+    samples: Annotated[int, typer.Option(min=1, help="Number of images, one row each.")] = 8,
+    device: DeviceOption = Device.auto,
+    output: Annotated[Path, typer.Option(help="The PNG.")] = Path("gradients.png"),
+    architecture: Architecture = None,
+) -> None:
+    """Draw a grid of image, Bayes target and the entrants' input gradients."""
+    from pagbench import benchmarks, gallery, runner
+
+    definition = benchmarks.load(benchmark)
+    requests = runner.requested(_entrants(entrants or [], architecture, definition), definition)
+    loaded = [request.load(definition) for request in requests]
+    path = gallery.draw(loaded, definition, output, samples=samples, device=runner.choose_device(device.value))
+    typer.echo(f"picture: {path}")
+
+
+@app.command(epilog="Example: pagbench train digits --family noise --strength 0.6 --seed 0")
+def train(
+    benchmark: Annotated[str, typer.Argument(help="Benchmark whose training split is used.")],
+    family: Annotated[str, typer.Option(help="standard, gradient-norm, noise, smoothness, adversarial or smoothing.")],
+    strength: Annotated[float | None, typer.Option(help="In the family's unit; not for standard.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, shuffling and noise.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
+    device: DeviceOption = Device.cpu,
+    output: Annotated[Path, typer.Option(help="Folder for card and weights.")] = Path("trained"),
+) -> None:
+    """Train a network of a family; writes weights and a card that `pagbench run` takes."""
+    from rich.progress import Progress
+
+    from pagbench import benchmarks, runner, training
+
+    recipe = training.Recipe() if epochs is None else training.Recipe(epochs=epochs)
+    with Progress() as bar:
+        task = bar.add_task(f"{family} {'' if strength is None else f'{strength:g}'}", total=recipe.epochs)
+        path = training.train_entrant(
+            benchmarks.load(benchmark),
+            family,
+            strength,
+            seed=seed,
+            output=output,
+            recipe=recipe,
+            device=runner.choose_device(device.value),
+            on_epoch=lambda loss: bar.update(task, advance=1, description=f"{family}, loss {loss:.3f}"),
+        )
+    typer.echo(f"card: {path}  (next: pagbench run {path} -b {benchmark})")
+
+
+def _put(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"{output}: cannot write ({error.strerror or error}); give another --output") from None
+    typer.echo(f"written: {output}")
+
+
+def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark") -> "list[str | Request]":
+    if architecture is None:
+        return list(names)
+    typer.echo(f"warning: --architecture runs the code of {architecture}", err=True)
+    return [_checkpoint(Path(name), architecture, benchmark) for name in names]
+
+
+def _checkpoint(path: Path, architecture: str, benchmark: "Benchmark") -> "Request":
+    """A checkpoint without a card: the network comes from the user's own function."""
+    from pagbench.cards import ModelCard
+    from pagbench.runner import Request
+
+    module, _, function = architecture.partition(":")
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 (as `python -m` does)
+    try:
+        network = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownNameError(f"architecture ({error})", architecture, ["module:function"]) from None
+    finally:
+        sys.path.pop(0)
+    card = {
+        "id": f"local/{path.stem}",
+        "title": f"{path.name} in {architecture}",
+        "family": "own",
+        "architecture": architecture.replace(":", "."),
+        "input_shape": benchmark.input_shape,
+        "classes": benchmark.classes,
+        "weights": path.name,
+    }
+    return Request(ModelCard.parse(card, str(path)), path, network)
+
+
+def main() -> None:
+    """Entry point of the `pagbench` command."""
+    app()

@@ -1,0 +1,148 @@
+"""Every column that pagbench writes or shows: the Parquet schema, the table headers and the documentation of measures."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from pagbench.benchmarks import Benchmark
+
+_PAPER = "Srinivas, Bordt & Lakkaraju 2023, arXiv 2305.19101"
+_LPIPS = "Zhang et al. 2018, arXiv 1801.03924"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One named quantity.
+
+    Attributes:
+        name: as in Parquet, JSON and CSV.
+        unit: of the value; empty for a pure number.
+        higher_is_better: None where neither direction is better.
+        summary: one sentence that defines it.
+        header: short name in tables.
+        reference: source of the definition.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool | None
+    summary: str
+    header: str = ""
+    reference: str = ""
+
+
+def epsilon_name(column: str, epsilon: float) -> str:
+    """Name of a response column at one step length: `on_response_0.5`."""
+    return f"{column}_{epsilon:g}"
+
+
+IDENTITY: dict[str, pa.DataType] = {
+    "benchmark": pa.string(),
+    "version": pa.int32(),
+    "entrant": pa.string(),
+    "family": pa.string(),
+    "strength": pa.float64(),
+    "control": pa.bool_(),
+    "seed": pa.int64(),
+    "sample_id": pa.string(),
+    "label": pa.int32(),
+}
+"""Columns that say which row it is: unique by (benchmark, version, entrant, seed, sample_id)."""
+
+_G = "g = ∇x [z_y - logsumexp of the other logits]"
+_B = "b = s(x|y) - s(x), the Bayes target at the benchmark's sigma"
+_CHANCE = "the same with the target, or the tangent space, of another image (a fixed permutation)"
+
+SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
+    "accuracy": (
+        Column("correct", "", True, "1 where the largest logit is the label's, else 0."),
+        Column("nll", "nats", False, "Negative log-probability of the label."),
+        Column("confidence", "", None, "Largest softmax probability."),
+    ),
+    "response": (
+        Column("on_response", "L1 of softmax", None, "‖softmax f(x + e·u) - softmax f(x)‖₁, mean over directions u in the tangent space.", reference=_PAPER),
+        Column("off_response", "L1 of softmax", False, "The same with u orthogonal to the tangent space.", reference=_PAPER),
+        Column("on_response_calibrated", "L1 of softmax", None, "on_response of the temperature-calibrated outputs, at the benchmark's epsilon."),
+        Column("off_response_calibrated", "L1 of softmax", False, "off_response of the temperature-calibrated outputs, at the benchmark's epsilon."),
+        Column("temperature", "", None, "Temperature that minimises the NLL on the calibration split; the outputs of an overconfident network are divided by more than 1."),
+        Column("temperature_low", "", None, "2.5 % bootstrap quantile of the temperature."),
+        Column("temperature_high", "", None, "97.5 % bootstrap quantile of the temperature."),
+    ),
+    "sensitivity": (
+        Column("on_sensitivity", "1/pixel unit", None, "‖J P‖_F/√k, J the Jacobian of softmax f: root mean square change per infinitesimal step in the tangent space."),
+        Column("off_sensitivity", "1/pixel unit", False, "‖J (I - P)‖_F/√(d - k): the same off the tangent space."),
+    ),
+    "tangent": (
+        Column("gradient_norm", "1/pixel unit", None, f"‖g‖₂, {_G}."),
+        Column("tangent_energy", "", True, f"‖P g‖²/‖g‖², P the projector on the tangent space, {_G}; k/d for a random direction.", reference=_PAPER),
+        Column("tangent_energy_chance", "", None, f"Chance level of tangent_energy: {_CHANCE}."),
+    ),
+    "alignment_cosine": (
+        Column("alignment_cosine", "", True, f"cos(g, b), {_G}, {_B}."),
+        Column("alignment_cosine_chance", "", None, f"Chance level of alignment_cosine: {_CHANCE}."),
+    ),
+    "alignment_lpips": (
+        Column("alignment_lpips", "", True, f"1 - LPIPS(g/max|g|, b/max|b|), AlexNet v0.1, both enlarged to at least 64×64; {_G}, {_B}.", reference=_LPIPS),
+        Column("alignment_lpips_chance", "", None, f"Chance level of alignment_lpips: {_CHANCE}."),
+    ),
+}  # fmt: skip
+"""Per-sample columns, by the measure that fills them; `on_response` and `off_response` exist once per epsilon."""
+
+BOARD_COLUMNS: tuple[Column, ...] = (
+    Column("rank", "", None, "Position by alignment; none for controls and for entrants without a full, valid result.", "rank"),
+    Column("rank_low", "", None, "Best rank that the 95 % simultaneous pairwise comparisons allow.", "", "Mogstad et al. 2024, Rev. Econ. Stud."),
+    Column("rank_high", "", None, "Worst rank that they allow."),
+    Column("model", "", None, "The entrant's id.", "model"),
+    Column("family", "", None, "Training family.", "family"),
+    Column("strength", "family's unit", None, "Strength of the regularisation.", "strength"),
+    Column("n_scored", "images", None, "Images whose alignment could be scored."),
+    Column("n_total", "images", None, "Images measured."),
+    Column("accuracy", "", True, "Share of images classified correctly.", "accuracy"),
+    Column("alignment", "", True, "Chance-corrected alignment (A - A_chance)/(1 - A_chance) of the benchmark's ranking column, of means.", "alignment"),
+    Column("alignment_lpips", "", True, "Mean of the per-sample column.", "LPIPS"),
+    Column("alignment_lpips_chance", "", None, "Mean of the per-sample column.", "chance"),
+    Column("alignment_lpips_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means.", ""),
+    Column("alignment_cosine", "", True, "Mean of the per-sample column.", "cosine"),
+    Column("alignment_cosine_chance", "", None, "Mean of the per-sample column.", ""),
+    Column("alignment_cosine_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means.", ""),
+    Column("tangent_energy", "", True, "Mean of the per-sample column.", "tangent energy"),
+    Column("tangent_energy_chance", "", None, "Mean of the per-sample column.", ""),
+    Column("tangent_energy_corrected", "", True, "(τ - k/d)/(1 - k/d), τ the mean.", ""),
+    Column("on_response", "L1 of softmax", None, "Mean on-manifold response at the benchmark's epsilon.", "on"),
+    Column("off_response", "L1 of softmax", False, "Mean off-manifold response at the benchmark's epsilon.", "off"),
+    Column("log_ratio", "", False, "log(mean off_response / mean on_response).", "log off/on"),
+    Column("log_ratio_calibrated", "", False, "The same of the temperature-calibrated responses.", ""),
+    Column("log_ratio_infinitesimal", "", False, "log(mean off_sensitivity / mean on_sensitivity).", ""),
+    Column("temperature", "", None, "Fitted on the calibration split; its interval is the bootstrap over that split.", "T"),
+    Column("nll", "nats", False, "Mean of the per-sample column.", ""),
+    Column("confidence", "", None, "Mean of the per-sample column.", ""),
+    Column("regime", "", None, "weak, bayes-aligned or excessive robustness; boundary where no probability reaches the benchmark's confidence.", "regime", _PAPER),
+    Column("regime_probability", "", None, "Bootstrap probability of the likeliest regime.", "p"),
+    Column("p_weak", "", None, "Bootstrap probability of weak robustness."),
+    Column("p_bayes_aligned", "", None, "Bootstrap probability of Bayes-aligned robustness."),
+    Column("p_excessive", "", None, "Bootstrap probability of excessive robustness."),
+    Column("status", "", None, "ranked, control, or the reason why there is no rank.", "status"),
+)  # fmt: skip
+"""Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
+
+
+def sample_columns(benchmark: Benchmark) -> list[Column]:
+    """Per-sample columns of a benchmark, in Parquet's order."""
+    found: list[Column] = []
+    for measure in benchmark.measures:
+        for column in SAMPLE_COLUMNS[measure]:
+            if column.name in ("on_response", "off_response"):
+                found += [
+                    Column(epsilon_name(column.name, e), column.unit, column.higher_is_better, column.summary)
+                    for e in benchmark.epsilons
+                ]
+            else:
+                found.append(column)
+    return found
+
+
+def schema(benchmark: Benchmark) -> pa.Schema:
+    """Arrow schema of a results file: identity, then measured values as nullable doubles (null: not scored)."""
+    measured = [(column.name, pa.float64()) for column in sample_columns(benchmark)]
+    return pa.schema([*IDENTITY.items(), *measured])

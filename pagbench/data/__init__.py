@@ -1,0 +1,83 @@
+"""Data sets by card: float32 pixels in [0, 1], labels, and sample ids that stay the same for ever."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import DatasetCard, DigitsCard, GaussiansCard
+from pagbench.data import digits, gaussians, sphere
+from pagbench.errors import DataError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with labels and ids.
+
+    Attributes:
+        ids: one id per image, unique.
+        images: float32 pixels in [0, 1], shape (n, c, h, w).
+        labels: class indices, shape (n,).
+    """
+
+    ids: tuple[str, ...]
+    images: Float[Tensor, "n c h w"]
+    labels: Int[Tensor, "n"]
+
+    def select(self, ids: Sequence[str]) -> "Dataset":
+        """The images with these ids, in this order.
+
+        Raises:
+            DataError: an id is not in the data set.
+        """
+        position = {name: index for index, name in enumerate(self.ids)}
+        missing = [name for name in ids if name not in position]
+        if missing:
+            raise DataError(f"sample id {missing[0]!r} is not among the {len(self.ids)} of the data set")
+        index = torch.tensor([position[name] for name in ids], dtype=torch.long)
+        return Dataset(tuple(ids), self.images[index], self.labels[index])
+
+    def without(self, ids: Sequence[str]) -> "Dataset":
+        """The images whose ids are not among these, in the data set's order."""
+        excluded = set(ids)
+        return self.select([name for name in self.ids if name not in excluded])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A benchmark's data: `train` for networks and score models, `calibration` for temperatures, `test` to measure on."""
+
+    train: Dataset
+    calibration: Dataset
+    test: Dataset
+
+
+def load(card: DatasetCard) -> Dataset:
+    """Loads the whole data set that a card names.
+
+    Raises:
+        DataError: the content is not what the card says.
+    """
+    if isinstance(card, DigitsCard):
+        images, labels = digits.load(card)
+    elif isinstance(card, GaussiansCard):
+        images, labels = gaussians.sample(card)
+    else:
+        images, labels = sphere.sample(card)
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise DataError(f"{card.kind}: pixels in [{images.min():.3f}, {images.max():.3f}], expected [0, 1]")
+    return Dataset(tuple(str(index) for index in range(len(images))), images, labels)
+
+
+def splits(benchmark: Benchmark) -> Splits:
+    """Loads the three splits of a benchmark."""
+    dataset = load(benchmark.dataset)
+    held_out = (*benchmark.samples, *benchmark.calibration)
+    return Splits(
+        train=dataset.without(held_out),
+        calibration=dataset.select(benchmark.calibration),
+        test=dataset.select(benchmark.samples),
+    )

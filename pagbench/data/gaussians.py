@@ -1,0 +1,60 @@
+"""Gaussian classes on one low-dimensional linear manifold: everything about them is known in closed form."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pagbench.cards import GaussiansCard
+
+_CENTRE = 0.5
+
+
+@dataclass(frozen=True)
+class GaussianClasses:
+    """Parameters of x|c = mu_c + U L_c^{1/2} z + noise·e, float64.
+
+    Attributes:
+        means: mu_c, shape (classes, d), pixel units.
+        basis: orthonormal U, shape (d, rank).
+        variances: diagonal of L_c, shape (classes, rank).
+        noise: standard deviation of the isotropic part.
+    """
+
+    means: Float[Tensor, "classes d"]
+    basis: Float[Tensor, "d rank"]
+    variances: Float[Tensor, "classes rank"]
+    noise: float
+
+
+def parameters(card: GaussiansCard) -> GaussianClasses:
+    """Draws the distribution that a card's seed fixes; classes are equally likely."""
+    rng = np.random.default_rng([card.seed, 0])
+    d = card.side**2
+    frame, _ = np.linalg.qr(rng.standard_normal((d, card.rank + 1)))
+    span, normal = frame[:, : card.rank], frame[:, card.rank]
+    coordinates = card.separation * rng.standard_normal((card.classes, card.rank))
+    offset = card.off_span * np.linspace(-0.5, 0.5, card.classes)[:, None] * normal
+    spread = rng.uniform(*card.spread, size=(card.classes, card.rank))
+    if card.shared_covariance:
+        spread[:] = spread[0]
+    return GaussianClasses(
+        means=torch.from_numpy(_CENTRE + coordinates @ span.T + offset),
+        basis=torch.from_numpy(span.copy()),
+        variances=torch.from_numpy(spread**2),
+        noise=card.noise,
+    )
+
+
+def sample(card: GaussiansCard) -> tuple[Float[Tensor, "n 1 h w"], Int[Tensor, "n"]]:
+    """Draws `card.count` images, classes in turn."""
+    classes = parameters(card)
+    rng = np.random.default_rng([card.seed, 1])
+    labels = torch.arange(card.count) % card.classes
+    latent = torch.from_numpy(rng.standard_normal((card.count, card.rank)))
+    noise = torch.from_numpy(rng.standard_normal((card.count, card.side**2)))
+    along = (classes.variances[labels].sqrt() * latent) @ classes.basis.T
+    images = classes.means[labels] + along + classes.noise * noise
+    return images.float().reshape(-1, 1, card.side, card.side), labels

@@ -1,0 +1,41 @@
+"""Errors that reach the user as one line: what was got, what was expected, what to do next."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PagbenchError(Exception):
+    """Base of every error that pagbench raises on purpose; the command line prints it and exits with 2."""
+
+
+class UnknownNameError(PagbenchError):
+    """A name that no registry holds; the message lists the closest ones."""
+
+    def __init__(self, noun: str, got: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = get_close_matches(got, names, n=3, cutoff=0.4) or names[:8]
+        super().__init__(f"unknown {noun} {got!r}; closest: {', '.join(close) or 'none are installed'}")
+
+
+class CardError(PagbenchError):
+    """A card (YAML) with a wrong, missing or superfluous field."""
+
+
+class WeightsError(PagbenchError):
+    """Weights that are missing, truncated, altered, of another network, or not plain tensors."""
+
+
+class ContractError(PagbenchError):
+    """A classifier that breaks its contract: shapes, range, finiteness, determinism, differentiability."""
+
+
+class DataError(PagbenchError):
+    """A data set whose content is not what its card says."""
+
+
+class ResultsError(PagbenchError):
+    """A results folder or file that cannot be read, written or combined."""
+
+
+class TrainingError(PagbenchError):
+    """A training run that cannot start or has diverged."""

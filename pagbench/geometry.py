@@ -1,0 +1,104 @@
+"""Input gradients and their geometry: the only place that differentiates a classifier with respect to its input."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class InputGradient(NamedTuple):
+    """Logits of a batch and the input gradient of one scalar of them."""
+
+    logits: Float[Tensor, "b k"]
+    gradient: Float[Tensor, "b c h w"]
+
+
+def log_odds(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+    """Log p_y/(1 - p_y) = z_y - logsumexp_{j≠y} z_j: unchanged by logits + c(x), and not saturating as p_y → 1."""
+    chosen = nn.functional.one_hot(labels, logits.shape[1]).bool()
+    rest = logits.masked_fill(chosen, -torch.inf).logsumexp(dim=1)
+    return logits.gather(1, labels[:, None])[:, 0] - rest
+
+
+def log_odds_gradient(
+    classifier: nn.Module, x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"]
+) -> InputGradient:
+    """∇x log p_y/(1 - p_y), the strict protocol's gradient.
+
+    A gradient that is not finite, or so small that a step of length 1 would change the log-odds by less than float32
+    resolves in the (centred) logits, is returned as NaN: not scored.
+    """
+    with torch.enable_grad():
+        x = x.detach().clone().requires_grad_(True)
+        logits = classifier(x)
+        gradient = _gradient(log_odds(logits, labels).sum(), x)
+    logits = logits.detach()
+    resolution = torch.finfo(logits.dtype).eps * (logits - logits.mean(1, keepdim=True)).abs().amax(1)
+    norm = gradient.flatten(1).norm(dim=1)
+    scored = (norm > resolution) & gradient.flatten(1).isfinite().all(1)
+    return InputGradient(logits, gradient.where(scored[:, None, None, None], torch.nan))
+
+
+def probability_jacobian(classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k d"]:
+    """Jacobian of the softmax output, one backward pass per class."""
+    with torch.enable_grad():
+        x = x.detach().clone().requires_grad_(True)
+        probabilities = classifier(x).softmax(dim=1)
+        rows = [_gradient(column.sum(), x, keep=True) for column in probabilities.unbind(1)]
+    return torch.stack([row.flatten(1) for row in rows], dim=1)
+
+
+def _gradient(scalar: Tensor, x: Tensor, *, keep: bool = False) -> Tensor:
+    (gradient,) = torch.autograd.grad(scalar, x, retain_graph=keep, materialize_grads=True, allow_unused=True)
+    return gradient.detach()
+
+
+def project(basis: Float[Tensor, "b d k"], v: Float[Tensor, "b d *m"]) -> Float[Tensor, "b d *m"]:
+    """Orthogonal projection onto the span of orthonormal columns, without forming the projector."""
+    columns = v.flatten(2) if v.ndim > 2 else v[..., None]
+    return (basis @ (basis.mT @ columns)).reshape(v.shape)
+
+
+def tangent_energy(basis: Float[Tensor, "b d k"], gradient: Float[Tensor, "b c h w"]) -> Float[Tensor, "b"]:
+    """‖P g‖²/‖g‖², in [0, 1]; k/d for a random direction. NaN where g vanishes."""
+    g = gradient.flatten(1)
+    inside = torch.einsum("bdk,bd->bk", basis, g)
+    return (inside.square().sum(1) / g.square().sum(1)).clamp(max=1)
+
+
+def cosine(a: Float[Tensor, "b *shape"], b: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
+    """Cosine of the angle between flattened vectors, in [-1, 1]; NaN where one vanishes or is not finite."""
+    a, b = a.flatten(1), b.flatten(1)
+    product = (a / a.norm(dim=1, keepdim=True)) * (b / b.norm(dim=1, keepdim=True))
+    return product.sum(1).clamp(-1, 1)
+
+
+def scale_to_unit_range(v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """v / max|v| per image, in [-1, 1]; NaN where v vanishes."""
+    return v / v.abs().amax(dim=(1, 2, 3), keepdim=True)
+
+
+class Directions(NamedTuple):
+    """Orthonormal directions per image, in the tangent space and in its complement."""
+
+    on: Float[Tensor, "b m d"]
+    off: Float[Tensor, "b m d"]
+
+
+def directions(basis: Float[Tensor, "b d k"], noise: Float[Tensor, "b d m"]) -> Directions:
+    """Splits Gaussian noise into its tangent and normal parts and orthonormalises each.
+
+    Both are uniformly distributed (Haar) in their space and depend on the space only, not on its basis.
+
+    Args:
+        basis: orthonormal tangent basis.
+        noise: m ≤ min(k, d - k) standard normal vectors per image.
+    """
+    tangent = project(basis, noise)
+    return Directions(_orthonormal_rows(tangent), _orthonormal_rows(noise - tangent))
+
+
+def _orthonormal_rows(v: Float[Tensor, "b d m"]) -> Float[Tensor, "b m d"]:
+    q, r = torch.linalg.qr(v)
+    return (q * r.diagonal(dim1=1, dim2=2).sign()[:, None]).mT.contiguous()

@@ -1,0 +1,70 @@
+"""Listings for the command line: what is shipped, and what is known of an entrant. No torch."""
+
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from pagbench import benchmarks, columns, models, results
+from pagbench.errors import ResultsError
+from pagbench.ranking import leaderboard
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    return "\n".join("  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def all_models() -> str:
+    """Shipped entrants: id, data set, family, strength, title."""
+    cards = [models.find(name)[0] for name in models.names()]
+    return _aligned(
+        [(card.id, card.family, "" if card.strength is None else f"{card.strength:g}", card.title) for card in cards]
+    )
+
+
+def all_benchmarks() -> str:
+    """Published benchmarks: label, number of samples, title."""
+    found = [benchmarks.load(label) for label in benchmarks.names()]
+    return _aligned([(b.label, f"{len(b.samples)} images", b.title) for b in found])
+
+
+def all_measures() -> str:
+    """Measures with the per-sample columns that each fills, and their definitions."""
+    rows = [
+        (measure, column.name, column.unit, column.summary)
+        for measure, filled in columns.SAMPLE_COLUMNS.items()
+        for column in filled
+    ]
+    return _aligned(rows)
+
+
+def entrant(name: str, folder: Path) -> str:
+    """An entrant's card as YAML, and its row on every benchmark that the results folder has it on."""
+    card, path = models.find(name)
+    text = f"# {path}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
+    for label in benchmarks.names():
+        benchmark = benchmarks.load(label)
+        if results.path_of(folder, benchmark, card.id).exists():
+            text += f"\n# {label} in {folder}\n{_row(card.id, folder, benchmark)}\n"
+    return text
+
+
+def _row(name: str, folder: Path, benchmark: benchmarks.Benchmark) -> str:
+    try:
+        board = leaderboard(folder, benchmark=benchmark)
+    except ResultsError as error:
+        return f"no summary: {error}"
+    row = board[board["model"] == name].iloc[0]
+    shown = [column for column in board if not column.endswith(("_low", "_high"))]
+    return _aligned([(column, _value(row, column)) for column in shown])
+
+
+def _value(row: "pd.Series[object]", column: str) -> str:
+    value = row[column]
+    if pd.isna(value):
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
+    return f"{value:.4f}" if low is None else f"{value:.4f}  [{low:.4f}, {high:.4f}]"

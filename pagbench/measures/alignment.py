@@ -1,0 +1,32 @@
+"""Perceptual alignment: similarity of the input gradient with the Bayes target, and with another image's target."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pagbench import geometry
+from pagbench.errors import ContractError
+from pagbench.measures import lpips
+from pagbench.measures.observation import Observation
+
+
+def measure_cosine(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """`alignment_cosine` and its chance level."""
+    return {
+        "alignment_cosine": geometry.cosine(seen.gradient, seen.batch.target),
+        "alignment_cosine_chance": geometry.cosine(seen.gradient, seen.batch.chance_target),
+    }
+
+
+def measure_lpips(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """`alignment_lpips` and its chance level.
+
+    Raises:
+        ContractError: the batch was built without embeddings of the targets.
+    """
+    if seen.batch.embedding is None or seen.batch.chance_embedding is None:
+        raise ContractError("the batch has no LPIPS embeddings; build it for a benchmark with alignment_lpips")
+    embedding = lpips.embed(geometry.scale_to_unit_range(seen.gradient))
+    return {
+        "alignment_lpips": 1 - lpips.distance(embedding, seen.batch.embedding),
+        "alignment_lpips_chance": 1 - lpips.distance(embedding, seen.batch.chance_embedding),
+    }

@@ -1,0 +1,46 @@
+"""Temperature scaling (Guo et al. 2017, arXiv 1706.04599), fitted on images that are not measured."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+_RESAMPLES = 200
+_LOG_RANGE = (-7.0, 7.0)
+
+
+class Temperature(NamedTuple):
+    """Temperature with its 95 % bootstrap interval over the calibration images."""
+
+    value: float
+    low: float
+    high: float
+
+
+def fit_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n"], *, seed: int) -> Temperature:
+    """T that minimises the NLL of logits/T, within [e⁻⁷, e⁷].
+
+    Args:
+        logits: of the calibration images.
+        labels: their classes.
+        seed: of the bootstrap.
+    """
+    z = (logits - logits.amax(1, keepdim=True)).double().cpu().numpy()
+    y = labels.cpu().numpy()
+    rng = np.random.default_rng(seed)
+    resamples = (rng.integers(0, len(y), len(y)) for _ in range(_RESAMPLES))
+    fitted = [_fit(z[index], y[index]) for index in resamples]
+    return Temperature(_fit(z, y), *np.quantile(fitted, [0.025, 0.975]).tolist())
+
+
+def _fit(logits: np.ndarray, labels: np.ndarray) -> float:
+    own = logits[np.arange(len(labels)), labels]
+
+    def nll(log_temperature: float) -> float:
+        scale = np.exp(-log_temperature)
+        return float(np.mean(np.log(np.exp(logits * scale).sum(1)) - own * scale))
+
+    return float(np.exp(minimize_scalar(nll, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-6}).x))

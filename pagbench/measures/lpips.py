@@ -1,0 +1,74 @@
+"""LPIPS (Zhang et al. 2018, arXiv 1801.03924), AlexNet, v0.1, as a Euclidean embedding, with weights that ship with pagbench.
+
+LPIPS of two images is Σ_l mean_hw Σ_c w_lc (a_lc - b_lc)², a and b their unit-normalised features in layer l. With the features
+scaled by √(w_lc/(h·w)) it is a squared Euclidean distance, so that each image is embedded once, whatever it is compared with.
+"""
+
+import contextlib
+import io
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+_ASSETS = Path(__file__).parent.parent / "assets"
+MIN_SIDE = 64
+
+
+@cache
+def model(device: torch.device) -> Any:
+    """The `lpips` package's network, without its download: `lpips.LPIPS` in eval mode, frozen."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the package calls torchvision in a deprecated way
+        import lpips as package  # noqa: PLC0415 (slow to import)
+
+        network = package.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+    features = load_file(_ASSETS / "alexnet_features.safetensors")
+    renamed = {f"{name.split('.')[1]}.{name.split('.')[2]}": value for name, value in features.items()}
+    slices = [network.net.slice1, network.net.slice2, network.net.slice3, network.net.slice4, network.net.slice5]
+    for part in slices:
+        part.load_state_dict({name: renamed[name] for name in part.state_dict()})
+    return network.eval().requires_grad_(False).to(device)
+
+
+def enlarge(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
+    """Enlarges bilinearly so that no side is below 64, keeping the aspect ratio; larger images stay as they are."""
+    scale = MIN_SIDE / min(x.shape[2:])
+    if scale <= 1:
+        return x
+    size = (round(x.shape[2] * scale), round(x.shape[3] * scale))
+    return nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def embed(x: Float[Tensor, "b c h w"], *, resize: bool = True) -> Float[Tensor, "b f"]:
+    """Embedding in which LPIPS is the squared Euclidean distance.
+
+    Args:
+        x: values in [-1, 1], grey or colour; NaN images give NaN embeddings.
+        resize: enlarge to at least 64×64 first (off for the paper protocol).
+
+    Raises:
+        ValueError: values outside [-1, 1].
+    """
+    if x.abs().nan_to_num().max() > 1 + 1e-6:
+        raise ValueError(f"LPIPS takes values in [-1, 1], got up to {x.abs().max():.3g}")
+    network = model(x.device)
+    colour = (enlarge(x) if resize else x).expand(-1, 3, -1, -1)
+    layers = []
+    for features, linear in zip(network.net(network.scaling_layer(colour)), network.lins, strict=True):
+        weight = linear.model[-1].weight[0, :, 0, 0]
+        unit = features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+        area = features.shape[2] * features.shape[3]
+        layers.append((unit * (weight / area).sqrt()[:, None, None]).flatten(1))
+    return torch.cat(layers, dim=1)
+
+
+def distance(a: Float[Tensor, "b f"], b: Float[Tensor, "b f"]) -> Float[Tensor, "b"]:
+    """LPIPS of embedded images."""
+    return (a - b).square().sum(dim=1)

@@ -1,0 +1,66 @@
+"""What measures see: one classifier on one batch of images with the benchmark's targets."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pagbench import geometry
+from pagbench.benchmarks import Benchmark
+from pagbench.measures.calibration import Temperature
+from pagbench.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with everything about them that does not depend on the classifier.
+
+    Attributes:
+        images: pixels in [0, 1].
+        labels: true classes.
+        target: Bayes target b = s(x|y) - s(x).
+        chance_target: the target of each image's partner under the benchmark's permutation.
+        basis: orthonormal tangent basis, d = c·h·w.
+        chance_basis: the partner's tangent basis.
+        on: m orthonormal directions in the tangent space.
+        off: m orthonormal directions in its complement.
+        embedding: LPIPS embedding of the target; None where the benchmark has no LPIPS.
+        chance_embedding: the partner's.
+    """
+
+    images: Float[Tensor, "b c h w"]
+    labels: Int[Tensor, "b"]
+    target: Float[Tensor, "b c h w"]
+    chance_target: Float[Tensor, "b c h w"]
+    basis: Float[Tensor, "b d k"]
+    chance_basis: Float[Tensor, "b d k"]
+    on: Float[Tensor, "b m d"]
+    off: Float[Tensor, "b m d"]
+    embedding: Float[Tensor, "b f"] | None = None
+    chance_embedding: Float[Tensor, "b f"] | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One classifier on one batch; what several measures need is computed once."""
+
+    classifier: Classifier
+    batch: Batch
+    benchmark: Benchmark
+    temperature: Temperature
+
+    @cached_property
+    def log_odds_gradient(self) -> geometry.InputGradient:
+        """Logits and strict gradient of the batch: one forward and one backward pass."""
+        return geometry.log_odds_gradient(self.classifier, self.batch.images, self.batch.labels)
+
+    @property
+    def logits(self) -> Float[Tensor, "b k"]:
+        """Logits of the batch."""
+        return self.log_odds_gradient.logits
+
+    @property
+    def gradient(self) -> Float[Tensor, "b c h w"]:
+        """Input gradient of the log-odds of the true class; NaN where it is not scored."""
+        return self.log_odds_gradient.gradient

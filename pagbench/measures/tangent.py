@@ -1,0 +1,16 @@
+"""How much of the input gradient lies in the tangent space."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pagbench import geometry
+from pagbench.measures.observation import Observation
+
+
+def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """`gradient_norm`, `tangent_energy` and its chance level in the tangent space of another image."""
+    return {
+        "gradient_norm": seen.gradient.flatten(1).norm(dim=1),
+        "tangent_energy": geometry.tangent_energy(seen.batch.basis, seen.gradient),
+        "tangent_energy_chance": geometry.tangent_energy(seen.batch.chance_basis, seen.gradient),
+    }

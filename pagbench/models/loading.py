@@ -1,0 +1,115 @@
+"""From a card to a classifier that has kept its contract on a probe batch."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pagbench import benchmarks
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard
+from pagbench.errors import ContractError
+from pagbench.models import architectures, controls, weights
+from pagbench.models.classifier import Classifier, check_contract
+from pagbench.models.registry import find
+from pagbench.models.smoothing import SmoothedNetwork
+
+_PROBES = 4
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A classifier with its card and the hash of what was loaded."""
+
+    card: ModelCard
+    classifier: Classifier
+    weights_sha256: str
+
+
+def load(card: ModelCard, path: Path, benchmark: Benchmark, *, network: nn.Module | None = None) -> Entrant:
+    """Builds the classifier of a card for a benchmark and checks its contract.
+
+    Args:
+        card: the card.
+        path: where the card lies; its weights are beside it.
+        benchmark: fixes the expected input shape and number of classes.
+        network: an empty network to load the weights into instead of the card's architecture.
+
+    Raises:
+        CardError, UnknownNameError: the card names what does not exist.
+        WeightsError: the weights cannot be loaded.
+        ContractError: the classifier does not fit the benchmark or breaks its contract.
+    """
+    if card.control:
+        network = controls.build(card, benchmark)
+        digest = weights.state_sha256(network)
+    else:
+        _check_shapes(card, benchmark)
+        assert card.architecture and card.input_shape and card.classes and card.weights  # by the card's validation
+        network = network or architectures.build(
+            card.architecture, card.input_shape, card.classes, card.activation or "silu"
+        )
+        file = path.parent / card.weights
+        weights.load_into(network, weights.read(file, card.weights_sha256), str(file))
+        digest = weights.file_sha256(file)
+    return _entrant(card, network, digest, benchmark)
+
+
+def wrap(network: nn.Module, name: str, benchmark: Benchmark) -> Entrant:
+    """An entrant from any module that takes pixels in [0, 1] and returns logits; the module itself is left as it is.
+
+    Raises:
+        ContractError: the module breaks the contract.
+    """
+    card = ModelCard.parse(
+        {
+            "id": name,
+            "title": f"{type(network).__name__} given from Python",
+            "family": "own",
+            "architecture": type(network).__name__,
+            "input_shape": benchmark.input_shape,
+            "classes": benchmark.classes,
+            "weights": "in-memory",
+        },
+        f"model {name!r}",
+    )
+    network = copy.deepcopy(network)
+    return _entrant(card, network, weights.state_sha256(network), benchmark)
+
+
+def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchmark) -> Entrant:
+    if card.smoothing is not None:
+        base = Classifier(network, output=card.output, mean=card.mean, std=card.std)
+        settings = card.smoothing
+        smoothed = SmoothedNetwork(
+            base, benchmark.input_shape, sigma=settings.sigma, samples=settings.samples, seed=settings.seed
+        )
+        classifier = Classifier(smoothed, output="log-probabilities")
+    else:
+        classifier = Classifier(network, output=card.output, mean=card.mean, std=card.std)
+    probe = torch.rand(_PROBES, *benchmark.input_shape, generator=torch.Generator().manual_seed(0))
+    check_contract(classifier, probe, benchmark.classes, card.id)
+    return Entrant(card, classifier, digest)
+
+
+def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:
+    if card.input_shape != benchmark.input_shape:
+        raise ContractError(f"{card.id}: takes images of shape {card.input_shape}, {benchmark.label} has {benchmark.input_shape}")
+    if card.classes != benchmark.classes:
+        raise ContractError(f"{card.id}: has {card.classes} classes, {benchmark.label} has {benchmark.classes}")
+
+
+def load_model(entrant: str | Path, benchmark: str | None = None) -> Classifier:
+    """Loads an entrant as a classifier: pixels in [0, 1] → logits, in eval mode, frozen, differentiable in the pixels.
+
+    Args:
+        entrant: a shipped id or a card file.
+        benchmark: for which benchmark; by default the one it was trained for, `digits` for controls.
+
+    Raises:
+        PagbenchError: no such entrant, or it cannot be loaded or breaks the contract.
+    """
+    card, path = find(str(entrant))
+    return load(card, path, benchmarks.load(benchmark or card.dataset or "digits")).classifier

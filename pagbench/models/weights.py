@@ -1,0 +1,93 @@
+"""Reads and writes weights: plain tensors only, hashed, never code."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pagbench.errors import WeightsError
+
+
+def file_sha256(path: Path) -> str:
+    """Sha256 of a file's bytes.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
+
+
+def state_sha256(network: nn.Module) -> str:
+    """Sha256 of a network's parameters and buffers, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Reads a state dict from safetensors or from a PyTorch file of tensors only.
+
+    Args:
+        path: the file.
+        sha256: of the file; None to skip the comparison.
+
+    Raises:
+        WeightsError: missing, altered, truncated, holding code, or not a state dict.
+    """
+    found = file_sha256(path)
+    if sha256 is not None and found != sha256:
+        raise WeightsError(f"{path}: sha256 {found[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card")
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: expected a state dict (names to tensors), got {type(state).__name__}; save model.state_dict()")
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch the file anew") from None
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WeightsError(f"{path}: holds code or is no PyTorch file; only tensors are loaded: save model.state_dict()") from None
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: truncated or not a PyTorch file ({reason}); fetch the file anew") from None
+
+
+def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Loads a state dict, every tensor of it and of the network.
+
+    Raises:
+        WeightsError: names or shapes differ.
+    """
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise WeightsError(f"{source}: weights of another network ({' '.join(lines[1:2])}); check the architecture") from None
+
+
+def write(network: nn.Module, path: Path) -> str:
+    """Writes a network's weights as safetensors, by way of a temporary file, and returns their sha256."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
+    temporary.replace(path)
+    return file_sha256(path)

@@ -1,0 +1,162 @@
+"""The leaderboard as a data frame."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pagbench import benchmarks, columns, regimes, results, statistics
+from pagbench.benchmarks import Benchmark
+from pagbench.columns import epsilon_name
+from pagbench.errors import ResultsError
+from pagbench.ranking import eligibility
+
+Replicates = Mapping[str, NDArray[np.float64]]
+
+_PAIRS = {"alignment_lpips": "alignment_lpips_chance", "alignment_cosine": "alignment_cosine_chance"}
+_FIXED = ("temperature", "temperature_low", "temperature_high")
+
+
+def leaderboard(
+    rows: pd.DataFrame | str | Path, *, benchmark: str | Benchmark | None = None, sort: str | None = None
+) -> pd.DataFrame:
+    """Ranks entrants by chance-corrected alignment, with 95 % intervals, rank intervals and regimes.
+
+    Args:
+        rows: per-sample rows as `pagbench.run` returns them, or a results folder.
+        benchmark: needed where the rows, or the folder, hold more than one.
+        sort: column to order by, best first (or ascending where neither direction is better); rank by default.
+
+    Returns:
+        One row per entrant, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and `_high`.
+
+    Raises:
+        ResultsError: no rows, rows of several benchmarks, anchors missing, or an unknown column to sort by.
+    """
+    if isinstance(rows, pd.DataFrame):
+        definition = _benchmark_of(rows, benchmark)
+    else:
+        definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
+        rows = pd.concat([r.rows for r in results.read_all(Path(rows), definition)], ignore_index=True)
+    rows = rows[(rows["benchmark"] == definition.name) & (rows["version"] == definition.version)]
+    return _sorted(_board(rows, definition), sort)
+
+
+def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benchmark:
+    if isinstance(benchmark, Benchmark):
+        return benchmark
+    if benchmark is not None:
+        return benchmarks.load(benchmark)
+    if rows.empty:
+        raise ResultsError("no rows to rank; expected the data frame that pagbench.run returns")
+    labels = sorted({f"{name}@{version}" for name, version in zip(rows["benchmark"], rows["version"], strict=True)})
+    if len(labels) != 1:
+        raise ResultsError(f"rows of several benchmarks ({', '.join(labels)}); name one with benchmark=")
+    return benchmarks.load(labels[0])
+
+
+def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
+    groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
+    for anchor in (benchmark.bayes, benchmark.reference):
+        if anchor not in groups:
+            raise ResultsError(f"results of the anchor {anchor!r} are missing; run `pagbench run {anchor} --benchmark {benchmark.name}`")
+    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    replicates = {name: _replicates(group, benchmark, weights) for name, group in groups.items()}
+    board_seed = int(groups[benchmark.bayes]["seed"].iloc[0])
+    table = []
+    for name, group in groups.items():
+        status = eligibility.status(group, benchmark, board_seed)
+        entry = {
+            "model": name,
+            "family": group["family"].iloc[0],
+            "strength": group["strength"].iloc[0],
+            "control": bool(group["control"].iloc[0]),
+            "n_scored": int(group[benchmark.alignment].notna().sum()),
+            "n_total": len(group),
+            "status": status,
+        }
+        table.append(entry | _intervals(group, replicates[name]) | _regime(name, status, replicates, benchmark))
+    return _ordered_columns(_with_ranks(pd.DataFrame(table), replicates), benchmark)
+
+
+def _replicates(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64]) -> Replicates:
+    """Bootstrap replicates of every statistic of one entrant; the first entry is the estimate."""
+    names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
+    aligned = group.set_index("sample_id")[names].reindex(list(benchmark.samples))
+    means = dict(zip(names, statistics.weighted_means(weights, aligned.to_numpy(float)).T, strict=True))
+    found = {name: values for name, values in means.items()}
+    found["accuracy"] = found.pop("correct")
+    for name, chance in _PAIRS.items():
+        if name in means:
+            found[f"{name}_corrected"] = (means[name] - means[chance]) / (1 - means[chance])
+    found["alignment"] = found[f"{benchmark.alignment}_corrected"]
+    chance_energy = benchmark.manifold.rank / benchmark.dimension
+    found["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)
+    for side in ("on", "off"):
+        found[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found["log_ratio"] = np.log(found["off_response"] / found["on_response"])
+        found["log_ratio_calibrated"] = np.log(means["off_response_calibrated"] / means["on_response_calibrated"])
+        found["log_ratio_infinitesimal"] = np.log(means["off_sensitivity"] / means["on_sensitivity"])
+    return found
+
+
+def _intervals(group: pd.DataFrame, replicates: Replicates) -> dict[str, float]:
+    entry: dict[str, float] = {}
+    for name, values in replicates.items():
+        estimate = statistics.interval(values)
+        entry |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return entry | {name: float(group[name].iloc[0]) for name in _FIXED}
+
+
+def _regime(
+    name: str, status: str, replicates: Mapping[str, Replicates], benchmark: Benchmark
+) -> dict[str, str | float | None]:
+    if not eligibility.has_result(status):
+        return dict.fromkeys(("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive"))
+    read = {
+        key: regimes.Anchored(values["tangent_energy"][1:], values["on_response"][1:], values["accuracy"][1:])
+        for key, values in replicates.items()
+        if key in (name, benchmark.reference, benchmark.bayes)
+    }
+    verdict = regimes.judge(read[name], read[benchmark.reference], read[benchmark.bayes], benchmark.thresholds)
+    weak, aligned, excessive = verdict.probabilities
+    return {
+        "regime": verdict.regime,
+        "regime_probability": max(verdict.probabilities),
+        "p_weak": weak,
+        "p_bayes_aligned": aligned,
+        "p_excessive": excessive,
+    }
+
+
+def _with_ranks(board: pd.DataFrame, replicates: Mapping[str, Replicates]) -> pd.DataFrame:
+    ranks = pd.DataFrame(pd.NA, index=board.index, columns=["rank", "rank_low", "rank_high"], dtype="Int64")
+    chosen = board.index[board["status"] == eligibility.RANKED]
+    if len(chosen):
+        scores = np.stack([replicates[name]["alignment"] for name in board.loc[chosen, "model"]], axis=1)
+        ranks.loc[chosen, "rank"] = (-board.loc[chosen, "alignment"]).rank(method="min").astype("Int64")
+        ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores)
+    return pd.concat([ranks, board], axis=1)
+
+
+def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
+    """The documented columns first, each with its bounds, then responses at every epsilon and the remaining means."""
+    listed = [column.name for column in columns.BOARD_COLUMNS if column.name in board]
+    rest = [name for name in board if name not in listed and not name.endswith(("_low", "_high"))]
+    order: list[str] = []
+    for name in [*listed, *rest]:
+        order += [part for part in (name, f"{name}_low", f"{name}_high") if part in board and part not in order]
+    return board[order]
+
+
+def _sorted(board: pd.DataFrame, sort: str | None) -> pd.DataFrame:
+    if sort is not None and sort not in board:
+        raise ResultsError(f"no column {sort!r} to sort by; columns: {', '.join(c for c in board if not c.endswith(('_low', '_high')))}")
+    directions = {column.name: column.higher_is_better for column in columns.BOARD_COLUMNS}
+    by = sort or "alignment"
+    ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
+    place = ordered["status"].map(lambda status: 0 if status == eligibility.RANKED else 1 if "control" not in status else 2)
+    return ordered.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)

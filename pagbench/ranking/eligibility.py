@@ -1,0 +1,52 @@
+"""Who takes a rank, and the reason where an entrant does not."""
+
+import numpy as np
+import pandas as pd
+from scipy.special import bdtrc
+
+from pagbench.benchmarks import Benchmark
+from pagbench.columns import epsilon_name
+
+RANKED = "ranked"
+_SIGNIFICANCE = 1e-3
+_MIN_SCORED = 0.95
+_MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
+
+
+def status(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int) -> str:
+    """`ranked`, or why not: a control, a part of the samples, another seed, or no meaningful result.
+
+    Args:
+        rows: of one entrant.
+        benchmark: the definition.
+        board_seed: noise seed of the anchors; other seeds are not paired with them.
+    """
+    reason = _no_result(rows, benchmark)
+    if rows["control"].iloc[0]:
+        return f"control; {reason}" if reason else "control"
+    if reason:
+        return reason
+    seed = int(rows["seed"].iloc[0])
+    if seed != board_seed:
+        return f"noise seed {seed}, the board's is {board_seed}"
+    if len(rows) < len(benchmark.samples):
+        return f"partial: {len(rows)} of {len(benchmark.samples)} images"
+    return RANKED
+
+
+def has_result(status: str) -> bool:
+    """Whether the entrant's numbers mean something, ranked or not."""
+    return "no result" not in status
+
+
+def _no_result(rows: pd.DataFrame, benchmark: Benchmark) -> str | None:
+    n, correct = len(rows), int(rows["correct"].sum())
+    chance = float(rows["label"].value_counts(normalize=True).max())
+    if bdtrc(correct - 1, n, chance) >= _SIGNIFICANCE:
+        return f"no result: accuracy {correct / n:.3f} is not above chance {chance:.3f}"
+    if rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= _MIN_RESPONSE:
+        return "no result: the output does not react to its input beyond rounding"
+    scored = int(rows[benchmark.alignment].notna().sum())
+    if scored < _MIN_SCORED * n:
+        return f"no result: the gradient vanishes on {n - scored} of {n} images"
+    return None

@@ -1,0 +1,62 @@
+"""The three regimes of robustness, judged between a benchmark's two anchors (after arXiv 2305.19101)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagbench.benchmarks import Thresholds
+
+REGIMES = ("weak", "bayes-aligned", "excessive")
+
+Replicates = NDArray[np.float64]
+
+
+class Anchored(NamedTuple):
+    """Bootstrap replicates of what the regime rule reads, of one entrant or of an anchor.
+
+    Attributes:
+        tangent_energy: in [0, 1], shape (replicates,).
+        on_response: at the benchmark's epsilon.
+        accuracy: fraction.
+    """
+
+    tangent_energy: Replicates
+    on_response: Replicates
+    accuracy: Replicates
+
+
+class Verdict(NamedTuple):
+    """A regime, or "boundary", with the bootstrap probability of each regime in the order of `REGIMES`."""
+
+    regime: str
+    probabilities: tuple[float, float, float]
+
+
+def classify(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> NDArray[np.int64]:
+    """Regime of each replicate, as an index into `REGIMES`.
+
+    With q = (τ - τ_ref)/(τ_Bayes - τ_ref), how far the gradient has gone from the unregularised reference's tangent energy to
+    the Bayes classifier's, and r = R_on/R_on(Bayes): excessive if r < retention or the accuracy has dropped by more
+    than `drop`; else weak if q < gain; else Bayes-aligned.
+
+    Args:
+        entrant: replicates of the entrant.
+        reference: of the unregularised anchor, on the same resampled images.
+        bayes: of the Bayes control, on the same resampled images.
+        thresholds: of the benchmark.
+    """
+    gain = (entrant.tangent_energy - reference.tangent_energy) / (bayes.tangent_energy - reference.tangent_energy)
+    retention = entrant.on_response / bayes.on_response
+    drop = reference.accuracy - entrant.accuracy
+    excessive = (retention < thresholds.retention) | (drop > thresholds.drop)
+    return np.where(excessive, 2, np.where(gain < thresholds.gain, 0, 1))
+
+
+def judge(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> Verdict:
+    """The regime whose bootstrap probability reaches the benchmark's confidence, else "boundary"."""
+    regimes = classify(entrant, reference, bayes, thresholds)
+    shares = tuple(float(np.mean(regimes == index)) for index in range(3))
+    best = int(np.argmax(shares))
+    regime = REGIMES[best] if shares[best] >= thresholds.confidence else "boundary"
+    return Verdict(regime, (shares[0], shares[1], shares[2]))

@@ -1,0 +1,330 @@
+"""Runs a benchmark: entrants in, one row per entrant and sample out. Batches, seeds, resume, progress, devices."""
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+import pagbench
+from pagbench import benchmarks, columns, data, models, results, targets
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard
+from pagbench.errors import ContractError, PagbenchError, ResultsError
+from pagbench.measures import MEASURES, Observation
+from pagbench.measures.calibration import Temperature, fit_temperature
+from pagbench.models import loading
+from pagbench.models.classifier import Classifier
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "scikit-learn")
+
+
+class RunError(PagbenchError):
+    """Some entrants failed; `rows` holds the rows of those that did not."""
+
+    def __init__(self, failures: Sequence[str], rows: pd.DataFrame) -> None:
+        super().__init__("\n".join(failures))
+        self.rows = rows
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out; nothing here but the seed changes a row."""
+
+    batch_size: int
+    device: torch.device
+    seed: int
+    limit: int | None
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """One entrant as it was asked for: a card with its place, or a module given from Python."""
+
+    card: ModelCard | None
+    path: Path
+    network: nn.Module | None = None
+    name: str = ""
+
+    @property
+    def id(self) -> str:
+        """The entrant's id."""
+        return self.card.id if self.card else self.name
+
+    def load(self, benchmark: Benchmark) -> loading.Entrant:
+        """Builds and checks the classifier; see `pagbench.models.loading`."""
+        if self.card is None:
+            assert self.network is not None
+            return loading.wrap(self.network, self.name, benchmark)
+        return loading.load(self.card, self.path, benchmark, network=self.network)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ContractError: the device does not exist here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ContractError(f"device {name!r} is not usable here ({reason}); expected auto, cpu, cuda or mps") from None
+    return device
+
+
+def run(
+    entrants: nn.Module | str | Path | Iterable[Any] | Mapping[str, nn.Module] = (),
+    *,
+    benchmark: str | Benchmark = "digits",
+    results: str | Path | None = None,
+    limit: int | None = None,
+    batch_size: int = 64,
+    device: str = "auto",
+    seed: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Measures entrants on a benchmark. Its two anchors are measured too, since regimes are judged between them.
+
+    Args:
+        entrants: ids, card files, modules (pixels in [0, 1] → logits), or a mapping from names to modules; none for all
+            shipped entrants of the benchmark.
+        benchmark: name, `name@version`, or a definition.
+        results: folder that keeps finished rows; a later run skips them. None keeps nothing.
+        limit: measure the first so many samples only; such entrants take no rank.
+        batch_size: images at a time; does not change a row.
+        device: auto, cpu, cuda, mps.
+        seed: of noise and permutation; the benchmark's own by default.
+        overwrite: measure again what the folder already has.
+        progress: show a progress bar.
+
+    Returns:
+        One row per entrant and sample, columns as in `pagbench.columns.schema`.
+
+    Raises:
+        PagbenchError: an entrant or a setting is wrong; nothing has been measured.
+        RunError: some entrants failed while the others were measured and kept.
+    """
+    definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
+    settings = Settings(
+        batch_size=_positive("batch size", batch_size),
+        device=choose_device(device),
+        seed=definition.seed if seed is None else seed,
+        limit=None if limit is None else _positive("limit", limit),
+        overwrite=overwrite,
+    )
+    requests = _with_anchors(requested(entrants, definition), definition)
+    if results is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return _run(requests, definition, Path(folder), settings, progress)
+    return _run(requests, definition, Path(results), settings, progress)
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise ContractError(f"{name} {value} is too small; expected at least 1")
+    return value
+
+
+def requested(entrants: Any, benchmark: Benchmark) -> list[Request]:
+    """Resolves what the user named, all of it before anything is measured.
+
+    Raises:
+        PagbenchError: unknown id, invalid card, or two entrants with one id.
+    """
+    if isinstance(entrants, Mapping):
+        found = [Request(None, Path(), network, name) for name, network in entrants.items()]
+    else:
+        listed = [entrants] if isinstance(entrants, str | Path | nn.Module) else list(entrants)
+        found = [_request(entrant) for entrant in listed or models.entrants_of(benchmark)]
+    ids = [request.id for request in found]
+    twice = {name for name in ids if ids.count(name) > 1}
+    if twice:
+        raise ContractError(f"two entrants are called {min(twice)!r}; give each its own id")
+    return found
+
+
+def _request(entrant: Any) -> Request:
+    if isinstance(entrant, Request):
+        return entrant
+    if isinstance(entrant, nn.Module):
+        return Request(None, Path(), entrant, type(entrant).__name__)
+    return Request(*models.find(str(entrant)))
+
+
+def _with_anchors(requests: list[Request], benchmark: Benchmark) -> list[Request]:
+    present = {request.id for request in requests}
+    anchors = [name for name in (benchmark.bayes, benchmark.reference) if name not in present]
+    return requests + [_request(name) for name in anchors]
+
+
+def _run(
+    requests: list[Request], benchmark: Benchmark, folder: Path, settings: Settings, progress: bool
+) -> pd.DataFrame:
+    results.check_writable(folder)
+    session = _Session(benchmark, folder, settings)
+    finished: list[pd.DataFrame] = []
+    failures: list[str] = []
+    with _progress_bar(progress) as bar:
+        task = bar.add_task(benchmark.label, total=len(requests) * len(session.ids))
+        for number, request in enumerate(requests, start=1):
+            bar.update(task, description=request.id)
+            try:
+                finished.append(session.measure(request, lambda done: bar.advance(task, done)))
+            except PagbenchError as error:
+                failures.append(str(error))
+            bar.update(task, completed=number * len(session.ids))
+    rows = pd.concat(finished, ignore_index=True) if finished else pd.DataFrame()
+    if failures:
+        raise RunError(failures, rows)
+    return rows
+
+
+def _progress_bar(enabled: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
+        TimeRemainingColumn(), disable=not enabled,
+    )  # fmt: skip
+
+
+class _Session:
+    """One benchmark loaded once; targets are computed when the first entrant needs them."""
+
+    def __init__(self, benchmark: Benchmark, folder: Path, settings: Settings) -> None:
+        self.benchmark, self.folder, self.settings = benchmark, folder, settings
+        self.ids = benchmark.samples[: settings.limit]
+        self._splits = data.splits(benchmark)
+        self._targets: targets.Targets | None = None
+
+    @property
+    def targets(self) -> targets.Targets:
+        if self._targets is None:
+            self._targets = targets.compute(
+                self.benchmark, self._splits, self.ids, seed=self.settings.seed, device=self.settings.device
+            )
+        return self._targets
+
+    def measure(self, request: Request, advance: Any) -> pd.DataFrame:
+        """All rows of one entrant: those that the folder has, and the missing ones, measured now."""
+        entrant = request.load(self.benchmark)
+        started = time.perf_counter()
+        provenance = self._provenance(entrant)
+        store = results.Store(results.path_of(self.folder, self.benchmark, entrant.card.id), self.benchmark)
+        kept = self._kept(store, provenance)
+        missing = [name for name in self.ids if kept is None or name not in set(kept.rows["sample_id"])]
+        advance(len(self.ids) - len(missing))
+        if missing:
+            classifier = entrant.classifier.to(self.settings.device)
+            temperature = self._temperature(classifier)
+            for start in range(0, len(missing), self.settings.batch_size):
+                ids = missing[start : start + self.settings.batch_size]
+                rows = self._rows(entrant.card, classifier, temperature, ids)
+                store.add(results.Result(rows, provenance))
+                advance(len(ids))
+            measured = store.load()
+            assert measured is not None
+            wall = time.perf_counter() - started
+            kept = results.Result(measured.rows, {**provenance, "wall_seconds": round(wall, 3)})
+            store.merge(kept)
+        assert kept is not None
+        return kept.rows[kept.rows["sample_id"].isin(self.ids)]
+
+    def _kept(self, store: results.Store, provenance: Mapping[str, Any]) -> results.Result | None:
+        if self.settings.overwrite:
+            store.clear()
+            return None
+        kept = store.load()
+        if kept is not None and not kept.same_as(provenance):
+            raise ResultsError(
+                f"{provenance['card']['id']}: {self.folder} holds other results under this id ({kept.difference(provenance)}); "
+                "use --overwrite or another --results folder"
+            )
+        return kept
+
+    @torch.no_grad()
+    def _temperature(self, classifier: Classifier) -> Temperature:
+        images = self._splits.calibration.images.to(self.settings.device)
+        logits = torch.cat([classifier(part) for part in images.split(self.settings.batch_size)])
+        return fit_temperature(logits, self._splits.calibration.labels, seed=self.settings.seed)
+
+    def _rows(
+        self, card: ModelCard, classifier: Classifier, temperature: Temperature, ids: Sequence[str]
+    ) -> pd.DataFrame:
+        batch = self.targets.batch(ids)
+        seen = Observation(classifier, batch, self.benchmark, temperature)
+        try:
+            measured = {name: value for m in self.benchmark.measures for name, value in MEASURES[m](seen).items()}
+        except torch.OutOfMemoryError:
+            raise ContractError(f"{card.id}: out of memory with {len(ids)} images at a time; lower --batch-size") from None
+        identity = {
+            "benchmark": self.benchmark.name,
+            "version": self.benchmark.version,
+            "entrant": card.id,
+            "family": card.family,
+            "strength": card.strength,
+            "control": card.control,
+            "seed": self.settings.seed,
+            "sample_id": list(ids),
+            "label": batch.labels.cpu().numpy(),
+        }
+        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, len(ids), card.id)})
+
+    def _provenance(self, entrant: loading.Entrant) -> dict[str, Any]:
+        device = self.settings.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+        return {
+            "format": results.FORMAT,
+            "benchmark": self.benchmark.label,
+            "benchmark_digest": self.benchmark.digest(),
+            "card": entrant.card.model_dump(mode="json"),
+            "behaviour": entrant.card.behaviour(),
+            "weights_sha256": entrant.weights_sha256,
+            "seed": self.settings.seed,
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "versions": {"pagbench": pagbench.__version__, "python": platform.python_version()}
+            | {package: importlib.metadata.version(package) for package in _PACKAGES},
+            "commit": _commit(),
+            "device": f"{device.type} ({name})",
+            "precision": "float32",
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+
+def _checked(measured: Mapping[str, Tensor], benchmark: Benchmark, size: int, entrant: str) -> dict[str, np.ndarray]:
+    """Measured columns as arrays, exactly those of the schema; NaN means not scored, infinity is refused."""
+    expected = [column.name for column in columns.sample_columns(benchmark)]
+    if set(measured) != set(expected):
+        raise ContractError(f"measures of {benchmark.label} returned {sorted(set(measured) ^ set(expected))} against the schema")
+    arrays = {name: measured[name].detach().double().cpu().numpy() for name in expected}
+    for name, values in arrays.items():
+        if values.shape != (size,) or np.isinf(values).any():
+            raise ContractError(f"{entrant}: measure {name} returned {values.shape} values, expected {size} finite or NaN")
+    return arrays
+
+
+def _commit() -> str | None:
+    """Commit of the source that runs, where it runs from a checkout."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,49 @@
+"""Score models: gradients of the log-density of data blurred with Gaussian noise."""
+
+from typing import Protocol
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import GaussiansCard, SphereCard
+from pagbench.data import Dataset, gaussians, sphere
+from pagbench.errors import CardError
+from pagbench.scores.class_mixture import ClassMixture
+from pagbench.scores.empirical import EmpiricalDensity
+from pagbench.scores.gaussian_mixture import GaussianMixture
+from pagbench.scores.von_mises_fisher import VonMisesFisherMixture
+
+__all__ = ["ClassMixture", "EmpiricalDensity", "GaussianMixture", "ScoreModel", "VonMisesFisherMixture", "load"]
+
+
+class ScoreModel(Protocol):
+    """The contract of every score model, in pixel units."""
+
+    def score(
+        self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """Gradient of log (p * N(0, sigma² I)) at x, or of the density of one class per image.
+
+        Args:
+            x: pixels, any real values.
+            sigma: standard deviation of the blur, pixel units.
+            labels: classes to condition on; None for the density of all data.
+        """
+        ...
+
+
+def load(benchmark: Benchmark, train: Dataset) -> ClassMixture:
+    """Builds the score model that a benchmark's card names, on the training split only.
+
+    Raises:
+        CardError: the score model does not fit the data set.
+    """
+    kind, data = benchmark.score.kind, benchmark.dataset
+    if kind == "empirical":
+        return EmpiricalDensity(train.images, train.labels, classes=benchmark.classes)
+    if kind == "gaussian-mixture" and isinstance(data, GaussiansCard):
+        return GaussianMixture(gaussians.parameters(data))
+    if kind == "von-mises-fisher" and isinstance(data, SphereCard):
+        return VonMisesFisherMixture(sphere.parameters(data))
+    raise CardError(f"{benchmark.label}: score model {kind!r} does not fit data set {data.kind!r}")

@@ -1,0 +1,45 @@
+"""Densities that are mixtures of class densities: their scores, posteriors and denoisers."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class ClassMixture(ABC):
+    """p(x) = Σ_c p(c) p(x|c), every p(x|c) blurred with N(0, sigma² I); exact, in float64.
+
+    Subclasses give the two class-wise quantities; everything else follows from them.
+    """
+
+    @abstractmethod
+    def log_joint(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b classes"]:
+        """Log p(x, c) = log p(c) + log p_sigma(x|c), differentiable in x."""
+
+    @abstractmethod
+    def class_scores(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b classes c h w"]:
+        """∇x log p_sigma(x|c) for every class."""
+
+    @abstractmethod
+    def posterior_covariance(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b d d"]:
+        """Cov(x0 | x) of the clean image given the noisy one: sigma² times the denoiser's Jacobian."""
+
+    def posterior(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b classes"]:
+        """p_sigma(c|x)."""
+        return self.log_joint(x, sigma).softmax(dim=1)
+
+    def score(
+        self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """∇x log p_sigma(x|labels), or ∇x log p_sigma(x) without labels; see `pagbench.scores.ScoreModel`."""
+        scores = self.class_scores(x, sigma)
+        if labels is not None:
+            return scores[torch.arange(len(x), device=scores.device), labels.to(scores.device)]
+        return torch.einsum("bk,bkchw->bchw", self.posterior(x, sigma), scores)
+
+    def denoise(
+        self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """E[x0 | x] = x + sigma² score(x) (Tweedie's formula; Efron 2011)."""
+        return x + sigma**2 * self.score(x, sigma, labels)
