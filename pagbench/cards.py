@@ -53,7 +53,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CardError(f"{path}: cannot read the card ({error.strerror or error}); give a card id or a YAML file") from None
+        raise CardError(
+            f"{path}: cannot read the card ({error.strerror or error}); give a card id or a YAML file"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""

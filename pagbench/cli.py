@@ -14,8 +14,6 @@ from typer.core import TyperGroup
 from pagbench.errors import PagbenchError, ResultsError, UnknownNameError
 
 if TYPE_CHECKING:
-    import click
-
     from pagbench.benchmarks import Benchmark
     from pagbench.runner import Request
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 class _Group(TyperGroup):
     """Prints an error as one line and exits with 2."""
 
-    def invoke(self, ctx: "click.Context") -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's context is a subclass
         try:
             return super().invoke(ctx)
         except PagbenchError as error:
@@ -69,11 +67,16 @@ class Listing(enum.StrEnum):
 
 
 BenchmarkOption = Annotated[str, typer.Option("--benchmark", "-b", help="Name, or name@version.")]
-ResultsOption = Annotated[Path, typer.Option("--results", "-r", help="Folder of Parquet files.", envvar="PAGBENCH_RESULTS")]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", "-r", help="Folder of Parquet files.", envvar="PAGBENCH_RESULTS")
+]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")]
 Architecture = Annotated[
     str | None,
-    typer.Option(help="module:function that builds the network of a checkpoint without a card. Runs that code.", metavar="MODULE:FUNCTION"),
+    typer.Option(
+        help="module:function that builds the network of a checkpoint without a card. Runs that code.",
+        metavar="MODULE:FUNCTION",
+    ),
 ]
 _RESULTS = Path("results")
 
@@ -82,7 +85,10 @@ _RESULTS = Path("results")
 def run(
     entrants: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ENTRANT]...", help="Card ids, card files, or checkpoints with --architecture; all shipped ones by default."),
+        typer.Argument(
+            metavar="[ENTRANT]...",
+            help="Card ids, card files, or checkpoints with --architecture; all shipped ones by default.",
+        ),
     ] = None,
     benchmark: BenchmarkOption = "digits",
     limit: Annotated[int | None, typer.Option(help="Only the first N samples; no rank is given then.")] = None,
@@ -116,7 +122,9 @@ def leaderboard(
     benchmark: BenchmarkOption = "digits",
     results: ResultsOption = _RESULTS,
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to order by; any of the JSON's.")] = None,
-    format: Annotated[Format, typer.Option(help="table, markdown, csv or json; the last two have all columns.")] = Format.table,
+    format: Annotated[
+        Format, typer.Option(help="table, markdown, csv or json; the last two have all columns.")
+    ] = Format.table,
     output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
 ) -> None:
     """Rank the entrants of a results folder, with intervals and regimes."""
@@ -137,7 +145,11 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
     """List the shipped models, benchmarks or measures."""
     from pagbench import listing
 
-    typer.echo({"models": listing.all_models, "benchmarks": listing.all_benchmarks, "measures": listing.all_measures}[what.value]())
+    typer.echo(
+        {"models": listing.all_models, "benchmarks": listing.all_benchmarks, "measures": listing.all_measures}[
+            what.value
+        ]()
+    )
 
 
 @app.command(epilog="Example: pagbench show digits/noise-0.6")

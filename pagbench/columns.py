@@ -1,7 +1,6 @@
 """Every column that pagbench writes or shows: the Parquet schema, the table headers and the documentation of measures."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import pyarrow as pa
 
@@ -118,7 +117,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("nll", "nats", False, "Mean of the per-sample column.", ""),
     Column("confidence", "", None, "Mean of the per-sample column.", ""),
     Column("regime", "", None, "weak, bayes-aligned or excessive robustness; boundary where no probability reaches the benchmark's confidence.", "regime", _PAPER),
-    Column("regime_probability", "", None, "Bootstrap probability of the likeliest regime.", "p"),
+    Column("regime_probability", "", None, "Bootstrap probability of the likeliest regime."),
     Column("p_weak", "", None, "Bootstrap probability of weak robustness."),
     Column("p_bayes_aligned", "", None, "Bootstrap probability of Bayes-aligned robustness."),
     Column("p_excessive", "", None, "Bootstrap probability of excessive robustness."),

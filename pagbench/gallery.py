@@ -54,7 +54,9 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
     except OSError as error:
-        raise ResultsError(f"{path}: cannot write the picture ({error.strerror or error}); give another --output") from None
+        raise ResultsError(
+            f"{path}: cannot write the picture ({error.strerror or error}); give another --output"
+        ) from None
     return path
 
 

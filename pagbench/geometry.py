@@ -21,9 +21,7 @@ def log_odds(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Te
     return logits.gather(1, labels[:, None])[:, 0] - rest
 
 
-def log_odds_gradient(
-    classifier: nn.Module, x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"]
-) -> InputGradient:
+def log_odds_gradient(classifier: nn.Module, x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"]) -> InputGradient:
     """∇x log p_y/(1 - p_y), the strict protocol's gradient.
 
     A gradient that is not finite, or so small that a step of length 1 would change the log-odds by less than float32
@@ -40,6 +38,22 @@ def log_odds_gradient(
     return InputGradient(logits, gradient.where(scored[:, None, None, None], torch.nan))
 
 
+def logit_sum_gradient(classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """∇x Σ_k z_k. Adding c(x) to all logits changes it though no prediction changes: paper protocol only."""
+    with torch.enable_grad():
+        x = x.detach().clone().requires_grad_(True)
+        return _gradient(classifier(x).sum(), x)
+
+
+def logit_gradient(
+    classifier: nn.Module, x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"]
+) -> Float[Tensor, "b c h w"]:
+    """∇x z_y. Adding c(x) to all logits changes it though no prediction changes: paper protocol only."""
+    with torch.enable_grad():
+        x = x.detach().clone().requires_grad_(True)
+        return _gradient(classifier(x).gather(1, labels[:, None]).sum(), x)
+
+
 def probability_jacobian(classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k d"]:
     """Jacobian of the softmax output, one backward pass per class."""
     with torch.enable_grad():
@@ -52,6 +66,18 @@ def probability_jacobian(classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> 
 def _gradient(scalar: Tensor, x: Tensor, *, keep: bool = False) -> Tensor:
     (gradient,) = torch.autograd.grad(scalar, x, retain_graph=keep, materialize_grads=True, allow_unused=True)
     return gradient.detach()
+
+
+def orthonormal_basis(vectors: Float[Tensor, "b k d"]) -> Float[Tensor, "b d k"]:
+    """Orthonormal columns that span the same space as k independent vectors.
+
+    Raises:
+        ValueError: the vectors of an image are linearly dependent to working precision.
+    """
+    left, values, _ = torch.linalg.svd(vectors.mT, full_matrices=False)
+    if (values[:, -1] < 1e-3 * values[:, 0]).any():
+        raise ValueError("tangent vectors are linearly dependent: smallest singular value below 1e-3 of the largest")
+    return left
 
 
 def project(basis: Float[Tensor, "b d k"], v: Float[Tensor, "b d *m"]) -> Float[Tensor, "b d *m"]:
@@ -75,7 +101,7 @@ def cosine(a: Float[Tensor, "b *shape"], b: Float[Tensor, "b *shape"]) -> Float[
 
 
 def scale_to_unit_range(v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """v / max|v| per image, in [-1, 1]; NaN where v vanishes."""
+    """V / max|v| per image, in [-1, 1]; NaN where v vanishes."""
     return v / v.abs().amax(dim=(1, 2, 3), keepdim=True)
 
 

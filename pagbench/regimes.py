@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from pagbench.benchmarks import Thresholds
 
 REGIMES = ("weak", "bayes-aligned", "excessive")
+BOUNDARY = "boundary"
+MIN_GAP = 0.05
+"""Smallest difference of the anchors' tangent energies between which a regime can be judged."""
 
 Replicates = NDArray[np.float64]
 
@@ -53,10 +56,17 @@ def classify(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds
     return np.where(excessive, 2, np.where(gain < thresholds.gain, 0, 1))
 
 
-def judge(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> Verdict:
-    """The regime whose bootstrap probability reaches the benchmark's confidence, else "boundary"."""
+def judge(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> Verdict | None:
+    """The regime whose bootstrap probability reaches the benchmark's confidence, else "boundary".
+
+    Returns:
+        None where the anchors' tangent energies are closer than `MIN_GAP` (or in the wrong order), as where even the Bayes
+        classifier's gradient leaves the manifold: there is nothing to judge between.
+    """
+    if np.mean(bayes.tangent_energy - reference.tangent_energy) < MIN_GAP:
+        return None
     regimes = classify(entrant, reference, bayes, thresholds)
     shares = tuple(float(np.mean(regimes == index)) for index in range(3))
     best = int(np.argmax(shares))
-    regime = REGIMES[best] if shares[best] >= thresholds.confidence else "boundary"
+    regime = REGIMES[best] if shares[best] >= thresholds.confidence else BOUNDARY
     return Verdict(regime, (shares[0], shares[1], shares[2]))

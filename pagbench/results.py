@@ -63,7 +63,9 @@ def check_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ResultsError(f"{folder}: cannot write results there ({error.strerror or error}); give another --results folder") from None
+        raise ResultsError(
+            f"{folder}: cannot write results there ({error.strerror or error}); give another --results folder"
+        ) from None
 
 
 def write(path: Path, result: Result, schema: pa.Schema) -> None:
@@ -80,7 +82,9 @@ def write(path: Path, result: Result, schema: pa.Schema) -> None:
         pq.write_table(table, temporary, compression="zstd")
         temporary.replace(path)
     except OSError as error:
-        raise ResultsError(f"{path}: cannot write results ({error.strerror or error}); finished parts are kept") from None
+        raise ResultsError(
+            f"{path}: cannot write results ({error.strerror or error}); finished parts are kept"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -95,12 +99,16 @@ def read(path: Path) -> Result:
         table = pq.read_table(path)
         provenance = json.loads((table.schema.metadata or {})[_KEY])
     except KeyError:
-        raise ResultsError(f"{path}: a Parquet file without pagbench's provenance; move it out of the results folder") from None
+        raise ResultsError(
+            f"{path}: a Parquet file without pagbench's provenance; move it out of the results folder"
+        ) from None
     except (OSError, pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ResultsError(f"{path}: not a readable results file ({reason}); delete it and run again") from None
     if provenance.get("format") != FORMAT:
-        raise ResultsError(f"{path}: results format {provenance.get('format')}, this pagbench reads {FORMAT}; run again or upgrade")
+        raise ResultsError(
+            f"{path}: results format {provenance.get('format')}, this pagbench reads {FORMAT}; run again or upgrade"
+        )
     return Result(table.to_pandas(), provenance)
 
 
@@ -116,7 +124,9 @@ def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
     if not results:
         there = sorted(path.name for path in folder.glob("*@*")) if folder.is_dir() else []
         hint = f"it has {', '.join(there)}" if there else "it has none"
-        raise ResultsError(f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.name}`")
+        raise ResultsError(
+            f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.name}`"
+        )
     for result in results:
         _check(result, benchmark, home)
     return results
@@ -138,7 +148,9 @@ def _check(result: Result, benchmark: Benchmark, home: Path) -> None:
         )
     ids = result.rows["sample_id"]
     if ids.duplicated().any() or not set(ids) <= set(benchmark.samples):
-        raise ResultsError(f"{home / name}.parquet: rows are duplicated or not of {benchmark.label}; run again with --overwrite")
+        raise ResultsError(
+            f"{home / name}.parquet: rows are duplicated or not of {benchmark.label}; run again with --overwrite"
+        )
 
 
 class Store:

@@ -272,7 +272,9 @@ class _Session:
         try:
             measured = {name: value for m in self.benchmark.measures for name, value in MEASURES[m](seen).items()}
         except torch.OutOfMemoryError:
-            raise ContractError(f"{card.id}: out of memory with {len(ids)} images at a time; lower --batch-size") from None
+            raise ContractError(
+                f"{card.id}: out of memory with {len(ids)} images at a time; lower --batch-size"
+            ) from None
         identity = {
             "benchmark": self.benchmark.name,
             "version": self.benchmark.version,
@@ -311,11 +313,15 @@ def _checked(measured: Mapping[str, Tensor], benchmark: Benchmark, size: int, en
     """Measured columns as arrays, exactly those of the schema; NaN means not scored, infinity is refused."""
     expected = [column.name for column in columns.sample_columns(benchmark)]
     if set(measured) != set(expected):
-        raise ContractError(f"measures of {benchmark.label} returned {sorted(set(measured) ^ set(expected))} against the schema")
+        raise ContractError(
+            f"measures of {benchmark.label} returned {sorted(set(measured) ^ set(expected))} against the schema"
+        )
     arrays = {name: measured[name].detach().double().cpu().numpy() for name in expected}
     for name, values in arrays.items():
         if values.shape != (size,) or np.isinf(values).any():
-            raise ContractError(f"{entrant}: measure {name} returned {values.shape} values, expected {size} finite or NaN")
+            raise ContractError(
+                f"{entrant}: measure {name} returned {values.shape} values, expected {size} finite or NaN"
+            )
     return arrays
 
 

@@ -52,7 +52,10 @@ class Targets:
 
 def partners(benchmark: Benchmark, seed: int) -> dict[str, str]:
     """The other image against whose target each image's chance level is measured: one cycle through all samples."""
-    cycle = [benchmark.samples[i] for i in np.random.default_rng([seed, len(benchmark.samples)]).permutation(len(benchmark.samples))]
+    cycle = [
+        benchmark.samples[i]
+        for i in np.random.default_rng([seed, len(benchmark.samples)]).permutation(len(benchmark.samples))
+    ]
     return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
 
 
@@ -62,9 +65,7 @@ def sample_noise(seed: int, measure: str, sample_id: str, shape: tuple[int, ...]
     return torch.from_numpy(np.random.default_rng([seed, *key.tolist()]).standard_normal(shape))
 
 
-def compute(
-    benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: int, device: torch.device
-) -> Targets:
+def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: int, device: torch.device) -> Targets:
     """Computes score targets, tangent bases, noise directions and LPIPS embeddings of the targets, in float64 where it matters.
 
     Args:
@@ -112,5 +113,7 @@ def _bayes_target(score: scores.ScoreModel, sigma: float, data: Dataset) -> Floa
     lost = length <= _CANCELLATION * marginal.flatten(1).norm(dim=1)
     if lost.any():
         name = data.ids[int(lost.nonzero()[0])]
-        raise DataError(f"sample {name}: s(x|y) - s(x) vanishes at sigma {sigma}: the class is certain; use a larger sigma")
+        raise DataError(
+            f"sample {name}: s(x|y) - s(x) vanishes at sigma {sigma}: the class is certain; use a larger sigma"
+        )
     return difference / length[:, None, None, None]

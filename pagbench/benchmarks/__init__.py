@@ -87,7 +87,9 @@ class Benchmark(Card):
         if self.epsilon not in self.epsilons:
             raise ValueError(f"epsilon {self.epsilon} is not one of epsilons {self.epsilons}")
         if self.directions > self.manifold.rank:
-            raise ValueError(f"{self.directions} orthonormal directions do not fit a manifold of rank {self.manifold.rank}")
+            raise ValueError(
+                f"{self.directions} orthonormal directions do not fit a manifold of rank {self.manifold.rank}"
+            )
         if set(self.samples) & set(self.calibration) or len(set(self.samples)) != len(self.samples):
             raise ValueError("samples must be distinct and apart from the calibration ids")
         return self

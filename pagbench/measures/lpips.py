@@ -25,7 +25,7 @@ def model(device: torch.device) -> Any:
     """The `lpips` package's network, without its download: `lpips.LPIPS` in eval mode, frozen."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the package calls torchvision in a deprecated way
-        import lpips as package  # noqa: PLC0415 (slow to import)
+        import lpips as package
 
         network = package.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
     features = load_file(_ASSETS / "alexnet_features.safetensors")

@@ -55,19 +55,29 @@ def check_contract(classifier: Classifier, probe: Float[Tensor, "b c h w"], clas
     """
     raw, logits = _forward(classifier, probe, name)
     if logits.shape != (len(probe), classes):
-        raise ContractError(f"{name}: output of shape {tuple(logits.shape)}, expected {(len(probe), classes)}: one value per class")
+        raise ContractError(
+            f"{name}: output of shape {tuple(logits.shape)}, expected {(len(probe), classes)}: one value per class"
+        )
     if not logits.isfinite().all():
-        raise ContractError(f"{name}: NaN or infinite outputs on {len(probe)} images in [0, 1]; check weights and normalisation")
+        raise ContractError(
+            f"{name}: NaN or infinite outputs on {len(probe)} images in [0, 1]; check weights and normalisation"
+        )
     sums_to_one = bool((raw >= 0).all()) and bool(((raw.sum(1) - 1).abs() < 1e-4).all())
     if sums_to_one and classifier.output != "probabilities":
-        raise ContractError(f"{name}: outputs are probabilities but the card says {classifier.output!r}; set `output: probabilities`")
+        raise ContractError(
+            f"{name}: outputs are probabilities but the card says {classifier.output!r}; set `output: probabilities`"
+        )
     if classifier.output == "probabilities" and not sums_to_one:
         raise ContractError(f"{name}: outputs do not sum to 1 but the card says 'probabilities'; set `output: logits`")
     if not torch.equal(logits, _forward(classifier, probe, name)[1]):
-        raise ContractError(f"{name}: two calls on the same images differ; fix its noise, or smooth it through a `smoothing` card")
+        raise ContractError(
+            f"{name}: two calls on the same images differ; fix its noise, or smooth it through a `smoothing` card"
+        )
     x = probe.clone().requires_grad_(True)
     if not classifier(x).requires_grad:
-        raise ContractError(f"{name}: the output does not depend differentiably on the pixels; remove detach() or no_grad()")
+        raise ContractError(
+            f"{name}: the output does not depend differentiably on the pixels; remove detach() or no_grad()"
+        )
 
 
 @torch.no_grad()
@@ -78,7 +88,9 @@ def _forward(classifier: Classifier, probe: Tensor, name: str) -> tuple[Tensor, 
         logits = classifier(probe)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ContractError(f"{name}: fails on images of shape {tuple(probe.shape)} ({reason}); check input_shape and architecture") from error
+        raise ContractError(
+            f"{name}: fails on images of shape {tuple(probe.shape)} ({reason}); check input_shape and architecture"
+        ) from error
     if not isinstance(raw, Tensor) or raw.ndim != 2:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
         raise ContractError(f"{name}: output {got}, expected a tensor of logits of shape (batch, classes)")

@@ -96,7 +96,9 @@ def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchm
 
 def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:
     if card.input_shape != benchmark.input_shape:
-        raise ContractError(f"{card.id}: takes images of shape {card.input_shape}, {benchmark.label} has {benchmark.input_shape}")
+        raise ContractError(
+            f"{card.id}: takes images of shape {card.input_shape}, {benchmark.label} has {benchmark.input_shape}"
+        )
     if card.classes != benchmark.classes:
         raise ContractError(f"{card.id}: has {card.classes} classes, {benchmark.label} has {benchmark.classes}")
 

@@ -47,10 +47,14 @@ def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """
     found = file_sha256(path)
     if sha256 is not None and found != sha256:
-        raise WeightsError(f"{path}: sha256 {found[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card")
+        raise WeightsError(
+            f"{path}: sha256 {found[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card"
+        )
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: expected a state dict (names to tensors), got {type(state).__name__}; save model.state_dict()")
+        raise WeightsError(
+            f"{path}: expected a state dict (names to tensors), got {type(state).__name__}; save model.state_dict()"
+        )
     return state
 
 
@@ -65,7 +69,9 @@ def _read_torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise WeightsError(f"{path}: holds code or is no PyTorch file; only tensors are loaded: save model.state_dict()") from None
+        raise WeightsError(
+            f"{path}: holds code or is no PyTorch file; only tensors are loaded: save model.state_dict()"
+        ) from None
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: truncated or not a PyTorch file ({reason}); fetch the file anew") from None
@@ -81,7 +87,9 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()]
-        raise WeightsError(f"{source}: weights of another network ({' '.join(lines[1:2])}); check the architecture") from None
+        raise WeightsError(
+            f"{source}: weights of another network ({' '.join(lines[1:2])}); check the architecture"
+        ) from None
 
 
 def write(network: nn.Module, path: Path) -> str:

@@ -61,7 +61,9 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
     for anchor in (benchmark.bayes, benchmark.reference):
         if anchor not in groups:
-            raise ResultsError(f"results of the anchor {anchor!r} are missing; run `pagbench run {anchor} --benchmark {benchmark.name}`")
+            raise ResultsError(
+                f"results of the anchor {anchor!r} are missing; run `pagbench run {anchor} --benchmark {benchmark.name}`"
+            )
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     replicates = {name: _replicates(group, benchmark, weights) for name, group in groups.items()}
     board_seed = int(groups[benchmark.bayes]["seed"].iloc[0])
@@ -114,14 +116,17 @@ def _intervals(group: pd.DataFrame, replicates: Replicates) -> dict[str, float]:
 def _regime(
     name: str, status: str, replicates: Mapping[str, Replicates], benchmark: Benchmark
 ) -> dict[str, str | float | None]:
+    unknown = dict.fromkeys(("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive"))
     if not eligibility.has_result(status):
-        return dict.fromkeys(("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive"))
+        return unknown
     read = {
         key: regimes.Anchored(values["tangent_energy"][1:], values["on_response"][1:], values["accuracy"][1:])
         for key, values in replicates.items()
         if key in (name, benchmark.reference, benchmark.bayes)
     }
     verdict = regimes.judge(read[name], read[benchmark.reference], read[benchmark.bayes], benchmark.thresholds)
+    if verdict is None:
+        return unknown
     weak, aligned, excessive = verdict.probabilities
     return {
         "regime": verdict.regime,
@@ -154,9 +159,13 @@ def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
 
 def _sorted(board: pd.DataFrame, sort: str | None) -> pd.DataFrame:
     if sort is not None and sort not in board:
-        raise ResultsError(f"no column {sort!r} to sort by; columns: {', '.join(c for c in board if not c.endswith(('_low', '_high')))}")
+        raise ResultsError(
+            f"no column {sort!r} to sort by; columns: {', '.join(c for c in board if not c.endswith(('_low', '_high')))}"
+        )
     directions = {column.name: column.higher_is_better for column in columns.BOARD_COLUMNS}
     by = sort or "alignment"
     ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
-    place = ordered["status"].map(lambda status: 0 if status == eligibility.RANKED else 1 if "control" not in status else 2)
+    place = ordered["status"].map(
+        lambda status: 0 if status == eligibility.RANKED else 1 if "control" not in status else 2
+    )
     return ordered.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)

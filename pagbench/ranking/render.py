@@ -97,7 +97,9 @@ def _rich_table(board: pd.DataFrame, benchmark: Benchmark, separator: str) -> Ta
     shown = _shown(board)
     for column in shown:
         numeric = column.name not in ("model", "regime", "rank")
-        table.add_column(_header(column), justify="right" if numeric else "left", no_wrap=separator == " ", overflow="fold")
+        table.add_column(
+            _header(column), justify="right" if numeric else "left", no_wrap=separator == " ", overflow="fold"
+        )
     previous = True
     for _, row in board.iterrows():
         ranked = not _missing(row["rank"])

@@ -14,7 +14,7 @@ from pagbench.scores.class_mixture import ClassMixture
 def bessel_ratio(order: float, k: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """I_{order+1}(k) / I_order(k), the mean resultant length A_p(k) for order = p/2 - 1."""
     values = k.detach().cpu().numpy()
-    return torch.from_numpy(ive(order + 1, values) / ive(order, values)).to(k)
+    return torch.as_tensor(ive(order + 1, values) / ive(order, values)).to(k)
 
 
 class _LogBessel(torch.autograd.Function):
@@ -25,7 +25,7 @@ class _LogBessel(torch.autograd.Function):
         ctx.save_for_backward(k)
         ctx.order = order  # type: ignore[attr-defined]
         values = k.detach().cpu().numpy()
-        return torch.from_numpy(ive(order, values)).to(k).log() + k
+        return torch.as_tensor(ive(order, values)).to(k).log() + k
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]

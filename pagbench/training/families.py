@@ -87,5 +87,7 @@ FAMILIES: dict[str, Family] = {
     "noise": Family(noise_augmentation, "noise standard deviation, pixel units"),
     "smoothness": Family(smoothness, "weight of the mean squared change of the logits"),
     "adversarial": Family(adversarial, "L2 budget per image, pixel units"),
-    "smoothing": Family(noise_augmentation, "noise standard deviation of training and smoothing, pixel units", smoothed=True),
+    "smoothing": Family(
+        noise_augmentation, "noise standard deviation of training and smoothing, pixel units", smoothed=True
+    ),
 }

@@ -15,9 +15,9 @@ from pagbench.training.families import Loss
 class Recipe:
     """How long and how fast: AdamW, one-cycle schedule."""
 
-    epochs: int = 30
+    epochs: int = 40
     batch_size: int = 64
-    learning_rate: float = 4e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-2
 
 

@@ -1,0 +1,45 @@
+"""The paper's own protocol, choice by choice, so that its curves can be reproduced (arXiv 2305.19101 and its code).
+
+What differs from the strict protocol: logits are differentiated, which is not invariant to logits + c(x); the target is the score
+itself; LPIPS sees the maps at their own size; one noise vector per image is split into its tangent and its normal part.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pagbench import geometry
+from pagbench.measures import lpips
+from pagbench.measures.response import l1_change, moved_logits
+from pagbench.models.classifier import Classifier
+
+EPSILONS: tuple[float, ...] = tuple(np.logspace(-3, 2, 20)[12:16].tolist())
+"""Step lengths, L2 in units of pixels in [0, 1]; the figures show the second."""
+
+
+def split_noise(basis: Float[Tensor, "b d k"], noise: Float[Tensor, "b c h w"]) -> geometry.Directions:
+    """Unit tangent and normal parts of one noise vector per image, m = 1."""
+    flat = noise.flatten(1)
+    tangent = geometry.project(basis, flat)
+    normal = flat - tangent
+    return geometry.Directions(_unit(tangent)[:, None], _unit(normal)[:, None])
+
+
+def _unit(v: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    return v / v.norm(dim=1, keepdim=True)
+
+
+def responses(
+    classifier: Classifier, x: Float[Tensor, "b c h w"], direction: Float[Tensor, "b 1 d"]
+) -> Float[Tensor, "b e"]:
+    """‖softmax f(x + e·u) - softmax f(x)‖₁ for the four step lengths, unclipped."""
+    with torch.no_grad():
+        logits = classifier(x)
+    return l1_change(moved_logits(classifier, x, direction, EPSILONS), logits[:, None, None])[:, :, 0]
+
+
+def perceptual_distance(gradient: Float[Tensor, "b c h w"], score: Float[Tensor, "b c h w"]) -> Float[Tensor, "b"]:
+    """LPIPS of both maps, each divided by its largest magnitude, at their own size; the paper plots 1 - mean."""
+    maps = (geometry.scale_to_unit_range(part) for part in (gradient, score))
+    return lpips.distance(*(lpips.embed(part, resize=False) for part in maps))
