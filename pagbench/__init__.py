@@ -1,6 +1,7 @@
 """pagbench: do a classifier's input gradients mean anything, and why?
 
-`load_model`, `run` and `leaderboard` are imported when they are first used, so that commands that need no network stay fast.
+`load_model`, `run` and `leaderboard` are imported when they are first used, so that commands that need no network
+stay fast.
 """
 
 from importlib import import_module

@@ -143,7 +143,7 @@ class DigitsCard(Card):
 
 
 class GaussiansCard(Card):
-    """Low-rank Gaussian classes around mid-grey: x|c = 1/2 + mu_c + U_c L_c^{1/2} z + noise * e, U shared by all classes."""
+    """Low-rank Gaussian classes around mid-grey: x|c = 1/2 + mu_c + U L_c^{1/2} z + noise e, U shared by all."""
 
     kind: Literal["gaussians"]
     seed: int
@@ -163,7 +163,7 @@ class GaussiansCard(Card):
 
 
 class SphereCard(Card):
-    """Classes on one sphere R·S^{p-1} around mid-grey, von Mises-Fisher with mean direction m_c and concentration kappa."""
+    """Classes on one sphere R·S^{p-1} around mid-grey: von Mises-Fisher, mean direction m_c, concentration kappa."""
 
     kind: Literal["sphere"]
     seed: int

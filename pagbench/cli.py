@@ -35,7 +35,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Measure how robust a classifier is along and off the data manifold, and whether its input gradients mean anything.",
+    help="Measure how robust a classifier is on and off the data manifold, and whether its gradients mean anything.",
     epilog="Start with: pagbench run",
 )
 

@@ -67,7 +67,7 @@ def _show_image(axis: Any, image: NDArray[np.float32]) -> None:
 
 
 def _show_map(axis: Any, gradient: NDArray[np.float32], similarity: float) -> None:
-    scale = max(float(np.percentile(np.abs(gradient), _CLIP)), np.finfo(np.float32).tiny)
+    scale = max(float(np.percentile(np.abs(gradient), _CLIP)), float(np.finfo(np.float32).tiny))
     scaled = np.nan_to_num(gradient / scale).clip(-1, 1).transpose(1, 2, 0)
     if scaled.shape[2] == 1:
         axis.imshow(scaled, cmap="RdBu_r", vmin=-1, vmax=1)

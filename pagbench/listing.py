@@ -1,6 +1,8 @@
 """Listings for the command line: what is shipped, and what is known of an entrant. No torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -10,7 +12,7 @@ from pagbench.errors import ResultsError
 from pagbench.ranking import leaderboard
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> str:
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     return "\n".join(
         "  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -58,11 +60,11 @@ def _row(name: str, folder: Path, benchmark: benchmarks.Benchmark) -> str:
     except ResultsError as error:
         return f"no summary: {error}"
     row = board[board["model"] == name].iloc[0]
-    shown = [column for column in board if not column.endswith(("_low", "_high"))]
+    shown = [column for column in board.columns if not column.endswith(("_low", "_high"))]
     return _aligned([(column, _value(row, column)) for column in shown])
 
 
-def _value(row: "pd.Series[object]", column: str) -> str:
+def _value(row: "pd.Series[Any]", column: str) -> str:
     value = row[column]
     if pd.isna(value):
         return "–"

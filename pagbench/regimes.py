@@ -39,7 +39,8 @@ class Verdict(NamedTuple):
 def classify(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> NDArray[np.int64]:
     """Regime of each replicate, as an index into `REGIMES`.
 
-    With q = (τ - τ_ref)/(τ_Bayes - τ_ref), how far the gradient has gone from the unregularised reference's tangent energy to
+    With q = (τ - τ_ref)/(τ_Bayes - τ_ref), how far the gradient has gone from the unregularised reference's tangent
+    energy to
     the Bayes classifier's, and r = R_on/R_on(Bayes): excessive if r < retention or the accuracy has dropped by more
     than `drop`; else weak if q < gain; else Bayes-aligned.
 
@@ -60,8 +61,8 @@ def judge(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: T
     """The regime whose bootstrap probability reaches the benchmark's confidence, else "boundary".
 
     Returns:
-        None where the anchors' tangent energies are closer than `MIN_GAP` (or in the wrong order), as where even the Bayes
-        classifier's gradient leaves the manifold: there is nothing to judge between.
+        None where the anchors' tangent energies are closer than `MIN_GAP` (or in the wrong order), as where even the
+        Bayes classifier's gradient leaves the manifold: there is nothing to judge between.
     """
     if np.mean(bayes.tangent_energy - reference.tangent_energy) < MIN_GAP:
         return None

@@ -27,7 +27,8 @@ class Result:
 
     Attributes:
         rows: one row per sample, columns of `pagbench.columns.schema`; null (NaN) means not scored.
-        provenance: format, benchmark, benchmark_digest, card, behaviour, weights_sha256, seed, command, versions, device, ...
+        provenance: format, benchmark, benchmark_digest, card, behaviour, weights_sha256, seed, command, versions,
+            device, ...
     """
 
     rows: pd.DataFrame
@@ -47,7 +48,7 @@ class Result:
 
 
 def path_of(folder: Path, benchmark: Benchmark, entrant: str) -> Path:
-    """`<folder>/<name>@<version>/<entrant>.parquet`; entrant ids cannot leave the folder (`pagbench.cards.Identifier`)."""
+    """`<folder>/<name>@<version>/<entrant>.parquet`; an id cannot leave the folder (`pagbench.cards.Identifier`)."""
     return folder / benchmark.label / f"{entrant}.parquet"
 
 
@@ -116,7 +117,8 @@ def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
     """Reads every entrant's results on a benchmark, complete or not, merged with parts of unfinished runs.
 
     Raises:
-        ResultsError: there are none, or a file is of another definition of the benchmark, or its rows are not its samples.
+        ResultsError: there are none, or a file is of another definition of the benchmark, or its rows are not its
+            samples.
     """
     home = folder / benchmark.label
     found = [store.load() for store in _stores(home, benchmark)]
@@ -144,7 +146,7 @@ def _check(result: Result, benchmark: Benchmark, home: Path) -> None:
     if result.provenance["benchmark_digest"] != benchmark.digest():
         raise ResultsError(
             f"{home / name}.parquet: measured on another definition of {benchmark.label} "
-            f"({result.provenance['benchmark_digest'][:12]}…, this is {benchmark.digest()[:12]}…); run again with --overwrite"
+            f"({result.provenance['benchmark_digest'][:12]}…, this is {benchmark.digest()[:12]}…); use --overwrite"
         )
     ids = result.rows["sample_id"]
     if ids.duplicated().any() or not set(ids) <= set(benchmark.samples):
@@ -166,7 +168,7 @@ class Store:
         self._schema = columns.schema(benchmark)
 
     def load(self) -> Result | None:
-        """Rows of the merged file and of all parts that belong to it, in the benchmark's order; None where there are none.
+        """Rows of the merged file and of all parts that belong to it, in the benchmark's order; None if there are none.
 
         Raises:
             ResultsError: the merged file cannot be read.

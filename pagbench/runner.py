@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,11 @@ def _progress_bar(enabled: bool) -> Progress:
     )  # fmt: skip
 
 
+def _single_precision() -> AbstractContextManager[None]:
+    """Convolutions in float32 on every device: cuDNN would round to 10 bits (TF32) on recent GPUs."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 class _Session:
     """One benchmark loaded once; targets are computed when the first entrant needs them."""
 
@@ -221,23 +228,19 @@ class _Session:
             )
         return self._targets
 
-    def measure(self, request: Request, advance: Any) -> pd.DataFrame:
+    def measure(self, request: Request, advance: Callable[[int], None]) -> pd.DataFrame:
         """All rows of one entrant: those that the folder has, and the missing ones, measured now."""
         entrant = request.load(self.benchmark)
         started = time.perf_counter()
         provenance = self._provenance(entrant)
         store = results.Store(results.path_of(self.folder, self.benchmark, entrant.card.id), self.benchmark)
         kept = self._kept(store, provenance)
-        missing = [name for name in self.ids if kept is None or name not in set(kept.rows["sample_id"])]
+        done = set() if kept is None else set(kept.rows["sample_id"])
+        missing = [name for name in self.ids if name not in done]
         advance(len(self.ids) - len(missing))
         if missing:
-            classifier = entrant.classifier.to(self.settings.device)
-            temperature = self._temperature(classifier)
-            for start in range(0, len(missing), self.settings.batch_size):
-                ids = missing[start : start + self.settings.batch_size]
-                rows = self._rows(entrant.card, classifier, temperature, ids)
-                store.add(results.Result(rows, provenance))
-                advance(len(ids))
+            with _single_precision():
+                self._measure_missing(entrant, missing, store, provenance, advance)
             measured = store.load()
             assert measured is not None
             wall = time.perf_counter() - started
@@ -246,6 +249,22 @@ class _Session:
         assert kept is not None
         return kept.rows[kept.rows["sample_id"].isin(self.ids)]
 
+    def _measure_missing(
+        self,
+        entrant: loading.Entrant,
+        missing: Sequence[str],
+        store: results.Store,
+        provenance: Mapping[str, Any],
+        advance: Callable[[int], None],
+    ) -> None:
+        classifier = entrant.classifier.to(self.settings.device)
+        temperature = self._temperature(classifier)
+        for start in range(0, len(missing), self.settings.batch_size):
+            ids = missing[start : start + self.settings.batch_size]
+            rows = self._rows(entrant.card, classifier, temperature, ids)
+            store.add(results.Result(rows, provenance))
+            advance(len(ids))
+
     def _kept(self, store: results.Store, provenance: Mapping[str, Any]) -> results.Result | None:
         if self.settings.overwrite:
             store.clear()
@@ -253,8 +272,8 @@ class _Session:
         kept = store.load()
         if kept is not None and not kept.same_as(provenance):
             raise ResultsError(
-                f"{provenance['card']['id']}: {self.folder} holds other results under this id ({kept.difference(provenance)}); "
-                "use --overwrite or another --results folder"
+                f"{provenance['card']['id']}: {self.folder} holds other results under this id "
+                f"({kept.difference(provenance)}); use --overwrite or another --results folder"
             )
         return kept
 
@@ -270,6 +289,10 @@ class _Session:
         batch = self.targets.batch(ids)
         seen = Observation(classifier, batch, self.benchmark, temperature)
         try:
+            if not seen.logits.isfinite().all():
+                raise ContractError(
+                    f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
+                )
             measured = {name: value for m in self.benchmark.measures for name, value in MEASURES[m](seen).items()}
         except torch.OutOfMemoryError:
             raise ContractError(
@@ -325,6 +348,7 @@ def _checked(measured: Mapping[str, Tensor], benchmark: Benchmark, size: int, en
     return arrays
 
 
+@cache
 def _commit() -> str | None:
     """Commit of the source that runs, where it runs from a checkout."""
     here = Path(__file__)

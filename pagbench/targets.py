@@ -1,4 +1,4 @@
-"""Everything that a benchmark needs of its images and that no classifier changes: computed once, shared by all entrants."""
+"""What a benchmark needs of its images and no classifier changes: computed once, shared by all entrants."""
 
 import hashlib
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def sample_noise(seed: int, measure: str, sample_id: str, shape: tuple[int, ...]
 
 
 def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: int, device: torch.device) -> Targets:
-    """Computes score targets, tangent bases, noise directions and LPIPS embeddings of the targets, in float64 where it matters.
+    """Computes score targets, tangent bases and noise directions in float64, and LPIPS embeddings of the targets.
 
     Args:
         benchmark: the definition.

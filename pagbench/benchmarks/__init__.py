@@ -1,4 +1,4 @@
-"""Benchmarks: frozen, versioned definitions, one YAML each. A published one never changes; a change is a new version."""
+"""Benchmarks: frozen definitions, one YAML each. A published one never changes; a change is a new version."""
 
 import re
 from functools import cache

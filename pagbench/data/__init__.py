@@ -48,7 +48,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """A benchmark's data: `train` for networks and score models, `calibration` for temperatures, `test` to measure on."""
+    """A benchmark's data: `train` fits networks and score models, `calibration` temperatures, `test` is measured."""
 
     train: Dataset
     calibration: Dataset

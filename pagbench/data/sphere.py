@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import vonmises_fisher
 from torch import Tensor
 
 from pagbench.cards import SphereCard
@@ -45,6 +44,8 @@ def parameters(card: SphereCard) -> SphereClasses:
 
 def sample(card: SphereCard) -> tuple[Float[Tensor, "n 1 h w"], Int[Tensor, "n"]]:
     """Draws `card.count` images, classes in turn."""
+    from scipy.stats import vonmises_fisher  # slow to import
+
     classes = parameters(card)
     rng = np.random.default_rng([card.seed, 1])
     labels = np.arange(card.count) % card.classes

@@ -1,7 +1,9 @@
-"""LPIPS (Zhang et al. 2018, arXiv 1801.03924), AlexNet, v0.1, as a Euclidean embedding, with weights that ship with pagbench.
+"""LPIPS (Zhang et al. 2018, arXiv 1801.03924), AlexNet, v0.1, as a Euclidean embedding; the weights are shipped.
 
-LPIPS of two images is Σ_l mean_hw Σ_c w_lc (a_lc - b_lc)², a and b their unit-normalised features in layer l. With the features
-scaled by √(w_lc/(h·w)) it is a squared Euclidean distance, so that each image is embedded once, whatever it is compared with.
+LPIPS of two images is Σ_l mean_hw Σ_c w_lc (a_lc - b_lc)², a and b their unit-normalised features in layer l. With
+the features
+scaled by √(w_lc/(h·w)) it is a squared Euclidean distance, so that each image is embedded once, whatever it is
+compared with.
 """
 
 import contextlib
@@ -56,7 +58,9 @@ def embed(x: Float[Tensor, "b c h w"], *, resize: bool = True) -> Float[Tensor, 
     Raises:
         ValueError: values outside [-1, 1].
     """
-    if x.abs().nan_to_num().max() > 1 + 1e-6:
+    scored = x.flatten(1).isfinite().all(1, keepdim=True)
+    x = x.nan_to_num()
+    if x.abs().max() > 1 + 1e-6:
         raise ValueError(f"LPIPS takes values in [-1, 1], got up to {x.abs().max():.3g}")
     network = model(x.device)
     colour = (enlarge(x) if resize else x).expand(-1, 3, -1, -1)
@@ -66,7 +70,7 @@ def embed(x: Float[Tensor, "b c h w"], *, resize: bool = True) -> Float[Tensor, 
         unit = features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
         area = features.shape[2] * features.shape[3]
         layers.append((unit * (weight / area).sqrt()[:, None, None]).flatten(1))
-    return torch.cat(layers, dim=1)
+    return torch.cat(layers, dim=1).where(scored, torch.nan)
 
 
 def distance(a: Float[Tensor, "b f"], b: Float[Tensor, "b f"]) -> Float[Tensor, "b"]:

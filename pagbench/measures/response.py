@@ -30,13 +30,14 @@ def moved_logits(
         steps: unit directions per image.
         epsilons: step lengths, L2 in pixel units.
     """
-    lengths = torch.tensor(epsilons, dtype=x.dtype, device=x.device)[:, None, None, None, None]
-    offsets = lengths * steps.unflatten(2, x.shape[1:])[:, None]
-    positions = x[:, None, None] + offsets
-    flat = positions.flatten(0, 2)
-    # one forward pass per batch-sized chunk: memory stays that of the batch, whatever the number of steps
-    logits = torch.cat([classifier(chunk) for chunk in flat.split(max(len(x), 64))])
-    return logits.unflatten(0, positions.shape[:3])
+    directions = steps.unflatten(2, x.shape[1:])
+    lengths = []
+    for epsilon in epsilons:
+        moved = (x[:, None] + epsilon * directions).flatten(0, 1)
+        # forward passes of the batch's own size: memory does not grow with the number of steps
+        logits = torch.cat([classifier(part) for part in moved.split(len(x))])
+        lengths.append(logits.unflatten(0, directions.shape[:2]))
+    return torch.stack(lengths, dim=1)
 
 
 def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:

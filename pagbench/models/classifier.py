@@ -14,7 +14,8 @@ Output = Literal["logits", "probabilities", "log-probabilities"]
 class Classifier(nn.Module):
     """Pixels in [0, 1], shape (b, c, h, w) → logits, shape (b, k); in eval mode, frozen, differentiable in the pixels.
 
-    Normalisation and the conversion of probabilities to log-probabilities (which are logits) happen here and nowhere else.
+    Normalisation and the conversion of probabilities to log-probabilities (which are logits) happen here and nowhere
+    else.
 
     Args:
         network: takes normalised pixels; it is put in eval mode and its parameters are frozen.

@@ -19,17 +19,21 @@ def _shipped() -> dict[str, Path]:
     return found
 
 
-def _number(name: str) -> tuple[str, float]:
-    stem, _, last = name.rpartition("-")
-    try:
-        return stem, float(last)
-    except ValueError:
-        return name, 0.0
+def _order(name: str) -> tuple[str, bool, str, float]:
+    """Data set, then the unregularised network, then families by strength."""
+    card, _ = find(name)
+    return name.partition("/")[0], card.family != "standard", card.family, card.strength or 0.0
 
 
-def names() -> list[str]:
-    """Ids of all shipped cards, families together, by strength."""
-    return sorted(_shipped(), key=_number)
+@cache
+def names() -> tuple[str, ...]:
+    """Ids of all shipped cards: by data set, families together, by strength."""
+    return tuple(sorted(_shipped(), key=_order))
+
+
+@cache
+def _read(path: Path) -> ModelCard:
+    return ModelCard.parse(read_yaml(path), str(path))
 
 
 def find(entrant: str) -> tuple[ModelCard, Path]:
@@ -37,14 +41,16 @@ def find(entrant: str) -> tuple[ModelCard, Path]:
 
     Raises:
         UnknownNameError: neither a shipped id nor a file; the message has the closest ids.
-        CardError: the file is not a valid card, or a shipped card's id is not its path.
+        CardError: the file is not a valid card, or a shipped card's id is not its place.
     """
     path = _shipped().get(entrant)
     if path is None and not entrant.endswith((".yaml", ".yml")):
-        raise UnknownNameError("entrant", entrant, names())
-    path = path or Path(entrant)
-    card = ModelCard.parse(read_yaml(path), str(path))
-    if entrant in _shipped() and card.id != entrant:
+        raise UnknownNameError("entrant", entrant, _shipped())
+    if path is None:
+        path = Path(entrant)
+        return ModelCard.parse(read_yaml(path), str(path)), path
+    card = _read(path)
+    if card.id != entrant:
         raise CardError(f"{path}: field 'id' is {card.id!r}, expected {entrant!r}, the card's place")
     return card, path
 

@@ -11,7 +11,8 @@ class SmoothedNetwork(nn.Module):
     """Log of the Monte Carlo mean of softmax f(x + n), n ~ N(0, sigma² I) (Cohen et al. 2019, arXiv 1902.02918).
 
     The same antithetic draws ±n serve every image and every call: a deterministic, differentiable function whose exact
-    gradient is the Monte Carlo estimate of the smoothed classifier's gradient, so that responses carry no sampling noise.
+    gradient is the Monte Carlo estimate of the smoothed classifier's gradient, so that responses carry no sampling
+    noise.
 
     Args:
         network: base network, pixels in [0, 1] → logits.

@@ -30,7 +30,8 @@ def leaderboard(
         sort: column to order by, best first (or ascending where neither direction is better); rank by default.
 
     Returns:
-        One row per entrant, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and `_high`.
+        One row per entrant, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and
+        `_high`.
 
     Raises:
         ResultsError: no rows, rows of several benchmarks, anchors missing, or an unknown column to sort by.
@@ -61,9 +62,7 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
     for anchor in (benchmark.bayes, benchmark.reference):
         if anchor not in groups:
-            raise ResultsError(
-                f"results of the anchor {anchor!r} are missing; run `pagbench run {anchor} --benchmark {benchmark.name}`"
-            )
+            raise ResultsError(f"no results of the anchor {anchor!r}; run `pagbench run {anchor} -b {benchmark.name}`")
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     replicates = {name: _replicates(group, benchmark, weights) for name, group in groups.items()}
     board_seed = int(groups[benchmark.bayes]["seed"].iloc[0])
@@ -88,7 +87,7 @@ def _replicates(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.f
     names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
     aligned = group.set_index("sample_id")[names].reindex(list(benchmark.samples))
     means = dict(zip(names, statistics.weighted_means(weights, aligned.to_numpy(float)).T, strict=True))
-    found = {name: values for name, values in means.items()}
+    found = dict(means)
     found["accuracy"] = found.pop("correct")
     for name, chance in _PAIRS.items():
         if name in means:
@@ -138,7 +137,7 @@ def _regime(
 
 
 def _with_ranks(board: pd.DataFrame, replicates: Mapping[str, Replicates]) -> pd.DataFrame:
-    ranks = pd.DataFrame(pd.NA, index=board.index, columns=["rank", "rank_low", "rank_high"], dtype="Int64")
+    ranks = pd.DataFrame(index=board.index, columns=["rank", "rank_low", "rank_high"], dtype="Int64")
     chosen = board.index[board["status"] == eligibility.RANKED]
     if len(chosen):
         scores = np.stack([replicates[name]["alignment"] for name in board.loc[chosen, "model"]], axis=1)
@@ -150,7 +149,7 @@ def _with_ranks(board: pd.DataFrame, replicates: Mapping[str, Replicates]) -> pd
 def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     """The documented columns first, each with its bounds, then responses at every epsilon and the remaining means."""
     listed = [column.name for column in columns.BOARD_COLUMNS if column.name in board]
-    rest = [name for name in board if name not in listed and not name.endswith(("_low", "_high"))]
+    rest = [name for name in board.columns if name not in listed and not name.endswith(("_low", "_high"))]
     order: list[str] = []
     for name in [*listed, *rest]:
         order += [part for part in (name, f"{name}_low", f"{name}_high") if part in board and part not in order]
@@ -159,9 +158,8 @@ def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
 
 def _sorted(board: pd.DataFrame, sort: str | None) -> pd.DataFrame:
     if sort is not None and sort not in board:
-        raise ResultsError(
-            f"no column {sort!r} to sort by; columns: {', '.join(c for c in board if not c.endswith(('_low', '_high')))}"
-        )
+        known = ", ".join(name for name in board.columns if not name.endswith(("_low", "_high")))
+        raise ResultsError(f"no column {sort!r} to sort by; columns: {known}")
     directions = {column.name: column.higher_is_better for column in columns.BOARD_COLUMNS}
     by = sort or "alignment"
     ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -24,9 +25,10 @@ def caption(benchmark: Benchmark) -> str:
     chance = benchmark.manifold.rank / benchmark.dimension
     return (
         f"{benchmark.label}: {len(benchmark.samples)} images, sigma {benchmark.sigma:g}, epsilon {benchmark.epsilon:g} "
-        f"(pixel units). ± is half the 95 % interval of a paired bootstrap over images; it does not cover retraining. Alignment is "
-        f"chance-corrected {benchmark.alignment}: 0 is another image's target, 1 the Bayes classifier's gradient. Tangent energy of a "
-        f"random direction: {chance:.3f}. Regimes lie between {benchmark.reference} and {benchmark.bayes}; the number is a probability."
+        "(pixel units). ± is half the 95 % interval of a paired bootstrap over images; it does not cover retraining. "
+        f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 the Bayes classifier's "
+        f"gradient. Tangent energy of a random direction: {chance:.3f}. Regimes lie between {benchmark.reference} and "
+        f"{benchmark.bayes} and tell of robustness only; the number is a probability."
     )
 
 
@@ -35,7 +37,7 @@ def _header(column: Column) -> str:
     return column.header + arrow
 
 
-def _cell(row: "pd.Series[object]", column: Column, separator: str) -> str:
+def _cell(row: "pd.Series[Any]", column: Column, separator: str) -> str:
     value = row.get(column.name)
     if column.name == "rank":
         return _rank(row)
@@ -55,7 +57,7 @@ def _missing(value: object) -> bool:
     return value is None or value is pd.NA or value != value  # noqa: PLR0124 (NaN)
 
 
-def _rank(row: "pd.Series[object]") -> str:
+def _rank(row: "pd.Series[Any]") -> str:
     if _missing(row["rank"]):
         return _UNRANKED
     low, high = row["rank_low"], row["rank_high"]

@@ -1,9 +1,12 @@
 """Conversions between what diffusion networks predict and what pagbench needs, the score in pixel units.
 
-Notation: x_t = alpha x_0 + spread e with e standard normal. VE: alpha = 1, spread = sigma. VP: alpha = √ā, spread = √(1 - ā).
-Rectified flow: alpha = 1 - t, spread = t. The noise level of all three in data units is sigma = spread/alpha, at x_t/alpha.
+Notation: x_t = alpha x_0 + spread e with e standard normal. VE: alpha = 1, spread = sigma. VP: alpha = √ā, spread =
+    √(1 - ā).
+Rectified flow: alpha = 1 - t, spread = t. The noise level of all three in data units is sigma = spread/alpha, at
+x_t/alpha.
 
-Reference: Karras et al. 2022, arXiv 2206.00364 (noise levels, preconditioning); Salimans & Ho 2022, arXiv 2202.00512 (v).
+Reference: Karras et al. 2022, arXiv 2206.00364 (noise levels, preconditioning); Salimans & Ho 2022, arXiv 2202.00512
+    (v).
 """
 
 import math
@@ -57,7 +60,9 @@ def noise_from_clean(
     return (x - level.alpha * clean) / level.spread
 
 
-def clean_from_velocity(x: Float[Tensor, "*shape"], v: Float[Tensor, "*shape"], level: Level) -> Float[Tensor, "*shape"]:
+def clean_from_velocity(
+    x: Float[Tensor, "*shape"], v: Float[Tensor, "*shape"], level: Level
+) -> Float[Tensor, "*shape"]:
     """x_0 of a network that predicts v = alpha e - spread x_0 (VP levels only)."""
     return level.alpha * x - level.spread * v
 
@@ -67,7 +72,9 @@ def clean_from_flow(x: Float[Tensor, "*shape"], u: Float[Tensor, "*shape"], leve
     return x - level.spread * u
 
 
-def score_from_clean(x: Float[Tensor, "*shape"], clean: Float[Tensor, "*shape"], sigma: float) -> Float[Tensor, "*shape"]:
+def score_from_clean(
+    x: Float[Tensor, "*shape"], clean: Float[Tensor, "*shape"], sigma: float
+) -> Float[Tensor, "*shape"]:
     """(D - x)/sigma², the VE score at x (Tweedie's formula)."""
     return (clean - x) / sigma**2
 
@@ -78,7 +85,7 @@ def score_from_noise(noise: Float[Tensor, "*shape"], sigma: float) -> Float[Tens
 
 
 def to_unit_pixels(score: Float[Tensor, "*shape"], sigma: float) -> tuple[Float[Tensor, "*shape"], float]:
-    """Score and sigma of a network on [-1, 1], evaluated at 2x - 1, in units of pixels in [0, 1]: twice and half as large."""
+    """Score at 2x - 1 and sigma of a network on [-1, 1] in units of pixels in [0, 1]: twice and half as large."""
     return 2 * score, sigma / 2
 
 

@@ -28,7 +28,7 @@ class _LogBessel(torch.autograd.Function):
         return torch.as_tensor(ive(order, values)).to(k).log() + k
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[None, Tensor]:
         (k,) = ctx.saved_tensors  # type: ignore[attr-defined]
         order: float = ctx.order  # type: ignore[attr-defined]
         return None, gradient * (bessel_ratio(order, k) + order / k)
@@ -37,8 +37,10 @@ class _LogBessel(torch.autograd.Function):
 class VonMisesFisherMixture(ClassMixture):
     """Equally likely von Mises-Fisher classes on the sphere R Q S^{p-1}, blurred with N(0, sigma² I).
 
-    With q_c = kappa m_c + (R/sigma²) Qᵀ x (x relative to the centre): p(x|c) ∝ C_p(kappa)/C_p(‖q_c‖) exp(-(‖x‖² + R²)/2sigma²)
-    and D_c = R A_p(‖q_c‖) Q q_c/‖q_c‖, where C_p is the normaliser and A_p the mean resultant length (Mardia & Jupp 2000).
+    With q_c = kappa m_c + (R/sigma²) Qᵀ x (x relative to the centre): p(x|c) ∝ C_p(kappa)/C_p(‖q_c‖) exp(-(‖x‖² +
+    R²)/2sigma²)
+    and D_c = R A_p(‖q_c‖) Q q_c/‖q_c‖, where C_p is the normaliser and A_p the mean resultant length (Mardia & Jupp
+    2000).
     """
 
     def __init__(self, classes: SphereClasses) -> None:
@@ -64,7 +66,7 @@ class VonMisesFisherMixture(ClassMixture):
 
     def _log_normaliser(self, k: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Log C_p(k), C_p(k) = k^{p/2-1} / ((2π)^{p/2} I_{p/2-1}(k))."""
-        log_bessel: Tensor = _LogBessel.apply(self._order, k)  # type: ignore[no-untyped-call]
+        log_bessel: Tensor = _LogBessel.apply(self._order, k)
         return self._order * k.log() - (self._order + 1) * math.log(2 * math.pi) - log_bessel
 
     def _denoised(self, natural: Float[Tensor, "b classes p"]) -> Float[Tensor, "b classes p"]:

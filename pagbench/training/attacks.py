@@ -20,8 +20,8 @@ def pgd_l2(
 ) -> Float[Tensor, "b c h w"]:
     """Raises the cross-entropy within ‖x' - x‖₂ ≤ epsilon for every image (Madry et al. 2018, arXiv 1706.06083).
 
-    Random start in the ball, `steps` normalised steps of 2·epsilon/steps, clipped to [0, 1]. Parameters get no gradient and
-    normalisation layers see no attack batch: the network is in eval mode meanwhile.
+    Random start in the ball, `steps` normalised steps of 2·epsilon/steps, clipped to [0, 1]. Parameters get no
+    gradient and normalisation layers see no attack batch: the network is in eval mode meanwhile.
     """
     was_training = network.training
     network.eval()

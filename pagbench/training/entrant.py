@@ -84,7 +84,7 @@ def _card(
 ) -> ModelCard:
     settings = FAMILIES[family]
     smoothing = SmoothingCard(sigma=strength, samples=SMOOTHING_SAMPLES) if settings.smoothed and strength else None
-    asked = "" if strength is None else f" --strength {strength:g}"
+    asked = f"--family {family}" if strength is None else f"--family {family} --strength {strength:g}"
     return ModelCard(
         id=f"{benchmark.name}/{name}",
         title=f"{architecture}, {family} {'' if strength is None else f'{strength:g}'}".strip(),
@@ -99,7 +99,7 @@ def _card(
         weights=f"{name}.safetensors",
         weights_sha256=digest,
         seed=seed,
-        training_command=f"pagbench train {benchmark.name} --family {family}{asked} --seed {seed} --epochs {recipe.epochs}",
+        training_command=f"pagbench train {benchmark.name} {asked} --seed {seed} --epochs {recipe.epochs}",
         training={
             "split": f"training split of {benchmark.label}",
             "epochs": recipe.epochs,

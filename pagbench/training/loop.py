@@ -57,15 +57,15 @@ def train(
         for index in torch.randperm(len(images), generator=order).to(device).split(recipe.batch_size):
             value = loss(network, images[index], labels[index], noise)
             optimiser.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             optimiser.step()
             schedule.step()
             total += value.detach()
         mean = float(total) / batches
         if not torch.isfinite(torch.tensor(mean)):
             raise TrainingError(
-                f"the loss became {mean} in epoch {epoch + 1} of {recipe.epochs}; lower the strength or the learning rate "
-                f"({recipe.learning_rate})"
+                f"the loss became {mean} in epoch {epoch + 1} of {recipe.epochs}; "
+                f"lower the strength or the learning rate ({recipe.learning_rate})"
             )
         on_epoch(mean)
     return network.eval()
