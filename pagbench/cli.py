@@ -1,8 +1,6 @@
 """The command line: parse, call one library function, print."""
 
 import enum
-import importlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +9,11 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from pagbench.errors import PagbenchError, ResultsError, UnknownNameError
+from pagbench.errors import PagbenchError, ResultsError
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
-    from pagbench.runner import Request
+    from pagbench.models.requests import Request
 
 
 class _Group(TyperGroup):
@@ -166,7 +164,7 @@ def show(
 @app.command(epilog="Example: pagbench gradients digits/standard digits/noise-0.6 control/bayes --output gradients.png")
 def gradients(
     entrants: Annotated[
-        list[str] | None, typer.Argument(metavar="[ENTRANT]...", help="As for run; all shipped ones by default.")
+        list[str] | None, typer.Argument(metavar="[ENTRANT]...", help="As for run; all trained ones by default.")
     ] = None,
     benchmark: BenchmarkOption = "digits",
     samples: Annotated[int, typer.Option(min=1, help="Number of images, one row each.")] = 8,
@@ -175,12 +173,14 @@ def gradients(
     architecture: Architecture = None,
 ) -> None:
     """Draw a grid of image, Bayes target and the entrants' input gradients."""
-    from pagbench import benchmarks, gallery, runner
+    from pagbench import benchmarks, devices, gallery
+    from pagbench.models import requests
 
     definition = benchmarks.load(benchmark)
-    requests = runner.requested(_entrants(entrants or [], architecture, definition), definition)
-    loaded = [request.load(definition) for request in requests]
-    path = gallery.draw(loaded, definition, output, samples=samples, device=runner.choose_device(device.value))
+    asked = requests.resolve(_entrants(entrants or [], architecture, definition), definition)
+    shown = asked if entrants else [request for request in asked if not request.card.control]
+    loaded = [request.load(definition) for request in shown]
+    path = gallery.draw(loaded, definition, output, samples=samples, device=devices.choose_device(device.value))
     typer.echo(f"picture: {path}")
 
 
@@ -197,7 +197,7 @@ def train(
     """Train a network of a family; writes weights and a card that `pagbench run` takes."""
     from rich.progress import Progress
 
-    from pagbench import benchmarks, runner, training
+    from pagbench import benchmarks, devices, training
 
     recipe = training.Recipe() if epochs is None else training.Recipe(epochs=epochs)
     with Progress() as bar:
@@ -209,7 +209,7 @@ def train(
             seed=seed,
             output=output,
             recipe=recipe,
-            device=runner.choose_device(device.value),
+            device=devices.choose_device(device.value),
             on_epoch=lambda loss: bar.update(task, advance=1, description=f"{family}, loss {loss:.3f}"),
         )
     typer.echo(f"card: {path}  (next: pagbench run {path} -b {benchmark})")
@@ -226,36 +226,13 @@ def _put(text: str, output: Path | None) -> None:
     typer.echo(f"written: {output}")
 
 
-def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark") -> "list[str | Request]":
+def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark") -> "list[str] | list[Request]":
     if architecture is None:
-        return list(names)
+        return names
+    from pagbench.models import requests
+
     typer.echo(f"warning: --architecture runs the code of {architecture}", err=True)
-    return [_checkpoint(Path(name), architecture, benchmark) for name in names]
-
-
-def _checkpoint(path: Path, architecture: str, benchmark: "Benchmark") -> "Request":
-    """A checkpoint without a card: the network comes from the user's own function."""
-    from pagbench.cards import ModelCard
-    from pagbench.runner import Request
-
-    module, _, function = architecture.partition(":")
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 (as `python -m` does)
-    try:
-        network = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownNameError(f"architecture ({error})", architecture, ["module:function"]) from None
-    finally:
-        sys.path.pop(0)
-    card = {
-        "id": f"local/{path.stem}",
-        "title": f"{path.name} in {architecture}",
-        "family": "own",
-        "architecture": architecture.replace(":", "."),
-        "input_shape": benchmark.input_shape,
-        "classes": benchmark.classes,
-        "weights": path.name,
-    }
-    return Request(ModelCard.parse(card, str(path)), path, network)
+    return [requests.from_checkpoint(Path(name), architecture, benchmark) for name in names]
 
 
 def main() -> None:

@@ -1,16 +1,9 @@
-"""Runs a benchmark: entrants in, one row per entrant and sample out. Batches, seeds, resume, progress, devices."""
+"""Runs a benchmark: entrants in, one row per entrant and sample out. Batches, seeds, resume, progress."""
 
-import importlib.metadata
-import platform
-import shlex
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +13,16 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-import pagbench
-from pagbench import benchmarks, columns, data, models, results, targets
+from pagbench import benchmarks, columns, data, devices, provenance, results, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, ResultsError
 from pagbench.measures import MEASURES, Observation
 from pagbench.measures.calibration import Temperature, fit_temperature
-from pagbench.models import loading
+from pagbench.models import requests
 from pagbench.models.classifier import Classifier
-
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "scikit-learn")
+from pagbench.models.loading import Entrant
+from pagbench.models.requests import Request
 
 
 class RunError(PagbenchError):
@@ -50,45 +42,6 @@ class Settings:
     seed: int
     limit: int | None
     overwrite: bool
-
-
-@dataclass(frozen=True)
-class Request:
-    """One entrant as it was asked for: a card with its place, or a module given from Python."""
-
-    card: ModelCard | None
-    path: Path
-    network: nn.Module | None = None
-    name: str = ""
-
-    @property
-    def id(self) -> str:
-        """The entrant's id."""
-        return self.card.id if self.card else self.name
-
-    def load(self, benchmark: Benchmark) -> loading.Entrant:
-        """Builds and checks the classifier; see `pagbench.models.loading`."""
-        if self.card is None:
-            assert self.network is not None
-            return loading.wrap(self.network, self.name, benchmark)
-        return loading.load(self.card, self.path, benchmark, network=self.network)
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ContractError: the device does not exist here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ContractError(f"device {name!r} is not usable here ({reason}); expected auto, cpu, cuda or mps") from None
-    return device
 
 
 def run(
@@ -127,16 +80,16 @@ def run(
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
     settings = Settings(
         batch_size=_positive("batch size", batch_size),
-        device=choose_device(device),
+        device=devices.choose_device(device),
         seed=definition.seed if seed is None else seed,
         limit=None if limit is None else _positive("limit", limit),
         overwrite=overwrite,
     )
-    requests = _with_anchors(requested(entrants, definition), definition)
+    asked = _with_anchors(requests.resolve(entrants, definition), definition)
     if results is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _run(requests, definition, Path(folder), settings, progress)
-    return _run(requests, definition, Path(results), settings, progress)
+            return _run(asked, definition, Path(folder), settings, progress)
+    return _run(asked, definition, Path(results), settings, progress)
 
 
 def _positive(name: str, value: int) -> int:
@@ -145,49 +98,21 @@ def _positive(name: str, value: int) -> int:
     return value
 
 
-def requested(entrants: Any, benchmark: Benchmark) -> list[Request]:
-    """Resolves what the user named, all of it before anything is measured.
-
-    Raises:
-        PagbenchError: unknown id, invalid card, or two entrants with one id.
-    """
-    if isinstance(entrants, Mapping):
-        found = [Request(None, Path(), network, name) for name, network in entrants.items()]
-    else:
-        listed = [entrants] if isinstance(entrants, str | Path | nn.Module) else list(entrants)
-        found = [_request(entrant) for entrant in listed or models.entrants_of(benchmark)]
-    ids = [request.id for request in found]
-    twice = {name for name in ids if ids.count(name) > 1}
-    if twice:
-        raise ContractError(f"two entrants are called {min(twice)!r}; give each its own id")
-    return found
-
-
-def _request(entrant: Any) -> Request:
-    if isinstance(entrant, Request):
-        return entrant
-    if isinstance(entrant, nn.Module):
-        return Request(None, Path(), entrant, type(entrant).__name__)
-    return Request(*models.find(str(entrant)))
-
-
-def _with_anchors(requests: list[Request], benchmark: Benchmark) -> list[Request]:
-    present = {request.id for request in requests}
+def _with_anchors(asked: list[Request], benchmark: Benchmark) -> list[Request]:
+    present = {request.card.id for request in asked}
     anchors = [name for name in (benchmark.bayes, benchmark.reference) if name not in present]
-    return requests + [_request(name) for name in anchors]
+    return asked + (requests.resolve(anchors, benchmark) if anchors else [])
 
 
-def _run(
-    requests: list[Request], benchmark: Benchmark, folder: Path, settings: Settings, progress: bool
-) -> pd.DataFrame:
+def _run(asked: list[Request], benchmark: Benchmark, folder: Path, settings: Settings, progress: bool) -> pd.DataFrame:
     results.check_writable(folder)
     session = _Session(benchmark, folder, settings)
     finished: list[pd.DataFrame] = []
     failures: list[str] = []
     with _progress_bar(progress) as bar:
-        task = bar.add_task(benchmark.label, total=len(requests) * len(session.ids))
-        for number, request in enumerate(requests, start=1):
-            bar.update(task, description=request.id)
+        task = bar.add_task(benchmark.label, total=len(asked) * len(session.ids))
+        for number, request in enumerate(asked, start=1):
+            bar.update(task, description=request.card.id)
             try:
                 finished.append(session.measure(request, lambda done: bar.advance(task, done)))
             except PagbenchError as error:
@@ -204,11 +129,6 @@ def _progress_bar(enabled: bool) -> Progress:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
         TimeRemainingColumn(), disable=not enabled,
     )  # fmt: skip
-
-
-def _single_precision() -> AbstractContextManager[None]:
-    """Convolutions in float32 on every device: cuDNN would round to 10 bits (TF32) on recent GPUs."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 class _Session:
@@ -232,29 +152,29 @@ class _Session:
         """All rows of one entrant: those that the folder has, and the missing ones, measured now."""
         entrant = request.load(self.benchmark)
         started = time.perf_counter()
-        provenance = self._provenance(entrant)
+        source = provenance.gather(entrant, self.benchmark, seed=self.settings.seed, device=self.settings.device)
         store = results.Store(results.path_of(self.folder, self.benchmark, entrant.card.id), self.benchmark)
-        kept = self._kept(store, provenance)
+        kept = self._kept(store, source)
         done = set() if kept is None else set(kept.rows["sample_id"])
         missing = [name for name in self.ids if name not in done]
         advance(len(self.ids) - len(missing))
         if missing:
-            with _single_precision():
-                self._measure_missing(entrant, missing, store, provenance, advance)
+            with devices.single_precision():
+                self._measure_missing(entrant, missing, store, source, advance)
             measured = store.load()
             assert measured is not None
             wall = time.perf_counter() - started
-            kept = results.Result(measured.rows, {**provenance, "wall_seconds": round(wall, 3)})
+            kept = results.Result(measured.rows, {**source, "wall_seconds": round(wall, 3)})
             store.merge(kept)
         assert kept is not None
         return kept.rows[kept.rows["sample_id"].isin(self.ids)]
 
     def _measure_missing(
         self,
-        entrant: loading.Entrant,
+        entrant: Entrant,
         missing: Sequence[str],
         store: results.Store,
-        provenance: Mapping[str, Any],
+        source: Mapping[str, Any],
         advance: Callable[[int], None],
     ) -> None:
         classifier = entrant.classifier.to(self.settings.device)
@@ -262,18 +182,18 @@ class _Session:
         for start in range(0, len(missing), self.settings.batch_size):
             ids = missing[start : start + self.settings.batch_size]
             rows = self._rows(entrant.card, classifier, temperature, ids)
-            store.add(results.Result(rows, provenance))
+            store.add(results.Result(rows, source))
             advance(len(ids))
 
-    def _kept(self, store: results.Store, provenance: Mapping[str, Any]) -> results.Result | None:
+    def _kept(self, store: results.Store, source: Mapping[str, Any]) -> results.Result | None:
         if self.settings.overwrite:
             store.clear()
             return None
         kept = store.load()
-        if kept is not None and not kept.same_as(provenance):
+        if kept is not None and not kept.same_as(source):
             raise ResultsError(
-                f"{provenance['card']['id']}: {self.folder} holds other results under this id "
-                f"({kept.difference(provenance)}); use --overwrite or another --results folder"
+                f"{source['card']['id']}: {self.folder} holds other results under this id "
+                f"({kept.difference(source)}); use --overwrite or another --results folder"
             )
         return kept
 
@@ -311,26 +231,6 @@ class _Session:
         }
         return pd.DataFrame({**identity, **_checked(measured, self.benchmark, len(ids), card.id)})
 
-    def _provenance(self, entrant: loading.Entrant) -> dict[str, Any]:
-        device = self.settings.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-        return {
-            "format": results.FORMAT,
-            "benchmark": self.benchmark.label,
-            "benchmark_digest": self.benchmark.digest(),
-            "card": entrant.card.model_dump(mode="json"),
-            "behaviour": entrant.card.behaviour(),
-            "weights_sha256": entrant.weights_sha256,
-            "seed": self.settings.seed,
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "versions": {"pagbench": pagbench.__version__, "python": platform.python_version()}
-            | {package: importlib.metadata.version(package) for package in _PACKAGES},
-            "commit": _commit(),
-            "device": f"{device.type} ({name})",
-            "precision": "float32",
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-
 
 def _checked(measured: Mapping[str, Tensor], benchmark: Benchmark, size: int, entrant: str) -> dict[str, np.ndarray]:
     """Measured columns as arrays, exactly those of the schema; NaN means not scored, infinity is refused."""
@@ -346,15 +246,3 @@ def _checked(measured: Mapping[str, Tensor], benchmark: Benchmark, size: int, en
                 f"{entrant}: measure {name} returned {values.shape} values, expected {size} finite or NaN"
             )
     return arrays
-
-
-@cache
-def _commit() -> str | None:
-    """Commit of the source that runs, where it runs from a checkout."""
-    here = Path(__file__)
-    git = ["git", "-C", str(here.parent)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True)
-        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

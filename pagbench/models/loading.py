@@ -57,24 +57,12 @@ def load(card: ModelCard, path: Path, benchmark: Benchmark, *, network: nn.Modul
     return _entrant(card, network, digest, benchmark)
 
 
-def wrap(network: nn.Module, name: str, benchmark: Benchmark) -> Entrant:
-    """An entrant from any module that takes pixels in [0, 1] and returns logits; the module itself is left as it is.
+def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> Entrant:
+    """An entrant from a module that takes pixels in [0, 1]; the module itself is left as it is.
 
     Raises:
         ContractError: the module breaks the contract.
     """
-    card = ModelCard.parse(
-        {
-            "id": name,
-            "title": f"{type(network).__name__} given from Python",
-            "family": "own",
-            "architecture": type(network).__name__,
-            "input_shape": benchmark.input_shape,
-            "classes": benchmark.classes,
-            "weights": "in-memory",
-        },
-        f"model {name!r}",
-    )
     network = copy.deepcopy(network)
     return _entrant(card, network, weights.state_sha256(network), benchmark)
 

@@ -1,0 +1,29 @@
+"""Devices: which one is used, and that it computes in float32."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from pagbench.errors import ContractError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ContractError: the device does not exist here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ContractError(f"device {name!r} is not usable here ({reason}); expected auto, cpu, cuda or mps") from None
+    return device
+
+
+def single_precision() -> AbstractContextManager[None]:
+    """Convolutions in float32 on every device: cuDNN would round to 10 bits (TF32) on recent GPUs."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

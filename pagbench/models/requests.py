@@ -1,0 +1,114 @@
+"""Entrants as users name them: ids, card files, checkpoints with a function, modules."""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard
+from pagbench.errors import ContractError
+from pagbench.models import loading, registry
+
+
+@dataclass(frozen=True)
+class Request:
+    """One entrant, resolved but not loaded.
+
+    Attributes:
+        card: its card.
+        path: where the card lies, its weights beside it; None for a module given from Python.
+        network: the module, or an empty network for the card's weights; None to build the card's architecture.
+    """
+
+    card: ModelCard
+    path: Path | None
+    network: nn.Module | None = None
+
+    def load(self, benchmark: Benchmark) -> loading.Entrant:
+        """Builds and checks the classifier; see `pagbench.models.loading`."""
+        if self.path is None:
+            assert self.network is not None
+            return loading.wrap(self.network, self.card, benchmark)
+        return loading.load(self.card, self.path, benchmark, network=self.network)
+
+
+def resolve(entrants: Any, benchmark: Benchmark) -> list[Request]:
+    """Resolves what the user named, all of it before anything is measured.
+
+    Args:
+        entrants: an id, card file, module or request, several of them, or a mapping from names to modules; none for all
+            shipped entrants of the benchmark.
+        benchmark: what they will be measured on.
+
+    Raises:
+        PagbenchError: unknown id, invalid card, or two entrants with one id.
+    """
+    if isinstance(entrants, Mapping):
+        found = [from_module(network, name, benchmark) for name, network in entrants.items()]
+    else:
+        listed = [entrants] if isinstance(entrants, str | Path | nn.Module | Request) else list(entrants)
+        found = [_resolve(entrant, benchmark) for entrant in listed or registry.entrants_of(benchmark)]
+    ids = [request.card.id for request in found]
+    twice = {name for name in ids if ids.count(name) > 1}
+    if twice:
+        raise ContractError(f"two entrants are called {min(twice)!r}; give each its own id")
+    return found
+
+
+def _resolve(entrant: Any, benchmark: Benchmark) -> Request:
+    if isinstance(entrant, Request):
+        return entrant
+    if isinstance(entrant, nn.Module):
+        return from_module(entrant, type(entrant).__name__, benchmark)
+    return Request(*registry.find(str(entrant)))
+
+
+def from_module(network: nn.Module, name: str, benchmark: Benchmark) -> Request:
+    """A module given from Python: pixels in [0, 1] → logits. It is copied, not changed.
+
+    Raises:
+        CardError: the name cannot be an id.
+    """
+    kind = type(network).__name__
+    return Request(_own_card(name, f"{kind} given from Python", kind, "in-memory", benchmark), None, network)
+
+
+def from_checkpoint(path: Path, architecture: str, benchmark: Benchmark) -> Request:
+    """A checkpoint without a card, for the network that `module:function` builds. Runs the code of that module.
+
+    Raises:
+        ContractError: the function cannot be imported or called.
+    """
+    module, _, function = architecture.partition(":")
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 (as `python -m` does)
+    try:
+        network = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ContractError(
+            f"--architecture {architecture}: {error}; expected module:function without arguments"
+        ) from None
+    finally:
+        sys.path.pop(0)
+    card = _own_card(
+        f"local/{path.stem}", f"{path.name} in {architecture}", architecture.replace(":", "."), path.name, benchmark
+    )
+    return Request(card, path, network)
+
+
+def _own_card(name: str, title: str, architecture: str, weights: str, benchmark: Benchmark) -> ModelCard:
+    fields = {
+        "id": name,
+        "title": title,
+        "family": "own",
+        "architecture": architecture,
+        "input_shape": benchmark.input_shape,
+        "classes": benchmark.classes,
+        "weights": weights,
+    }
+    return ModelCard.parse(fields, f"entrant {name!r}")
