@@ -8,6 +8,7 @@ from scipy.special import expit, gamma, roots_jacobi
 
 from pagbench.data.gaussians import GaussianClasses
 
+
 def images_of(points):
     """Vectors as one-row images, the shape that the package takes."""
     return points[:, None, None, :]

@@ -1,6 +1,6 @@
 """Manifolds: the directions along which the data varies at an image."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from pagbench.scores import ClassMixture
 __all__ = ["LinearSpan", "Manifold", "PosteriorCovariance", "Sphere", "load"]
 
 
+@runtime_checkable
 class Manifold(Protocol):
     """The contract of every manifold."""
 

@@ -12,8 +12,8 @@ from pagbench.models.classifier import Classifier
 
 
 def l1_change(
-    moved: Float[Tensor, "*batch k"], logits: Float[Tensor, "*batch k"], temperature: float = 1.0
-) -> Float[Tensor, "*batch"]:
+    moved: Float[Tensor, "*#batch k"], logits: Float[Tensor, "*#batch k"], temperature: float = 1.0
+) -> Float[Tensor, "*#batch"]:
     """‖softmax(moved/T) - softmax(logits/T)‖₁, in [0, 2]."""
     return ((moved / temperature).softmax(dim=-1) - (logits / temperature).softmax(dim=-1)).abs().sum(dim=-1)
 

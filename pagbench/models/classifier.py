@@ -86,13 +86,13 @@ def _forward(classifier: Classifier, probe: Tensor, name: str) -> tuple[Tensor, 
     """Raw network outputs and logits."""
     try:
         raw = classifier.network((probe - classifier.mean) / classifier.std)
-        logits = classifier(probe)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).strip().splitlines()[0]
+        shape = tuple(probe.shape)
         raise ContractError(
-            f"{name}: fails on images of shape {tuple(probe.shape)} ({reason}); check input_shape and architecture"
+            f"{name}: fails on images of shape {shape} ({reason}); check input_shape and architecture"
         ) from error
     if not isinstance(raw, Tensor) or raw.ndim != 2:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
         raise ContractError(f"{name}: output {got}, expected a tensor of logits of shape (batch, classes)")
-    return raw, logits
+    return raw, classifier(probe)

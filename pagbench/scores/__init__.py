@@ -1,6 +1,6 @@
 """Score models: gradients of the log-density of data blurred with Gaussian noise."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -17,6 +17,7 @@ from pagbench.scores.von_mises_fisher import VonMisesFisherMixture
 __all__ = ["ClassMixture", "EmpiricalDensity", "GaussianMixture", "ScoreModel", "VonMisesFisherMixture", "load"]
 
 
+@runtime_checkable
 class ScoreModel(Protocol):
     """The contract of every score model, in pixel units."""
 

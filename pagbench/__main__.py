@@ -1,0 +1,5 @@
+"""`python -m pagbench`."""
+
+from pagbench.cli import main
+
+main()

@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from pagbench import benchmarks, data, targets
+from pagbench.measures.calibration import Temperature
+from pagbench.measures.observation import Observation
+from pagbench.models import loading, registry
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return benchmarks.load("digits")
+
+
+@pytest.fixture(scope="session")
+def digits_splits(digits):
+    return data.splits(digits)
+
+
+@pytest.fixture(scope="session")
+def digits_batch(digits, digits_splits):
+    """Sixteen digits with their targets."""
+    ids = digits.samples[:16]
+    return targets.compute(digits, digits_splits, ids, seed=0, device=torch.device("cpu")).batch(ids)
+
+
+@pytest.fixture(scope="session")
+def observe(digits, digits_batch):
+    """Looks at a classifier on sixteen digits."""
+
+    def look(classifier, temperature=1.0, batch=digits_batch, benchmark=digits):
+        return Observation(classifier, batch, benchmark, Temperature(temperature, temperature, temperature))
+
+    return look
+
+
+@pytest.fixture(scope="session")
+def noise_trained(digits):
+    return loading.load(*registry.find("digits/noise-0.6"), digits).classifier

@@ -1,0 +1,124 @@
+"""Published benchmarks: their definitions are frozen, their data is what they say, and the ruler is straight."""
+
+import numpy as np
+import pytest
+import torch
+
+import pagbench
+from pagbench import benchmarks, data, manifolds, scores
+from pagbench.data import gaussians
+from pagbench.errors import CardError, DataError
+from pagbench.manifolds import PosteriorCovariance
+
+PUBLISHED = {
+    "digits@1": "6206d2fb0c95447e4d9bcc8fcfa5bcae75aa6c9ba91022b238a22938de085eab",
+    "gaussians@1": "eb57967be63b7c8d79d94cafe73e7d6c847d4fea1ac6ac777ef32c7608e131f4",
+    "gaussians-off-span@1": "c09fbfbb9dd393f8aa5dd2bb548a35cc58c142f2564c13cba748192b7de6730e",
+    "sphere@1": "7d94e8a8869478c7942c9aea0017c78389192bf7f2dc959094775e52fdb19ab9",
+}
+
+
+@pytest.fixture(scope="module")
+def closed_form_boards():
+    names = ("gaussians", "gaussians-off-span", "sphere")
+    return {name: pagbench.leaderboard(pagbench.run(benchmark=name, limit=200)).set_index("model") for name in names}
+
+
+def test_published_definitions_have_not_changed():
+    """A changed hash means changed numbers: publish a new version instead, and keep the old file."""
+    assert {name: benchmarks.load(name).digest() for name in benchmarks.names()} == PUBLISHED
+
+
+@pytest.mark.parametrize("name", benchmarks.names())
+def test_splits_are_disjoint_and_complete(name):
+    benchmark = benchmarks.load(name)
+    splits = data.splits(benchmark)
+    parts = [set(part.ids) for part in (splits.train, splits.calibration, splits.test)]
+    assert sum(len(part) for part in parts) == len(set.union(*parts)) == len(data.load(benchmark.dataset).ids)
+    assert splits.test.ids == benchmark.samples
+    assert splits.test.images.shape[1:] == benchmark.input_shape
+    assert splits.train.images.dtype == torch.float32
+    for part in (splits.train, splits.calibration, splits.test):
+        shares = np.bincount(part.labels, minlength=benchmark.classes) / len(part.labels)
+        assert shares == pytest.approx(1 / benchmark.classes, abs=0.015)
+
+
+def test_digits_are_scikit_learns(digits, digits_splits):
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    index = [int(name) for name in digits.samples]
+    np.testing.assert_array_equal(digits_splits.test.images[:, 0] * 16, raw.images[index])
+    np.testing.assert_array_equal(digits_splits.test.labels, raw.target[index])
+
+
+def test_other_pixels_than_the_cards_are_refused(digits):
+    with pytest.raises(DataError, match="reinstall scikit-learn"):
+        data.load(digits.dataset.model_copy(update={"sha256": "0" * 64}))
+
+
+@pytest.mark.parametrize("name", benchmarks.names())
+def test_tangent_bases_are_orthonormal_and_of_the_cards_rank(name):
+    benchmark = benchmarks.load(name)
+    splits = data.splits(benchmark)
+    manifold = manifolds.load(benchmark, scores.load(benchmark, splits.train))
+    basis = manifold.tangent_basis(splits.test.images[:8]).double()
+    identity = torch.eye(benchmark.manifold.rank, dtype=torch.float64).expand(8, -1, -1)
+    torch.testing.assert_close(basis.mT @ basis, identity, rtol=0, atol=1e-10)
+
+
+def test_a_posterior_of_too_low_rank_is_refused(digits, digits_splits):
+    manifold = PosteriorCovariance(scores.load(digits, digits_splits.train), 0.05, 12)
+    with pytest.raises(DataError, match="varies in fewer than 12 directions"):
+        manifold.tangent_basis(digits_splits.test.images[:4])
+
+
+def test_a_score_model_that_does_not_fit_the_data_is_refused(digits, digits_splits):
+    wrong = digits.model_copy(update={"score": benchmarks.load("sphere").score})
+    with pytest.raises(CardError, match="'von-mises-fisher' does not fit data set 'digits'"):
+        scores.load(wrong, digits_splits.train)
+
+
+def test_unknown_benchmark_fields_are_refused():
+    content = benchmarks.load("sphere").model_dump()
+    with pytest.raises(CardError, match="field 'epsilon'"):
+        benchmarks.Benchmark.parse({**content, "epsilon": "far"}, "sphere")
+    with pytest.raises(CardError, match="not one of epsilons"):
+        benchmarks.Benchmark.parse({**content, "epsilon": 0.3}, "sphere")
+    with pytest.raises(CardError, match="do not fit a manifold of rank 6"):
+        benchmarks.Benchmark.parse({**content, "directions": 7}, "sphere")
+
+
+@pytest.mark.parametrize("name", ["gaussians", "gaussians-off-span", "sphere"])
+def test_the_bayes_control_scores_one(closed_form_boards, name):
+    bayes = closed_form_boards[name].loc["control/bayes"]
+    assert bayes["alignment_cosine"] == pytest.approx(1, abs=1e-5)
+    assert bayes["alignment"] == pytest.approx(1, abs=1e-5)
+    flipped = closed_form_boards[name].loc["control/sign-flipped"]
+    assert flipped["alignment_cosine"] == pytest.approx(-1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("gaussians", 1e-6), ("sphere", 1e-3)])
+def test_the_bayes_gradient_is_tangent_where_classes_share_the_manifold(closed_form_boards, name, tolerance):
+    bayes = closed_form_boards[name].loc["control/bayes"]
+    assert bayes["tangent_energy"] == pytest.approx(1, abs=tolerance)
+    assert bayes["off_response"] < 0.02 * bayes["on_response"]
+
+
+def test_the_off_span_counter_example_shows_the_energy_of_the_formula(closed_form_boards):
+    """Pw = U diag(1/(l + v)) Uᵀ delta and Pn w = Pn delta / v, v = noise² + sigma²."""
+    benchmark = benchmarks.load("gaussians-off-span")
+    classes = gaussians.parameters(benchmark.dataset)
+    v = classes.noise**2 + benchmark.sigma**2
+    delta = classes.means[1] - classes.means[0]
+    inside = classes.basis.T @ delta
+    on = (inside / (classes.variances[0] + v)).square().sum()
+    off = ((delta - classes.basis @ inside) / v).square().sum()
+    found = closed_form_boards["gaussians-off-span"].loc["control/bayes", "tangent_energy"]
+    assert found == pytest.approx(float(on / (on + off)), abs=1e-5)
+    assert found < 0.95
+
+
+def test_no_regime_is_named_where_the_anchors_coincide(closed_form_boards):
+    assert closed_form_boards["gaussians-off-span"]["regime"].isna().all()
+    assert set(closed_form_boards["gaussians"]["regime"].dropna()) >= {"weak", "excessive", "bayes-aligned"}

@@ -1,0 +1,164 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pagbench
+from pagbench import columns
+from pagbench.errors import ResultsError
+from pagbench.ranking import eligibility, render
+
+
+def entrant(
+    benchmark, name, *, aligned=0.9, accuracy=0.9, tangent=0.9, on=0.2, off=0.05, control=False, seed=0, noise=0.02
+):
+    """Invented rows of one entrant: independent noise around given means."""
+    n = len(benchmark.samples)
+    rng = np.random.default_rng(sum(name.encode()))
+    rows = pd.DataFrame(
+        {
+            "benchmark": benchmark.name,
+            "version": benchmark.version,
+            "entrant": name,
+            "family": "own",
+            "strength": np.nan,
+            "control": control,
+            "seed": seed,
+            "sample_id": benchmark.samples,
+            "label": np.arange(n) % benchmark.classes,
+        }
+    )
+    means = {
+        "alignment_lpips": aligned,
+        "alignment_lpips_chance": 0.7,
+        "alignment_cosine": aligned,
+        "alignment_cosine_chance": 0.0,
+        "tangent_energy": tangent,
+        "tangent_energy_chance": 0.2,
+    }
+    for column in columns.sample_columns(benchmark):
+        side = on if column.name.startswith("on_") else off if column.name.startswith("off_") else 1.0
+        spread = noise * rng.standard_normal(n)
+        rows[column.name] = means.get(column.name, side) + spread - spread.mean()
+    rows["correct"] = (np.arange(n) < accuracy * n).astype(float)
+    rows[["temperature", "temperature_low", "temperature_high"]] = [1.0, 0.9, 1.1]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def anchors(digits):
+    return [
+        entrant(digits, "control/bayes", aligned=1.0, tangent=0.99, on=0.24, off=0.02, control=True),
+        entrant(digits, "digits/standard", aligned=0.75, tangent=0.6, on=0.2, off=0.05),
+    ]
+
+
+def board_of(anchors, *entrants, **options):
+    return pagbench.leaderboard(pd.concat([*anchors, *entrants], ignore_index=True), **options)
+
+
+def test_ranks_follow_chance_corrected_alignment_and_controls_take_none(digits, anchors):
+    board = board_of(anchors, entrant(digits, "a", aligned=0.8), entrant(digits, "b", aligned=0.9))
+    ranked = board[board["rank"].notna()]
+    assert list(ranked["model"]) == ["b", "a", "digits/standard"]
+    assert list(ranked["rank"]) == [1, 2, 3]
+    assert board.iloc[-1]["model"] == "control/bayes"
+    expected = (ranked["alignment_lpips"] - ranked["alignment_lpips_chance"]) / (1 - ranked["alignment_lpips_chance"])
+    np.testing.assert_allclose(ranked["alignment"], expected)
+
+
+def test_equal_entrants_share_their_rank_interval(digits, anchors):
+    twins = [entrant(digits, name, aligned=0.9, noise=0.1) for name in ("a", "b", "c")]
+    board = board_of(anchors, *twins).set_index("model")
+    assert set(board.loc[["a", "b", "c"], "rank_low"]) == {1}
+    assert set(board.loc[["a", "b", "c"], "rank_high"]) == {3}
+    assert board.loc["digits/standard", "rank_low"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "regime"),
+    [
+        ({"tangent": 0.65}, "weak"),
+        ({"tangent": 0.9}, "bayes-aligned"),
+        ({"tangent": 0.95, "on": 0.05}, "excessive"),
+        ({"tangent": 0.9, "accuracy": 0.6}, "excessive"),
+        ({"tangent": 0.795}, "boundary"),
+    ],
+)
+def test_regimes_lie_between_the_anchors(digits, anchors, changes, regime):
+    row = board_of(anchors, entrant(digits, "a", noise=0.05, **changes)).set_index("model").loc["a"]
+    assert row["regime"] == regime
+    shares = row[["p_weak", "p_bayes_aligned", "p_excessive"]]
+    assert shares.sum() == pytest.approx(1)
+    assert row["regime_probability"] == shares.max()
+
+
+def test_an_entrant_without_meaning_gets_no_rank_and_the_reason(digits, anchors):
+    guessing = entrant(digits, "guessing", accuracy=0.1)
+    numb = entrant(digits, "numb", on=0.0, off=0.0, noise=0.0)
+    masked = entrant(digits, "masked")
+    masked.loc[:30, "alignment_lpips"] = np.nan
+    partial = entrant(digits, "partial").head(100)
+    reseeded = entrant(digits, "reseeded", seed=5)
+    board = board_of(anchors, guessing, numb, masked, partial, reseeded).set_index("model")
+    reasons = {
+        "guessing": "no result: accuracy 0.100 is not above chance",
+        "numb": "no result: the output does not react",
+        "masked": "no result: the gradient vanishes on 31 of 360 images",
+        "partial": "partial: 100 of 360 images",
+        "reseeded": "noise seed 5, the board's is 0",
+    }
+    for name, reason in reasons.items():
+        assert board.loc[name, "status"].startswith(reason)
+        assert pd.isna(board.loc[name, "rank"])
+    assert board.loc[["guessing", "numb", "masked"], "regime"].isna().all()
+    assert board.loc["masked", "n_scored"] == 329
+    assert board.loc["digits/standard", "rank"] == 1
+
+
+def test_values_that_are_not_scored_are_left_out_and_not_zero(digits, anchors):
+    some = entrant(digits, "some", aligned=0.9)
+    some.loc[:9, ["alignment_lpips", "alignment_lpips_chance"]] = np.nan
+    row = board_of(anchors, some).set_index("model").loc["some"]
+    assert row["alignment_lpips"] == pytest.approx(some["alignment_lpips"].mean(skipna=True))
+    assert row["n_scored"] == 350
+    assert row["status"] == eligibility.RANKED
+
+
+def test_every_measured_value_has_an_interval_around_it(digits, anchors):
+    board = board_of(anchors, entrant(digits, "a"))
+    measured = [name.removesuffix("_low") for name in board if name.endswith("_low") and name != "rank_low"]
+    assert len(measured) > 25
+    for name in measured:
+        values = board[[f"{name}_low", name, f"{name}_high"]].dropna().to_numpy(float)
+        assert (np.diff(values, axis=1) >= -1e-9).all(), name
+
+
+def test_missing_values_become_null_in_json_and_dashes_in_tables(digits, anchors):
+    guessing = entrant(digits, "guessing", accuracy=0.1)
+    guessing[["alignment_lpips", "alignment_lpips_chance"]] = np.nan
+    board = board_of(anchors, guessing)
+    row = next(row for row in json.loads(render.to_json(board, digits)) if row["model"] == "guessing")
+    assert row["alignment"] is None
+    assert row["rank"] is None
+    assert row["regime"] is None
+    line = next(line for line in render.to_markdown(board, digits).splitlines() if "guessing" in line)
+    assert line.startswith("| – | guessing |")
+
+
+def test_rows_of_several_benchmarks_are_not_mixed(digits, anchors):
+    other = anchors[0].assign(benchmark="sphere")
+    with pytest.raises(ResultsError, match=r"several benchmarks \(digits@1, sphere@1\)"):
+        pagbench.leaderboard(pd.concat([*anchors, other]))
+    with pytest.raises(ResultsError, match="no rows to rank"):
+        pagbench.leaderboard(pd.DataFrame())
+    with pytest.raises(ResultsError, match="no results of the anchor 'control/bayes'"):
+        pagbench.leaderboard(anchors[1])
+
+
+def test_board_columns_are_the_documented_ones(digits, anchors):
+    board = board_of(anchors)
+    documented = [column.name for column in columns.BOARD_COLUMNS]
+    assert [name for name in documented if name not in board] == []
+    assert [name for name in board if name in documented] == documented

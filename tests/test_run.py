@@ -1,0 +1,180 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import pagbench
+from pagbench import benchmarks, results, targets
+from pagbench.errors import ContractError, ResultsError
+from pagbench.measures import MEASURES
+from pagbench.runner import RunError
+
+ENTRANTS = ["digits/noise-0.6", "digits/smoothing-0.6"]
+IDENTITY = ["benchmark", "version", "entrant", "family", "strength", "control", "seed", "sample_id", "label"]
+
+
+def assert_same_rows(a, b):
+    a, b = (rows.sort_values(["entrant", "sample_id"], ignore_index=True) for rows in (a, b))
+    pd.testing.assert_frame_equal(a[IDENTITY], b[IDENTITY])
+    measured = [name for name in a if name not in IDENTITY]
+    np.testing.assert_allclose(a[measured], b[measured], rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return pagbench.run(ENTRANTS, limit=24, batch_size=64)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_rows_do_not_depend_on_the_batch_size(rows, batch_size):
+    assert_same_rows(pagbench.run(ENTRANTS, limit=24, batch_size=batch_size), rows)
+
+
+def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained, observe):
+    ids = [digits.samples[i] for i in np.random.default_rng(1).permutation(24)]
+    batch = targets.compute(digits, digits_splits, ids, seed=0, device=torch.device("cpu")).batch(ids)
+    expected = rows[rows["entrant"] == "digits/noise-0.6"].set_index("sample_id").loc[ids]
+    seen = observe(noise_trained, temperature=float(expected["temperature"].iloc[0]), batch=batch)
+    for measure in digits.measures:
+        for name, values in MEASURES[measure](seen).items():
+            if not name.startswith("temperature"):
+                np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_limited_run_is_completed_later_and_gives_the_same_rows(rows, tmp_path):
+    pagbench.run(ENTRANTS, limit=9, batch_size=4, results=tmp_path)
+    assert_same_rows(pagbench.run(ENTRANTS, limit=24, results=tmp_path), rows)
+
+
+def test_finished_rows_are_not_measured_again(tmp_path, monkeypatch):
+    first = pagbench.run(ENTRANTS, limit=4, results=tmp_path)
+    monkeypatch.setattr(targets, "compute", lambda *args, **kwargs: pytest.fail("targets were computed again"))
+    assert_same_rows(pagbench.run(ENTRANTS, limit=4, results=tmp_path), first)
+
+
+def test_overwrite_measures_again(tmp_path):
+    pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=1)
+    with pytest.raises(RunError, match=r"seed 1 instead of 2.*--overwrite"):
+        pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2)
+    again = pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2, overwrite=True)
+    assert set(again["seed"]) == {2}
+
+
+def test_kill_9_loses_no_finished_batch(tmp_path, rows):
+    command = [sys.executable, "-m", "pagbench", "run", *ENTRANTS, "--limit", "24", "--batch-size", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--results", str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("*.parts/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    survived = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    assert survived
+    for path in survived:
+        assert len(results.read(path).rows)
+    completed = pagbench.run(ENTRANTS, limit=24, results=tmp_path)
+    assert_same_rows(completed, rows)
+    assert not list(tmp_path.rglob("*.parts"))
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.dropout(self.layer(x.flatten(1)))
+
+
+def test_any_module_is_accepted_and_left_as_it_was():
+    torch.manual_seed(0)
+    module = Linear().train()
+    rows = pagbench.run({"mine/linear": module}, limit=4)
+    assert set(rows["entrant"]) == {"mine/linear", "control/bayes", "digits/standard"}
+    assert module.training
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_one_failing_entrant_loses_no_other(tmp_path):
+    class Broken(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :10] * torch.nan
+
+    with pytest.raises(RunError, match=r"Broken: .*NaN") as caught:
+        pagbench.run([Broken(), Linear()], limit=4, results=tmp_path)
+    assert "Linear" in set(caught.value.rows["entrant"])
+    assert (tmp_path / "digits@1" / "Linear.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda x: x.flatten(1)[:, :9], r"shape \(4, 9\), expected \(4, 10\)"),
+        (lambda x: x.flatten(1)[:, :10].softmax(1), "outputs are probabilities but the card says 'logits'"),
+        (lambda x: x.flatten(1)[:, :10] * torch.nan, "NaN or infinite outputs"),
+        (lambda x: x.flatten(1)[:, :10] + torch.rand(1), "two calls on the same images differ"),
+        (lambda x: x.flatten(1)[:, :10].detach(), "does not depend differentiably"),
+        (lambda x: x.reshape(7, -1), "fails on images of shape"),
+        (lambda x: x, "expected a tensor of logits"),
+    ],
+)
+def test_a_broken_contract_is_one_clear_line(forward, message):
+    class Network(nn.Module):
+        def forward(self, x):
+            return forward(x)
+
+    with pytest.raises(RunError, match=message) as caught:
+        pagbench.run({"net": Network()}, limit=1)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_outputs_that_become_nan_on_some_image_are_refused(digits, digits_splits):
+    poison = digits_splits.test.images[2]
+
+    class Network(nn.Module):
+        def forward(self, x):
+            bad = (x == poison).flatten(1).all(1, keepdim=True)
+            return torch.where(bad, torch.nan, x.flatten(1)[:, :10])
+
+    with pytest.raises(RunError, match="NaN or infinite outputs among samples"):
+        pagbench.run({"net": Network()}, limit=4)
+
+
+def test_two_entrants_of_one_name_are_refused():
+    with pytest.raises(ContractError, match="two entrants are called 'digits/standard'"):
+        pagbench.run(["digits/standard", "digits/standard"])
+
+
+def test_results_of_another_definition_are_refused(tmp_path, digits):
+    pagbench.run(limit=2, entrants=["control/bayes"], results=tmp_path)
+    changed = digits.model_copy(update={"sigma": 0.8})
+    with pytest.raises(ResultsError, match="measured on another definition of digits@1"):
+        pagbench.leaderboard(tmp_path, benchmark=changed)
+    with pytest.raises(ResultsError, match=r"no results of gaussians@1 \(it has digits@1\)"):
+        pagbench.leaderboard(tmp_path, benchmark=benchmarks.load("gaussians"))
+
+
+def test_parquet_says_where_its_rows_come_from(tmp_path, digits):
+    pagbench.run(["digits/noise-0.6"], limit=2, results=tmp_path)
+    source = results.read(tmp_path / "digits@1" / "digits" / "noise-0.6.parquet").provenance
+    assert source["benchmark_digest"] == digits.digest()
+    assert source["weights_sha256"] == source["card"]["weights_sha256"]
+    assert {"torch", "python", "pagbench"} <= set(source["versions"])
+    assert {"seed", "command", "device", "precision", "wall_seconds", "started", "commit"} <= set(source)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: GPU rows against CPU rows")
+def test_rows_on_a_gpu_are_those_of_the_cpu(rows):
+    on_gpu = pagbench.run(ENTRANTS, limit=24, device="cuda")
+    measured = [name for name in rows if name not in IDENTITY]
+    np.testing.assert_allclose(on_gpu[measured], rows[measured], rtol=1e-3, atol=1e-4)
