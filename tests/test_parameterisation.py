@@ -119,6 +119,10 @@ def test_a_noise_level_of_the_schedule_finds_its_own_step(step):
     assert p.nearest_step(levels, float(levels[step])) == step
 
 
+def test_nearest_step_is_nearest_in_the_logarithm():
+    assert p.nearest_step(torch.tensor([1.0, 4.0], dtype=torch.float64), 2.2) == 1
+
+
 def gaussian_score(mean, covariance, x):
     x = x.clone().requires_grad_(True)
     (score,) = torch.autograd.grad(MultivariateNormal(mean, covariance).log_prob(x).sum(), x)

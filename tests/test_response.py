@@ -136,7 +136,7 @@ def test_unit_directions_see_a_gradient_as_uniform_directions_of_their_space_do(
     for rows, part, size in ((steps.on, inside, k), (steps.off, gradient - inside, d - k)):
         slopes = rows @ gradient
         expected_square, expected_size = part.square().sum() / size, part.norm() * mean_projection(size)
-        # the first and the last row separately: orthonormalising must not favour either
+        # row by row: orthonormalising must not make the first one different from the last
         assert ((slopes.square().mean(0) - expected_square).abs() < 4 * standard_error(slopes.square())).all()
         assert ((slopes.abs().mean(0) - expected_size).abs() < 4 * standard_error(slopes.abs())).all()
         assert (slopes.mean(0).abs() < 4 * standard_error(slopes)).all()

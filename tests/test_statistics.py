@@ -294,14 +294,14 @@ def fixed(tangent_energy, on_response=1.0, accuracy=0.9, replicates=100):
     return Anchored(*(np.full(replicates, value) for value in (tangent_energy, on_response, accuracy)))
 
 
-def test_lost_accuracy_alone_makes_robustness_excessive():
-    reference, bayes = fixed(0.2), fixed(0.9)
+def test_accuracy_lost_against_the_reference_alone_makes_robustness_excessive():
+    reference, bayes = fixed(0.2), fixed(0.9, accuracy=1.0)
     assert judge(fixed(0.9, accuracy=0.7), reference, bayes, thresholds()).regime == "excessive"
     assert judge(fixed(0.9, accuracy=0.8), reference, bayes, thresholds()).regime == "bayes-aligned"
 
 
-def test_lost_response_alone_makes_robustness_excessive():
-    reference, bayes = fixed(0.2), fixed(0.9)
+def test_response_lost_against_the_bayes_classifier_alone_makes_robustness_excessive():
+    reference, bayes = fixed(0.2, on_response=1.5), fixed(0.9)
     assert judge(fixed(0.9, on_response=0.45), reference, bayes, thresholds()).regime == "excessive"
     assert judge(fixed(0.9, on_response=0.55), reference, bayes, thresholds()).regime == "bayes-aligned"
 

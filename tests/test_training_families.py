@@ -274,6 +274,19 @@ def test_training_with_another_seed_gives_other_weights(name):
     assert not torch.equal(first["0.weight"], second["0.weight"])
 
 
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_losss_noise_follows_the_seed(seed):
+    draws = []
+
+    def recording(model, x, y, source):
+        draws.append(torch.randn(4, generator=source))
+        return nn.functional.cross_entropy(model(x), y)
+
+    recipe = Recipe(epochs=1, batch_size=60)
+    train(network(), recording, data_set(), recipe, seed=seed, device=torch.device("cpu"))
+    assert torch.equal(draws[0], torch.randn(4, generator=generator(seed)))
+
+
 def test_training_neither_reads_nor_moves_the_global_random_state():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

@@ -1,10 +1,11 @@
 """The leaderboard as text: a table for the terminal, Markdown, CSV, JSON."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,10 +14,10 @@ from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, Column
 
 _TABLE = tuple(
-    column
-    for column in BOARD_COLUMNS
-    if column.header and column.name not in ("family", "strength", "temperature", "log_ratio")
+    column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
 )
+_TEXT = ("rank", "model", "regime")
+_DETAILS = ("alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "log_ratio")
 _UNRANKED = "–"
 
 
@@ -40,7 +41,7 @@ def _header(column: Column) -> str:
 def _cell(row: "pd.Series[Any]", column: Column, separator: str) -> str:
     value = row.get(column.name)
     if column.name == "rank":
-        return _rank(row)
+        return _rank(row, separator)
     if column.name == "regime":
         return _UNRANKED if _missing(value) else f"{value}{separator}{row['regime_probability']:.2f}"
     if _missing(value):
@@ -57,11 +58,11 @@ def _missing(value: object) -> bool:
     return value is None or value is pd.NA or value != value  # noqa: PLR0124 (NaN)
 
 
-def _rank(row: "pd.Series[Any]") -> str:
+def _rank(row: "pd.Series[Any]", separator: str) -> str:
     if _missing(row["rank"]):
         return _UNRANKED
     low, high = row["rank_low"], row["rank_high"]
-    return f"{row['rank']}" if low == high else f"{row['rank']} ({low}–{high})"
+    return f"{row['rank']}" if low == high else f"{row['rank']}{separator}({low}–{high})"
 
 
 def _shown(board: pd.DataFrame) -> list[Column]:
@@ -75,40 +76,50 @@ def _remarks(board: pd.DataFrame) -> list[str]:
 
 
 def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None) -> str:
-    """A table for a terminal; intervals go below the values where the terminal is narrow.
+    """A table for a terminal.
+
+    In a narrow one the intervals go below the values and names lose the benchmark's; then details that the alignment
+    already sums up are left out.
 
     Args:
         board: as `pagbench.leaderboard` returns it.
         benchmark: for title and caption.
         width: characters per line; unlimited by default.
     """
-    wide = _rich_table(board, benchmark, " ")
-    needed = Console(width=10_000).measure(wide).maximum
-    table = wide if width is None or width >= needed else _rich_table(board, benchmark, "\n")
-    size = needed if width is None else width
-    console = Console(width=size, file=None, record=True, quiet=False, color_system=None)
+    shown = _shown(board)
+    layouts = [
+        _rich_table(board, benchmark, shown, narrow=False),
+        _rich_table(board, benchmark, shown, narrow=True),
+        _rich_table(board, benchmark, [column for column in shown if column.name not in _DETAILS], narrow=True),
+    ]
+    sizes = [Console(width=10_000).measure(table).maximum for table in layouts]
+    room = max(sizes) if width is None else width
+    table = next((table for table, size in zip(layouts, sizes, strict=True) if size <= room), layouts[-1])
+    console = Console(width=room, color_system=None)
     with console.capture() as capture:
         console.print(table)
         for line in [caption(benchmark), *_remarks(board)]:
-            console.print(Text(line), style="dim", width=min(size, 140))
+            console.print(Text(line), width=min(room, 140))
     return capture.get()
 
 
-def _rich_table(board: pd.DataFrame, benchmark: Benchmark, separator: str) -> Table:
-    table = Table(title=f"{benchmark.title} ({benchmark.label})", show_lines=separator == "\n")
-    shown = _shown(board)
+def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Column], *, narrow: bool) -> Table:
+    table = Table(
+        title=f"{benchmark.title} ({benchmark.label})",
+        box=box.HORIZONTALS if narrow else box.HEAVY_HEAD,
+        padding=0 if narrow else (0, 1),
+        show_edge=not narrow,
+        show_lines=narrow,
+    )
     for column in shown:
-        numeric = column.name not in ("model", "regime", "rank")
-        table.add_column(
-            _header(column), justify="right" if numeric else "left", no_wrap=separator == " ", overflow="fold"
-        )
-    previous = True
-    for _, row in board.iterrows():
-        ranked = not _missing(row["rank"])
-        if previous and not ranked:
-            table.add_section()
-        previous = ranked
-        table.add_row(*(Text(_cell(row, column, separator)) for column in shown))
+        header = _header(column).replace(" ", "\n") if narrow else _header(column)
+        table.add_column(header, justify="left" if column.name in _TEXT else "right", no_wrap=True)
+    last_ranked = int(board["rank"].notna().to_numpy().nonzero()[0].max(initial=-1))
+    for position, (_, row) in enumerate(board.iterrows()):
+        cells = [_cell(row, column, "\n" if narrow else " ") for column in shown]
+        if narrow:
+            cells = [cell.rpartition("/")[2] for cell in cells]
+        table.add_row(*map(Text, cells), end_section=position == last_ranked)
     return table
 
 
@@ -116,10 +127,11 @@ def to_markdown(board: pd.DataFrame, benchmark: Benchmark) -> str:
     """A Markdown table with its caption."""
     shown = _shown(board)
     lines = ["| " + " | ".join(_header(column) for column in shown) + " |"]
-    lines.append("|" + "|".join("---" if c.name in ("rank", "model", "regime") else "---:" for c in shown) + "|")
+    lines.append("|" + "|".join("---" if c.name in _TEXT else "---:" for c in shown) + "|")
     for _, row in board.iterrows():
         lines.append("| " + " | ".join(_cell(row, column, " ").replace("|", "\\|") for column in shown) + " |")
-    return "\n".join([*lines, "", caption(benchmark), *_remarks(board)]) + "\n"
+    remarks = [f"- {remark}" for remark in _remarks(board)]
+    return "\n".join([*lines, "", caption(benchmark), *([""] if remarks else []), *remarks]) + "\n"
 
 
 def to_csv(board: pd.DataFrame, benchmark: Benchmark) -> str:
