@@ -158,7 +158,7 @@ class GaussiansCard(Card):
     separation: Positive
     """Standard deviation of the class means along the shared span."""
     off_span: Annotated[float, Field(ge=0)] = 0.0
-    """Norm of the class means off the span; 0 where the classes share the manifold."""
+    """Distance of the two extreme class means off the span; 0 where the classes share the manifold."""
     shared_covariance: bool = False
 
 

@@ -1,5 +1,6 @@
 """A picture of gradients: image, Bayes target, and the input gradient of each entrant (the paper's Figure 1)."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pagbench.models.loading import Entrant
 
 _CELL = 1.15
 _CLIP = 99.5
+_TITLE_WIDTH = 18
 
 
 def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, samples: int, device: torch.device) -> Path:
@@ -41,7 +43,7 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
     for entrant in entrants:
         gradient = geometry.log_odds_gradient(entrant.classifier.to(device), batch.images, batch.labels).gradient
         columns.append((entrant.card.id.removeprefix(f"{benchmark.name}/"), gradient))
-    figure = Figure(figsize=(_CELL * (1 + len(columns)), (_CELL + 0.18) * len(ids) + 0.9), layout="constrained")
+    figure = Figure(figsize=(_CELL * (1 + len(columns)), (_CELL + 0.18) * len(ids) + 0.4), layout="constrained")
     axes = figure.subplots(len(ids), 1 + len(columns), squeeze=False)
     for row in range(len(ids)):
         _show_image(axes[row, 0], batch.images[row].cpu().numpy())
@@ -49,7 +51,7 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
             similarity = float(geometry.cosine(maps[row : row + 1], batch.target[row : row + 1])[0])
             _show_map(axes[row, column], maps[row].cpu().numpy(), similarity)
     for axis, title in zip(axes[0], ["image", *(name for name, _ in columns)], strict=True):
-        axis.set_title(title, fontsize=8, rotation=40, ha="left", va="bottom")
+        axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH), fontsize=7)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
@@ -75,4 +77,4 @@ def _show_map(axis: Any, gradient: NDArray[np.float32], similarity: float) -> No
         axis.imshow((scaled + 1) / 2)
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.set_xlabel("not scored" if np.isnan(similarity) else f"{similarity:.2f}", fontsize=7, labelpad=1)
+    axis.set_xlabel("not scored" if np.isnan(similarity) else f"{similarity:.2f}", fontsize=7, labelpad=2)

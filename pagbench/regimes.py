@@ -37,12 +37,11 @@ class Verdict(NamedTuple):
 
 
 def classify(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> NDArray[np.int64]:
-    """Regime of each replicate, as an index into `REGIMES`.
+    """Regime of each replicate, as an index into `REGIMES`; -1 where a value it needs was not scored.
 
     With q = (τ - τ_ref)/(τ_Bayes - τ_ref), how far the gradient has gone from the unregularised reference's tangent
-    energy to
-    the Bayes classifier's, and r = R_on/R_on(Bayes): excessive if r < retention or the accuracy has dropped by more
-    than `drop`; else weak if q < gain; else Bayes-aligned.
+    energy to the Bayes classifier's, and r = R_on/R_on(Bayes): excessive if r < retention or the accuracy has dropped
+    by more than `drop`; else weak if q < gain; else Bayes-aligned.
 
     Args:
         entrant: replicates of the entrant.
@@ -50,24 +49,29 @@ def classify(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds
         bayes: of the Bayes control, on the same resampled images.
         thresholds: of the benchmark.
     """
-    gain = (entrant.tangent_energy - reference.tangent_energy) / (bayes.tangent_energy - reference.tangent_energy)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = (entrant.tangent_energy - reference.tangent_energy) / (bayes.tangent_energy - reference.tangent_energy)
     retention = entrant.on_response / bayes.on_response
     drop = reference.accuracy - entrant.accuracy
     excessive = (retention < thresholds.retention) | (drop > thresholds.drop)
-    return np.where(excessive, 2, np.where(gain < thresholds.gain, 0, 1))
+    known = ~np.isnan(retention + drop) & (excessive | ~np.isnan(gain))
+    return np.where(known, np.where(excessive, 2, np.where(gain < thresholds.gain, 0, 1)), -1)
 
 
 def judge(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> Verdict | None:
     """The regime whose bootstrap probability reaches the benchmark's confidence, else "boundary".
 
     Returns:
-        None where the anchors' tangent energies are closer than `MIN_GAP` (or in the wrong order), as where even the
-        Bayes classifier's gradient leaves the manifold: there is nothing to judge between.
+        None where there is nothing to judge between: the anchors' tangent energies are closer than `MIN_GAP`, or in the
+        wrong order, as where even the Bayes classifier's gradient leaves the manifold; or where most replicates lack a
+        scored value.
     """
-    if np.mean(bayes.tangent_energy - reference.tangent_energy) < MIN_GAP:
-        return None
+    gap = np.nanmean(bayes.tangent_energy - reference.tangent_energy)
     regimes = classify(entrant, reference, bayes, thresholds)
-    shares = tuple(float(np.mean(regimes == index)) for index in range(3))
+    known = regimes[regimes >= 0]
+    if not gap >= MIN_GAP or 2 * len(known) < len(regimes):
+        return None
+    shares = tuple(float(np.mean(known == index)) for index in range(3))
     best = int(np.argmax(shares))
     regime = REGIMES[best] if shares[best] >= thresholds.confidence else BOUNDARY
     return Verdict(regime, (shares[0], shares[1], shares[2]))

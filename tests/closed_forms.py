@@ -53,7 +53,7 @@ def mean_projection(k):
 
 
 def logistic_response(epsilon, norm, k, means, std):
-    """Expected L1 response of sigmoid(z) to a uniform step of length epsilon in k dimensions, in which z has slope norm.
+    """Expected L1 response of sigmoid(z) to a uniform step in k dimensions, in which z has slope norm.
 
     z is a mixture of N(m, std²), m in means; Gauss-Hermite over z, Gauss-Jacobi over the step's coordinate.
     """

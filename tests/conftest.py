@@ -6,6 +6,8 @@ from pagbench.measures.calibration import Temperature
 from pagbench.measures.observation import Observation
 from pagbench.models import loading, registry
 
+torch.set_num_threads(1)  # the networks are tiny, and spinning threads of two processes are many times slower
+
 
 @pytest.fixture(scope="session")
 def digits():

@@ -1,6 +1,7 @@
-"""Responses, sensitivities and tangent energies agree with closed forms for linear, logistic and quadratic functions."""
+"""Responses and tangent energies agree with closed forms for linear, logistic and quadratic functions."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def log_odds(classifier, x):
 
 
 def quadratic_classifier(d=8):
-    """Bayes classifier of two Gaussian classes, whose log-odds are quadratic, with its gradient and Hessian at a point."""
+    """Bayes classifier of two Gaussian classes, a point, and gradient and Hessian of the quadratic log-odds there."""
     density = GaussianMixture(gaussian_classes(1, classes=2, d=d, rank=3, shared_span=False))
     classifier = Classifier(BayesClassifier(density, SIGMA))
     x = images_of(0.5 + 0.3 * normal(2, 1, d))
@@ -96,7 +97,7 @@ def test_relative_robustness_tends_to_the_off_manifold_energy_with_the_square_of
     basis, _, _ = projectors()
     off_energy = 1 - geometry.tangent_energy(basis[None], gradient.reshape(x.shape))
     gaps = [relative_robustness(gradient, hessian, std) - off_energy for std in (0.02, 0.01, 0.005, 0.0025)]
-    for wide, narrow in zip(gaps, gaps[1:], strict=False):
+    for wide, narrow in pairwise(gaps):
         assert float(wide / narrow) == pytest.approx(4.0, abs=0.1)
 
 
@@ -180,7 +181,7 @@ CARD = GaussiansCard(
 
 
 def discriminant():
-    """Linear discriminant of the card's classes: network, weight, the means of its logit and their standard deviation."""
+    """Linear discriminant of the card's classes, the span, its weight, its logit's class means and their deviation."""
     classes = gaussians.parameters(CARD)
     basis, v = classes.basis, classes.noise**2
     delta = classes.means[1] - classes.means[0]
@@ -236,7 +237,7 @@ def test_logistic_response_vanishes_along_a_manifold_that_the_weight_is_orthogon
 
 
 def test_small_logistic_responses_are_linear_with_the_first_absolute_moment_of_a_coordinate():
-    _, basis, weight, means, std = discriminant()
+    _, basis, weight, *_ = discriminant()
     slope = float((basis.T @ weight).norm())
     classifier = Classifier(LogisticNetwork(weight))
     x = torch.full((20_000, 1, 4, 4), 0.5, dtype=torch.float64)

@@ -85,6 +85,20 @@ def test_denoiser_jacobian_is_the_posterior_covariance_over_the_noise_variance(n
 
 
 @every_density
+def test_second_derivatives_by_autograd_are_those_of_the_posterior_covariance(name):
+    density, x = densities()[name]
+
+    def log_density(at):
+        return density.log_joint(at, SIGMA).logsumexp(dim=1).sum()
+
+    identity = torch.eye(x[0].numel(), dtype=torch.float64)
+    hessians = [torch.autograd.functional.hessian(log_density, image[None]) for image in x]
+    found = torch.stack(hessians).reshape(len(x), *identity.shape)
+    expected = (density.posterior_covariance(x, SIGMA) / SIGMA**2 - identity) / SIGMA**2
+    assert (found - expected).abs().max() < 1e-9
+
+
+@every_density
 def test_conditional_scores_follow_the_labels_image_by_image(name):
     density, x = densities()[name]
     labels = torch.tensor([2, 0, 1, 1, 2])
@@ -134,7 +148,7 @@ def test_gaussian_denoiser_agrees_with_conditioning_the_joint_gaussian():
 
 
 def sphere_quadrature(classes, x, sigma, nodes=80):
-    """log p_sigma(x|c) and E[x0|x, c] on a two-sphere, by Gauss-Legendre in height and the trapezoid rule in longitude."""
+    """log p_sigma(x|c) and E[x0|x, c] on a two-sphere: Gauss-Legendre in height, trapezoid rule in longitude."""
     height, mass = np.polynomial.legendre.leggauss(nodes)
     angle = 2 * np.pi * np.arange(2 * nodes) / (2 * nodes)
     across = np.sqrt(1 - height**2)[:, None]

@@ -1,4 +1,4 @@
-"""Randomised smoothing agrees with its closed form for a probit network, and its gradient with the mean of gradients."""
+"""Randomised smoothing agrees with the closed form of a probit network, its gradient with the mean of gradients."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Intervals cover, rank intervals hold simultaneously, and regimes come out right where ridge regression has them exactly."""
+"""Intervals cover, rank intervals hold simultaneously, regimes come out right along a ridge path of known regimes."""
 
 from typing import NamedTuple
 
@@ -324,3 +324,8 @@ def test_divided_replicates_give_a_boundary():
 @pytest.mark.parametrize("gap", [0.9 * MIN_GAP, 0.0, -0.3])
 def test_anchors_that_are_too_close_or_in_the_wrong_order_give_no_verdict(gap):
     assert judge(fixed(0.5), fixed(0.5), fixed(0.5 + gap), thresholds()) is None
+
+
+def test_replicates_that_nothing_was_scored_in_do_not_make_an_entrant_bayes_aligned():
+    verdict = judge(fixed(np.nan), fixed(0.2), fixed(0.9), thresholds())
+    assert verdict is None or verdict.regime == BOUNDARY

@@ -1,6 +1,6 @@
 """The leaderboard as a data frame."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from pagbench.ranking import eligibility
 Replicates = Mapping[str, NDArray[np.float64]]
 
 _PAIRS = {"alignment_lpips": "alignment_lpips_chance", "alignment_cosine": "alignment_cosine_chance"}
+_REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")
 _FIXED = ("temperature", "temperature_low", "temperature_high")
 
 
@@ -66,9 +67,9 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     replicates = {name: _replicates(group, benchmark, weights) for name, group in groups.items()}
     board_seed = int(groups[benchmark.bayes]["seed"].iloc[0])
+    statuses = {name: eligibility.status(group, benchmark, board_seed) for name, group in groups.items()}
     table = []
     for name, group in groups.items():
-        status = eligibility.status(group, benchmark, board_seed)
         entry = {
             "model": name,
             "family": group["family"].iloc[0],
@@ -76,9 +77,12 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
             "control": bool(group["control"].iloc[0]),
             "n_scored": int(group[benchmark.alignment].notna().sum()),
             "n_total": len(group),
-            "status": status,
+            "status": statuses[name],
         }
-        table.append(entry | _intervals(group, replicates[name]) | _regime(name, status, replicates, benchmark))
+        judged = (name, benchmark.reference, benchmark.bayes)
+        meaningful = all(eligibility.has_result(statuses[key]) for key in judged)
+        regime = _regime([replicates[key] for key in judged], benchmark) if meaningful else {}
+        table.append(entry | _intervals(group, replicates[name]) | (regime or dict.fromkeys(_REGIME)))
     return _ordered_columns(_with_ranks(pd.DataFrame(table), replicates), benchmark)
 
 
@@ -112,28 +116,17 @@ def _intervals(group: pd.DataFrame, replicates: Replicates) -> dict[str, float]:
     return entry | {name: float(group[name].iloc[0]) for name in _FIXED}
 
 
-def _regime(
-    name: str, status: str, replicates: Mapping[str, Replicates], benchmark: Benchmark
-) -> dict[str, str | float | None]:
-    unknown = dict.fromkeys(("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive"))
-    if not eligibility.has_result(status):
-        return unknown
-    read = {
-        key: regimes.Anchored(values["tangent_energy"][1:], values["on_response"][1:], values["accuracy"][1:])
-        for key, values in replicates.items()
-        if key in (name, benchmark.reference, benchmark.bayes)
-    }
-    verdict = regimes.judge(read[name], read[benchmark.reference], read[benchmark.bayes], benchmark.thresholds)
+def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str | float]:
+    """The verdict on an entrant between the reference and the Bayes control; empty where there is none."""
+    entrant, reference, bayes = (
+        regimes.Anchored(values["tangent_energy"][1:], values["on_response"][1:], values["accuracy"][1:])
+        for values in judged
+    )
+    verdict = regimes.judge(entrant, reference, bayes, benchmark.thresholds)
     if verdict is None:
-        return unknown
-    weak, aligned, excessive = verdict.probabilities
-    return {
-        "regime": verdict.regime,
-        "regime_probability": max(verdict.probabilities),
-        "p_weak": weak,
-        "p_bayes_aligned": aligned,
-        "p_excessive": excessive,
-    }
+        return {}
+    found = (verdict.regime, max(verdict.probabilities), *verdict.probabilities)
+    return dict(zip(_REGIME, found, strict=True))
 
 
 def _with_ranks(board: pd.DataFrame, replicates: Mapping[str, Replicates]) -> pd.DataFrame:

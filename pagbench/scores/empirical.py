@@ -18,12 +18,17 @@ class EmpiricalDensity(ClassMixture):
         images: training images, shape (n, c, h, w).
         labels: their classes; every class needs at least one image.
         classes: number of classes.
+
+    Raises:
+        ValueError: a class has no training image, or a label is not below `classes`.
     """
 
     def __init__(self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, "n"], *, classes: int) -> None:
         order = labels.argsort(stable=True)
         self._points = images.flatten(1).double()[order]
         self._sizes = torch.bincount(labels, minlength=classes).tolist()
+        if len(self._sizes) > classes:
+            raise ValueError(f"label {len(self._sizes) - 1} among {classes} classes; labels go from 0 to {classes - 1}")
         if min(self._sizes) == 0:
             raise ValueError(f"class {self._sizes.index(0)} has no training image")
 

@@ -1,6 +1,7 @@
 """Von Mises-Fisher classes on a sphere, blurred: score and Bayes classifier in closed form on a curved manifold."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,27 +12,46 @@ from pagbench.data.sphere import SphereClasses
 from pagbench.scores.class_mixture import ClassMixture
 
 
-def bessel_ratio(order: float, k: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """I_{order+1}(k) / I_order(k), the mean resultant length A_p(k) for order = p/2 - 1."""
+def _ratio(order: float, k: Tensor) -> Tensor:
     values = k.detach().cpu().numpy()
     return torch.as_tensor(ive(order + 1, values) / ive(order, values)).to(k)
 
 
+class _BesselRatio(torch.autograd.Function):
+    """A = I_{order+1}/I_order by SciPy, with its derivative A' = 1 - A² - (2·order + 1) A/k."""
+
+    @staticmethod
+    def forward(ctx: Any, order: float, k: Tensor) -> Tensor:
+        ratio = _ratio(order, k)
+        ctx.save_for_backward(k, ratio)
+        ctx.order = order
+        return ratio
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        k, ratio = ctx.saved_tensors
+        return None, gradient * (1 - ratio.square() - (2 * ctx.order + 1) * ratio / k)
+
+
 class _LogBessel(torch.autograd.Function):
-    """log I_order(k) by SciPy, with its derivative I_{order+1}/I_order + order/k."""
+    """log I_order by SciPy, with its derivative I_{order+1}/I_order + order/k."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, order: float, k: Tensor) -> Tensor:
+    def forward(ctx: Any, order: float, k: Tensor) -> Tensor:
         ctx.save_for_backward(k)
-        ctx.order = order  # type: ignore[attr-defined]
-        values = k.detach().cpu().numpy()
-        return torch.as_tensor(ive(order, values)).to(k).log() + k
+        ctx.order = order
+        return torch.as_tensor(ive(order, k.detach().cpu().numpy())).to(k).log() + k
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[None, Tensor]:
-        (k,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        order: float = ctx.order  # type: ignore[attr-defined]
-        return None, gradient * (bessel_ratio(order, k) + order / k)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        (k,) = ctx.saved_tensors
+        return None, gradient * (bessel_ratio(ctx.order, k) + ctx.order / k)
+
+
+def bessel_ratio(order: float, k: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """I_{order+1}(k) / I_order(k), the mean resultant length A_p(k) for order = p/2 - 1; differentiable once in k."""
+    found: Tensor = _BesselRatio.apply(order, k)
+    return found
 
 
 class VonMisesFisherMixture(ClassMixture):
