@@ -32,7 +32,11 @@ class Column:
 
 
 def epsilon_name(column: str, epsilon: float) -> str:
-    """Name of a response column at one step length: `on_response_0.5`."""
+    """Name of a response column at one step length.
+
+    >>> epsilon_name("on_response", 0.5)
+    'on_response_0.5'
+    """
     return f"{column}_{epsilon:g}"
 
 

@@ -4,6 +4,12 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+def first_line(error: BaseException) -> str:
+    """An exception's message in one line; its type where it has no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class PagbenchError(Exception):
     """Base of every error that pagbench raises on purpose; the command line prints it and exits with 2."""
 

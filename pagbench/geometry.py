@@ -15,7 +15,12 @@ class InputGradient(NamedTuple):
 
 
 def log_odds(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
-    """Log p_y/(1 - p_y) = z_y - logsumexp_{j≠y} z_j: unchanged by logits + c(x), and not saturating as p_y → 1."""
+    """Log p_y/(1 - p_y) = z_y - logsumexp_{j≠y} z_j: unchanged by logits + c(x), and not saturating as p_y → 1.
+
+    >>> logits = torch.tensor([[2.0, 0.0], [102.0, 100.0]])
+    >>> log_odds(logits, torch.tensor([0, 1]))
+    tensor([ 2., -2.])
+    """
     chosen = nn.functional.one_hot(labels, logits.shape[1]).bool()
     rest = logits.masked_fill(chosen, -torch.inf).logsumexp(dim=1)
     return logits.gather(1, labels[:, None])[:, 0] - rest
@@ -94,7 +99,11 @@ def tangent_energy(basis: Float[Tensor, "b d k"], gradient: Float[Tensor, "b c h
 
 
 def cosine(a: Float[Tensor, "b *shape"], b: Float[Tensor, "b *shape"]) -> Float[Tensor, "b"]:
-    """Cosine of the angle between flattened vectors, in [-1, 1]; NaN where one vanishes or is not finite."""
+    """Cosine of the angle between flattened vectors, in [-1, 1]; NaN where one vanishes or is not finite.
+
+    >>> cosine(torch.tensor([[3.0, 0.0], [0.0, 0.0]]), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+    tensor([-1., nan])
+    """
     a, b = a.flatten(1), b.flatten(1)
     product = (a / a.norm(dim=1, keepdim=True)) * (b / b.norm(dim=1, keepdim=True))
     return product.sum(1).clamp(-1, 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pagbench import benchmarks, columns, data, devices, provenance, results, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import ContractError, PagbenchError, ResultsError
+from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
 from pagbench.measures import MEASURES, Observation
 from pagbench.measures.calibration import Temperature, fit_temperature
 from pagbench.models import requests
@@ -73,16 +73,20 @@ def run(
     Returns:
         One row per entrant and sample, columns as in `pagbench.columns.schema`.
 
+    >>> rows = run("control/bayes", benchmark="gaussians", limit=2)
+    >>> float(rows.set_index("entrant").loc["control/bayes", "alignment_cosine"].mean().round(4))
+    1.0
+
     Raises:
         PagbenchError: an entrant or a setting is wrong; nothing has been measured.
         RunError: some entrants failed while the others were measured and kept.
     """
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
     settings = Settings(
-        batch_size=_positive("batch size", batch_size),
+        batch_size=_at_least("batch size", batch_size, 1),
         device=devices.choose_device(device),
-        seed=definition.seed if seed is None else seed,
-        limit=None if limit is None else _positive("limit", limit),
+        seed=definition.seed if seed is None else _at_least("seed", seed, 0),
+        limit=None if limit is None else _at_least("limit", limit, 1),
         overwrite=overwrite,
     )
     asked = _with_anchors(requests.resolve(entrants, definition), definition)
@@ -92,9 +96,9 @@ def run(
     return _run(asked, definition, Path(results), settings, progress)
 
 
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise ContractError(f"{name} {value} is too small; expected at least 1")
+def _at_least(name: str, value: int, smallest: int) -> int:
+    if value < smallest:
+        raise ContractError(f"{name} {value} is too small; expected at least {smallest}")
     return value
 
 
@@ -214,10 +218,14 @@ class _Session:
                     f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
                 )
             measured = {name: value for m in self.benchmark.measures for name, value in MEASURES[m](seen).items()}
+        except PagbenchError:
+            raise
         except torch.OutOfMemoryError:
             raise ContractError(
                 f"{card.id}: out of memory with {len(ids)} images at a time; lower --batch-size"
             ) from None
+        except Exception as error:  # a third party's network may raise anything; the other entrants go on
+            raise ContractError(f"{card.id}: fails on {where} ({first_line(error)})") from error
         identity = {
             "benchmark": self.benchmark.name,
             "version": self.benchmark.version,

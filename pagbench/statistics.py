@@ -48,7 +48,11 @@ def weighted_means(weights: Array, values: Array) -> Array:
 
 
 def interval(replicates: Array) -> Interval:
-    """Estimate (first entry) and 95 % percentile interval (the others) of one statistic."""
+    """Estimate (first entry) and 95 % percentile interval (the others) of one statistic.
+
+    >>> interval(np.array([0.5, *np.linspace(0, 1, 1001)]))
+    Interval(value=0.5, low=0.025, high=0.975)
+    """
     drawn = replicates[1:][np.isfinite(replicates[1:])]
     if not np.isfinite(replicates[0]) or not drawn.size:
         return Interval(np.nan, np.nan, np.nan)

@@ -87,7 +87,7 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
     shape = (benchmark.dimension, benchmark.directions)
     noise = torch.stack([sample_noise(seed, "response", name, shape) for name in data.ids])
     steps = geometry.directions(basis, noise)
-    placed = target.to(device, torch.float32)
+    placed = target.float().to(device)
     embedded = None
     if "alignment_lpips" in benchmark.measures:
         embedded = torch.cat([lpips.embed(geometry.scale_to_unit_range(part)) for part in placed.split(_CHUNK)])
@@ -95,8 +95,8 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
         data=Dataset(data.ids, data.images.to(device), data.labels.to(device)),
         partner=partner,
         target=placed,
-        basis=basis.to(device, torch.float32),
-        steps=geometry.Directions(*(part.to(device, torch.float32) for part in steps)),
+        basis=basis.float().to(device),
+        steps=geometry.Directions(*(part.float().to(device) for part in steps)),
         embedding=embedded,
     )
 

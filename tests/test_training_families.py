@@ -338,3 +338,23 @@ def test_entrants_need_a_known_family_and_a_strength_above_zero(tmp_path):
     with pytest.raises(TrainingError, match="has no strength"):
         train_entrant(benchmark, "standard", 1.0, output=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_shipped_entrant_is_trained_again_by_the_command_on_its_card(tmp_path):
+    """On another machine rounding differs and the weights with it, so the networks are compared by what they do."""
+    from typer.testing import CliRunner
+
+    from pagbench import benchmarks, data, geometry
+    from pagbench.cli import app
+    from pagbench.models import loading, registry
+
+    benchmark = benchmarks.load("digits")
+    card, path = registry.find("digits/standard")
+    command = [*card.training_command.split()[1:], "--output", str(tmp_path)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    shipped = loading.load(card, path, benchmark).classifier
+    again = loading.load(*registry.find(str(tmp_path / "standard.yaml")), benchmark).classifier
+    test = data.splits(benchmark).test
+    first, second = (geometry.log_odds_gradient(f, test.images, test.labels) for f in (shipped, again))
+    assert (first.logits.argmax(1) == second.logits.argmax(1)).float().mean() > 0.97
+    assert geometry.cosine(first.gradient, second.gradient).mean() > 0.9

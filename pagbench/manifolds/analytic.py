@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagbench.data.sphere import SphereClasses
+from pagbench.scores.class_mixture import flat_exact
 
 
 class LinearSpan:
@@ -31,6 +32,6 @@ class Sphere:
     def tangent_basis(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d k"]:
         """Complement of the radial direction in the sphere's span; see `pagbench.manifolds.Manifold`."""
         frame = self._classes.frame
-        radial = (x.flatten(1).to(frame) - self._classes.centre) @ frame
+        radial = (flat_exact(x, frame) - self._classes.centre) @ frame
         radial = radial / radial.norm(dim=1, keepdim=True)
         return frame @ torch.linalg.svd(radial[:, None]).Vh.mT[:, :, 1:]

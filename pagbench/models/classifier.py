@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagbench.errors import ContractError
+from pagbench.errors import ContractError, first_line
 
 Output = Literal["logits", "probabilities", "log-probabilities"]
 
@@ -86,8 +86,8 @@ def _forward(classifier: Classifier, probe: Tensor, name: str) -> tuple[Tensor, 
     """Raw network outputs and logits."""
     try:
         raw = classifier.network((probe - classifier.mean) / classifier.std)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a third party's code may raise anything
+        reason = first_line(error)
         shape = tuple(probe.shape)
         raise ContractError(
             f"{name}: fails on images of shape {shape} ({reason}); check input_shape and architecture"

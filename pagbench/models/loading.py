@@ -10,7 +10,7 @@ from torch import nn
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import ContractError
+from pagbench.errors import ContractError, first_line
 from pagbench.models import architectures, controls, weights
 from pagbench.models.classifier import Classifier, check_contract
 from pagbench.models.registry import find
@@ -63,7 +63,13 @@ def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> Entrant:
     Raises:
         ContractError: the module breaks the contract.
     """
-    network = copy.deepcopy(network)
+    try:
+        network = copy.deepcopy(network)
+    except Exception as error:  # a third party's module may refuse in any way
+        reason = first_line(error)
+        raise ContractError(
+            f"{card.id}: the module cannot be copied ({reason}); detach the tensors it keeps"
+        ) from error
     return _entrant(card, network, weights.state_sha256(network), benchmark)
 
 

@@ -39,6 +39,9 @@ def _read(path: Path) -> ModelCard:
 def find(entrant: str) -> tuple[ModelCard, Path]:
     """The card of a shipped id or of a YAML file, and where it lies (weights are beside it).
 
+    >>> find("digits/noise-0.6")[0].training_command
+    'pagbench train digits --family noise --strength 0.6 --seed 0 --epochs 40'
+
     Raises:
         UnknownNameError: neither a shipped id nor a file; the message has the closest ids.
         CardError: the file is not a valid card, or a shipped card's id is not its place.

@@ -95,6 +95,10 @@ def from_checkpoint(path: Path, architecture: str, benchmark: Benchmark) -> Requ
         ) from None
     finally:
         sys.path.pop(0)
+    if not isinstance(network, nn.Module):
+        raise ContractError(
+            f"--architecture {architecture} returned {type(network).__name__}, expected a torch.nn.Module"
+        )
     card = _own_card(
         f"local/{path.stem}", f"{path.name} in {architecture}", architecture.replace(":", "."), path.name, benchmark
     )

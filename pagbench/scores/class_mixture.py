@@ -7,6 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
+def flat_exact(x: Float[Tensor, "b c h w"], like: Tensor) -> Float[Tensor, "b d"]:
+    """Flattened images in float64 on the parameters' device; moved before they are widened, for MPS has no float64."""
+    return x.flatten(1).to(like.device).to(like.dtype)
+
+
 class ClassMixture(ABC):
     """p(x) = Σ_c p(c) p(x|c), every p(x|c) blurred with N(0, sigma² I); exact, in float64.
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pagbench.scores.class_mixture import ClassMixture
+from pagbench.scores.class_mixture import ClassMixture, flat_exact
 
 
 class EmpiricalDensity(ClassMixture):
@@ -34,7 +34,7 @@ class EmpiricalDensity(ClassMixture):
 
     def _log_weights(self, x: Float[Tensor, "b c h w"], sigma: float) -> list[Float[Tensor, "b _"]]:
         """Log N(x; x_j, sigma² I) up to one constant, class by class."""
-        x = x.flatten(1).to(self._points)
+        x = flat_exact(x, self._points)
         squared = x.square().sum(1, keepdim=True) - 2 * x @ self._points.T + self._points.square().sum(1)
         return list((-squared / (2 * sigma**2)).split(self._sizes, dim=1))
 
@@ -47,7 +47,7 @@ class EmpiricalDensity(ClassMixture):
         weights = [w.softmax(dim=1) for w in self._log_weights(x, sigma)]
         points = self._points.split(self._sizes)
         denoised = torch.stack([w @ p for w, p in zip(weights, points, strict=True)], dim=1)
-        return ((denoised - x.flatten(1).to(denoised)[:, None]) / sigma**2).unflatten(2, x.shape[1:])
+        return ((denoised - flat_exact(x, denoised)[:, None]) / sigma**2).unflatten(2, x.shape[1:])
 
     def posterior_covariance(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b d d"]:
         """Covariance of the training images under their posterior weights at x."""

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagbench.data.gaussians import GaussianClasses
-from pagbench.scores.class_mixture import ClassMixture
+from pagbench.scores.class_mixture import ClassMixture, flat_exact
 
 
 class GaussianMixture(ClassMixture):
@@ -20,7 +20,7 @@ class GaussianMixture(ClassMixture):
         self._classes = classes
 
     def _residuals(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes d"]:
-        return x.flatten(1).to(self._classes.means)[:, None] - self._classes.means
+        return flat_exact(x, self._classes.means)[:, None] - self._classes.means
 
     def _apply_precision(self, r: Float[Tensor, "b classes d"], sigma: float) -> Float[Tensor, "b classes d"]:
         v = self._classes.noise**2 + sigma**2

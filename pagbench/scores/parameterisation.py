@@ -96,7 +96,11 @@ def linear_schedule(steps: int = 1000, first: float = 1e-4, last: float = 2e-2) 
 
 
 def nearest_step(levels: Float[Tensor, "steps"], sigma: float) -> int:
-    """The step whose noise level is nearest to sigma, in the logarithm."""
+    """The step whose noise level is nearest to sigma, in the logarithm.
+
+    >>> nearest_step(linear_schedule(), 0.5)
+    144
+    """
     return int((levels.log() - math.log(sigma)).abs().argmin())
 
 

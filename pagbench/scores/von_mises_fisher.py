@@ -9,7 +9,7 @@ from scipy.special import ive
 from torch import Tensor
 
 from pagbench.data.sphere import SphereClasses
-from pagbench.scores.class_mixture import ClassMixture
+from pagbench.scores.class_mixture import ClassMixture, flat_exact
 
 
 def _ratio(order: float, k: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class VonMisesFisherMixture(ClassMixture):
         self._order = classes.frame.shape[1] / 2 - 1
 
     def _centred(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        return x.flatten(1).to(self._classes.frame) - self._classes.centre
+        return flat_exact(x, self._classes.frame) - self._classes.centre
 
     def _natural(self, centred: Float[Tensor, "b d"], sigma: float) -> Float[Tensor, "b classes p"]:
         """q_c."""

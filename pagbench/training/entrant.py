@@ -51,6 +51,8 @@ def train_entrant(
         raise TrainingError(f"family {family!r} needs a strength above 0 ({FAMILIES[family].unit}), got {strength}")
     if family == "standard" and strength:
         raise TrainingError(f"family 'standard' has no strength, got {strength}; leave it out")
+    if seed < 0:
+        raise TrainingError(f"seed {seed} is too small; expected at least 0")
     recipe = recipe or Recipe()
     architecture = _DEFAULT_ARCHITECTURE.get(benchmark.name, "mlp")
     with torch.random.fork_rng(devices=[]):
