@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,23 @@ def _run(asked: list[Request], benchmark: Benchmark, folder: Path, settings: Set
     return rows
 
 
+@contextmanager
+def _network_faults(entrant: str, batch_size: int) -> Iterator[None]:
+    """One clear line for whatever a third party's network raises; the other entrants go on."""
+    try:
+        yield
+    except PagbenchError:
+        raise
+    except torch.OutOfMemoryError:
+        raise ContractError(
+            f"{entrant}: out of memory with {batch_size} images at a time; lower --batch-size"
+        ) from None
+    except Exception as error:
+        raise ContractError(
+            f"{entrant}: fails while it is measured ({first_line(error)}); finished batches are kept"
+        ) from error
+
+
 def _progress_bar(enabled: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
@@ -163,7 +181,7 @@ class _Session:
         missing = [name for name in self.ids if name not in done]
         advance(len(self.ids) - len(missing))
         if missing:
-            with devices.single_precision():
+            with devices.single_precision(), _network_faults(entrant.card.id, self.settings.batch_size):
                 self._measure_missing(entrant, missing, store, source, advance)
             measured = store.load()
             assert measured is not None
@@ -212,20 +230,11 @@ class _Session:
     ) -> pd.DataFrame:
         batch = self.targets.batch(ids)
         seen = Observation(classifier, batch, self.benchmark, temperature)
-        try:
-            if not seen.logits.isfinite().all():
-                raise ContractError(
-                    f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
-                )
-            measured = {name: value for m in self.benchmark.measures for name, value in MEASURES[m](seen).items()}
-        except PagbenchError:
-            raise
-        except torch.OutOfMemoryError:
+        if not seen.logits.isfinite().all():
             raise ContractError(
-                f"{card.id}: out of memory with {len(ids)} images at a time; lower --batch-size"
-            ) from None
-        except Exception as error:  # a third party's network may raise anything; the other entrants go on
-            raise ContractError(f"{card.id}: fails on {where} ({first_line(error)})") from error
+                f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
+            )
+        measured = {name: value for m in self.benchmark.measures for name, value in MEASURES[m](seen).items()}
         identity = {
             "benchmark": self.benchmark.name,
             "version": self.benchmark.version,

@@ -199,6 +199,8 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
         (["run", "missing.yaml"], ["missing.yaml", "No such file", "give a card id or a YAML file"]),
         (["run", "--limit", "0"], ["limit 0 is too small"]),
         (["run", "--batch-size", "-1"], ["batch size -1 is too small"]),
+        (["run", "--seed", "-1"], ["seed -1 is too small"]),
+        (["train", "digits", "--family", "standard", "--seed", "-1"], ["seed -1 is too small"]),
         (["run", "gaussians/standard"], ["gaussians/standard", "has 4 classes, digits@1 has 10"]),
         (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@1 (it has none)", "pagbench run"]),
         (["leaderboard", "-r", "nowhere", "--output", "/proc/none/x"], ["no results"]),

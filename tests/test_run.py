@@ -149,6 +149,21 @@ def test_outputs_that_become_nan_on_some_image_are_refused(digits, digits_splits
         pagbench.run({"net": Network()}, limit=4)
 
 
+def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_the_others(tmp_path, digits_splits):
+    poison = digits_splits.test.images[3]
+
+    class Fragile(nn.Module):
+        def forward(self, x):
+            if (x == poison).flatten(1).all(1).any():
+                raise KeyError("third party's own words")
+            return x.flatten(1)[:, :10]
+
+    with pytest.raises(RunError, match=r"net: fails while it is measured \(\"third party's own words\"\)") as caught:
+        pagbench.run({"net": Fragile()}, limit=6, batch_size=1, results=tmp_path)
+    assert set(caught.value.rows["entrant"]) == {"control/bayes", "digits/standard"}
+    assert len(list((tmp_path / "digits@1" / "net.parts").glob("*.parquet"))) == 3
+
+
 def test_two_entrants_of_one_name_are_refused():
     with pytest.raises(ContractError, match="two entrants are called 'digits/standard'"):
         pagbench.run(["digits/standard", "digits/standard"])
