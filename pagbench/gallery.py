@@ -10,12 +10,12 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pagbench import data, geometry, targets
+from pagbench import data, geometry, scores, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
 from pagbench.models.loading import Entrant
 
-_CELL = 1.15
+_CELL, _GAP, _TITLE = 1.15, 0.2, 0.4
 _CLIP = 99.5
 _TITLE_WIDTH = 18
 
@@ -37,19 +37,20 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
         ResultsError: the picture cannot be written.
     """
     ids = benchmark.samples[:samples]
-    found = targets.compute(benchmark, data.splits(benchmark), ids, seed=benchmark.seed, device=device)
-    batch = found.batch(ids)
-    columns = [("Bayes target", batch.target)]
+    splits = data.splits(benchmark)
+    shown = splits.test.select(ids)
+    target = targets.bayes_target(scores.load(benchmark, splits.train), benchmark.sigma, shown).float()
+    images, labels = shown.images.to(device), shown.labels.to(device)
+    columns = [("Bayes target", target)]
     for entrant in entrants:
-        gradient = geometry.log_odds_gradient(entrant.classifier.to(device), batch.images, batch.labels).gradient
+        gradient = geometry.log_odds_gradient(entrant.classifier.to(device), images, labels).gradient.cpu()
         columns.append((entrant.card.id.removeprefix(f"{benchmark.name}/"), gradient))
-    figure = Figure(figsize=(_CELL * (1 + len(columns)), (_CELL + 0.18) * len(ids) + 0.4), layout="constrained")
-    axes = figure.subplots(len(ids), 1 + len(columns), squeeze=False)
+    figure, axes = _grid(len(ids), 1 + len(columns))
     for row in range(len(ids)):
-        _show_image(axes[row, 0], batch.images[row].cpu().numpy())
+        _show_image(axes[row, 0], shown.images[row].numpy())
         for column, (_, maps) in enumerate(columns, start=1):
-            similarity = float(geometry.cosine(maps[row : row + 1], batch.target[row : row + 1])[0])
-            _show_map(axes[row, column], maps[row].cpu().numpy(), similarity)
+            similarity = float(geometry.cosine(maps[row : row + 1], target[row : row + 1])[0])
+            _show_map(axes[row, column], maps[row].numpy(), similarity)
     for axis, title in zip(axes[0], ["image", *(name for name, _ in columns)], strict=True):
         axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH), fontsize=7)
     try:
@@ -60,6 +61,16 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
             f"{path}: cannot write the picture ({error.strerror or error}); give another --output"
         ) from None
     return path
+
+
+def _grid(rows: int, columns: int) -> tuple[Figure, Any]:
+    """Square cells of fixed size, laid out by hand: matplotlib's own layout takes longer than the rest."""
+    width, height = _CELL * columns, (_CELL + _GAP) * rows + _TITLE
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=0.01, right=0.99, bottom=_GAP / height, top=1 - _TITLE / height, wspace=0.06, hspace=0.2
+    )
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _show_image(axis: Any, image: NDArray[np.float32]) -> None:

@@ -82,7 +82,7 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
     data = splits.test.select(list(dict.fromkeys([*ids, *(partner[name] for name in ids)])))
     score = scores.load(benchmark, splits.train)
     manifold = manifolds.load(benchmark, score)
-    target = torch.cat([_bayes_target(score, benchmark.sigma, part) for part in _chunks(data)])
+    target = torch.cat([bayes_target(score, benchmark.sigma, part) for part in _chunks(data)])
     basis = torch.cat([manifold.tangent_basis(part.images).double() for part in _chunks(data)])
     shape = (benchmark.dimension, benchmark.directions)
     noise = torch.stack([sample_noise(seed, "response", name, shape) for name in data.ids])
@@ -105,8 +105,12 @@ def _chunks(data: Dataset) -> list[Dataset]:
     return [data.select(data.ids[start : start + _CHUNK]) for start in range(0, len(data.ids), _CHUNK)]
 
 
-def _bayes_target(score: scores.ScoreModel, sigma: float, data: Dataset) -> Float[Tensor, "b c h w"]:
-    """s(x|y) - s(x), scaled to unit length."""
+def bayes_target(score: scores.ScoreModel, sigma: float, data: Dataset) -> Float[Tensor, "b c h w"]:
+    """s(x|y) - s(x), scaled to unit length per image, float64.
+
+    Raises:
+        DataError: the class is so certain that the difference vanishes.
+    """
     conditional, marginal = score.score(data.images, sigma, data.labels), score.score(data.images, sigma)
     difference = conditional - marginal
     length = difference.flatten(1).norm(dim=1)
