@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from pagbench.errors import PagbenchError, ResultsError
+from pagbench.errors import ContractError, PagbenchError, ResultsError
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
@@ -229,6 +229,10 @@ def _put(text: str, output: Path | None) -> None:
 def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark") -> "list[str] | list[Request]":
     if architecture is None:
         return names
+    if not names:
+        raise ContractError(
+            "--architecture needs the checkpoints that it is for: pagbench run weights.pt --architecture ..."
+        )
     from pagbench.models import requests
 
     typer.echo(f"warning: --architecture runs the code of {architecture}", err=True)

@@ -76,6 +76,9 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("on_sensitivity", "1/pixel unit", None, "‖J P‖_F/√k, J the Jacobian of softmax f: root mean square change per infinitesimal step in the tangent space."),
         Column("off_sensitivity", "1/pixel unit", False, "‖J (I - P)‖_F/√(d - k): the same off the tangent space."),
     ),
+    "faithfulness": (
+        Column("gradient_faithful", "", True, "1 where ‖D - F‖ ≤ .05 ‖D‖, D derivatives of the log-odds by autograd, F by finite differences of .01, along g and directions on and off the manifold; 0 on more than 1 % of the images: no result."),
+    ),
     "tangent": (
         Column("gradient_norm", "1/pixel unit", None, f"‖g‖₂, {_G}."),
         Column("tangent_energy", "", True, f"‖P g‖²/‖g‖², P the projector on the tangent space, {_G}; k/d for a random direction.", reference=_PAPER),

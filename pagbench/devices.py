@@ -1,6 +1,7 @@
 """Devices: which one is used, and that it computes in float32."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -24,6 +25,13 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def single_precision() -> AbstractContextManager[None]:
-    """Convolutions in float32 on every device: cuDNN would round to 10 bits (TF32) on recent GPUs."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """Full float32 on every device: recent GPUs would otherwise round products to 10 bits (TF32)."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pagbench import data, geometry, scores, targets
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ResultsError
+from pagbench.errors import ResultsError, first_line
 from pagbench.models.loading import Entrant
 
 _CELL, _GAP, _TITLE = 1.15, 0.2, 0.4
@@ -56,10 +56,8 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise ResultsError(
-            f"{path}: cannot write the picture ({error.strerror or error}); give another --output"
-        ) from None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot write the picture ({first_line(error)}); give another --output") from None
     return path
 
 

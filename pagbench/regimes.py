@@ -9,9 +9,6 @@ from pagbench.benchmarks import Thresholds
 
 REGIMES = ("weak", "bayes-aligned", "excessive")
 BOUNDARY = "boundary"
-MIN_GAP = 0.05
-"""Smallest difference of the anchors' tangent energies between which a regime can be judged."""
-
 Replicates = NDArray[np.float64]
 
 
@@ -62,14 +59,14 @@ def judge(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: T
     """The regime whose bootstrap probability reaches the benchmark's confidence, else "boundary".
 
     Returns:
-        None where there is nothing to judge between: the anchors' tangent energies are closer than `MIN_GAP`, or in the
-        wrong order, as where even the Bayes classifier's gradient leaves the manifold; or where most replicates lack a
-        scored value.
+        None where there is nothing to judge between: the anchors' tangent energies are closer than the thresholds' gap,
+        or in the wrong order, as where even the Bayes classifier's gradient leaves the manifold; or where most
+        replicates lack a scored value.
     """
     gap = np.nanmean(bayes.tangent_energy - reference.tangent_energy)
     regimes = classify(entrant, reference, bayes, thresholds)
     known = regimes[regimes >= 0]
-    if not gap >= MIN_GAP or 2 * len(known) < len(regimes):
+    if not gap >= thresholds.gap or 2 * len(known) < len(regimes):
         return None
     shares = tuple(float(np.mean(known == index)) for index in range(3))
     best = int(np.argmax(shares))

@@ -3,22 +3,41 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ResultsError
+from pagbench.cards import ModelCard
+from pagbench.errors import ResultsError, first_line
 
 FORMAT = 1
 _KEY = b"pagbench"
-_IDENTITY = ("format", "benchmark_digest", "weights_sha256", "behaviour", "seed")
+_IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
+_FINGERPRINT_TOLERANCE = 1e-3
+
+
+class Provenance(BaseModel):
+    """What a results file must say of itself; see `pagbench.provenance.gather` for all that it does say."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int
+    revision: int
+    benchmark_digest: str
+    card: ModelCard
+    behaviour: str
+    weights_sha256: str
+    seed: int
+    fingerprint: list[float]
 
 
 @dataclass(frozen=True)
@@ -36,15 +55,23 @@ class Result:
 
     def same_as(self, provenance: Mapping[str, Any]) -> bool:
         """Whether rows measured under the other provenance would be these rows."""
-        return all(self.provenance.get(key) == provenance.get(key) for key in _IDENTITY)
+        return not self.difference(provenance)
 
     def difference(self, provenance: Mapping[str, Any]) -> str:
-        """Names what differs, with both values shortened."""
-        return ", ".join(
-            f"{key} {str(self.provenance.get(key))[:12]} instead of {str(provenance.get(key))[:12]}"
+        """Names what differs, with both values shortened; empty where nothing does.
+
+        Outputs on probe images are compared too, within rounding: code and attributes that no hash sees change them.
+        """
+        found = [
+            f"{key} {str(self.provenance[key])[:12]} instead of {str(provenance[key])[:12]}"
             for key in _IDENTITY
-            if self.provenance.get(key) != provenance.get(key)
-        )
+            if self.provenance[key] != provenance[key]
+        ]
+        here, there = np.array(self.provenance["fingerprint"]), np.array(provenance["fingerprint"])
+        scale = max(1e-6, float(np.abs(there).max(initial=0)))
+        if here.shape != there.shape or np.abs(here - there).max(initial=0) > _FINGERPRINT_TOLERANCE * scale:
+            found.append("other outputs on the probe images")
+        return ", ".join(found)
 
 
 def path_of(folder: Path, benchmark: Benchmark, entrant: str) -> Path:
@@ -90,27 +117,35 @@ def write(path: Path, result: Result, schema: pa.Schema) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read(path: Path) -> Result:
+def read(path: Path, schema: pa.Schema) -> Result:
     """Reads one results file.
 
     Raises:
-        ResultsError: it is not a results file of this format.
+        ResultsError: it is not a results file of this format and schema.
+        FileNotFoundError: it has vanished.
     """
     try:
         table = pq.read_table(path)
-        provenance = json.loads((table.schema.metadata or {})[_KEY])
+        content = json.loads((table.schema.metadata or {})[_KEY])
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            raise ResultsError(
+                f"{path}: results format {content.get('format')}, this pagbench reads {FORMAT}; run again or upgrade"
+            )
+        Provenance.model_validate(content)
+    except FileNotFoundError:
+        raise
     except KeyError:
         raise ResultsError(
             f"{path}: a Parquet file without pagbench's provenance; move it out of the results folder"
         ) from None
     except (OSError, pa.ArrowException, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ResultsError(f"{path}: not a readable results file ({reason}); delete it and run again") from None
-    if provenance.get("format") != FORMAT:
         raise ResultsError(
-            f"{path}: results format {provenance.get('format')}, this pagbench reads {FORMAT}; run again or upgrade"
-        )
-    return Result(table.to_pandas(), provenance)
+            f"{path}: not a readable results file ({first_line(error)}); delete it and run again"
+        ) from None
+    if not table.schema.equals(schema):
+        odd = sorted(set(table.schema.names) ^ set(schema.names)) or ["of other types"]
+        raise ResultsError(f"{path}: columns {', '.join(odd)} do not fit the benchmark; run again with --overwrite")
+    return Result(table.to_pandas(), content)
 
 
 def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
@@ -121,49 +156,62 @@ def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
             samples.
     """
     home = folder / benchmark.label
-    found = [store.load() for store in _stores(home, benchmark)]
-    results = [result for result in found if result is not None]
+    results = []
+    for path in _places(home):
+        result = Store(path, benchmark).load()
+        if result is not None:
+            _check(result, benchmark, path, home)
+            results.append(result)
     if not results:
         there = sorted(path.name for path in folder.glob("*@*")) if folder.is_dir() else []
         hint = f"it has {', '.join(there)}" if there else "it has none"
         raise ResultsError(
             f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.name}`"
         )
-    for result in results:
-        _check(result, benchmark, home)
     return results
 
 
-def _stores(home: Path, benchmark: Benchmark) -> Iterator["Store"]:
-    files = {path.with_suffix("") for path in home.rglob("*.parquet") if path.parent.suffix != ".parts"}
-    parts = {path.with_suffix("") for path in home.rglob("*.parts")}
-    for stem in sorted(files | parts):
-        yield Store(stem.with_name(f"{stem.name}.parquet"), benchmark)
+def _places(home: Path) -> list[Path]:
+    """Where the merged file of every entrant is, or will be."""
+    merged = [path for path in home.rglob("*.parquet") if not path.parent.name.startswith(".")]
+    unfinished = [path.with_name(path.name[1:].removesuffix(_PARTS)) for path in home.rglob(f".*{_PARTS}")]
+    return sorted({*merged, *unfinished})
 
 
-def _check(result: Result, benchmark: Benchmark, home: Path) -> None:
-    name = result.provenance["card"]["id"]
+def _check(result: Result, benchmark: Benchmark, path: Path, home: Path) -> None:
+    """One entrant's rows, of this definition of the benchmark, in the place of that entrant."""
+    rows, card, seed = result.rows, result.provenance["card"], result.provenance["seed"]
     if result.provenance["benchmark_digest"] != benchmark.digest():
         raise ResultsError(
-            f"{home / name}.parquet: measured on another definition of {benchmark.label} "
+            f"{path}: measured on another definition of {benchmark.label} "
             f"({result.provenance['benchmark_digest'][:12]}…, this is {benchmark.digest()[:12]}…); use --overwrite"
         )
-    ids = result.rows["sample_id"]
+    place = path.relative_to(home).with_suffix("").as_posix()
+    said = {card["id"], *rows["entrant"]}
+    if said != {place} or set(rows["seed"]) != {seed} or set(rows["control"]) != {card["loader"] == "control"}:
+        raise ResultsError(f"{path}: holds rows of {', '.join(sorted(said))}; move it out of the results folder")
+    ids = rows["sample_id"]
     if ids.duplicated().any() or not set(ids) <= set(benchmark.samples):
-        raise ResultsError(
-            f"{home / name}.parquet: rows are duplicated or not of {benchmark.label}; run again with --overwrite"
-        )
+        raise ResultsError(f"{path}: rows are duplicated or not of {benchmark.label}; run again with --overwrite")
+
+
+_PARTS = ".parts"
 
 
 class Store:
     """The rows of one entrant: a merged file, and parts that an unfinished run has left.
 
-    Every part is written whole, so that a killed run loses at most the batch it was working on.
+    Every part is written whole, so that a killed run loses at most the batch it was working on. Parts lie in a hidden
+    folder, whose name no entrant can have.
+
+    Args:
+        path: the merged file.
+        benchmark: fixes schema and order.
     """
 
     def __init__(self, path: Path, benchmark: Benchmark) -> None:
         self._path = path
-        self._parts = path.with_suffix(".parts")
+        self._parts = path.with_name(f".{path.name}{_PARTS}")
         self._benchmark = benchmark
         self._schema = columns.schema(benchmark)
 
@@ -171,24 +219,34 @@ class Store:
         """Rows of the merged file and of all parts that belong to it, in the benchmark's order; None if there are none.
 
         Raises:
-            ResultsError: the merged file cannot be read.
+            ResultsError: a file cannot be read.
         """
-        found = [read(self._path)] if self._path.exists() else []
-        found += [read(path) for path in sorted(self._parts.glob("*.parquet"))]
+        try:
+            return self._joined([self._path, *self._part_files()])
+        except FileNotFoundError:  # another run has merged the parts meanwhile
+            return self._joined([self._path])
+
+    def load_parts(self) -> Result | None:
+        """Rows of the parts alone."""
+        return self._joined(self._part_files())
+
+    def _part_files(self) -> list[Path]:
+        return sorted(self._parts.glob("*.parquet"))
+
+    def _joined(self, paths: Sequence[Path]) -> Result | None:
+        found = [read(path, self._schema) for path in paths if path != self._path or path.exists()]
         if not found:
             return None
-        first = found[0]
-        rows = pd.concat([result.rows for result in found if result.same_as(first.provenance)], ignore_index=True)
-        return Result(self._ordered(rows), first.provenance)
-
-    def _ordered(self, rows: pd.DataFrame) -> pd.DataFrame:
+        same = [result for result in found if result.same_as(found[0].provenance)]
+        rows = pd.concat([result.rows for result in same], ignore_index=True)
+        if len(same) > 1:
+            rows = rows.drop_duplicates("sample_id")
         place = {name: index for index, name in enumerate(self._benchmark.samples)}
-        rows = rows.drop_duplicates("sample_id") if self._parts.exists() else rows
-        return rows.sort_values("sample_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True)
+        rows = rows.sort_values("sample_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True)
+        return Result(rows, {**found[0].provenance, "runs": _runs(same)})
 
-    def clear(self) -> None:
-        """Forgets everything about the entrant."""
-        self._path.unlink(missing_ok=True)
+    def drop_parts(self) -> None:
+        """Forgets what an unfinished run has left."""
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def add(self, result: Result) -> None:
@@ -196,6 +254,21 @@ class Store:
         write(self._parts / f"{result.rows['sample_id'].iloc[0]}.parquet", result, self._schema)
 
     def merge(self, result: Result) -> None:
-        """Writes all rows as one file and drops the parts."""
-        write(self._path, Result(self._ordered(result.rows), result.provenance), self._schema)
-        shutil.rmtree(self._parts, ignore_errors=True)
+        """Writes all rows as one file, in place of an older one, and drops the parts that are in it."""
+        parts = self._part_files()
+        write(self._path, result, self._schema)
+        for path in parts:
+            path.unlink(missing_ok=True)
+        if self._parts.exists() and not any(self._parts.iterdir()):
+            self._parts.rmdir()
+
+
+def _runs(found: Sequence[Result]) -> list[dict[str, Any]]:
+    """Which run measured how many rows: rows of one file may come from several."""
+    counted: dict[str, dict[str, Any]] = {}
+    for result in found:
+        own = {key: result.provenance.get(key) for key in ("started", "command", "versions", "commit", "device")}
+        for run in result.provenance.get("runs", [{**own, "rows": len(result.rows)}]):
+            key = json.dumps({name: value for name, value in run.items() if name != "rows"}, sort_keys=True)
+            counted.setdefault(key, {**run, "rows": 0})["rows"] += run["rows"]
+    return list(counted.values())

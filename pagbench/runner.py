@@ -1,5 +1,6 @@
 """Runs a benchmark: entrants in, one row per entrant and sample out. Batches, seeds, resume, progress."""
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -84,10 +85,10 @@ def run(
     """
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
     settings = Settings(
-        batch_size=_at_least("batch size", batch_size, 1),
+        batch_size=_within("batch size", batch_size, 1),
         device=devices.choose_device(device),
-        seed=definition.seed if seed is None else _at_least("seed", seed, 0),
-        limit=None if limit is None else _at_least("limit", limit, 1),
+        seed=definition.seed if seed is None else _within("seed", seed, 0),
+        limit=None if limit is None else _within("limit", limit, 1),
         overwrite=overwrite,
     )
     asked = _with_anchors(requests.resolve(entrants, definition), definition)
@@ -97,16 +98,18 @@ def run(
     return _run(asked, definition, Path(results), settings, progress)
 
 
-def _at_least(name: str, value: int, smallest: int) -> int:
-    if value < smallest:
-        raise ContractError(f"{name} {value} is too small; expected at least {smallest}")
+def _within(name: str, value: int, smallest: int) -> int:
+    largest = 2**32 - 1
+    if not smallest <= value <= largest:
+        raise ContractError(f"{name} {value} is out of range; expected {smallest} to {largest}")
     return value
 
 
 def _with_anchors(asked: list[Request], benchmark: Benchmark) -> list[Request]:
     present = {request.card.id for request in asked}
     anchors = [name for name in (benchmark.bayes, benchmark.reference) if name not in present]
-    return asked + (requests.resolve(anchors, benchmark) if anchors else [])
+    found = requests.resolve(anchors, benchmark) if anchors else []
+    return asked + [dataclasses.replace(request, named=False) for request in found]
 
 
 def _run(asked: list[Request], benchmark: Benchmark, folder: Path, settings: Settings, progress: bool) -> pd.DataFrame:
@@ -176,17 +179,20 @@ class _Session:
         started = time.perf_counter()
         source = provenance.gather(entrant, self.benchmark, seed=self.settings.seed, device=self.settings.device)
         store = results.Store(results.path_of(self.folder, self.benchmark, entrant.card.id), self.benchmark)
-        kept = self._kept(store, source)
+        overwrite = self.settings.overwrite and request.named
+        kept = None if overwrite else self._kept(store, source)
+        if overwrite:
+            store.drop_parts()
         done = set() if kept is None else set(kept.rows["sample_id"])
         missing = [name for name in self.ids if name not in done]
         advance(len(self.ids) - len(missing))
         if missing:
             with devices.single_precision(), _network_faults(entrant.card.id, self.settings.batch_size):
                 self._measure_missing(entrant, missing, store, source, advance)
-            measured = store.load()
+            measured = store.load_parts() if overwrite else store.load()
             assert measured is not None
             wall = time.perf_counter() - started
-            kept = results.Result(measured.rows, {**source, "wall_seconds": round(wall, 3)})
+            kept = results.Result(measured.rows, {**measured.provenance, "wall_seconds": round(wall, 3)})
             store.merge(kept)
         assert kept is not None
         return kept.rows[kept.rows["sample_id"].isin(self.ids)]
@@ -208,14 +214,11 @@ class _Session:
             advance(len(ids))
 
     def _kept(self, store: results.Store, source: Mapping[str, Any]) -> results.Result | None:
-        if self.settings.overwrite:
-            store.clear()
-            return None
         kept = store.load()
         if kept is not None and not kept.same_as(source):
             raise ResultsError(
                 f"{source['card']['id']}: {self.folder} holds other results under this id "
-                f"({kept.difference(source)}); use --overwrite or another --results folder"
+                f"({kept.difference(source)}); use another --results folder, or --overwrite and name it"
             )
         return kept
 

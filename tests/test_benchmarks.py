@@ -11,10 +11,10 @@ from pagbench.errors import CardError, DataError
 from pagbench.manifolds import PosteriorCovariance
 
 PUBLISHED = {
-    "digits@1": "6206d2fb0c95447e4d9bcc8fcfa5bcae75aa6c9ba91022b238a22938de085eab",
-    "gaussians@1": "eb57967be63b7c8d79d94cafe73e7d6c847d4fea1ac6ac777ef32c7608e131f4",
-    "gaussians-off-span@1": "c09fbfbb9dd393f8aa5dd2bb548a35cc58c142f2564c13cba748192b7de6730e",
-    "sphere@1": "7d94e8a8869478c7942c9aea0017c78389192bf7f2dc959094775e52fdb19ab9",
+    "digits@1": "c6c8aa2a1f1cefae8052d82c081bd15ab354e95fa9a16733066b437a177e095a",
+    "gaussians@1": "8e7d8f4107f6b5223cb2989a8a69d3f2e0bf0f1456b5dd017952005f32b97cc0",
+    "gaussians-off-span@1": "62c012bea5f6640b8fcba0822c7d41d97c72f4cead11c36091cdea382b092b92",
+    "sphere@1": "e93bf4b57b15e7bb341b8c3181070d0fb9f2ca343342b1dcef44c5d8f9a9be28",
 }
 
 
@@ -87,6 +87,15 @@ def test_unknown_benchmark_fields_are_refused():
         benchmarks.Benchmark.parse({**content, "epsilon": 0.3}, "sphere")
     with pytest.raises(CardError, match="do not fit a manifold of rank 6"):
         benchmarks.Benchmark.parse({**content, "directions": 7}, "sphere")
+    for changes in ({"measures": ("accuracy", "alignment_cosine")}, {"measures": (*content["measures"], "accuracy")}):
+        with pytest.raises(CardError, match="measures must be distinct and include"):
+            benchmarks.Benchmark.parse({**content, **changes}, "sphere")
+    with pytest.raises(CardError, match="field 'measures"):
+        benchmarks.Benchmark.parse({**content, "measures": ("beauty",)}, "sphere")
+    with pytest.raises(CardError, match="field 'alignment'"):
+        benchmarks.Benchmark.parse({**content, "alignment": "nll"}, "sphere")
+    with pytest.raises(CardError, match="samples are empty"):
+        benchmarks.Benchmark.parse({**content, "samples": ()}, "sphere")
 
 
 @pytest.mark.parametrize("name", ["gaussians", "gaussians-off-span", "sphere"])

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -50,6 +51,7 @@ def card(tmp_path):
     found, path = models.find("digits/standard")
     for name in (path.name, found.weights):
         shutil.copy(path.parent / name, tmp_path / name)
+    change(tmp_path / path.name, id="mine/standard")
     return tmp_path / path.name
 
 
@@ -171,7 +173,7 @@ def test_train_writes_what_run_takes(tmp_path):
     card = tmp_path / "noise-0.3.seed3.yaml"
     done = invoke("run", card, "--limit", 4, "-r", tmp_path / "results")
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "results/digits@1/digits/noise-0.3.seed3.parquet").exists()
+    assert (tmp_path / "results/digits@1/trained/digits/noise-0.3.seed3.parquet").exists()
 
 
 def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
@@ -197,10 +199,10 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
         (["run", "-b", "digit"], ["unknown benchmark 'digit'", "digits@1"]),
         (["leaderboard", "-b", "digits@2"], ["unknown benchmark 'digits@2'", "digits@1"]),
         (["run", "missing.yaml"], ["missing.yaml", "No such file", "give a card id or a YAML file"]),
-        (["run", "--limit", "0"], ["limit 0 is too small"]),
-        (["run", "--batch-size", "-1"], ["batch size -1 is too small"]),
-        (["run", "--seed", "-1"], ["seed -1 is too small"]),
-        (["train", "digits", "--family", "standard", "--seed", "-1"], ["seed -1 is too small"]),
+        (["run", "--limit", "0"], ["limit 0 is out of range"]),
+        (["run", "--batch-size", "-1"], ["batch size -1 is out of range"]),
+        (["run", "--seed", "-1"], ["seed -1 is out of range"]),
+        (["train", "digits", "--family", "standard", "--seed", "-1"], ["seed -1 is out of range"]),
         (["run", "gaussians/standard"], ["gaussians/standard", "has 4 classes, digits@1 has 10"]),
         (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@1 (it has none)", "pagbench run"]),
         (["leaderboard", "-r", "nowhere", "--output", "/proc/none/x"], ["no results"]),
@@ -298,6 +300,32 @@ def test_a_foreign_or_damaged_parquet_file_gets_one_clear_line(folder, tmp_path)
     assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "not a readable results file", "run again")
     pd.DataFrame({"a": [1]}).to_parquet(target)
     assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "without pagbench's provenance")
+    shutil.copy(folder / "digits@1/digits/standard.parquet", target)
+    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "holds rows of digits/standard")
+    table = pq.read_table(folder / "digits@1/digits/noise-0.6.parquet")
+    pq.write_table(table.drop_columns(["off_sensitivity"]), target)
+    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "columns off_sensitivity do not fit")
+    for content in ("[1]", '{"format": 1}', '{"format": 99}'):
+        pq.write_table(table.replace_schema_metadata({"pagbench": content}), target)
+        assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "noise-0.6.parquet", "run again")
     target.unlink()
     (tmp_path / "copy/digits@1/control/bayes.parquet").unlink()
     assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "no results of the anchor 'control/bayes'")
+
+
+def test_a_picture_of_an_unknown_kind_is_one_clear_line(tmp_path):
+    done = invoke("gradients", "digits/standard", "--samples", 1, "--output", tmp_path / "grid.txt")
+    assert_one_line(done, "grid.txt", "give another --output")
+
+
+def test_training_into_a_file_is_refused_before_it_starts(tmp_path):
+    (tmp_path / "file").touch()
+    assert_one_line(
+        invoke("train", "digits", "--family", "standard", "--output", tmp_path / "file"), "cannot write there"
+    )
+
+
+def test_a_checkpoint_without_its_function_is_told_what_is_missing(tmp_path):
+    (tmp_path / "w.pt").touch()
+    assert_one_line(invoke("run", tmp_path / "w.pt"), "a file, but no card", "--architecture")
+    assert_one_line(invoke("run", "--architecture", "a:b"), "needs the checkpoints")

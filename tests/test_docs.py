@@ -26,7 +26,7 @@ def test_generated_documents_are_up_to_date():
         text = path.read_text(encoding="utf-8")
         assert NUMBER.sub("#", text) == NUMBER.sub("#", expected), f"{path.name} is stale: run `make docs`"
         found, wanted = ([float(number) for number in NUMBER.findall(part)] for part in (text, expected))
-        assert found == pytest.approx(wanted, abs=0.0021), f"{path.name} is stale: run `make docs`"
+        assert found == pytest.approx(wanted, abs=0.0011), f"{path.name} is stale: run `make docs`"
 
 
 @pytest.mark.parametrize(

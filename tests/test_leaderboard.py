@@ -7,7 +7,7 @@ import pytest
 import pagbench
 from pagbench import columns
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, render
+from pagbench.ranking import render
 
 
 def entrant(
@@ -41,6 +41,7 @@ def entrant(
         side = on if column.name.startswith("on_") else off if column.name.startswith("off_") else 1.0
         spread = noise * rng.standard_normal(n)
         rows[column.name] = means.get(column.name, side) + spread - spread.mean()
+    rows["gradient_faithful"] = 1.0
     rows["correct"] = (np.arange(n) < accuracy * n).astype(float)
     rows[["temperature", "temperature_low", "temperature_high"]] = [1.0, 0.9, 1.1]
     return rows
@@ -99,20 +100,27 @@ def test_an_entrant_without_meaning_gets_no_rank_and_the_reason(digits, anchors)
     numb = entrant(digits, "numb", on=0.0, off=0.0, noise=0.0)
     masked = entrant(digits, "masked")
     masked.loc[:30, "alignment_lpips"] = np.nan
+    holed = entrant(digits, "holed")
+    holed.loc[:3, "alignment_lpips"] = np.nan
+    surrogate = entrant(digits, "surrogate")
+    surrogate.loc[:10, "gradient_faithful"] = 0.0
     partial = entrant(digits, "partial").head(100)
     reseeded = entrant(digits, "reseeded", seed=5)
-    board = board_of(anchors, guessing, numb, masked, partial, reseeded).set_index("model")
+    board = board_of(anchors, guessing, numb, masked, holed, surrogate, partial, reseeded).set_index("model")
     reasons = {
         "guessing": "no result: accuracy 0.100 is not above chance",
         "numb": "no result: the output does not react",
         "masked": "no result: the gradient vanishes on 31 of 360 images",
+        "holed": "incomplete: the gradient vanishes on 4 of 360 images",
+        "surrogate": "no result: the gradient is not that of the outputs on 3% of the images",
         "partial": "partial: 100 of 360 images",
         "reseeded": "noise seed 5, the board's is 0",
     }
     for name, reason in reasons.items():
         assert board.loc[name, "status"].startswith(reason)
         assert pd.isna(board.loc[name, "rank"])
-    assert board.loc[["guessing", "numb", "masked"], "regime"].isna().all()
+    assert board.loc[["guessing", "numb", "masked", "surrogate", "partial", "reseeded"], "regime"].isna().all()
+    assert board.loc["holed", "regime"] == "bayes-aligned"
     assert board.loc["masked", "n_scored"] == 329
     assert board.loc["digits/standard", "rank"] == 1
 
@@ -123,7 +131,6 @@ def test_values_that_are_not_scored_are_left_out_and_not_zero(digits, anchors):
     row = board_of(anchors, some).set_index("model").loc["some"]
     assert row["alignment_lpips"] == pytest.approx(some["alignment_lpips"].mean(skipna=True))
     assert row["n_scored"] == 350
-    assert row["status"] == eligibility.RANKED
 
 
 def test_every_measured_value_has_an_interval_around_it(digits, anchors):
@@ -147,12 +154,32 @@ def test_missing_values_become_null_in_json_and_dashes_in_tables(digits, anchors
     assert line.startswith("| – | guessing |")
 
 
+def test_rows_of_several_runs_may_be_put_together(digits, anchors):
+    first = pd.concat([*anchors, entrant(digits, "a")])
+    second = pd.concat([*anchors, entrant(digits, "b")])
+    board = pagbench.leaderboard(pd.concat([first, second]))
+    pd.testing.assert_frame_equal(board, board_of(anchors, entrant(digits, "a"), entrant(digits, "b")))
+    second.loc[second["entrant"] == "digits/standard", "tangent_energy"] += 0.01
+    with pytest.raises(ResultsError, match=r"digits/standard: sample \d+ has different values"):
+        pagbench.leaderboard(pd.concat([first, second]))
+
+
+def test_log_ratios_of_rounding_errors_are_not_scored(digits, anchors):
+    perfect = entrant(digits, "perfect")
+    perfect[[name for name in perfect if name.startswith("off_response")]] = 1e-8
+    row = board_of(anchors, perfect).set_index("model").loc["perfect"]
+    assert np.isnan(row["log_ratio"])
+    assert row["off_response"] == pytest.approx(1e-8)
+
+
 def test_rows_of_several_benchmarks_are_not_mixed(digits, anchors):
     other = anchors[0].assign(benchmark="sphere")
     with pytest.raises(ResultsError, match=r"several benchmarks \(digits@1, sphere@1\)"):
         pagbench.leaderboard(pd.concat([*anchors, other]))
     with pytest.raises(ResultsError, match="no rows to rank"):
         pagbench.leaderboard(pd.DataFrame())
+    with pytest.raises(ResultsError, match="are not those of the data frame"):
+        pagbench.leaderboard(pd.DataFrame({"a": [1]}))
     with pytest.raises(ResultsError, match="no results of the anchor 'control/bayes'"):
         pagbench.leaderboard(anchors[1])
 

@@ -41,6 +41,42 @@ def measured(observe, classifier, digits, temperature=1.0):
     return {name: value for m in digits.measures for name, value in MEASURES[m](seen).items()}
 
 
+class Surrogate(nn.Module):
+    """Outputs of one network, gradient of another."""
+
+    def __init__(self, values, gradients):
+        super().__init__()
+        self.values = values
+        self.gradients = gradients
+
+    def forward(self, x):
+        routed = self.gradients(x)
+        return self.values(x).detach() + routed - routed.detach()
+
+
+class Quantised(nn.Module):
+    """Rounds the pixels and passes the gradient straight through."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base = base
+
+    def forward(self, x):
+        return self.base(x + ((4 * x).round() / 4 - x).detach())
+
+
+def dishonest(noise_trained):
+    another = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    return [SignFlipped(noise_trained), Surrogate(noise_trained, another), Quantised(noise_trained)]
+
+
+def test_gradients_that_are_not_those_of_the_outputs_are_told_from_honest_ones(observe, noise_trained):
+    assert MEASURES["faithfulness"](observe(noise_trained))["gradient_faithful"].all()
+    for network in dishonest(noise_trained):
+        found = MEASURES["faithfulness"](observe(Classifier(network)))["gradient_faithful"]
+        assert found.mean() < 0.5, type(network).__name__
+
+
 def test_measures_fill_exactly_the_documented_columns(observe, noise_trained, digits):
     found = measured(observe, noise_trained, digits)
     assert set(found) == {column.name for column in columns.sample_columns(digits)}

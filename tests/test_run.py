@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -59,12 +60,72 @@ def test_finished_rows_are_not_measured_again(tmp_path, monkeypatch):
     assert_same_rows(pagbench.run(ENTRANTS, limit=4, results=tmp_path), first)
 
 
-def test_overwrite_measures_again(tmp_path):
-    pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=1)
-    with pytest.raises(RunError, match=r"seed 1 instead of 2.*--overwrite"):
+def test_overwrite_measures_what_is_named_and_spares_the_anchors(tmp_path, digits):
+    pagbench.run(ENTRANTS[0], limit=4, results=tmp_path)
+    with pytest.raises(RunError, match=r"seed 0 instead of 2.*another --results folder"):
         pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2)
-    again = pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2, overwrite=True)
-    assert set(again["seed"]) == {2}
+    with pytest.raises(RunError, match=r"control/bayes: .*seed 0 instead of 2") as caught:
+        pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2, overwrite=True)
+    assert set(caught.value.rows["seed"]) == {2}
+    seeds = {
+        result.provenance["card"]["id"]: result.provenance["seed"] for result in results.read_all(tmp_path, digits)
+    }
+    assert seeds == {"digits/noise-0.6": 2, "control/bayes": 0, "digits/standard": 0}
+
+
+def test_overwriting_keeps_the_old_rows_until_there_are_new_ones(tmp_path, digits, digits_splits):
+    poison = digits_splits.test.images[3]
+
+    class Network(nn.Module):
+        fragile = False
+
+        def forward(self, x):
+            if self.fragile and (x == poison).flatten(1).all(1).any():
+                raise RuntimeError("broken")
+            return x.flatten(1)[:, :10]
+
+    network = Network()
+    before = pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path)
+    network.fragile = True
+    with pytest.raises(RunError, match="broken"):
+        pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path, overwrite=True)
+    kept = [result for result in results.read_all(tmp_path, digits) if result.provenance["card"]["id"] == "net"]
+    assert_same_rows(kept[0].rows, before[before["entrant"] == "net"])
+
+
+def test_rows_of_a_network_with_the_same_weights_and_other_code_are_not_taken_for_its_own(tmp_path):
+    class Scaled(nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, x):
+            return self.scale * x.flatten(1)[:, :10]
+
+    pagbench.run({"mine": Scaled(1.0)}, limit=2, results=tmp_path)
+    with pytest.raises(RunError, match="other outputs on the probe images"):
+        pagbench.run({"mine": Scaled(2.0)}, limit=2, results=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["control/bayes", "digits/standard", "digits/noise-0.6"])
+def test_a_shipped_id_cannot_be_taken(name):
+    with pytest.raises(ContractError, match=f"'{name}' is the id of a shipped entrant"):
+        pagbench.run({name: nn.Flatten()}, limit=1)
+
+
+@pytest.mark.parametrize("entrant", [3, lambda x: x, {"mine": 3}])
+def test_what_is_no_entrant_is_refused(entrant):
+    with pytest.raises(ContractError, match="expected"):
+        pagbench.run(entrant, limit=1)
+
+
+def test_a_module_in_double_precision_is_measured_in_single(rows):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    single = pagbench.run({"net": network}, limit=3)
+    double = pagbench.run({"net": network.double()}, limit=3)
+    assert_same_rows(double, single)
+    assert network[1].weight.dtype == torch.float64
 
 
 def test_kill_9_loses_no_finished_batch(tmp_path, rows):
@@ -72,17 +133,17 @@ def test_kill_9_loses_no_finished_batch(tmp_path, rows):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--results", str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("*.parts/*.parquet")) and time.monotonic() < deadline:
+    while not list(tmp_path.rglob(".*.parts/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     survived = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     assert survived
     for path in survived:
-        assert len(results.read(path).rows)
+        assert pq.read_table(path).num_rows
     completed = pagbench.run(ENTRANTS, limit=24, results=tmp_path)
     assert_same_rows(completed, rows)
-    assert not list(tmp_path.rglob("*.parts"))
+    assert not list(tmp_path.rglob(".*.parts"))
 
 
 class Linear(nn.Module):
@@ -161,7 +222,7 @@ def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_
     with pytest.raises(RunError, match=r"net: fails while it is measured \(\"third party's own words\"\)") as caught:
         pagbench.run({"net": Fragile()}, limit=6, batch_size=1, results=tmp_path)
     assert set(caught.value.rows["entrant"]) == {"control/bayes", "digits/standard"}
-    assert len(list((tmp_path / "digits@1" / "net.parts").glob("*.parquet"))) == 3
+    assert len(list((tmp_path / "digits@1" / ".net.parquet.parts").glob("*.parquet"))) == 3
 
 
 def test_two_entrants_of_one_name_are_refused():
@@ -180,7 +241,12 @@ def test_results_of_another_definition_are_refused(tmp_path, digits):
 
 def test_parquet_says_where_its_rows_come_from(tmp_path, digits):
     pagbench.run(["digits/noise-0.6"], limit=2, results=tmp_path)
-    source = results.read(tmp_path / "digits@1" / "digits" / "noise-0.6.parquet").provenance
+    source = next(
+        result.provenance
+        for result in results.read_all(tmp_path, digits)
+        if result.provenance["card"]["id"] == "digits/noise-0.6"
+    )
+    assert [run["rows"] for run in source["runs"]] == [2]
     assert source["benchmark_digest"] == digits.digest()
     assert source["weights_sha256"] == source["card"]["weights_sha256"]
     assert {"torch", "python", "pagbench"} <= set(source["versions"])

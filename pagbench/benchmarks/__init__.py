@@ -3,7 +3,7 @@
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -21,6 +21,10 @@ def _expand(value: Any) -> Any:
     return [str(index) for index in range(int(span[1]), int(span[2]) + 1)]
 
 
+Measure = Literal[
+    "accuracy", "response", "sensitivity", "faithfulness", "tangent", "alignment_cosine", "alignment_lpips"
+]
+_REQUIRED = ("accuracy", "response", "faithfulness", "tangent")
 SampleIds = Annotated[tuple[str, ...], BeforeValidator(_expand)]
 
 
@@ -33,6 +37,8 @@ class Thresholds(Card):
     """Share of the Bayes control's on-manifold response."""
     drop: Positive
     """Accuracy lost against the reference, as a fraction."""
+    gap: Positive
+    """Smallest difference of the anchors' tangent energies between which a regime is judged."""
     confidence: Annotated[float, Field(gt=0.5, le=1)]
     """Bootstrap probability that a label needs; below it the label is "boundary"."""
 
@@ -61,8 +67,8 @@ class Benchmark(Card):
     """The one of `epsilons` that the table and the regimes use."""
     directions: Annotated[int, Field(ge=4)]
     """Random orthonormal directions per image and space."""
-    measures: tuple[str, ...]
-    alignment: Identifier
+    measures: tuple[Measure, ...]
+    alignment: Literal["alignment_cosine", "alignment_lpips"]
     """The column whose chance-corrected mean ranks the entrants."""
     reference: Identifier
     """The unregularised entrant: the lower anchor of the regimes."""
@@ -86,10 +92,19 @@ class Benchmark(Card):
     def _consistent(self) -> "Benchmark":
         if self.epsilon not in self.epsilons:
             raise ValueError(f"epsilon {self.epsilon} is not one of epsilons {self.epsilons}")
-        if self.directions > self.manifold.rank:
+        room = min(self.manifold.rank, self.dimension - self.manifold.rank)
+        if self.directions > room:
             raise ValueError(
-                f"{self.directions} orthonormal directions do not fit a manifold of rank {self.manifold.rank}"
+                f"{self.directions} orthonormal directions do not fit a manifold of rank {self.manifold.rank} "
+                f"in {self.dimension} dimensions"
             )
+        missing = {*_REQUIRED, self.alignment} - set(self.measures)
+        if missing or len(set(self.measures)) < len(self.measures):
+            raise ValueError(f"measures must be distinct and include {', '.join(sorted({*_REQUIRED, self.alignment}))}")
+        if len({f"{epsilon:g}" for epsilon in self.epsilons}) < len(self.epsilons):
+            raise ValueError(f"epsilons {self.epsilons} are not distinct")
+        if not self.samples:
+            raise ValueError("samples are empty")
         if set(self.samples) & set(self.calibration) or len(set(self.samples)) != len(self.samples):
             raise ValueError("samples must be distinct and apart from the calibration ids")
         return self

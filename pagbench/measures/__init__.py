@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from pagbench.measures import accuracy, alignment, response, sensitivity, tangent
+from pagbench.measures import accuracy, alignment, faithfulness, response, sensitivity, tangent
 from pagbench.measures.observation import Batch, Observation
 
-__all__ = ["MEASURES", "Batch", "Observation"]
+__all__ = ["MEASURES", "REVISION", "Batch", "Observation"]
+
+REVISION = 1
+"""Raised with every change of code that changes a row; rows of another revision are measured again."""
 
 Measure = Callable[[Observation], Mapping[str, Float[Tensor, "b"]]]
 
@@ -16,6 +19,7 @@ MEASURES: dict[str, Measure] = {
     "accuracy": accuracy.measure,
     "response": response.measure,
     "sensitivity": sensitivity.measure,
+    "faithfulness": faithfulness.measure,
     "tangent": tangent.measure,
     "alignment_cosine": alignment.measure_cosine,
     "alignment_lpips": alignment.measure_lpips,

@@ -20,7 +20,7 @@ class Temperature(NamedTuple):
 
 
 def fit_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n"], *, seed: int) -> Temperature:
-    """T that minimises the NLL of logits/T, within [e⁻⁷, e⁷].
+    """T that minimises the NLL of logits/T; NaN where no T within [e⁻⁷, e⁷] does, as for constant logits.
 
     Args:
         logits: of the calibration images.
@@ -29,10 +29,13 @@ def fit_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n"], *, s
     """
     z = (logits - logits.amax(1, keepdim=True)).double().cpu().numpy()
     y = labels.cpu().numpy()
+    best = _fit(z, y)
+    if np.isnan(best):
+        return Temperature(best, best, best)
     rng = np.random.default_rng(seed)
     resamples = (rng.integers(0, len(y), len(y)) for _ in range(_RESAMPLES))
     fitted = [_fit(z[index], y[index]) for index in resamples]
-    return Temperature(_fit(z, y), *np.quantile(fitted, [0.025, 0.975]).tolist())
+    return Temperature(best, *np.nanquantile(fitted, [0.025, 0.975]).tolist())
 
 
 def _fit(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -42,4 +45,5 @@ def _fit(logits: np.ndarray, labels: np.ndarray) -> float:
         scale = np.exp(-log_temperature)
         return float(np.mean(np.log(np.exp(logits * scale).sum(1)) - own * scale))
 
-    return float(np.exp(minimize_scalar(nll, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-6}).x))
+    best = minimize_scalar(nll, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-6}).x
+    return float(np.exp(best)) if abs(best) < 0.99 * _LOG_RANGE[1] else np.nan

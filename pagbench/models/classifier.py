@@ -48,8 +48,10 @@ class Classifier(nn.Module):
         return out.clamp(min=torch.finfo(out.dtype).tiny).log() if self.output == "probabilities" else out
 
 
-def check_contract(classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str) -> None:
-    """Tries a classifier on a few images before anything is measured.
+def check_contract(
+    classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str
+) -> Float[Tensor, "b k"]:
+    """Tries a classifier on a few images before anything is measured, and returns its logits there.
 
     Raises:
         ContractError: names what was got, what was expected and what to do.
@@ -74,11 +76,12 @@ def check_contract(classifier: Classifier, probe: Float[Tensor, "b c h w"], clas
         raise ContractError(
             f"{name}: two calls on the same images differ; fix its noise, or smooth it through a `smoothing` card"
         )
-    x = probe.clone().requires_grad_(True)
-    if not classifier(x).requires_grad:
-        raise ContractError(
-            f"{name}: the output does not depend differentiably on the pixels; remove detach() or no_grad()"
-        )
+    with torch.enable_grad():
+        if not classifier(probe.clone().requires_grad_(True)).requires_grad:
+            raise ContractError(
+                f"{name}: the output does not depend differentiably on the pixels; remove detach() or no_grad()"
+            )
+    return logits
 
 
 @torch.no_grad()

@@ -17,15 +17,24 @@ from pagbench.models.registry import find
 from pagbench.models.smoothing import SmoothedNetwork
 
 _PROBES = 4
+_FINGERPRINT = 10
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A classifier with its card and the hash of what was loaded."""
+    """A classifier with its card.
+
+    Attributes:
+        card: the card.
+        classifier: on the CPU, in float32.
+        weights_sha256: hash of what was loaded.
+        fingerprint: some of its logits on fixed noise images: tells networks apart that share weights but not code.
+    """
 
     card: ModelCard
     classifier: Classifier
     weights_sha256: str
+    fingerprint: tuple[float, ...]
 
 
 def load(card: ModelCard, path: Path, benchmark: Benchmark, *, network: nn.Module | None = None) -> Entrant:
@@ -74,18 +83,15 @@ def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> Entrant:
 
 
 def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchmark) -> Entrant:
+    network = network.float().to("cpu")
+    classifier = Classifier(network, output=card.output, mean=card.mean, std=card.std)
     if card.smoothing is not None:
-        base = Classifier(network, output=card.output, mean=card.mean, std=card.std)
-        settings = card.smoothing
-        smoothed = SmoothedNetwork(
-            base, benchmark.input_shape, sigma=settings.sigma, samples=settings.samples, seed=settings.seed
-        )
+        sigma, samples, seed = card.smoothing.sigma, card.smoothing.samples, card.smoothing.seed
+        smoothed = SmoothedNetwork(classifier, benchmark.input_shape, sigma=sigma, samples=samples, seed=seed)
         classifier = Classifier(smoothed, output="log-probabilities")
-    else:
-        classifier = Classifier(network, output=card.output, mean=card.mean, std=card.std)
     probe = torch.rand(_PROBES, *benchmark.input_shape, generator=torch.Generator().manual_seed(0))
-    check_contract(classifier, probe, benchmark.classes, card.id)
-    return Entrant(card, classifier, digest)
+    logits = check_contract(classifier, probe, benchmark.classes, card.id)
+    return Entrant(card, classifier, digest, tuple(logits[:, :_FINGERPRINT].flatten().tolist()))
 
 
 def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:

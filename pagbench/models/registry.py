@@ -48,6 +48,10 @@ def find(entrant: str) -> tuple[ModelCard, Path]:
     """
     path = _shipped().get(entrant)
     if path is None and not entrant.endswith((".yaml", ".yml")):
+        if Path(entrant).is_file():
+            raise CardError(
+                f"{entrant}: a file, but no card (.yaml); for a checkpoint give --architecture module:function"
+            )
         raise UnknownNameError("entrant", entrant, _shipped())
     if path is None:
         path = Path(entrant)

@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ class Request:
         card: its card.
         path: where the card lies, its weights beside it; None for a module given from Python.
         network: the module, or an empty network for the card's weights; None to build the card's architecture.
+        named: whether the user asked for it; false for anchors that are measured because they are missing.
     """
 
     card: ModelCard
     path: Path | None
     network: nn.Module | None = None
+    named: bool = True
 
     def load(self, benchmark: Benchmark) -> loading.Entrant:
         """Builds and checks the classifier; see `pagbench.models.loading`."""
@@ -36,6 +38,9 @@ class Request:
             assert self.network is not None
             return loading.wrap(self.network, self.card, benchmark)
         return loading.load(self.card, self.path, benchmark, network=self.network)
+
+
+_SINGLE = (str, Path, nn.Module, Request)
 
 
 def resolve(entrants: Any, benchmark: Benchmark) -> list[Request]:
@@ -50,11 +55,16 @@ def resolve(entrants: Any, benchmark: Benchmark) -> list[Request]:
         PagbenchError: unknown id, invalid card, or two entrants with one id.
     """
     if isinstance(entrants, Mapping):
+        for name, network in entrants.items():
+            if not isinstance(network, nn.Module):
+                raise ContractError(f"entrant {name!r} is of type {type(network).__name__}, expected a torch.nn.Module")
         found = [from_module(network, name, benchmark) for name, network in entrants.items()]
     else:
-        listed = [entrants] if isinstance(entrants, str | Path | nn.Module | Request) else list(entrants)
+        listed = list(entrants) if isinstance(entrants, Iterable) and not isinstance(entrants, _SINGLE) else [entrants]
         found = [_resolve(entrant, benchmark) for entrant in listed or registry.entrants_of(benchmark)]
     ids = [request.card.id for request in found]
+    for request in found:
+        _check_name(request)
     twice = {name for name in ids if ids.count(name) > 1}
     if twice:
         raise ContractError(f"two entrants are called {min(twice)!r}; give each its own id")
@@ -66,7 +76,20 @@ def _resolve(entrant: Any, benchmark: Benchmark) -> Request:
         return entrant
     if isinstance(entrant, nn.Module):
         return from_module(entrant, type(entrant).__name__, benchmark)
-    return Request(*registry.find(str(entrant)))
+    if isinstance(entrant, str | Path):
+        return Request(*registry.find(str(entrant)))
+    raise ContractError(f"entrant of type {type(entrant).__name__}; expected an id, a card file or a torch.nn.Module")
+
+
+def _check_name(request: Request) -> None:
+    """A shipped id stands for the shipped network: anchors above all must not be replaced."""
+    name = request.card.id
+    if name not in registry.names():
+        return
+    shipped, path = registry.find(name)
+    same = request.card.behaviour() == shipped.behaviour() and request.card.weights_sha256 == shipped.weights_sha256
+    if request.path != path and not (same and request.path is not None and shipped.weights_sha256):
+        raise ContractError(f"{name!r} is the id of a shipped entrant with other weights; give yours its own id")
 
 
 def from_module(network: nn.Module, name: str, benchmark: Benchmark) -> Request:

@@ -29,7 +29,8 @@ def file_sha256(path: Path) -> str:
 def state_sha256(network: nn.Module) -> str:
     """Sha256 of a network's parameters and buffers, in the order of their names."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
+    tensors = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from pagbench.ranking import eligibility
 
 Replicates = Mapping[str, NDArray[np.float64]]
 
+_SAME = 1e-4
 _PAIRS = {"alignment_lpips": "alignment_lpips_chance", "alignment_cosine": "alignment_cosine_chance"}
 _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")
 _FIXED = ("temperature", "temperature_low", "temperature_high")
@@ -43,16 +44,36 @@ def leaderboard(
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
         rows = pd.concat([r.rows for r in results.read_all(Path(rows), definition)], ignore_index=True)
     rows = rows[(rows["benchmark"] == definition.name) & (rows["version"] == definition.version)]
-    return _sorted(_board(rows, definition), sort)
+    return _sorted(_board(_distinct(rows), definition), sort)
+
+
+def _distinct(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each sample of an entrant once: runs that are put together all hold the anchors.
+
+    Raises:
+        ResultsError: one sample of an entrant has different values.
+    """
+    keys = ["entrant", "seed", "sample_id"]
+    measured = list(rows.select_dtypes("number").columns.difference(["version", "seed"]))
+    spread = rows.groupby(keys)[measured].agg(np.ptp) if rows.duplicated(keys).any() else pd.DataFrame()
+    differing = spread[(spread > _SAME).any(axis=1)] if len(spread) else spread
+    if len(differing):
+        name, _, sample = differing.index[0]
+        raise ResultsError(f"{name}: sample {sample} has different values; keep the rows of one run")
+    return rows.drop_duplicates(keys)
 
 
 def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benchmark:
+    if rows.empty:
+        raise ResultsError("no rows to rank; expected the data frame that pagbench.run returns")
+    if not {"benchmark", "version", "entrant", "seed", "sample_id"} <= set(rows.columns):
+        raise ResultsError(
+            f"columns {list(rows.columns)[:5]} are not those of the data frame that pagbench.run returns"
+        )
     if isinstance(benchmark, Benchmark):
         return benchmark
     if benchmark is not None:
         return benchmarks.load(benchmark)
-    if rows.empty:
-        raise ResultsError("no rows to rank; expected the data frame that pagbench.run returns")
     labels = sorted({f"{name}@{version}" for name, version in zip(rows["benchmark"], rows["version"], strict=True)})
     if len(labels) != 1:
         raise ResultsError(f"rows of several benchmarks ({', '.join(labels)}); name one with benchmark=")
@@ -66,7 +87,8 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
             raise ResultsError(f"no results of the anchor {anchor!r}; run `pagbench run {anchor} -b {benchmark.name}`")
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     replicates = {name: _replicates(group, benchmark, weights) for name, group in groups.items()}
-    board_seed = int(groups[benchmark.bayes]["seed"].iloc[0])
+    seeds = set(rows["seed"])
+    board_seed = benchmark.seed if benchmark.seed in seeds else int(min(seeds))
     statuses = {name: eligibility.status(group, benchmark, board_seed) for name, group in groups.items()}
     table = []
     for name, group in groups.items():
@@ -80,10 +102,15 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
             "status": statuses[name],
         }
         judged = (name, benchmark.reference, benchmark.bayes)
-        meaningful = all(eligibility.has_result(statuses[key]) for key in judged)
+        meaningful = all(eligibility.has_result(statuses[key]) and _paired(group, groups[key]) for key in judged)
         regime = _regime([replicates[key] for key in judged], benchmark) if meaningful else {}
         table.append(entry | _intervals(group, replicates[name]) | (regime or dict.fromkeys(_REGIME)))
     return _ordered_columns(_with_ranks(pd.DataFrame(table), replicates), benchmark)
+
+
+def _paired(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Whether two entrants were measured on the same images with the same noise."""
+    return set(a["sample_id"]) == set(b["sample_id"]) and set(a["seed"]) == set(b["seed"])
 
 
 def _replicates(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64]) -> Replicates:
@@ -101,11 +128,18 @@ def _replicates(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.f
     found["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)
     for side in ("on", "off"):
         found[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found["log_ratio"] = np.log(found["off_response"] / found["on_response"])
-        found["log_ratio_calibrated"] = np.log(means["off_response_calibrated"] / means["on_response_calibrated"])
-        found["log_ratio_infinitesimal"] = np.log(means["off_sensitivity"] / means["on_sensitivity"])
+    found["log_ratio"] = _log_ratio(found["off_response"], found["on_response"])
+    calibrated = (means["off_response_calibrated"], means["on_response_calibrated"])
+    found["log_ratio_calibrated"] = _log_ratio(*calibrated)
+    if "off_sensitivity" in means:
+        found["log_ratio_infinitesimal"] = _log_ratio(means["off_sensitivity"], means["on_sensitivity"])
     return found
+
+
+def _log_ratio(off: NDArray[np.float64], on: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(off/on); NaN where one of them is no more than float32's rounding."""
+    resolved = np.minimum(off, on) > eligibility.MIN_RESPONSE
+    return np.log(np.where(resolved, off, np.nan) / np.where(resolved, on, np.nan))
 
 
 def _intervals(group: pd.DataFrame, replicates: Replicates) -> dict[str, float]:

@@ -10,7 +10,8 @@ from pagbench.columns import epsilon_name
 RANKED = "ranked"
 _SIGNIFICANCE = 1e-3
 _MIN_SCORED = 0.95
-_MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
+_MAX_UNFAITHFUL = 0.01
+MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
 def status(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int) -> str:
@@ -31,6 +32,9 @@ def status(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int) -> str:
         return f"noise seed {seed}, the board's is {board_seed}"
     if len(rows) < len(benchmark.samples):
         return f"partial: {len(rows)} of {len(benchmark.samples)} images"
+    unscored = int(rows[benchmark.alignment].isna().sum())
+    if unscored:
+        return f"incomplete: the gradient vanishes on {unscored} of {len(rows)} images"
     return RANKED
 
 
@@ -44,9 +48,12 @@ def _no_result(rows: pd.DataFrame, benchmark: Benchmark) -> str | None:
     chance = float(rows["label"].value_counts(normalize=True).max())
     if bdtrc(correct - 1, n, chance) >= _SIGNIFICANCE:
         return f"no result: accuracy {correct / n:.3f} is not above chance {chance:.3f}"
-    if rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= _MIN_RESPONSE:
+    if rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= MIN_RESPONSE:
         return "no result: the output does not react to its input beyond rounding"
     scored = int(rows[benchmark.alignment].notna().sum())
     if scored < _MIN_SCORED * n:
         return f"no result: the gradient vanishes on {n - scored} of {n} images"
+    unfaithful = float((rows["gradient_faithful"] == 0).mean())
+    if unfaithful > _MAX_UNFAITHFUL:
+        return f"no result: the gradient is not that of the outputs on {unfaithful:.0%} of the images"
     return None

@@ -51,8 +51,14 @@ def train_entrant(
         raise TrainingError(f"family {family!r} needs a strength above 0 ({FAMILIES[family].unit}), got {strength}")
     if family == "standard" and strength:
         raise TrainingError(f"family 'standard' has no strength, got {strength}; leave it out")
-    if seed < 0:
-        raise TrainingError(f"seed {seed} is too small; expected at least 0")
+    if not 0 <= seed < 2**32:
+        raise TrainingError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"{output}: cannot write there ({error.strerror or error}); give another --output"
+        ) from None
     recipe = recipe or Recipe()
     architecture = _DEFAULT_ARCHITECTURE.get(benchmark.name, "mlp")
     with torch.random.fork_rng(devices=[]):
@@ -88,7 +94,7 @@ def _card(
     smoothing = SmoothingCard(sigma=strength, samples=SMOOTHING_SAMPLES) if settings.smoothed and strength else None
     asked = f"--family {family}" if strength is None else f"--family {family} --strength {strength:g}"
     return ModelCard(
-        id=f"{benchmark.name}/{name}",
+        id=f"trained/{benchmark.name}/{name}",
         title=f"{architecture}, {family} {'' if strength is None else f'{strength:g}'}".strip(),
         family=family,
         strength=strength,
