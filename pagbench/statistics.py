@@ -64,8 +64,8 @@ def rank_intervals(replicates: Array) -> NDArray[np.int64]:
     """95 % simultaneous rank intervals by pairwise comparisons (Mogstad, Romano, Shaikh & Wilhelm 2024).
 
     All pairwise differences get simultaneous bands from the bootstrap distribution of the largest studentised
-    deviation. An
-    entrant's best rank is 1 + the number significantly better than it, its worst M - the number significantly worse.
+    deviation. An entrant's best rank is 1 + the number significantly better than it, its worst M - the number
+    significantly worse.
 
     Args:
         replicates: shape (1 + replicates, M), paired over entrants; higher is better; first row the estimates.

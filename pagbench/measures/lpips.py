@@ -1,9 +1,8 @@
 """LPIPS (Zhang et al. 2018, arXiv 1801.03924), AlexNet, v0.1, as a Euclidean embedding; the weights are shipped.
 
 LPIPS of two images is Σ_l mean_hw Σ_c w_lc (a_lc - b_lc)², a and b their unit-normalised features in layer l. With
-the features
-scaled by √(w_lc/(h·w)) it is a squared Euclidean distance, so that each image is embedded once, whatever it is
-compared with.
+the features scaled by √(w_lc/(h·w)) it is a squared Euclidean distance, so that each image is embedded once, whatever
+it is compared with.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """The paper's own protocol, choice by choice, so that its curves can be reproduced (arXiv 2305.19101 and its code).
 
 What differs from the strict protocol: logits are differentiated, which is not invariant to logits + c(x); the target
-is the score
-itself; LPIPS sees the maps at their own size; one noise vector per image is split into its tangent and its normal part.
+is the score itself; LPIPS sees the maps at their own size; one noise vector per image is split into its tangent and
+its normal part.
 """
 
 import numpy as np

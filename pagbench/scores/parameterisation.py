@@ -1,12 +1,14 @@
 """Conversions between what diffusion networks predict and what pagbench needs, the score in pixel units.
 
-Notation: x_t = alpha x_0 + spread e with e standard normal. VE: alpha = 1, spread = sigma. VP: alpha = √ā, spread =
-    √(1 - ā).
-Rectified flow: alpha = 1 - t, spread = t. The noise level of all three in data units is sigma = spread/alpha, at
-x_t/alpha.
+Notation: x_t = alpha x_0 + spread e with e standard normal.
 
-Reference: Karras et al. 2022, arXiv 2206.00364 (noise levels, preconditioning); Salimans & Ho 2022, arXiv 2202.00512
-    (v).
+- VE: alpha = 1, spread = sigma.
+- VP: alpha = √ā, spread = √(1 - ā).
+- Rectified flow: alpha = 1 - t, spread = t.
+
+The noise level of all three in data units is sigma = spread/alpha, at x_t/alpha.
+
+Reference: Karras et al. 2022, arXiv 2206.00364 (noise levels, preconditioning); Salimans & Ho 2022, arXiv 2202.00512.
 """
 
 import math

@@ -57,10 +57,10 @@ def bessel_ratio(order: float, k: Float[Tensor, "*shape"]) -> Float[Tensor, "*sh
 class VonMisesFisherMixture(ClassMixture):
     """Equally likely von Mises-Fisher classes on the sphere R Q S^{p-1}, blurred with N(0, sigma² I).
 
-    With q_c = kappa m_c + (R/sigma²) Qᵀ x (x relative to the centre): p(x|c) ∝ C_p(kappa)/C_p(‖q_c‖) exp(-(‖x‖² +
-    R²)/2sigma²)
-    and D_c = R A_p(‖q_c‖) Q q_c/‖q_c‖, where C_p is the normaliser and A_p the mean resultant length (Mardia & Jupp
-    2000).
+    With x relative to the centre and q_c = kappa m_c + (R/sigma²) Qᵀ x:
+
+    - p(x|c) ∝ C_p(kappa)/C_p(‖q_c‖) · exp(-(‖x‖² + R²)/2sigma²), C_p the normaliser;
+    - D_c = R A_p(‖q_c‖) Q q_c/‖q_c‖, A_p the mean resultant length (Mardia & Jupp 2000).
     """
 
     def __init__(self, classes: SphereClasses) -> None:
