@@ -94,7 +94,9 @@ def run(
     device: DeviceOption = Device.auto,
     seed: Annotated[int | None, typer.Option(help="Of noise and permutation; the benchmark's own by default.")] = None,
     results: ResultsOption = _RESULTS,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what the folder already has.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Measure again what the folder already has, and keep only that.")
+    ] = False,
     architecture: Architecture = None,
 ) -> None:
     """Measure entrants on a benchmark; finished rows are kept and skipped next time."""

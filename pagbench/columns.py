@@ -6,6 +6,9 @@ import pyarrow as pa
 
 from pagbench.benchmarks import Benchmark
 
+REVISION = 1
+"""Raised with every change of code that changes a row; rows of another revision are neither reused nor ranked."""
+
 _PAPER = "Srinivas, Bordt & Lakkaraju 2023, arXiv 2305.19101"
 _LPIPS = "Zhang et al. 2018, arXiv 1801.03924"
 
@@ -68,7 +71,7 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("off_response", "L1 of softmax", False, "The same with u orthogonal to the tangent space.", reference=_PAPER),
         Column("on_response_calibrated", "L1 of softmax", None, "on_response of the temperature-calibrated outputs, at the benchmark's epsilon."),
         Column("off_response_calibrated", "L1 of softmax", False, "off_response of the temperature-calibrated outputs, at the benchmark's epsilon."),
-        Column("temperature", "", None, "Temperature that minimises the NLL on the calibration split; the outputs of an overconfident network are divided by more than 1."),
+        Column("temperature", "", None, "Temperature that minimises the NLL on the calibration split; above 1 for an overconfident network, null where there is no such temperature."),
         Column("temperature_low", "", None, "2.5 % bootstrap quantile of the temperature."),
         Column("temperature_high", "", None, "97.5 % bootstrap quantile of the temperature."),
     ),
@@ -77,7 +80,7 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("off_sensitivity", "1/pixel unit", False, "‖J (I - P)‖_F/√(d - k): the same off the tangent space."),
     ),
     "faithfulness": (
-        Column("gradient_faithful", "", True, "1 where ‖D - F‖ ≤ .05 ‖D‖, D derivatives of the log-odds by autograd, F by finite differences of .01, along g and directions on and off the manifold; 0 on more than 1 % of the images: no result."),
+        Column("gradient_faithful", "", True, "1 where ‖D - F‖ ≤ .05 ‖D‖, F central differences of the log-odds along g and directions on and off the manifold, D what g says of them; no result with 0 on more than 1 % of the images."),
     ),
     "tangent": (
         Column("gradient_norm", "1/pixel unit", None, f"‖g‖₂, {_G}."),

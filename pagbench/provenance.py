@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import pagbench
-from pagbench import measures, results
+from pagbench import columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.models.loading import Entrant
 
@@ -25,7 +25,7 @@ def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.d
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "format": results.FORMAT,
-        "revision": measures.REVISION,
+        "revision": columns.REVISION,
         "fingerprint": list(entrant.fingerprint),
         "benchmark": benchmark.label,
         "benchmark_digest": benchmark.digest(),

@@ -186,6 +186,11 @@ def _check(result: Result, benchmark: Benchmark, path: Path, home: Path) -> None
             f"{path}: measured on another definition of {benchmark.label} "
             f"({result.provenance['benchmark_digest'][:12]}…, this is {benchmark.digest()[:12]}…); use --overwrite"
         )
+    if result.provenance["revision"] != columns.REVISION:
+        raise ResultsError(
+            f"{path}: measured by revision {result.provenance['revision']} of the measures, this is "
+            f"{columns.REVISION}; run again with --overwrite"
+        )
     place = path.relative_to(home).with_suffix("").as_posix()
     said = {card["id"], *rows["entrant"]}
     if said != {place} or set(rows["seed"]) != {seed} or set(rows["control"]) != {card["loader"] == "control"}:

@@ -159,6 +159,10 @@ def test_rows_of_several_runs_may_be_put_together(digits, anchors):
     second = pd.concat([*anchors, entrant(digits, "b")])
     board = pagbench.leaderboard(pd.concat([first, second]))
     pd.testing.assert_frame_equal(board, board_of(anchors, entrant(digits, "a"), entrant(digits, "b")))
+    other_seed = pd.concat([*anchors, entrant(digits, "c")]).assign(seed=3)
+    reseeded = pagbench.leaderboard(pd.concat([first, other_seed])).set_index("model")
+    assert reseeded.loc["c", "status"] == "noise seed 3, the board's is 0"
+    assert reseeded.loc["a", "status"] == "ranked"
     second.loc[second["entrant"] == "digits/standard", "tangent_energy"] += 0.01
     with pytest.raises(ResultsError, match=r"digits/standard: sample \d+ has different values"):
         pagbench.leaderboard(pd.concat([first, second]))

@@ -71,7 +71,9 @@ def dishonest(noise_trained):
 
 
 def test_gradients_that_are_not_those_of_the_outputs_are_told_from_honest_ones(observe, noise_trained):
-    assert MEASURES["faithfulness"](observe(noise_trained))["gradient_faithful"].all()
+    sharp, flat = Cooled(noise_trained, 1e-3), Cooled(noise_trained, 1e5)
+    for network in (noise_trained, sharp, flat, Shifted(noise_trained, 3.0)):
+        assert MEASURES["faithfulness"](observe(Classifier(network)))["gradient_faithful"].all()
     for network in dishonest(noise_trained):
         found = MEASURES["faithfulness"](observe(Classifier(network)))["gradient_faithful"]
         assert found.mean() < 0.5, type(network).__name__

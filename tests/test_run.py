@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import pagbench
-from pagbench import benchmarks, results, targets
+from pagbench import benchmarks, columns, results, targets
 from pagbench.errors import ContractError, ResultsError
 from pagbench.measures import MEASURES
 from pagbench.runner import RunError
@@ -237,6 +237,15 @@ def test_results_of_another_definition_are_refused(tmp_path, digits):
         pagbench.leaderboard(tmp_path, benchmark=changed)
     with pytest.raises(ResultsError, match=r"no results of gaussians@1 \(it has digits@1\)"):
         pagbench.leaderboard(tmp_path, benchmark=benchmarks.load("gaussians"))
+
+
+def test_rows_of_another_revision_of_the_measures_are_refused(tmp_path, digits, monkeypatch):
+    pagbench.run("control/bayes", limit=1, results=tmp_path)
+    monkeypatch.setattr(columns, "REVISION", columns.REVISION + 1)
+    with pytest.raises(ResultsError, match="measured by revision 1 of the measures, this is 2"):
+        pagbench.leaderboard(tmp_path, benchmark=digits)
+    with pytest.raises(RunError, match="revision 1 instead of 2"):
+        pagbench.run("control/bayes", limit=1, results=tmp_path)
 
 
 def test_parquet_says_where_its_rows_come_from(tmp_path, digits):

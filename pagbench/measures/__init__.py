@@ -8,10 +8,7 @@ from torch import Tensor
 from pagbench.measures import accuracy, alignment, faithfulness, response, sensitivity, tangent
 from pagbench.measures.observation import Batch, Observation
 
-__all__ = ["MEASURES", "REVISION", "Batch", "Observation"]
-
-REVISION = 1
-"""Raised with every change of code that changes a row; rows of another revision are measured again."""
+__all__ = ["MEASURES", "Batch", "Observation"]
 
 Measure = Callable[[Observation], Mapping[str, Float[Tensor, "b"]]]
 

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 _RESAMPLES = 200
-_LOG_RANGE = (-7.0, 7.0)
+_LOG_RANGE = (-14.0, 14.0)
 
 
 class Temperature(NamedTuple):
@@ -20,7 +20,9 @@ class Temperature(NamedTuple):
 
 
 def fit_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n"], *, seed: int) -> Temperature:
-    """T that minimises the NLL of logits/T; NaN where no T within [e⁻⁷, e⁷] does, as for constant logits.
+    """T that minimises the NLL of logits/T; NaN where no T within [e⁻¹⁴, e¹⁴] does.
+
+    None does for constant logits, or where no calibration image is wrong.
 
     Args:
         logits: of the calibration images.
@@ -30,12 +32,12 @@ def fit_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n"], *, s
     z = (logits - logits.amax(1, keepdim=True)).double().cpu().numpy()
     y = labels.cpu().numpy()
     best = _fit(z, y)
-    if np.isnan(best):
-        return Temperature(best, best, best)
+    if abs(np.log(best)) > 0.99 * _LOG_RANGE[1]:
+        return Temperature(np.nan, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     resamples = (rng.integers(0, len(y), len(y)) for _ in range(_RESAMPLES))
     fitted = [_fit(z[index], y[index]) for index in resamples]
-    return Temperature(best, *np.nanquantile(fitted, [0.025, 0.975]).tolist())
+    return Temperature(best, *np.quantile(fitted, [0.025, 0.975]).tolist())
 
 
 def _fit(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -45,5 +47,4 @@ def _fit(logits: np.ndarray, labels: np.ndarray) -> float:
         scale = np.exp(-log_temperature)
         return float(np.mean(np.log(np.exp(logits * scale).sum(1)) - own * scale))
 
-    best = minimize_scalar(nll, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-6}).x
-    return float(np.exp(best)) if abs(best) < 0.99 * _LOG_RANGE[1] else np.nan
+    return float(np.exp(minimize_scalar(nll, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-6}).x))

@@ -44,21 +44,27 @@ def leaderboard(
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
         rows = pd.concat([r.rows for r in results.read_all(Path(rows), definition)], ignore_index=True)
     rows = rows[(rows["benchmark"] == definition.name) & (rows["version"] == definition.version)]
-    return _sorted(_board(_distinct(rows), definition), sort)
+    return _sorted(_board(_distinct(rows, definition), definition), sort)
 
 
-def _distinct(rows: pd.DataFrame) -> pd.DataFrame:
+def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     """Each sample of an entrant once: runs that are put together all hold the anchors.
 
+    Of an entrant with rows of several noise seeds, those of the benchmark's own seed are kept.
+
     Raises:
-        ResultsError: one sample of an entrant has different values.
+        ResultsError: one sample of an entrant has different values, or several seeds that are not the benchmark's.
     """
-    keys = ["entrant", "seed", "sample_id"]
-    measured = list(rows.select_dtypes("number").columns.difference(["version", "seed"]))
-    spread = rows.groupby(keys)[measured].agg(np.ptp) if rows.duplicated(keys).any() else pd.DataFrame()
-    differing = spread[(spread > _SAME).any(axis=1)] if len(spread) else spread
-    if len(differing):
-        name, _, sample = differing.index[0]
+    seeds = rows.groupby("entrant")["seed"].transform("nunique")
+    rows = rows[(seeds == 1) | (rows["seed"] == benchmark.seed)]
+    keys = ["entrant", "sample_id"]
+    repeated = rows[rows.duplicated(keys, keep=False)]
+    measured = [column.name for column in columns.sample_columns(benchmark)]
+    groups = repeated.groupby(keys)[measured]
+    largest, smallest = groups.max(), groups.min()
+    differing = (largest - smallest > _SAME * np.maximum(1, largest.abs())).any(axis=1)
+    if differing.any():
+        name, sample = differing.index[int(np.argmax(differing))]
         raise ResultsError(f"{name}: sample {sample} has different values; keep the rows of one run")
     return rows.drop_duplicates(keys)
 
