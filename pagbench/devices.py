@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from pagbench.errors import ContractError
+from pagbench.errors import ContractError, first_line
 
 
 def choose_device(name: str) -> torch.device:
@@ -20,8 +20,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ContractError(f"device {name!r} is not usable here ({reason}); expected auto, cpu, cuda or mps") from None
+        raise ContractError(
+            f"device {name!r} is not usable here ({first_line(error)}); expected auto, cpu, cuda or mps"
+        ) from None
     return device
 
 

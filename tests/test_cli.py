@@ -187,6 +187,16 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "warning: --architecture runs the code of mynets:small" in done.stderr
     assert Path("results/digits@1/local/mine.parquet").exists()
+    (tmp_path / "badnets.py").write_text(
+        "def fails():\n    raise RuntimeError('no weather')\ndef three():\n    return 3\n"
+    )
+    (tmp_path / "worse.py").write_text("def (:\n")
+    for architecture, part in [
+        ("badnets:fails", "no weather"),
+        ("badnets:three", "returned int"),
+        ("worse:net", "invalid syntax"),
+    ]:
+        assert_one_line(invoke("run", "mine.pt", "--architecture", architecture), part, "expected")
     assert_one_line(
         invoke("run", "mine.pt", "--architecture", "mynets:large"), "mynets:large", "expected module:function"
     )

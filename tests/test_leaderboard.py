@@ -163,6 +163,8 @@ def test_rows_of_several_runs_may_be_put_together(digits, anchors):
     reseeded = pagbench.leaderboard(pd.concat([first, other_seed])).set_index("model")
     assert reseeded.loc["c", "status"] == "noise seed 3, the board's is 0"
     assert reseeded.loc["a", "status"] == "ranked"
+    with pytest.raises(ResultsError, match=r"c: rows of the noise seeds \[3, 4\]"):
+        pagbench.leaderboard(pd.concat([other_seed, other_seed.assign(seed=4)]))
     second.loc[second["entrant"] == "digits/standard", "tangent_energy"] += 0.01
     with pytest.raises(ResultsError, match=r"digits/standard: sample \d+ has different values"):
         pagbench.leaderboard(pd.concat([first, second]))

@@ -12,7 +12,7 @@ from torch import nn
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import ContractError
+from pagbench.errors import ContractError, first_line
 from pagbench.models import loading, registry
 
 
@@ -106,16 +106,16 @@ def from_checkpoint(path: Path, architecture: str, benchmark: Benchmark) -> Requ
     """A checkpoint without a card, for the network that `module:function` builds. Runs the code of that module.
 
     Raises:
-        ContractError: the function cannot be imported or called.
+        ContractError: the function cannot be imported or called, or returns no module.
     """
     module, _, function = architecture.partition(":")
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 (as `python -m` does)
     try:
         network = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except Exception as error:  # the user's own code may raise anything
         raise ContractError(
-            f"--architecture {architecture}: {error}; expected module:function without arguments"
-        ) from None
+            f"--architecture {architecture}: {first_line(error)}; expected module:function without arguments"
+        ) from error
     finally:
         sys.path.pop(0)
     if not isinstance(network, nn.Module):

@@ -55,8 +55,12 @@ def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     Raises:
         ResultsError: one sample of an entrant has different values, or several seeds that are not the benchmark's.
     """
-    seeds = rows.groupby("entrant")["seed"].transform("nunique")
-    rows = rows[(seeds == 1) | (rows["seed"] == benchmark.seed)]
+    found = rows.groupby("entrant")["seed"].agg(lambda seeds: sorted(set(seeds)))
+    for name, seeds in found.items():
+        if len(seeds) > 1 and benchmark.seed not in seeds:
+            raise ResultsError(f"{name}: rows of the noise seeds {seeds}; keep those of one")
+    several = rows["entrant"].map(found.map(len)) > 1
+    rows = rows[~several | (rows["seed"] == benchmark.seed)]
     keys = ["entrant", "sample_id"]
     repeated = rows[rows.duplicated(keys, keep=False)]
     measured = [column.name for column in columns.sample_columns(benchmark)]
