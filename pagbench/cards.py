@@ -23,8 +23,11 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def digest(self) -> str:
-        """Hash of the content, hexadecimal sha256; equal cards have equal hashes wherever they are stored."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Hash of the content, hexadecimal sha256; equal cards have equal hashes wherever they are stored.
+
+        Fields that hold null do not count: a field that is added later, null by default, leaves published hashes alone.
+        """
+        content = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     @classmethod
@@ -176,17 +179,66 @@ class SphereCard(Card):
     concentration: Positive
 
 
-DatasetCard = Annotated[DigitsCard | GaussiansCard | SphereCard, Field(discriminator="kind")]
+class IdxCard(Card):
+    """MNIST or Fashion-MNIST: 60,000 training images (ids 0 to 59999), then 10,000 test images, 28×28, pixels / 255."""
+
+    kind: Literal["fashion-mnist", "mnist"]
+    sha256: Sha256 | None = None
+    """Of the four decompressed files, in the order training images, training labels, test images, test labels; null to
+    compare the compressed files with the publisher's md5 sums instead."""
 
 
-class ScoreCard(Card):
-    """Which score model answers for the data: exact for the training set, or exact for the distribution."""
+class DistractorCard(Card):
+    """An image and a glyph that says nothing about its class, one above the other, side and glyph random.
 
-    kind: Literal["empirical", "gaussian-mixture", "von-mises-fisher"]
+    The signal-distractor experiment of arXiv 2305.19101 (after BlockMNIST, Shah et al. 2021, arXiv 2102.12781).
+    """
+
+    kind: Literal["distractor"]
+    source: IdxCard
+    seed: int
 
 
-class ManifoldCard(Card):
+DatasetCard = Annotated[DigitsCard | GaussiansCard | SphereCard | IdxCard | DistractorCard, Field(discriminator="kind")]
+
+
+class Fitted(Card):
+    """A card whose object may be a trained network."""
+
+    weights: str | None = None
+    """Safetensors file in `pagbench/assets`, or a path; its metadata hold the network's configuration."""
+    weights_sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _weights_with_hash(self) -> Self:
+        if (self.weights is None) != (self.weights_sha256 is None):
+            raise ValueError("weights and weights_sha256 go together: give both or neither")
+        if (self.weights is not None) != (getattr(self, "kind", None) in _TRAINED):
+            raise ValueError(f"weights are for the kinds {', '.join(_TRAINED)} and needed there")
+        return self
+
+
+_TRAINED = ("diffusion", "autoencoder")
+
+
+class ScoreCard(Fitted):
+    """Which score model answers for the data: exact for the training set or the distribution, or a diffusion model."""
+
+    kind: Literal["empirical", "gaussian-mixture", "von-mises-fisher", "signal-distractor", "diffusion"]
+
+
+class ManifoldCard(Fitted):
     """Which directions count as along the data."""
 
-    kind: Literal["posterior-covariance", "span", "sphere"]
+    kind: Literal["posterior-covariance", "span", "sphere", "mask", "autoencoder"]
     rank: Count
+
+
+class SecondTargetCard(Card):
+    """Another target beside the benchmark's own: how far a ranking depends on the score model shows in both."""
+
+    score: ScoreCard
+    sigma: Positive
+    """Noise level of its s(x|y) - s(x), a standard deviation in pixel units."""
+    paper_sigma: Positive
+    """Noise level of the scores that the paper protocol compares with; .25 for CIFAR-10 in arXiv 2305.19101."""

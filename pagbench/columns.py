@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from pagbench.benchmarks import Benchmark
 
-REVISION = 1
+REVISION = 2
 """Raised with every change of code that changes a row; rows of another revision are neither reused nor ranked."""
 
 _PAPER = "Srinivas, Bordt & Lakkaraju 2023, arXiv 2305.19101"
@@ -95,6 +95,16 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("alignment_lpips", "", True, f"1 - LPIPS(g/max|g|, b/max|b|), AlexNet v0.1, both enlarged to at least 64×64; {_G}, {_B}.", reference=_LPIPS),
         Column("alignment_lpips_chance", "", None, f"Chance level of alignment_lpips: {_CHANCE}."),
     ),
+    "alignment_second": (
+        Column("alignment_second", "", True, f"cos(g, b), {_G}, b = s(x|y) - s(x) of the benchmark's second score model, at its own sigma."),
+        Column("alignment_second_chance", "", None, f"Chance level of alignment_second: {_CHANCE}."),
+    ),
+    "paper": (
+        Column("paper_alignment", "", True, "1 - LPIPS(∇x z_y, s(x|y)), both divided by their largest magnitude, at their own size (a margin of zeros up to 32×32); changes with logits + c(x).", reference=_PAPER),
+        Column("paper_alignment_sum", "", True, "The same of ∇x Σ_k z_k and s(x).", reference=_PAPER),
+        Column("paper_on_response", "L1 of softmax", None, "‖softmax f(x + e·t) - softmax f(x)‖₁, t the unit tangent part of one noise vector, e = 2.637.", reference=_PAPER),
+        Column("paper_off_response", "L1 of softmax", False, "The same with the unit normal part.", reference=_PAPER),
+    ),
 }  # fmt: skip
 """Per-sample columns, by the measure that fills them; `on_response` and `off_response` exist once per epsilon."""
 
@@ -115,6 +125,9 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("alignment_cosine", "", True, "Mean of the per-sample column.", "cosine"),
     Column("alignment_cosine_chance", "", None, "Mean of the per-sample column.", ""),
     Column("alignment_cosine_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means.", ""),
+    Column("alignment_second", "", True, "Mean of the per-sample column.", ""),
+    Column("alignment_second_chance", "", None, "Mean of the per-sample column.", ""),
+    Column("alignment_second_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means: alignment with the second target.", "2nd target"),
     Column("tangent_energy", "", True, "Mean of the per-sample column.", "tangent energy"),
     Column("tangent_energy_chance", "", None, "Mean of the per-sample column.", ""),
     Column("tangent_energy_corrected", "", True, "(τ - k/d)/(1 - k/d), τ the mean.", ""),
@@ -123,6 +136,9 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("log_ratio", "", False, "log(mean off_response / mean on_response).", "log off/on"),
     Column("log_ratio_calibrated", "", False, "The same of the temperature-calibrated responses.", ""),
     Column("log_ratio_infinitesimal", "", False, "log(mean off_sensitivity / mean on_sensitivity).", ""),
+    Column("paper_alignment", "", True, "Mean of the per-sample column.", ""),
+    Column("paper_alignment_sum", "", True, "Mean of the per-sample column.", ""),
+    Column("paper_log_ratio", "", False, "log(mean paper_off_response / mean paper_on_response).", ""),
     Column("temperature", "", None, "Fitted on the calibration split; its interval is the bootstrap over that split.", "T"),
     Column("nll", "nats", False, "Mean of the per-sample column.", ""),
     Column("confidence", "", None, "Mean of the per-sample column.", ""),

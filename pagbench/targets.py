@@ -13,11 +13,10 @@ from pagbench import geometry, manifolds, scores
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset, Splits
 from pagbench.errors import DataError
-from pagbench.measures import lpips
-from pagbench.measures.observation import Batch
+from pagbench.measures import lpips, paper
+from pagbench.measures.observation import Batch, SecondScores
 
 _CHUNK = 64
-_CANCELLATION = 1e-10
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Targets:
     basis: Float[Tensor, "n d k"]
     steps: geometry.Directions
     embedding: Float[Tensor, "n f"] | None
+    second: SecondScores | None
+    noise_parts: geometry.Directions | None
 
     def batch(self, ids: Sequence[str]) -> Batch:
         """The batch of these samples, in this order."""
@@ -47,6 +48,14 @@ class Targets:
             off=self.steps.off[here],
             embedding=None if self.embedding is None else self.embedding[here],
             chance_embedding=None if self.embedding is None else self.embedding[there],
+            second=None if self.second is None else self._second(self.second, here, there),
+            noise_parts=None if self.noise_parts is None else geometry.Directions(*(p[here] for p in self.noise_parts)),
+        )
+
+    @staticmethod
+    def _second(scores: SecondScores, here: Tensor, there: Tensor) -> SecondScores:
+        return SecondScores(
+            scores.target[here], scores.chance_target[there], scores.conditional[here], scores.marginal[here]
         )
 
 
@@ -82,42 +91,69 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
     data = splits.test.select(list(dict.fromkeys([*ids, *(partner[name] for name in ids)])))
     score = scores.load(benchmark, splits.train)
     manifold = manifolds.load(benchmark, score)
-    target = torch.cat([bayes_target(score, benchmark.sigma, part) for part in _chunks(data)])
-    basis = torch.cat([manifold.tangent_basis(part.images).double() for part in _chunks(data)])
-    shape = (benchmark.dimension, benchmark.directions)
-    noise = torch.stack([sample_noise(seed, "response", name, shape) for name in data.ids])
-    steps = geometry.directions(basis, noise)
-    placed = target.float().to(device)
+    computed = [_part(benchmark, score, manifold, seed, part) for part in data.chunks(_CHUNK)]
+    target, basis, on, off = (torch.cat(found).to(device) for found in zip(*computed, strict=True))
     embedded = None
     if "alignment_lpips" in benchmark.measures:
-        embedded = torch.cat([lpips.embed(geometry.scale_to_unit_range(part)) for part in placed.split(_CHUNK)])
+        embedded = torch.cat([lpips.embed(geometry.scale_to_unit_range(part)) for part in target.split(_CHUNK)])
     return Targets(
         data=Dataset(data.ids, data.images.to(device), data.labels.to(device)),
         partner=partner,
-        target=placed,
-        basis=basis.float().to(device),
-        steps=geometry.Directions(*(part.float().to(device) for part in steps)),
+        target=target,
+        basis=basis,
+        steps=geometry.Directions(on, off),
         embedding=embedded,
+        second=_second_scores(benchmark, splits, data, device),
+        noise_parts=_noise_parts(benchmark, basis, data, seed),
     )
 
 
-def _chunks(data: Dataset) -> list[Dataset]:
-    return [data.select(data.ids[start : start + _CHUNK]) for start in range(0, len(data.ids), _CHUNK)]
+def _part(
+    benchmark: Benchmark, score: scores.ClassMixture, manifold: manifolds.Manifold, seed: int, part: Dataset
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b d k"], Float[Tensor, "b m d"], Float[Tensor, "b m d"]]:
+    """Target, tangent basis and directions of a few images, computed in float64 and rounded to float32."""
+    target = bayes_target(score, benchmark.sigma, part)
+    basis = manifold.tangent_basis(part.images).double()
+    shape = (benchmark.dimension, benchmark.directions)
+    noise = torch.stack([sample_noise(seed, "response", name, shape) for name in part.ids])
+    steps = geometry.directions(basis, noise)
+    return target.float(), basis.float(), steps.on.float(), steps.off.float()
 
 
-def bayes_target(score: scores.ScoreModel, sigma: float, data: Dataset) -> Float[Tensor, "b c h w"]:
-    """s(x|y) - s(x), scaled to unit length per image, float64.
+def _second_scores(benchmark: Benchmark, splits: Splits, data: Dataset, device: torch.device) -> SecondScores | None:
+    """Scores of the second score model; `chance_target` is each image's own target, for its partner to take."""
+    if benchmark.second is None:
+        return None
+    model, card = scores.load_second(benchmark, splits.train), benchmark.second
+
+    def stacked(sigma: float, conditional: bool) -> Float[Tensor, "n c h w"]:
+        parts = [model.score(part.images, sigma, part.labels if conditional else None) for part in data.chunks(_CHUNK)]
+        return torch.cat(parts).float().to(device)
+
+    target = stacked(card.sigma, True) - stacked(card.sigma, False)
+    return SecondScores(target, target, stacked(card.paper_sigma, True), stacked(card.paper_sigma, False))
+
+
+def _noise_parts(
+    benchmark: Benchmark, basis: Float[Tensor, "n d k"], data: Dataset, seed: int
+) -> geometry.Directions | None:
+    """The paper protocol's one noise vector per image, split."""
+    if "paper" not in benchmark.measures:
+        return None
+    noise = torch.stack([sample_noise(seed, "paper", name, benchmark.input_shape) for name in data.ids])
+    return geometry.Directions(*(part.float() for part in paper.split_noise(basis, noise.to(basis))))
+
+
+def bayes_target(score: scores.ClassMixture, sigma: float, data: Dataset) -> Float[Tensor, "b c h w"]:
+    """The direction of s(x|y) - s(x), of unit length per image, float64.
 
     Raises:
-        DataError: the class is so certain that the difference vanishes.
+        DataError: it vanishes, as where all classes are alike.
     """
-    conditional, marginal = score.score(data.images, sigma, data.labels), score.score(data.images, sigma)
-    difference = conditional - marginal
-    length = difference.flatten(1).norm(dim=1)
-    lost = length <= _CANCELLATION * marginal.flatten(1).norm(dim=1)
+    gradient = score.log_odds_gradient(data.images, sigma, data.labels)
+    length = gradient.flatten(1).norm(dim=1)
+    lost = ~(length > 0)
     if lost.any():
         name = data.ids[int(lost.nonzero()[0])]
-        raise DataError(
-            f"sample {name}: s(x|y) - s(x) vanishes at sigma {sigma}: the class is certain; use a larger sigma"
-        )
-    return difference / length[:, None, None, None]
+        raise DataError(f"sample {name}: s(x|y) - s(x) vanishes at sigma {sigma}; use another sigma")
+    return gradient / length[:, None, None, None]

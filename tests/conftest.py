@@ -2,11 +2,21 @@ import pytest
 import torch
 
 from pagbench import benchmarks, data, targets
+from pagbench.cards import IdxCard
+from pagbench.data import idx
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.observation import Observation
 from pagbench.models import loading, registry
 
 torch.set_num_threads(1)  # the networks are tiny, and spinning threads of two processes are many times slower
+
+
+def splits_or_skip(benchmark):
+    """The benchmark's data; skips the test where its files are not installed, for tests download nothing."""
+    card = getattr(benchmark.dataset, "source", benchmark.dataset)
+    if isinstance(card, IdxCard) and idx.find(card) is None:
+        pytest.skip(f"{card.kind} is not installed (see pagbench/data/idx.py for where it is looked for)")
+    return data.splits(benchmark)
 
 
 @pytest.fixture(scope="session")

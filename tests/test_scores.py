@@ -396,3 +396,24 @@ def test_bayes_classifier_reacts_more_to_noise_on_the_signal_than_on_the_distrac
         for moved in (on_signal, noise - on_signal)
     )
     assert signal / distractor > 1
+
+
+def test_log_odds_gradient_is_the_score_difference_and_stays_exact_where_the_class_is_certain():
+    classes = gaussian_classes(3, classes=4)
+    density = GaussianMixture(classes)
+    labels = torch.arange(4)
+    x = images_of(classes.means + 0.1 * normal(0, 4, 12))
+    for sigma in (0.3, 1.0):
+        posterior = density.posterior(x, sigma)[labels, labels]
+        expected = (density.score(x, sigma, labels) - density.score(x, sigma)) / (1 - posterior)[:, None, None, None]
+        torch.testing.assert_close(density.log_odds_gradient(x, sigma, labels), expected, rtol=1e-6, atol=1e-8)
+    far = gaussian_classes(3, classes=2, noise=0.01)
+    far.means[1] = far.means[0] + 40
+    certain = GaussianMixture(far)
+    at = images_of(far.means[:1])
+    assert certain.posterior(at, 0.3)[0, 0] == 1
+    assert float((certain.score(at, 0.3, labels[:1]) - certain.score(at, 0.3)).norm()) == 0
+    gradient = certain.log_odds_gradient(at, 0.3, labels[:1])
+    expected = certain.score(at, 0.3, labels[:1]) - certain.score(at, 0.3, labels[1:2])
+    torch.testing.assert_close(gradient, expected)
+    assert gradient.norm() > 10

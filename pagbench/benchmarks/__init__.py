@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pagbench.cards import Card, Count, DatasetCard, Identifier, ManifoldCard, Positive, ScoreCard, read_yaml
+from pagbench.cards import (
+    Card,
+    Count,
+    DatasetCard,
+    Identifier,
+    ManifoldCard,
+    Positive,
+    ScoreCard,
+    SecondTargetCard,
+    read_yaml,
+)
 from pagbench.errors import UnknownNameError
 
 _FOLDER = Path(__file__).parent
@@ -22,7 +32,15 @@ def _expand(value: Any) -> Any:
 
 
 Measure = Literal[
-    "accuracy", "response", "sensitivity", "faithfulness", "tangent", "alignment_cosine", "alignment_lpips"
+    "accuracy",
+    "response",
+    "sensitivity",
+    "faithfulness",
+    "tangent",
+    "alignment_cosine",
+    "alignment_lpips",
+    "alignment_second",
+    "paper",
 ]
 _REQUIRED = ("accuracy", "response", "faithfulness", "tangent")
 SampleIds = Annotated[tuple[str, ...], BeforeValidator(_expand)]
@@ -51,15 +69,21 @@ class Benchmark(Card):
     title: str
     description: str
     dataset: DatasetCard
-    samples: SampleIds
+    samples: SampleIds = Field(repr=False)
     """Ids of the images that are measured, in order."""
-    calibration: SampleIds
-    """Ids of the images that only the temperature is fitted on. All other images are the training split."""
+    calibration: SampleIds = Field(repr=False)
+    """Ids of the images that only the temperature is fitted on."""
+    trained_on: Identifier | None = None
+    """What the cards of its entrants call their data set; null for the benchmark's name."""
+    training: SampleIds | None = Field(default=None, repr=False)
+    """Ids of the training split; null for all images that are neither measured nor fitted on."""
     input_shape: tuple[Count, Count, Count]
     classes: Count
     score: ScoreCard
     sigma: Positive
     """Noise level of the score, a standard deviation in pixel units."""
+    second: SecondTargetCard | None = None
+    """What the measures `alignment_second` and `paper` compare with; null without them."""
     manifold: ManifoldCard
     epsilons: tuple[Positive, ...]
     """Lengths of the steps along and off the manifold, L2 in pixel units."""
@@ -70,8 +94,8 @@ class Benchmark(Card):
     measures: tuple[Measure, ...]
     alignment: Literal["alignment_cosine", "alignment_lpips"]
     """The column whose chance-corrected mean ranks the entrants."""
-    reference: Identifier
-    """The unregularised entrant: the lower anchor of the regimes."""
+    reference: Identifier | None = None
+    """The unregularised entrant: the lower anchor of the regimes; null where no regimes are judged."""
     bayes: Identifier
     """The Bayes control: the upper anchor."""
     thresholds: Thresholds
@@ -81,6 +105,16 @@ class Benchmark(Card):
     def label(self) -> str:
         """Name and version, as in results: `digits@1`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set in the cards of the benchmark's entrants."""
+        return self.trained_on or self.name
+
+    @property
+    def anchors(self) -> tuple[Identifier, ...]:
+        """Entrants that every run measures: the Bayes control, and the reference where there is one."""
+        return (self.bayes,) if self.reference is None else (self.bayes, self.reference)
 
     @property
     def dimension(self) -> int:
@@ -107,6 +141,10 @@ class Benchmark(Card):
             raise ValueError("samples are empty")
         if set(self.samples) & set(self.calibration) or len(set(self.samples)) != len(self.samples):
             raise ValueError("samples must be distinct and apart from the calibration ids")
+        if set(self.training or ()) & {*self.samples, *self.calibration}:
+            raise ValueError("training ids must be apart from samples and calibration ids")
+        if (self.second is None) != {"alignment_second", "paper"}.isdisjoint(self.measures):
+            raise ValueError("the measures alignment_second and paper go with a second target: give both or neither")
         return self
 
 

@@ -1,15 +1,16 @@
 """Data sets by card: float32 pixels in [0, 1], labels, and sample ids that stay the same for ever."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import DatasetCard, DigitsCard, GaussiansCard
-from pagbench.data import digits, gaussians, sphere
+from pagbench.cards import DatasetCard, DigitsCard, DistractorCard, GaussiansCard, IdxCard
+from pagbench.data import digits, distractor, gaussians, idx, sphere
 from pagbench.errors import DataError
 
 
@@ -45,6 +46,12 @@ class Dataset:
         excluded = set(ids)
         return self.select([name for name in self.ids if name not in excluded])
 
+    def chunks(self, size: int) -> Iterator["Dataset"]:
+        """Parts of up to `size` images, in order."""
+        for start in range(0, len(self.ids), size):
+            part = slice(start, start + size)
+            yield Dataset(self.ids[part], self.images[part], self.labels[part])
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -65,6 +72,10 @@ def load(card: DatasetCard) -> Dataset:
         images, labels = digits.load(card)
     elif isinstance(card, GaussiansCard):
         images, labels = gaussians.sample(card)
+    elif isinstance(card, IdxCard):
+        images, labels = idx.load(card)
+    elif isinstance(card, DistractorCard):
+        images, labels = distractor.load(card)
     else:
         images, labels = sphere.sample(card)
     if not (images.min() >= 0 and images.max() <= 1):
@@ -72,12 +83,17 @@ def load(card: DatasetCard) -> Dataset:
     return Dataset(tuple(str(index) for index in range(len(images))), images, labels)
 
 
+@lru_cache(maxsize=2)
 def splits(benchmark: Benchmark) -> Splits:
-    """Loads the three splits of a benchmark."""
+    """Loads the three splits of a benchmark; kept in memory, since several parts of a run ask for them.
+
+    Raises:
+        DataError: the data set is missing or not what its card says.
+    """
     dataset = load(benchmark.dataset)
     held_out = (*benchmark.samples, *benchmark.calibration)
     return Splits(
-        train=dataset.without(held_out),
+        train=dataset.without(held_out) if benchmark.training is None else dataset.select(benchmark.training),
         calibration=dataset.select(benchmark.calibration),
         test=dataset.select(benchmark.samples),
     )

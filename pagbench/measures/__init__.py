@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from pagbench.measures import accuracy, alignment, faithfulness, response, sensitivity, tangent
+from pagbench.measures import accuracy, alignment, faithfulness, paper, response, sensitivity, tangent
 from pagbench.measures.observation import Batch, Observation
 
 __all__ = ["MEASURES", "Batch", "Observation"]
@@ -20,5 +20,7 @@ MEASURES: dict[str, Measure] = {
     "tangent": tangent.measure,
     "alignment_cosine": alignment.measure_cosine,
     "alignment_lpips": alignment.measure_lpips,
+    "alignment_second": alignment.measure_second,
+    "paper": paper.measure,
 }
 """Measures by the name that benchmarks use; `pagbench.columns.SAMPLE_COLUMNS` says what each returns."""

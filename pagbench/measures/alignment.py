@@ -17,6 +17,21 @@ def measure_cosine(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     }
 
 
+def measure_second(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """`alignment_second`, the cosine with the second score model's s(x|y) - s(x), and its chance level.
+
+    Raises:
+        ContractError: the batch was built without a second target.
+    """
+    second = seen.batch.second
+    if second is None:
+        raise ContractError("the batch has no second target; build it for a benchmark that names one")
+    return {
+        "alignment_second": geometry.cosine(seen.gradient, second.target),
+        "alignment_second_chance": geometry.cosine(seen.gradient, second.chance_target),
+    }
+
+
 def measure_lpips(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     """`alignment_lpips` and its chance level.
 

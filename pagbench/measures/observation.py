@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -10,6 +11,22 @@ from pagbench import geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.measures.calibration import Temperature
 from pagbench.models.classifier import Classifier
+
+
+class SecondScores(NamedTuple):
+    """What a second score model says of each image.
+
+    Attributes:
+        target: s(x|y) - s(x) at the second target's sigma.
+        chance_target: that of each image's partner.
+        conditional: s(x|y) at the paper protocol's sigma.
+        marginal: s(x) at that sigma.
+    """
+
+    target: Float[Tensor, "b c h w"]
+    chance_target: Float[Tensor, "b c h w"]
+    conditional: Float[Tensor, "b c h w"]
+    marginal: Float[Tensor, "b c h w"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,8 @@ class Batch:
         off: m orthonormal directions in its complement.
         embedding: LPIPS embedding of the target; None where the benchmark has no LPIPS.
         chance_embedding: the partner's.
+        second: scores of the second score model; None where the benchmark has none.
+        noise_parts: unit tangent and normal part of one noise vector, m = 1; with a second score model only.
     """
 
     images: Float[Tensor, "b c h w"]
@@ -39,6 +58,8 @@ class Batch:
     off: Float[Tensor, "b m d"]
     embedding: Float[Tensor, "b f"] | None = None
     chance_embedding: Float[Tensor, "b f"] | None = None
+    second: SecondScores | None = None
+    noise_parts: geometry.Directions | None = None
 
 
 @dataclass(frozen=True)

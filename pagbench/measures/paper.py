@@ -11,12 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagbench import geometry
+from pagbench.errors import ContractError
 from pagbench.measures import lpips
+from pagbench.measures.observation import Observation
 from pagbench.measures.response import l1_change, moved_logits
 from pagbench.models.classifier import Classifier
 
 EPSILONS: tuple[float, ...] = tuple(np.logspace(-3, 2, 20)[12:16].tolist())
 """Step lengths, L2 in units of pixels in [0, 1]; the figures show the second."""
+
+MIN_SIDE = 32
+"""The smallest map that AlexNet's strides leave anything of: CIFAR's size."""
 
 
 def split_noise(basis: Float[Tensor, "b d k"], noise: Float[Tensor, "b c h w"]) -> geometry.Directions:
@@ -41,6 +46,38 @@ def responses(
 
 
 def perceptual_distance(gradient: Float[Tensor, "b c h w"], score: Float[Tensor, "b c h w"]) -> Float[Tensor, "b"]:
-    """LPIPS of both maps, each divided by its largest magnitude, at their own size; the paper plots 1 - mean."""
-    maps = (geometry.scale_to_unit_range(part) for part in (gradient, score))
+    """LPIPS of both maps, each divided by its largest magnitude, at their own size; the paper plots 1 - mean.
+
+    Maps below 32×32, which the paper does not have, get a margin of zeros.
+    """
+    maps = (_with_margin(geometry.scale_to_unit_range(part)) for part in (gradient, score))
     return lpips.distance(*(lpips.embed(part, resize=False) for part in maps))
+
+
+def _with_margin(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
+    rows, columns = (max(0, MIN_SIDE - side) for side in x.shape[2:])
+    margins = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+    return torch.nn.functional.pad(x, margins)
+
+
+def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """Perceptual alignment of logit gradients with scores, and responses along one noise vector's two parts.
+
+    Raises:
+        ContractError: the batch was built without a second target.
+    """
+    batch = seen.batch
+    if batch.second is None or batch.noise_parts is None:
+        raise ContractError("the batch has no second target; build it for a benchmark that names one")
+    of_label = geometry.logit_gradient(seen.classifier, batch.images, batch.labels)
+    of_sum = geometry.logit_sum_gradient(seen.classifier, batch.images)
+    on, off = (responses(seen.classifier, batch.images, part)[:, _FIGURES] for part in batch.noise_parts)
+    return {
+        "paper_alignment": 1 - perceptual_distance(of_label, batch.second.conditional),
+        "paper_alignment_sum": 1 - perceptual_distance(of_sum, batch.second.marginal),
+        "paper_on_response": on,
+        "paper_off_response": off,
+    }
+
+
+_FIGURES = 1

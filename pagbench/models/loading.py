@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pagbench import benchmarks
+from pagbench import benchmarks, weights
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, first_line
-from pagbench.models import architectures, controls, weights
+from pagbench.models import architectures, controls
 from pagbench.models.classifier import Classifier, check_contract
 from pagbench.models.registry import find
 from pagbench.models.smoothing import SmoothedNetwork

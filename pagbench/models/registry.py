@@ -7,15 +7,20 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import CardError, UnknownNameError
 
-_FOLDER = Path(__file__).parent / "cards"
+_PACKAGE = Path(__file__).parent.parent
+_FOLDERS = (_PACKAGE / "models" / "cards", _PACKAGE.parent / "leaderboard" / "entrants")
+"""The package's own cards, and in a checkout those of the published leaderboard, which are too large to install."""
 
 
 @cache
 def _shipped() -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(_FOLDER.rglob("*.yaml")):
-        name = path.relative_to(_FOLDER).with_suffix("").as_posix()
-        found[name] = path
+    for folder in _FOLDERS:
+        for path in sorted(folder.rglob("*.yaml")):
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name in found:
+                raise CardError(f"{path}: the id {name!r} is already that of {found[name]}; rename one")
+            found[name] = path
     return found
 
 
@@ -64,5 +69,5 @@ def find(entrant: str) -> tuple[ModelCard, Path]:
 
 def entrants_of(benchmark: Benchmark) -> list[str]:
     """Ids of the shipped entrants that a benchmark is for: those trained on its data, then the controls."""
-    trained = [name for name in names() if find(name)[0].dataset == benchmark.name]
+    trained = [name for name in names() if find(name)[0].dataset == benchmark.data_name]
     return trained + [name for name in names() if find(name)[0].control]

@@ -2,19 +2,31 @@
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pagbench import assets
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import GaussiansCard, SphereCard
-from pagbench.data import Dataset, gaussians, sphere
+from pagbench.cards import DistractorCard, GaussiansCard, SphereCard
+from pagbench.data import Dataset, distractor, gaussians, sphere
 from pagbench.errors import CardError
+from pagbench.scores import diffusion
 from pagbench.scores.class_mixture import ClassMixture
 from pagbench.scores.empirical import EmpiricalDensity
 from pagbench.scores.gaussian_mixture import GaussianMixture
+from pagbench.scores.signal_distractor import SignalDistractor
 from pagbench.scores.von_mises_fisher import VonMisesFisherMixture
 
-__all__ = ["ClassMixture", "EmpiricalDensity", "GaussianMixture", "ScoreModel", "VonMisesFisherMixture", "load"]
+__all__ = [
+    "ClassMixture",
+    "EmpiricalDensity",
+    "GaussianMixture",
+    "ScoreModel",
+    "SignalDistractor",
+    "VonMisesFisherMixture",
+    "load",
+]
 
 
 @runtime_checkable
@@ -34,6 +46,22 @@ class ScoreModel(Protocol):
         ...
 
 
+def load_second(benchmark: Benchmark, train: Dataset) -> ScoreModel:
+    """Builds the second score model that a benchmark's card names.
+
+    Raises:
+        CardError: the benchmark has none, or it does not fit the data set.
+        WeightsError: its weights are missing or altered.
+    """
+    if benchmark.second is None:
+        raise CardError(f"{benchmark.label}: has no second score model")
+    card = benchmark.second.score
+    if card.kind == "diffusion":
+        assert card.weights is not None  # by the card's validation
+        return diffusion.read(assets.find(card.weights), card.weights_sha256)
+    return load(benchmark.model_copy(update={"score": card}), train)
+
+
 def load(benchmark: Benchmark, train: Dataset) -> ClassMixture:
     """Builds the score model that a benchmark's card names, on the training split only.
 
@@ -47,4 +75,12 @@ def load(benchmark: Benchmark, train: Dataset) -> ClassMixture:
         return GaussianMixture(gaussians.parameters(data))
     if kind == "von-mises-fisher" and isinstance(data, SphereCard):
         return VonMisesFisherMixture(sphere.parameters(data))
+    if kind == "signal-distractor" and isinstance(data, DistractorCard):
+        return _signal_distractor(benchmark, train)
     raise CardError(f"{benchmark.label}: score model {kind!r} does not fit data set {data.kind!r}")
+
+
+def _signal_distractor(benchmark: Benchmark, train: Dataset) -> SignalDistractor:
+    glyphs = distractor.glyphs()
+    signal = EmpiricalDensity(distractor.signals(train.images, glyphs), train.labels, classes=benchmark.classes)
+    return SignalDistractor(signal, EmpiricalDensity(glyphs, torch.zeros(len(glyphs), dtype=torch.long), classes=1))

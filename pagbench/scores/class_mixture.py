@@ -43,6 +43,20 @@ class ClassMixture(ABC):
             return scores[torch.arange(len(x), device=scores.device), labels.to(scores.device)]
         return torch.einsum("bk,bkchw->bchw", self.posterior(x, sigma), scores)
 
+    def log_odds_gradient(
+        self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """∇x log p(y|x)/(1 - p(y|x)) = s(x|y) - s(x|not y), which is (s(x|y) - s(x))/(1 - p(y|x)).
+
+        Computed without that difference, so that it is exact for images of a class that is all but certain.
+        """
+        scores = self.class_scores(x, sigma)
+        labels = labels.to(scores.device)
+        own = torch.nn.functional.one_hot(labels, scores.shape[1]).bool()
+        others = self.log_joint(x, sigma).masked_fill(own, -torch.inf).softmax(dim=1)
+        against = torch.einsum("bk,bkchw->bchw", others, scores)
+        return scores[torch.arange(len(x), device=scores.device), labels] - against
+
     def denoise(
         self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"] | None = None
     ) -> Float[Tensor, "b c h w"]:

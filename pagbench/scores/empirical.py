@@ -1,10 +1,15 @@
 """The exact score of a finite training set: no network, no training, no approximation."""
 
+import copy
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagbench.scores.class_mixture import ClassMixture, flat_exact
+
+_SAME_POINT = 1e-3
+"""Squared distance, pixel units, below which two points are one; float32 errs by 1e-4."""
 
 
 class EmpiricalDensity(ClassMixture):
@@ -31,11 +36,26 @@ class EmpiricalDensity(ClassMixture):
             raise ValueError(f"label {len(self._sizes) - 1} among {classes} classes; labels go from 0 to {classes - 1}")
         if min(self._sizes) == 0:
             raise ValueError(f"class {self._sizes.index(0)} has no training image")
+        self._excluding_self = False
+
+    def leaving_one_out(self, dtype: torch.dtype, device: torch.device) -> "EmpiricalDensity":
+        """The density for its own points: at each of them, that of all others. Every class needs two distinct points.
+
+        Args:
+            dtype: float32 is enough to train on, and faster.
+            device: where to compute.
+        """
+        other = copy.copy(self)
+        other._points = self._points.to(device, dtype)
+        other._excluding_self = True
+        return other
 
     def _log_weights(self, x: Float[Tensor, "b c h w"], sigma: float) -> list[Float[Tensor, "b _"]]:
         """Log N(x; x_j, sigma² I) up to one constant, class by class."""
         x = flat_exact(x, self._points)
         squared = x.square().sum(1, keepdim=True) - 2 * x @ self._points.T + self._points.square().sum(1)
+        if self._excluding_self:
+            squared = squared.masked_fill(squared < _SAME_POINT, torch.inf)
         return list((-squared / (2 * sigma**2)).split(self._sizes, dim=1))
 
     def log_joint(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b classes"]:

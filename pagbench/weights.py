@@ -1,16 +1,20 @@
 """Reads and writes weights: plain tensors only, hashed, never code."""
 
 import hashlib
+import json
+import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pagbench.errors import WeightsError
+from pagbench.errors import WeightsError, first_line
 
 
 def file_sha256(path: Path) -> str:
@@ -93,10 +97,62 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
         ) from None
 
 
-def write(network: nn.Module, path: Path) -> str:
-    """Writes a network's weights as safetensors, by way of a temporary file, and returns their sha256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
-    temporary.replace(path)
+def write(network: nn.Module, path: Path, *, half: bool = False, metadata: Mapping[str, str] | None = None) -> str:
+    """Writes a network's weights as safetensors, by way of a temporary file, and returns their sha256.
+
+    Args:
+        network: whose state dict is written.
+        path: the file.
+        half: round floating-point tensors to 16 bits.
+        metadata: kept in the file's header.
+
+    Raises:
+        WeightsError: the disk refuses.
+    """
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if half:
+        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    with _replacing(path) as temporary:
+        save_file(state, temporary, metadata=dict(metadata) if metadata else None)
     return file_sha256(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file beside its place, then renames.
+
+    Raises:
+        WeightsError: the disk refuses.
+    """
+    with _replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside its place that takes the place once it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise WeightsError(f"{path}: cannot write ({first_line(error)}); give another --output") from None
+
+
+def read_metadata(path: Path, kind: str) -> dict[str, Any]:
+    """The configuration in the header of a safetensors file of that kind.
+
+    Raises:
+        WeightsError: the file is missing, not safetensors, or of another kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        config = json.loads(metadata.get("config", "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot read the weights ({first_line(error)}); put the file there") from None
+    if metadata.get("kind") != kind:
+        raise WeightsError(f"{path}: holds {metadata.get('kind')!r}, expected {kind!r}; write it with `pagbench fit`")
+    return dict(config)

@@ -1,0 +1,136 @@
+"""The second target and the paper protocol as measures of a benchmark."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from pagbench import cards, columns, geometry, leaderboard, run, targets
+from pagbench.benchmarks import Benchmark
+from pagbench.errors import ContractError
+from pagbench.measures import MEASURES, lpips, paper
+from pagbench.models.classifier import Classifier
+from pagbench.models.controls import BayesClassifier
+from pagbench.ranking import agreement
+from pagbench.scores import EmpiricalDensity, load_second
+
+
+def with_second(benchmark, sigma):
+    """The same benchmark with its own score as the second, at another noise level."""
+    second = cards.SecondTargetCard(score=cards.ScoreCard(kind="empirical"), sigma=sigma, paper_sigma=0.5)
+    return benchmark.model_copy(
+        update={"second": second, "measures": (*benchmark.measures, "alignment_second", "paper")}
+    )
+
+
+@pytest.fixture(scope="module")
+def batch(digits, digits_splits):
+    """Eight digits with a second target that equals the first."""
+    benchmark = with_second(digits, digits.sigma)
+    ids = digits.samples[:8]
+    return targets.compute(benchmark, digits_splits, ids, seed=0, device=torch.device("cpu")).batch(ids)
+
+
+def test_with_the_same_score_the_second_alignment_is_the_first(observe, noise_trained, batch):
+    seen = observe(noise_trained, batch=batch)
+    first, second = MEASURES["alignment_cosine"](seen), MEASURES["alignment_second"](seen)
+    torch.testing.assert_close(second["alignment_second"], first["alignment_cosine"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(second["alignment_second_chance"], first["alignment_cosine_chance"], rtol=0, atol=1e-5)
+
+
+def test_the_bayes_classifier_of_the_second_score_is_aligned_with_the_second_target(digits, digits_splits, observe):
+    other = with_second(digits, 1.5)
+    ids = digits.samples[:8]
+    batch = targets.compute(other, digits_splits, ids, seed=0, device=torch.device("cpu")).batch(ids)
+    density = load_second(other, digits_splits.train)
+    assert isinstance(density, EmpiricalDensity)
+    classifier = Classifier(BayesClassifier(density, 1.5))
+    seen = observe(classifier, batch=batch)
+    assert MEASURES["alignment_second"](seen)["alignment_second"].min() > 1 - 1e-5
+    assert MEASURES["alignment_cosine"](seen)["alignment_cosine"].mean() < 0.99
+
+
+def test_the_paper_measure_changes_with_what_it_should_not_change_with(observe, noise_trained, batch):
+    """Adding c(x) to all logits leaves every prediction alone and moves the paper's alignment, not the responses."""
+
+    class Shifted(torch.nn.Module):
+        def forward(self, x):
+            return noise_trained(x) + 50 * x.square().sum(dim=(1, 2, 3))[:, None]
+
+    plain = MEASURES["paper"](observe(noise_trained, batch=batch))
+    shifted = MEASURES["paper"](observe(Classifier(Shifted()), batch=batch))
+    for name in ("paper_on_response", "paper_off_response"):
+        torch.testing.assert_close(shifted[name], plain[name], rtol=0, atol=1e-4)
+    for name in ("paper_alignment", "paper_alignment_sum"):
+        assert (shifted[name] - plain[name]).abs().mean() > 0.02
+
+
+def test_small_maps_get_a_margin_and_large_ones_do_not():
+    generator = torch.Generator().manual_seed(0)
+    for side, padded in ((28, 32), (33, 33)):
+        a, b = torch.randn(2, 3, 1, side, side + 1, generator=generator)
+        low = (padded - side) // 2
+        size = (3, 1, padded, max(32, side + 1))
+        framed = []
+        for part in (a, b):
+            frame = torch.zeros(size)
+            left = (size[3] - side - 1) // 2
+            frame[:, :, low : low + side, left : left + side + 1] = geometry.scale_to_unit_range(part)
+            framed.append(lpips.embed(frame, resize=False))
+        torch.testing.assert_close(paper.perceptual_distance(a, b), lpips.distance(*framed))
+
+
+def test_columns_reach_rows_and_leaderboard(digits):
+    benchmark = with_second(digits, digits.sigma)
+    rows = run("digits/noise-0.6", benchmark=benchmark, limit=4)
+    assert {"alignment_second", "paper_alignment", "paper_on_response"} <= set(rows.columns)
+    assert list(rows.columns) == columns.schema(benchmark).names
+    board = leaderboard(rows, benchmark=benchmark).set_index("model")
+    bayes = board.loc["control/bayes"]
+    assert bayes["alignment_second_corrected"] == pytest.approx(1, abs=1e-5)
+    assert bayes["paper_log_ratio"] < 0
+
+
+def test_a_batch_without_a_second_target_says_so(observe, noise_trained):
+    for name in ("alignment_second", "paper"):
+        with pytest.raises(ContractError, match="the batch has no second target"):
+            MEASURES[name](observe(noise_trained))
+
+
+def test_second_target_and_its_measures_go_together(digits):
+    fields = digits.model_dump(mode="json")
+    with pytest.raises(Exception, match="go with a second target"):
+        Benchmark.parse({**fields, "measures": [*digits.measures, "paper"]}, "test")
+    second = {"score": {"kind": "empirical"}, "sigma": 1.0, "paper_sigma": 0.25}
+    with pytest.raises(Exception, match="go with a second target"):
+        Benchmark.parse({**fields, "second": second}, "test")
+    with pytest.raises(Exception, match="weights are for the kinds diffusion, autoencoder"):
+        Benchmark.parse({**fields, "score": {"kind": "diffusion"}}, "test")
+
+
+def fake_board(benchmark, **columns_):
+    rng = np.random.default_rng(0)
+    alignment = rng.uniform(size=12)
+    frame = {
+        "model": [f"m{index}" for index in range(12)],
+        "family": ["a", "b", "c"] * 4,
+        "status": ["ranked"] * 11 + ["control"],
+        "alignment": alignment,
+        f"{benchmark.alignment}_corrected": alignment,
+    }
+    return pd.DataFrame({**frame, **{name: change(alignment) for name, change in columns_.items()}})
+
+
+def test_agreement_of_two_rankings_is_scipys_over_ranked_entrants_only(digits):
+    noise = np.random.default_rng(1).normal(scale=0.2, size=12)
+    board = fake_board(digits, alignment_second_corrected=lambda a: a**3, paper_alignment=lambda a: a + noise)
+    second, protocol = agreement.agreements(board, digits)
+    assert second.spearman.value == second.spearman.low == second.kendall == 1
+    assert (second.column, second.entrants) == ("alignment_second_corrected", 11)
+    ranked = board[:11]
+    expected = spearmanr(ranked["alignment"], ranked["paper_alignment"]).statistic
+    assert protocol.spearman.value == pytest.approx(expected)
+    assert protocol.spearman.low < expected < protocol.spearman.high
+    assert "Spearman 1.00 [1.00, 1.00]" in agreement.sentence(second)
+    assert agreement.agreements(board[:4], digits) == []
