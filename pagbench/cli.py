@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from pagbench import cli_training
+from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, ResultsOption
 from pagbench.errors import ContractError, PagbenchError, ResultsError
 
 if TYPE_CHECKING:
@@ -38,15 +40,6 @@ app = typer.Typer(
 )
 
 
-class Device(enum.StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
 class Format(enum.StrEnum):
     """How to print a leaderboard."""
 
@@ -64,11 +57,6 @@ class Listing(enum.StrEnum):
     measures = "measures"
 
 
-BenchmarkOption = Annotated[str, typer.Option("--benchmark", "-b", help="Name, or name@version.")]
-ResultsOption = Annotated[
-    Path, typer.Option("--results", "-r", help="Folder of Parquet files.", envvar="PAGBENCH_RESULTS")
-]
-DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")]
 Architecture = Annotated[
     str | None,
     typer.Option(
@@ -186,35 +174,18 @@ def gradients(
     typer.echo(f"picture: {path}")
 
 
-@app.command(epilog="Example: pagbench train digits --family noise --strength 0.6 --seed 0")
-def train(
-    benchmark: Annotated[str, typer.Argument(help="Benchmark whose training split is used.")],
-    family: Annotated[str, typer.Option(help="standard, gradient-norm, noise, smoothness, adversarial or smoothing.")],
-    strength: Annotated[float | None, typer.Option(help="In the family's unit; not for standard.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, shuffling and noise.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
-    device: DeviceOption = Device.cpu,
-    output: Annotated[Path, typer.Option(help="Folder for card and weights.")] = Path("trained"),
+@app.command(epilog="Example: pagbench figures --benchmark digits --results leaderboard/results --output figures")
+def figures(
+    benchmark: BenchmarkOption = "digits",
+    results: ResultsOption = _RESULTS,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures and numbers.")] = Path("figures"),
 ) -> None:
-    """Train a network of a family; writes weights and a card that `pagbench run` takes."""
-    from rich.progress import Progress
+    """Draw paths of regularisation, correlations and gradients from a results folder alone."""
+    from pagbench import benchmarks
+    from pagbench.figures import draw_all
 
-    from pagbench import benchmarks, devices, training
-
-    recipe = training.Recipe() if epochs is None else training.Recipe(epochs=epochs)
-    with Progress() as bar:
-        task = bar.add_task(f"{family} {'' if strength is None else f'{strength:g}'}", total=recipe.epochs)
-        path = training.train_entrant(
-            benchmarks.load(benchmark),
-            family,
-            strength,
-            seed=seed,
-            output=output,
-            recipe=recipe,
-            device=devices.choose_device(device.value),
-            on_epoch=lambda loss: bar.update(task, advance=1, description=f"{family}, loss {loss:.3f}"),
-        )
-    typer.echo(f"card: {path}  (next: pagbench run {path} -b {benchmark})")
+    for path in draw_all(results, benchmarks.load(benchmark), output, tell=lambda line: typer.echo(line, err=True)):
+        typer.echo(f"written: {path}")
 
 
 def _put(text: str, output: Path | None) -> None:
@@ -239,6 +210,10 @@ def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark"
 
     typer.echo(f"warning: --architecture runs the code of {architecture}", err=True)
     return [requests.from_checkpoint(Path(name), architecture, benchmark) for name in names]
+
+
+for _name, _command, _example in cli_training.COMMANDS:
+    app.command(_name, epilog=f"Example: {_example}")(_command)
 
 
 def main() -> None:

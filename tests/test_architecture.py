@@ -12,16 +12,18 @@ import pagbench
 ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
-    {"errors"},
-    {"cards"},
+    {"errors", "assets", "cli_options"},
+    {"cards", "weights"},
     {"benchmarks"},
-    {"columns", "regimes", "statistics"},
+    {"columns", "maps", "regimes", "statistics"},
     {"results", "data"},
     {"ranking", "scores", "geometry", "devices"},
     {"manifolds", "models"},
-    {"measures", "listing"},
+    {"measures", "listing", "figures"},
     {"targets", "training", "provenance"},
     {"runner", "gallery"},
+    {"sweep"},
+    {"cli_training"},
     {"cli"},
     {"__main__"},
 ]

@@ -9,12 +9,11 @@ from closed_forms import images_of, normal, standard_error
 from torch import nn
 
 from pagbench import benchmarks, geometry
-from pagbench.data import Dataset
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.models import architectures
-from pagbench.training import FAMILIES, Recipe, train, train_entrant
-from pagbench.training.attacks import pgd_l2
-from pagbench.training.families import gradient_norm, noise_augmentation
+from pagbench.training import FAMILIES, Minibatch, Plan, Recipe, train
+from pagbench.training.attacks import pgd
+from pagbench.training.families import gradient_norm, noise_augmentation, score_matching
 
 STRENGTHS = {
     "standard": 0.0,
@@ -22,7 +21,9 @@ STRENGTHS = {
     "noise": 0.3,
     "smoothness": 1.0,
     "adversarial": 0.5,
+    "adversarial-linf": 0.05,
     "smoothing": 0.3,
+    "score-matching": 1.0,
 }
 
 
@@ -59,7 +60,7 @@ def batch_norm_network(side=6):
 
 
 def attack(model, x, y, epsilon, **options):
-    return pgd_l2(model, x, y, epsilon=epsilon, generator=generator(), **options)
+    return pgd(model, x, y, epsilon=epsilon, generator=generator(), **options)
 
 
 def cross_entropies(model, x, y):
@@ -67,12 +68,13 @@ def cross_entropies(model, x, y):
         return nn.functional.cross_entropy(model(x), y, reduction="none")
 
 
+@pytest.mark.parametrize(("norm", "order"), [("l2", 2), ("linf", math.inf)])
 @pytest.mark.parametrize("epsilon", [0.01, 0.5, 3.0])
 @pytest.mark.parametrize("count", [1, 7, 64])
-def test_attack_keeps_its_budget_for_every_image_and_stays_within_the_pixel_range(epsilon, count):
+def test_attack_keeps_its_budget_for_every_image_and_stays_within_the_pixel_range(epsilon, count, norm, order):
     x, model = pixels(0, count), network()
-    moved = attack(model, x, labels_of(count), epsilon)
-    assert (moved - x).flatten(1).norm(dim=1).max() <= epsilon * (1 + 1e-5)
+    moved = attack(model, x, labels_of(count), epsilon, norm=norm)
+    assert torch.linalg.vector_norm((moved - x).flatten(1), order, dim=1).max() <= epsilon * (1 + 1e-5)
     assert moved.min() >= 0
     assert moved.max() <= 1
 
@@ -108,6 +110,14 @@ def test_attack_on_a_linear_network_comes_close_to_the_best_step():
     assert share.mean() > 0.95
 
 
+def test_linf_attack_on_a_linear_network_is_the_best_step():
+    model, d = linear_network(classes=2), 6
+    x, y, epsilon = torch.full((50, 1, 1, d), 0.5, dtype=torch.float64), labels_of(50, 2), 0.2
+    weight = model[1].weight.detach()
+    best = x + images_of(epsilon * (weight[1 - y] - weight[y]).sign())
+    torch.testing.assert_close(attack(model, x, y, epsilon, norm="linf"), best, rtol=0, atol=1e-12)
+
+
 def test_attack_leaves_no_gradient_in_the_parameters():
     model = network()
     attack(model, pixels(0, 8), labels_of(8), 0.5)
@@ -140,27 +150,27 @@ def test_gradient_norm_loss_of_a_linear_network_is_its_closed_form():
     weight = model[1].weight.detach()
     gradient = (model(x).softmax(dim=1).detach() - nn.functional.one_hot(y, 3)) @ weight
     expected = cross_entropies(model, x, y).mean() + 0.7 * gradient.square().sum(1).mean()
-    found = gradient_norm(0.7)(model, x, y, generator()).detach()
+    found = gradient_norm(0.7)(model, Minibatch(x, y), generator()).detach()
     assert float(found) == pytest.approx(float(expected), rel=1e-12)
 
 
 @pytest.mark.parametrize("copies", [2, 5])
 def test_gradient_norm_loss_does_not_depend_on_the_batch_size(copies):
     model, x, y = linear_network(), images_of(normal(0, 10, 6)), labels_of(10)
-    once = gradient_norm(0.7)(model, x, y, generator()).detach()
-    repeated = gradient_norm(0.7)(model, x.repeat(copies, 1, 1, 1), y.repeat(copies), generator()).detach()
+    once = gradient_norm(0.7)(model, Minibatch(x, y), generator()).detach()
+    repeated = gradient_norm(0.7)(model, Minibatch(x.repeat(copies, 1, 1, 1), y.repeat(copies)), generator()).detach()
     assert float(repeated) == pytest.approx(float(once), rel=1e-12)
 
 
 def test_gradient_norm_loss_can_be_differentiated_in_the_parameters():
     model, x, y = linear_network(), images_of(normal(0, 10, 6)), labels_of(10)
     loss, weight, step = gradient_norm(0.7), model[1].weight, 1e-5
-    loss(model, x, y, generator()).backward()
+    loss(model, Minibatch(x, y), generator()).backward()
     values = []
     for offset in (step, -step):
         moved = copy.deepcopy(model)
         moved[1].weight.data[1, 2] += offset
-        values.append(float(loss(moved, x, y, generator()).detach()))
+        values.append(float(loss(moved, Minibatch(x, y), generator()).detach()))
     assert float(weight.grad[1, 2]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-6)
 
 
@@ -180,7 +190,7 @@ def test_noise_family_trains_on_unclipped_gaussian_noise_of_its_strength():
     recorder, x = Recorder(linear_network()), torch.full((5000, 1, 1, 6), 0.1, dtype=torch.float64)
     loss, source = noise_augmentation(0.4), generator()
     for _ in range(2):
-        loss(recorder, x, labels_of(5000), source)
+        loss(recorder, Minibatch(x, labels_of(5000)), source)
     first, second = (seen - x for seen in recorder.seen)
     assert float(first.mean()) == pytest.approx(0, abs=4 * 0.4 / math.sqrt(first.numel()))
     assert float(first.std()) == pytest.approx(0.4, rel=4 / math.sqrt(2 * first.numel()))
@@ -200,7 +210,7 @@ def test_noise_family_penalises_the_trace_of_the_losss_hessian():
     (gradient,) = torch.autograd.grad(loss_at(x.requires_grad_(True)), x)
     many = x.detach().expand(count, 1, 1, 6)
     recorder = Recorder(model)
-    mean = noise_augmentation(std)(recorder, many, label.expand(count), generator()).detach()
+    mean = noise_augmentation(std)(recorder, Minibatch(many, label.expand(count)), generator()).detach()
     # the noise's linear effect is known, and taking it off leaves the curvature visible
     noise = (recorder.seen[0] - many).flatten(1)
     linear = noise @ gradient.flatten()
@@ -213,7 +223,7 @@ def test_noise_family_penalises_the_trace_of_the_losss_hessian():
 
 def test_smoothing_family_trains_like_the_noise_family_and_is_smoothed_in_use():
     model, x, y = linear_network(), images_of(normal(0, 10, 6)), labels_of(10)
-    losses = [FAMILIES[name].loss(0.4)(model, x, y, generator(5)) for name in ("noise", "smoothing")]
+    losses = [FAMILIES[name].loss(0.4)(model, Minibatch(x, y), generator(5)) for name in ("noise", "smoothing")]
     assert losses[0] == losses[1]
     assert [name for name, family in FAMILIES.items() if family.smoothed] == ["smoothing"]
 
@@ -221,7 +231,7 @@ def test_smoothing_family_trains_like_the_noise_family_and_is_smoothed_in_use():
 def test_smoothness_loss_of_a_linear_network_is_the_weights_norm():
     model, count = linear_network(), 50_000
     x, y = torch.zeros(count, 1, 1, 6, dtype=torch.float64), labels_of(count)
-    loss = FAMILIES["smoothness"].loss(1.0)(model, x, y, generator()).detach()
+    loss = FAMILIES["smoothness"].loss(1.0)(model, Minibatch(x, y), generator()).detach()
     penalty = loss - cross_entropies(model, x, y).mean()
     weight = model[1].weight.detach()
     # a quadratic form of normal values with matrix A = WWᵀ has mean tr A and variance 2 tr A²
@@ -231,14 +241,14 @@ def test_smoothness_loss_of_a_linear_network_is_the_weights_norm():
 
 def test_standard_loss_ignores_strength_and_noise():
     model, x, y = linear_network(), images_of(normal(0, 10, 6)), labels_of(10)
-    losses = [FAMILIES["standard"].loss(strength)(model, x, y, generator()) for strength in (0.0, 5.0)]
+    losses = [FAMILIES["standard"].loss(strength)(model, Minibatch(x, y), generator()) for strength in (0.0, 5.0)]
     assert losses[0] == losses[1]
     assert float(losses[0].detach()) == pytest.approx(float(cross_entropies(model, x, y).mean()), rel=1e-12)
 
 
 def test_adversarial_loss_is_the_loss_of_the_attacked_images():
     model, x, y = network().eval(), pixels(0, 16), labels_of(16)
-    found = FAMILIES["adversarial"].loss(0.5)(model, x, y, generator())
+    found = FAMILIES["adversarial"].loss(0.5)(model, Minibatch(x, y), generator())
     assert float(found.detach()) == pytest.approx(float(cross_entropies(model, attack(model, x, y, 0.5), y).mean()))
     assert found > cross_entropies(model, x, y).mean()
 
@@ -248,13 +258,15 @@ def data_set(count=60, side=6):
     labels = labels_of(count)
     centres = pixels(9, 3, side)
     images = (0.7 * centres[labels] + 0.3 * pixels(10, count, side)).clamp(0, 1)
-    return Dataset(tuple(str(index) for index in range(count)), images, labels)
+    return Minibatch(images, labels, centres[labels] - 0.5)
 
 
-def fit(name, *, seed=0, epochs=2, on_epoch=lambda loss: None, **options):
-    recipe = Recipe(epochs=epochs, batch_size=16, **options)
+CPU = torch.device("cpu")
+
+
+def fit(name, *, seed=0, epochs=2, **options):
     loss = FAMILIES[name].loss(STRENGTHS[name])
-    return train(network(), loss, data_set(), recipe, seed=seed, device=torch.device("cpu"), on_epoch=on_epoch)
+    return train(network(), loss, data_set(), Recipe(epochs=epochs, batch_size=16, **options), seed=seed, device=CPU)
 
 
 def test_every_family_has_a_strength_to_test_with():
@@ -278,12 +290,12 @@ def test_training_with_another_seed_gives_other_weights(name):
 def test_the_losss_noise_follows_the_seed(seed):
     draws = []
 
-    def recording(model, x, y, source):
+    def recording(model, batch, source):
         draws.append(torch.randn(4, generator=source))
-        return nn.functional.cross_entropy(model(x), y)
+        return nn.functional.cross_entropy(model(batch.images), batch.labels)
 
     recipe = Recipe(epochs=1, batch_size=60)
-    train(network(), recording, data_set(), recipe, seed=seed, device=torch.device("cpu"))
+    train(network(), recording, data_set(), recipe, seed=seed, device=CPU)
     assert torch.equal(draws[0], torch.randn(4, generator=generator(seed)))
 
 
@@ -297,12 +309,16 @@ def test_training_neither_reads_nor_moves_the_global_random_state():
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
-def test_training_learns_and_reports_its_loss_after_every_epoch():
+def test_training_learns_and_reports_its_progress():
     reported = []
-    model = fit("standard", epochs=20, learning_rate=1e-2, on_epoch=reported.append)
+    loss, recipe = FAMILIES["standard"].loss(0.0), Recipe(epochs=20, batch_size=16, learning_rate=1e-2)
+    model = train(
+        network(), loss, data_set(), recipe, seed=0, device=CPU, on_step=lambda *report: reported.append(report)
+    )
     assert not model.training
-    assert len(reported) == 20
-    assert reported[-1] < 0.2 * reported[0]
+    assert [done for done, _, _ in reported] == [20, 40, 60, 80]
+    assert {total for _, total, _ in reported} == {80}
+    assert reported[-1][2] < 0.5 * reported[0][2]
     data = data_set()
     assert (model(data.images).argmax(dim=1) == data.labels).float().mean() > 0.95
 
@@ -315,7 +331,7 @@ def mean_gradient_norm(model):
 def test_gradient_norm_training_shrinks_the_input_gradients_with_its_strength():
     recipe, data = Recipe(epochs=10, batch_size=16, learning_rate=3e-3), data_set()
     norms = [
-        mean_gradient_norm(train(network(), gradient_norm(strength), data, recipe, seed=0, device=torch.device("cpu")))
+        mean_gradient_norm(train(network(), gradient_norm(strength), data, recipe, seed=0, device=CPU))
         for strength in (0.0, 1.0, 10.0)
     ]
     assert norms[1] < 0.5 * norms[0]
@@ -324,20 +340,23 @@ def test_gradient_norm_training_shrinks_the_input_gradients_with_its_strength():
 
 @pytest.mark.parametrize("name", ["standard", "gradient-norm", "adversarial"])
 def test_divergence_is_an_error_that_says_what_to_lower(name):
-    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch \d of 3; lower"):
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) by step \d+ of 12; lower"):
         fit(name, epochs=3, learning_rate=1e30)
 
 
-def test_entrants_need_a_known_family_and_a_strength_above_zero(tmp_path):
+def test_entrants_need_a_known_family_and_a_strength_above_zero():
     benchmark = benchmarks.load("gaussians")
     with pytest.raises(UnknownNameError, match="adversarial"):
-        train_entrant(benchmark, "adversarail", 1.0, output=tmp_path)
-    for strength in (None, 0.0, -1.0, math.nan):
+        Plan(benchmark, "adversarail", 1.0)
+    for strength in (None, 0.0, -1.0, math.nan, math.inf):
         with pytest.raises(TrainingError, match="needs a strength above 0"):
-            train_entrant(benchmark, "noise", strength, output=tmp_path)
+            Plan(benchmark, "noise", strength)
     with pytest.raises(TrainingError, match="has no strength"):
-        train_entrant(benchmark, "standard", 1.0, output=tmp_path)
-    assert not list(tmp_path.iterdir())
+        Plan(benchmark, "standard", 1.0)
+    with pytest.raises(UnknownNameError, match="small-resnet"):
+        Plan(benchmark, "standard", architecture="smal-resnet")
+    with pytest.raises(TrainingError, match="cannot begin an id"):
+        Plan(benchmark, "standard", prefix="../mine")
 
 
 def test_a_shipped_entrant_is_trained_again_by_the_command_on_its_card(tmp_path):
@@ -358,3 +377,24 @@ def test_a_shipped_entrant_is_trained_again_by_the_command_on_its_card(tmp_path)
     first, second = (geometry.log_odds_gradient(f, test.images, test.labels) for f in (shipped, again))
     assert (first.logits.argmax(1) == second.logits.argmax(1)).float().mean() > 0.97
     assert geometry.cosine(first.gradient, second.gradient).mean() > 0.9
+
+
+def test_score_matching_loss_is_zero_for_the_target_and_two_for_its_opposite():
+    model, x, y = linear_network(), images_of(normal(0, 10, 6)), labels_of(10)
+    gradient = geometry.log_odds_gradient(model, x, y).gradient
+    plain = float(cross_entropies(model, x, y).mean())
+    for sign, expected in ((1, 0.0), (-1, 2.0)):
+        loss = score_matching(0.7)(model, Minibatch(x, y, 3.0 * sign * gradient), generator())
+        assert float(loss.detach()) == pytest.approx(plain + 0.7 * expected, rel=1e-12)
+
+
+def test_score_matching_training_turns_the_gradient_towards_its_target():
+    data = data_set()
+    recipe = Recipe(epochs=20, batch_size=16, learning_rate=3e-3)
+
+    def similarity(strength):
+        model = train(network(), score_matching(strength), data, recipe, seed=0, device=CPU)
+        gradient = geometry.log_odds_gradient(model, data.images, data.labels).gradient
+        return float(geometry.cosine(gradient, data.target).mean())
+
+    assert similarity(10.0) > similarity(1e-6) + 0.1

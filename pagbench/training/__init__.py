@@ -1,7 +1,7 @@
-"""Training: the paper's families of regularisation, one loop, and the entrant that comes out."""
+"""Training: the paper's families of regularisation, one loop, and what comes out: entrants and parts of benchmarks."""
 
-from pagbench.training.entrant import train_entrant
+from pagbench.training.entrant import Plan, default_recipe, train_entrant
 from pagbench.training.families import FAMILIES
-from pagbench.training.loop import Recipe, train
+from pagbench.training.loop import Minibatch, Recipe, train
 
-__all__ = ["FAMILIES", "Recipe", "train", "train_entrant"]
+__all__ = ["FAMILIES", "Minibatch", "Plan", "Recipe", "default_recipe", "train", "train_entrant"]

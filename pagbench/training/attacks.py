@@ -1,39 +1,69 @@
 """Projected gradient descent with a budget per example."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-
-def _unit(v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    return v / v.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+Norm = Literal["l2", "linf"]
 
 
-def pgd_l2(
+def _length(v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
+    return v.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+
+
+def _steepest(gradient: Float[Tensor, "b c h w"], norm: Norm) -> Float[Tensor, "b c h w"]:
+    return gradient / _length(gradient) if norm == "l2" else gradient.sign()
+
+
+def _into_ball(delta: Float[Tensor, "b c h w"], epsilon: float, norm: Norm) -> Float[Tensor, "b c h w"]:
+    if norm == "linf":
+        return delta.clamp(-epsilon, epsilon)
+    return delta * (epsilon / _length(delta)).clamp(max=1)
+
+
+def _start(x: Float[Tensor, "b c h w"], epsilon: float, norm: Norm, generator: torch.Generator) -> Tensor:
+    """Uniform in the ball."""
+    if norm == "linf":
+        return epsilon * (2 * torch.rand(x.shape, generator=generator, device=x.device) - 1)
+    radius = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) ** (1 / x[0].numel())
+    direction = torch.randn(x.shape, generator=generator, device=x.device)
+    return epsilon * radius * (direction / _length(direction))
+
+
+def pgd(
     network: nn.Module,
     x: Float[Tensor, "b c h w"],
     y: Int[Tensor, "b"],
     *,
     epsilon: float,
     generator: torch.Generator,
+    norm: Norm = "l2",
     steps: int = 5,
 ) -> Float[Tensor, "b c h w"]:
-    """Raises the cross-entropy within ‖x' - x‖₂ ≤ epsilon for every image (Madry et al. 2018, arXiv 1706.06083).
+    """Raises the cross-entropy within ‖x' - x‖ ≤ epsilon for every image (Madry et al. 2018, arXiv 1706.06083).
 
-    Random start in the ball, `steps` normalised steps of 2·epsilon/steps, clipped to [0, 1]. Parameters get no
-    gradient and normalisation layers see no attack batch: the network is in eval mode meanwhile.
+    Random start in the ball, `steps` steepest steps of 2·epsilon/steps, clipped to [0, 1]. Parameters get no gradient
+    and normalisation layers see no attack batch: the network is in eval mode meanwhile.
+
+    Args:
+        network: pixels in [0, 1] → logits.
+        x: images.
+        y: their classes.
+        epsilon: budget of each image, in pixel units: an L2 length, or the largest change of a pixel.
+        generator: of the random start, on the device of `x`.
+        norm: l2 or linf.
+        steps: gradient steps.
     """
     was_training = network.training
     network.eval()
-    radius = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) ** (1 / x[0].numel())
-    start = _unit(torch.randn(x.shape, generator=generator, device=x.device))
-    delta = epsilon * radius * start
+    delta = _start(x, epsilon, norm, generator)
     for _ in range(steps):
         moved = (x + delta).detach().requires_grad_(True)
         losses = nn.functional.cross_entropy(network(moved), y, reduction="sum")
         (gradient,) = torch.autograd.grad(losses, moved)
-        delta = delta + (2 * epsilon / steps) * _unit(gradient)
-        delta = delta * (epsilon / delta.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(max=1)[:, None, None, None]
+        delta = _into_ball(delta + (2 * epsilon / steps) * _steepest(gradient, norm), epsilon, norm)
         delta = (x + delta).clamp(0, 1) - x
     network.train(was_training)
     return (x + delta).detach()

@@ -1,124 +1,262 @@
 """Trains an entrant for a benchmark and writes its card and weights."""
 
-from collections.abc import Callable
+import dataclasses
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
+from jaxtyping import Float
+from torch import Tensor
 
-from pagbench import data
+from pagbench import data, scores, weights
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, SmoothingCard
-from pagbench.errors import TrainingError, UnknownNameError
-from pagbench.models import architectures, weights
+from pagbench.cards import Identifier, ModelCard, SmoothingCard
+from pagbench.data import Dataset
+from pagbench.errors import CardError, TrainingError, UnknownNameError
+from pagbench.models import architectures, registry
 from pagbench.training.families import FAMILIES
-from pagbench.training.loop import Recipe, train
+from pagbench.training.loop import Minibatch, Progress, Recipe, train
 
 SMOOTHING_SAMPLES = 64
-_DEFAULT_ARCHITECTURE = {"digits": "small-cnn"}
+_FALLBACK = ("strided-cnn", "silu")
+_MAX_STRENGTH = 1e6
+
+
+def default_recipe(benchmark: Benchmark) -> Recipe:
+    """How the benchmark's reference was trained, so that only the regularisation differs."""
+    reference = _reference(benchmark)
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    said: dict[str, Any] = {} if reference is None else dict(reference.training)
+    return Recipe(**{name: value for name, value in said.items() if name in known})
+
+
+def _reference(benchmark: Benchmark) -> ModelCard | None:
+    name = benchmark.reference
+    return registry.find(name)[0] if name is not None and name in registry.names() else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that fixes a trained entrant.
+
+    Attributes:
+        benchmark: whose training split to use.
+        family: one of `FAMILIES`.
+        strength: in the family's unit; None for `standard`.
+        seed: of initial weights, shuffling and noise.
+        architecture: a name in `pagbench.models.architectures`; the reference's by default.
+        activation: silu, relu, gelu or softplus; the reference's by default.
+        recipe: schedule and optimiser; the reference's by default.
+        prefix: first part of the id; `trained/<benchmark>` by default.
+        half: round the weights to half precision before they are written, and used.
+    """
+
+    benchmark: Benchmark
+    family: str
+    strength: float | None = None
+    seed: int = 0
+    architecture: str | None = None
+    activation: str | None = None
+    recipe: Recipe | None = None
+    prefix: str | None = None
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks names and ranges.
+
+        Raises:
+            UnknownNameError: no such family, architecture or activation.
+            TrainingError: the strength is missing or out of range, or the seed is.
+        """
+        if self.family not in FAMILIES:
+            raise UnknownNameError("family", self.family, FAMILIES)
+        unit, strength = FAMILIES[self.family].unit, self.strength
+        if self.family == "standard" and strength is not None:
+            raise TrainingError(f"family 'standard' has no strength, got {strength:g}; leave it out")
+        if self.family != "standard" and (strength is None or not 0 < strength <= _MAX_STRENGTH):
+            raise TrainingError(
+                f"family {self.family!r} needs a strength above 0 and up to {_MAX_STRENGTH:g} ({unit}), got {strength}"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise TrainingError(f"seed {self.seed} is out of range; expected 0 to {2**32 - 1}")
+        reference = _reference(self.benchmark)
+        usual = _FALLBACK if reference is None else (reference.architecture, reference.activation or "silu")
+        object.__setattr__(self, "architecture", self.architecture or usual[0])
+        object.__setattr__(self, "activation", self.activation or usual[1])
+        object.__setattr__(self, "recipe", self.recipe or default_recipe(self.benchmark))
+        object.__setattr__(self, "prefix", self.prefix or f"trained/{self.benchmark.name}")
+        architectures.check(self.architecture or "", self.activation or "")
+        _check_prefix(self.prefix or "")
+
+    @property
+    def name(self) -> str:
+        """Name of card and weights: what differs from the reference network, in short.
+
+        >>> from pagbench import benchmarks
+        >>> Plan(benchmarks.load("digits"), "noise", 0.5, seed=1, activation="relu").name
+        'small-cnn-relu.noise-0.5.seed1'
+        """
+        reference = _reference(self.benchmark)
+        usual = _FALLBACK if reference is None else (reference.architecture, reference.activation or "silu")
+        network = "" if usual == (self.architecture, self.activation) else f"{self.architecture}-{self.activation}."
+        path = self.family if self.strength is None else f"{self.family}-{self.strength:g}"
+        return f"{network}{path}" + (f".seed{self.seed}" if self.seed else "")
+
+    @property
+    def command(self) -> str:
+        """The command that trains it."""
+        assert self.recipe is not None
+        words = ["pagbench train", self.benchmark.name, f"--family {self.family}"]
+        words += [] if self.strength is None else [f"--strength {self.strength:g}"]
+        words.append(f"--seed {self.seed}")
+        reference = _reference(self.benchmark)
+        usual = _FALLBACK if reference is None else (reference.architecture, reference.activation or "silu")
+        words += [f"--architecture {self.architecture}"] if self.architecture != usual[0] or reference is None else []
+        words += [f"--activation {self.activation}"] if self.activation != usual[1] or reference is None else []
+        default = asdict(default_recipe(self.benchmark))
+        given = {name: value for name, value in asdict(self.recipe).items() if value != default[name]}
+        given["epochs"] = self.recipe.epochs
+        words.append(f"--epochs {given.pop('epochs')}")
+        words += [f"--recipe {name}={_plain(value)}" for name, value in given.items()]
+        return " ".join(words + (["--half"] if self.half else []))
+
+    def card(self, digest: str, weights_file: str) -> ModelCard:
+        """The card of the trained network."""
+        family, recipe = FAMILIES[self.family], self.recipe
+        assert recipe is not None
+        smoothing = SmoothingCard(sigma=self.strength, samples=SMOOTHING_SAMPLES) if self._smoothed else None
+        strength = "" if self.strength is None else f" {self.strength:g}"
+        fields = {
+            "id": f"{self.prefix}/{self.name}",
+            "title": f"{self.architecture} ({self.activation}), {self.family}{strength}, seed {self.seed}",
+            "family": self.family,
+            "strength": self.strength,
+            "dataset": self.benchmark.data_name,
+            "architecture": self.architecture,
+            "activation": self.activation,
+            "input_shape": self.benchmark.input_shape,
+            "classes": self.benchmark.classes,
+            "smoothing": smoothing,
+            "weights": weights_file,
+            "weights_sha256": digest,
+            "seed": self.seed,
+            "training_command": self.command,
+            "training": {"split": f"training split of {self.benchmark.label}", **asdict(recipe)}
+            | ({"note": family.note} if family.note else {}),
+            "authors": "The pagbench authors",
+            "license": "Apache-2.0",
+        }
+        return ModelCard.model_validate(fields)
+
+    @property
+    def _smoothed(self) -> bool:
+        return FAMILIES[self.family].smoothed
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check_prefix(prefix: str) -> None:
+    try:
+        ModelCard.parse({"id": prefix, "title": "", "family": "own", "loader": "control", "architecture": "x"}, "")
+    except CardError:
+        raise TrainingError(
+            f"prefix {prefix!r} cannot begin an id; expected letters, digits, dots, dashes and slashes, as {Identifier}"
+        ) from None
 
 
 def train_entrant(
-    benchmark: Benchmark,
-    family: str,
-    strength: float | None = None,
+    plan: Plan,
     *,
-    seed: int = 0,
     output: Path,
-    recipe: Recipe | None = None,
     device: torch.device | None = None,
-    on_epoch: Callable[[float], None] = lambda loss: None,
+    on_step: Progress = lambda done, total, loss: None,
 ) -> Path:
     """Trains one network on a benchmark's training split and returns the path of its card; its weights lie beside it.
 
+    What is finished is not trained again: a card of the same plan in the folder is returned as it is. What was killed
+    goes on from its checkpoint in the folder.
+
     Args:
-        benchmark: whose data to train on.
-        family: one of `FAMILIES`.
-        strength: in the family's unit; not needed for `standard`.
-        seed: of initial weights, shuffling and noise.
+        plan: what to train.
         output: folder for card and weights.
-        recipe: schedule.
         device: where to train; the CPU by default.
-        on_epoch: called after each epoch with its mean loss.
+        on_step: called with steps done, steps in all, and the latest loss.
 
     Raises:
-        UnknownNameError: no such family.
-        TrainingError: the strength is missing or out of range, or training diverged.
+        TrainingError: the folder cannot be written or holds another plan's card under this name, or training diverged.
     """
-    if family not in FAMILIES:
-        raise UnknownNameError("family", family, FAMILIES)
-    if family != "standard" and (strength is None or not strength > 0):
-        raise TrainingError(f"family {family!r} needs a strength above 0 ({FAMILIES[family].unit}), got {strength}")
-    if family == "standard" and strength:
-        raise TrainingError(f"family 'standard' has no strength, got {strength}; leave it out")
-    if not 0 <= seed < 2**32:
-        raise TrainingError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}")
+    device = device or torch.device("cpu")
+    path = output / f"{plan.name}.yaml"
+    if path.exists():
+        return _finished(path, plan)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(
             f"{output}: cannot write there ({error.strerror or error}); give another --output"
         ) from None
-    recipe = recipe or Recipe()
-    architecture = _DEFAULT_ARCHITECTURE.get(benchmark.name, "mlp")
+    assert plan.architecture is not None and plan.activation is not None and plan.recipe is not None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = architectures.build(architecture, benchmark.input_shape, benchmark.classes)
-    loss = FAMILIES[family].loss(strength or 0.0)
-    splits = data.splits(benchmark)
-    train(network, loss, splits.train, recipe, seed=seed, device=device or torch.device("cpu"), on_epoch=on_epoch)
-    name = _name(family, strength, seed)
-    digest = weights.write(network, output / f"{name}.safetensors")
-    card = _card(benchmark, family, strength, seed, recipe, name, architecture, digest)
-    path = output / f"{name}.yaml"
-    path.write_text(to_yaml(card), encoding="utf-8")
+        torch.manual_seed(plan.seed)
+        network = architectures.build(
+            plan.architecture, plan.benchmark.input_shape, plan.benchmark.classes, plan.activation
+        )
+        train(
+            network,
+            FAMILIES[plan.family].loss(plan.strength or 0.0),
+            _training_data(plan, device),
+            plan.recipe,
+            seed=plan.seed,
+            device=device,
+            checkpoint=output / f".{plan.name}.checkpoint",
+            on_step=on_step,
+        )
+    digest = weights.write(network, output / f"{plan.name}.safetensors", half=plan.half)
+    weights.write_text(path, to_yaml(plan.card(digest, f"{plan.name}.safetensors")))
     return path
 
 
-def _name(family: str, strength: float | None, seed: int) -> str:
-    name = family if strength is None else f"{family}-{strength:g}"
-    return name if seed == 0 else f"{name}.seed{seed}"
+def _finished(path: Path, plan: Plan) -> Path:
+    card, _ = registry.find(str(path))
+    planned = plan.card(card.weights_sha256 or "", card.weights or "")
+    if card.behaviour() != planned.behaviour() or card.training != planned.training:
+        raise TrainingError(
+            f"{path}: already there, from `{card.training_command}` as {card.id}; give another --output or delete it"
+        )
+    return path
 
 
-def _card(
-    benchmark: Benchmark,
-    family: str,
-    strength: float | None,
-    seed: int,
-    recipe: Recipe,
-    name: str,
-    architecture: str,
-    digest: str,
-) -> ModelCard:
-    settings = FAMILIES[family]
-    smoothing = SmoothingCard(sigma=strength, samples=SMOOTHING_SAMPLES) if settings.smoothed and strength else None
-    asked = f"--family {family}" if strength is None else f"--family {family} --strength {strength:g}"
-    return ModelCard(
-        id=f"trained/{benchmark.name}/{name}",
-        title=f"{architecture}, {family} {'' if strength is None else f'{strength:g}'}".strip(),
-        family=family,
-        strength=strength,
-        dataset=benchmark.name,
-        architecture=architecture,
-        activation="silu",
-        input_shape=benchmark.input_shape,
-        classes=benchmark.classes,
-        smoothing=smoothing,
-        weights=f"{name}.safetensors",
-        weights_sha256=digest,
-        seed=seed,
-        training_command=f"pagbench train {benchmark.name} {asked} --seed {seed} --epochs {recipe.epochs}",
-        training={
-            "split": f"training split of {benchmark.label}",
-            "epochs": recipe.epochs,
-            "batch_size": recipe.batch_size,
-            "optimiser": "AdamW, one-cycle",
-            "learning_rate": recipe.learning_rate,
-            "weight_decay": recipe.weight_decay,
-        },
-        authors="The pagbench authors",
-        license="Apache-2.0",
-    )
+def _training_data(plan: Plan, device: torch.device) -> Minibatch:
+    train_split = data.splits(plan.benchmark).train
+    target = bayes_targets(plan.benchmark, device) if FAMILIES[plan.family].needs_target else None
+    return Minibatch(train_split.images, train_split.labels, target)
+
+
+@lru_cache(maxsize=1)
+def bayes_targets(benchmark: Benchmark, device: torch.device) -> Float[Tensor, "n c h w"]:
+    """Bayes targets s(x|y) - s(x) of the training images, unit length, each computed without the image itself.
+
+    With the image itself among the points of the empirical density its class would be all but certain.
+    """
+    split = data.splits(benchmark).train
+    density = scores.load(benchmark, split)
+    if isinstance(density, scores.EmpiricalDensity):
+        density = density.leaving_one_out(torch.float32, device)
+    parts = [_unit_targets(density, benchmark.sigma, part, device) for part in split.chunks(64)]
+    return torch.cat(parts)
+
+
+def _unit_targets(
+    density: scores.ClassMixture, sigma: float, part: Dataset, device: torch.device
+) -> Float[Tensor, "b c h w"]:
+    difference = density.log_odds_gradient(part.images.to(device), sigma, part.labels)
+    length = difference.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    return (difference / length[:, None, None, None]).float().cpu()
 
 
 def to_yaml(card: ModelCard) -> str:

@@ -1,43 +1,42 @@
-"""Families of regularised training: each is a loss of (network, images, labels) with one strength."""
+"""Families of regularised training: each is a loss of (network, minibatch, generator) with one strength."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagbench.training.attacks import pgd_l2
-
-Images = Float[Tensor, "b c h w"]
-Labels = Int[Tensor, "b"]
-Loss = Callable[[nn.Module, Images, Labels, torch.Generator], Float[Tensor, ""]]
+from pagbench import geometry
+from pagbench.training.attacks import Norm, pgd
+from pagbench.training.loop import Loss, Minibatch
 
 _SMOOTHNESS_STD = 0.1
 
 
-def _noise(x: Images, std: float, generator: torch.Generator) -> Images:
-    return std * torch.randn(x.shape, generator=generator, device=x.device)
+def _noisy(x: Float[Tensor, "b c h w"], std: float, generator: torch.Generator) -> Float[Tensor, "b c h w"]:
+    return x + std * torch.randn(x.shape, generator=generator, device=x.device)
 
 
 def cross_entropy(strength: float) -> Loss:
     """No regularisation; the strength has no effect."""
 
-    def loss(network: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Tensor:
-        return nn.functional.cross_entropy(network(x), y)
+    def loss(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
+        return nn.functional.cross_entropy(network(batch.images), batch.labels)
 
     return loss
 
 
 def gradient_norm(strength: float) -> Loss:
-    """Cross-entropy + strength · mean over examples of ‖∇x CE‖² (Drucker & Le Cun 1992).
+    """Cross-entropy + strength · mean over examples of ‖∇x CE‖² (Drucker & Le Cun 1992; arXiv 2305.19101).
 
-    The mean is over per-example gradients, so the strength does not depend on the batch size.
+    The mean is over per-example gradients, so the strength does not depend on the batch size. (With batch norm in train
+    mode an example's gradient also contains what it does to the others' losses through the batch statistics.)
     """
 
-    def loss(network: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Tensor:
-        x = x.detach().clone().requires_grad_(True)
-        losses = nn.functional.cross_entropy(network(x), y, reduction="none")
+    def loss(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
+        x = batch.images.detach().clone().requires_grad_(True)
+        losses = nn.functional.cross_entropy(network(x), batch.labels, reduction="none")
         (gradient,) = torch.autograd.grad(losses.sum(), x, create_graph=True)
         return losses.mean() + strength * gradient.flatten(1).square().sum(1).mean()
 
@@ -45,40 +44,78 @@ def gradient_norm(strength: float) -> Loss:
 
 
 def noise_augmentation(strength: float) -> Loss:
-    """Cross-entropy on images with Gaussian noise of standard deviation strength, pixel units."""
+    """Cross-entropy on images with Gaussian noise of standard deviation strength, pixel units (Bishop 1995)."""
 
-    def loss(network: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Tensor:
-        return nn.functional.cross_entropy(network(x + _noise(x, strength, generator)), y)
+    def loss(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
+        return nn.functional.cross_entropy(network(_noisy(batch.images, strength, generator)), batch.labels)
 
     return loss
 
 
 def smoothness(strength: float) -> Loss:
-    """Cross-entropy + strength · mean ‖f(x + n) - f(x)‖², f the logits, n Gaussian of standard deviation 0.1."""
+    """Cross-entropy + strength · mean ‖f(x + n) - f(x)‖², f the logits, n Gaussian of std 0.1 (arXiv 2305.19101)."""
 
-    def loss(network: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Tensor:
-        logits = network(x)
-        moved = network(x + _noise(x, _SMOOTHNESS_STD, generator))
-        return nn.functional.cross_entropy(logits, y) + strength * (moved - logits).square().sum(1).mean()
+    def loss(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
+        logits = network(batch.images)
+        moved = network(_noisy(batch.images, _SMOOTHNESS_STD, generator))
+        fit = nn.functional.cross_entropy(logits, batch.labels)
+        return fit + strength * (moved - logits).square().sum(1).mean()
+
+    return loss
+
+
+def _adversarial(strength: float, norm: Norm) -> Loss:
+    def loss(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
+        attacked = pgd(network, batch.images, batch.labels, epsilon=strength, generator=generator, norm=norm)
+        return nn.functional.cross_entropy(network(attacked), batch.labels)
 
     return loss
 
 
 def adversarial(strength: float) -> Loss:
     """Cross-entropy on PGD examples within an L2 ball of radius strength around each image (Madry et al. 2018)."""
+    return _adversarial(strength, "l2")
 
-    def loss(network: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Tensor:
-        return nn.functional.cross_entropy(network(pgd_l2(network, x, y, epsilon=strength, generator=generator)), y)
+
+def adversarial_linf(strength: float) -> Loss:
+    """Cross-entropy on PGD examples whose pixels differ by at most strength (Madry et al. 2018)."""
+    return _adversarial(strength, "linf")
+
+
+def score_matching(strength: float) -> Loss:
+    """Cross-entropy + strength · mean (1 - cos(∇x log-odds, b)), b the Bayes target (after Ganz et al. 2023).
+
+    Trains on what the benchmark measures; its cards say so. Source: arXiv 2207.11378.
+    """
+
+    def loss(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
+        assert batch.target is not None
+        x = batch.images.detach().clone().requires_grad_(True)
+        logits = network(x)
+        log_odds = geometry.log_odds(logits, batch.labels)
+        (gradient,) = torch.autograd.grad(log_odds.sum(), x, create_graph=True)
+        similarity = nn.functional.cosine_similarity(gradient.flatten(1), batch.target.flatten(1))
+        return nn.functional.cross_entropy(logits, batch.labels) + strength * (1 - similarity).mean()
 
     return loss
 
 
 class Family(NamedTuple):
-    """A way to train: its loss, what its strength means, and whether the network is smoothed when it is used."""
+    """A way to train.
+
+    Attributes:
+        loss: makes the loss of a strength.
+        unit: what the strength means.
+        smoothed: whether the network is smoothed with noise of that strength when it is used.
+        needs_target: whether the loss reads Bayes targets.
+        note: what the card has to declare.
+    """
 
     loss: Callable[[float], Loss]
     unit: str
     smoothed: bool = False
+    needs_target: bool = False
+    note: str = ""
 
 
 FAMILIES: dict[str, Family] = {
@@ -87,7 +124,14 @@ FAMILIES: dict[str, Family] = {
     "noise": Family(noise_augmentation, "noise standard deviation, pixel units"),
     "smoothness": Family(smoothness, "weight of the mean squared change of the logits"),
     "adversarial": Family(adversarial, "L2 budget per image, pixel units"),
+    "adversarial-linf": Family(adversarial_linf, "largest change of a pixel"),
     "smoothing": Family(
         noise_augmentation, "noise standard deviation of training and smoothing, pixel units", smoothed=True
+    ),
+    "score-matching": Family(
+        score_matching,
+        "weight of 1 - cosine with the Bayes target",
+        needs_target=True,
+        note="trained on the benchmark's own target of the training split, left-one-out; not of the paper's families",
     ),
 }

@@ -1,71 +1,251 @@
-"""One training loop for all families."""
+"""One training loop for everything: classifiers of every family, autoencoders, diffusion models."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pagbench.data import Dataset
-from pagbench.errors import TrainingError
-from pagbench.training.families import Loss
+from pagbench.errors import TrainingError, first_line
+from pagbench.training.augmentation import AUGMENTATIONS, Augmentation
+
+Progress = Callable[[int, int, float], None]
+"""Called with steps done, steps in all, and the latest loss."""
+
+
+class Minibatch(NamedTuple):
+    """What a loss sees.
+
+    Attributes:
+        images: pixels in [0, 1].
+        labels: classes.
+        target: Bayes targets of the images; None unless the loss asks for them.
+    """
+
+    images: Float[Tensor, "b c h w"]
+    labels: Int[Tensor, "b"]
+    target: Float[Tensor, "b c h w"] | None = None
+
+
+Loss = Callable[[nn.Module, Minibatch, torch.Generator], Tensor]
+"""Mean loss of a minibatch; all randomness comes from the generator."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast: AdamW, one-cycle schedule."""
+    """How to train; the same for all strengths of a path, so that only the regularisation differs.
 
-    epochs: int = 40
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: images per step.
+        optimiser: AdamW, or SGD with Nesterov momentum .9.
+        schedule: one-cycle (Smith & Topin 2018, arXiv 1708.07120) to the learning rate and down again, step (a tenth at
+            75 % and 87.5 % of the steps, as in arXiv 2305.19101), or constant.
+        learning_rate: the largest.
+        weight_decay: as the optimiser defines it.
+        ema: decay of an exponential moving average of the weights, which is what is kept; 0 for none.
+        precision: float32, or bfloat16 where a GPU multiplies (weights stay float32).
+        augmentation: none, or crop-flip (shifts by up to an eighth of the side, horizontal flips).
+        clip: largest norm of the parameters' gradient; 0 for no limit.
+    """
+
+    epochs: Annotated[int, Field(gt=0)] = 40
+    batch_size: Annotated[int, Field(gt=0)] = 64
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    schedule: Literal["one-cycle", "step", "constant"] = "one-cycle"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    augmentation: Augmentation = "none"
+    clip: Annotated[float, Field(ge=0)] = 0.0
+
+
+_CHECKPOINT_SECONDS = 20.0
+_REPORT_STEPS = 20
 
 
 def train(
     network: nn.Module,
     loss: Loss,
-    data: Dataset,
+    data: Minibatch,
     recipe: Recipe,
     *,
     seed: int,
     device: torch.device,
-    on_epoch: Callable[[float], None] = lambda loss: None,
+    checkpoint: Path | None = None,
+    on_step: Progress = lambda done, total, loss: None,
 ) -> nn.Module:
     """Trains in place and returns the network in eval mode; the same seed on the same device gives the same weights.
 
     Args:
-        network: any module from pixels in [0, 1] to logits.
-        loss: one of `pagbench.training.FAMILIES`, at a strength.
-        data: training split.
-        recipe: schedule.
-        seed: of shuffling and of the loss's noise.
+        network: any module that the loss can use.
+        loss: mean loss of a minibatch, such as `pagbench.training.FAMILIES` makes.
+        data: the whole training split, in memory.
+        recipe: schedule and optimiser.
+        seed: of shuffling, augmentation and the loss's noise.
         device: where to train.
-        on_epoch: called after each epoch with its mean loss.
+        checkpoint: file that keeps the state every 20 seconds; a killed training goes on from there, to the same
+            weights. It is removed at the end. None keeps nothing.
+        on_step: called every 20 steps and at the end.
 
     Raises:
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: the loss became NaN or infinite, or memory ran out.
     """
-    network.to(device).train()
-    images, labels = data.images.to(device), data.labels.to(device)
-    order = torch.Generator().manual_seed(seed)
-    noise = torch.Generator(device).manual_seed(seed)
-    batches = (len(images) + recipe.batch_size - 1) // recipe.batch_size
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.epochs * batches)
-    for epoch in range(recipe.epochs):
-        total = torch.zeros((), device=device)
-        for index in torch.randperm(len(images), generator=order).to(device).split(recipe.batch_size):
-            value = loss(network, images[index], labels[index], noise)
-            optimiser.zero_grad()
-            value.backward()
-            optimiser.step()
-            schedule.step()
-            total += value.detach()
-        mean = float(total) / batches
-        if not torch.isfinite(torch.tensor(mean)):
+    device_data = Minibatch(*(None if part is None else part.to(device) for part in data))  # type: ignore[arg-type]
+    state = _State(network.to(device).train(), recipe, seed, device, len(data.images))
+    if checkpoint is not None:
+        state.restore(checkpoint)
+    saved = time.monotonic()
+    with _faults(recipe, checkpoint):
+        while state.step < state.steps:
+            value = state.advance(loss, device_data)
+            finished = state.step == state.steps
+            if not (finished or state.step % _REPORT_STEPS == 0):
+                continue
+            on_step(state.step, state.steps, _finite(float(value), state, recipe))
+            if checkpoint is not None and not finished and time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                state.save(checkpoint)
+                saved = time.monotonic()
+    if not all(parameter.isfinite().all() for parameter in network.parameters()):
+        _finite(float("nan"), state, recipe)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return state.kept().eval()
+
+
+class _State:
+    """Everything that a resumed training needs."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, seed: int, device: torch.device, count: int) -> None:
+        self._network, self._recipe, self._device, self._count = network, recipe, device, count
+        self._batches = (count + recipe.batch_size - 1) // recipe.batch_size
+        self.steps = recipe.epochs * self._batches
+        self.step = 0
+        self._order = torch.Generator().manual_seed(seed)
+        self._noise = torch.Generator(device).manual_seed(seed)
+        self._augmentation = torch.Generator(device).manual_seed(seed + 1)
+        self._optimiser = _optimiser(network, recipe)
+        self._schedule = _schedule(self._optimiser, recipe, self.steps)
+        average = get_ema_multi_avg_fn(recipe.ema)
+        self._average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.ema else None
+        self._permutation = torch.arange(count)
+        self._identity = hashlib.sha256(
+            json.dumps([asdict(recipe), seed, count, str(network), str(device)]).encode()
+        ).hexdigest()
+
+    def advance(self, loss: Loss, data: Minibatch) -> Tensor:
+        """One step; returns its loss, still on the device."""
+        position = self.step % self._batches
+        if position == 0:
+            self._permutation = torch.randperm(self._count, generator=self._order)
+        size = self._recipe.batch_size
+        index = self._permutation[position * size : (position + 1) * size].to(self._device)
+        batch = Minibatch(data.images[index], data.labels[index], None if data.target is None else data.target[index])
+        batch = Minibatch(*AUGMENTATIONS[self._recipe.augmentation](batch, self._augmentation))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16"):
+            value = loss(self._network, batch, self._noise)
+        self._optimiser.zero_grad()
+        value.backward()
+        if self._recipe.clip:
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.clip)
+        self._optimiser.step()
+        self._schedule.step()
+        if self._average is not None:
+            self._average.update_parameters(self._network)
+        self.step += 1
+        return value.detach()
+
+    def kept(self) -> nn.Module:
+        """The trained network: with its averaged weights where the recipe asks for them."""
+        if self._average is not None:
+            self._network.load_state_dict(self._average.module.state_dict())
+        return self._network
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint beside its place, then renames."""
+        generators = [generator.get_state() for generator in (self._order, self._noise, self._augmentation)]
+        state = {
+            "identity": self._identity,
+            "step": self.step,
+            "permutation": self._permutation,
+            "generators": generators,
+            "global_generator": torch.get_rng_state(),
+            "parts": [part.state_dict() for part in self._parts()],
+        }
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            torch.save(state, temporary)
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:
+            raise TrainingError(f"{path}: cannot write the checkpoint ({first_line(error)})") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def restore(self, path: Path) -> None:
+        """Takes up a checkpoint of the same training; another one's, or none, is left alone."""
+        if not path.exists():
+            return
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise TrainingError(
-                f"the loss became {mean} in epoch {epoch + 1} of {recipe.epochs}; "
-                f"lower the strength or the learning rate ({recipe.learning_rate})"
-            )
-        on_epoch(mean)
-    return network.eval()
+                f"{path}: not a readable checkpoint ({first_line(error)}); delete it to start anew"
+            ) from None
+        if state.get("identity") != self._identity:
+            raise TrainingError(f"{path}: the checkpoint of another training; delete it, or give another --output")
+        self.step, self._permutation = state["step"], state["permutation"]
+        for generator, kept in zip((self._order, self._noise, self._augmentation), state["generators"], strict=True):
+            generator.set_state(kept)
+        torch.set_rng_state(state["global_generator"])
+        for part, kept in zip(self._parts(), state["parts"], strict=True):
+            part.load_state_dict(kept)
+
+    def _parts(self) -> list[Any]:
+        parts = [self._network, self._optimiser, self._schedule, self._average]
+        return [part for part in parts if part is not None]
+
+
+def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=rate, weight_decay=decay, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
+
+
+def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule == "one-cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=max(steps, 2))
+    milestones = [int(0.75 * steps), int(0.875 * steps)] if recipe.schedule == "step" else []
+    return torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones)
+
+
+def _finite(value: float, state: _State, recipe: Recipe) -> float:
+    if not torch.isfinite(torch.tensor(value)):
+        raise TrainingError(
+            f"the loss became {value} by step {state.step} of {state.steps}; "
+            f"lower the strength or the learning rate ({recipe.learning_rate:g})"
+        )
+    return value
+
+
+@contextmanager
+def _faults(recipe: Recipe, checkpoint: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        kept = f"; {checkpoint} keeps the last state" if checkpoint is not None and checkpoint.exists() else ""
+        raise TrainingError(
+            f"out of memory with {recipe.batch_size} images at a time; lower the recipe's batch_size{kept}"
+        ) from None

@@ -1,0 +1,125 @@
+"""Trains what a benchmark is made of: the autoencoder of its manifold, the diffusion model of its second target."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pagbench import data, weights
+from pagbench.benchmarks import Benchmark
+from pagbench.errors import TrainingError, UnknownNameError
+from pagbench.manifolds.autoencoder import Autoencoder
+from pagbench.scores.diffusion import Denoiser, edm_loss
+from pagbench.training.loop import Loss, Minibatch, Progress, Recipe, train
+
+
+def reconstruction(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
+    """Mean squared error of dec(enc(x)), pixel units."""
+    return nn.functional.mse_loss(network(batch.images), batch.images)
+
+
+def denoising(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
+    """EDM's weighted denoising error; see `pagbench.scores.diffusion.edm_loss`."""
+    assert isinstance(network, Denoiser)
+    return edm_loss(network, batch.images, batch.labels, generator)
+
+
+def _autoencoder(benchmark: Benchmark, images: Tensor, size: int) -> nn.Module:
+    return Autoencoder(benchmark.input_shape, benchmark.manifold.rank, size)
+
+
+def _diffusion(benchmark: Benchmark, images: Tensor, size: int) -> nn.Module:
+    std = round(2 * float(images.std()), 4)
+    return Denoiser(benchmark.input_shape, benchmark.classes, (size, 2 * size, 2 * size), std)
+
+
+class Part(NamedTuple):
+    """How to train one part: the untrained network, its loss, its recipe, and the width of its first layer."""
+
+    build: Callable[[Benchmark, Tensor, int], nn.Module]
+    loss: Loss
+    recipe: Recipe
+    width: int
+
+
+PARTS: dict[str, Part] = {
+    "autoencoder": Part(_autoencoder, reconstruction, Recipe(10, 128, learning_rate=2e-3, weight_decay=1e-4), 32),
+    "diffusion": Part(_diffusion, denoising, Recipe(20, 128, learning_rate=1e-3, ema=0.999, clip=1.0), 32),
+}
+
+
+def find(kind: str) -> Part:
+    """The part of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if kind not in PARTS:
+        raise UnknownNameError("part", kind, PARTS)
+    return PARTS[kind]
+
+
+def fit(
+    benchmark: Benchmark,
+    kind: str,
+    *,
+    output: Path,
+    seed: int = 0,
+    width: int | None = None,
+    recipe: Recipe | None = None,
+    half: bool = False,
+    device: torch.device | None = None,
+    on_step: Progress = lambda done, total, loss: None,
+) -> tuple[Path, str]:
+    """Trains a part on the benchmark's training split; returns its file and the file's sha256, both for its card.
+
+    Args:
+        benchmark: whose training split to use; its manifold's rank is the size of the autoencoder's code.
+        kind: autoencoder or diffusion.
+        output: folder for the file.
+        seed: of weights, shuffling and noise.
+        width: channels of the first layer.
+        recipe: schedule and optimiser.
+        half: write weights in half precision.
+        device: where to train; the CPU by default.
+        on_step: called with steps done, steps in all, and the latest loss.
+
+    Raises:
+        UnknownNameError: no such part.
+        TrainingError: the network does not fit the images, the folder cannot be written, or training diverged.
+    """
+    part = find(kind)
+    split = data.splits(benchmark).train
+    name = f"{benchmark.name}-{kind}"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"{output}: cannot write there ({error.strerror or error}); give another --output"
+        ) from None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: Any = _built(part, benchmark, split.images, width or part.width)
+        train(
+            network,
+            part.loss,
+            Minibatch(split.images, split.labels),
+            recipe or part.recipe,
+            seed=seed,
+            device=device or torch.device("cpu"),
+            checkpoint=output / f".{name}.checkpoint",
+            on_step=on_step,
+        )
+    path = output / f"{name}.safetensors"
+    metadata = {"kind": kind, "config": json.dumps(network.config)}
+    return path, weights.write(network, path, half=half, metadata=metadata)
+
+
+def _built(part: Part, benchmark: Benchmark, images: Tensor, width: int) -> nn.Module:
+    try:
+        return part.build(benchmark, images, width)
+    except ValueError as error:
+        raise TrainingError(f"{benchmark.label}: {error}; give another --width, or another benchmark") from None

@@ -1,0 +1,105 @@
+"""A path is trained and measured end to end, side by side or one by one, and goes on where it stopped."""
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pagbench import benchmarks, leaderboard, sweep
+from pagbench.cli import app
+from pagbench.errors import TrainingError
+from pagbench.models.registry import find
+from pagbench.training import Plan, Recipe
+
+GAUSSIANS = benchmarks.load("gaussians")
+TINY = Recipe(epochs=2, batch_size=64)
+
+
+def plans(*strengths, family="noise"):
+    return [Plan(GAUSSIANS, family, strength, recipe=TINY) for strength in strengths]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1e-4:10:6", (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)),
+        ("1:2:2", (1.0, 2.0)),
+        ("0.3", (0.3,)),
+        ("3,1,3", (3.0, 1.0)),
+        ("10:0.1:3", (10.0, 1.0, 0.1)),
+    ],
+)
+def test_strengths_are_evenly_spaced_in_the_logarithm(text, expected):
+    assert sweep.strengths(text) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["", "a:b:c", "1:2", "0:1:3", "1:10:1", "-1,2", "nan", "1:inf:3", "1:2:3:4"])
+def test_strengths_that_make_no_path_are_one_line(text):
+    with pytest.raises(TrainingError, match=r"expected A:B:N .* or A,B,C, all above 0"):
+        sweep.strengths(text)
+
+
+def test_networks_trained_side_by_side_are_those_trained_one_by_one(tmp_path):
+    seen = []
+    side = sweep.train_all(plans(0.1, 0.2), tmp_path / "two", jobs=2, advance=lambda name, share: seen.append(name))
+    one = sweep.train_all(plans(0.1, 0.2), tmp_path / "one")
+    assert [path.name for path in side] == [path.name for path in one] == ["noise-0.1.yaml", "noise-0.2.yaml"]
+    for a, b in zip(side, one, strict=True):
+        assert find(str(a))[0].weights_sha256 == find(str(b))[0].weights_sha256
+    assert set(seen) == {"noise-0.1", "noise-0.2"}
+
+
+def test_a_failing_network_does_not_stop_the_others(tmp_path):
+    wild = Plan(GAUSSIANS, "noise", 0.5, recipe=Recipe(epochs=1, learning_rate=1e30))
+    with pytest.raises(TrainingError, match=r"^noise-0.5: the loss became (nan|inf) .* lower the strength") as caught:
+        sweep.train_all([*plans(0.1), wild, *plans(0.2)], tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.glob("*.yaml")) == ["noise-0.1.yaml", "noise-0.2.yaml"]
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 10**6])
+def test_jobs_out_of_range_are_one_line(jobs, tmp_path):
+    with pytest.raises(TrainingError, match=r"jobs .+ is out of range"):
+        sweep.train_all(plans(0.1), tmp_path, jobs=jobs)
+
+
+def test_a_tiny_sweep_runs_end_to_end_and_again_without_training(tmp_path):
+    torch.set_num_threads(1)
+    command = [
+        "sweep", "gaussians", "--family", "gradient-norm", "--strengths", "0.001:0.01:2", "--seeds", "2",
+        "--epochs", "10", "--recipe", "batch_size=32", "--recipe", "learning_rate=0.01",
+        "--output", str(tmp_path / "cards"), "--results", str(tmp_path / "results"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    names = ["gradient-norm-0.001", "gradient-norm-0.001.seed1", "gradient-norm-0.01", "gradient-norm-0.01.seed1"]
+    assert sorted(path.stem for path in (tmp_path / "cards").glob("*.yaml")) == names
+    board = leaderboard(tmp_path / "results", benchmark="gaussians")
+    trained = board[board["model"].str.startswith("trained/gaussians/")]
+    assert sorted(trained["strength"]) == [0.001, 0.001, 0.01, 0.01]
+    assert set(trained["status"]) == {"ranked"}
+    assert "trained/gaussians/gradient-norm-0.01.seed1" in done.output
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.suffix != ".tmp" and path.is_file()}
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0, again.output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--family", "noise", "--strengths", "1:2"], ["strengths '1:2'", "expected A:B:N"]),
+        (["--family", "nosie", "--strengths", "1,2"], ["unknown family 'nosie'", "noise"]),
+        (["--family", "noise"], ["needs a strength above 0", "got None"]),
+        (["--family", "noise", "--strengths", "1", "--recipe", "epochs"], ["--recipe 'epochs'", "KEY=VALUE"]),
+        (["--family", "noise", "--strengths", "1", "--recipe", "speed=3"], ["--recipe 'speed=3'", "batch_size"]),
+        (["--family", "noise", "--strengths", "1", "--recipe", "optimiser=adam"], ["optimiser=adam", "adamw"]),
+        (["--family", "noise", "--strengths", "1", "--recipe", "batch_size=0"], ["batch_size=0", "greater than 0"]),
+        (["--family", "noise", "--strengths", "1", "--recipe", "ema=1"], ["ema=1", "less than 1"]),
+    ],
+)
+def test_bad_options_of_a_sweep_are_one_line(options, parts, tmp_path):
+    done = CliRunner().invoke(app, ["sweep", "gaussians", "--output", str(tmp_path), *options])
+    assert done.exit_code == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    for part in parts:
+        assert part in done.stderr
