@@ -38,6 +38,8 @@ def _fill(text: str, content: str) -> str:
 
 def _board(label: str) -> str:
     definition = benchmarks.load(label)
+    if not (RESULTS / label).is_dir():
+        return f"No results are published; `pagbench run --benchmark {label}` measures.\n"
     return render.to_markdown(leaderboard(RESULTS, benchmark=definition), definition)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 import pagbench
-from pagbench import columns, results
+from pagbench import columns, geometry, maps, results
 from pagbench.benchmarks import Benchmark
+from pagbench.data import Dataset
 from pagbench.models.loading import Entrant
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "scikit-learn")
@@ -41,6 +42,16 @@ def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.d
         "precision": "float32",
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def gradient_maps(entrant: Entrant, shown: Dataset, *, device: torch.device, batch_size: int) -> dict[str, Any]:
+    """Pixels and log-odds gradients of a few images, as plain JSON values (`pagbench.maps`), for pictures."""
+    classifier = entrant.classifier.to(device)
+    gradients = [
+        geometry.log_odds_gradient(classifier, part.images.to(device), part.labels.to(device)).gradient.cpu()
+        for part in shown.chunks(batch_size)
+    ]
+    return maps.encode(shown.ids, shown.images.numpy(), torch.cat(gradients).numpy())
 
 
 @cache

@@ -15,7 +15,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from pagbench import benchmarks, columns, data, devices, provenance, results, targets
+from pagbench import benchmarks, columns, data, devices, maps, provenance, results, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
@@ -107,7 +107,7 @@ def _within(name: str, value: int, smallest: int) -> int:
 
 def _with_anchors(asked: list[Request], benchmark: Benchmark) -> list[Request]:
     present = {request.card.id for request in asked}
-    anchors = [name for name in (benchmark.bayes, benchmark.reference) if name not in present]
+    anchors = [name for name in benchmark.anchors if name not in present]
     found = requests.resolve(anchors, benchmark) if anchors else []
     return asked + [dataclasses.replace(request, named=False) for request in found]
 
@@ -189,10 +189,11 @@ class _Session:
         if missing:
             with devices.single_precision(), _network_faults(entrant.card.id, self.settings.batch_size):
                 self._measure_missing(entrant, missing, store, source, advance)
+                shown = self._maps(entrant)
             measured = store.load_parts() if overwrite else store.load()
             assert measured is not None
             wall = time.perf_counter() - started
-            kept = results.Result(measured.rows, {**measured.provenance, "wall_seconds": round(wall, 3)})
+            kept = results.Result(measured.rows, {**measured.provenance, "maps": shown, "wall_seconds": round(wall, 3)})
             store.merge(kept)
         assert kept is not None
         return kept.rows[kept.rows["sample_id"].isin(self.ids)]
@@ -212,6 +213,11 @@ class _Session:
             rows = self._rows(entrant.card, classifier, temperature, ids)
             store.add(results.Result(rows, source))
             advance(len(ids))
+
+    def _maps(self, entrant: Entrant) -> dict[str, Any]:
+        first = self._splits.test.select(self.benchmark.samples[: maps.COUNT])
+        size = self.settings.batch_size
+        return provenance.gradient_maps(entrant, first, device=self.settings.device, batch_size=size)
 
     def _kept(self, store: results.Store, source: Mapping[str, Any]) -> results.Result | None:
         kept = store.load()

@@ -1,5 +1,6 @@
-"""Uncertainty: paired bootstrap over images, percentile intervals, simultaneous rank intervals."""
+"""Uncertainty: bootstrap over images, seeds and families, percentile intervals, simultaneous rank intervals."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,73 @@ def interval(replicates: Array) -> Interval:
         return Interval(np.nan, np.nan, np.nan)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(float(replicates[0]), float(low), float(high))
+
+
+def over_seeds(columns: Sequence[Array], *, seed: int) -> Array:
+    """Two-level bootstrap of a mean over training seeds: seeds and images are both drawn with replacement.
+
+    All seeds of a replicate share its images, since they were measured on the same ones (the pigeonhole bootstrap,
+    Owen 2007, Ann. Appl. Stat.). With one seed this is the bootstrap over images. With S seeds it underestimates the
+    variance between them by the factor (S - 1)/S, as every bootstrap of S units does.
+
+    Args:
+        columns: replicates over images of one statistic, for each of S seeds, shape (1 + replicates,); the first entry
+            the estimate; NaN where a seed has none.
+        seed: of the drawing; not that of the images.
+
+    Returns:
+        Shape (1 + replicates,): means over the drawn seeds; NaN where none of them has an estimate.
+    """
+    replicates = np.stack(columns, axis=1)
+    weights = resampling_weights(replicates.shape[1], seed=seed, replicates=len(replicates) - 1)
+    known = np.isfinite(replicates)
+    total = (weights * np.where(known, replicates, 0.0)).sum(axis=1)
+    mass = (weights * known).sum(axis=1)
+    return np.divide(total, mass, out=np.full_like(total, np.nan), where=mass > 0)
+
+
+def clustered_spearman(
+    x: Array, y: Array, clusters: Sequence[str], *, seed: int, replicates: int = REPLICATES
+) -> Interval:
+    """Spearman's rank correlation with a bootstrap interval that draws whole clusters.
+
+    Points of one cluster (networks of one training family) are alike; drawing them one by one would take them for
+    independent and give an interval that is too short.
+
+    Args:
+        x: shape (n,); pairs that are not finite are left out.
+        y: shape (n,).
+        clusters: the cluster of each point.
+        seed: of the drawing.
+        replicates: number of drawings.
+
+    Returns:
+        NaN with fewer than three points or where x or y is constant; no bounds with a single cluster.
+    """
+    known = np.isfinite(x) & np.isfinite(y)
+    names, member = np.unique(np.asarray(clusters)[known], return_inverse=True)
+    if known.sum() < 3:
+        return Interval(np.nan, np.nan, np.nan)
+    counts = np.rint(len(names) * resampling_weights(len(names), seed=seed, replicates=replicates))[:, member]
+    correlations = _correlations(counts, _ranks(counts, x[known]), _ranks(counts, y[known]))
+    if len(names) == 1:
+        return Interval(float(correlations[0]), np.nan, np.nan)
+    return interval(correlations)
+
+
+def _ranks(counts: Array, values: Array) -> Array:
+    """Average ranks, less one half, where each value occurs so many times; one row per row of counts."""
+    below = values[:, None] < values[None, :]
+    ranks: Array = counts @ (below + 0.5 * (values[:, None] == values[None, :]))
+    return ranks
+
+
+def _correlations(counts: Array, a: Array, b: Array) -> Array:
+    """Pearson correlation of each row of a and b, each column occurring so many times; NaN where one is constant."""
+    total = counts.sum(axis=1, keepdims=True)
+    a, b = (part - (counts * part).sum(axis=1, keepdims=True) / total for part in (a, b))
+    scale = np.sqrt((counts * a * a).sum(axis=1) * (counts * b * b).sum(axis=1))
+    return np.divide((counts * a * b).sum(axis=1), scale, out=np.full_like(scale, np.nan), where=scale > 0)
 
 
 def rank_intervals(replicates: Array) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from pagbench import benchmarks, models
 from pagbench.cli import app
 from pagbench.models import architectures
 
-COMMANDS = ["run", "leaderboard", "list", "show", "gradients", "train"]
+COMMANDS = ["run", "leaderboard", "list", "show", "gradients", "figures", "train", "sweep", "fit"]
 
 
 def invoke(*arguments):
@@ -246,7 +246,7 @@ def test_a_missing_device_is_one_clear_line(tmp_path):
         ({"weights_sha256": "0" * 64}, ["the card says 000000000000"]),
         ({"input_shape": [3, 8, 8]}, ["takes images of shape (3, 8, 8), digits@1 has (1, 8, 8)"]),
         ({"classes": 9}, ["has 9 classes, digits@1 has 10"]),
-        ({"architecture": "resnet-5000"}, ["unknown architecture 'resnet-5000'", "small-cnn"]),
+        ({"architecture": "resnet-5000"}, ["unknown architecture 'resnet-5000'", "small-resnet"]),
         ({"architecture": "mlp"}, ["weights of another network"]),
         ({"output": "probabilities"}, ["outputs do not sum to 1", "output: logits"]),
         ({"mean": [0.5]}, ["mean and std go together"]),

@@ -16,7 +16,7 @@ from pagbench.ranking import eligibility
 Replicates = Mapping[str, NDArray[np.float64]]
 
 _SAME = 1e-4
-_PAIRS = {"alignment_lpips": "alignment_lpips_chance", "alignment_cosine": "alignment_cosine_chance"}
+_PAIRS = {name: f"{name}_chance" for name in ("alignment_lpips", "alignment_cosine", "alignment_second")}
 _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")
 _FIXED = ("temperature", "temperature_low", "temperature_high")
 
@@ -92,11 +92,11 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
 
 def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
-    for anchor in (benchmark.bayes, benchmark.reference):
+    for anchor in benchmark.anchors:
         if anchor not in groups:
             raise ResultsError(f"no results of the anchor {anchor!r}; run `pagbench run {anchor} -b {benchmark.name}`")
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-    replicates = {name: _replicates(group, benchmark, weights) for name, group in groups.items()}
+    replicates = {name: replicates_of(group, benchmark, weights) for name, group in groups.items()}
     seeds = set(rows["seed"])
     board_seed = benchmark.seed if benchmark.seed in seeds else int(min(seeds))
     statuses = {name: eligibility.status(group, benchmark, board_seed) for name, group in groups.items()}
@@ -111,9 +111,9 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
             "n_total": len(group),
             "status": statuses[name],
         }
-        judged = (name, benchmark.reference, benchmark.bayes)
+        judged = () if benchmark.reference is None else (name, benchmark.reference, benchmark.bayes)
         meaningful = all(eligibility.has_result(statuses[key]) and _paired(group, groups[key]) for key in judged)
-        regime = _regime([replicates[key] for key in judged], benchmark) if meaningful else {}
+        regime = _regime([replicates[key] for key in judged], benchmark) if judged and meaningful else {}
         table.append(entry | _intervals(group, replicates[name]) | (regime or dict.fromkeys(_REGIME)))
     return _ordered_columns(_with_ranks(pd.DataFrame(table), replicates), benchmark)
 
@@ -123,7 +123,7 @@ def _paired(a: pd.DataFrame, b: pd.DataFrame) -> bool:
     return set(a["sample_id"]) == set(b["sample_id"]) and set(a["seed"]) == set(b["seed"])
 
 
-def _replicates(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64]) -> Replicates:
+def replicates_of(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64]) -> Replicates:
     """Bootstrap replicates of every statistic of one entrant; the first entry is the estimate."""
     names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
     aligned = group.set_index("sample_id")[names].reindex(list(benchmark.samples))
@@ -143,6 +143,8 @@ def _replicates(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.f
     found["log_ratio_calibrated"] = _log_ratio(*calibrated)
     if "off_sensitivity" in means:
         found["log_ratio_infinitesimal"] = _log_ratio(means["off_sensitivity"], means["on_sensitivity"])
+    if "paper_on_response" in means:
+        found["paper_log_ratio"] = _log_ratio(means["paper_off_response"], means["paper_on_response"])
     return found
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, Column
+from pagbench.ranking import agreement
 
 _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
@@ -24,12 +25,17 @@ _UNRANKED = "–"
 def caption(benchmark: Benchmark) -> str:
     """What the numbers of a table mean, in a few sentences."""
     chance = benchmark.manifold.rank / benchmark.dimension
+    regimes = (
+        f"Regimes lie between {benchmark.reference} and {benchmark.bayes} and tell of robustness only; the number is a "
+        "probability."
+    )
+    if benchmark.reference is None:
+        regimes = "No regimes are judged, for there is no unregularised reference."
     return (
         f"{benchmark.label}: {len(benchmark.samples)} images, sigma {benchmark.sigma:g}, epsilon {benchmark.epsilon:g} "
         "(pixel units). ± is half the 95 % interval of a paired bootstrap over images; it does not cover retraining. "
         f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 the Bayes classifier's "
-        f"gradient. Tangent energy of a random direction: {chance:.3f}. Regimes lie between {benchmark.reference} and "
-        f"{benchmark.bayes} and tell of robustness only; the number is a probability."
+        f"gradient. Tangent energy of a random direction: {chance:.3f}. {regimes}"
     )
 
 
@@ -70,9 +76,12 @@ def _shown(board: pd.DataFrame) -> list[Column]:
     return [c for c in _TABLE if c.name in board and not board[c.name].isna().all() and c.name != "status"]
 
 
-def _remarks(board: pd.DataFrame) -> list[str]:
+def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
+    """Why entrants have no rank, and how far another target would rank them alike."""
     telling = board[~board["status"].isin(["ranked", "control"])]
-    return [f"{row['model']}: {row['status']}." for _, row in telling.iterrows()]
+    remarks = [f"{row['model']}: {row['status']}." for _, row in telling.iterrows()]
+    found = agreement.agreements(board, benchmark) if benchmark.second is not None else []
+    return remarks + [agreement.sentence(part) for part in found]
 
 
 def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None) -> str:
@@ -98,7 +107,7 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
     console = Console(width=room, color_system=None)
     with console.capture() as capture:
         console.print(table)
-        for line in [caption(benchmark), *_remarks(board)]:
+        for line in [caption(benchmark), *_remarks(board, benchmark)]:
             console.print(Text(line), width=min(room, 140))
     return capture.get()
 
@@ -130,7 +139,7 @@ def to_markdown(board: pd.DataFrame, benchmark: Benchmark) -> str:
     lines.append("|" + "|".join("---" if c.name in _TEXT else "---:" for c in shown) + "|")
     for _, row in board.iterrows():
         lines.append("| " + " | ".join(_cell(row, column, " ").replace("|", "\\|") for column in shown) + " |")
-    remarks = [f"- {remark}" for remark in _remarks(board)]
+    remarks = [f"- {remark}" for remark in _remarks(board, benchmark)]
     return "\n".join([*lines, "", caption(benchmark), *([""] if remarks else []), *remarks]) + "\n"
 
 

@@ -1,0 +1,138 @@
+"""What the figures are drawn from: every network of a results folder with its card, bootstrap replicates and maps."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pagbench import maps, results, statistics
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard
+from pagbench.ranking import board, eligibility
+from pagbench.regimes import Anchored
+
+Replicates = Mapping[str, NDArray[np.float64]]
+_STANDARD = "standard"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One entrant.
+
+    Attributes:
+        card: what it is.
+        rows: one per sample.
+        status: the leaderboard's.
+        paired: whether it has all samples of the benchmark, with the Bayes control's noise.
+        replicates: of every statistic over images, the estimate first; the board's own.
+        maps: gradients on the first samples; None where its results file has none.
+    """
+
+    card: ModelCard
+    rows: pd.DataFrame
+    status: str
+    paired: bool
+    replicates: Replicates
+    maps: maps.Maps | None
+
+    @property
+    def make(self) -> tuple[str, str]:
+        """Architecture and activation."""
+        return self.card.architecture or "", self.card.activation or ""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it is a point of a path: no control, all samples measured, and a meaningful result."""
+        return self.paired and not self.card.control and eligibility.has_result(self.status)
+
+    @property
+    def anchored(self) -> Anchored:
+        """What regimes are judged by."""
+        return anchored(self.replicates)
+
+
+def anchored(replicates: Replicates) -> Anchored:
+    """The replicates that the regime rule reads, without the estimate."""
+    return Anchored(replicates["tangent_energy"][1:], replicates["on_response"][1:], replicates["accuracy"][1:])
+
+
+@dataclass(frozen=True)
+class Study:
+    """All networks that were measured on a benchmark, and their leaderboard."""
+
+    benchmark: Benchmark
+    networks: tuple[Network, ...]
+    board: pd.DataFrame
+
+    @cached_property
+    def bayes(self) -> Network:
+        """The Bayes control."""
+        return next(network for network in self.networks if network.card.id == self.benchmark.bayes)
+
+    @cached_property
+    def reference(self) -> Network | None:
+        """The unregularised anchor; None on a benchmark without one."""
+        return next((network for network in self.networks if network.card.id == self.benchmark.reference), None)
+
+    @cached_property
+    def anchors(self) -> tuple[Anchored, Anchored] | None:
+        """Reference and Bayes control, between which regimes are judged; None where they cannot be."""
+        chosen = [network for network in (self.reference, self.bayes) if network is not None]
+        if len(chosen) < 2 or not all(n.paired and eligibility.has_result(n.status) for n in chosen):
+            return None
+        return chosen[0].anchored, chosen[1].anchored
+
+    @cached_property
+    def drawn(self) -> list[Network]:
+        """Networks that are points of paths, by strength and training seed."""
+        chosen = [network for network in self.networks if network.drawn]
+        return sorted(chosen, key=lambda network: (network.card.strength or 0, network.card.seed or 0))
+
+    @cached_property
+    def make(self) -> tuple[str, str]:
+        """Architecture and activation of the paths: the reference's, or the commonest."""
+        if self.reference is not None:
+            return self.reference.make
+        return Counter(network.make for network in self.drawn).most_common(1)[0][0] if self.drawn else ("", "")
+
+    @property
+    def standard(self) -> str:
+        """The family of the networks without regularisation."""
+        return _STANDARD if self.reference is None else self.reference.card.family
+
+    def is_standard(self, network: Network) -> bool:
+        """Whether a network was trained without regularisation."""
+        return network.card.family == self.standard and not network.card.strength
+
+
+def read(folder: Path, benchmark: Benchmark) -> Study:
+    """Reads the results of a benchmark, and nothing else.
+
+    Raises:
+        ResultsError: there are none, an anchor is missing, or a file is damaged.
+    """
+    found = results.read_all(folder, benchmark)
+    table = board.leaderboard(pd.concat([result.rows for result in found], ignore_index=True), benchmark=benchmark)
+    statuses = dict(zip(table["model"], table["status"], strict=True))
+    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    noise = {result.provenance["card"]["id"]: result.provenance["seed"] for result in found}
+    networks = []
+    for result in found:
+        card = ModelCard.model_validate(result.provenance["card"])
+        whole = len(result.rows) == len(benchmark.samples) and noise[card.id] == noise[benchmark.bayes]
+        networks.append(
+            Network(
+                card=card,
+                rows=result.rows,
+                status=statuses[card.id],
+                paired=whole,
+                replicates=board.replicates_of(result.rows, benchmark, weights),
+                maps=maps.decode(result.provenance.get("maps"), card.id),
+            )
+        )
+    return Study(benchmark, tuple(networks), table)

@@ -1,0 +1,110 @@
+"""Paths of growing regularisation, one per training family: the numbers, without a drawing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from pagbench import regimes, statistics
+from pagbench.errors import ResultsError
+from pagbench.figures.networks import Network, Study, anchored
+from pagbench.statistics import Interval
+
+QUANTITIES = (
+    "accuracy",
+    "alignment",
+    "tangent_energy",
+    "on_response",
+    "off_response",
+    "log_ratio",
+    "log_ratio_infinitesimal",
+)
+"""Columns of the leaderboard that a path follows."""
+MIN_STRENGTHS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """Networks that differ in their training seed only.
+
+    Attributes:
+        strength: in the family's unit; 0 for networks without regularisation.
+        networks: one per training seed.
+        values: mean over seeds of each of `QUANTITIES`, with the 95 % interval of a bootstrap over seeds and images.
+        regime: weak, bayes-aligned, excessive or boundary; None where none is judged.
+    """
+
+    strength: float
+    networks: tuple[Network, ...]
+    values: Mapping[str, Interval]
+    regime: str | None
+
+
+@dataclass(frozen=True)
+class Path:
+    """One training family, of one architecture and activation, by growing strength."""
+
+    family: str
+    make: tuple[str, str]
+    points: tuple[Point, ...]
+
+    @property
+    def seeds(self) -> int:
+        """Most training seeds that a strength has."""
+        return max(len(point.networks) for point in self.points)
+
+
+def main_paths(study: Study) -> list[Path]:
+    """Families with at least three strengths, of the reference's architecture and activation, by name.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    found = [path for path in _paths(study, [study.make]) if len(path.points) >= MIN_STRENGTHS]
+    if not found:
+        raise ResultsError(
+            f"{study.benchmark.label}: no family has {MIN_STRENGTHS} strengths of {' '.join(study.make)} among the "
+            f"{len(study.drawn)} complete results, and figures show paths; measure more with `pagbench run`"
+        )
+    return found
+
+
+def other_paths(study: Study) -> list[Path]:
+    """Paths of other architectures and activations, with at least two strengths."""
+    others = sorted({network.make for network in study.drawn} - {study.make})
+    return [path for path in _paths(study, others) if len(path.points) > 1]
+
+
+def origin(study: Study, make: tuple[str, str]) -> Point | None:
+    """The networks without regularisation, where every path of an architecture begins; None if none was measured."""
+    standard = [network for network in study.drawn if network.make == make and study.is_standard(network)]
+    return point(0.0, standard, study) if standard else None
+
+
+def point(strength: float, networks: Sequence[Network], study: Study) -> Point:
+    """Joins the training seeds of one strength.
+
+    The same images are drawn for all networks, and the same seeds for all strengths, so that differences are paired.
+    """
+    replicates = {
+        name: statistics.over_seeds([network.replicates[name] for network in networks], seed=study.benchmark.seed + 1)
+        for name in QUANTITIES
+        if all(name in network.replicates for network in networks)
+    }
+    verdict = None
+    if study.anchors is not None:
+        verdict = regimes.judge(anchored(replicates), *study.anchors, study.benchmark.thresholds)
+    values = {name: statistics.interval(found) for name, found in replicates.items()}
+    return Point(strength, tuple(networks), values, None if verdict is None else verdict.regime)
+
+
+def _paths(study: Study, makes: Iterable[tuple[str, str]]) -> list[Path]:
+    def key(network: Network) -> tuple[str, float]:
+        return network.card.family, network.card.strength or 0.0
+
+    found = []
+    for make in makes:
+        chosen = sorted((n for n in study.drawn if n.make == make and n.card.strength), key=key)
+        for family, members in groupby(chosen, key=lambda network: network.card.family):
+            points = [point(strength, list(group), study) for (_, strength), group in groupby(members, key=key)]
+            found.append(Path(family, make, tuple(points)))
+    return found
