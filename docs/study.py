@@ -1,0 +1,242 @@
+"""The tables of `docs/study.md`, computed from the committed results; `docs/generate.py` writes them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagbench import benchmarks, regimes, statistics
+from pagbench.benchmarks import Benchmark
+from pagbench.figures import networks
+from pagbench.figures.networks import Network, Study
+from pagbench.ranking import agreement
+from pagbench.statistics import Interval, clustered_spearman, interval
+
+Array = NDArray[np.float64]
+_ACCURATE = 0.8
+_CORRELATED = (
+    ("tangent_energy", "log_ratio_infinitesimal", "gradients on the manifold and infinitesimal off/on response"),
+    ("tangent_energy", "log_ratio", "gradients on the manifold and off/on response at the benchmark's epsilon"),
+    ("alignment", "tangent_energy", "alignment and gradients on the manifold"),
+    ("alignment", "log_ratio_infinitesimal", "alignment and infinitesimal off/on response"),
+    ("alignment", "log_ratio", "alignment and off/on response at the benchmark's epsilon"),
+    ("paper_alignment", "paper_log_ratio", "the paper protocol's alignment and its off/on response"),
+    ("paper_alignment", "log_ratio", "the paper protocol's alignment and off/on response"),
+    ("alignment", "paper_alignment", "strict and paper alignment"),
+    ("log_ratio", "paper_log_ratio", "strict and paper off/on response"),
+)
+
+
+def tables(results: Path, label: str) -> str:
+    """All tables of one benchmark's study, as Markdown."""
+    study = networks.read(results, benchmarks.load(label))
+    parts = (_correlations, _peaks, _regimes, _smoothing, _protocols, _targets, _makes, _seeds)
+    return "\n".join("\n".join(part(study)) + "\n" for part in parts)
+
+
+def distractor(results: Path, label: str) -> str:
+    """Relative noise robustness and gradient energy on the distractor, as Markdown."""
+    definition = benchmarks.load(label)
+    study = networks.read(results, definition)
+    heads = [f"ratio at {epsilon:g}" for epsilon in definition.epsilons]
+    lines = [_row(["network", "accuracy", "gradient energy on the distractor", *heads]), _rule(3 + len(heads))]
+    for network in sorted(study.networks, key=lambda n: (n.card.control, n.card.family != "standard", n.card.family)):
+        if not network.drawn and network.card.id != definition.bayes:
+            continue
+        found = network.replicates
+        ratios = [_ratio(found[f"on_response_{e:g}"], found[f"off_response_{e:g}"]) for e in definition.epsilons]
+        energy = 1 - found["tangent_energy"]
+        lines.append(_row([network.card.id, _text(found["accuracy"]), _text(energy), *ratios]))
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(on: Array, off: Array) -> str:
+    return "∞ (no response to it)" if off[0] < 1e-6 else _text(on / off, digits=1)
+
+
+def _correlations(study: Study) -> Iterator[str]:
+    yield "#### Rank correlations over networks"
+    yield ""
+    yield _row(["quantities", "all networks", "accuracy ≥ .8 of the reference's", "without score-matching"])
+    yield _rule(4)
+    drawn = study.drawn
+    floor = _ACCURATE * float(study.reference.replicates["accuracy"][0]) if study.reference else 0.0
+    accurate = [n for n in drawn if n.replicates["accuracy"][0] >= floor]
+    honest = [n for n in drawn if n.card.family != "score-matching"]
+    for first, second, meaning in _CORRELATED:
+        if first in drawn[0].replicates and second in drawn[0].replicates:
+            cells = [_spearman(chosen, first, second, study.benchmark) for chosen in (drawn, accurate, honest)]
+            yield _row([meaning, *cells])
+
+
+def _spearman(chosen: Sequence[Network], first: str, second: str, benchmark: Benchmark) -> str:
+    x, y = (np.array([n.replicates[name][0] for n in chosen]) for name in (first, second))
+    rho = clustered_spearman(x, y, [n.card.family for n in chosen], seed=benchmark.seed)
+    return f"{rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], {len(chosen)} networks"
+
+
+def _paths(study: Study) -> dict[str, dict[float, list[Network]]]:
+    """Networks of the reference's make by family and strength; the unregularised ones are strength 0 of every path."""
+    standard = [n for n in study.drawn if n.make == study.make and study.is_standard(n)]
+    found: dict[str, dict[float, list[Network]]] = {}
+    for network in study.drawn:
+        if network.make == study.make and not study.is_standard(network):
+            path = found.setdefault(network.card.family, {0.0: standard})
+            path.setdefault(network.card.strength or 0.0, []).append(network)
+    return {family: dict(sorted(path.items())) for family, path in sorted(found.items())}
+
+
+def _mean(chosen: Sequence[Network], name: str, study: Study) -> Array:
+    """Replicates of a mean over seeds and images; the seeds are drawn alike for all strengths of a number of seeds."""
+    return statistics.over_seeds([n.replicates[name] for n in chosen], seed=study.benchmark.seed + 1)
+
+
+def _along(path: dict[float, list[Network]], name: str, study: Study) -> Array:
+    return np.stack([_mean(chosen, name, study) for chosen in path.values()], axis=1)
+
+
+def _peaks(study: Study) -> Iterator[str]:
+    yield "#### The peak of each path"
+    yield ""
+    yield _row(
+        ["family", "peak at", "alignment there", "of standard", "at the strongest", "P(peak inside the path)",
+         "regime there", "accuracy lost there", "peak of the paper's alignment"]
+    )  # fmt: skip
+    yield _rule(9)
+    for family, path in _paths(study).items():
+        strengths = list(path)
+        alignment, accuracy = _along(path, "alignment", study), _along(path, "accuracy", study)
+        best = alignment.argmax(axis=1)
+        peak = int(best[0])
+        inside = float(np.mean((best[1:] > 0) & (best[1:] < len(strengths) - 1)))
+        paper = "–"
+        if "paper_alignment" in path[strengths[-1]][0].replicates:
+            paper = f"{strengths[int(_along(path, 'paper_alignment', study)[0].argmax())]:g}"
+        yield _row(
+            [family, f"{strengths[peak]:g}", _text(alignment[:, peak]), _text(alignment[:, 0]), _text(alignment[:, -1]),
+             f"{inside:.3f}", _regime(path[strengths[peak]], study), _text(accuracy[:, 0] - accuracy[:, peak]), paper]
+        )  # fmt: skip
+
+
+def _regimes(study: Study) -> Iterator[str]:
+    yield "#### Regimes along each path, from weak to strong regularisation"
+    yield ""
+    yield _row(["family", "strength: regime (tangent energy; on-response as a share of the Bayes classifier's)"])
+    yield _rule(2)
+    bayes = study.bayes.replicates["on_response"][0]
+    for family, path in _paths(study).items():
+        steps = []
+        for strength, chosen in path.items():
+            tau, on = (_mean(chosen, name, study)[0] for name in ("tangent_energy", "on_response"))
+            steps.append(f"{strength:g}: **{_regime(chosen, study)}** ({tau:.2f}; {on / bayes:.2f})")
+        yield _row([family, ", ".join(steps)])
+
+
+def _regime(chosen: Sequence[Network], study: Study) -> str:
+    if study.anchors is None:
+        return "–"
+    names = ("tangent_energy", "on_response", "accuracy")
+    means = regimes.Anchored(*(_mean(chosen, name, study)[1:] for name in names))
+    verdict = regimes.judge(means, *study.anchors, study.benchmark.thresholds)
+    return "–" if verdict is None else verdict.regime
+
+
+def _smoothing(study: Study) -> Iterator[str]:
+    yield "#### The smoothed classifier minus its noise-trained base"
+    yield ""
+    yield _row(["noise", "accuracy", "alignment", "tangent energy", "log off/on"])
+    yield _rule(5)
+    paths = _paths(study)
+    base, smoothed = paths.get("noise", {}), paths.get("smoothing", {})
+    for strength in sorted(set(base) & set(smoothed) - {0.0}):
+        same = [n for n in base[strength] if n.card.seed == smoothed[strength][0].card.seed]
+        pair = (smoothed[strength][0].replicates, same[0].replicates) if same else None
+        if pair is not None:
+            names = ("accuracy", "alignment", "tangent_energy", "log_ratio")
+            yield _row([f"{strength:g}", *(_text(pair[0][name] - pair[1][name], sign=True) for name in names)])
+
+
+def _protocols(study: Study) -> Iterator[str]:
+    yield "#### The paper protocol along each path"
+    yield ""
+    yield _row(["family", "strength: 1 - LPIPS of the label's logit, of the sum of logits (log off/on at 2.637)"])
+    yield _rule(2)
+    for family, path in _paths(study).items():
+        steps = []
+        for strength, chosen in path.items():
+            if "paper_alignment" not in chosen[0].replicates:
+                continue
+            names = ("paper_alignment", "paper_alignment_sum", "paper_log_ratio")
+            label, total, ratio = (_mean(chosen, name, study)[0] for name in names)
+            steps.append(f"{strength:g}: {label:.3f}, {total:.3f} ({ratio:.2f})")
+        yield _row([family, "; ".join(steps)])
+
+
+def _targets(study: Study) -> Iterator[str]:
+    yield "#### Ranking by other targets"
+    yield ""
+    for found in agreement.agreements(study.board, study.benchmark):
+        yield f"- {agreement.sentence(found)}"
+    yield ""
+    yield _row(["family", "strength: alignment with the second target"])
+    yield _rule(2)
+    for family, path in _paths(study).items():
+        steps = []
+        for strength, chosen in path.items():
+            if "alignment_second_corrected" in chosen[0].replicates:
+                steps.append(f"{strength:g}: {_mean(chosen, 'alignment_second_corrected', study)[0]:.3f}")
+        yield _row([family, ", ".join(steps)])
+
+
+def _makes(study: Study) -> Iterator[str]:
+    yield "#### Other architectures and activations, same family, strength and seed"
+    yield ""
+    yield _row(
+        ["network", "accuracy", "alignment", "of the reference's make", "tangent energy", "of the reference's make"]
+    )
+    yield _rule(6)
+    usual = {(n.card.family, n.card.strength, n.card.seed): n for n in study.drawn if n.make == study.make}
+    for network in study.drawn:
+        twin = usual.get((network.card.family, network.card.strength, network.card.seed))
+        if network.make == study.make or twin is None:
+            continue
+        columns = [_text(network.replicates["accuracy"])]
+        for name in ("alignment", "tangent_energy"):
+            columns += [_text(network.replicates[name]), _text(twin.replicates[name])]
+        yield _row([network.card.id, *columns])
+
+
+def _seeds(study: Study) -> Iterator[str]:
+    yield "#### What retraining changes: largest difference between seeds of one family and strength"
+    yield ""
+    groups: dict[tuple[str, float | None, tuple[str, str]], list[Network]] = {}
+    for network in study.drawn:
+        groups.setdefault((network.card.family, network.card.strength, network.make), []).append(network)
+    several = [group for group in groups.values() if len(group) > 1]
+    yield _row(["quantity", "largest difference", "median difference", "median half interval over images", "groups"])
+    yield _rule(5)
+    for name in ("accuracy", "alignment", "tangent_energy", "log_ratio"):
+        spans = [float(np.ptp([n.replicates[name][0] for n in group])) for group in several]
+        halves = [_half(interval(n.replicates[name])) for group in several for n in group]
+        yield _row(
+            [name, f"{max(spans):.3f}", f"{np.median(spans):.3f}", f"{np.median(halves):.3f}", str(len(several))]
+        )
+
+
+def _half(found: Interval) -> float:
+    return (found.high - found.low) / 2
+
+
+def _text(replicates: Array, *, digits: int = 3, sign: bool = False) -> str:
+    found = interval(replicates)
+    plus = "+" if sign else ""
+    return f"{found.value:{plus}.{digits}f} [{found.low:{plus}.{digits}f}, {found.high:{plus}.{digits}f}]"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _rule(columns: int) -> str:
+    return "|" + "---|" * columns
