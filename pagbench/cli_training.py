@@ -50,7 +50,7 @@ def train(
     recipe: _RecipeOption = None,
     prefix: _Prefix = None,
     half: _Half = False,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
 ) -> None:
     """Train a network of a family; writes weights and a card that `pagbench run` takes. Goes on where it was killed."""
@@ -83,7 +83,7 @@ def sweep(
     recipe: _RecipeOption = None,
     prefix: _Prefix = None,
     half: _Half = False,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
     results: ResultsOption = Path("results"),
 ) -> None:
@@ -117,7 +117,7 @@ def fit(
     epochs: _Epochs = None,
     recipe: _RecipeOption = None,
     half: _Half = False,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
 ) -> None:
     """Train a part of a benchmark: the autoencoder of its manifold, or the diffusion model of its second target."""

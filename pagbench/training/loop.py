@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pagbench import devices
 from pagbench.errors import TrainingError, first_line
 from pagbench.training.augmentation import AUGMENTATIONS, Augmentation
 
@@ -108,7 +109,7 @@ def train(
     if checkpoint is not None:
         state.restore(checkpoint)
     saved = time.monotonic()
-    with _faults(recipe, checkpoint):
+    with devices.single_precision(), _faults(recipe, checkpoint):
         while state.step < state.steps:
             value = state.advance(loss, device_data)
             finished = state.step == state.steps
