@@ -13,8 +13,12 @@ from pagbench.manifolds import PosteriorCovariance
 
 PUBLISHED = {
     "digits@1": "c6c8aa2a1f1cefae8052d82c081bd15ab354e95fa9a16733066b437a177e095a",
-    "gaussians@1": "8e7d8f4107f6b5223cb2989a8a69d3f2e0bf0f1456b5dd017952005f32b97cc0",
+    "fashion-distractor@1": "0523fffc7999cc4998d39869d2c61d321a00b2daeb4f0293f89944a8c3257a2d",
+    "fashion-mnist-full@1": "d7a3a696fbb541a9ed055300e18e9df703db3db4e3e027ef6b680d039f581409",
+    "fashion-mnist@1": "84317b6ecd21f7fe6a21d36e7df15b392f246ae55dcdc432736fac5e40fbdc6f",
     "gaussians-off-span@1": "62c012bea5f6640b8fcba0822c7d41d97c72f4cead11c36091cdea382b092b92",
+    "gaussians@1": "8e7d8f4107f6b5223cb2989a8a69d3f2e0bf0f1456b5dd017952005f32b97cc0",
+    "mnist-distractor@1": "195331f912493239dce6d8ba6dfebc281a9fc727a9d8cbb1c3dfe7f6cc94ce80",
     "sphere@1": "e93bf4b57b15e7bb341b8c3181070d0fb9f2ca343342b1dcef44c5d8f9a9be28",
 }
 
