@@ -88,7 +88,7 @@ def sweep(
     results: ResultsOption = Path("results"),
 ) -> None:
     """Train a path of strengths and seeds, measure it, and show it. Goes on where it was killed."""
-    from pagbench import benchmarks, devices, runner, training
+    from pagbench import benchmarks, data, devices, runner, training
     from pagbench import sweep as path
     from pagbench.ranking import leaderboard, render
 
@@ -100,13 +100,17 @@ def sweep(
         for strength in chosen
         for seed in range(seeds)
     ]
+    data.splits(definition)  # once and for all, if it is missing
     with _bar() as bar:
-        cards = path.train_all(
+        trained = path.train_all(
             plans, output, jobs=jobs, device=devices.choose_device(device.value).type, advance=_follow(bar, plans)
         )
-    runner.run(cards, benchmark=definition, device=device.value, results=results, progress=True)
-    typer.echo(render.to_table(leaderboard(results, benchmark=definition), definition), nl=False)
-    typer.echo(f"cards: {output}  (next: pagbench figures -b {definition.name} -r {results})")
+    if trained.cards:
+        runner.run(trained.cards, benchmark=definition, device=device.value, results=results, progress=True)
+        typer.echo(render.to_table(leaderboard(results, benchmark=definition), definition), nl=False)
+        typer.echo(f"cards: {output}  (next: pagbench figures -b {definition.name} -r {results})")
+    if trained.failures:
+        raise TrainingError("\n".join(trained.failures))
 
 
 def fit(

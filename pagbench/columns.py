@@ -168,6 +168,6 @@ def sample_columns(benchmark: Benchmark) -> list[Column]:
 
 
 def schema(benchmark: Benchmark) -> pa.Schema:
-    """Arrow schema of a results file: identity, then measured values as nullable doubles (null: not scored)."""
-    measured = [(column.name, pa.float64()) for column in sample_columns(benchmark)]
+    """Arrow schema of a results file: identity, then measured values as nullable floats (null: not scored)."""
+    measured = [(column.name, pa.float32()) for column in sample_columns(benchmark)]
     return pa.schema([*IDENTITY.items(), *measured])

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pagbench import columns
@@ -19,8 +20,15 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError, first_line
 
-FORMAT = 1
+FORMAT = 2
+"""1: doubles. 2: floats."""
+
+FLOAT_BITS = 24
+"""Significant bits of a float32."""
+
+_BROTLI_LEVEL = 9
 _KEY = b"pagbench"
+_FEW_VALUES = 50
 _IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
 _FINGERPRINT_TOLERANCE = 1e-3
 
@@ -96,18 +104,39 @@ def check_writable(folder: Path) -> None:
         ) from None
 
 
-def write(path: Path, result: Result, schema: pa.Schema) -> None:
+def write(path: Path, result: Result, schema: pa.Schema, *, bits: int = FLOAT_BITS) -> None:
     """Writes a file beside its place, then renames: readers see the old file or the new one, never half of one.
+
+    Args:
+        path: the file.
+        result: rows and provenance.
+        schema: of the rows.
+        bits: significant bits of measured values, 24 for all that a float has.
 
     Raises:
         ResultsError: the disk refuses.
     """
-    table = pa.Table.from_pandas(result.rows, schema=schema, preserve_index=False)
-    table = table.replace_schema_metadata({_KEY: json.dumps(dict(result.provenance), sort_keys=True)})
+    measured = [field.name for field in schema if field.type == pa.float32()]
+    rounded = {name: significant(result.rows[name].to_numpy(np.float32), bits) for name in measured}
+    table = pa.Table.from_pandas(result.rows.assign(**rounded), schema=schema, preserve_index=False)
+    table = table.replace_schema_metadata(None)
+    content = json.dumps(dict(result.provenance), sort_keys=True)
+    varying = [name for name in measured if len(np.unique(rounded[name])) > _FEW_VALUES]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary, compression="zstd")
+        with pq.ParquetWriter(
+            temporary,
+            table.schema,
+            compression="brotli",
+            compression_level=_BROTLI_LEVEL,
+            store_schema=False,  # it would hold the provenance a second time
+            write_statistics=False,
+            use_dictionary=[name for name in schema.names if name not in varying],
+            column_encoding=dict.fromkeys(varying, "BYTE_STREAM_SPLIT"),
+        ) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({_KEY: content})
         temporary.replace(path)
     except OSError as error:
         raise ResultsError(
@@ -115,6 +144,20 @@ def write(path: Path, result: Result, schema: pa.Schema) -> None:
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def significant(values: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """Values rounded to so many significant bits, which compress better than noise does.
+
+    >>> float(significant(np.float32([0.1234567]), 13)[0])
+    0.12346267700195312
+    """
+    if bits >= FLOAT_BITS:
+        return values
+    whole = np.ascontiguousarray(values).view(np.uint32)
+    dropped = FLOAT_BITS - bits
+    kept = (whole + np.uint32(1 << (dropped - 1))) & ~np.uint32((1 << dropped) - 1)
+    return np.where(np.isfinite(values), kept.view(np.float32), values)
 
 
 def read(path: Path, schema: pa.Schema) -> Result:
@@ -145,7 +188,9 @@ def read(path: Path, schema: pa.Schema) -> Result:
     if not table.schema.equals(schema):
         odd = sorted(set(table.schema.names) ^ set(schema.names)) or ["of other types"]
         raise ResultsError(f"{path}: columns {', '.join(odd)} do not fit the benchmark; run again with --overwrite")
-    return Result(table.to_pandas(), content)
+    rows = table.to_pandas()
+    measured = [field.name for field in schema if field.type == pa.float32()]
+    return Result(rows.astype(dict.fromkeys(measured, np.float64)), content)
 
 
 def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:

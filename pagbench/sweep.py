@@ -3,12 +3,13 @@
 import math
 import multiprocessing
 import os
-import queue
+import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
@@ -19,11 +20,11 @@ Advance = Callable[[str, float], None]
 """Called with a plan's name and the share of it, in [0, 1], that is trained."""
 
 _DIGITS = 3
-_POLL_SECONDS = 0.2
+_LONGEST_PATH = 1000
 
 
 def strengths(text: str) -> tuple[float, ...]:
-    """Strengths from `A:B:N`, N of them from A to B evenly in the logarithm, or from a list `A,B,C`.
+    """Strengths from `A:B:N`, N of them from A to B evenly in the logarithm (to three digits), or a list `A,B,C`.
 
     >>> strengths("1e-4:10:6")
     (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
@@ -31,24 +32,38 @@ def strengths(text: str) -> tuple[float, ...]:
     (0.4, 1.0)
 
     Raises:
-        TrainingError: neither, or not above 0.
+        TrainingError: neither, not above 0, or not distinct.
     """
     try:
-        if ":" in text:
-            first, last, count = text.split(":")
-            low, high, n = float(first), float(last), int(count)
-            if n < 2:
-                raise ValueError
-            found = [low * (high / low) ** (index / (n - 1)) for index in range(n)]
-        else:
-            found = [float(part) for part in text.split(",")]
+        found = _spaced(*text.split(":")) if ":" in text else [float(part) for part in text.split(",")]
         if not all(0 < value < math.inf for value in found):
             raise ValueError
-    except (ValueError, ZeroDivisionError, OverflowError):
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         raise TrainingError(
-            f"strengths {text!r}; expected A:B:N (N at least 2, spaced evenly in the logarithm) or A,B,C, all above 0"
+            f"strengths {text!r}; expected A:B:N (N from 2 to {_LONGEST_PATH}, even in the logarithm) or A,B,C; above 0"
         ) from None
-    return tuple(dict.fromkeys(float(f"{value:.{_DIGITS}g}") for value in found))
+    if len(set(found)) < len(found):
+        raise TrainingError(f"strengths {text!r} are not distinct; take fewer, or list them as A,B,C")
+    return tuple(found)
+
+
+def _spaced(first: str, last: str, count: str) -> list[float]:
+    low, high, n = float(first), float(last), int(count)
+    if not 2 <= n <= _LONGEST_PATH:
+        raise ValueError
+    return [float(f"{low * (high / low) ** (index / (n - 1)):.{_DIGITS}g}") for index in range(n)]
+
+
+class Trained(NamedTuple):
+    """What came of a list of plans.
+
+    Attributes:
+        cards: of those that are trained, in the plans' order.
+        failures: one line for each that is not.
+    """
+
+    cards: list[Path]
+    failures: list[str]
 
 
 def train_all(
@@ -58,8 +73,8 @@ def train_all(
     jobs: int = 1,
     device: str = "cpu",
     advance: Advance = lambda name, share: None,
-) -> list[Path]:
-    """Trains every plan that is not finished yet, several at a time, and returns the cards in the plans' order.
+) -> Trained:
+    """Trains every plan that is not finished yet, several at a time.
 
     A plan that fails does not stop the others. A plan that was killed goes on from its checkpoint.
 
@@ -71,97 +86,99 @@ def train_all(
         advance: told about progress.
 
     Raises:
-        TrainingError: some plans failed; one line each. The finished ones are kept.
+        TrainingError: the number of jobs is out of range.
     """
-    if not 1 <= jobs <= (os.cpu_count() or 1) * 4:
-        raise TrainingError(f"jobs {jobs} is out of range; expected 1 to {(os.cpu_count() or 1) * 4}")
-    failures: list[str] = []
-    cards: list[Path] = []
-    results = (
-        _here(plans, output, device, advance) if jobs == 1 else _side_by_side(plans, output, jobs, device, advance)
-    )
-    for plan, result in results:
-        if isinstance(result, Path):
-            cards.append(result)
-        else:
-            failures.append(f"{plan.name}: {result}")
-    if failures:
-        raise TrainingError("\n".join(failures))
-    return cards
+    most = 4 * (os.cpu_count() or 1)
+    if not 1 <= jobs <= most:
+        raise TrainingError(f"jobs {jobs} is out of range; expected 1 to {most}")
+    several = jobs > 1 and len(plans) > 1
+    found = _side_by_side(plans, output, jobs, device, advance) if several else _here(plans, output, device, advance)
+    outcomes = dict(found)
+    cards = [outcome for name in (plan.name for plan in plans) if isinstance(outcome := outcomes[name], Path)]
+    return Trained(cards, [f"{name}: {outcome}" for name, outcome in outcomes.items() if isinstance(outcome, str)])
+
+
+Outcome = tuple[str, Path | str]
 
 
 def _attempt(plan: Plan, output: Path, device: str, advance: Advance) -> Path | str:
     """The card, or one line that says why there is none."""
 
     def report(done: int, total: int, loss: float) -> None:
-        advance(plan.name, done / total)
+        advance(plan.name, min(done / total, 0.999))
 
     try:
-        return train_entrant(plan, output=output, device=torch.device(device), on_step=report)
+        card = train_entrant(plan, output=output, device=torch.device(device), on_step=report)
     except PagbenchError as error:
         return str(error)
-    except (RuntimeError, OSError, MemoryError) as error:
-        return f"training failed ({first_line(error)}); finished networks are kept"
-    finally:
-        advance(plan.name, 1.0)
-
-
-Outcome = tuple[Plan, Path | str]
+    except Exception as error:  # whatever torch raises must not cost the other networks
+        return f"training failed ({first_line(error)})"
+    advance(plan.name, 1.0)
+    return card
 
 
 def _here(plans: Sequence[Plan], output: Path, device: str, advance: Advance) -> Iterator[Outcome]:
     for plan in plans:
-        yield plan, _attempt(plan, output, device, advance)
+        yield plan.name, _attempt(plan, output, device, advance)
 
 
-_reports: Any = None
-
-
-def _start_worker(reports: Any, threads: int) -> None:
-    global _reports  # noqa: PLW0603 (a worker process has one parent)
-    _reports = reports
+def _work(pipe: Connection, plan: Plan, output: Path, device: str, threads: int) -> None:
+    """Trains one plan in a process of its own; ends with its parent, whatever ends that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     torch.set_num_threads(threads)  # more threads than cores would spin against each other
 
+    def advance(name: str, share: float) -> None:
+        try:
+            pipe.send(share)
+        except OSError:
+            os._exit(1)  # nobody listens any more
 
-def _in_worker(plan: Plan, output: Path, device: str) -> Path | str:
-    return _attempt(plan, output, device, lambda name, share: _reports.put((name, share)))
+    pipe.send(_attempt(plan, output, device, advance))
 
 
-@contextmanager
-def _workers(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    reports = context.Queue()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, context, _start_worker, (reports, threads))
-    try:
-        yield pool, reports
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+_work_of_a_process = _work
 
 
 def _side_by_side(plans: Sequence[Plan], output: Path, jobs: int, device: str, advance: Advance) -> Iterator[Outcome]:
-    with _workers(jobs) as (pool, reports):
-        futures = [pool.submit(_in_worker, plan, output, device) for plan in plans]
-        pending: set[Future[Path | str]] = set(futures)
-        while pending:
-            _, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            _drain(reports, advance)
-        for plan, future in zip(plans, futures, strict=True):
-            yield plan, _outcome(future)
-
-
-def _outcome(future: "Future[Path | str]") -> Path | str:
+    waiting, running = deque(plans), dict[Connection, tuple[Plan, BaseProcess]]()
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     try:
-        return future.result()
-    except Exception as error:  # a worker that was killed, for want of memory above all
-        return f"its process ended ({first_line(error)}); lower --jobs, and start again to go on from its checkpoint"
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                pipe, process = _started(waiting[0], output, device, threads)
+                running[pipe] = (waiting.popleft(), process)
+            heard = wait(list(running))
+            for ready in [pipe for pipe in running if pipe in heard]:
+                plan, process = running[ready]
+                message = _received(ready, process)
+                if isinstance(message, float):
+                    advance(plan.name, message)
+                else:
+                    del running[ready]
+                    process.join()
+                    yield plan.name, message
+    finally:
+        for _, process in running.values():
+            process.terminate()
+            process.join()
 
 
-def _drain(reports: Any, advance: Advance) -> None:
-    while True:
-        try:
-            advance(*reports.get_nowait())
-        except queue.Empty:
-            return
+def _started(plan: Plan, output: Path, device: str, threads: int) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work_of_a_process, args=(sender, plan, output, device, threads), daemon=True)
+    process.start()
+    sender.close()  # the worker's end must be the only one, so that its death is heard
+    return receiver, process
+
+
+def _received(pipe: Connection, process: BaseProcess) -> float | Path | str:
+    try:
+        message: float | Path | str = pipe.recv()
+    except EOFError:
+        process.join()
+        return (
+            f"its process ended with code {process.exitcode}, perhaps for want of memory; lower --jobs, start again "
+            "to go on from its checkpoint"
+        )
+    return message

@@ -111,10 +111,19 @@ def write(network: nn.Module, path: Path, *, half: bool = False, metadata: Mappi
     """
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if half:
-        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+        state = {name: _halved(value, name, path) for name, value in state.items()}
     with _replacing(path) as temporary:
         save_file(state, temporary, metadata=dict(metadata) if metadata else None)
     return file_sha256(path)
+
+
+def _halved(value: Tensor, name: str, path: Path) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    rounded = value.half()
+    if not torch.equal(rounded.isfinite(), value.isfinite()):
+        raise WeightsError(f"{path}: {name} has values up to {value.abs().max():.3g}, beyond half precision's 65504")
+    return rounded
 
 
 def write_text(path: Path, text: str) -> None:
@@ -141,18 +150,29 @@ def _replacing(path: Path) -> Iterator[Path]:
         raise WeightsError(f"{path}: cannot write ({first_line(error)}); give another --output") from None
 
 
+def header(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file.
+
+    Raises:
+        WeightsError: the file is missing or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: cannot read the weights ({first_line(error)}); put the file there") from None
+
+
 def read_metadata(path: Path, kind: str) -> dict[str, Any]:
     """The configuration in the header of a safetensors file of that kind.
 
     Raises:
         WeightsError: the file is missing, not safetensors, or of another kind.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        config = json.loads(metadata.get("config", "{}"))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot read the weights ({first_line(error)}); put the file there") from None
+    metadata = header(path)
     if metadata.get("kind") != kind:
         raise WeightsError(f"{path}: holds {metadata.get('kind')!r}, expected {kind!r}; write it with `pagbench fit`")
-    return dict(config)
+    try:
+        return dict(json.loads(metadata.get("config", "{}")))
+    except ValueError as error:
+        raise WeightsError(f"{path}: its configuration is not JSON ({first_line(error)}); fit it anew") from None

@@ -50,7 +50,7 @@ def source():
 def fashion():
     """All of Fashion-MNIST, where it is installed."""
     card = benchmarks.load("fashion-distractor").dataset.source
-    if idx._find(card) is None:
+    if idx.find(card) is None:
         pytest.skip(f"Fashion-MNIST is not installed in {idx.root()} or {idx._DEBIAN}")
     return idx.load(card)
 

@@ -1,5 +1,10 @@
 """A path is trained and measured end to end, side by side or one by one, and goes on where it stopped."""
 
+import multiprocessing
+import os
+import re
+import signal
+
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -21,10 +26,11 @@ def plans(*strengths, family="noise"):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("0.12345,0.1", (0.12345, 0.1)),
         ("1e-4:10:6", (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)),
         ("1:2:2", (1.0, 2.0)),
         ("0.3", (0.3,)),
-        ("3,1,3", (3.0, 1.0)),
+        ("3,1", (3.0, 1.0)),
         ("10:0.1:3", (10.0, 1.0, 0.1)),
     ],
 )
@@ -32,9 +38,11 @@ def test_strengths_are_evenly_spaced_in_the_logarithm(text, expected):
     assert sweep.strengths(text) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["", "a:b:c", "1:2", "0:1:3", "1:10:1", "-1,2", "nan", "1:inf:3", "1:2:3:4"])
+@pytest.mark.parametrize(
+    "text", ["", "a:b:c", "1:2", "0:1:3", "1:10:1", "-1,2", "nan", "1:inf:3", "1:2:3:4", "1e-4:10:1000000000"]
+)
 def test_strengths_that_make_no_path_are_one_line(text):
-    with pytest.raises(TrainingError, match=r"expected A:B:N .* or A,B,C, all above 0"):
+    with pytest.raises(TrainingError, match=r"expected A:B:N .* or A,B,C; above 0"):
         sweep.strengths(text)
 
 
@@ -42,6 +50,8 @@ def test_networks_trained_side_by_side_are_those_trained_one_by_one(tmp_path):
     seen = []
     side = sweep.train_all(plans(0.1, 0.2), tmp_path / "two", jobs=2, advance=lambda name, share: seen.append(name))
     one = sweep.train_all(plans(0.1, 0.2), tmp_path / "one")
+    assert side.failures == one.failures == []
+    side, one = side.cards, one.cards
     assert [path.name for path in side] == [path.name for path in one] == ["noise-0.1.yaml", "noise-0.2.yaml"]
     for a, b in zip(side, one, strict=True):
         assert find(str(a))[0].weights_sha256 == find(str(b))[0].weights_sha256
@@ -50,10 +60,57 @@ def test_networks_trained_side_by_side_are_those_trained_one_by_one(tmp_path):
 
 def test_a_failing_network_does_not_stop_the_others(tmp_path):
     wild = Plan(GAUSSIANS, "noise", 0.5, recipe=Recipe(epochs=1, learning_rate=1e30))
-    with pytest.raises(TrainingError, match=r"^noise-0.5: the loss became (nan|inf) .* lower the strength") as caught:
-        sweep.train_all([*plans(0.1), wild, *plans(0.2)], tmp_path)
-    assert len(str(caught.value).splitlines()) == 1
+    found = sweep.train_all([*plans(0.1), wild, *plans(0.2)], tmp_path)
+    assert [path.stem for path in found.cards] == ["noise-0.1", "noise-0.2"]
+    assert len(found.failures) == 1
+    assert re.match(r"noise-0.5: the loss became (nan|inf) by step \d+ of \d+; lower the strength", found.failures[0])
     assert sorted(path.name for path in tmp_path.glob("*.yaml")) == ["noise-0.1.yaml", "noise-0.2.yaml"]
+
+
+@pytest.mark.parametrize("text", ["1:1.001:5", "3,1,3"])
+def test_strengths_that_coincide_are_one_line(text):
+    with pytest.raises(TrainingError, match="are not distinct"):
+        sweep.strengths(text)
+
+
+def fatal_work(pipe, plan, output, device, threads):
+    """As `sweep._work`, but one network's process is killed."""
+    if plan.strength == 0.2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sweep._work(pipe, plan, output, device, threads)
+
+
+def test_a_killed_process_does_not_stop_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_work_of_a_process", fatal_work)
+    found = sweep.train_all(plans(0.1, 0.2, 0.3), tmp_path, jobs=2)
+    assert [path.stem for path in found.cards] == ["noise-0.1", "noise-0.3"]
+    assert len(found.failures) == 1
+    assert "noise-0.2: its process ended with code -9" in found.failures[0]
+
+
+def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path):
+    long = [Plan(GAUSSIANS, "noise", s, recipe=Recipe(epochs=100_000, batch_size=64)) for s in (0.1, 0.2, 0.3)]
+
+    def interrupt(name, share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.train_all(long, tmp_path, jobs=2, advance=interrupt)
+    assert multiprocessing.active_children() == []
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_a_sweep_measures_what_it_could_train(tmp_path):
+    command = [
+        "sweep", "gaussians", "--family", "gradient-norm", "--strengths", "1e-4,1e6", "--epochs", "20",
+        "--recipe", "optimiser=sgd", "--recipe", "schedule=constant", "--recipe", "learning_rate=0.01",
+        "--output", str(tmp_path / "cards"), "--results", str(tmp_path / "results"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "gradient-norm-1000000: the loss became" in done.stderr
+    assert (tmp_path / "results/gaussians@1/trained/gaussians/gradient-norm-0.0001.parquet").exists()
 
 
 @pytest.mark.parametrize("jobs", [0, -1, 10**6])

@@ -71,7 +71,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(name, stop_at, tmp_path,
     assert checkpoint.exists()
     resumed = run(recipe, checkpoint).state_dict()
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
-    assert not checkpoint.exists()
+    again = run(recipe, checkpoint).state_dict()  # what is kept after the end is the end
+    assert all(torch.equal(value, again[key]) for key, value in whole.items())
 
 
 def test_a_resumed_training_starts_where_it_stopped(tmp_path, every_step):
@@ -113,11 +114,39 @@ train_entrant(plan, output=Path(sys.argv[1]), on_step=die)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_a_checkpoint_of_other_data_or_another_strength_is_refused(tmp_path, every_step, digits):
+    plans = [Plan(digits, "noise", strength, recipe=Recipe(epochs=1)) for strength in (0.1, 0.1000001)]
+    other = Plan(digits.model_copy(update={"seed": 1}), "noise", 0.1, recipe=Recipe(epochs=1))
+    assert len({plan.identity for plan in (*plans, other)}) == 3
+    assert plans[0].name != plans[1].name
+
+    def stop(done, total, loss):
+        if done == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_entrant(plans[0], output=tmp_path, on_step=stop)
+    with pytest.raises(TrainingError, match="checkpoint of another training"):
+        train_entrant(other, output=tmp_path)
+
+
+def test_a_finished_training_survives_a_disk_that_refuses_its_weights(tmp_path, digits):
+    plan = Plan(digits, "noise", 0.3, recipe=Recipe(epochs=1))
+    (tmp_path / "noise-0.3.safetensors").mkdir()
+    with pytest.raises(WeightsError, match="cannot write"):
+        train_entrant(plan, output=tmp_path)
+    (tmp_path / "noise-0.3.safetensors").rmdir()
+    steps = []
+    train_entrant(plan, output=tmp_path, on_step=lambda *report: steps.append(report))
+    assert steps == []  # nothing was left to train
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_the_checkpoint_of_another_training_is_refused(tmp_path, every_step):
     checkpoint = tmp_path / "state"
     with pytest.raises(Stopped):
         run(Recipe(epochs=3, batch_size=16), checkpoint, 4)
-    with pytest.raises(TrainingError, match="checkpoint of another training; delete it"):
+    with pytest.raises(TrainingError, match=r"checkpoint of another training .+ delete it"):
         run(Recipe(epochs=4, batch_size=16), checkpoint)
     checkpoint.write_bytes(b"half a checkpoint")
     with pytest.raises(TrainingError, match="not a readable checkpoint"):
@@ -134,9 +163,22 @@ def test_divergence_is_one_line_and_keeps_what_was_finite(tmp_path, every_step):
     explode.calls = 0
     with pytest.raises(TrainingError, match=r"the loss became nan by step 5 of 15; lower the strength"):
         train(network(), explode, images(), Recipe(3, 16), seed=0, device=CPU, checkpoint=checkpoint)
-    kept = torch.load(checkpoint, weights_only=True)
-    assert kept["step"] == 4
-    assert all(value.isfinite().all() for value in kept["parts"][0].values())
+    assert not checkpoint.exists()  # the same would happen again, and a remedy is another training
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path, every_step):
+    """The loss of a step is finite before the step that an infinite gradient makes."""
+    checkpoint = tmp_path / "state"
+
+    def explode(net, batch, generator):
+        explode.calls += 1
+        value = net(batch.images).square().mean()
+        return value + (0 * next(net.parameters()).sum()).sqrt() if explode.calls > 4 else value
+
+    explode.calls = 0
+    with pytest.raises(TrainingError, match="the loss became nan by step 5"):
+        train(network(), explode, images(), Recipe(3, 16), seed=0, device=CPU, checkpoint=checkpoint)
+    assert not checkpoint.exists()
 
 
 def test_running_out_of_memory_is_one_line_that_says_what_to_lower():
@@ -210,6 +252,30 @@ def test_half_precision_weights_give_the_same_results_to_a_thousandth(tmp_path, 
     assert (tmp_path / "half.safetensors").stat().st_size < 0.55 * path.with_suffix(".safetensors").stat().st_size
 
 
+def test_a_value_beyond_half_precision_is_one_line(tmp_path):
+    net = network()
+    net[1].running_var[0] = 1e5
+    with pytest.raises(WeightsError, match=r"1.running_var has values up to 1e\+05, beyond half precision"):
+        weights.write(net, tmp_path / "w.safetensors", half=True)
+
+
+def test_a_last_batch_of_one_image_is_left_out_for_batch_norm():
+    net = network()
+    train(net, FAMILIES["standard"].loss(0.0), images(33), Recipe(2, 16), seed=0, device=CPU)
+    assert int(net[1].num_batches_tracked) == 4
+
+
+def test_dropout_follows_the_seed_and_leaves_the_global_state_alone():
+    def weights_after(global_seed):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        net = train(network(), FAMILIES["standard"].loss(0.0), images(), Recipe(1, 16), seed=0, device=CPU)
+        assert torch.equal(torch.get_rng_state(), before)
+        return net[-1].weight
+
+    assert torch.equal(weights_after(1), weights_after(2))
+
+
 def test_weights_that_cannot_be_written_are_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match=r"cannot write .*give another --output"):
@@ -223,8 +289,13 @@ def test_a_finished_entrant_is_not_trained_again_and_another_is_not_overwritten(
     before = path.with_suffix(".safetensors").stat().st_mtime_ns
     assert train_entrant(plan, output=tmp_path) == path
     assert path.with_suffix(".safetensors").stat().st_mtime_ns == before
-    with pytest.raises(TrainingError, match="already there"):
-        train_entrant(Plan(digits, "noise", 0.3, recipe=Recipe(epochs=2)), output=tmp_path)
+    others = (Plan(digits, "noise", 0.3, recipe=Recipe(epochs=2)), Plan(digits, "noise", 0.3, recipe=recipe, half=True))
+    for other in others:
+        with pytest.raises(TrainingError, match="already there"):
+            train_entrant(other, output=tmp_path)
+    path.with_suffix(".safetensors").unlink()
+    with pytest.raises(TrainingError, match=r"its weights .+ are missing or altered"):
+        train_entrant(plan, output=tmp_path)
 
 
 def test_an_entrant_is_trained_like_the_reference_unless_told_otherwise(digits):

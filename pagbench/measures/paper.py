@@ -5,6 +5,8 @@ is the score itself; LPIPS sees the maps at their own size; one noise vector per
 its normal part.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -37,12 +39,15 @@ def _unit(v: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
 
 
 def responses(
-    classifier: Classifier, x: Float[Tensor, "b c h w"], direction: Float[Tensor, "b 1 d"]
+    classifier: Classifier,
+    x: Float[Tensor, "b c h w"],
+    direction: Float[Tensor, "b 1 d"],
+    epsilons: Sequence[float] = EPSILONS,
 ) -> Float[Tensor, "b e"]:
-    """‖softmax f(x + e·u) - softmax f(x)‖₁ for the four step lengths, unclipped."""
+    """‖softmax f(x + e·u) - softmax f(x)‖₁ for each step length, unclipped."""
     with torch.no_grad():
         logits = classifier(x)
-    return l1_change(moved_logits(classifier, x, direction, EPSILONS), logits[:, None, None])[:, :, 0]
+    return l1_change(moved_logits(classifier, x, direction, epsilons), logits[:, None, None])[:, :, 0]
 
 
 def perceptual_distance(gradient: Float[Tensor, "b c h w"], score: Float[Tensor, "b c h w"]) -> Float[Tensor, "b"]:
@@ -71,13 +76,10 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
         raise ContractError("the batch has no second target; build it for a benchmark that names one")
     of_label = geometry.logit_gradient(seen.classifier, batch.images, batch.labels)
     of_sum = geometry.logit_sum_gradient(seen.classifier, batch.images)
-    on, off = (responses(seen.classifier, batch.images, part)[:, _FIGURES] for part in batch.noise_parts)
+    on, off = (responses(seen.classifier, batch.images, part, EPSILONS[1:2])[:, 0] for part in batch.noise_parts)
     return {
         "paper_alignment": 1 - perceptual_distance(of_label, batch.second.conditional),
         "paper_alignment_sum": 1 - perceptual_distance(of_sum, batch.second.marginal),
         "paper_on_response": on,
         "paper_off_response": off,
     }
-
-
-_FIGURES = 1

@@ -1,7 +1,7 @@
 """The leaderboard as text: a table for the terminal, Markdown, CSV, JSON."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -132,12 +132,20 @@ def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Colum
     return table
 
 
-def to_markdown(board: pd.DataFrame, benchmark: Benchmark) -> str:
-    """A Markdown table with its caption."""
+def to_markdown(board: pd.DataFrame, benchmark: Benchmark, models: Collection[str] | None = None) -> str:
+    """A Markdown table with its caption.
+
+    Args:
+        board: as `pagbench.leaderboard` returns it.
+        benchmark: for the caption.
+        models: rows to show; all by default. Remarks are on all.
+    """
     shown = _shown(board)
     lines = ["| " + " | ".join(_header(column) for column in shown) + " |"]
     lines.append("|" + "|".join("---" if c.name in _TEXT else "---:" for c in shown) + "|")
     for _, row in board.iterrows():
+        if models is not None and row["model"] not in models:
+            continue
         lines.append("| " + " | ".join(_cell(row, column, " ").replace("|", "\\|") for column in shown) + " |")
     remarks = [f"- {remark}" for remark in _remarks(board, benchmark)]
     return "\n".join([*lines, "", caption(benchmark), *([""] if remarks else []), *remarks]) + "\n"

@@ -30,6 +30,21 @@ class ClassMixture(ABC):
     def posterior_covariance(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b d d"]:
         """Cov(x0 | x) of the clean image given the noisy one: sigma² times the denoiser's Jacobian."""
 
+    def placed(self, dtype: torch.dtype, device: torch.device) -> "ClassMixture":
+        """The same density computed in another precision and on another device; itself where it has no choice."""
+        return self
+
+    def leaving_one_out(self, dtype: torch.dtype, device: torch.device) -> "ClassMixture":
+        """The density to use at its own training images: at each of them, that of all others.
+
+        Itself where it does not consist of training images.
+
+        Args:
+            dtype: float32 is enough to train on, and faster.
+            device: where to compute.
+        """
+        return self
+
     def posterior(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b classes"]:
         """p_sigma(c|x)."""
         return self.log_joint(x, sigma).softmax(dim=1)

@@ -25,12 +25,18 @@ class Denoiser(nn.Module):
         classes: number of classes.
         channels: of each level, multiples of 8.
         data_std: standard deviation of the pixels on [-1, 1].
+
+    Raises:
+        ValueError: a side or a number of channels does not divide.
     """
 
     def __init__(
         self, input_shape: tuple[int, int, int], classes: int, channels: tuple[int, ...], data_std: float
     ) -> None:
         super().__init__()
+        factor = 2 ** (len(channels) - 1)
+        if any(side % factor for side in input_shape[1:]) or any(count % 8 for count in channels):
+            raise ValueError(f"sides {input_shape[1:]} must be divisible by {factor} and channels {channels} by 8")
         from diffusers import UNet2DModel  # slow to import
 
         self.unet: Any = UNet2DModel(
@@ -119,6 +125,9 @@ def edm_loss(
     denoiser: Denoiser, x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"], generator: torch.Generator
 ) -> Tensor:
     """Weighted denoising error at a log-normal noise level per image (Karras et al. 2022, table 1, on [-1, 1]).
+
+    The levels are larger than there (mean -.8 and deviation 1.4 of the logarithm instead of -1.2 and 1.2), since the
+    score is wanted at large ones.
 
     One label in five is replaced by the null label, so that the same network learns the score of all data.
     """

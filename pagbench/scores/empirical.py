@@ -9,7 +9,10 @@ from torch import Tensor
 from pagbench.scores.class_mixture import ClassMixture, flat_exact
 
 _SAME_POINT = 1e-3
-"""Squared distance, pixel units, below which two points are one; float32 errs by 1e-4."""
+"""Squared distance, pixel units, below which two points are one."""
+
+_ROUNDINGS = 32
+"""Two points are one, too, within so many roundings of their squared lengths, from which the distance is computed."""
 
 
 class EmpiricalDensity(ClassMixture):
@@ -38,15 +41,15 @@ class EmpiricalDensity(ClassMixture):
             raise ValueError(f"class {self._sizes.index(0)} has no training image")
         self._excluding_self = False
 
-    def leaving_one_out(self, dtype: torch.dtype, device: torch.device) -> "EmpiricalDensity":
-        """The density for its own points: at each of them, that of all others. Every class needs two distinct points.
-
-        Args:
-            dtype: float32 is enough to train on, and faster.
-            device: where to compute.
-        """
+    def placed(self, dtype: torch.dtype, device: torch.device) -> "EmpiricalDensity":
+        """See `ClassMixture`."""
         other = copy.copy(self)
         other._points = self._points.to(device, dtype)
+        return other
+
+    def leaving_one_out(self, dtype: torch.dtype, device: torch.device) -> "EmpiricalDensity":
+        """See `ClassMixture`; every class needs two distinct points."""
+        other = self.placed(dtype, device)
         other._excluding_self = True
         return other
 
@@ -55,7 +58,8 @@ class EmpiricalDensity(ClassMixture):
         x = flat_exact(x, self._points)
         squared = x.square().sum(1, keepdim=True) - 2 * x @ self._points.T + self._points.square().sum(1)
         if self._excluding_self:
-            squared = squared.masked_fill(squared < _SAME_POINT, torch.inf)
+            rounding = _ROUNDINGS * torch.finfo(x.dtype).eps * x.square().sum(1, keepdim=True)
+            squared = squared.masked_fill(squared < rounding.clamp(min=_SAME_POINT), torch.inf)
         return list((-squared / (2 * sigma**2)).split(self._sizes, dim=1))
 
     def log_joint(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b classes"]:

@@ -27,6 +27,10 @@ class SignalDistractor(ClassMixture):
     def __init__(self, signal: ClassMixture, distractor: ClassMixture) -> None:
         self._signal, self._distractor = signal, distractor
 
+    def leaving_one_out(self, dtype: torch.dtype, device: torch.device) -> "SignalDistractor":
+        """See `ClassMixture`; an image is left out of the signals, while distractors are few and repeat."""
+        return SignalDistractor(self._signal.leaving_one_out(dtype, device), self._distractor.placed(dtype, device))
+
     def _log_parts(self, x: Float[Tensor, "b c h2 w"], sigma: float) -> Float[Tensor, "b 2 classes"]:
         """Log p(x, c, side), signal above first."""
         halves = torch.cat(x.chunk(2, dim=2))

@@ -56,7 +56,7 @@ def pgd(
         norm: l2 or linf.
         steps: gradient steps.
     """
-    was_training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     delta = _start(x, epsilon, norm, generator)
     for _ in range(steps):
@@ -65,5 +65,6 @@ def pgd(
         (gradient,) = torch.autograd.grad(losses, moved)
         delta = _into_ball(delta + (2 * epsilon / steps) * _steepest(gradient, norm), epsilon, norm)
         delta = (x + delta).clamp(0, 1) - x
-    network.train(was_training)
+    for module, training in modes:
+        module.training = training
     return (x + delta).detach()

@@ -18,11 +18,12 @@ from pagbench.data import Dataset
 from pagbench.errors import CardError, TrainingError, UnknownNameError
 from pagbench.models import architectures, registry
 from pagbench.training.families import FAMILIES
-from pagbench.training.loop import Minibatch, Progress, Recipe, train
+from pagbench.training.loop import Minibatch, Progress, Recipe, guard_memory, train
 
 SMOOTHING_SAMPLES = 64
 _FALLBACK = ("strided-cnn", "silu")
 _MAX_STRENGTH = 1e6
+_DIGITS = 12
 
 
 def default_recipe(benchmark: Benchmark) -> Recipe:
@@ -31,6 +32,12 @@ def default_recipe(benchmark: Benchmark) -> Recipe:
     known = {field.name for field in dataclasses.fields(Recipe)}
     said: dict[str, Any] = {} if reference is None else dict(reference.training)
     return Recipe(**{name: value for name, value in said.items() if name in known})
+
+
+def _usual(benchmark: Benchmark) -> tuple[str, str]:
+    """Architecture and activation of the reference."""
+    reference = _reference(benchmark)
+    return _FALLBACK if reference is None else (reference.architecture or "", reference.activation or "silu")
 
 
 def _reference(benchmark: Benchmark) -> ModelCard | None:
@@ -82,8 +89,7 @@ class Plan:
             )
         if not 0 <= self.seed < 2**32:
             raise TrainingError(f"seed {self.seed} is out of range; expected 0 to {2**32 - 1}")
-        reference = _reference(self.benchmark)
-        usual = _FALLBACK if reference is None else (reference.architecture, reference.activation or "silu")
+        usual = _usual(self.benchmark)
         object.__setattr__(self, "architecture", self.architecture or usual[0])
         object.__setattr__(self, "activation", self.activation or usual[1])
         object.__setattr__(self, "recipe", self.recipe or default_recipe(self.benchmark))
@@ -99,10 +105,9 @@ class Plan:
         >>> Plan(benchmarks.load("digits"), "noise", 0.5, seed=1, activation="relu").name
         'small-cnn-relu.noise-0.5.seed1'
         """
-        reference = _reference(self.benchmark)
-        usual = _FALLBACK if reference is None else (reference.architecture, reference.activation or "silu")
+        usual = _usual(self.benchmark)
         network = "" if usual == (self.architecture, self.activation) else f"{self.architecture}-{self.activation}."
-        path = self.family if self.strength is None else f"{self.family}-{self.strength:g}"
+        path = self.family if self.strength is None else f"{self.family}-{_plain(self.strength)}"
         return f"{network}{path}" + (f".seed{self.seed}" if self.seed else "")
 
     @property
@@ -110,18 +115,24 @@ class Plan:
         """The command that trains it."""
         assert self.recipe is not None
         words = ["pagbench train", self.benchmark.name, f"--family {self.family}"]
-        words += [] if self.strength is None else [f"--strength {self.strength:g}"]
+        words += [] if self.strength is None else [f"--strength {_plain(self.strength)}"]
         words.append(f"--seed {self.seed}")
-        reference = _reference(self.benchmark)
-        usual = _FALLBACK if reference is None else (reference.architecture, reference.activation or "silu")
-        words += [f"--architecture {self.architecture}"] if self.architecture != usual[0] or reference is None else []
-        words += [f"--activation {self.activation}"] if self.activation != usual[1] or reference is None else []
+        usual = _usual(self.benchmark)
+        words += [f"--architecture {self.architecture}"] if self.architecture != usual[0] else []
+        words += [f"--activation {self.activation}"] if self.activation != usual[1] else []
         default = asdict(default_recipe(self.benchmark))
         given = {name: value for name, value in asdict(self.recipe).items() if value != default[name]}
         given["epochs"] = self.recipe.epochs
         words.append(f"--epochs {given.pop('epochs')}")
         words += [f"--recipe {name}={_plain(value)}" for name, value in given.items()]
+        shipped = (f"trained/{self.benchmark.name}", self.benchmark.data_name)
+        words += [] if self.prefix in shipped else [f"--prefix {self.prefix}"]
         return " ".join(words + (["--half"] if self.half else []))
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint must agree in, beside recipe, seed and network."""
+        return f"{self.benchmark.digest()} {self.family} {self.strength!r}"
 
     def card(self, digest: str, weights_file: str) -> ModelCard:
         """The card of the trained network."""
@@ -145,6 +156,7 @@ class Plan:
             "seed": self.seed,
             "training_command": self.command,
             "training": {"split": f"training split of {self.benchmark.label}", **asdict(recipe)}
+            | {"stored_as": "float16" if self.half else "float32"}
             | ({"note": family.note} if family.note else {}),
             "authors": "The pagbench authors",
             "license": "Apache-2.0",
@@ -157,7 +169,7 @@ class Plan:
 
 
 def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
 
 
 def _check_prefix(prefix: str) -> None:
@@ -191,7 +203,7 @@ def train_entrant(
         TrainingError: the folder cannot be written or holds another plan's card under this name, or training diverged.
     """
     device = device or torch.device("cpu")
-    path = output / f"{plan.name}.yaml"
+    path, checkpoint = output / f"{plan.name}.yaml", output / f".{plan.name}.checkpoint"
     if path.exists():
         return _finished(path, plan)
     try:
@@ -201,8 +213,8 @@ def train_entrant(
             f"{output}: cannot write there ({error.strerror or error}); give another --output"
         ) from None
     assert plan.architecture is not None and plan.activation is not None and plan.recipe is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
+    with torch.random.fork_rng(devices=[]), guard_memory(plan.recipe.batch_size, checkpoint):
+        torch.default_generator.manual_seed(plan.seed)
         network = architectures.build(
             plan.architecture, plan.benchmark.input_shape, plan.benchmark.classes, plan.activation
         )
@@ -213,21 +225,41 @@ def train_entrant(
             plan.recipe,
             seed=plan.seed,
             device=device,
-            checkpoint=output / f".{plan.name}.checkpoint",
+            checkpoint=checkpoint,
+            identity=plan.identity,
             on_step=on_step,
         )
     digest = weights.write(network, output / f"{plan.name}.safetensors", half=plan.half)
-    weights.write_text(path, to_yaml(plan.card(digest, f"{plan.name}.safetensors")))
+    weights.write_text(path, to_yaml(_with_machine(plan.card(digest, f"{plan.name}.safetensors"), device)))
+    checkpoint.unlink(missing_ok=True)
     return path
 
 
+_MACHINE = ("device", "torch")
+
+
+def _with_machine(card: ModelCard, device: torch.device) -> ModelCard:
+    """Where it was trained: elsewhere the same command gives weights that differ by rounding."""
+    machine = dict(zip(_MACHINE, (device.type, str(torch.__version__)), strict=True))
+    return card.model_copy(update={"training": card.training | machine})
+
+
 def _finished(path: Path, plan: Plan) -> Path:
+    """The card of the same plan, its weights beside it.
+
+    Raises:
+        TrainingError: it is another plan's, or its weights are missing or altered.
+    """
     card, _ = registry.find(str(path))
-    planned = plan.card(card.weights_sha256 or "", card.weights or "")
-    if card.behaviour() != planned.behaviour() or card.training != planned.training:
+    planned = plan.card(card.weights_sha256 or "0" * 64, card.weights or "")
+    trained = {name: value for name, value in card.training.items() if name not in _MACHINE}
+    if card.behaviour() != planned.behaviour() or trained != planned.training:
         raise TrainingError(
             f"{path}: already there, from `{card.training_command}` as {card.id}; give another --output or delete it"
         )
+    file = path.parent / (card.weights or "")
+    if not file.is_file() or weights.file_sha256(file) != card.weights_sha256:
+        raise TrainingError(f"{path}: already there, but its weights {file.name} are missing or altered; delete it")
     return path
 
 
@@ -244,9 +276,7 @@ def bayes_targets(benchmark: Benchmark, device: torch.device) -> Float[Tensor, "
     With the image itself among the points of the empirical density its class would be all but certain.
     """
     split = data.splits(benchmark).train
-    density = scores.load(benchmark, split)
-    if isinstance(density, scores.EmpiricalDensity):
-        density = density.leaving_one_out(torch.float32, device)
+    density = scores.load(benchmark, split).leaving_one_out(torch.float32, device)
     parts = [_unit_targets(density, benchmark.sigma, part, device) for part in split.chunks(64)]
     return torch.cat(parts)
 

@@ -132,6 +132,6 @@ FAMILIES: dict[str, Family] = {
         score_matching,
         "weight of 1 - cosine with the Bayes target",
         needs_target=True,
-        note="trained on the benchmark's own target of the training split, left-one-out; not of the paper's families",
+        note="trained on the benchmark's own target of the training split, leave-one-out; not of the paper's families",
     ),
 }

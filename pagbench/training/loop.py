@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import pickle
 import time
@@ -50,14 +51,16 @@ class Recipe:
     Attributes:
         epochs: passes over the training split.
         batch_size: images per step.
-        optimiser: AdamW, or SGD with Nesterov momentum .9.
+        optimiser: AdamW, or SGD with Nesterov momentum .9 (one-cycle moves AdamW's beta1 and SGD's momentum between .95
+            and .85).
         schedule: one-cycle (Smith & Topin 2018, arXiv 1708.07120) to the learning rate and down again, step (a tenth at
             75 % and 87.5 % of the steps, as in arXiv 2305.19101), or constant.
         learning_rate: the largest.
         weight_decay: as the optimiser defines it.
         ema: decay of an exponential moving average of the weights, which is what is kept; 0 for none.
-        precision: float32, or bfloat16 where a GPU multiplies (weights stay float32).
-        augmentation: none, or crop-flip (shifts by up to an eighth of the side, horizontal flips).
+        precision: float32, or bfloat16 for products and convolutions (weights stay float32).
+        augmentation: none, or crop-flip (shifts by up to an eighth of the side, horizontal flips). A target moves with
+            its image, as an approximation of the moved image's.
         clip: largest norm of the parameters' gradient; 0 for no limit.
     """
 
@@ -86,6 +89,7 @@ def train(
     seed: int,
     device: torch.device,
     checkpoint: Path | None = None,
+    identity: str = "",
     on_step: Progress = lambda done, total, loss: None,
 ) -> nn.Module:
     """Trains in place and returns the network in eval mode; the same seed on the same device gives the same weights.
@@ -93,45 +97,75 @@ def train(
     Args:
         network: any module that the loss can use.
         loss: mean loss of a minibatch, such as `pagbench.training.FAMILIES` makes.
-        data: the whole training split, in memory.
+        data: the whole training split, in memory. A last batch of a single image is left out, for batch norm's sake.
         recipe: schedule and optimiser.
-        seed: of shuffling, augmentation and the loss's noise.
+        seed: of shuffling, augmentation, dropout and the loss's noise.
         device: where to train.
-        checkpoint: file that keeps the state every 20 seconds; a killed training goes on from there, to the same
-            weights. It is removed at the end. None keeps nothing.
+        checkpoint: file that keeps the state every 20 seconds and at the end; a killed training goes on from there, to
+            the same weights. The caller removes it when the result is safe. None keeps nothing.
+        identity: what else a checkpoint must agree in: data and loss above all.
         on_step: called every 20 steps and at the end.
 
     Raises:
-        TrainingError: the loss became NaN or infinite, or memory ran out.
+        TrainingError: the loss or the weights became NaN or infinite (the checkpoint is then removed, since the same
+            would happen again), memory ran out, or the checkpoint is unreadable or of another training.
     """
-    device_data = Minibatch(*(None if part is None else part.to(device) for part in data))  # type: ignore[arg-type]
-    state = _State(network.to(device).train(), recipe, seed, device, len(data.images))
-    if checkpoint is not None:
-        state.restore(checkpoint)
+    with _own_random_state(seed, device), devices.single_precision(), guard_memory(recipe.batch_size, checkpoint):
+        device_data = Minibatch(*(None if part is None else part.to(device) for part in data))  # type: ignore[arg-type]
+        state = _State(network.to(device).train(), recipe, seed, device, len(data.images), identity)
+        if checkpoint is not None:
+            state.restore(checkpoint)
+        try:
+            _run(state, loss, device_data, checkpoint, on_step)
+        except _DivergedError as error:
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
+            raise TrainingError(
+                f"the loss became {error} by step {state.step} of {state.steps}; "
+                f"lower the strength or the learning rate ({recipe.learning_rate:g})"
+            ) from None
+        return state.kept().eval()
+
+
+class _DivergedError(Exception):
+    pass
+
+
+def _run(state: "_State", loss: Loss, data: Minibatch, checkpoint: Path | None, on_step: Progress) -> None:
     saved = time.monotonic()
-    with devices.single_precision(), _faults(recipe, checkpoint):
-        while state.step < state.steps:
-            value = state.advance(loss, device_data)
-            finished = state.step == state.steps
-            if not (finished or state.step % _REPORT_STEPS == 0):
-                continue
-            on_step(state.step, state.steps, _finite(float(value), state, recipe))
-            if checkpoint is not None and not finished and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                state.save(checkpoint)
-                saved = time.monotonic()
-    if not all(parameter.isfinite().all() for parameter in network.parameters()):
-        _finite(float("nan"), state, recipe)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return state.kept().eval()
+    while state.step < state.steps:
+        value = state.advance(loss, data)
+        finished = state.step == state.steps
+        if not (finished or state.step % _REPORT_STEPS == 0):
+            continue
+        on_step(state.step, state.steps, _finite(float(value)))
+        if checkpoint is not None and (finished or time.monotonic() - saved > _CHECKPOINT_SECONDS):
+            state.check_finite()
+            state.save(checkpoint)
+            saved = time.monotonic()
+    state.check_finite()
+
+
+@contextmanager
+def _own_random_state(seed: int, device: torch.device) -> Iterator[None]:
+    """Global generators, which dropout draws from, seeded within and untouched without."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 class _State:
     """Everything that a resumed training needs."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, seed: int, device: torch.device, count: int) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, seed: int, device: torch.device, count: int, identity: str
+    ) -> None:
         self._network, self._recipe, self._device, self._count = network, recipe, device, count
-        self._batches = (count + recipe.batch_size - 1) // recipe.batch_size
+        whole, rest = divmod(count, recipe.batch_size)
+        self._batches = max(1, whole + (rest > 1))
         self.steps = recipe.epochs * self._batches
         self.step = 0
         self._order = torch.Generator().manual_seed(seed)
@@ -143,7 +177,7 @@ class _State:
         self._average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.ema else None
         self._permutation = torch.arange(count)
         self._identity = hashlib.sha256(
-            json.dumps([asdict(recipe), seed, count, str(network), str(device)]).encode()
+            json.dumps([asdict(recipe), seed, count, str(network), str(device), identity]).encode()
         ).hexdigest()
 
     def advance(self, loss: Loss, data: Minibatch) -> Tensor:
@@ -174,15 +208,26 @@ class _State:
             self._network.load_state_dict(self._average.module.state_dict())
         return self._network
 
+    def check_finite(self) -> None:
+        """Whether all parameters and buffers are finite.
+
+        Raises:
+            _DivergedError: one is not.
+        """
+        tensors = [*self._network.parameters(), *(b for b in self._network.buffers() if b.is_floating_point())]
+        if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
+            raise _DivergedError("nan")
+
     def save(self, path: Path) -> None:
         """Writes a checkpoint beside its place, then renames."""
         generators = [generator.get_state() for generator in (self._order, self._noise, self._augmentation)]
+        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
         state = {
             "identity": self._identity,
             "step": self.step,
             "permutation": self._permutation,
             "generators": generators,
-            "global_generator": torch.get_rng_state(),
+            "global": [torch.get_rng_state(), cuda],
             "parts": [part.state_dict() for part in self._parts()],
         }
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -190,26 +235,44 @@ class _State:
             torch.save(state, temporary)
             temporary.replace(path)
         except (OSError, RuntimeError) as error:
-            raise TrainingError(f"{path}: cannot write the checkpoint ({first_line(error)})") from None
+            raise TrainingError(
+                f"{path}: cannot write the checkpoint ({first_line(error)}); free the disk or give another --output"
+            ) from None
         finally:
             temporary.unlink(missing_ok=True)
 
     def restore(self, path: Path) -> None:
-        """Takes up a checkpoint of the same training; another one's, or none, is left alone."""
+        """Takes up a checkpoint, if there is one.
+
+        Raises:
+            TrainingError: it is unreadable or of another training.
+        """
         if not path.exists():
             return
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            same = state["identity"] == self._identity
+            if same:
+                self._take_up(state)
+        except (
+            OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, pickle.UnpicklingError
+        ) as error:  # fmt: skip
             raise TrainingError(
                 f"{path}: not a readable checkpoint ({first_line(error)}); delete it to start anew"
             ) from None
-        if state.get("identity") != self._identity:
-            raise TrainingError(f"{path}: the checkpoint of another training; delete it, or give another --output")
+        if not same:
+            raise TrainingError(
+                f"{path}: the checkpoint of another training (data, family, strength, seed, recipe or device differ); "
+                "delete it, or give another --output"
+            )
+
+    def _take_up(self, state: dict[str, Any]) -> None:
         self.step, self._permutation = state["step"], state["permutation"]
         for generator, kept in zip((self._order, self._noise, self._augmentation), state["generators"], strict=True):
             generator.set_state(kept)
-        torch.set_rng_state(state["global_generator"])
+        torch.set_rng_state(state["global"][0])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(state["global"][1], self._device)
         for part, kept in zip(self._parts(), state["parts"], strict=True):
             part.load_state_dict(kept)
 
@@ -232,21 +295,25 @@ def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> t
     return torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones)
 
 
-def _finite(value: float, state: _State, recipe: Recipe) -> float:
-    if not torch.isfinite(torch.tensor(value)):
-        raise TrainingError(
-            f"the loss became {value} by step {state.step} of {state.steps}; "
-            f"lower the strength or the learning rate ({recipe.learning_rate:g})"
-        )
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise _DivergedError(value)
     return value
 
 
 @contextmanager
-def _faults(recipe: Recipe, checkpoint: Path | None) -> Iterator[None]:
+def guard_memory(batch_size: int, checkpoint: Path | None = None) -> Iterator[None]:
+    """One clear line where memory runs out, on a GPU or on the CPU.
+
+    Raises:
+        TrainingError: it has run out.
+    """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:  # on the CPU torch raises a plain RuntimeError
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
         kept = f"; {checkpoint} keeps the last state" if checkpoint is not None and checkpoint.exists() else ""
         raise TrainingError(
-            f"out of memory with {recipe.batch_size} images at a time; lower the recipe's batch_size{kept}"
+            f"out of memory with {batch_size} images at a time; lower the recipe's batch_size or the width{kept}"
         ) from None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.manifolds.autoencoder import Autoencoder
 from pagbench.scores.diffusion import Denoiser, edm_loss
-from pagbench.training.loop import Loss, Minibatch, Progress, Recipe, train
+from pagbench.training.loop import Loss, Minibatch, Progress, Recipe, guard_memory, train
 
 
 def reconstruction(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
@@ -76,6 +77,8 @@ def fit(
 ) -> tuple[Path, str]:
     """Trains a part on the benchmark's training split; returns its file and the file's sha256, both for its card.
 
+    A finished one is not trained again; one that was killed goes on from its checkpoint.
+
     Args:
         benchmark: whose training split to use; its manifold's rank is the size of the autoencoder's code.
         kind: autoencoder or diffusion.
@@ -92,30 +95,52 @@ def fit(
         TrainingError: the network does not fit the images, the folder cannot be written, or training diverged.
     """
     part = find(kind)
-    split = data.splits(benchmark).train
+    recipe, width = recipe or part.recipe, width or part.width
+    if not 0 <= seed < 2**32:
+        raise TrainingError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}")
     name = f"{benchmark.name}-{kind}"
+    path, checkpoint = output / f"{name}.safetensors", output / f".{name}.checkpoint"
+    told = _provenance(benchmark, kind, seed, width, recipe, half)
+    if path.exists():
+        return _finished(path, told)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(
             f"{output}: cannot write there ({error.strerror or error}); give another --output"
         ) from None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network: Any = _built(part, benchmark, split.images, width or part.width)
+    split = data.splits(benchmark).train
+    with torch.random.fork_rng(devices=[]), guard_memory(recipe.batch_size, checkpoint):
+        torch.default_generator.manual_seed(seed)
+        network: Any = _built(part, benchmark, split.images, width)
         train(
             network,
             part.loss,
             Minibatch(split.images, split.labels),
-            recipe or part.recipe,
+            recipe,
             seed=seed,
             device=device or torch.device("cpu"),
-            checkpoint=output / f".{name}.checkpoint",
+            checkpoint=checkpoint,
+            identity=told,
             on_step=on_step,
         )
-    path = output / f"{name}.safetensors"
-    metadata = {"kind": kind, "config": json.dumps(network.config)}
-    return path, weights.write(network, path, half=half, metadata=metadata)
+    metadata = {"kind": kind, "config": json.dumps(network.config), "training": told}
+    digest = weights.write(network, path, half=half, metadata=metadata)
+    checkpoint.unlink(missing_ok=True)
+    return path, digest
+
+
+def _provenance(benchmark: Benchmark, kind: str, seed: int, width: int, recipe: Recipe, half: bool) -> str:
+    """What fixes a part, kept in its file: data, seed, recipe."""
+    told = {"kind": kind, "data": benchmark.data_name, "seed": seed, "width": width, "rank": benchmark.manifold.rank}
+    return json.dumps(told | asdict(recipe) | {"stored_as": "float16" if half else "float32"})
+
+
+def _finished(path: Path, told: str) -> tuple[Path, str]:
+    found = weights.header(path).get("training")
+    if found != told:
+        raise TrainingError(f"{path}: already there, trained otherwise ({found}); give another --output or delete it")
+    return path, weights.file_sha256(path)
 
 
 def _built(part: Part, benchmark: Benchmark, images: Tensor, width: int) -> nn.Module:
