@@ -142,7 +142,7 @@ def fit(
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("train", train, "pagbench train digits --family noise --strength 0.6 --seed 0"),
     ("sweep", sweep, "pagbench sweep fashion-mnist --family gradient-norm --strengths 1e-4:10:6 --seeds 2 --jobs 2"),
-    ("fit", fit, "pagbench fit fashion-mnist autoencoder --epochs 8"),
+    ("fit", fit, "pagbench fit fashion-mnist autoencoder"),
 )
 """Name, function and example of each command, for `pagbench.cli`."""
 

@@ -97,6 +97,18 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
         ) from None
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder, before the work whose results it shall hold begins.
+
+    Raises:
+        WeightsError: it is a file, or not writable.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot write there ({error.strerror or error}); give another --output") from None
+
+
 def write(network: nn.Module, path: Path, *, half: bool = False, metadata: Mapping[str, str] | None = None) -> str:
     """Writes a network's weights as safetensors, by way of a temporary file, and returns their sha256.
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pagbench import benchmarks, data, geometry, scores
-from pagbench.errors import UnknownNameError, WeightsError
+from pagbench.errors import TrainingError, UnknownNameError, WeightsError
 from pagbench.scores import diffusion
 from pagbench.scores.diffusion import Denoiser, DiffusionScore
 from pagbench.training import Recipe, parts
@@ -86,6 +86,21 @@ def test_preconditioning_leaves_a_large_signal_alone_and_trusts_the_network_with
         far = denoiser(1e4 * x, torch.full((2,), 1e4), labels)
         raw = denoiser.unet(x, torch.full((2,), 250.0) * torch.tensor(1e4).log(), class_labels=labels).sample
     torch.testing.assert_close(far, 0.5 * raw, rtol=1e-3, atol=1e-3)
+
+
+def test_a_finished_part_is_kept_and_another_is_not_written_over_it(tmp_path):
+    recipe = Recipe(epochs=1, batch_size=128)
+    path, digest = parts.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe)
+    before = path.stat().st_mtime_ns
+    assert parts.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe) == (path, digest)
+    assert path.stat().st_mtime_ns == before
+    assert not list(tmp_path.glob(".*"))
+    with pytest.raises(TrainingError, match=r"already there, trained otherwise \(.*\"seed\": 0"):
+        parts.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe, seed=1)
+    with pytest.raises(TrainingError, match="seed -1 is out of range"):
+        parts.fit(GAUSSIANS, "autoencoder", output=tmp_path, seed=-1)
+    with pytest.raises(TrainingError, match=r"channels \(12, 24, 24\) by 8"):
+        parts.fit(GAUSSIANS, "diffusion", output=tmp_path, width=12)
 
 
 def test_a_part_that_no_benchmark_has_is_one_line(tmp_path):

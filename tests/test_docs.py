@@ -30,7 +30,8 @@ def test_generated_documents_are_up_to_date():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "leaderboard/README.md", "docs/cli.md", "docs/measures.md"]
+    "name",
+    ["README.md", "CONTRIBUTING.md", "leaderboard/README.md", "docs/cli.md", "docs/measures.md", "docs/study.md"],
 )
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -41,10 +42,10 @@ def test_links_lead_somewhere(name):
 def test_entrants_and_commands_in_the_readme_exist():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.findall(r"^pagbench (\w+)", readme, re.MULTILINE))
-    assert commands == {"run", "leaderboard", "gradients", "train"}
+    assert commands == {"run", "leaderboard", "gradients", "figures", "sweep", "train", "fit"}
     documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert all(f"## pagbench {command}" in documented for command in commands)
-    for entrant in re.findall(r"\| (digits/[\w.-]+|control/[\w-]+) \|", readme):
+    for entrant in re.findall(r"\| (fashion-mnist/[\w.-]+|control/[\w-]+) \|", readme):
         assert entrant in registry.names()
 
 

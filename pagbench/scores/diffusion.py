@@ -87,13 +87,7 @@ class DiffusionScore:
     def score(
         self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"] | None = None
     ) -> Float[Tensor, "b c h w"]:
-        """(D(x, sigma) - x)/sigma², in pixel units; without labels, that of the network's null label.
-
-        Args:
-            x: pixels, any real values.
-            sigma: standard deviation of the blur, pixel units.
-            labels: classes to condition on; None for the density of all data.
-        """
+        """(D(x, sigma) - x)/sigma², without labels that of the null label; see `pagbench.scores.ScoreModel`."""
         parameter = next(self._denoiser.parameters())
         device = parameter.device
         centred = 2 * x.to(device, parameter.dtype) - 1

@@ -206,12 +206,7 @@ def train_entrant(
     path, checkpoint = output / f"{plan.name}.yaml", output / f".{plan.name}.checkpoint"
     if path.exists():
         return _finished(path, plan)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"{output}: cannot write there ({error.strerror or error}); give another --output"
-        ) from None
+    weights.make_folder(output)
     assert plan.architecture is not None and plan.activation is not None and plan.recipe is not None
     with torch.random.fork_rng(devices=[]), guard_memory(plan.recipe.batch_size, checkpoint):
         torch.default_generator.manual_seed(plan.seed)

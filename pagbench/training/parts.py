@@ -47,8 +47,10 @@ class Part(NamedTuple):
 
 
 PARTS: dict[str, Part] = {
-    "autoencoder": Part(_autoencoder, reconstruction, Recipe(10, 128, learning_rate=2e-3, weight_decay=1e-4), 32),
-    "diffusion": Part(_diffusion, denoising, Recipe(20, 128, learning_rate=1e-3, ema=0.999, clip=1.0), 32),
+    "autoencoder": Part(_autoencoder, reconstruction, Recipe(8, 128, learning_rate=2e-3, weight_decay=1e-4), 16),
+    "diffusion": Part(
+        _diffusion, denoising, Recipe(6, 64, learning_rate=2e-3, weight_decay=1e-4, ema=0.999, clip=1.0), 16
+    ),
 }
 
 
@@ -103,12 +105,7 @@ def fit(
     told = _provenance(benchmark, kind, seed, width, recipe, half)
     if path.exists():
         return _finished(path, told)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"{output}: cannot write there ({error.strerror or error}); give another --output"
-        ) from None
+    weights.make_folder(output)
     split = data.splits(benchmark).train
     with torch.random.fork_rng(devices=[]), guard_memory(recipe.batch_size, checkpoint):
         torch.default_generator.manual_seed(seed)
