@@ -1,6 +1,7 @@
 """Small maps that a results file carries: the first images, and its entrant's gradients there. No torch."""
 
 import base64
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ class Maps:
 
 
 def encode(sample_ids: Sequence[str], images: Array, gradients: Array) -> dict[str, Any]:
-    """Plain JSON values: pixels as bytes, gradients as signed bytes, both in base64; sides above 64 are averaged down.
+    """Plain JSON values: pixels as bytes, gradients as signed bytes, compressed, in base64; sides above 64 averaged.
 
     Args:
         sample_ids: n ids.
@@ -50,7 +51,7 @@ def encode(sample_ids: Sequence[str], images: Array, gradients: Array) -> dict[s
     return {
         "sample_ids": list(sample_ids),
         "shape": list(pixels.shape[1:]),
-        "images": base64.b64encode(pixels.tobytes()).decode(),
+        "images": _packed(pixels),
         "gradients": [_signed_bytes(gradient) for gradient in _reduced(gradients)],
     }
 
@@ -65,27 +66,35 @@ def decode(content: Any, entrant: str) -> Maps | None:
         return None
     try:
         ids, shape = tuple(map(str, content["sample_ids"])), tuple(map(int, content["shape"]))
-        pixels = np.frombuffer(base64.b64decode(content["images"]), np.uint8).reshape(len(ids), *shape)
+        pixels = np.frombuffer(_unpacked(content["images"]), np.uint8).reshape(len(ids), *shape)
         gradients = [_from_signed_bytes(text, shape) for text in content["gradients"]]
         return Maps(ids, (pixels / 255).astype(np.float32), np.stack(gradients).reshape(pixels.shape))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise ResultsError(
             f"{entrant}: the gradient maps in its results file are damaged ({first_line(error)}); "
             "run again with --overwrite"
         ) from None
 
 
+def _packed(values: NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))
+
+
 def _signed_bytes(gradient: Array) -> str | None:
     if not np.isfinite(gradient).all():
         return None
     scale = max(float(np.quantile(np.abs(gradient), _CLIP)), float(np.finfo(np.float32).tiny))
-    return base64.b64encode(np.rint(127 * np.clip(gradient / scale, -1, 1)).astype(np.int8).tobytes()).decode()
+    return _packed(np.rint(127 * np.clip(gradient / scale, -1, 1)).astype(np.int8))
 
 
 def _from_signed_bytes(text: str | None, shape: tuple[int, ...]) -> Array:
     if text is None:
         return np.full(shape, np.nan, np.float32)
-    return (np.frombuffer(base64.b64decode(text), np.int8).reshape(shape) / 127).astype(np.float32)
+    return (np.frombuffer(_unpacked(text), np.int8).reshape(shape) / 127).astype(np.float32)
 
 
 def _reduced(images: Array) -> Array:
