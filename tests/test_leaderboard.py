@@ -103,26 +103,29 @@ def test_an_entrant_without_meaning_gets_no_rank_and_the_reason(digits, anchors)
     holed = entrant(digits, "holed")
     holed.loc[:3, "alignment_lpips"] = np.nan
     surrogate = entrant(digits, "surrogate")
-    surrogate.loc[:10, "gradient_faithful"] = 0.0
+    surrogate.loc[:35, "gradient_faithful"] = 0.0
+    kinked = entrant(digits, "kinked")
+    kinked.loc[:5, "gradient_faithful"] = 0.0
     partial = entrant(digits, "partial").head(100)
     reseeded = entrant(digits, "reseeded", seed=5)
-    board = board_of(anchors, guessing, numb, masked, holed, surrogate, partial, reseeded).set_index("model")
+    board = board_of(anchors, guessing, numb, masked, holed, surrogate, kinked, partial, reseeded).set_index("model")
     reasons = {
         "guessing": "no result: accuracy 0.100 is not above chance",
         "numb": "no result: the output does not react",
         "masked": "no result: the gradient vanishes on 31 of 360 images",
         "holed": "incomplete: the gradient vanishes on 4 of 360 images",
-        "surrogate": "no result: the gradient is not that of the outputs on 3% of the images",
+        "surrogate": "no result: the gradient is not that of the outputs on 10% of the images",
         "partial": "partial: 100 of 360 images",
         "reseeded": "noise seed 5, the board's is 0",
     }
+    assert board.loc["kinked", "status"] == "ranked"
     for name, reason in reasons.items():
         assert board.loc[name, "status"].startswith(reason)
         assert pd.isna(board.loc[name, "rank"])
     assert board.loc[["guessing", "numb", "masked", "surrogate", "partial", "reseeded"], "regime"].isna().all()
     assert board.loc["holed", "regime"] == "bayes-aligned"
     assert board.loc["masked", "n_scored"] == 329
-    assert board.loc["digits/standard", "rank"] == 1
+    assert board.loc[["kinked", "digits/standard"], "rank"].tolist() == [1, 2]
 
 
 def test_values_that_are_not_scored_are_left_out_and_not_zero(digits, anchors):

@@ -10,7 +10,7 @@ from pagbench.columns import epsilon_name
 RANKED = "ranked"
 _SIGNIFICANCE = 1e-3
 _MIN_SCORED = 0.95
-_MAX_UNFAITHFUL = 0.01
+_MAX_UNFAITHFUL = 0.05
 MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
