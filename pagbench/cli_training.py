@@ -36,6 +36,7 @@ _Architecture = Annotated[
 _Activation = Annotated[str | None, typer.Option(help="silu, relu, gelu or softplus; the reference's by default.")]
 _Prefix = Annotated[str | None, typer.Option(help="First part of the ids; trained/<benchmark> by default.")]
 _Half = Annotated[bool, typer.Option("--half", help="Round the weights to half precision, halving the file.")]
+_Draws = Annotated[int, typer.Option(help="Monte Carlo draws of a smoothed network; of no use to other families.")]
 _Output = Annotated[Path, typer.Option(help="Folder for cards and weights.")]
 
 
@@ -50,6 +51,7 @@ def train(
     recipe: _RecipeOption = None,
     prefix: _Prefix = None,
     half: _Half = False,
+    draws: _Draws = 64,
     device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
 ) -> None:
@@ -59,7 +61,7 @@ def train(
     definition = benchmarks.load(benchmark)
     plan = training.Plan(
         definition, family, strength, seed, architecture, activation,
-        _recipe(training.default_recipe(definition), epochs, recipe), prefix, half,
+        _recipe(training.default_recipe(definition), epochs, recipe), prefix, half, draws,
     )  # fmt: skip
     with _bar() as bar:
         task = bar.add_task(plan.name, total=None)
@@ -83,6 +85,7 @@ def sweep(
     recipe: _RecipeOption = None,
     prefix: _Prefix = None,
     half: _Half = False,
+    draws: _Draws = 64,
     device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
     results: ResultsOption = Path("results"),
@@ -96,7 +99,7 @@ def sweep(
     used = _recipe(training.default_recipe(definition), epochs, recipe)
     chosen: tuple[float | None, ...] = (None,) if strengths is None else path.strengths(strengths)
     plans = [
-        training.Plan(definition, family, strength, seed, architecture, activation, used, prefix, half)
+        training.Plan(definition, family, strength, seed, architecture, activation, used, prefix, half, draws)
         for strength in chosen
         for seed in range(seeds)
     ]

@@ -152,6 +152,7 @@ def test_a_tiny_sweep_runs_end_to_end_and_again_without_training(tmp_path):
         (["--family", "noise", "--strengths", "1", "--recipe", "optimiser=adam"], ["optimiser=adam", "adamw"]),
         (["--family", "noise", "--strengths", "1", "--recipe", "batch_size=0"], ["batch_size=0", "greater than 0"]),
         (["--family", "noise", "--strengths", "1", "--recipe", "ema=1"], ["ema=1", "less than 1"]),
+        (["--family", "smoothing", "--strengths", "1", "--draws", "3"], ["draws 3", "even number from 2"]),
     ],
 )
 def test_bad_options_of_a_sweep_are_one_line(options, parts, tmp_path):

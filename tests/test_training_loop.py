@@ -311,6 +311,13 @@ def test_an_entrant_is_trained_like_the_reference_unless_told_otherwise(digits):
     )
 
 
+def test_a_smoothed_entrants_card_says_how_it_is_smoothed(digits):
+    plan = Plan(digits, "smoothing", 0.3, draws=32)
+    assert plan.card("0" * 64, "w.safetensors").smoothing.model_dump() == {"sigma": 0.3, "samples": 32, "seed": 0}
+    assert plan.command.endswith("--epochs 40 --draws 32")
+    assert Plan(digits, "noise", 0.3, draws=32).command.endswith("--epochs 40")
+
+
 def test_score_matching_targets_leave_the_image_itself_out(digits):
     """A training image among its own density's points would be certain of its class."""
     found = entrant.bayes_targets(digits, CPU)

@@ -20,7 +20,9 @@ from pagbench.models import architectures, registry
 from pagbench.training.families import FAMILIES
 from pagbench.training.loop import Minibatch, Progress, Recipe, guard_memory, train
 
-SMOOTHING_SAMPLES = 64
+DRAWS = 64
+"""Monte Carlo draws of a smoothed network, unless told otherwise."""
+
 _FALLBACK = ("strided-cnn", "silu")
 _MAX_STRENGTH = 1e6
 _DIGITS = 12
@@ -59,6 +61,7 @@ class Plan:
         recipe: schedule and optimiser; the reference's by default.
         prefix: first part of the id; `trained/<benchmark>` by default.
         half: round the weights to half precision before they are written, and used.
+        draws: Monte Carlo draws of a smoothed network, even; of no use to other families.
     """
 
     benchmark: Benchmark
@@ -70,6 +73,7 @@ class Plan:
     recipe: Recipe | None = None
     prefix: str | None = None
     half: bool = False
+    draws: int = DRAWS
 
     def __post_init__(self) -> None:
         """Checks names and ranges.
@@ -89,6 +93,10 @@ class Plan:
             )
         if not 0 <= self.seed < 2**32:
             raise TrainingError(f"seed {self.seed} is out of range; expected 0 to {2**32 - 1}")
+        if self.draws < 2 or self.draws % 2:
+            raise TrainingError(
+                f"draws {self.draws}; expected an even number from 2, for they come in antithetic pairs"
+            )
         usual = _usual(self.benchmark)
         object.__setattr__(self, "architecture", self.architecture or usual[0])
         object.__setattr__(self, "activation", self.activation or usual[1])
@@ -127,6 +135,7 @@ class Plan:
         words += [f"--recipe {name}={_plain(value)}" for name, value in given.items()]
         shipped = (f"trained/{self.benchmark.name}", self.benchmark.data_name)
         words += [] if self.prefix in shipped else [f"--prefix {self.prefix}"]
+        words += [f"--draws {self.draws}"] if self._smoothed and self.draws != DRAWS else []
         return " ".join(words + (["--half"] if self.half else []))
 
     @property
@@ -138,7 +147,7 @@ class Plan:
         """The card of the trained network."""
         family, recipe = FAMILIES[self.family], self.recipe
         assert recipe is not None
-        smoothing = SmoothingCard(sigma=self.strength, samples=SMOOTHING_SAMPLES) if self._smoothed else None
+        smoothing = SmoothingCard(sigma=self.strength, samples=self.draws) if self._smoothed else None
         strength = "" if self.strength is None else f" {self.strength:g}"
         fields = {
             "id": f"{self.prefix}/{self.name}",
