@@ -21,6 +21,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-sort=name
 
 docs: $(VENV)/.installed
+	$(BIN)/pagbench figures --benchmark fashion-mnist --results leaderboard/results --output docs/figures
 	$(BIN)/python docs/generate.py
 
 clean:

@@ -39,8 +39,9 @@ def distractor(results: Path, label: str) -> str:
     """Relative noise robustness and gradient energy on the distractor, as Markdown."""
     definition = benchmarks.load(label)
     study = networks.read(results, definition)
-    heads = [f"ratio at {epsilon:g}" for epsilon in definition.epsilons]
-    lines = [_row(["network", "accuracy", "gradient energy on the distractor", *heads]), _rule(3 + len(heads))]
+    heads = [f"step {epsilon:g}" for epsilon in definition.epsilons]
+    lines = ["Response to a step on the signal over response to one on the distractor, by the length of the step.", ""]
+    lines += [_row(["network", "accuracy", "gradient energy on the distractor", *heads]), _rule(3 + len(heads))]
     for network in sorted(study.networks, key=lambda n: (n.card.control, n.card.family != "standard", n.card.family)):
         if not network.drawn and network.card.id != definition.bayes:
             continue

@@ -14,7 +14,7 @@ from pagbench.training import FAMILIES
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "leaderboard" / "results"
 PUBLISHED = sorted(path.name for path in RESULTS.iterdir())
-SMOOTHED_IMAGES = 60
+SMOOTHED_IMAGES = 40
 
 
 @pytest.mark.parametrize("label", PUBLISHED)
@@ -42,7 +42,10 @@ def test_every_published_entrant_has_results_and_every_result_an_entrant():
     for label in PUBLISHED:
         benchmark = benchmarks.load(label)
         measured = {result.provenance["card"]["id"] for result in results.read_all(RESULTS, benchmark)}
-        assert measured == set(registry.entrants_of(benchmark)), label
+        entrants = set(registry.entrants_of(benchmark))
+        assert measured <= entrants, label
+        assert {name for name in entrants - measured if not registry.find(name)[0].control} == set(), label
+        assert set(benchmark.anchors) <= measured, label
 
 
 def test_fashion_mnist_has_every_family_from_negligible_to_collapsed():
