@@ -120,7 +120,7 @@ def leaderboard(
     from pagbench.ranking import leaderboard, render
 
     definition = benchmarks.load(benchmark)
-    board = leaderboard(results, benchmark=definition, sort=sort)
+    board = leaderboard(_read_from(results, definition), benchmark=definition, sort=sort)
     if output is None and format is Format.table:
         width = Console().width if sys.stdout.isatty() else None
         typer.echo(render.to_table(board, definition, width), nl=False)
@@ -184,8 +184,22 @@ def figures(
     from pagbench import benchmarks
     from pagbench.figures import draw_all
 
-    for path in draw_all(results, benchmarks.load(benchmark), output, tell=lambda line: typer.echo(line, err=True)):
+    definition = benchmarks.load(benchmark)
+    folder = _read_from(results, definition)
+    for path in draw_all(folder, definition, output, tell=lambda line: typer.echo(line, err=True)):
         typer.echo(f"written: {path}")
+
+
+def _read_from(results: Path, benchmark: "Benchmark") -> Path:
+    """The folder; or the published results, where the user names none and only those have the benchmark."""
+    from pagbench import results as stored
+
+    published = stored.PUBLISHED
+    unnamed = results == _RESULTS and not stored.has_results(results, benchmark)
+    if not (unnamed and stored.has_results(published, benchmark)):
+        return results
+    typer.echo(f"no results in {results}: these are the published ones, of {published}", err=True)
+    return published
 
 
 def _put(text: str, output: Path | None) -> None:

@@ -87,6 +87,15 @@ def path_of(folder: Path, benchmark: Benchmark, entrant: str) -> Path:
     return folder / benchmark.label / f"{entrant}.parquet"
 
 
+PUBLISHED = Path(__file__).parent.parent / "leaderboard" / "results"
+"""Results of the published leaderboard; in a checkout only."""
+
+
+def has_results(folder: Path, benchmark: Benchmark) -> bool:
+    """Whether a folder has anything of a benchmark."""
+    return any(_places(folder / benchmark.label))
+
+
 def check_writable(folder: Path) -> None:
     """Makes the folder and tries to write into it.
 
@@ -150,7 +159,7 @@ def significant(values: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     """Values rounded to so many significant bits, which compress better than noise does.
 
     >>> float(significant(np.float32([0.1234567]), 13)[0])
-    0.12346267700195312
+    0.1234588623046875
     """
     if bits >= FLOAT_BITS:
         return values

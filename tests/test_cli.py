@@ -339,3 +339,12 @@ def test_a_checkpoint_without_its_function_is_told_what_is_missing(tmp_path):
     (tmp_path / "w.pt").touch()
     assert_one_line(invoke("run", tmp_path / "w.pt"), "a file, but no card", "--architecture")
     assert_one_line(invoke("run", "--architecture", "a:b"), "needs the checkpoints")
+
+
+def test_published_results_are_shown_where_there_are_none_and_no_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = invoke("leaderboard", "-b", "gaussians", "--format", "csv")
+    assert done.exit_code == 0, done.output
+    assert "no results in results: these are the published ones" in done.stderr
+    assert "gaussians/standard" in done.stdout
+    assert_one_line(invoke("leaderboard", "-b", "gaussians", "-r", "other"), "other: no results of gaussians@1")

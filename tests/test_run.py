@@ -242,9 +242,9 @@ def test_results_of_another_definition_are_refused(tmp_path, digits):
 def test_rows_of_another_revision_of_the_measures_are_refused(tmp_path, digits, monkeypatch):
     pagbench.run("control/bayes", limit=1, results=tmp_path)
     monkeypatch.setattr(columns, "REVISION", columns.REVISION + 1)
-    with pytest.raises(ResultsError, match="measured by revision 1 of the measures, this is 2"):
+    with pytest.raises(ResultsError, match=r"measured by revision \d+ of the measures, this is \d+; run again"):
         pagbench.leaderboard(tmp_path, benchmark=digits)
-    with pytest.raises(RunError, match="revision 1 instead of 2"):
+    with pytest.raises(RunError, match=r"revision \d+ instead of \d+"):
         pagbench.run("control/bayes", limit=1, results=tmp_path)
 
 
