@@ -69,7 +69,7 @@ def _boards() -> str:
     for label in benchmarks.names():
         definition = benchmarks.load(label)
         parts += [f"## {definition.title} (`{label}`)\n", f"{definition.description}\n", _board(label)]
-    parts.append(_moving_labels("digits@1"))
+    parts += [_moving_labels("digits@1"), _moving_labels("fashion-mnist@1")]
     return "\n".join(parts)
 
 

@@ -101,23 +101,28 @@ def _peaks(study: Study) -> Iterator[str]:
     yield "#### The peak of each path"
     yield ""
     yield _row(
-        ["family", "peak at", "alignment there", "of standard", "at the strongest", "P(peak inside the path)",
-         "regime there", "accuracy lost there", "peak of the paper's alignment"]
+        ["family", "peak at", "alignment there", "of standard", "at the strongest", "share inside the path",
+         "regime there", "accuracy lost there", "LPIPS peaks at", "second target at", "paper protocol at"]
     )  # fmt: skip
-    yield _rule(9)
+    yield _rule(11)
     for family, path in _paths(study).items():
         strengths = list(path)
         alignment, accuracy = _along(path, "alignment", study), _along(path, "accuracy", study)
         best = alignment.argmax(axis=1)
         peak = int(best[0])
         inside = float(np.mean((best[1:] > 0) & (best[1:] < len(strengths) - 1)))
-        paper = "–"
-        if "paper_alignment" in path[strengths[-1]][0].replicates:
-            paper = f"{strengths[int(_along(path, 'paper_alignment', study)[0].argmax())]:g}"
+        others = ("alignment_lpips_corrected", "alignment_second_corrected", "paper_alignment")
         yield _row(
             [family, f"{strengths[peak]:g}", _text(alignment[:, peak]), _text(alignment[:, 0]), _text(alignment[:, -1]),
-             f"{inside:.3f}", _regime(path[strengths[peak]], study), _text(accuracy[:, 0] - accuracy[:, peak]), paper]
+             f"{inside:.3f}", _regime(path[strengths[peak]], study), _text(accuracy[:, 0] - accuracy[:, peak]),
+             *(_peak_of(path, name, study) for name in others)]
         )  # fmt: skip
+
+
+def _peak_of(path: dict[float, list[Network]], name: str, study: Study) -> str:
+    """Strength at which another alignment peaks, and the regime there."""
+    strength = list(path)[int(_along(path, name, study)[0].argmax())]
+    return f"{strength:g} ({_regime(path[strength], study)})"
 
 
 def _regimes(study: Study) -> Iterator[str]:

@@ -147,8 +147,10 @@ def show(
 ) -> None:
     """Show an entrant's card and its results."""
     from pagbench import listing
+    from pagbench import results as stored
 
-    typer.echo(listing.entrant(entrant, results), nl=False)
+    unnamed = results == _RESULTS and not results.exists() and stored.PUBLISHED.exists()
+    typer.echo(listing.entrant(entrant, stored.PUBLISHED if unnamed else results), nl=False)
 
 
 @app.command(epilog="Example: pagbench gradients digits/standard digits/noise-0.6 control/bayes --output gradients.png")

@@ -122,10 +122,12 @@ def fit(
     seed: Annotated[int, typer.Option(help="Of weights, shuffling and noise.")] = 0,
     width: Annotated[int | None, typer.Option(min=8, help="Channels of the first layer.")] = None,
     epochs: _Epochs = None,
-    recipe: _RecipeOption = None,
+    recipe: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the part's own recipe; keys as for train.")
+    ] = None,
     half: _Half = False,
     device: DeviceOption = Device.auto,
-    output: _Output = Path("trained"),
+    output: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("trained"),
 ) -> None:
     """Train a part of a benchmark: the autoencoder of its manifold, or the diffusion model of its second target."""
     from pagbench import benchmarks, devices

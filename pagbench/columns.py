@@ -120,7 +120,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("accuracy", "", True, "Share of images classified correctly.", "accuracy"),
     Column("alignment", "", True, "Chance-corrected alignment (A - A_chance)/(1 - A_chance) of the benchmark's ranking column, of means.", "alignment"),
     Column("alignment_lpips", "", True, "Mean of the per-sample column.", "LPIPS"),
-    Column("alignment_lpips_chance", "", None, "Mean of the per-sample column.", "chance"),
+    Column("alignment_lpips_chance", "", None, "Mean of the per-sample column.", "LPIPS chance"),
     Column("alignment_lpips_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means.", ""),
     Column("alignment_cosine", "", True, "Mean of the per-sample column.", "cosine"),
     Column("alignment_cosine_chance", "", None, "Mean of the per-sample column.", ""),

@@ -18,7 +18,9 @@ _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
 )
 _TEXT = ("rank", "model", "regime")
-_DETAILS = ("alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "log_ratio")
+_DETAILS = (
+    "alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "alignment_second_corrected", "log_ratio",
+)  # fmt: skip
 _UNRANKED = "–"
 
 
