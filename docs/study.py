@@ -100,6 +100,9 @@ def _along(path: dict[float, list[Network]], name: str, study: Study) -> Array:
 def _peaks(study: Study) -> Iterator[str]:
     yield "#### The peak of each path"
     yield ""
+    yield "By alignment with the benchmark's own target; by other measures the strength (and regime) of their own peak."
+    yield "Share inside: of bootstrap samples of the images, those whose peak is at neither end of the path."
+    yield ""
     yield _row(
         ["family", "peak at", "alignment there", "of standard", "at the strongest", "share inside the path",
          "regime there", "accuracy lost there", "LPIPS peaks at", "second target at", "paper protocol at"]
