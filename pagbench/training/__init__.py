@@ -2,6 +2,8 @@
 
 from pagbench.training.entrant import Plan, default_recipe, train_entrant
 from pagbench.training.families import FAMILIES
-from pagbench.training.loop import Minibatch, Recipe, train
+from pagbench.training.loop import train
+from pagbench.training.recipe import Recipe
+from pagbench.training.state import Minibatch
 
 __all__ = ["FAMILIES", "Minibatch", "Plan", "Recipe", "default_recipe", "train", "train_entrant"]

@@ -18,7 +18,9 @@ from pagbench.data import Dataset
 from pagbench.errors import CardError, TrainingError, UnknownNameError
 from pagbench.models import architectures, registry
 from pagbench.training.families import FAMILIES
-from pagbench.training.loop import Minibatch, Progress, Recipe, guard_memory, train
+from pagbench.training.loop import Progress, guard_memory, train
+from pagbench.training.recipe import Recipe
+from pagbench.training.state import Minibatch
 
 DRAWS = 64
 """Monte Carlo draws of a smoothed network, unless told otherwise."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pagbench import geometry
 from pagbench.training.attacks import Norm, pgd
-from pagbench.training.loop import Loss, Minibatch
+from pagbench.training.state import Loss, Minibatch
 
 _SMOOTHNESS_STD = 0.1
 

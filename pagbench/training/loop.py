@@ -1,79 +1,21 @@
 """One training loop for everything: classifiers of every family, autoencoders, diffusion models."""
 
-import hashlib
-import json
 import math
-import os
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
-from pydantic import Field
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 
 from pagbench import devices
-from pagbench.errors import TrainingError, first_line
-from pagbench.training.augmentation import AUGMENTATIONS, Augmentation
+from pagbench.errors import TrainingError
+from pagbench.training.recipe import Recipe
+from pagbench.training.state import DivergedError, Loss, Minibatch, State
 
 Progress = Callable[[int, int, float], None]
 """Called with steps done, steps in all, and the latest loss."""
-
-
-class Minibatch(NamedTuple):
-    """What a loss sees.
-
-    Attributes:
-        images: pixels in [0, 1].
-        labels: classes.
-        target: Bayes targets of the images; None unless the loss asks for them.
-    """
-
-    images: Float[Tensor, "b c h w"]
-    labels: Int[Tensor, "b"]
-    target: Float[Tensor, "b c h w"] | None = None
-
-
-Loss = Callable[[nn.Module, Minibatch, torch.Generator], Tensor]
-"""Mean loss of a minibatch; all randomness comes from the generator."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; the same for all strengths of a path, so that only the regularisation differs.
-
-    Attributes:
-        epochs: passes over the training split.
-        batch_size: images per step.
-        optimiser: AdamW, or SGD with Nesterov momentum .9 (one-cycle moves AdamW's beta1 and SGD's momentum between .95
-            and .85).
-        schedule: one-cycle (Smith & Topin 2018, arXiv 1708.07120) to the learning rate and down again, step (a tenth at
-            75 % and 87.5 % of the steps, as in arXiv 2305.19101), or constant.
-        learning_rate: the largest.
-        weight_decay: as the optimiser defines it.
-        ema: decay of an exponential moving average of the weights, which is what is kept; 0 for none.
-        precision: float32, or bfloat16 for products and convolutions (weights stay float32).
-        augmentation: none, or crop-flip (shifts by up to an eighth of the side, horizontal flips). A target moves with
-            its image, as an approximation of the moved image's.
-        clip: largest norm of the parameters' gradient; 0 for no limit.
-    """
-
-    epochs: Annotated[int, Field(gt=0)] = 40
-    batch_size: Annotated[int, Field(gt=0)] = 64
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    schedule: Literal["one-cycle", "step", "constant"] = "one-cycle"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    augmentation: Augmentation = "none"
-    clip: Annotated[float, Field(ge=0)] = 0.0
 
 
 _CHECKPOINT_SECONDS = 20.0
@@ -112,12 +54,12 @@ def train(
     """
     with _own_random_state(seed, device), devices.single_precision(), guard_memory(recipe.batch_size, checkpoint):
         device_data = Minibatch(*(None if part is None else part.to(device) for part in data))  # type: ignore[arg-type]
-        state = _State(network.to(device).train(), recipe, seed, device, len(data.images), identity)
+        state = State(network.to(device).train(), recipe, seed, device, len(data.images), identity)
         if checkpoint is not None:
             state.restore(checkpoint)
         try:
             _run(state, loss, device_data, checkpoint, on_step)
-        except _DivergedError as error:
+        except DivergedError as error:
             if checkpoint is not None:
                 checkpoint.unlink(missing_ok=True)
             raise TrainingError(
@@ -127,11 +69,7 @@ def train(
         return state.kept().eval()
 
 
-class _DivergedError(Exception):
-    pass
-
-
-def _run(state: "_State", loss: Loss, data: Minibatch, checkpoint: Path | None, on_step: Progress) -> None:
+def _run(state: State, loss: Loss, data: Minibatch, checkpoint: Path | None, on_step: Progress) -> None:
     saved = time.monotonic()
     while state.step < state.steps:
         value = state.advance(loss, data)
@@ -157,147 +95,9 @@ def _own_random_state(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-class _State:
-    """Everything that a resumed training needs."""
-
-    def __init__(
-        self, network: nn.Module, recipe: Recipe, seed: int, device: torch.device, count: int, identity: str
-    ) -> None:
-        self._network, self._recipe, self._device, self._count = network, recipe, device, count
-        whole, rest = divmod(count, recipe.batch_size)
-        self._batches = max(1, whole + (rest > 1))
-        self.steps = recipe.epochs * self._batches
-        self.step = 0
-        self._order = torch.Generator().manual_seed(seed)
-        self._noise = torch.Generator(device).manual_seed(seed)
-        self._augmentation = torch.Generator(device).manual_seed(seed + 1)
-        self._optimiser = _optimiser(network, recipe)
-        self._schedule = _schedule(self._optimiser, recipe, self.steps)
-        average = get_ema_multi_avg_fn(recipe.ema)
-        self._average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.ema else None
-        self._permutation = torch.arange(count)
-        self._identity = hashlib.sha256(
-            json.dumps([asdict(recipe), seed, count, str(network), str(device), identity]).encode()
-        ).hexdigest()
-
-    def advance(self, loss: Loss, data: Minibatch) -> Tensor:
-        """One step; returns its loss, still on the device."""
-        position = self.step % self._batches
-        if position == 0:
-            self._permutation = torch.randperm(self._count, generator=self._order)
-        size = self._recipe.batch_size
-        index = self._permutation[position * size : (position + 1) * size].to(self._device)
-        batch = Minibatch(data.images[index], data.labels[index], None if data.target is None else data.target[index])
-        batch = Minibatch(*AUGMENTATIONS[self._recipe.augmentation](batch, self._augmentation))
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16"):
-            value = loss(self._network, batch, self._noise)
-        self._optimiser.zero_grad()
-        value.backward()
-        if self._recipe.clip:
-            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.clip)
-        self._optimiser.step()
-        self._schedule.step()
-        if self._average is not None:
-            self._average.update_parameters(self._network)
-        self.step += 1
-        return value.detach()
-
-    def kept(self) -> nn.Module:
-        """The trained network: with its averaged weights where the recipe asks for them."""
-        if self._average is not None:
-            self._network.load_state_dict(self._average.module.state_dict())
-        return self._network
-
-    def check_finite(self) -> None:
-        """Whether all parameters and buffers are finite.
-
-        Raises:
-            _DivergedError: one is not.
-        """
-        tensors = [*self._network.parameters(), *(b for b in self._network.buffers() if b.is_floating_point())]
-        if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
-            raise _DivergedError("nan")
-
-    def save(self, path: Path) -> None:
-        """Writes a checkpoint beside its place, then renames."""
-        generators = [generator.get_state() for generator in (self._order, self._noise, self._augmentation)]
-        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
-        state = {
-            "identity": self._identity,
-            "step": self.step,
-            "permutation": self._permutation,
-            "generators": generators,
-            "global": [torch.get_rng_state(), cuda],
-            "parts": [part.state_dict() for part in self._parts()],
-        }
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            torch.save(state, temporary)
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:
-            raise TrainingError(
-                f"{path}: cannot write the checkpoint ({first_line(error)}); free the disk or give another --output"
-            ) from None
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def restore(self, path: Path) -> None:
-        """Takes up a checkpoint, if there is one.
-
-        Raises:
-            TrainingError: it is unreadable or of another training.
-        """
-        if not path.exists():
-            return
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            same = state["identity"] == self._identity
-            if same:
-                self._take_up(state)
-        except (
-            OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, pickle.UnpicklingError
-        ) as error:  # fmt: skip
-            raise TrainingError(
-                f"{path}: not a readable checkpoint ({first_line(error)}); delete it to start anew"
-            ) from None
-        if not same:
-            raise TrainingError(
-                f"{path}: the checkpoint of another training (data, family, strength, seed, recipe or device differ); "
-                "delete it, or give another --output"
-            )
-
-    def _take_up(self, state: dict[str, Any]) -> None:
-        self.step, self._permutation = state["step"], state["permutation"]
-        for generator, kept in zip((self._order, self._noise, self._augmentation), state["generators"], strict=True):
-            generator.set_state(kept)
-        torch.set_rng_state(state["global"][0])
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state(state["global"][1], self._device)
-        for part, kept in zip(self._parts(), state["parts"], strict=True):
-            part.load_state_dict(kept)
-
-    def _parts(self) -> list[Any]:
-        parts = [self._network, self._optimiser, self._schedule, self._average]
-        return [part for part in parts if part is not None]
-
-
-def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=rate, weight_decay=decay, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
-
-
-def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    if recipe.schedule == "one-cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=max(steps, 2))
-    milestones = [int(0.75 * steps), int(0.875 * steps)] if recipe.schedule == "step" else []
-    return torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones)
-
-
 def _finite(value: float) -> float:
     if not math.isfinite(value):
-        raise _DivergedError(value)
+        raise DivergedError(value)
     return value
 
 

@@ -14,7 +14,9 @@ from pagbench.benchmarks import Benchmark
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.manifolds.autoencoder import Autoencoder
 from pagbench.scores.diffusion import Denoiser, edm_loss
-from pagbench.training.loop import Loss, Minibatch, Progress, Recipe, guard_memory, train
+from pagbench.training.loop import Progress, guard_memory, train
+from pagbench.training.recipe import Recipe
+from pagbench.training.state import Loss, Minibatch
 
 
 def reconstruction(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
