@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from pagbench.errors import CardError
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$")]
+Identifier = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+@-]*(/[A-Za-z0-9][A-Za-z0-9._+@-]*)*$")
+]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -79,6 +81,19 @@ class SmoothingCard(Card):
     seed: int = 0
 
 
+class RemoteFile(Card):
+    """A file that is fetched once and kept below the cache folder; see `pagbench.fetching`."""
+
+    path: Identifier
+    """Where it is kept, below `pagbench.cache.root()`, as in `robustbench/cifar10/L2/Engstrom2019Robustness.pt`."""
+    mirrors: tuple[str, ...] = ()
+    """Where it is fetched from, tried in order: `https://…`, `gdrive:<id>`, `hf:<owner>/<name>@<revision>/<file>`."""
+    sha256: Sha256 | None = None
+    """Of the file, where the publisher gives one; otherwise that of the first fetch is kept and compared."""
+    size: Count | None = None
+    """Bytes, for the estimate."""
+
+
 class ModelCard(Card):
     """One entrant: which network, which weights, how it was trained, and under which name it is listed."""
 
@@ -90,7 +105,8 @@ class ModelCard(Card):
     """Strength of the regularisation in the family's own unit (see `pagbench.training`); null where there is none."""
     dataset: Identifier | None = None
     """The data set it was trained on; null for controls, which adapt to any benchmark."""
-    loader: Literal["checkpoint", "control"] = "checkpoint"
+    loader: Literal["checkpoint", "control", "source"] = "checkpoint"
+    """`source`: built by the third-party source that the id begins with, `pagbench.models.sources`."""
     architecture: Identifier | None = None
     """Name in `pagbench.models.architectures`; for a control, the name of the control."""
     activation: Literal["silu", "relu", "gelu", "softplus"] | None = None
@@ -105,6 +121,19 @@ class ModelCard(Card):
     weights: str | None = None
     """File beside the card: safetensors, or a PyTorch state dict of tensors only."""
     weights_sha256: Sha256 | None = None
+    download: tuple[RemoteFile, ...] | None = None
+    """The weights where they are not beside the card: one file, several for an ensemble."""
+    state_key: str | None = None
+    """Where the state dict lies in the checkpoint, as in `model` or `state_dict`; null for the whole file."""
+    strip_prefix: str | None = None
+    """Removed from the front of every name in the state dict, as in `module.`."""
+    resize: Literal["bilinear", "bicubic"] | None = None
+    """How images of another size than `input_shape` are brought to it, inside the classifier; null to refuse them."""
+    preprocessing: str | None = None
+    """How the publisher prepares images, in the publisher's words."""
+    threat: Literal["Linf", "L2", "corruptions"] | None = None
+    published_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Clean accuracy that the publisher reports, a fraction."""
     seed: int | None = None
     training_command: str | None = None
     training: dict[str, float | int | str] = {}
@@ -123,8 +152,14 @@ class ModelCard(Card):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        required = ["architecture"] if self.control else ["architecture", "input_shape", "classes", "weights"]
-        missing = [name for name in required if getattr(self, name) is None]
+        required = {
+            "control": ["architecture"],
+            "source": ["input_shape", "classes"],
+            "checkpoint": ["architecture", "input_shape", "classes"],
+        }
+        missing = [name for name in required[self.loader] if getattr(self, name) is None]
+        if self.loader == "checkpoint" and self.weights is None and self.download is None:
+            missing.append("weights")
         if missing:
             raise ValueError(f"loader {self.loader!r} needs the field {missing[0]!r}")
         if self.weights is not None and (Path(self.weights).is_absolute() or ".." in Path(self.weights).parts):
@@ -134,7 +169,10 @@ class ModelCard(Card):
         return self
 
 
-_DESCRIPTION = ("title", "authors", "license", "reference", "training_command", "training", "weights")
+_DESCRIPTION = (
+    "title", "authors", "license", "reference", "training_command", "training", "weights", "download", "preprocessing",
+    "threat", "published_accuracy",
+)  # fmt: skip
 
 
 class DigitsCard(Card):

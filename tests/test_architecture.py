@@ -12,9 +12,9 @@ import pagbench
 ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
-    {"errors", "assets", "cli_options"},
+    {"errors", "assets", "cache", "cli_options"},
     {"cards", "weights"},
-    {"benchmarks"},
+    {"benchmarks", "fetching"},
     {"columns", "maps", "regimes", "statistics"},
     {"results", "data"},
     {"ranking", "scores", "geometry", "devices"},

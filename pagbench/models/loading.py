@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pagbench import benchmarks, weights
+from pagbench import benchmarks, fetching, weights
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import ContractError, first_line
-from pagbench.models import architectures, controls
+from pagbench.errors import CardError, ContractError, first_line
+from pagbench.models import architectures, controls, sources
 from pagbench.models.classifier import Classifier, check_contract
 from pagbench.models.registry import find
 from pagbench.models.smoothing import SmoothedNetwork
@@ -37,12 +37,12 @@ class Entrant:
     fingerprint: tuple[float, ...]
 
 
-def load(card: ModelCard, path: Path, benchmark: Benchmark, *, network: nn.Module | None = None) -> Entrant:
+def load(card: ModelCard, path: Path | None, benchmark: Benchmark, *, network: nn.Module | None = None) -> Entrant:
     """Builds the classifier of a card for a benchmark and checks its contract.
 
     Args:
         card: the card.
-        path: where the card lies; its weights are beside it.
+        path: where the card lies, its weights beside it; None for a third-party source's card.
         benchmark: fixes the expected input shape and number of classes.
         network: an empty network to load the weights into instead of the card's architecture.
 
@@ -54,16 +54,37 @@ def load(card: ModelCard, path: Path, benchmark: Benchmark, *, network: nn.Modul
     if card.control:
         network = controls.build(card, benchmark)
         digest = weights.state_sha256(network)
+    elif card.loader == "source":
+        _check_shapes(card, benchmark)
+        network, digest = _from_source(card)
     else:
         _check_shapes(card, benchmark)
-        assert card.architecture and card.input_shape and card.classes and card.weights  # by the card's validation
+        assert card.architecture and card.input_shape and card.classes  # by the card's validation
         network = network or architectures.build(
             card.architecture, card.input_shape, card.classes, card.activation or "silu"
         )
-        file = path.parent / card.weights
+        file = _weights_file(card, path)
         weights.load_into(network, weights.read(file, card.weights_sha256), str(file))
         digest = weights.file_sha256(file)
     return _entrant(card, network, digest, benchmark)
+
+
+def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
+    """Network and hash of its weights: of the file, or of the whole state where there are several or none."""
+    source = sources.of(card.id)
+    if source is None:
+        raise CardError(f"{card.id}: loader 'source', but no source is called {card.id.partition('/')[0]!r}")
+    files = [fetching.get(file) for file in card.download or ()]
+    network = source.build(card, files)
+    return network, weights.file_sha256(files[0]) if len(files) == 1 else weights.state_sha256(network)
+
+
+def _weights_file(card: ModelCard, path: Path | None) -> Path:
+    """Beside the card, or fetched."""
+    if card.weights is not None and path is not None:
+        return path.parent / card.weights
+    assert card.download is not None  # by the card's validation
+    return fetching.get(card.download[0])
 
 
 def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> Entrant:

@@ -6,6 +6,7 @@ from pathlib import Path
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import CardError, UnknownNameError
+from pagbench.models import sources
 
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "models" / "cards", _PACKAGE.parent / "leaderboard" / "entrants")
@@ -41,8 +42,10 @@ def _read(path: Path) -> ModelCard:
     return ModelCard.parse(read_yaml(path), str(path))
 
 
-def find(entrant: str) -> tuple[ModelCard, Path]:
-    """The card of a shipped id or of a YAML file, and where it lies (weights are beside it).
+def find(entrant: str) -> tuple[ModelCard, Path | None]:
+    """The card of a shipped id, of a third-party source's id, or of a YAML file.
+
+    The second value says where the card lies, for its weights are beside it; None for a source's.
 
     >>> find("digits/noise-0.6")[0].training_command
     'pagbench train digits --family noise --strength 0.6 --seed 0 --epochs 40'
@@ -52,6 +55,9 @@ def find(entrant: str) -> tuple[ModelCard, Path]:
         CardError: the file is not a valid card, or a shipped card's id is not its place.
     """
     path = _shipped().get(entrant)
+    source = sources.of(entrant) if path is None else None
+    if source is not None:
+        return source.card(entrant), None
     if path is None and not entrant.endswith((".yaml", ".yml")):
         if Path(entrant).is_file():
             raise CardError(

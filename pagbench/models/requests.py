@@ -22,7 +22,7 @@ class Request:
 
     Attributes:
         card: its card.
-        path: where the card lies, its weights beside it; None for a module given from Python.
+        path: where the card lies, its weights beside it; None where there is no such file.
         network: the module, or an empty network for the card's weights; None to build the card's architecture.
         named: whether the user asked for it; false for anchors that are measured because they are missing.
     """
@@ -34,8 +34,7 @@ class Request:
 
     def load(self, benchmark: Benchmark) -> loading.Entrant:
         """Builds and checks the classifier; see `pagbench.models.loading`."""
-        if self.path is None:
-            assert self.network is not None
+        if self.path is None and self.network is not None:
             return loading.wrap(self.network, self.card, benchmark)
         return loading.load(self.card, self.path, benchmark, network=self.network)
 

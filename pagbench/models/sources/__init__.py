@@ -1,0 +1,49 @@
+"""Third-party collections of models: an entrant's id begins with the name of its source."""
+
+import importlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from pagbench.cards import ModelCard
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Source(Protocol):
+    """What each module of this folder offers. Importing it imports neither torch nor the third party's package."""
+
+    def names(self) -> Iterable[str]:
+        """Ids of all its models; empty where they cannot be listed."""
+        ...
+
+    def card(self, entrant: str) -> ModelCard:
+        """The card of one model, `loader: source`.
+
+        Raises:
+            UnknownNameError: the source has no such model; the message has the closest names.
+        """
+        ...
+
+    def build(self, card: ModelCard, files: Sequence[Path]) -> "nn.Module":
+        """The network with its weights, in float32 on the CPU: pixels in [0, 1] → what the card's `output` says.
+
+        Args:
+            card: its card.
+            files: what `card.download` names, on disk, in that order.
+
+        Raises:
+            WeightsError: the files are not the model's.
+        """
+        ...
+
+
+SOURCES: dict[str, str] = {}
+"""Modules by the first part of an id."""
+
+
+def of(entrant: str) -> Source | None:
+    """The source that an id names; None where it names none."""
+    module = SOURCES.get(entrant.partition("/")[0])
+    return None if module is None else cast(Source, importlib.import_module(module))
