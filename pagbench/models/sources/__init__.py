@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from pagbench.cards import ModelCard
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@runtime_checkable
 class Source(Protocol):
     """What each module of this folder offers. Importing it imports neither torch nor the third party's package."""
 
