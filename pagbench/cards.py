@@ -246,30 +246,122 @@ class Fitted(Card):
     weights: str | None = None
     """Safetensors file in `pagbench/assets`, or a path; its metadata hold the network's configuration."""
     weights_sha256: Sha256 | None = None
+    """Of the network's weights; needed with `weights`, optional with a `repository`."""
+    repository: str | None = None
+    """A folder that diffusers has written, or its name on the Hugging Face hub, `<owner>/<name>[@<revision>]`."""
+    license: str | None = None
 
     @model_validator(mode="after")
     def _weights_with_hash(self) -> Self:
-        if (self.weights is None) != (self.weights_sha256 is None):
+        if self.weights is not None and self.weights_sha256 is None:
             raise ValueError("weights and weights_sha256 go together: give both or neither")
-        if (self.weights is not None) != (getattr(self, "kind", None) in _TRAINED):
-            raise ValueError(f"weights are for the kinds {', '.join(_TRAINED)} and needed there")
         return self
 
+    def _check_fields(self, needed: Mapping[str, tuple[str, ...]], allowed: Mapping[str, tuple[str, ...]]) -> None:
+        """Refuses fields that a kind lacks, or that mean nothing for it."""
+        kind: str = getattr(self, "kind")  # noqa: B009 (declared by the subclasses)
+        missing = [name for name in needed.get(kind, ()) if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"kind {kind!r} needs the field {missing[0]!r}")
+        known = {*needed.get(kind, ()), *allowed.get(kind, ()), *_ANY_KIND}
+        foreign = [name for name in type(self).model_fields if name not in known and getattr(self, name) is not None]
+        if foreign:
+            raise ValueError(f"the field {foreign[0]!r} means nothing for kind {kind!r}")
 
-_TRAINED = ("diffusion", "autoencoder")
+
+_ANY_KIND = ("kind", "license", "rank")
 
 
 class ScoreCard(Fitted):
-    """Which score model answers for the data: exact for the training set or the distribution, or a diffusion model."""
+    """Which score model answers for the data: exact for the training set or the distribution, or a diffusion model.
 
-    kind: Literal["empirical", "gaussian-mixture", "von-mises-fisher", "signal-distractor", "diffusion"]
+    `diffusion` is trained by `pagbench fit`; `diffusers` (a `UNet2DModel` with its scheduler), `adm` (Dhariwal & Nichol
+    2021) and `edm` (Karras et al. 2022) are networks that others publish.
+    """
+
+    kind: Literal[
+        "empirical", "gaussian-mixture", "von-mises-fisher", "signal-distractor", "diffusion", "diffusers", "adm", "edm"
+    ]
+    architecture: Identifier | None = None
+    """Of an `adm` network: its name in `azula.plugins.adm`, as in `imagenet_64x64_cond`."""
+    download: Annotated[tuple[RemoteFile, ...], Field(min_length=1, max_length=1)] | None = None
+    """The weights of an `adm` or `edm` network, one file."""
+    null_label: Annotated[int, Field(ge=0)] | None = None
+    """The label by which a class-conditional `diffusers` network means any class; null where it has none."""
+    resolution: Count | None = None
+    """Side that larger images are brought to before the network sees them; null where they have the network's size."""
+    other_classes: Count | None = None
+    """How many classes, drawn for each image, stand for "not y" in the target; for networks without s(x)."""
+
+    @model_validator(mode="after")
+    def _fields_of_the_kind(self) -> Self:
+        network = ("resolution", "other_classes")
+        self._check_fields(
+            needed={
+                "diffusion": ("weights", "weights_sha256"),
+                "diffusers": ("repository",),
+                "adm": ("architecture", "download"),
+                "edm": ("download",),
+            },
+            allowed={
+                "diffusion": network,
+                "diffusers": (*network, "weights_sha256", "null_label"),
+                "adm": network,
+                "edm": network,
+            },
+        )
+        return self
+
+
+class AutoencoderRecipe(Card):
+    """How to train the autoencoder of a manifold, on the training split, where no trained one is shipped."""
+
+    latent: Count
+    """Size of the code."""
+    width: Count
+    """Channels of the first layer."""
+    epochs: Count
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class ManifoldCard(Fitted):
-    """Which directions count as along the data."""
+    """Which directions count as along the data, at an image.
 
-    kind: Literal["posterior-covariance", "span", "sphere", "mask", "autoencoder"]
+    - `span`, `sphere`, `mask`: known exactly for the data set.
+    - `posterior-covariance`: leading eigenvectors of Cov(x0 | x) = sigma² times the Jacobian of the denoiser.
+    - `local-pca`: leading principal directions of the nearest training images.
+    - `autoencoder`: leading singular vectors of the decoder's Jacobian; `weights` of a trained one, or a `recipe`.
+    - `autoencoder-kl`: the same of diffusers' `AutoencoderKL`.
+    """
+
+    kind: Literal["posterior-covariance", "span", "sphere", "mask", "autoencoder", "autoencoder-kl", "local-pca"]
     rank: Count
+    sigma: Positive | None = None
+    """Noise level of the posterior, pixel units; null for the benchmark's."""
+    score: ScoreCard | None = None
+    """Whose posterior; null for the benchmark's own score model."""
+    neighbours: Count | None = None
+    """Nearest training images of the local PCA, more than `rank`."""
+    recipe: AutoencoderRecipe | None = None
+    """Trains the autoencoder when it is first needed; it is kept in the cache folder."""
+
+    @model_validator(mode="after")
+    def _fields_of_the_kind(self) -> Self:
+        self._check_fields(
+            needed={"autoencoder-kl": ("repository",), "local-pca": ("neighbours",)},
+            allowed={
+                "posterior-covariance": ("sigma", "score"),
+                "autoencoder": ("weights", "weights_sha256", "recipe"),
+                "autoencoder-kl": ("weights_sha256",),
+            },
+        )
+        if self.kind == "autoencoder" and (self.weights is None) == (self.recipe is None):
+            raise ValueError("kind 'autoencoder' needs either weights, of a trained one, or a recipe")
+        if self.neighbours is not None and self.neighbours <= self.rank:
+            raise ValueError(f"{self.neighbours} neighbours span fewer than rank {self.rank} directions; give more")
+        if self.recipe is not None and self.recipe.latent < self.rank:
+            raise ValueError(f"a code of size {self.recipe.latent} has fewer than rank {self.rank} directions")
+        return self
 
 
 class SecondTargetCard(Card):

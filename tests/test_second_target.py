@@ -105,7 +105,7 @@ def test_second_target_and_its_measures_go_together(digits):
     second = {"score": {"kind": "empirical"}, "sigma": 1.0, "paper_sigma": 0.25}
     with pytest.raises(Exception, match="go with a second target"):
         Benchmark.parse({**fields, "second": second}, "test")
-    with pytest.raises(Exception, match="weights are for the kinds diffusion, autoencoder"):
+    with pytest.raises(Exception, match="kind 'diffusion' needs the field 'weights'"):
         Benchmark.parse({**fields, "score": {"kind": "diffusion"}}, "test")
 
 

@@ -1,0 +1,64 @@
+"""Cards of score models and manifolds say what they need and refuse what means nothing for their kind."""
+
+import pytest
+
+from pagbench.cards import ManifoldCard, ScoreCard
+from pagbench.errors import CardError
+
+FILE = {"path": "adm/weights.pt", "mirrors": ["https://example.org/weights.pt"]}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "diffusers", "repository": "google/ddpm-cifar10-32", "license": "Apache-2.0"},
+        {"kind": "diffusers", "repository": "./folder", "null_label": 10, "resolution": 64},
+        {"kind": "adm", "architecture": "imagenet_64x64_cond", "download": [FILE], "other_classes": 8},
+        {"kind": "edm", "download": [FILE]},
+    ],
+)
+def test_score_cards(fields):
+    assert ScoreCard.parse(fields, "test").kind == fields["kind"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "diffusers"}, "needs the field 'repository'"),
+        ({"kind": "adm", "download": [FILE]}, "needs the field 'architecture'"),
+        ({"kind": "edm"}, "needs the field 'download'"),
+        ({"kind": "empirical", "repository": "a/b"}, "'repository' means nothing for kind 'empirical'"),
+        ({"kind": "diffusion", "weights": "a.safetensors"}, "go together"),
+    ],
+)
+def test_wrong_score_cards(fields, message):
+    with pytest.raises(CardError, match=message):
+        ScoreCard.parse(fields, "test")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "posterior-covariance", "rank": 8, "sigma": 0.5, "score": {"kind": "diffusers", "repository": "a/b"}},
+        {"kind": "local-pca", "rank": 8, "neighbours": 20},
+        {"kind": "autoencoder", "rank": 8, "recipe": {"latent": 8, "width": 16, "epochs": 2}},
+        {"kind": "autoencoder-kl", "rank": 8, "repository": "a/b"},
+    ],
+)
+def test_manifold_cards(fields):
+    assert ManifoldCard.parse(fields, "test").kind == fields["kind"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "local-pca", "rank": 8}, "needs the field 'neighbours'"),
+        ({"kind": "local-pca", "rank": 8, "neighbours": 8}, "fewer than rank 8"),
+        ({"kind": "autoencoder", "rank": 8}, "either weights, of a trained one, or a recipe"),
+        ({"kind": "autoencoder", "rank": 8, "recipe": {"latent": 4, "width": 16, "epochs": 2}}, "fewer than rank 8"),
+        ({"kind": "mask", "rank": 8, "sigma": 0.5}, "'sigma' means nothing for kind 'mask'"),
+    ],
+)
+def test_wrong_manifold_cards(fields, message):
+    with pytest.raises(CardError, match=message):
+        ManifoldCard.parse(fields, "test")
