@@ -33,10 +33,9 @@ def moved_logits(
     directions = steps.unflatten(2, x.shape[1:])
     lengths = []
     for epsilon in epsilons:
-        moved = (x[:, None] + epsilon * directions).flatten(0, 1)
-        # forward passes of the batch's own size: memory does not grow with the number of steps
-        logits = torch.cat([classifier(part) for part in moved.split(len(x))])
-        lengths.append(logits.unflatten(0, directions.shape[:2]))
+        # each forward pass holds the batch's own images in their order: memory does not grow with the number of steps
+        logits = [classifier(x + epsilon * direction) for direction in directions.unbind(1)]
+        lengths.append(torch.stack(logits, dim=1))
     return torch.stack(lengths, dim=1)
 
 
