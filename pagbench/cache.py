@@ -1,6 +1,8 @@
 """The one folder that holds whatever is fetched, and whether anything may be."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -12,3 +14,33 @@ def root() -> Path:
 def offline() -> bool:
     """Whether no socket may be opened: `--offline`, or `PAGBENCH_OFFLINE=1`."""
     return os.environ.get("PAGBENCH_OFFLINE", "") not in ("", "0")
+
+
+@contextmanager
+def libraries() -> Iterator[None]:
+    """Within, libraries that fetch by themselves do it into this folder, unless the user has given them another."""
+    folders = {"TORCH_HOME": root() / "torch", "HF_HUB_CACHE": root() / "huggingface"}
+    free = {name: str(folder) for name, folder in folders.items() if name not in os.environ}
+    with _environment(free):
+        yield
+
+
+@contextmanager
+def going_offline() -> Iterator[None]:
+    """Within, neither pagbench nor the hub's library opens a socket; processes started within inherit it."""
+    with _environment({"PAGBENCH_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}):
+        yield
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -9,11 +9,13 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from pagbench import cli_training
-from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, ResultsOption
-from pagbench.errors import ContractError, PagbenchError, ResultsError
+from pagbench import cache, cli_training
+from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
+from pagbench.errors import ContractError, PagbenchError, ResultsError, WeightsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pagbench.benchmarks import Benchmark
     from pagbench.models.requests import Request
 
@@ -38,6 +40,11 @@ app = typer.Typer(
     help="Measure how robust a classifier is on and off the data manifold, and whether its gradients mean anything.",
     epilog="Start with: pagbench run",
 )
+
+
+@app.callback()
+def _every_command(context: typer.Context, offline: OfflineOption = False) -> None:
+    context.with_resource(cache.libraries())
 
 
 class Format(enum.StrEnum):
@@ -86,6 +93,7 @@ def run(
         bool, typer.Option("--overwrite", help="Measure again what the folder already has, and keep only that.")
     ] = False,
     architecture: Architecture = None,
+    offline: OfflineOption = False,
 ) -> None:
     """Measure entrants on a benchmark; finished rows are kept and skipped next time."""
     from pagbench import benchmarks, runner
@@ -128,6 +136,69 @@ def leaderboard(
         _put(render.FORMATS[format.value](board, definition), output)
 
 
+@app.command(
+    no_args_is_help=True,
+    epilog="Example: pagbench fetch robustbench/cifar10/L2/Engstrom2019Robustness --benchmark cifar10",
+)
+def fetch(
+    entrants: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENTRANT]...", help="Card ids or card files.")
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", "-b", help="Also what this benchmark needs: its data and networks.")
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Only show the files, their size, mirrors and licence; fetch nothing.")
+    ] = False,
+    offline: OfflineOption = False,
+) -> None:
+    """Download the weights of entrants and what a benchmark needs, so that runs need no network."""
+    from pagbench import benchmarks, listing
+
+    definition = None if benchmark is None else benchmarks.load(benchmark)
+    if list_:
+        typer.echo(listing.downloads(entrants or [], definition))
+        return
+    failures = list(_fetch_entrants(entrants or []))
+    if definition is not None:
+        failures += _fetch_parts(definition)
+    if failures:
+        raise WeightsError("\n".join(failures))
+
+
+def _fetch_entrants(names: list[str]) -> "Iterator[str]":
+    """Fetches all it can and tells where the files are; yields what went wrong."""
+    from pagbench import fetching, models
+
+    for name in names:
+        try:
+            card, _ = models.find(name)
+            files = fetching.named_in(card)
+            for file in files:
+                typer.echo(f"{name}: {fetching.get(file)}")
+            if not files:
+                typer.echo(f"{name}: nothing to fetch")
+        except PagbenchError as error:
+            yield str(error)
+
+
+def _fetch_parts(benchmark: "Benchmark") -> "Iterator[str]":
+    """The same for a benchmark: its anchors, its networks, then its data."""
+    from pagbench import data, fetching
+
+    yield from _fetch_entrants(list(benchmark.anchors))
+    for file in fetching.named_in(benchmark):
+        try:
+            typer.echo(f"{benchmark.label}: {fetching.get(file)}")
+        except PagbenchError as error:
+            yield str(error)
+    try:
+        data.splits(benchmark)
+        typer.echo(f"{benchmark.label}: its data are here")
+    except PagbenchError as error:
+        yield str(error)
+
+
 @app.command("list", epilog="Example: pagbench list models")
 def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
     """List the shipped models, benchmarks or measures."""
@@ -163,6 +234,7 @@ def gradients(
     device: DeviceOption = Device.auto,
     output: Annotated[Path, typer.Option(help="The PNG.")] = Path("gradients.png"),
     architecture: Architecture = None,
+    offline: OfflineOption = False,
 ) -> None:
     """Draw a grid of image, Bayes target and the entrants' input gradients."""
     from pagbench import benchmarks, devices, gallery

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pagbench import cache
+
 
 class Device(enum.StrEnum):
     """Where to compute."""
@@ -21,3 +23,20 @@ ResultsOption = Annotated[
     Path, typer.Option("--results", "-r", help="Folder of Parquet files.", envvar="PAGBENCH_RESULTS")
 ]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")]
+
+
+def _go_offline(context: typer.Context, offline: bool) -> bool:
+    """Lasts as long as the command: the option acts by this alone."""
+    if offline or cache.offline():
+        context.with_resource(cache.going_offline())
+    return offline
+
+
+OfflineOption = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Open no socket: what is not in the cache is an error that says where to put it. As PAGBENCH_OFFLINE=1.",
+        callback=_go_offline,
+    ),
+]

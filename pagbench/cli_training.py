@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pagbench.cli_options import Device, DeviceOption, ResultsOption
+from pagbench.cli_options import Device, DeviceOption, OfflineOption, ResultsOption
 from pagbench.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def train(
     draws: _Draws = 64,
     device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
+    offline: OfflineOption = False,
 ) -> None:
     """Train a network of a family; writes weights and a card that `pagbench run` takes. Goes on where it was killed."""
     from pagbench import benchmarks, devices, training
@@ -89,6 +90,7 @@ def sweep(
     device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
     results: ResultsOption = Path("results"),
+    offline: OfflineOption = False,
 ) -> None:
     """Train a path of strengths and seeds, measure it, and show it. Goes on where it was killed."""
     from pagbench import benchmarks, data, devices, runner, training
@@ -128,6 +130,7 @@ def fit(
     half: _Half = False,
     device: DeviceOption = Device.auto,
     output: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("trained"),
+    offline: OfflineOption = False,
 ) -> None:
     """Train a part of a benchmark: the autoencoder of its manifold, or the diffusion model of its second target."""
     from pagbench import benchmarks, devices

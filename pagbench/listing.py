@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from rich import filesize
 
-from pagbench import benchmarks, columns, models, results
+from pagbench import benchmarks, columns, fetching, models, results
+from pagbench.cards import RemoteFile
 from pagbench.errors import ResultsError
 from pagbench.ranking import leaderboard
 
@@ -41,6 +43,36 @@ def all_measures() -> str:
         for column in filled
     ]
     return _aligned(rows)
+
+
+def downloads(entrants: Sequence[str], benchmark: benchmarks.Benchmark | None) -> str:
+    """What entrants, and a benchmark with its anchors, need from elsewhere: place, size, whether it is there, mirrors.
+
+    Raises:
+        PagbenchError: no such entrant.
+    """
+    anchors = () if benchmark is None else benchmark.anchors
+    cards = [models.find(name)[0] for name in (*entrants, *anchors)]
+    rows = [
+        (card.id, *_download(file), card.license or "licence unknown")
+        for card in cards
+        for file in fetching.named_in(card)
+    ]
+    if benchmark is not None:
+        rows += [(benchmark.label, *_download(file), "") for file in fetching.named_in(benchmark)]
+    return _aligned(rows) if rows else "nothing to fetch"
+
+
+def _download(file: RemoteFile) -> tuple[str, ...]:
+    path = fetching.place(file)
+    there = path.is_file()
+    size = path.stat().st_size if there else file.size
+    return (
+        str(path),
+        "size unknown" if size is None else filesize.decimal(size),
+        "present" if there else "missing",
+        ", ".join(file.mirrors) or "no mirror",
+    )
 
 
 def entrant(name: str, folder: Path) -> str:

@@ -12,8 +12,8 @@ import pagbench
 ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
-    {"errors", "assets", "cache", "cli_options"},
-    {"cards", "weights"},
+    {"errors", "assets", "cache"},
+    {"cards", "weights", "cli_options"},
     {"benchmarks", "fetching"},
     {"columns", "maps", "regimes", "statistics"},
     {"results", "data"},

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pagbench import cache
 from pagbench.cards import IdxCard
 from pagbench.errors import DataError, first_line
 
@@ -25,8 +26,8 @@ _NAMES = {"fashion-mnist": "FashionMNIST", "mnist": "MNIST"}
 
 
 def root() -> Path:
-    """Folder of downloaded data sets: `$PAGBENCH_DATA`, else `~/.cache/pagbench/data`."""
-    return Path(os.environ.get("PAGBENCH_DATA") or Path.home() / ".cache" / "pagbench" / "data").expanduser()
+    """Folder of downloaded data sets: `$PAGBENCH_DATA`, else `data` in the cache folder."""
+    return Path(os.environ.get("PAGBENCH_DATA") or cache.root() / "data").expanduser()
 
 
 def load(card: IdxCard) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, "n"]]:
@@ -93,6 +94,8 @@ def _publisher(card: IdxCard) -> Any:
 def _download(card: IdxCard) -> Path:
     place = root() / _NAMES[card.kind] / "raw"
     try:
+        if cache.offline():
+            raise ConnectionError("offline")
         _publisher(card)(root(), download=True)
     except Exception as error:  # torchvision raises whatever its download raises
         debian = " (Debian: apt-get install dataset-fashion-mnist)" if card.kind == "fashion-mnist" else ""

@@ -1,19 +1,188 @@
-"""Files that others publish: found in the cache, or fetched into it. No torch."""
+"""Files that others publish: found in the cache, or fetched into it. No torch.
 
+Mirrors are tried in order. A file takes its name only when it is whole and its sha256 is the card's, or that of its
+first use, which `fetched.json` keeps. A download that broke off goes on at the next call.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
 
 from pagbench import cache
-from pagbench.cards import RemoteFile
+from pagbench.cards import Card, RemoteFile
 from pagbench.errors import WeightsError
+from pagbench.fetching import content, lockfile, mirrors, transport
+from pagbench.fetching.mirrors import MirrorError
+from pagbench.fetching.progress import Display, display, tell
+from pagbench.fetching.transport import Part
+
+_compared: set[tuple[Path, int, int, str | None]] = set()
+"""Place, size, time of change and card's hash of what this process has compared already."""
+
+
+def place(file: RemoteFile) -> Path:
+    """Where the file lies in the cache folder, or would."""
+    return cache.root() / file.path
 
 
 def get(file: RemoteFile) -> Path:
     """Where the file lies in the cache; fetched first where it does not.
 
     Raises:
-        WeightsError: it is not there and cannot be fetched; says where to put it by hand.
+        WeightsError: it is not there and cannot be fetched (says where to put it by hand), or it is not what the card
+            or its first use says.
     """
-    path = cache.root() / file.path
-    if not path.is_file():
-        raise WeightsError(f"{path}: not there; fetch {' or '.join(file.mirrors)} and put the file there")
+    path = place(file)
+    if path.is_file():
+        _compare(file, path)
+    else:
+        _fetch(file, path)
     return path
+
+
+def named_in(card: Card) -> tuple[RemoteFile, ...]:
+    """Every file that a card, or a card within it, names."""
+    return tuple(dict.fromkeys(_files(card)))
+
+
+def _files(value: Any) -> Iterator[RemoteFile]:
+    if isinstance(value, RemoteFile):
+        yield value
+    elif isinstance(value, Card):
+        for _, part in value:
+            yield from _files(part)
+    elif isinstance(value, tuple) and value and isinstance(value[0], Card):
+        for part in value:
+            yield from _files(part)
+
+
+def _compare(file: RemoteFile, path: Path) -> None:
+    """Compares a file that is there with its hash, once per process; keeps the hash of one that is new.
+
+    Raises:
+        WeightsError: it is another, or no whole file.
+    """
+    try:
+        state = path.stat()
+        key = (path, state.st_size, state.st_mtime_ns, file.sha256)
+        if key in _compared:
+            return
+        found, (expected, whence) = _sha256(path), _expected(file)
+        wrong = None if found == expected else content.flaw(path, path.name)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from None
+    if wrong is None and expected not in (None, found):
+        wrong = f"sha256 {found[:12]}…, {whence}"
+    if wrong is not None:
+        raise WeightsError(f"{path}: {wrong}; delete the file to fetch it anew")
+    record = lockfile.find(file.path)
+    if record is None or record.sha256 != found:
+        _record(file, path, found, None)
+    _compared.add(key)
+
+
+def _expected(file: RemoteFile) -> tuple[str | None, str]:
+    """The hash that a file should have, and who says so: its card, else its first use."""
+    record = lockfile.find(file.path)
+    if file.sha256 is not None or record is None:
+        return file.sha256, f"the card says {str(file.sha256)[:12]}…"
+    return record.sha256, (
+        f"it was {record.sha256[:12]}… on its first use, {record.date[:10]}; "
+        f"delete its entry in {lockfile.path()} to trust the new one"
+    )
+
+
+def _fetch(file: RemoteFile, path: Path) -> None:
+    if cache.offline():
+        raise WeightsError(
+            f"{file.path}: not in the cache, and offline; fetch {_pages(file)} elsewhere and {_by_hand(file, path)}"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(file.path):
+            if path.is_file():  # another process was faster
+                return _compare(file, path)
+            _fetch_from_mirrors(file, path)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot write there ({error.strerror or error}); make room, or set PAGBENCH_CACHE to another "
+            "folder, and start again: what has arrived is kept"
+        ) from None
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Keeps other processes from fetching the same file."""
+    lock = lockfile.lock(name)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        tell(f"waiting for another process that fetches {name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fetch_from_mirrors(file: RemoteFile, path: Path) -> None:
+    part = Part(path.with_name(f".{path.name}.part"))
+    answers = []
+    for mirror in file.mirrors:
+        try:
+            with display(file.path, file.size) as shown:
+                found = _fetch_from(mirror, file, part, shown)
+        except MirrorError as error:
+            answers.append(f"{mirrors.page(mirror)}: {error}")
+            continue
+        part.finish(path)
+        _record(file, path, found, mirror)
+        return
+    raise WeightsError(f"{file.path}: {'; '.join(answers) or 'its card names no mirror'}; {_by_hand(file, path)}")
+
+
+def _fetch_from(mirror: str, file: RemoteFile, part: Part, shown: Display) -> str:
+    """Fetches from one mirror and returns the sha256. What an earlier try left is dropped if the whole is wrong."""
+    expected, whence = _expected(file)
+    source = mirrors.address(mirror, hashed=expected is not None)
+    resumed = part.size > 0
+    while True:
+        transport.download(source, part, hashed=expected is not None, display=shown)
+        found = _sha256(part.path)
+        wrong = content.flaw(part.path, file.path)
+        if wrong is None and expected not in (None, found):
+            wrong = f"another file, sha256 {found[:12]}…, {whence}"
+        if wrong is None:
+            return found
+        part.discard()
+        if not resumed:
+            raise MirrorError(wrong)
+        resumed = False
+
+
+def _record(file: RemoteFile, path: Path, sha256: str, mirror: str | None) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with suppress(OSError):  # a cache that is read-only is of use, too
+        entry = lockfile.Record(sha256=sha256, size=path.stat().st_size, mirror=mirror, date=now)
+        lockfile.record(file.path, entry)
+        state = path.stat()
+        _compared.add((path, state.st_size, state.st_mtime_ns, file.sha256))
+
+
+def _pages(file: RemoteFile) -> str:
+    return " or ".join(mirrors.page(mirror) for mirror in file.mirrors) or "it"
+
+
+def _by_hand(file: RemoteFile, path: Path) -> str:
+    """What to do where nothing else helps."""
+    return f"put the file at {path}{f' (sha256 {file.sha256})' if file.sha256 else ''}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,80 @@
+"""Tells by its bytes what arrived instead of the file: a web page, half a file, something else."""
+
+import json
+import re
+import zipfile
+from html import unescape
+from pathlib import Path
+
+_ZIP, _PICKLE, _GZIP = b"PK\x03\x04", b"\x80", b"\x1f\x8b"
+_BEGINNINGS = {
+    ".pt": (_ZIP, _PICKLE),
+    ".pth": (_ZIP, _PICKLE),
+    ".ckpt": (_ZIP, _PICKLE),
+    ".pkl": (_PICKLE,),
+    ".npz": (_ZIP,),
+    ".zip": (_ZIP,),
+    ".gz": (_GZIP,),
+    ".tgz": (_GZIP,),
+}
+"""First bytes by suffix; PyTorch's files are archives since 1.6, pickles before."""
+HEAD = 1 << 16
+"""Bytes that suffice to know a page."""
+
+
+def flaw(path: Path, name: str) -> str | None:
+    """What is wrong with a file, without loading it; None where nothing is.
+
+    Args:
+        path: the file.
+        name: what it will be called: the suffix says what to expect.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        return "an empty file"
+    if (page := web_page(head)) is not None:
+        return page
+    suffix = Path(name).suffix.partition("_")[0]  # `.pt_m0` is the first of an ensemble
+    if suffix == ".safetensors":
+        return _safetensors_flaw(path, size)
+    expected = _BEGINNINGS.get(suffix)
+    if expected and not head.startswith(expected):
+        return f"no {suffix} file (it begins with {head[:16]!r})"
+    if head.startswith(_ZIP) and not _whole_archive(path):
+        return f"truncated (an archive without its end, {size} bytes)"
+    return None
+
+
+def web_page(head: bytes) -> str | None:
+    """What a web page says, in one line; None where the bytes do not begin a page."""
+    text = head.decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+    if not text.startswith("<"):
+        return None
+    if "quota" in text.lower() or "too many users" in text.lower():
+        return "its quota of downloads is used up (try again in a day, or in a browser)"
+    title = re.search(r"<title[^>]*>([^<]*)</title>", text, re.IGNORECASE)
+    said = " ".join(unescape(title[1]).split()) if title else ""
+    return f"a web page{f' ({said[:80]})' if said else ''} instead of the file"
+
+
+def _safetensors_flaw(path: Path, size: int) -> str | None:
+    """The header says where the last tensor ends; see the format's description at huggingface/safetensors."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length) if length < size else b"")
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return "truncated or no safetensors file"
+    whole = 8 + length + max(ends, default=0)
+    return None if size == whole else f"truncated ({size} of {whole} bytes)"
+
+
+def _whole_archive(path: Path) -> bool:
+    try:
+        zipfile.ZipFile(path).close()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+    return True
