@@ -92,6 +92,8 @@ class RemoteFile(Card):
     """Of the file, where the publisher gives one; otherwise that of the first fetch is kept and compared."""
     size: Count | None = None
     """Bytes, for the estimate."""
+    also: tuple[str, ...] = ()
+    """Where others may have put it already: paths with `~` and `$VARIABLES`, relative ones in the working folder."""
 
 
 class ModelCard(Card):

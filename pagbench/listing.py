@@ -64,13 +64,12 @@ def downloads(entrants: Sequence[str], benchmark: benchmarks.Benchmark | None) -
 
 
 def _download(file: RemoteFile) -> tuple[str, ...]:
-    path = fetching.place(file)
-    there = path.is_file()
-    size = path.stat().st_size if there else file.size
+    found = fetching.find(file)
+    size = file.size if found is None else found.stat().st_size
     return (
-        str(path),
+        str(found or fetching.place(file)),
         "size unknown" if size is None else filesize.decimal(size),
-        "present" if there else "missing",
+        "missing" if found is None else "present",
         ", ".join(file.mirrors) or "no mirror",
     )
 

@@ -19,6 +19,9 @@ class Mirror(ThreadingHTTPServer):
         self.ranges, self.etags, self.delay = True, True, 0.0
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
+    def handle_error(self, *_):
+        """Clients may hang up."""
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}"
@@ -68,8 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
     def body(self, content):
         for begin in range(0, len(content), 1 << 16):
             piece = content[begin : begin + (1 << 16)]
+            self.server.sent += len(piece)  # before the client can have it
             self.wfile.write(piece)
-            self.server.sent += len(piece)
             time.sleep(self.server.delay)
 
     def log_message(self, *_):

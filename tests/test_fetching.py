@@ -261,6 +261,22 @@ def test_a_file_put_there_by_hand_is_recorded_and_compared(folder, no_sockets):
     assert "a web page (Sign in & go on) instead of the file; delete the file" in refusal(asked())
 
 
+def test_a_file_is_used_where_others_keep_it_and_fetched_where_they_do_not(server, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ELSEWHERE", str(tmp_path))
+    file = asked(server.serve("/model.pt", WHOLE)).model_copy(update={"also": ("$UNSET/m.pt", "$ELSEWHERE/m.pt")})
+    kept = tmp_path / "m.pt"
+    kept.write_bytes(OTHER)
+    assert fetching.get(file) == kept
+    assert server.requests == []
+    kept.write_bytes(SIGN_IN)
+    assert f"{kept}: a web page" in refusal(file)
+    kept.write_bytes(WHOLE)
+    assert f"{kept}: sha256 {sha256(WHOLE)[:12]}…, it was {sha256(OTHER)[:12]}…" in refusal(file)
+    (folder / "fetched.json").unlink()
+    kept.unlink()
+    assert fetching.get(file) == folder / NAME
+
+
 def test_a_damaged_lockfile_is_named(server, folder):
     file = asked(server.serve("/model.pt", WHOLE))
     fetching.get(file)
@@ -276,7 +292,7 @@ def test_a_full_disk_is_one_line_and_what_arrived_is_kept(server, folder, monkey
         message = refusal(file)
         assert message.startswith(f"{folder / NAME}: cannot write there (No space left on device: 401.")
         assert "1.0 kB free" in message
-    assert server.sent < len(WHOLE)
+    assert leftovers(folder) == []
 
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -284,9 +300,9 @@ def test_a_full_disk_is_one_line_and_what_arrived_is_kept(server, folder, monkey
     with monkeypatch.context() as patch:
         patch.setattr(transport.os, "fsync", full)
         assert "No space left on device" in refusal(file)
-    server.sent = 0
+    assert leftovers(folder) == [".model.pt.part"]
     assert fetching.get(file).read_bytes() == WHOLE
-    assert server.sent == 0  # all of it had arrived
+    assert server.header("Range") == f"bytes={len(WHOLE)}-", "all of it had arrived"
 
 
 def test_a_cache_folder_that_is_a_file_is_one_line(server, folder):

@@ -1,10 +1,11 @@
-"""Files that others publish: found in the cache, or fetched into it. No torch.
+"""Files that others publish: found on this machine, or fetched into the cache. No torch.
 
 Mirrors are tried in order. A file takes its name only when it is whole and its sha256 is the card's, or that of its
 first use, which `fetched.json` keeps. A download that broke off goes on at the next call.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -30,18 +31,25 @@ def place(file: RemoteFile) -> Path:
     return cache.root() / file.path
 
 
+def find(file: RemoteFile) -> Path | None:
+    """Where the file lies already: in the cache folder, or where others keep it (`also`)."""
+    elsewhere = (Path(os.path.expandvars(path)).expanduser() for path in file.also)
+    return next((path for path in (place(file), *elsewhere) if path.is_file()), None)
+
+
 def get(file: RemoteFile) -> Path:
-    """Where the file lies in the cache; fetched first where it does not.
+    """Where the file lies; fetched first where it does not.
 
     Raises:
         WeightsError: it is not there and cannot be fetched (says where to put it by hand), or it is not what the card
             or its first use says.
     """
-    path = place(file)
-    if path.is_file():
-        _compare(file, path)
-    else:
+    path = find(file)
+    if path is None:
+        path = place(file)
         _fetch(file, path)
+    else:
+        _compare(file, path)
     return path
 
 

@@ -11,6 +11,7 @@ _BEGINNINGS = {
     ".pt": (_ZIP, _PICKLE),
     ".pth": (_ZIP, _PICKLE),
     ".ckpt": (_ZIP, _PICKLE),
+    ".bin": (_ZIP, _PICKLE),
     ".pkl": (_PICKLE,),
     ".npz": (_ZIP,),
     ".zip": (_ZIP,),
