@@ -34,7 +34,7 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
     ids = benchmark.samples[:samples]
     splits = data.splits(benchmark)
     shown = splits.test.select(ids)
-    target = targets.bayes_target(scores.load(benchmark, splits.train), benchmark.sigma, shown).float()
+    target = targets.bayes_target(scores.load(benchmark, splits.train), benchmark, shown, device).float().cpu()
     images, labels = shown.images.to(device), shown.labels.to(device)
     columns = [("Bayes target", target)]
     for entrant in entrants:

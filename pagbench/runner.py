@@ -193,7 +193,8 @@ class _Session:
             measured = store.load_parts() if overwrite else store.load()
             assert measured is not None
             wall = time.perf_counter() - started
-            kept = results.Result(measured.rows, {**measured.provenance, "maps": shown, "wall_seconds": round(wall, 3)})
+            found = {"maps": shown, "networks": self.targets.networks, "wall_seconds": round(wall, 3)}
+            kept = results.Result(measured.rows, {**measured.provenance, **found})
             store.merge(kept)
         assert kept is not None
         return kept.rows[kept.rows["sample_id"].isin(self.ids)]

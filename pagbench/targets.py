@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagbench import geometry, manifolds, scores
@@ -15,6 +16,7 @@ from pagbench.data import Dataset, Splits
 from pagbench.errors import DataError
 from pagbench.measures import lpips, paper
 from pagbench.measures.observation import Batch, SecondScores
+from pagbench.training import parts
 
 _CHUNK = 64
 
@@ -31,6 +33,8 @@ class Targets:
     embedding: Float[Tensor, "n f"] | None
     second: SecondScores | None
     noise_parts: geometry.Directions | None
+    networks: dict[str, dict[str, Any]]
+    """What is known of the networks behind them, by their part in the benchmark; hashes and noise levels."""
 
     def batch(self, ids: Sequence[str]) -> Batch:
         """The batch of these samples, in this order."""
@@ -70,8 +74,12 @@ def partners(benchmark: Benchmark, seed: int) -> dict[str, str]:
 
 def sample_noise(seed: int, measure: str, sample_id: str, shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
     """Standard normal noise that depends on the seed, the measure and the sample only: never on batches or order."""
-    key = np.frombuffer(hashlib.sha256(f"{measure}/{sample_id}".encode()).digest(), dtype=np.uint32)
-    return torch.from_numpy(np.random.default_rng([seed, *key.tolist()]).standard_normal(shape))
+    return torch.from_numpy(_generator(seed, measure, sample_id).standard_normal(shape))
+
+
+def _generator(seed: int, use: str, sample_id: str) -> np.random.Generator:
+    key = np.frombuffer(hashlib.sha256(f"{use}/{sample_id}".encode()).digest(), dtype=np.uint32)
+    return np.random.default_rng([seed, *key.tolist()])
 
 
 def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: int, device: torch.device) -> Targets:
@@ -90,8 +98,9 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
     partner = partners(benchmark, seed)
     data = splits.test.select(list(dict.fromkeys([*ids, *(partner[name] for name in ids)])))
     score = scores.load(benchmark, splits.train)
-    manifold = manifolds.load(benchmark, score)
-    computed = [_part(benchmark, score, manifold, seed, part) for part in data.chunks(_CHUNK)]
+    second = None if benchmark.second is None else scores.load_second(benchmark, splits.train)
+    manifold = manifolds.load(parts.with_autoencoder(benchmark, device), score, splits.train)
+    computed = [_part(benchmark, score, manifold, seed, part, device) for part in data.chunks(_CHUNK)]
     target, basis, on, off = (torch.cat(found).to(device) for found in zip(*computed, strict=True))
     embedded = None
     if "alignment_lpips" in benchmark.measures:
@@ -103,32 +112,43 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
         basis=basis,
         steps=geometry.Directions(on, off),
         embedding=embedded,
-        second=_second_scores(benchmark, splits, data, device),
+        second=_second_scores(benchmark, second, data, device),
         noise_parts=_noise_parts(benchmark, basis, data, seed),
+        networks=_records(benchmark, score, second, manifold),
     )
 
 
 def _part(
-    benchmark: Benchmark, score: scores.ClassMixture, manifold: manifolds.Manifold, seed: int, part: Dataset
+    benchmark: Benchmark,
+    score: scores.ScoreModel,
+    manifold: manifolds.Manifold,
+    seed: int,
+    part: Dataset,
+    device: torch.device,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b d k"], Float[Tensor, "b m d"], Float[Tensor, "b m d"]]:
     """Target, tangent basis and directions of a few images, computed in float64 and rounded to float32."""
-    target = bayes_target(score, benchmark.sigma, part)
-    basis = manifold.tangent_basis(part.images).double()
+    target = bayes_target(score, benchmark, part, device).cpu()
+    basis = manifold.tangent_basis(part.images.to(device)).cpu().double()
     shape = (benchmark.dimension, benchmark.directions)
     noise = torch.stack([sample_noise(seed, "response", name, shape) for name in part.ids])
     steps = geometry.directions(basis, noise)
     return target.float(), basis.float(), steps.on.float(), steps.off.float()
 
 
-def _second_scores(benchmark: Benchmark, splits: Splits, data: Dataset, device: torch.device) -> SecondScores | None:
+def _second_scores(
+    benchmark: Benchmark, model: scores.ScoreModel | None, data: Dataset, device: torch.device
+) -> SecondScores | None:
     """Scores of the second score model; `chance_target` is each image's own target, for its partner to take."""
-    if benchmark.second is None:
+    if benchmark.second is None or model is None:
         return None
-    model, card = scores.load_second(benchmark, splits.train), benchmark.second
+    card = benchmark.second
 
     def stacked(sigma: float, conditional: bool) -> Float[Tensor, "n c h w"]:
-        parts = [model.score(part.images, sigma, part.labels if conditional else None) for part in data.chunks(_CHUNK)]
-        return torch.cat(parts).float().to(device)
+        found = [
+            model.score(part.images.to(device), sigma, part.labels if conditional else None)
+            for part in data.chunks(_CHUNK)
+        ]
+        return torch.cat(found).float().to(device)
 
     target = stacked(card.sigma, True) - stacked(card.sigma, False)
     return SecondScores(target, target, stacked(card.paper_sigma, True), stacked(card.paper_sigma, False))
@@ -144,16 +164,59 @@ def _noise_parts(
     return geometry.Directions(*(part.float() for part in paper.split_noise(basis, noise.to(basis))))
 
 
-def bayes_target(score: scores.ClassMixture, sigma: float, data: Dataset) -> Float[Tensor, "b c h w"]:
-    """The direction of s(x|y) - s(x), of unit length per image, float64.
+def bayes_target(
+    score: scores.ScoreModel, benchmark: Benchmark, data: Dataset, device: torch.device
+) -> Float[Tensor, "b c h w"]:
+    """The direction of s(x|y) - s(x|not y), of unit length per image, in the precision of the score model.
+
+    That of a density is exact. A network with both scores gives s(x|y) - s(x), which has the same direction. For one
+    without s(x), s(x|not y) is replaced by the mean of s(x|c) over a few other classes, drawn for each sample: a proxy,
+    since the posterior would weigh the classes, and by far the nearest ones most.
 
     Raises:
         DataError: it vanishes, as where all classes are alike.
+        CardError: the score model has no s(x|y).
     """
-    gradient = score.log_odds_gradient(data.images, sigma, data.labels)
+    images, count = data.images.to(device), benchmark.score.other_classes
+    if isinstance(score, scores.ClassMixture):
+        gradient = score.log_odds_gradient(images, benchmark.sigma, data.labels)
+    elif count is None:
+        gradient = score.score(images, benchmark.sigma, data.labels) - score.score(images, benchmark.sigma)
+    else:
+        drawn = other_classes(benchmark, data, count)
+        others = [score.score(images, benchmark.sigma, labels) for labels in drawn.T]
+        gradient = score.score(images, benchmark.sigma, data.labels) - torch.stack(others).mean(0)
     length = gradient.flatten(1).norm(dim=1)
     lost = ~(length > 0)
     if lost.any():
         name = data.ids[int(lost.nonzero()[0])]
-        raise DataError(f"sample {name}: s(x|y) - s(x) vanishes at sigma {sigma}; use another sigma")
+        raise DataError(f"sample {name}: s(x|y) - s(x) vanishes at sigma {benchmark.sigma}; use another sigma")
     return gradient / length[:, None, None, None]
+
+
+def other_classes(benchmark: Benchmark, data: Dataset, count: int) -> Int[Tensor, "b k"]:
+    """Distinct classes other than each sample's own, drawn by the benchmark's seed and the sample's id."""
+    drawn = []
+    for name, label in zip(data.ids, data.labels.tolist(), strict=True):
+        shift = _generator(benchmark.seed, "other classes", name).permutation(benchmark.classes - 1)[:count] + 1
+        drawn.append((label + shift) % benchmark.classes)
+    return torch.from_numpy(np.stack(drawn))
+
+
+def _records(
+    benchmark: Benchmark, score: scores.ScoreModel, second: scores.ScoreModel | None, manifold: manifolds.Manifold
+) -> dict[str, dict[str, Any]]:
+    """Hashes of the networks that a benchmark is made of, and the noise levels that discrete schedules round to."""
+    found = {"score": _record(score, benchmark.sigma), "manifold": _record(manifold)}
+    if second is not None and benchmark.second is not None:
+        found |= {"second": _record(second, benchmark.second.sigma)}
+        found |= {"paper": _record(second, benchmark.second.paper_sigma)}
+    return {part: record for part, record in found.items() if record}
+
+
+def _record(model: object, sigma: float | None = None) -> dict[str, Any]:
+    digest = getattr(model, "weights_sha256", None)
+    if digest is None:
+        return {}
+    used = {} if sigma is None else {"sigma": sigma, "sigma_used": model.rounded(sigma)}  # type: ignore[attr-defined]
+    return {"weights_sha256": digest, **used}

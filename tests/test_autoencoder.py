@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pagbench import assets, benchmarks, geometry, manifolds, scores, weights
+from pagbench.data import Dataset
 from pagbench.errors import DataError, WeightsError
 from pagbench.manifolds import autoencoder
 from pagbench.manifolds.autoencoder import Autoencoder, AutoencoderManifold
@@ -85,7 +86,8 @@ def test_the_shipped_autoencoders_latents_all_matter():
     """On constant images too, which no data set contains: the decoder's rank is full there as well."""
     benchmark = benchmarks.load("fashion-mnist")
     density = scores.EmpiricalDensity(torch.rand(10, 1, 28, 28), torch.arange(10), classes=10)
-    manifold = manifolds.load(benchmark, density)
+    train = Dataset(("0",), torch.rand(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))
+    manifold = manifolds.load(benchmark, density, train)
     basis = manifold.tangent_basis(torch.full((1, 1, 28, 28), 0.25))
     assert basis.shape == (1, 784, benchmark.manifold.rank)
 

@@ -83,7 +83,7 @@ def test_other_pixels_than_the_cards_are_refused(digits):
 def test_tangent_bases_are_orthonormal_and_of_the_cards_rank(name):
     benchmark = benchmarks.load(name)
     splits = splits_or_skip(benchmark)
-    manifold = manifolds.load(benchmark, scores.load(benchmark, splits.train))
+    manifold = manifolds.load(benchmark, scores.load(benchmark, splits.train), splits.train)
     basis = manifold.tangent_basis(splits.test.images[:8]).double()
     identity = torch.eye(benchmark.manifold.rank, dtype=torch.float64).expand(8, -1, -1)
     torch.testing.assert_close(basis.mT @ basis, identity, rtol=0, atol=1e-10)

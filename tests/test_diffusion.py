@@ -34,7 +34,8 @@ class ExactDenoiser(Denoiser):
 
     def __init__(self, density):
         torch.nn.Module.__init__(self)
-        self.density, self.classes, self.data_std = density, GAUSSIANS.classes, 0.3
+        self.density, self.classes = density, GAUSSIANS.classes
+        self.config = {"input_shape": GAUSSIANS.input_shape}
         self.anchor = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
 
     def forward(self, x, sigma, labels):

@@ -261,7 +261,7 @@ def test_the_bayes_gradient_leaves_the_signal_only_where_the_side_is_uncertain()
 
 
 def test_mask_is_made_of_the_pixels_of_the_signal(tiny, tiny_splits):
-    manifold = manifolds.load(tiny, scores.load(tiny, tiny_splits.train))
+    manifold = manifolds.load(tiny, scores.load(tiny, tiny_splits.train), tiny_splits.train)
     assert isinstance(manifold, Mask)
     test = tiny_splits.test
     basis = manifold.tangent_basis(test.images)
@@ -287,10 +287,10 @@ def test_cards_that_do_not_fit_are_refused(tiny, tiny_splits, digits, digits_spl
     score = scores.load(tiny, tiny_splits.train)
     smaller = tiny.model_copy(update={"manifold": ManifoldCard(kind="mask", rank=700)})
     with pytest.raises(CardError, match="manifold 'mask' has rank 784, its card says 700"):
-        manifolds.load(smaller, score)
+        manifolds.load(smaller, score, tiny_splits.train)
     masked = digits.model_copy(update={"manifold": ManifoldCard(kind="mask", rank=32)})
     with pytest.raises(CardError, match="manifold 'mask' does not fit data set 'digits'"):
-        manifolds.load(masked, score)
+        manifolds.load(masked, score, tiny_splits.train)
     scored = digits.model_copy(update={"score": tiny.score})
     with pytest.raises(CardError, match="'signal-distractor' does not fit data set 'digits'"):
         scores.load(scored, digits_splits.train)

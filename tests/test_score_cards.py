@@ -2,6 +2,7 @@
 
 import pytest
 
+from pagbench import fetching
 from pagbench.cards import ManifoldCard, ScoreCard
 from pagbench.errors import CardError
 
@@ -62,3 +63,20 @@ def test_manifold_cards(fields):
 def test_wrong_manifold_cards(fields, message):
     with pytest.raises(CardError, match=message):
         ManifoldCard.parse(fields, "test")
+
+
+def test_what_must_be_fetched_is_known_without_fetching(tmp_path):
+    unet = ScoreCard(kind="diffusers", repository="owner/name@abc")
+    posterior = ManifoldCard(kind="posterior-covariance", rank=8, score=unet)
+    vae = ManifoldCard(kind="autoencoder-kl", rank=8, repository="owner/name")
+    paths = [file.path for file in fetching.named_in(posterior)]
+    assert paths[0] == "hf/owner/name@abc/unet/config.json"
+    assert [path.rpartition("/")[2] for path in paths] == [
+        "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json",
+    ]  # fmt: skip
+    assert fetching.named_in(vae)[1].mirrors == (
+        "hf:owner/name@main/vae/diffusion_pytorch_model.safetensors",
+        "hf:owner/name@main/diffusion_pytorch_model.safetensors",
+    )
+    assert fetching.named_in(ScoreCard.parse({"kind": "edm", "download": [FILE]}, "test"))[0].path == FILE["path"]
+    assert not fetching.named_in(ScoreCard(kind="diffusers", repository=str(tmp_path)))

@@ -15,9 +15,9 @@ from typing import Any
 from filelock import Timeout
 
 from pagbench import cache
-from pagbench.cards import Card, RemoteFile
+from pagbench.cards import Card, Fitted, RemoteFile
 from pagbench.errors import WeightsError
-from pagbench.fetching import content, lockfile, mirrors, transport
+from pagbench.fetching import content, lockfile, mirrors, repositories, transport
 from pagbench.fetching.mirrors import MirrorError
 from pagbench.fetching.progress import Display, display, tell
 from pagbench.fetching.transport import Part
@@ -62,6 +62,8 @@ def _files(value: Any) -> Iterator[RemoteFile]:
     if isinstance(value, RemoteFile):
         yield value
     elif isinstance(value, Card):
+        if isinstance(value, Fitted):
+            yield from repositories.files(value)
         for _, part in value:
             yield from _files(part)
     elif isinstance(value, tuple) and value and isinstance(value[0], Card):

@@ -1,59 +1,93 @@
 """Manifolds: the directions along which the data varies at an image."""
 
-from typing import Protocol, runtime_checkable
-
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from pagbench import assets
+from pagbench import assets, scores
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import DistractorCard, GaussiansCard, SphereCard
-from pagbench.data import distractor, gaussians, sphere
+from pagbench.cards import DistractorCard, GaussiansCard, ManifoldCard, SphereCard
+from pagbench.data import Dataset, distractor, gaussians, sphere
 from pagbench.errors import CardError
-from pagbench.manifolds import autoencoder
+from pagbench.manifolds import autoencoder, autoencoder_kl
 from pagbench.manifolds.analytic import LinearSpan, Sphere
-from pagbench.manifolds.empirical import PosteriorCovariance
+from pagbench.manifolds.comparison import agreement, chance
+from pagbench.manifolds.contract import Manifold
+from pagbench.manifolds.empirical import DenoiserJacobian, PosteriorCovariance, StreamedPosteriorCovariance
 from pagbench.manifolds.mask import Mask
-from pagbench.scores import ClassMixture
+from pagbench.manifolds.neighbours import LocalPca
 
-__all__ = ["LinearSpan", "Manifold", "Mask", "PosteriorCovariance", "Sphere", "load"]
+__all__ = [
+    "DenoiserJacobian",
+    "LinearSpan",
+    "LocalPca",
+    "Manifold",
+    "Mask",
+    "PosteriorCovariance",
+    "Sphere",
+    "StreamedPosteriorCovariance",
+    "agreement",
+    "build",
+    "chance",
+    "load",
+]
 
 
-@runtime_checkable
-class Manifold(Protocol):
-    """The contract of every manifold."""
-
-    def tangent_basis(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d k"]:
-        """Orthonormal columns that span the tangent space at each image; d = c·h·w."""
-        ...
-
-
-def load(benchmark: Benchmark, score: ClassMixture) -> Manifold:
+def load(benchmark: Benchmark, score: scores.ScoreModel, train: Dataset) -> Manifold:
     """Builds the manifold that a benchmark's card names.
+
+    Args:
+        benchmark: the definition.
+        score: its score model, for manifolds made of that.
+        train: its training split, for manifolds made of that.
 
     Raises:
         CardError: the manifold does not fit the data set, or its rank is not the card's.
+        WeightsError: its weights are missing or altered.
     """
-    kind, rank, data = benchmark.manifold.kind, benchmark.manifold.rank, benchmark.dataset
+    return build(benchmark.manifold, benchmark, score, train)
+
+
+def build(card: ManifoldCard, benchmark: Benchmark, score: scores.ScoreModel, train: Dataset) -> Manifold:
+    """Builds any manifold for the images of a benchmark; see `load`."""
+    rank, data = card.rank, benchmark.dataset
     manifold: Manifold
     probe = torch.full((1, *benchmark.input_shape), 0.25)
-    if kind == "posterior-covariance":
-        return PosteriorCovariance(score, benchmark.sigma, rank)
-    if kind == "autoencoder":
-        assert benchmark.manifold.weights is not None  # by the card's validation
-        return autoencoder.read(assets.find(benchmark.manifold.weights), benchmark.manifold.weights_sha256, rank)
-    if kind == "span" and isinstance(data, GaussiansCard):
+    if card.kind == "posterior-covariance":
+        chosen = score if card.score is None else scores.build(card.score, benchmark, train)
+        return _posterior(chosen, card.sigma or benchmark.sigma, rank, benchmark)
+    if card.kind == "autoencoder":
+        if card.weights is None:
+            raise CardError(f"{benchmark.label}: its autoencoder is not trained yet; `pagbench run` does it")
+        return autoencoder.read(assets.find(card.weights), card.weights_sha256, rank)
+    if card.kind == "autoencoder-kl":
+        assert card.repository is not None  # by the card's validation, as below
+        return autoencoder_kl.read(card.repository, card.weights_sha256, rank)
+    if card.kind == "local-pca":
+        assert card.neighbours is not None
+        return LocalPca(train.images, card.neighbours, rank)
+    if card.kind == "span" and isinstance(data, GaussiansCard):
         manifold = LinearSpan(gaussians.parameters(data).basis)
-    elif kind == "sphere" and isinstance(data, SphereCard):
+    elif card.kind == "sphere" and isinstance(data, SphereCard):
         manifold = Sphere(sphere.parameters(data))
-    elif kind == "mask" and isinstance(data, DistractorCard):
+    elif card.kind == "mask" and isinstance(data, DistractorCard):
         glyphs = distractor.glyphs()
         manifold = Mask(glyphs)
         probe = torch.cat([glyphs[:1], torch.full_like(glyphs[:1], 0.25)], dim=2)
     else:
-        raise CardError(f"{benchmark.label}: manifold {kind!r} does not fit data set {data.kind!r}")
+        raise CardError(f"{benchmark.label}: manifold {card.kind!r} does not fit data set {data.kind!r}")
     found = manifold.tangent_basis(probe).shape[2]
     if found != rank:
-        raise CardError(f"{benchmark.label}: manifold {kind!r} has rank {found}, its card says {rank}")
+        raise CardError(f"{benchmark.label}: manifold {card.kind!r} has rank {found}, its card says {rank}")
     return manifold
+
+
+def _posterior(score: scores.ScoreModel, sigma: float, rank: int, benchmark: Benchmark) -> Manifold:
+    if isinstance(score, scores.StreamedEmpiricalDensity):
+        return StreamedPosteriorCovariance(score, sigma, rank)
+    if isinstance(score, scores.ClassMixture):
+        return PosteriorCovariance(score, sigma, rank)
+    if isinstance(score, scores.NetworkScore):
+        return DenoiserJacobian(score, sigma, rank)
+    raise CardError(
+        f"{benchmark.label}: the score model sees resized images, which do not vary in all {benchmark.dimension} "
+        "pixels; name one of the images' own size under the manifold's score, or another manifold"
+    )

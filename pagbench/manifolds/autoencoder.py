@@ -61,11 +61,12 @@ class AutoencoderManifold:
     Args:
         network: has `encoder` and `decoder`; it is put in eval mode, frozen, and made float64.
         rank: dimension of the tangent space, at most the size of the code.
+        weights_sha256: of its file.
     """
 
-    def __init__(self, network: Autoencoder, rank: int) -> None:
+    def __init__(self, network: Autoencoder, rank: int, weights_sha256: str | None = None) -> None:
         self._network = network.double().eval().requires_grad_(False)
-        self._rank = rank
+        self._rank, self.weights_sha256 = rank, weights_sha256
 
     @torch.no_grad()
     def jacobian(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d latent"]:
@@ -113,4 +114,4 @@ def read(path: Path, sha256: str | None, rank: int) -> AutoencoderManifold:
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: not an autoencoder's configuration ({error}); fit it anew") from None
     weights.load_into(network, weights.read(path, sha256), str(path))
-    return AutoencoderManifold(network, rank)
+    return AutoencoderManifold(network, rank, weights.file_sha256(path))

@@ -57,7 +57,7 @@ class Constant(nn.Module):
 
 
 def _bayes(benchmark: Benchmark, card: ModelCard) -> nn.Module:
-    return BayesClassifier(scores.load(benchmark, data.splits(benchmark).train), benchmark.sigma)
+    return BayesClassifier(scores.load_mixture(benchmark, data.splits(benchmark).train), benchmark.sigma)
 
 
 def _sign_flipped(benchmark: Benchmark, card: ModelCard) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pagbench import weights
 from pagbench.errors import WeightsError
-from pagbench.scores.parameterisation import score_from_clean, to_unit_pixels
+from pagbench.scores.network import NetworkScore, given_labels
 
 _NOISE_SCALE = 1000.0
 """Diffusers embeds time steps of 0 to 1000; EDM's log(sigma)/4 is brought to that range."""
@@ -52,7 +52,7 @@ class Denoiser(nn.Module):
             num_class_embeds=classes + 1,
         )
         self.classes, self.data_std = classes, data_std
-        self.config = {
+        self.config: dict[str, Any] = {
             "input_shape": list(input_shape), "classes": classes, "channels": list(channels), "data_std": data_std,
         }  # fmt: skip
 
@@ -73,30 +73,28 @@ class Denoiser(nn.Module):
         return out
 
 
-class DiffusionScore:
-    """Score of a trained denoiser, in pixel units; see `pagbench.scores.ScoreModel`.
+class DiffusionScore(NetworkScore):
+    """Score of a trained denoiser, without labels that of the null label; see `pagbench.scores.ScoreModel`.
 
     Args:
         denoiser: on [-1, 1]; it is put in eval mode and frozen.
+        weights_sha256: of its file.
     """
 
-    def __init__(self, denoiser: Denoiser) -> None:
-        self._denoiser = denoiser.eval().requires_grad_(False)
+    def __init__(self, denoiser: Denoiser, weights_sha256: str | None = None) -> None:
+        super().__init__(denoiser, tuple(denoiser.config["input_shape"]), weights_sha256)
+        self._classes = denoiser.classes
 
-    @torch.no_grad()
-    def score(
-        self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"] | None = None
+    def _rounded(self, sigma: float) -> float:
+        return sigma
+
+    def _clean(
+        self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"] | None
     ) -> Float[Tensor, "b c h w"]:
-        """(D(x, sigma) - x)/sigma², without labels that of the null label; see `pagbench.scores.ScoreModel`."""
-        parameter = next(self._denoiser.parameters())
-        device = parameter.device
-        centred = 2 * x.to(device, parameter.dtype) - 1
-        level = 2 * sigma  # on [-1, 1] a step is twice as long
-        if labels is None:
-            labels = torch.full((len(x),), self._denoiser.classes)
-        levels = torch.full((len(x),), level, device=device, dtype=parameter.dtype)
-        clean = self._denoiser(centred, levels, labels.to(device))
-        return to_unit_pixels(score_from_clean(centred, clean, level), level)[0]
+        levels = torch.full((len(x),), sigma, device=x.device, dtype=x.dtype)
+        given = given_labels(labels, x, conditional=True, null_label=self._classes)
+        out: Tensor = self._network(x, levels, given)
+        return out
 
 
 def read(path: Path, sha256: str | None) -> DiffusionScore:
@@ -112,7 +110,7 @@ def read(path: Path, sha256: str | None) -> DiffusionScore:
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: not a diffusion model's configuration ({error}); fit it anew") from None
     weights.load_into(denoiser, weights.read(path, sha256), str(path))
-    return DiffusionScore(denoiser)
+    return DiffusionScore(denoiser, sha256)
 
 
 def edm_loss(

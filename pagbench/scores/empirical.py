@@ -15,6 +15,25 @@ _ROUNDINGS = 32
 """Two points are one, too, within so many roundings of their squared lengths, from which the distance is computed."""
 
 
+def check_labels(labels: Int[Tensor, "n"], classes: int) -> list[int]:
+    """Number of training images of each class.
+
+    Raises:
+        ValueError: a class has no training image, or a label is not below `classes`.
+    """
+    sizes: list[int] = torch.bincount(labels, minlength=classes).tolist()
+    if len(sizes) > classes:
+        raise ValueError(f"label {len(sizes) - 1} among {classes} classes; labels go from 0 to {classes - 1}")
+    if min(sizes) == 0:
+        raise ValueError(f"class {sizes.index(0)} has no training image")
+    return sizes
+
+
+def same_point(length: Float[Tensor, "b 1"]) -> Float[Tensor, "b 1"]:
+    """Squared distance below which a point is one of squared length `length`."""
+    return (_ROUNDINGS * torch.finfo(length.dtype).eps * length).clamp(min=_SAME_POINT)
+
+
 class EmpiricalDensity(ClassMixture):
     """The training set blurred with N(0, sigma² I), each class on its own training images.
 
@@ -34,11 +53,7 @@ class EmpiricalDensity(ClassMixture):
     def __init__(self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, "n"], *, classes: int) -> None:
         order = labels.argsort(stable=True)
         self._points = images.flatten(1).double()[order]
-        self._sizes = torch.bincount(labels, minlength=classes).tolist()
-        if len(self._sizes) > classes:
-            raise ValueError(f"label {len(self._sizes) - 1} among {classes} classes; labels go from 0 to {classes - 1}")
-        if min(self._sizes) == 0:
-            raise ValueError(f"class {self._sizes.index(0)} has no training image")
+        self._sizes = check_labels(labels, classes)
         self._excluding_self = False
 
     def placed(self, dtype: torch.dtype, device: torch.device) -> "EmpiricalDensity":
@@ -58,8 +73,7 @@ class EmpiricalDensity(ClassMixture):
         x = flat_exact(x, self._points)
         squared = x.square().sum(1, keepdim=True) - 2 * x @ self._points.T + self._points.square().sum(1)
         if self._excluding_self:
-            rounding = _ROUNDINGS * torch.finfo(x.dtype).eps * x.square().sum(1, keepdim=True)
-            squared = squared.masked_fill(squared < rounding.clamp(min=_SAME_POINT), torch.inf)
+            squared = squared.masked_fill(squared < same_point(x.square().sum(1, keepdim=True)), torch.inf)
         return list((-squared / (2 * sigma**2)).split(self._sizes, dim=1))
 
     def log_joint(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b classes"]:

@@ -282,7 +282,7 @@ def bayes_targets(benchmark: Benchmark, device: torch.device) -> Float[Tensor, "
     With the image itself among the points of the empirical density its class would be all but certain.
     """
     split = data.splits(benchmark).train
-    density = scores.load(benchmark, split).leaving_one_out(torch.float32, device)
+    density = scores.load_mixture(benchmark, split).leaving_one_out(torch.float32, device)
     parts = [_unit_targets(density, benchmark.sigma, part, device) for part in split.chunks(64)]
     return torch.cat(parts)
 

@@ -1,5 +1,7 @@
 """Trains what a benchmark is made of: the autoencoder of its manifold, the diffusion model of its second target."""
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pagbench import data, weights
+from pagbench import cache, data, weights
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.manifolds.autoencoder import Autoencoder
@@ -31,7 +33,8 @@ def denoising(network: nn.Module, batch: Minibatch, generator: torch.Generator) 
 
 
 def _autoencoder(benchmark: Benchmark, images: Tensor, size: int) -> nn.Module:
-    return Autoencoder(benchmark.input_shape, benchmark.manifold.rank, size)
+    recipe = benchmark.manifold.recipe
+    return Autoencoder(benchmark.input_shape, benchmark.manifold.rank if recipe is None else recipe.latent, size)
 
 
 def _diffusion(benchmark: Benchmark, images: Tensor, size: int) -> nn.Module:
@@ -127,6 +130,36 @@ def fit(
     digest = weights.write(network, path, half=half, metadata=metadata)
     checkpoint.unlink(missing_ok=True)
     return path, digest
+
+
+def with_autoencoder(
+    benchmark: Benchmark, device: torch.device, on_step: Progress = lambda done, total, loss: None
+) -> Benchmark:
+    """The benchmark with the autoencoder that its manifold's recipe asks for, trained now if it is not in the cache.
+
+    It lies in `fitted/<hash of data set, training ids and recipe>` below the cache folder. Any other benchmark is
+    returned as it is.
+
+    Raises:
+        TrainingError: the network does not fit the images, the folder cannot be written, or training diverged.
+    """
+    card = benchmark.manifold
+    if card.recipe is None:
+        return benchmark
+    about = [benchmark.dataset.digest(), *(benchmark.training or (*benchmark.samples, *benchmark.calibration))]
+    key = hashlib.sha256("/".join([*about, card.recipe.digest()]).encode()).hexdigest()
+    path, digest = fit(
+        benchmark,
+        "autoencoder",
+        output=cache.root() / "fitted" / key[:16],
+        seed=card.recipe.seed,
+        width=card.recipe.width,
+        recipe=dataclasses.replace(PARTS["autoencoder"].recipe, epochs=card.recipe.epochs),
+        device=device,
+        on_step=on_step,
+    )
+    fitted = {"weights": str(path), "weights_sha256": digest, "recipe": None}
+    return benchmark.model_copy(update={"manifold": card.model_copy(update=fitted)})
 
 
 def _provenance(benchmark: Benchmark, kind: str, seed: int, width: int, recipe: Recipe, half: bool) -> str:
