@@ -22,7 +22,7 @@ from safetensors.torch import save
 from typer.testing import CliRunner
 
 from pagbench import benchmarks, cache, fetching, models
-from pagbench.cards import IdxCard, RemoteFile, SmoothingCard
+from pagbench.cards import IdxCard, RemoteFile
 from pagbench.cli import app
 from pagbench.data import idx
 from pagbench.errors import DataError, WeightsError
@@ -400,7 +400,10 @@ def test_every_file_within_a_card_is_found():
     files = (asked(path="a.pt"), asked(path="b.pt"))
     assert fetching.named_in(card) == ()
     assert fetching.named_in(card.model_copy(update={"download": files})) == files
-    assert fetching.named_in(SmoothingCard(sigma=1, samples=2)) == ()
+    definition = benchmarks.load("gaussians")
+    score = definition.score.model_copy(update={"download": files[:1]})
+    assert fetching.named_in(definition) == ()
+    assert fetching.named_in(definition.model_copy(update={"score": score})) == files[:1]
 
 
 @pytest.fixture
@@ -500,10 +503,9 @@ def test_everything_lies_below_one_folder(folder, monkeypatch):
 
 
 def test_a_benchmarks_own_files_are_asked_for(server, folder, monkeypatch):
-    """A benchmark whose network is fetched: the file is found wherever in the definition its card is."""
-    definition = benchmarks.load("gaussians")
-    file = asked(server.serve("/model.pt", WHOLE))
-    monkeypatch.setattr(fetching, "named_in", lambda card: (file,) if card is definition else ())
+    published = benchmarks.load("gaussians")
+    score = published.score.model_copy(update={"download": (asked(server.serve("/model.pt", WHOLE)),)})
+    monkeypatch.setattr(benchmarks, "load", lambda _: published.model_copy(update={"score": score}))
     done = invoke("fetch", "--benchmark", "gaussians")
     assert done.exit_code == 0, done.output
     assert f"gaussians@1: {folder / NAME}" in done.stdout
