@@ -80,7 +80,7 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[ENTRANT]...",
-            help="Card ids, card files, or checkpoints with --architecture; all shipped ones by default.",
+            help="Ids, card files, path.py:function, or checkpoints with --architecture; all shipped ones by default.",
         ),
     ] = None,
     benchmark: BenchmarkOption = "digits",
@@ -288,7 +288,11 @@ def _put(text: str, output: Path | None) -> None:
 
 
 def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark") -> "list[str] | list[Request]":
+    from pagbench.models import factories
+
     if architecture is None:
+        for name in filter(factories.is_file, names):
+            typer.echo(f"warning: {name} runs the code of that file", err=True)
         return names
     if not names:
         raise ContractError(

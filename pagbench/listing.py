@@ -11,6 +11,7 @@ from rich import filesize
 from pagbench import benchmarks, columns, fetching, models, results
 from pagbench.cards import RemoteFile
 from pagbench.errors import ResultsError
+from pagbench.models import factories
 from pagbench.ranking import leaderboard
 
 
@@ -22,11 +23,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def all_models() -> str:
-    """Shipped entrants: id, data set, family, strength, title."""
+    """Shipped entrants, and those that installed packages offer: id, family, strength, title."""
     cards = [models.find(name)[0] for name in models.names()]
-    return _aligned(
-        [(card.id, card.family, "" if card.strength is None else f"{card.strength:g}", card.title) for card in cards]
-    )
+    rows = [(card.id, card.family, "" if card.strength is None else f"{card.strength:g}", card.title) for card in cards]
+    return _aligned([*rows, *((point.name, "own", "", factories.origin(point)) for point in factories.installed())])
 
 
 def all_benchmarks() -> str:

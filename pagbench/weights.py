@@ -40,15 +40,20 @@ def state_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+def read(
+    path: Path, sha256: str | None = None, *, state_key: str | None = None, strip_prefix: str | None = None
+) -> dict[str, Tensor]:
     """Reads a state dict from safetensors or from a PyTorch file of tensors only.
 
     Args:
         path: the file.
         sha256: of the file; None to skip the comparison.
+        state_key: where the state dict lies in the file, as in `state_dict`; None where it is the whole file.
+        strip_prefix: removed from the names, as in `module.`; entries whose names lack it are left out. None to keep
+            the names.
 
     Raises:
-        WeightsError: missing, altered, truncated, holding code, or not a state dict.
+        WeightsError: missing, altered, truncated, holding code, or not a state dict; no such key or prefix.
     """
     found = file_sha256(path)
     if sha256 is not None and found != sha256:
@@ -56,11 +61,30 @@ def read(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
             f"{path}: sha256 {found[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card"
         )
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if state_key is not None:
+        if not isinstance(state, dict) or state_key not in state:
+            raise WeightsError(f"{path}: no entry {state_key!r} in {_contents(state)}; correct state_key")
+        state = state[state_key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(
-            f"{path}: expected a state dict (names to tensors), got {type(state).__name__}; save model.state_dict()"
+            f"{path}: expected a state dict (names to tensors), got {_contents(state)}; "
+            "save model.state_dict(), or name its entry in the card's state_key"
         )
-    return state
+    return state if strip_prefix is None else _stripped(state, strip_prefix, path)
+
+
+def _contents(value: object) -> str:
+    """What a file holds, in a few words."""
+    if not isinstance(value, dict):
+        return type(value).__name__
+    return f"dict of {', '.join(str(key) for key in list(value)[:8]) or 'nothing'}{', …' if len(value) > 8 else ''}"
+
+
+def _stripped(state: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:
+    kept = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if not kept:
+        raise WeightsError(f"{path}: no name begins with {prefix!r} in {_contents(state)}; correct strip_prefix")
+    return kept
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -91,10 +115,17 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
+        prefix = _common_prefix(network, state)
         lines = [line.strip() for line in str(error).splitlines()]
-        raise WeightsError(
-            f"{source}: weights of another network ({' '.join(lines[1:2])}); check the architecture"
-        ) from None
+        remedy = "check the architecture" if prefix is None else f"set strip_prefix: {prefix}"
+        raise WeightsError(f"{source}: weights of another network ({' '.join(lines[1:2])}); {remedy}") from None
+
+
+def _common_prefix(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """What stands before every name of the network in the state dict; None where nothing does."""
+    names = list(network.state_dict())
+    prefixes = [name.removesuffix(names[0]) for name in state if names and name.endswith(f".{names[0]}")]
+    return next((prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in names)), None)
 
 
 def make_folder(path: Path) -> None:

@@ -69,6 +69,9 @@ def test_only_geometry_differentiates_with_respect_to_inputs():
         "import pagbench; pagbench.leaderboard",
         "from pagbench import benchmarks, models; [models.find(name) for name in models.names()]",
         "import pagbench.cli",
+        "from pagbench.models import sources; [sources.of(name) for name in sources.SOURCES]",
+        "from pagbench import listing; listing.all_models()",
+        "from pagbench import models; models.find('smoothing/cifar10/resnet110/noise_0.25')",
     ],
 )
 def test_the_reading_half_starts_without_torch(statement):

@@ -198,7 +198,7 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
     ]:
         assert_one_line(invoke("run", "mine.pt", "--architecture", architecture), part, "expected")
     assert_one_line(
-        invoke("run", "mine.pt", "--architecture", "mynets:large"), "mynets:large", "expected module:function"
+        invoke("run", "mine.pt", "--architecture", "mynets:large"), "mynets:large", "has no attribute 'large'"
     )
 
 

@@ -1,6 +1,7 @@
 """Network architectures that cards name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -78,12 +79,107 @@ def small_resnet(input_shape: tuple[int, int, int], classes: int, activation: st
     )  # fmt: skip
 
 
+class _CifarBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU()
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1:
+            reduced = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            self.downsample = nn.Sequential(reduced, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o _ _"]:
+        inner = self.relu(self.bn1(self.conv1(x)))
+        out: Tensor = self.relu(self.bn2(self.conv2(inner)) + self.downsample(x))
+        return out
+
+
+class CifarResNet110(nn.Module):
+    """ResNet-110 for 32×32 images (He et al. 2015, arXiv 1512.03385, section 4.2), 1.7 million parameters.
+
+    Three stages of 18 blocks with 16, 32 and 64 channels. The names of its parameters are those of locuslab/smoothing.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
+        self.layer1 = self._stage(16, 16, 1)
+        self.layer2 = self._stage(16, 32, 2)
+        self.layer3 = self._stage(32, 64, 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(64, classes)
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        rest = [_CifarBlock(outputs, outputs, 1) for _ in range(17)]
+        return nn.Sequential(_CifarBlock(inputs, outputs, stride), *rest)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        """Logits."""
+        features = self.layer3(self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x))))))
+        out: Tensor = self.fc(self.avgpool(features).flatten(1))
+        return out
+
+
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "small-cnn": small_cnn,
     "strided-cnn": strided_cnn,
     "small-resnet": small_resnet,
     "mlp": mlp,
 }
+
+PUBLISHED: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {"locuslab/cifar_resnet110": CifarResNet110}
+"""Others' architectures; their activations are fixed."""
+
+
+def _torchvision_names() -> Iterable[str]:
+    import torchvision
+
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def _torchvision(name: str, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    import torchvision
+
+    # those two draw their weights slowly unless told not to
+    quick = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **quick)
+    return network
+
+
+def _timm_names() -> Iterable[str]:
+    import timm
+
+    return timm.list_models()
+
+
+def _timm(name: str, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    import timm
+
+    default = timm.get_pretrained_cfg(name)
+    sized = {"img_size": input_shape[1:]} if default is not None and default.fixed_input_size else {}
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=classes, in_chans=input_shape[0], **sized
+    )
+    return network
+
+
+class _Library(NamedTuple):
+    names: Callable[[], Iterable[str]]
+    build: Callable[[str, tuple[int, int, int], int], nn.Module]
+
+
+LIBRARIES: dict[str, _Library] = {
+    "torchvision": _Library(_torchvision_names, _torchvision),
+    "timm": _Library(_timm_names, _timm),
+}
+"""Packages whose architectures are named `<package>/<name>`."""
 
 
 def check(name: str, activation: str) -> None:
@@ -92,8 +188,13 @@ def check(name: str, activation: str) -> None:
     Raises:
         UnknownNameError: one does not.
     """
-    if name not in ARCHITECTURES:
-        raise UnknownNameError("architecture", name, ARCHITECTURES)
+    library = name.partition("/")[0]
+    if library in LIBRARIES:
+        known: Iterable[str] = (f"{library}/{known}" for known in LIBRARIES[library].names())
+    else:
+        known = (*ARCHITECTURES, *PUBLISHED)
+    if name not in (names := set(known)):
+        raise UnknownNameError("architecture", name, names)
     if activation not in ACTIVATIONS:
         raise UnknownNameError("activation", activation, ACTIVATIONS)
 
@@ -101,8 +202,19 @@ def check(name: str, activation: str) -> None:
 def build(name: str, input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
     """Builds a network with random weights.
 
+    Args:
+        name: of `ARCHITECTURES`, of `PUBLISHED`, or `torchvision/<name>` or `timm/<name>`.
+        input_shape: channels, height, width.
+        classes: number of logits.
+        activation: of `ACTIVATIONS`; of no effect on others' architectures, which have their own.
+
     Raises:
         UnknownNameError: no such architecture or activation.
     """
     check(name, activation)
+    library, _, variant = name.partition("/")
+    if library in LIBRARIES:
+        return LIBRARIES[library].build(variant, input_shape, classes)
+    if name in PUBLISHED:
+        return PUBLISHED[name](input_shape, classes)
     return ARCHITECTURES[name](input_shape, classes, activation)

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from pagbench.errors import ContractError, first_line
 
@@ -14,14 +15,16 @@ Output = Literal["logits", "probabilities", "log-probabilities"]
 class Classifier(nn.Module):
     """Pixels in [0, 1], shape (b, c, h, w) → logits, shape (b, k); in eval mode, frozen, differentiable in the pixels.
 
-    Normalisation and the conversion of probabilities to log-probabilities (which are logits) happen here and nowhere
-    else.
+    Resizing, normalisation and the conversion of probabilities to log-probabilities (which are logits) happen here and
+    nowhere else.
 
     Args:
         network: takes normalised pixels; it is put in eval mode and its parameters are frozen.
         output: what the network returns.
         mean: subtracted from the pixels, per channel; None for none.
         std: divides the pixels, per channel; None for none.
+        size: height and width that the network takes; None for those of the images.
+        resize: how images of another size are brought to it, with antialiasing.
     """
 
     mean: Tensor
@@ -34,18 +37,28 @@ class Classifier(nn.Module):
         output: Output = "logits",
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
+        size: tuple[int, int] | None = None,
+        resize: Literal["bilinear", "bicubic"] = "bilinear",
     ) -> None:
         super().__init__()
         self.network = network
         self.output = output
+        self.size = size
+        self.resize = resize
         self.register_buffer("mean", torch.tensor(mean or (0.0,)).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std or (1.0,)).reshape(1, -1, 1, 1))
         self.eval().requires_grad_(False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Logits of pixels in [0, 1] (steps a little outside are allowed: responses are not clipped)."""
-        out: Tensor = self.network((x - self.mean) / self.std)
+        out: Tensor = self.network(self.prepare(x))
         return out.clamp(min=torch.finfo(out.dtype).tiny).log() if self.output == "probabilities" else out
+
+    def prepare(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
+        """What the network is given: pixels in [0, 1], resized and normalised."""
+        if self.size is not None and tuple(x.shape[2:]) != self.size:
+            x = interpolate(x, self.size, mode=self.resize, antialias=True)
+        return (x - self.mean) / self.std
 
 
 def check_contract(
@@ -88,7 +101,7 @@ def check_contract(
 def _forward(classifier: Classifier, probe: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """Raw network outputs and logits."""
     try:
-        raw = classifier.network((probe - classifier.mean) / classifier.std)
+        raw = classifier.network(classifier.prepare(probe))
     except Exception as error:  # a third party's code may raise anything
         reason = first_line(error)
         shape = tuple(probe.shape)

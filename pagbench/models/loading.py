@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pagbench import benchmarks, fetching, weights
+from pagbench import fetching, weights
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, ContractError, first_line
 from pagbench.models import architectures, controls, sources
 from pagbench.models.classifier import Classifier, check_contract
-from pagbench.models.registry import find
 from pagbench.models.smoothing import SmoothedNetwork
 
 _PROBES = 4
@@ -64,7 +63,8 @@ def load(card: ModelCard, path: Path | None, benchmark: Benchmark, *, network: n
             card.architecture, card.input_shape, card.classes, card.activation or "silu"
         )
         file = _weights_file(card, path)
-        weights.load_into(network, weights.read(file, card.weights_sha256), str(file))
+        state = weights.read(file, card.weights_sha256, state_key=card.state_key, strip_prefix=card.strip_prefix)
+        weights.load_into(network, state, str(file))
         digest = weights.file_sha256(file)
     return _entrant(card, network, digest, benchmark)
 
@@ -91,8 +91,9 @@ def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> Entrant:
     """An entrant from a module that takes pixels in [0, 1]; the module itself is left as it is.
 
     Raises:
-        ContractError: the module breaks the contract.
+        ContractError: the module does not fit the benchmark or breaks the contract.
     """
+    _check_shapes(card, benchmark)
     try:
         network = copy.deepcopy(network)
     except Exception as error:  # a third party's module may refuse in any way
@@ -105,7 +106,9 @@ def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> Entrant:
 
 def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchmark) -> Entrant:
     network = network.float().to("cpu")
-    classifier = Classifier(network, output=card.output, mean=card.mean, std=card.std)
+    size = card.input_shape[1:] if card.resize and card.input_shape else None
+    resize = card.resize or "bilinear"
+    classifier = Classifier(network, output=card.output, mean=card.mean, std=card.std, size=size, resize=resize)
     if card.smoothing is not None:
         sigma, samples, seed = card.smoothing.sigma, card.smoothing.samples, card.smoothing.seed
         smoothed = SmoothedNetwork(classifier, benchmark.input_shape, sigma=sigma, samples=samples, seed=seed)
@@ -116,23 +119,9 @@ def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchm
 
 
 def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:
-    if card.input_shape != benchmark.input_shape:
-        raise ContractError(
-            f"{card.id}: takes images of shape {card.input_shape}, {benchmark.label} has {benchmark.input_shape}"
-        )
+    shape, expected = card.input_shape, benchmark.input_shape
+    resized = card.resize is not None and shape is not None and shape[0] == expected[0]
+    if shape != expected and not resized:
+        raise ContractError(f"{card.id}: takes images of shape {shape}, {benchmark.label} has {expected}")
     if card.classes != benchmark.classes:
         raise ContractError(f"{card.id}: has {card.classes} classes, {benchmark.label} has {benchmark.classes}")
-
-
-def load_model(entrant: str | Path, benchmark: str | None = None) -> Classifier:
-    """Loads an entrant as a classifier: pixels in [0, 1] → logits, in eval mode, frozen, differentiable in the pixels.
-
-    Args:
-        entrant: a shipped id or a card file.
-        benchmark: for which benchmark; by default the one it was trained for, `digits` for controls.
-
-    Raises:
-        PagbenchError: no such entrant, or it cannot be loaded or breaks the contract.
-    """
-    card, path = find(str(entrant))
-    return load(card, path, benchmarks.load(benchmark or card.dataset or "digits")).classifier

@@ -6,7 +6,7 @@ from pathlib import Path
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import CardError, UnknownNameError
-from pagbench.models import sources
+from pagbench.models import factories, sources
 
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "models" / "cards", _PACKAGE.parent / "leaderboard" / "entrants")
@@ -61,9 +61,12 @@ def find(entrant: str) -> tuple[ModelCard, Path | None]:
     if path is None and not entrant.endswith((".yaml", ".yml")):
         if Path(entrant).is_file():
             raise CardError(
-                f"{entrant}: a file, but no card (.yaml); for a checkpoint give --architecture module:function"
+                f"{entrant}: a file, but no card (.yaml); for a checkpoint give --architecture module:function, "
+                "for a function of a Python file its name after a colon"
             )
-        raise UnknownNameError("entrant", entrant, _shipped())
+        if factories.is_named(entrant):
+            raise CardError(f"{entrant}: a function builds it, so that its card depends on the benchmark; name one")
+        raise UnknownNameError("entrant", entrant, {*_shipped(), *(point.name for point in factories.installed())})
     if path is None:
         path = Path(entrant)
         return ModelCard.parse(read_yaml(path), str(path)), path

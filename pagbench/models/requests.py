@@ -1,19 +1,19 @@
-"""Entrants as users name them: ids, card files, checkpoints with a function, modules."""
+"""Entrants as users name them: ids, card files, checkpoints with a function, Python functions, modules."""
 
-import importlib
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
+from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import ContractError, first_line
-from pagbench.models import loading, registry
+from pagbench.errors import CardError, ContractError
+from pagbench.models import factories, loading, registry, sources
+from pagbench.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def resolve(entrants: Any, benchmark: Benchmark) -> list[Request]:
     """Resolves what the user named, all of it before anything is measured.
 
     Args:
-        entrants: an id, card file, module or request, several of them, or a mapping from names to modules; none for all
-            shipped entrants of the benchmark.
+        entrants: an id, card file, `path.py:function`, module or request, several of them, or a mapping from names to
+            modules; none for all shipped entrants of the benchmark.
         benchmark: what they will be measured on.
 
     Raises:
@@ -76,8 +76,15 @@ def _resolve(entrant: Any, benchmark: Benchmark) -> Request:
     if isinstance(entrant, nn.Module):
         return from_module(entrant, type(entrant).__name__, benchmark)
     if isinstance(entrant, str | Path):
-        return Request(*registry.find(str(entrant)))
+        factory = factories.find(str(entrant), others=_shipped_as(str(entrant)))
+        return Request(*registry.find(str(entrant))) if factory is None else from_factory(factory, benchmark)
     raise ContractError(f"entrant of type {type(entrant).__name__}; expected an id, a card file or a torch.nn.Module")
+
+
+def _shipped_as(entrant: str) -> list[str]:
+    """What pagbench itself has under an id."""
+    shipped = [str(registry.find(entrant)[1])] if entrant in registry.names() else []
+    return shipped + ([] if sources.of(entrant) is None else [f"the source {entrant.partition('/')[0]!r}"])
 
 
 def _check_name(request: Request) -> None:
@@ -101,33 +108,48 @@ def from_module(network: nn.Module, name: str, benchmark: Benchmark) -> Request:
     return Request(_own_card(name, f"{kind} given from Python", kind, "in-memory", benchmark), None, network)
 
 
+def from_factory(factory: factories.Factory, benchmark: Benchmark) -> Request:
+    """A network that a function builds, with the card fields that it gives. Runs that function.
+
+    Raises:
+        ContractError: it fails, or returns no module.
+        CardError: a field is wrong, or not for it to say.
+    """
+    return Request(*_made(factory, "in-memory", benchmark))
+
+
 def from_checkpoint(path: Path, architecture: str, benchmark: Benchmark) -> Request:
     """A checkpoint without a card, for the network that `module:function` builds. Runs the code of that module.
 
     Raises:
         ContractError: the function cannot be imported or called, or returns no module.
+        CardError: a card field that it gives is wrong, or not for it to say.
     """
-    module, _, function = architecture.partition(":")
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 (as `python -m` does)
-    try:
-        network = getattr(importlib.import_module(module), function)()
-    except Exception as error:  # the user's own code may raise anything
-        raise ContractError(
-            f"--architecture {architecture}: {first_line(error)}; expected module:function without arguments"
-        ) from error
-    finally:
-        sys.path.pop(0)
-    if not isinstance(network, nn.Module):
-        raise ContractError(
-            f"--architecture {architecture} returned {type(network).__name__}, expected a torch.nn.Module"
-        )
-    card = _own_card(
-        f"local/{path.stem}", f"{path.name} in {architecture}", architecture.replace(":", "."), path.name, benchmark
-    )
+    factory = factories.from_module(f"local/{path.stem}", architecture)
+    card, _, network = _made(factory, path.name, benchmark)
     return Request(card, path, network)
 
 
-def _own_card(name: str, title: str, architecture: str, weights: str, benchmark: Benchmark) -> ModelCard:
+_NOT_A_FACTORYS = {"id", "loader", "weights", "weights_sha256", "download"}
+
+
+def _made(factory: factories.Factory, weights: str, benchmark: Benchmark) -> tuple[ModelCard, None, nn.Module]:
+    network, fields = factory.build()
+    if refused := fields.keys() & _NOT_A_FACTORYS:
+        raise CardError(f"{factory.origin}: field {min(refused)!r} is not for a function to give; leave it out")
+    kind = type(network).__name__.lstrip("_")
+    card = _own_card(factory.id, f"{kind} of {factory.origin}", kind, weights, benchmark, fields)
+    return card, None, network
+
+
+def _own_card(
+    name: str,
+    title: str,
+    architecture: str,
+    weights: str,
+    benchmark: Benchmark,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> ModelCard:
     fields = {
         "id": name,
         "title": title,
@@ -137,4 +159,20 @@ def _own_card(name: str, title: str, architecture: str, weights: str, benchmark:
         "classes": benchmark.classes,
         "weights": weights,
     }
-    return ModelCard.parse(fields, f"entrant {name!r}")
+    return ModelCard.parse({**fields, **given}, f"entrant {name!r}")
+
+
+def load_model(entrant: str | Path, benchmark: str | None = None) -> Classifier:
+    """Loads an entrant as a classifier: pixels in [0, 1] → logits, in eval mode, frozen, differentiable in the pixels.
+
+    Args:
+        entrant: an id, a card file, or `path.py:function`.
+        benchmark: for which benchmark; by default the one it was trained for, `digits` for controls.
+
+    Raises:
+        PagbenchError: no such entrant, or it cannot be loaded or breaks the contract.
+    """
+    if benchmark is None:
+        benchmark = registry.find(str(entrant))[0].dataset or "digits"
+    definition = benchmarks.load(benchmark)
+    return _resolve(entrant, definition).load(definition).classifier

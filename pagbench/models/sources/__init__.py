@@ -40,7 +40,12 @@ class Source(Protocol):
         ...
 
 
-SOURCES: dict[str, str] = {}
+SOURCES: dict[str, str] = {
+    "hf": "pagbench.models.sources.hub",
+    "smoothing": "pagbench.models.sources.smoothing",
+    "timm": "pagbench.models.sources.timm",
+    "torchvision": "pagbench.models.sources.torchvision",
+}
 """Modules by the first part of an id."""
 
 

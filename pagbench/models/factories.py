@@ -1,0 +1,136 @@
+"""Networks that a function builds: one in a Python file, or one that an installed package offers. No torch.
+
+Importing this module, and listing what packages offer, runs none of their code; `Factory.build` does.
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pagbench.errors import ContractError, first_line
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GROUP = "pagbench.models"
+"""The entry points' group: each is an entrant's id and a function without arguments."""
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A function without arguments that returns a module, or a module and fields of its card.
+
+    Attributes:
+        id: of the entrant.
+        origin: where the function is, for people.
+        find: imports the function.
+    """
+
+    id: str
+    origin: str
+    find: Callable[[], Callable[[], Any]]
+
+    def build(self) -> "tuple[nn.Module, dict[str, Any]]":
+        """Runs the function: the module (pixels in [0, 1] → logits, unless the fields say otherwise), and the fields.
+
+        Raises:
+            ContractError: it cannot be imported, fails, or returns something else.
+        """
+        from torch import nn
+
+        try:
+            made = self.find()()
+        except Exception as error:  # anyone's code may raise anything
+            raise ContractError(
+                f"{self.origin}: {first_line(error)}; expected a function without arguments that returns a module"
+            ) from error
+        network, fields = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+        if not isinstance(network, nn.Module) or not isinstance(fields, dict):
+            raise ContractError(
+                f"{self.origin} returned {type(made).__name__}, expected a torch.nn.Module, or one and a dict of card "
+                "fields"
+            )
+        return network, fields
+
+
+def find(entrant: str, *, others: Sequence[str] = ()) -> Factory | None:
+    """The factory that a user names, as `path.py:function` or by the id of an entry point; None where it is neither.
+
+    Args:
+        entrant: what the user typed.
+        others: what else has this id, for people.
+
+    Raises:
+        ContractError: an entry point's id is that of another entrant, too.
+    """
+    if is_file(entrant):
+        path, _, function = entrant.rpartition(":")
+        return Factory(f"local/{Path(path).stem}.{function}", entrant, lambda: getattr(_module(Path(path)), function))
+    points = [point for point in installed() if point.name == entrant]
+    if not points:
+        return None
+    claims = [*others, *map(origin, points)]
+    if len(claims) > 1:
+        raise ContractError(
+            f"{entrant!r} is the id of {' and of '.join(claims)}; rename an entry point or uninstall its package"
+        )
+    return Factory(entrant, claims[0], points[0].load)
+
+
+def from_module(name: str, function: str) -> Factory:
+    """The factory `module:function`, of a module that is installed or in the working directory."""
+    module, _, attribute = function.partition(":")
+
+    def imported() -> Callable[[], Any]:
+        with _first_on_path(os.getcwd()):  # noqa: PTH109 (as `python -m` does)
+            return getattr(importlib.import_module(module), attribute)
+
+    return Factory(name, function, imported)
+
+
+def is_named(entrant: str) -> bool:
+    """Whether a user's name for an entrant is that of a function."""
+    return is_file(entrant) or any(point.name == entrant for point in installed())
+
+
+def is_file(entrant: str) -> bool:
+    """Whether a user's name for an entrant asks to run a Python file: `path.py:function`."""
+    return re.fullmatch(r".+\.py:\w+", entrant) is not None
+
+
+def installed() -> tuple[EntryPoint, ...]:
+    """The entry points of all installed packages, by id."""
+    return tuple(sorted(entry_points(group=GROUP), key=lambda point: point.name))
+
+
+def origin(point: EntryPoint) -> str:
+    """Function, package and version of an entry point."""
+    package = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
+    return f"{point.value}{package}"
+
+
+def _module(path: Path) -> Any:
+    """A Python file as a module; its neighbours can be imported while it is."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # any path that ends in .py has a loader
+    module = importlib.util.module_from_spec(spec)
+    with _first_on_path(str(path.parent.resolve())):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _first_on_path(folder: str) -> Iterator[None]:
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

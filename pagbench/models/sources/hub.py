@@ -1,0 +1,118 @@
+"""Repositories of the Hugging Face hub: `hf/<owner>/<name>[@revision]`, with config.json and weights.
+
+config.json is timm's, or holds fields of a card: `architecture`, `input_shape`, `classes`, `mean`, `std`, and whatever
+else the network needs. Files lie in `hf/<owner>/<name>[@revision]` below the cache folder, fetched or put there.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pagbench import fetching
+from pagbench.cards import ModelCard, RemoteFile
+from pagbench.errors import CardError, UnknownNameError, WeightsError, first_line
+from pagbench.models.sources import timm
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def names() -> Iterable[str]:
+    """None: the hub is too large to list."""
+    return ()
+
+
+def card(entrant: str) -> ModelCard:
+    """The card, from the repository's config.json, which is fetched for it.
+
+    Raises:
+        WeightsError: config.json is not there and cannot be fetched.
+        CardError: no name of a repository; config.json is neither timm's nor a card's.
+        UnknownNameError: it names an architecture that timm lacks.
+    """
+    if entrant.count("/") != 2:
+        raise CardError(f"{entrant}: expected hf/<owner>/<name> or hf/<owner>/<name>@<revision>")
+    file = _file(entrant, "config.json")
+    config = _read(fetching.get(file))
+    fields = _of_timm(config, entrant) if _is_timms(config) else _of_card(config, entrant)
+    kept = {"title": entrant.rpartition("/")[2], "family": "own", "reference": _page(entrant), **fields}
+    download = [file, _weights(entrant, fields.get("weights"))]
+    return ModelCard.parse({**kept, "id": entrant, "loader": "source", "weights": None, "download": download}, entrant)
+
+
+def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
+    """The network with its weights; a timm configuration's are converted as timm converts them."""
+    from pagbench import weights
+    from pagbench.models import architectures
+
+    assert card.architecture and card.input_shape and card.classes  # by `card`
+    config, file = _read(files[0]), files[1]
+    state = weights.read(file, state_key=card.state_key, strip_prefix=card.strip_prefix)
+    if _is_timms(config):
+        arguments = config.get("model_args") or {}
+        name = card.architecture.removeprefix("timm/")
+        return timm.with_weights(name, state, str(file), _timm_cfg(config), **arguments)
+    network = architectures.build(card.architecture, card.input_shape, card.classes, card.activation or "silu")
+    weights.load_into(network, state, str(file))
+    return network
+
+
+def _is_timms(config: dict[str, Any]) -> bool:
+    return "architecture" in config and ("pretrained_cfg" in config or "input_size" in config)
+
+
+def _timm_cfg(config: dict[str, Any]) -> dict[str, Any]:
+    """How the weights are to be used; in old repositories it is the whole file."""
+    cfg = {**config.get("pretrained_cfg", config)}
+    return cfg | ({"num_classes": config["num_classes"]} if "num_classes" in config else {})
+
+
+def _of_timm(config: dict[str, Any], entrant: str) -> dict[str, Any]:
+    known = timm.architectures()
+    if config["architecture"] not in known:
+        raise UnknownNameError("timm architecture", config["architecture"], known)
+    return {
+        **timm.describe(_timm_cfg(config), entrant),
+        "family": "own",
+        "architecture": f"timm/{config['architecture']}",
+    }
+
+
+def _of_card(config: dict[str, Any], entrant: str) -> dict[str, Any]:
+    if "input_shape" not in config:
+        kind = config.get("architectures") or config.get("model_type") or list(config)[:8]
+        raise CardError(
+            f"{entrant}: its config.json is neither timm's nor has fields of a card (it has {kind}); "
+            "give a function that builds the network, path.py:function"
+        )
+    if given := config.keys() & {"id", "loader", "download"}:
+        raise CardError(f"{entrant}: field {min(given)!r} is not for a repository to give; use another config.json")
+    return config
+
+
+def _weights(entrant: str, named: str | None) -> RemoteFile:
+    """The file that config.json names, else safetensors, or a state dict that is in the cache already."""
+    files = [_file(entrant, name) for name in ([named] if named else _WEIGHTS)]
+    return next((file for file in files if fetching.find(file) is not None), files[0])
+
+
+def _file(entrant: str, name: str) -> RemoteFile:
+    repository = entrant.removeprefix("hf/")
+    return RemoteFile(path=f"{entrant}/{name}", mirrors=(f"hf:{repository}/{name}",))
+
+
+def _page(entrant: str) -> str:
+    return f"https://huggingface.co/{entrant.removeprefix('hf/').replace('@', '/tree/')}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not JSON ({first_line(error)}); fetch the file anew") from None
+    if not isinstance(config, dict):
+        raise CardError(f"{path}: expected a JSON object, got {type(config).__name__}; fetch the file anew")
+    return config
