@@ -239,7 +239,34 @@ class DistractorCard(Card):
     seed: int
 
 
-DatasetCard = Annotated[DigitsCard | GaussiansCard | SphereCard | IdxCard | DistractorCard, Field(discriminator="kind")]
+class CifarCard(Card):
+    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009): 50,000 training images (ids 0 to 49999), then 10,000 test images."""
+
+    kind: Literal["cifar10", "cifar100"]
+
+
+class ImageNetCard(Card):
+    """The 50,000 validation images of ILSVRC 2012; an id is the number in the file's name, 1 to 50000."""
+
+    kind: Literal["imagenet"]
+    preparation: Literal["resize-256-crop-224", "crop-64"]
+    """`resize-256-crop-224`: shorter side to 256, bilinear, centre crop, as RobustBench and torchvision do. `crop-64`:
+    halved by box filter, then bicubic to a shorter side of 64, centre crop, as ADM's training images were made."""
+
+
+class SamplesCard(Card):
+    """Twenty images that the foolbox package carries (ids 0 to 19), mirrored (20 to 39), and upside down (40 to 59)."""
+
+    kind: Literal["samples"]
+    of: Literal["cifar10", "imagenet"]
+    sha256: Sha256
+    """Of the twenty images' bytes followed by their labels as int64, C order."""
+
+
+DatasetCard = Annotated[
+    DigitsCard | GaussiansCard | SphereCard | IdxCard | DistractorCard | CifarCard | ImageNetCard | SamplesCard,
+    Field(discriminator="kind"),
+]
 
 
 class Fitted(Card):
@@ -370,7 +397,11 @@ class SecondTargetCard(Card):
     """Another target beside the benchmark's own: how far a ranking depends on the score model shows in both."""
 
     score: ScoreCard
-    sigma: Positive
-    """Noise level of its s(x|y) - s(x), a standard deviation in pixel units."""
+    sigma: Positive | None = None
+    """Noise level of its s(x|y) - s(x), a standard deviation in pixel units; null without `alignment_second`."""
     paper_sigma: Positive
     """Noise level of the scores that the paper protocol compares with; .25 for CIFAR-10 in arXiv 2305.19101."""
+    paper_gradient: Literal["label", "predicted"] | None = None
+    """Of which logit the paper protocol takes the gradient; null for the label's."""
+    paper_responses: Count | None = None
+    """How many of the first samples get the paper protocol's responses; null for all."""

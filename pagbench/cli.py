@@ -109,6 +109,7 @@ def run(
         results=results,
         overwrite=overwrite,
         progress=True,
+        tell=lambda line: typer.echo(f"warning: {line}", err=True),
     )
     typer.echo(f"results: {results / definition.label}  (next: pagbench leaderboard -b {definition.name} -r {results})")
 

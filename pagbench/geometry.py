@@ -117,19 +117,22 @@ def scale_to_unit_range(v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]
 class Directions(NamedTuple):
     """Orthonormal directions per image, in the tangent space and in its complement."""
 
-    on: Float[Tensor, "b m d"]
+    on: Float[Tensor, "b _ d"]
     off: Float[Tensor, "b m d"]
 
 
 def directions(basis: Float[Tensor, "b d k"], noise: Float[Tensor, "b d m"]) -> Directions:
     """Splits Gaussian noise into its tangent and normal parts and orthonormalises each.
 
-    Both are uniformly distributed (Haar) in their space and depend on the space only, not on its basis.
+    Both are uniformly distributed (Haar) in their space and depend on the space only, not on its basis. Where the basis
+    has no columns, there are no tangent directions, and the others are uniform in all of space.
 
     Args:
         basis: orthonormal tangent basis.
         noise: m ≤ min(k, d - k) standard normal vectors per image.
     """
+    if basis.shape[2] == 0:
+        return Directions(noise.mT[:, :0], _orthonormal_rows(noise))
     tangent = project(basis, noise)
     return Directions(_orthonormal_rows(tangent), _orthonormal_rows(noise - tangent))
 

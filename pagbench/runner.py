@@ -3,6 +3,7 @@
 import dataclasses
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Settings:
     overwrite: bool
 
 
-def run(
+def run(  # noqa: PLR0913 (every option of the command)
     entrants: nn.Module | str | Path | Iterable[Any] | Mapping[str, nn.Module] = (),
     *,
     benchmark: str | Benchmark = "digits",
@@ -57,8 +58,9 @@ def run(
     seed: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> pd.DataFrame:
-    """Measures entrants on a benchmark. Its two anchors are measured too, since regimes are judged between them.
+    """Measures entrants on a benchmark. Its anchors are measured too, since regimes are judged between them.
 
     Args:
         entrants: ids, card files, modules (pixels in [0, 1] → logits), or a mapping from names to modules; none for all
@@ -71,6 +73,7 @@ def run(
         seed: of noise and permutation; the benchmark's own by default.
         overwrite: measure again what the folder already has.
         progress: show a progress bar.
+        tell: called with a line where an anchor that nobody named cannot be measured; the others are.
 
     Returns:
         One row per entrant and sample, columns as in `pagbench.columns.schema`.
@@ -91,11 +94,11 @@ def run(
         limit=None if limit is None else _within("limit", limit, 1),
         overwrite=overwrite,
     )
-    asked = _with_anchors(requests.resolve(entrants, definition), definition)
+    asked = _with_anchors(requests.resolve(entrants, definition), definition, tell)
     if results is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _run(asked, definition, Path(folder), settings, progress)
-    return _run(asked, definition, Path(results), settings, progress)
+            return _run(asked, definition, Path(folder), settings, progress, tell)
+    return _run(asked, definition, Path(results), settings, progress, tell)
 
 
 def _within(name: str, value: int, smallest: int) -> int:
@@ -105,14 +108,30 @@ def _within(name: str, value: int, smallest: int) -> int:
     return value
 
 
-def _with_anchors(asked: list[Request], benchmark: Benchmark) -> list[Request]:
+def _with_anchors(asked: list[Request], benchmark: Benchmark, tell: Callable[[str], object]) -> list[Request]:
     present = {request.card.id for request in asked}
-    anchors = [name for name in benchmark.anchors if name not in present]
-    found = requests.resolve(anchors, benchmark) if anchors else []
+    found = []
+    for name in benchmark.anchors:
+        try:
+            found += requests.resolve(name, benchmark) if name not in present else []
+        except PagbenchError as error:
+            tell(_lost(name, error))
     return asked + [dataclasses.replace(request, named=False) for request in found]
 
 
-def _run(asked: list[Request], benchmark: Benchmark, folder: Path, settings: Settings, progress: bool) -> pd.DataFrame:
+def _lost(anchor: str, error: PagbenchError) -> str:
+    """What a run lacks without an anchor; rows that the results folder has of it stay."""
+    return f"the anchor {anchor} is not measured, and without it no regimes are judged: {error}"
+
+
+def _run(
+    asked: list[Request],
+    benchmark: Benchmark,
+    folder: Path,
+    settings: Settings,
+    progress: bool,
+    tell: Callable[[str], object],
+) -> pd.DataFrame:
     results.check_writable(folder)
     session = _Session(benchmark, folder, settings)
     finished: list[pd.DataFrame] = []
@@ -122,7 +141,9 @@ def _run(asked: list[Request], benchmark: Benchmark, folder: Path, settings: Set
         for number, request in enumerate(asked, start=1):
             bar.update(task, description=request.card.id)
             try:
-                finished.append(session.measure(request, lambda done: bar.advance(task, done)))
+                entrant = _loaded(request, benchmark, tell)
+                if entrant is not None:
+                    finished.append(session.measure(entrant, request.named, lambda done: bar.advance(task, done)))
             except PagbenchError as error:
                 failures.append(str(error))
             bar.update(task, completed=number * len(session.ids))
@@ -130,6 +151,17 @@ def _run(asked: list[Request], benchmark: Benchmark, folder: Path, settings: Set
     if failures:
         raise RunError(failures, rows)
     return rows
+
+
+def _loaded(request: Request, benchmark: Benchmark, tell: Callable[[str], object]) -> Entrant | None:
+    """The entrant; None where an anchor that nobody named is not to be had, as without its weights."""
+    try:
+        return request.load(benchmark)
+    except PagbenchError as error:
+        if request.named:
+            raise
+        tell(_lost(request.card.id, error))
+        return None
 
 
 @contextmanager
@@ -173,13 +205,12 @@ class _Session:
             )
         return self._targets
 
-    def measure(self, request: Request, advance: Callable[[int], None]) -> pd.DataFrame:
+    def measure(self, entrant: Entrant, named: bool, advance: Callable[[int], None]) -> pd.DataFrame:
         """All rows of one entrant: those that the folder has, and the missing ones, measured now."""
-        entrant = request.load(self.benchmark)
         started = time.perf_counter()
         source = provenance.gather(entrant, self.benchmark, seed=self.settings.seed, device=self.settings.device)
         store = results.Store(results.path_of(self.folder, self.benchmark, entrant.card.id), self.benchmark)
-        overwrite = self.settings.overwrite and request.named
+        overwrite = self.settings.overwrite and named
         kept = None if overwrite else self._kept(store, source)
         if overwrite:
             store.drop_parts()
@@ -209,6 +240,7 @@ class _Session:
     ) -> None:
         classifier = entrant.classifier.to(self.settings.device)
         temperature = self._temperature(classifier)
+        missing = self.targets.ordered(missing)
         for start in range(0, len(missing), self.settings.batch_size):
             ids = missing[start : start + self.settings.batch_size]
             rows = self._rows(entrant.card, classifier, temperature, ids)
@@ -231,8 +263,8 @@ class _Session:
 
     @torch.no_grad()
     def _temperature(self, classifier: Classifier) -> Temperature:
-        images = self._splits.calibration.images.to(self.settings.device)
-        logits = torch.cat([classifier(part) for part in images.split(self.settings.batch_size)])
+        parts = self._splits.calibration.chunks(self.settings.batch_size)
+        logits = torch.cat([classifier(part.images.to(self.settings.device)) for part in parts])
         return fit_temperature(logits, self._splits.calibration.labels, seed=self.settings.seed)
 
     def _rows(

@@ -1,7 +1,7 @@
 """What a benchmark needs of its images and no classifier changes: computed once, shared by all entrants."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,58 +13,91 @@ from torch import Tensor
 from pagbench import geometry, manifolds, scores
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset, Splits
-from pagbench.errors import DataError
+from pagbench.errors import CardError, DataError
 from pagbench.measures import lpips, paper
 from pagbench.measures.observation import Batch, SecondScores
 from pagbench.training import parts
 
 _CHUNK = 64
+_ROOM = 4 * 2**30
+"""Bytes that the targets of a whole benchmark may take."""
 
 
 @dataclass(frozen=True)
-class Targets:
-    """Targets of some of a benchmark's images and of their partners, on one device, float32."""
+class Computed:
+    """Targets of some images, on one device, float32; fields as in `Batch`."""
 
-    data: Dataset
-    partner: dict[str, str]
+    ids: tuple[str, ...]
     target: Float[Tensor, "n c h w"]
     basis: Float[Tensor, "n d k"]
     steps: geometry.Directions
     embedding: Float[Tensor, "n f"] | None
     second: SecondScores | None
     noise_parts: geometry.Directions | None
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of a benchmark's images and of their partners.
+
+    Attributes:
+        data: the images.
+        partner: of each image.
+        device: where the batches will be used.
+        of: computes the targets of some of the images.
+        kept: those of all images; None where they are too many to keep, and each batch computes its own.
+        networks: what is known of the networks behind them, by their part in the benchmark; hashes and noise levels.
+    """
+
+    data: Dataset
+    partner: dict[str, str]
+    device: torch.device
+    of: Callable[[Dataset], Computed]
+    kept: Computed | None
     networks: dict[str, dict[str, Any]]
-    """What is known of the networks behind them, by their part in the benchmark; hashes and noise levels."""
+
+    def ordered(self, ids: Sequence[str]) -> list[str]:
+        """These samples in the order in which batches cost least: partners follow each other, unless all are kept."""
+        if self.kept is not None:
+            return list(ids)
+        wanted = set(ids)
+        return [name for name in self.partner if name in wanted]
 
     def batch(self, ids: Sequence[str]) -> Batch:
         """The batch of these samples, in this order."""
-        position = {name: index for index, name in enumerate(self.data.ids)}
+        others = [self.partner[name] for name in ids]
+        images = self.data.select(ids)
+        computed = self.kept or self.of(self.data.select(list(dict.fromkeys([*ids, *others]))))
+        position = {name: index for index, name in enumerate(computed.ids)}
         here = torch.tensor([position[name] for name in ids])
-        there = torch.tensor([position[self.partner[name]] for name in ids])
+        there = torch.tensor([position[name] for name in others])
+        embedding, second, noise_parts = computed.embedding, computed.second, computed.noise_parts
         return Batch(
-            images=self.data.images[here],
-            labels=self.data.labels[here],
-            target=self.target[here],
-            chance_target=self.target[there],
-            basis=self.basis[here],
-            chance_basis=self.basis[there],
-            on=self.steps.on[here],
-            off=self.steps.off[here],
-            embedding=None if self.embedding is None else self.embedding[here],
-            chance_embedding=None if self.embedding is None else self.embedding[there],
-            second=None if self.second is None else self._second(self.second, here, there),
-            noise_parts=None if self.noise_parts is None else geometry.Directions(*(p[here] for p in self.noise_parts)),
+            images=images.images.to(self.device),
+            labels=images.labels.to(self.device),
+            target=computed.target[here],
+            chance_target=computed.target[there],
+            basis=computed.basis[here],
+            chance_basis=computed.basis[there],
+            on=computed.steps.on[here],
+            off=computed.steps.off[here],
+            embedding=None if embedding is None else embedding[here],
+            chance_embedding=None if embedding is None else embedding[there],
+            second=None if second is None else self._second(second, here, there),
+            noise_parts=None if noise_parts is None else geometry.Directions(*(p[here] for p in noise_parts)),
         )
 
     @staticmethod
     def _second(scores: SecondScores, here: Tensor, there: Tensor) -> SecondScores:
-        return SecondScores(
-            scores.target[here], scores.chance_target[there], scores.conditional[here], scores.marginal[here]
-        )
+        chosen = zip(scores, (here, there, here, here), strict=True)
+        return SecondScores(*(None if part is None else part[index] for part, index in chosen))
 
 
 def partners(benchmark: Benchmark, seed: int) -> dict[str, str]:
-    """The other image against whose target each image's chance level is measured: one cycle through all samples."""
+    """The other image against whose target each image's chance level is measured: one cycle through all samples.
+
+    The keys follow the cycle.
+    """
     cycle = [
         benchmark.samples[i]
         for i in np.random.default_rng([seed, len(benchmark.samples)]).permutation(len(benchmark.samples))
@@ -85,6 +118,8 @@ def _generator(seed: int, use: str, sample_id: str) -> np.random.Generator:
 def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: int, device: torch.device) -> Targets:
     """Computes score targets, tangent bases and noise directions in float64, and LPIPS embeddings of the targets.
 
+    Those of large images, of which so many would not fit into memory, are computed for each batch when it is asked for.
+
     Args:
         benchmark: the definition.
         splits: its data.
@@ -97,71 +132,93 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
     """
     partner = partners(benchmark, seed)
     data = splits.test.select(list(dict.fromkeys([*ids, *(partner[name] for name in ids)])))
-    score = scores.load(benchmark, splits.train)
-    second = None if benchmark.second is None else scores.load_second(benchmark, splits.train)
-    manifold = manifolds.load(parts.with_autoencoder(benchmark, device), score, splits.train)
-    computed = [_part(benchmark, score, manifold, seed, part, device) for part in data.chunks(_CHUNK)]
-    target, basis, on, off = (torch.cat(found).to(device) for found in zip(*computed, strict=True))
-    embedded = None
-    if "alignment_lpips" in benchmark.measures:
-        embedded = torch.cat([lpips.embed(geometry.scale_to_unit_range(part)) for part in target.split(_CHUNK)])
-    return Targets(
-        data=Dataset(data.ids, data.images.to(device), data.labels.to(device)),
-        partner=partner,
-        target=target,
-        basis=basis,
-        steps=geometry.Directions(on, off),
-        embedding=embedded,
-        second=_second_scores(benchmark, second, data, device),
-        noise_parts=_noise_parts(benchmark, basis, data, seed),
-        networks=_records(benchmark, score, second, manifold),
-    )
+    of = _Computation(benchmark, splits, seed, device)
+    fits = len(data.ids) * _size(benchmark) <= _ROOM
+    return Targets(data, partner, device, of, of(data) if fits else None, of.records())
 
 
-def _part(
-    benchmark: Benchmark,
-    score: scores.ScoreModel,
-    manifold: manifolds.Manifold,
-    seed: int,
-    part: Dataset,
-    device: torch.device,
-) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b d k"], Float[Tensor, "b m d"], Float[Tensor, "b m d"]]:
-    """Target, tangent basis and directions of a few images, computed in float64 and rounded to float32."""
-    target = bayes_target(score, benchmark, part, device).cpu()
-    basis = manifold.tangent_basis(part.images.to(device)).cpu().double()
-    shape = (benchmark.dimension, benchmark.directions)
-    noise = torch.stack([sample_noise(seed, "response", name, shape) for name in part.ids])
-    steps = geometry.directions(basis, noise)
-    return target.float(), basis.float(), steps.on.float(), steps.off.float()
+def _size(benchmark: Benchmark) -> int:
+    """Bytes of one image's targets, LPIPS embeddings aside."""
+    maps = 1 + benchmark.rank + 2 * benchmark.directions
+    maps += 0 if benchmark.second is None else 6
+    return 4 * benchmark.dimension * maps
 
 
-def _second_scores(
-    benchmark: Benchmark, model: scores.ScoreModel | None, data: Dataset, device: torch.device
-) -> SecondScores | None:
-    """Scores of the second score model; `chance_target` is each image's own target, for its partner to take."""
-    if benchmark.second is None or model is None:
-        return None
-    card = benchmark.second
+class _Computation:
+    """Computes targets; score model and manifold are loaded once."""
 
-    def stacked(sigma: float, conditional: bool) -> Float[Tensor, "n c h w"]:
-        found = [
-            model.score(part.images.to(device), sigma, part.labels if conditional else None)
-            for part in data.chunks(_CHUNK)
-        ]
-        return torch.cat(found).float().to(device)
+    def __init__(self, benchmark: Benchmark, splits: Splits, seed: int, device: torch.device) -> None:
+        self._benchmark, self._splits, self._seed, self._device = benchmark, splits, seed, device
+        self._score = scores.load(benchmark, splits.train)
+        fitted = parts.with_autoencoder(benchmark, device)
+        self._manifold = None if fitted.manifold is None else manifolds.load(fitted, self._score, splits.train)
+        self._second_model = None if benchmark.second is None else scores.load_second(benchmark, splits.train)
+        asked = None if benchmark.second is None else benchmark.second.paper_responses
+        self._with_responses = set(benchmark.samples[:asked])
 
-    target = stacked(card.sigma, True) - stacked(card.sigma, False)
-    return SecondScores(target, target, stacked(card.paper_sigma, True), stacked(card.paper_sigma, False))
+    def __call__(self, data: Dataset) -> Computed:
+        """Targets of these images."""
+        found = [self._part(part) for part in data.chunks(_CHUNK)]
+        target, basis, on, off = (torch.cat(column).to(self._device) for column in zip(*found, strict=True))
+        embedded = None
+        if "alignment_lpips" in self._benchmark.measures:
+            embedded = torch.cat([lpips.embed(geometry.scale_to_unit_range(part)) for part in target.split(_CHUNK)])
+        steps = geometry.Directions(on, off)
+        return Computed(data.ids, target, basis, steps, embedded, self._second(data), self._noise_parts(basis, data))
 
+    def _part(
+        self, part: Dataset
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b d k"], Float[Tensor, "b _ d"], Float[Tensor, "b m d"]]:
+        """Target, tangent basis and directions of a few images, computed in float64 and rounded to float32."""
+        target = bayes_target(self._score, self._benchmark, part, self._device).cpu()
+        shape = (self._benchmark.dimension, self._benchmark.directions)
+        noise = torch.stack([sample_noise(self._seed, "response", name, shape) for name in part.ids])
+        basis = noise[:, :, :0]
+        if self._manifold is not None:
+            basis = self._manifold.tangent_basis(part.images.to(self._device)).cpu().double()
+        steps = geometry.directions(basis, noise)
+        return target.float(), basis.float(), steps.on.float(), steps.off.float()
 
-def _noise_parts(
-    benchmark: Benchmark, basis: Float[Tensor, "n d k"], data: Dataset, seed: int
-) -> geometry.Directions | None:
-    """The paper protocol's one noise vector per image, split."""
-    if "paper" not in benchmark.measures:
-        return None
-    noise = torch.stack([sample_noise(seed, "paper", name, benchmark.input_shape) for name in data.ids])
-    return geometry.Directions(*(part.float() for part in paper.split_noise(basis, noise.to(basis))))
+    def _second(self, data: Dataset) -> SecondScores | None:
+        """Scores of the second score model; `chance_target` is each image's own target, for its partner to take."""
+        model, card = self._second_model, self._benchmark.second
+        if model is None or card is None:
+            return None
+
+        def stacked(sigma: float, conditional: bool) -> Float[Tensor, "n c h w"]:
+            found = [
+                model.score(part.images.to(self._device), sigma, part.labels if conditional else None)
+                for part in data.chunks(_CHUNK)
+            ]
+            return torch.cat(found).float().to(self._device)
+
+        def known(conditional: bool) -> Float[Tensor, "n c h w"] | None:
+            try:
+                return stacked(card.paper_sigma, conditional)
+            except CardError:  # a network without classes, or without the case of no class
+                return None
+
+        target = None if card.sigma is None else stacked(card.sigma, True) - stacked(card.sigma, False)
+        return SecondScores(target, target, known(True), known(False))
+
+    def _noise_parts(self, basis: Float[Tensor, "n d k"], data: Dataset) -> geometry.Directions | None:
+        """The paper protocol's one noise vector per image, split; NaN where the benchmark asks for no responses."""
+        if "paper" not in self._benchmark.measures or self._manifold is None:
+            return None
+        shape = self._benchmark.input_shape
+        noise = torch.stack([sample_noise(self._seed, "paper", name, shape) for name in data.ids])
+        asked = torch.tensor([name in self._with_responses for name in data.ids], device=basis.device)[:, None, None]
+        split = paper.split_noise(basis, noise.to(basis))
+        return geometry.Directions(*(part.float().where(asked, torch.nan) for part in split))
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Hashes of the networks that a benchmark is made of, and the noise levels that discrete schedules round to."""
+        found = {"score": _record(self._score, self._benchmark.sigma), "manifold": _record(self._manifold)}
+        second = self._benchmark.second
+        if second is not None:
+            found |= {"second": {} if second.sigma is None else _record(self._second_model, second.sigma)}
+            found |= {"paper": _record(self._second_model, second.paper_sigma)}
+        return {part: record for part, record in found.items() if record}
 
 
 def bayes_target(
@@ -201,17 +258,6 @@ def other_classes(benchmark: Benchmark, data: Dataset, count: int) -> Int[Tensor
         shift = _generator(benchmark.seed, "other classes", name).permutation(benchmark.classes - 1)[:count] + 1
         drawn.append((label + shift) % benchmark.classes)
     return torch.from_numpy(np.stack(drawn))
-
-
-def _records(
-    benchmark: Benchmark, score: scores.ScoreModel, second: scores.ScoreModel | None, manifold: manifolds.Manifold
-) -> dict[str, dict[str, Any]]:
-    """Hashes of the networks that a benchmark is made of, and the noise levels that discrete schedules round to."""
-    found = {"score": _record(score, benchmark.sigma), "manifold": _record(manifold)}
-    if second is not None and benchmark.second is not None:
-        found |= {"second": _record(second, benchmark.second.sigma)}
-        found |= {"paper": _record(second, benchmark.second.paper_sigma)}
-    return {part: record for part, record in found.items() if record}
 
 
 def _record(model: object, sigma: float | None = None) -> dict[str, Any]:

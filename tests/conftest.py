@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from pagbench import benchmarks, data, targets
-from pagbench.cards import IdxCard
-from pagbench.data import idx
+from pagbench.cards import CifarCard, IdxCard, ImageNetCard
+from pagbench.data import cifar, idx, imagenet
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.observation import Observation
 from pagbench.models import loading, registry
@@ -16,6 +16,10 @@ def splits_or_skip(benchmark):
     card = getattr(benchmark.dataset, "source", benchmark.dataset)
     if isinstance(card, IdxCard) and idx.find(card) is None:
         pytest.skip(f"{card.kind} is not installed (see pagbench/data/idx.py for where it is looked for)")
+    if isinstance(card, CifarCard) and cifar.find(card) is None:
+        pytest.skip(f"{card.kind} is not installed (see pagbench/data/cifar.py for where it is looked for)")
+    if isinstance(card, ImageNetCard) and not imagenet.place().is_dir():
+        pytest.skip(f"ImageNet's validation images are not in {imagenet.place()}")
     return data.splits(benchmark)
 
 

@@ -320,7 +320,12 @@ def test_a_foreign_or_damaged_parquet_file_gets_one_clear_line(folder, tmp_path)
         assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "noise-0.6.parquet", "run again")
     target.unlink()
     (tmp_path / "copy/digits@1/control/bayes.parquet").unlink()
-    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "no results of the anchor 'control/bayes'")
+    assert "for control/bayes is not measured" in " ".join(
+        invoke("leaderboard", "-r", tmp_path / "copy").output.split()
+    )
+    assert_one_line(
+        invoke("figures", "-r", tmp_path / "copy", "-o", tmp_path), "need the Bayes control", "pagbench run"
+    )
 
 
 def test_a_picture_of_an_unknown_kind_is_one_clear_line(tmp_path):

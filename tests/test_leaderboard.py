@@ -189,8 +189,21 @@ def test_rows_of_several_benchmarks_are_not_mixed(digits, anchors):
         pagbench.leaderboard(pd.DataFrame())
     with pytest.raises(ResultsError, match="are not those of the data frame"):
         pagbench.leaderboard(pd.DataFrame({"a": [1]}))
-    with pytest.raises(ResultsError, match="no results of the anchor 'control/bayes'"):
-        pagbench.leaderboard(anchors[1])
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_without_an_anchor_everything_but_regimes_is_shown_and_the_footer_says_why(digits, anchors, missing):
+    rows = pd.concat([anchors[1 - missing], entrant(digits, "a"), entrant(digits, "b")])
+    whole = pd.concat([*anchors, entrant(digits, "a"), entrant(digits, "b")])
+    board, full = (pagbench.leaderboard(part).set_index("model").loc[["a", "b"]] for part in (rows, whole))
+    assert board["regime"].isna().all() and full["regime"].notna().all()
+    judged = [name for name in board if name in ("regime", "regime_probability") or name.startswith("p_")]
+    ranks = [name for name in board if name.startswith("rank")]
+    pd.testing.assert_frame_equal(board.drop(columns=judged + ranks), full.drop(columns=judged + ranks))
+    name = anchors[missing]["entrant"].iloc[0]
+    shown = render.to_markdown(pagbench.leaderboard(rows), digits)
+    assert f"No regimes are judged, for {name} is not measured (`pagbench run {name} -b digits`)" in shown
+    assert "| regime |" not in shown
 
 
 def test_board_columns_are_the_documented_ones(digits, anchors):

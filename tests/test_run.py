@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from torch import nn
 
 import pagbench
-from pagbench import benchmarks, columns, results, targets
-from pagbench.errors import ContractError, ResultsError
+from pagbench import benchmarks, columns, results, runner, targets
+from pagbench.errors import ContractError, ResultsError, UnknownNameError, WeightsError
 from pagbench.measures import MEASURES
+from pagbench.models import registry, requests
 from pagbench.runner import RunError
 
 ENTRANTS = ["digits/noise-0.6", "digits/smoothing-0.6"]
@@ -268,3 +271,48 @@ def test_rows_on_a_gpu_are_those_of_the_cpu(rows):
     on_gpu = pagbench.run(ENTRANTS, limit=24, device="cuda")
     measured = [name for name in rows if name not in IDENTITY]
     np.testing.assert_allclose(on_gpu[measured], rows[measured], rtol=1e-4, atol=2e-5)
+
+
+def test_an_anchor_that_cannot_be_had_costs_the_regimes_and_nothing_else(rows, digits):
+    """Named, the same entrant is a failure."""
+    alone = digits.model_copy(update={"reference": "nobody/standard"})
+    told = []
+    found = pagbench.run(ENTRANTS[0], benchmark=alone, limit=3, tell=told.append)
+    assert set(found["entrant"]) == {ENTRANTS[0], "control/bayes"}
+    assert len(told) == 1 and "nobody/standard is not measured, and without it no regimes" in told[0]
+    assert pagbench.leaderboard(found, benchmark=alone)["regime"].isna().all()
+    with pytest.raises(UnknownNameError):
+        pagbench.run("nobody/standard", benchmark=alone, limit=3)
+    with pytest.warns(UserWarning, match="nobody/standard"):
+        pagbench.run(ENTRANTS[0], benchmark=alone, limit=1)
+
+
+def test_an_anchor_whose_weights_are_missing_is_told_of(digits, tmp_path):
+    found, _ = registry.find("digits/standard")
+    card = found.model_copy(update={"id": "mine/standard", "weights": "gone.safetensors"})
+    file = tmp_path / "card.yaml"
+    file.write_text(yaml.safe_dump(card.model_dump(mode="json", exclude_none=True)))
+    request = requests.Request(card, file)
+    told = []
+    assert runner._loaded(dataclasses.replace(request, named=False), digits, told.append) is None
+    assert "gone.safetensors" in told[0] and "\n" not in told[0]
+    with pytest.raises(WeightsError, match=r"gone\.safetensors"):
+        runner._loaded(request, digits, told.append)
+
+
+def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
+    monkeypatch.setattr(targets, "_ROOM", 0)
+    assert_same_rows(pagbench.run(ENTRANTS, limit=24, batch_size=10), rows)
+
+
+def test_batches_follow_the_cycle_of_partners_where_targets_are_not_kept(digits, digits_splits, monkeypatch):
+    """Each image is then computed about once instead of twice."""
+    monkeypatch.setattr(targets, "_ROOM", 0)
+    ids = digits.samples
+    shared = targets.compute(digits, digits_splits, ids, seed=0, device=torch.device("cpu"))
+    order = shared.ordered(ids)
+    assert sorted(order) == sorted(ids)
+    assert [shared.partner[name] for name in order] == [*order[1:], order[0]]
+    monkeypatch.setattr(targets, "_ROOM", 2**40)
+    kept = targets.compute(digits, digits_splits, ids[:4], seed=0, device=torch.device("cpu"))
+    assert kept.ordered(ids[:4]) == list(ids[:4])

@@ -1,5 +1,7 @@
 """The second target and the paper protocol as measures of a benchmark."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,11 +10,11 @@ from scipy.stats import spearmanr
 
 from pagbench import cards, columns, geometry, leaderboard, run, targets
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ContractError
+from pagbench.errors import CardError, ContractError
 from pagbench.measures import MEASURES, lpips, paper
 from pagbench.models.classifier import Classifier
 from pagbench.models.controls import BayesClassifier
-from pagbench.ranking import agreement
+from pagbench.ranking import agreement, render
 from pagbench.scores import EmpiricalDensity, load_second
 
 
@@ -134,3 +136,65 @@ def test_agreement_of_two_rankings_is_scipys_over_ranked_entrants_only(digits):
     assert protocol.spearman.low < expected < protocol.spearman.high
     assert "Spearman 1.00 [1.00, 1.00]" in agreement.sentence(second)
     assert agreement.agreements(board[:4], digits) == []
+
+
+def test_what_a_score_model_does_not_say_is_not_scored_and_the_rest_is(observe, noise_trained, batch, digits):
+    """An unconditional model has no s(x|y); responses are left out where the benchmark asks for none."""
+    asked = torch.tensor([True] * 5 + [False] * 3)
+    parts = geometry.Directions(*(part.where(asked[:, None, None], torch.nan) for part in batch.noise_parts))
+    second = batch.second._replace(conditional=None, target=None, chance_target=None)
+    whole = MEASURES["paper"](observe(noise_trained, batch=batch))
+    seen = observe(noise_trained, batch=dataclasses.replace(batch, second=second, noise_parts=parts))
+    found = MEASURES["paper"](seen)
+    assert found["paper_alignment"].isnan().all()
+    torch.testing.assert_close(found["paper_alignment_sum"], whole["paper_alignment_sum"])
+    for name in ("paper_on_response", "paper_off_response"):
+        torch.testing.assert_close(found[name], whole[name].where(asked, torch.nan), equal_nan=True)
+    with pytest.raises(ContractError, match="no second target"):
+        MEASURES["alignment_second"](seen)
+    nothing = dataclasses.replace(batch, second=second._replace(marginal=None), noise_parts=None)
+    assert all(values.isnan().all() for values in MEASURES["paper"](observe(noise_trained, batch=nothing)).values())
+
+
+def test_the_predicted_class_may_stand_for_the_label(observe, noise_trained, batch, digits):
+    """With the predictions as labels the two gradients are one; with the labels they differ where the network errs."""
+    predicting = digits.model_copy(
+        update={"second": with_second(digits, 0.5).second.model_copy(update={"paper_gradient": "predicted"})}
+    )
+    wrong = dataclasses.replace(batch, labels=(batch.labels + 1) % 10)
+    predicted = noise_trained(batch.images).argmax(1)
+    of_predicted = MEASURES["paper"](observe(noise_trained, batch=wrong, benchmark=predicting))["paper_alignment"]
+    renamed = dataclasses.replace(batch, labels=predicted)
+    torch.testing.assert_close(
+        of_predicted, MEASURES["paper"](observe(noise_trained, batch=renamed))["paper_alignment"]
+    )
+    of_wrong = MEASURES["paper"](observe(noise_trained, batch=wrong))["paper_alignment"]
+    assert (of_predicted - of_wrong).abs().min() > 1e-4
+
+
+def test_a_benchmark_may_rank_by_the_papers_own_alignment(digits):
+    own = with_second(digits, 0.75).model_copy(update={"alignment": "paper_alignment"})
+    rows = run("digits/noise-0.6", benchmark=own, limit=12)
+    board = leaderboard(rows, benchmark=own).set_index("model")
+    expected = rows.groupby("entrant")["paper_alignment"].mean()
+    np.testing.assert_allclose(board["alignment"], expected[board.index], rtol=1e-6)
+    assert "not corrected for chance" in render.to_markdown(board.reset_index(), own)
+
+
+def test_a_benchmark_without_a_manifold_measures_gradients_alone(digits):
+    content = digits.model_dump(exclude_none=True)
+    for name in ("manifold", "epsilons", "epsilon", "bayes", "reference", "thresholds"):
+        del content[name]
+    bare = Benchmark.parse(
+        {**content, "measures": ["accuracy", "faithfulness", "alignment_cosine"], "alignment": "alignment_cosine"},
+        "bare",
+    )
+    rows = run("digits/noise-0.6", benchmark=bare, limit=12)
+    whole = run("digits/noise-0.6", benchmark=digits, limit=12).query("entrant == 'digits/noise-0.6'")
+    assert set(rows["entrant"]) == {"digits/noise-0.6"}
+    assert rows["gradient_faithful"].eq(1).all()
+    np.testing.assert_allclose(rows["alignment_cosine"], whole["alignment_cosine"], rtol=1e-5)
+    shown = render.to_markdown(leaderboard(rows, benchmark=bare), bare)
+    assert "| alignment" in shown and "tangent" not in shown and "No regimes are judged" in shown
+    with pytest.raises(CardError, match=r"a manifold, epsilons and the measures .* go together"):
+        Benchmark.parse({**bare.model_dump(), "measures": [*bare.measures, "tangent"]}, "bare")

@@ -42,7 +42,9 @@ Measure = Literal[
     "alignment_second",
     "paper",
 ]
-_REQUIRED = ("accuracy", "response", "faithfulness", "tangent")
+_REQUIRED = ("accuracy", "faithfulness")
+_NEEDED = {"response", "tangent"}
+_ON_MANIFOLD = {*_NEEDED, "sensitivity"}
 SampleIds = Annotated[tuple[str, ...], BeforeValidator(_expand)]
 
 
@@ -84,21 +86,23 @@ class Benchmark(Card):
     """Noise level of the score, a standard deviation in pixel units."""
     second: SecondTargetCard | None = None
     """What the measures `alignment_second` and `paper` compare with; null without them."""
-    manifold: ManifoldCard
-    epsilons: tuple[Positive, ...]
+    manifold: ManifoldCard | None = None
+    """Null where nothing is said of directions on and off a manifold."""
+    epsilons: tuple[Positive, ...] = ()
     """Lengths of the steps along and off the manifold, L2 in pixel units."""
-    epsilon: Positive
+    epsilon: Positive | None = None
     """The one of `epsilons` that the table and the regimes use."""
     directions: Annotated[int, Field(ge=4)]
     """Random orthonormal directions per image and space."""
     measures: tuple[Measure, ...]
-    alignment: Literal["alignment_cosine", "alignment_lpips"]
-    """The column whose chance-corrected mean ranks the entrants."""
+    alignment: Literal["alignment_cosine", "alignment_lpips", "paper_alignment", "paper_alignment_sum"]
+    """The column whose mean ranks the entrants, chance-corrected unless it is the paper's."""
     reference: Identifier | None = None
     """The unregularised entrant: the lower anchor of the regimes; null where no regimes are judged."""
-    bayes: Identifier
-    """The Bayes control: the upper anchor."""
-    thresholds: Thresholds
+    bayes: Identifier | None = None
+    """The Bayes control: the upper anchor; null where the target has no closed-form classifier."""
+    thresholds: Thresholds | None = None
+    """Null where no regimes are judged."""
     seed: int
 
     @property
@@ -113,8 +117,18 @@ class Benchmark(Card):
 
     @property
     def anchors(self) -> tuple[Identifier, ...]:
-        """Entrants that every run measures: the Bayes control, and the reference where there is one."""
-        return (self.bayes,) if self.reference is None else (self.bayes, self.reference)
+        """Entrants that every run measures: the Bayes control and the reference, where there are any."""
+        return tuple(name for name in (self.bayes, self.reference) if name is not None)
+
+    @property
+    def by_paper(self) -> bool:
+        """Whether the paper's own alignment ranks, which has no chance level."""
+        return self.alignment.startswith("paper")
+
+    @property
+    def rank(self) -> int:
+        """Dimension of the tangent spaces, k; 0 without a manifold."""
+        return 0 if self.manifold is None else self.manifold.rank
 
     @property
     def dimension(self) -> int:
@@ -124,17 +138,22 @@ class Benchmark(Card):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Benchmark":
-        if self.epsilon not in self.epsilons:
+        if self.epsilon not in (self.epsilons or (None,)):
             raise ValueError(f"epsilon {self.epsilon} is not one of epsilons {self.epsilons}")
-        room = min(self.manifold.rank, self.dimension - self.manifold.rank)
+        room = min(self.rank or self.dimension, self.dimension - self.rank)
         if self.directions > room:
             raise ValueError(
-                f"{self.directions} orthonormal directions do not fit a manifold of rank {self.manifold.rank} "
+                f"{self.directions} orthonormal directions do not fit a manifold of rank {self.rank} "
                 f"in {self.dimension} dimensions"
             )
-        missing = {*_REQUIRED, self.alignment} - set(self.measures)
-        if missing or len(set(self.measures)) < len(self.measures):
-            raise ValueError(f"measures must be distinct and include {', '.join(sorted({*_REQUIRED, self.alignment}))}")
+        required = {*_REQUIRED, "paper" if self.by_paper else self.alignment} | (_NEEDED if self.manifold else set())
+        if required - set(self.measures) or len(set(self.measures)) < len(self.measures):
+            raise ValueError(f"measures must be distinct and include {', '.join(sorted(required))}")
+        on_manifold = (self.manifold is not None, bool(self.epsilons), not _ON_MANIFOLD.isdisjoint(self.measures))
+        if len(set(on_manifold)) > 1:
+            raise ValueError(f"a manifold, epsilons and the measures {', '.join(sorted(_ON_MANIFOLD))} go together")
+        if self.thresholds is not None and not (self.manifold and self.bayes):
+            raise ValueError("thresholds need a manifold and a Bayes control")
         if len({f"{epsilon:g}" for epsilon in self.epsilons}) < len(self.epsilons):
             raise ValueError(f"epsilons {self.epsilons} are not distinct")
         if not self.samples:
@@ -145,6 +164,8 @@ class Benchmark(Card):
             raise ValueError("training ids must be apart from samples and calibration ids")
         if (self.second is None) != {"alignment_second", "paper"}.isdisjoint(self.measures):
             raise ValueError("the measures alignment_second and paper go with a second target: give both or neither")
+        if self.second is not None and (self.second.sigma is None) == ("alignment_second" in self.measures):
+            raise ValueError("the measure alignment_second goes with the second target's sigma: give both or neither")
         return self
 
 

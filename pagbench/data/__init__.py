@@ -2,15 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import DatasetCard, DigitsCard, DistractorCard, GaussiansCard, IdxCard
-from pagbench.data import digits, distractor, gaussians, idx, sphere
+from pagbench.cards import (
+    CifarCard,
+    DatasetCard,
+    DigitsCard,
+    DistractorCard,
+    GaussiansCard,
+    IdxCard,
+    ImageNetCard,
+    SamplesCard,
+)
+from pagbench.data import cifar, digits, distractor, gaussians, idx, imagenet, samples, sphere
+from pagbench.data.files import ImageFiles
 from pagbench.errors import DataError
 
 
@@ -20,13 +30,18 @@ class Dataset:
 
     Attributes:
         ids: one id per image, unique.
-        images: float32 pixels in [0, 1], shape (n, c, h, w).
+        pixels: the images in memory, float32 in [0, 1], or their files, which are read when `images` is asked for.
         labels: class indices, shape (n,).
     """
 
     ids: tuple[str, ...]
-    images: Float[Tensor, "n c h w"]
+    pixels: Float[Tensor, "n c h w"] | ImageFiles
     labels: Int[Tensor, "n"]
+
+    @cached_property
+    def images(self) -> Float[Tensor, "n c h w"]:
+        """Float32 pixels in [0, 1]. Of files, all are read and kept: ask a part, by `select` or `chunks`."""
+        return self.pixels if isinstance(self.pixels, Tensor) else self.pixels.load()
 
     def select(self, ids: Sequence[str]) -> "Dataset":
         """The images with these ids, in this order.
@@ -39,7 +54,7 @@ class Dataset:
         if missing:
             raise DataError(f"sample id {missing[0]!r} is not among the {len(self.ids)} of the data set")
         index = torch.tensor([position[name] for name in ids], dtype=torch.long)
-        return Dataset(tuple(ids), self.images[index], self.labels[index])
+        return Dataset(tuple(ids), self.pixels[index], self.labels[index])
 
     def without(self, ids: Sequence[str]) -> "Dataset":
         """The images whose ids are not among these, in the data set's order."""
@@ -50,7 +65,7 @@ class Dataset:
         """Parts of up to `size` images, in order."""
         for start in range(0, len(self.ids), size):
             part = slice(start, start + size)
-            yield Dataset(self.ids[part], self.images[part], self.labels[part])
+            yield Dataset(self.ids[part], self.pixels[part], self.labels[part])
 
 
 @dataclass(frozen=True)
@@ -63,11 +78,13 @@ class Splits:
 
 
 def load(card: DatasetCard) -> Dataset:
-    """Loads the whole data set that a card names.
+    """Loads the whole data set that a card names; of ImageNet, the names of its files.
 
     Raises:
         DataError: the content is not what the card says.
     """
+    if isinstance(card, ImageNetCard):
+        return Dataset(*imagenet.find(card))
     if isinstance(card, DigitsCard):
         images, labels = digits.load(card)
     elif isinstance(card, GaussiansCard):
@@ -76,6 +93,10 @@ def load(card: DatasetCard) -> Dataset:
         images, labels = idx.load(card)
     elif isinstance(card, DistractorCard):
         images, labels = distractor.load(card)
+    elif isinstance(card, CifarCard):
+        images, labels = cifar.load(card)
+    elif isinstance(card, SamplesCard):
+        images, labels = samples.load(card)
     else:
         images, labels = sphere.sample(card)
     if not (images.min() >= 0 and images.max() <= 1):

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import math
-import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -15,19 +14,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pagbench import cache
 from pagbench.cards import IdxCard
+from pagbench.data import folder
+from pagbench.data.folder import root
 from pagbench.errors import DataError, first_line
 
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _SHAPE = (28, 28)
 _DEBIAN = Path("/usr/share/datasets")
 _NAMES = {"fashion-mnist": "FashionMNIST", "mnist": "MNIST"}
-
-
-def root() -> Path:
-    """Folder of downloaded data sets: `$PAGBENCH_DATA`, else `data` in the cache folder."""
-    return Path(os.environ.get("PAGBENCH_DATA") or cache.root() / "data").expanduser()
 
 
 def load(card: IdxCard) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, "n"]]:
@@ -93,16 +88,11 @@ def _publisher(card: IdxCard) -> Any:
 
 def _download(card: IdxCard) -> Path:
     place = root() / _NAMES[card.kind] / "raw"
-    try:
-        if cache.offline():
-            raise ConnectionError("offline")
-        _publisher(card)(root(), download=True)
-    except Exception as error:  # torchvision raises whatever its download raises
-        debian = " (Debian: apt-get install dataset-fashion-mnist)" if card.kind == "fashion-mnist" else ""
-        raise DataError(
-            f"{card.kind}: not in {place} and the download failed ({first_line(error)}); put {_FILES[0]}.gz and the "
-            f"other three files there{debian}, or set PAGBENCH_DATA to torchvision's root folder"
-        ) from None
+    debian = " (Debian: apt-get install dataset-fashion-mnist)" if card.kind == "fashion-mnist" else ""
+    by_hand = (
+        f"put {_FILES[0]}.gz and the other three files there{debian}, or set PAGBENCH_DATA to torchvision's root folder"
+    )
+    folder.download(card.kind, place, lambda: _publisher(card)(root(), download=True), by_hand)
     return place
 
 

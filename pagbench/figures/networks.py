@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pagbench import maps, results, statistics
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
+from pagbench.errors import ResultsError
 from pagbench.ranking import board, eligibility
 from pagbench.regimes import Anchored
 
@@ -83,7 +84,9 @@ class Study:
     def anchors(self) -> tuple[Anchored, Anchored] | None:
         """Reference and Bayes control, between which regimes are judged; None where they cannot be."""
         chosen = [network for network in (self.reference, self.bayes) if network is not None]
-        if len(chosen) < 2 or not all(n.paired and eligibility.has_result(n.status) for n in chosen):
+        if len(chosen) < 2 or self.benchmark.thresholds is None:
+            return None
+        if not all(n.paired and eligibility.has_result(n.status) for n in chosen):
             return None
         return chosen[0].anchored, chosen[1].anchored
 
@@ -117,6 +120,13 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
         ResultsError: there are none, an anchor is missing, or a file is damaged.
     """
     found = results.read_all(folder, benchmark)
+    if benchmark.bayes not in [result.provenance["card"]["id"] for result in found]:
+        raise ResultsError(
+            f"{folder}: figures of {benchmark.label} need the Bayes control; run "
+            f"`pagbench run {benchmark.bayes} -b {benchmark.name}`"
+            if benchmark.bayes
+            else f"{benchmark.label} has no Bayes control, which the figures compare with; use `pagbench leaderboard`"
+        )
     table = board.leaderboard(pd.concat([result.rows for result in found], ignore_index=True), benchmark=benchmark)
     statuses = dict(zip(table["model"], table["status"], strict=True))
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)

@@ -42,7 +42,7 @@ def draw(study: Study, paths: Sequence[Path]) -> Figure:
     figure, blocks = panels.layout(len(paths), len(ROWS))
     start, bayes = origin(study, study.make), point(0.0, [study.bayes], study)
     points = [bayes, *([start] if start else []), *(p for path in paths for p in path.points)]
-    chance = study.benchmark.manifold.rank / study.benchmark.dimension
+    chance = study.benchmark.rank / study.benchmark.dimension
     for path, column in zip(paths, blocks, strict=True):
         laid_out = panels.scale(path, start)
         for axis, curves in zip(column, ROWS.values(), strict=True):

@@ -91,7 +91,7 @@ def point(strength: float, networks: Sequence[Network], study: Study) -> Point:
         if all(name in network.replicates for network in networks)
     }
     verdict = None
-    if study.anchors is not None:
+    if study.anchors is not None and study.benchmark.thresholds is not None:
         verdict = regimes.judge(anchored(replicates), *study.anchors, study.benchmark.thresholds)
     values = {name: statistics.interval(found) for name, found in replicates.items()}
     return Point(strength, tuple(networks), values, None if verdict is None else verdict.regime)

@@ -43,6 +43,8 @@ def load(benchmark: Benchmark, score: scores.ScoreModel, train: Dataset) -> Mani
         CardError: the manifold does not fit the data set, or its rank is not the card's.
         WeightsError: its weights are missing or altered.
     """
+    if benchmark.manifold is None:
+        raise CardError(f"{benchmark.label}: has no manifold")
     return build(benchmark.manifold, benchmark, score, train)
 
 

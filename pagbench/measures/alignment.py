@@ -24,7 +24,7 @@ def measure_second(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
         ContractError: the batch was built without a second target.
     """
     second = seen.batch.second
-    if second is None:
+    if second is None or second.target is None or second.chance_target is None:
         raise ContractError("the batch has no second target; build it for a benchmark that names one")
     return {
         "alignment_second": geometry.cosine(seen.gradient, second.target),

@@ -21,12 +21,14 @@ class SecondScores(NamedTuple):
         chance_target: that of each image's partner.
         conditional: s(x|y) at the paper protocol's sigma.
         marginal: s(x) at that sigma.
+
+    What the model does not say, or the benchmark does not ask, is None.
     """
 
-    target: Float[Tensor, "b c h w"]
-    chance_target: Float[Tensor, "b c h w"]
-    conditional: Float[Tensor, "b c h w"]
-    marginal: Float[Tensor, "b c h w"]
+    target: Float[Tensor, "b c h w"] | None
+    chance_target: Float[Tensor, "b c h w"] | None
+    conditional: Float[Tensor, "b c h w"] | None
+    marginal: Float[Tensor, "b c h w"] | None
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,15 @@ class Batch:
         labels: true classes.
         target: Bayes target b = s(x|y) - s(x).
         chance_target: the target of each image's partner under the benchmark's permutation.
-        basis: orthonormal tangent basis, d = c·h·w.
+        basis: orthonormal tangent basis, d = c·h·w; no columns where the benchmark has no manifold.
         chance_basis: the partner's tangent basis.
-        on: m orthonormal directions in the tangent space.
+        on: m orthonormal directions in the tangent space; none without a manifold.
         off: m orthonormal directions in its complement.
         embedding: LPIPS embedding of the target; None where the benchmark has no LPIPS.
         chance_embedding: the partner's.
         second: scores of the second score model; None where the benchmark has none.
-        noise_parts: unit tangent and normal part of one noise vector, m = 1; with a second score model only.
+        noise_parts: unit tangent and normal part of one noise vector, m = 1, NaN for images that get no responses;
+            with the paper protocol and a manifold only.
     """
 
     images: Float[Tensor, "b c h w"]
@@ -54,7 +57,7 @@ class Batch:
     chance_target: Float[Tensor, "b c h w"]
     basis: Float[Tensor, "b d k"]
     chance_basis: Float[Tensor, "b d k"]
-    on: Float[Tensor, "b m d"]
+    on: Float[Tensor, "b _ d"]
     off: Float[Tensor, "b m d"]
     embedding: Float[Tensor, "b f"] | None = None
     chance_embedding: Float[Tensor, "b f"] | None = None

@@ -25,6 +25,8 @@ EPSILONS: tuple[float, ...] = tuple(np.logspace(-3, 2, 20)[12:16].tolist())
 MIN_SIDE = 32
 """The smallest map that AlexNet's strides leave anything of: CIFAR's size."""
 
+_COLUMNS = ("paper_alignment", "paper_alignment_sum", "paper_on_response", "paper_off_response")
+
 
 def split_noise(basis: Float[Tensor, "b d k"], noise: Float[Tensor, "b c h w"]) -> geometry.Directions:
     """Unit tangent and normal parts of one noise vector per image, m = 1."""
@@ -68,18 +70,28 @@ def _with_margin(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
 def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     """Perceptual alignment of logit gradients with scores, and responses along one noise vector's two parts.
 
+    NaN where the score model has no s(x|y) or no s(x), and where the benchmark has no manifold or asks for no responses
+    of an image.
+
     Raises:
         ContractError: the batch was built without a second target.
     """
-    batch = seen.batch
-    if batch.second is None or batch.noise_parts is None:
+    batch, card = seen.batch, seen.benchmark.second
+    if batch.second is None:
         raise ContractError("the batch has no second target; build it for a benchmark that names one")
-    of_label = geometry.logit_gradient(seen.classifier, batch.images, batch.labels)
-    of_sum = geometry.logit_sum_gradient(seen.classifier, batch.images)
-    on, off = (responses(seen.classifier, batch.images, part, EPSILONS[1:2])[:, 0] for part in batch.noise_parts)
-    return {
-        "paper_alignment": 1 - perceptual_distance(of_label, batch.second.conditional),
-        "paper_alignment_sum": 1 - perceptual_distance(of_sum, batch.second.marginal),
-        "paper_on_response": on,
-        "paper_off_response": off,
-    }
+    found = {name: torch.full((len(batch.images),), torch.nan, device=batch.images.device) for name in _COLUMNS}
+    if batch.second.conditional is not None:
+        predicted = card is not None and card.paper_gradient == "predicted"
+        chosen = seen.logits.argmax(dim=1) if predicted else batch.labels
+        gradient = geometry.logit_gradient(seen.classifier, batch.images, chosen)
+        found["paper_alignment"] = 1 - perceptual_distance(gradient, batch.second.conditional)
+    if batch.second.marginal is not None:
+        gradient = geometry.logit_sum_gradient(seen.classifier, batch.images)
+        found["paper_alignment_sum"] = 1 - perceptual_distance(gradient, batch.second.marginal)
+    if batch.noise_parts is not None:
+        asked = batch.noise_parts.on.flatten(1).isfinite().all(1)
+        for name, part in zip(_COLUMNS[2:], batch.noise_parts, strict=True):
+            if asked.any():
+                moved = responses(seen.classifier, batch.images[asked], part[asked], EPSILONS[1:2])
+                found[name][asked] = moved[:, 0]
+    return found

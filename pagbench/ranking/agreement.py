@@ -37,7 +37,9 @@ class Agreement(NamedTuple):
 def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
     """Agreement with every other alignment that the board has; none with fewer than five ranked entrants."""
     ranked = board[board["status"] == eligibility.RANKED]
-    others = [name for name in OTHERS if name in board and name != f"{benchmark.alignment}_corrected"]
+    own = (benchmark.alignment, f"{benchmark.alignment}_corrected")
+    others = [name for name in OTHERS if name in board and name not in own]
+    others = [name for name in others if ranked[name].notna().all()]
     if len(ranked) < _FEWEST:
         return []
     return [_agreement(ranked, name, benchmark.seed) for name in others]

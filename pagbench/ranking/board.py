@@ -1,6 +1,6 @@
 """The leaderboard as a data frame."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ _FIXED = ("temperature", "temperature_low", "temperature_high")
 def leaderboard(
     rows: pd.DataFrame | str | Path, *, benchmark: str | Benchmark | None = None, sort: str | None = None
 ) -> pd.DataFrame:
-    """Ranks entrants by chance-corrected alignment, with 95 % intervals, rank intervals and regimes.
+    """Ranks entrants by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
 
     Args:
         rows: per-sample rows as `pagbench.run` returns them, or a results folder.
@@ -36,7 +36,7 @@ def leaderboard(
         `_high`.
 
     Raises:
-        ResultsError: no rows, rows of several benchmarks, anchors missing, or an unknown column to sort by.
+        ResultsError: no rows, rows of several benchmarks, or an unknown column to sort by.
     """
     if isinstance(rows, pd.DataFrame):
         definition = _benchmark_of(rows, benchmark)
@@ -92,9 +92,6 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
 
 def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
-    for anchor in benchmark.anchors:
-        if anchor not in groups:
-            raise ResultsError(f"no results of the anchor {anchor!r}; run `pagbench run {anchor} -b {benchmark.name}`")
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     replicates = {name: replicates_of(group, benchmark, weights) for name, group in groups.items()}
     seeds = set(rows["seed"])
@@ -111,11 +108,27 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
             "n_total": len(group),
             "status": statuses[name],
         }
-        judged = () if benchmark.reference is None else (name, benchmark.reference, benchmark.bayes)
+        judged = () if lacking_anchor(groups, benchmark) else (name, *_between(benchmark))
         meaningful = all(eligibility.has_result(statuses[key]) and _paired(group, groups[key]) for key in judged)
         regime = _regime([replicates[key] for key in judged], benchmark) if judged and meaningful else {}
         table.append(entry | _intervals(group, replicates[name]) | (regime or dict.fromkeys(_REGIME)))
     return _ordered_columns(_with_ranks(pd.DataFrame(table), replicates), benchmark)
+
+
+def _between(benchmark: Benchmark) -> tuple[str, ...]:
+    """The two anchors of the regimes; none where the benchmark judges none."""
+    if benchmark.reference is None or benchmark.bayes is None or benchmark.thresholds is None:
+        return ()
+    return benchmark.reference, benchmark.bayes
+
+
+def lacking_anchor(found: Collection[str], benchmark: Benchmark) -> str:
+    """Why no regime can be judged, as half a sentence; empty where one can."""
+    anchors = _between(benchmark)
+    if not anchors:
+        return "there is no unregularised reference" if benchmark.reference is None else "it has no Bayes control"
+    missing = [name for name in anchors if name not in found]
+    return f"{missing[0]} is not measured (`pagbench run {missing[0]} -b {benchmark.name}`)" if missing else ""
 
 
 def _paired(a: pd.DataFrame, b: pd.DataFrame) -> bool:
@@ -133,14 +146,15 @@ def replicates_of(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np
     for name, chance in _PAIRS.items():
         if name in means:
             found[f"{name}_corrected"] = (means[name] - means[chance]) / (1 - means[chance])
-    found["alignment"] = found[f"{benchmark.alignment}_corrected"]
-    chance_energy = benchmark.manifold.rank / benchmark.dimension
-    found["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)
-    for side in ("on", "off"):
-        found[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
-    found["log_ratio"] = _log_ratio(found["off_response"], found["on_response"])
-    calibrated = (means["off_response_calibrated"], means["on_response_calibrated"])
-    found["log_ratio_calibrated"] = _log_ratio(*calibrated)
+    found["alignment"] = means[benchmark.alignment] if benchmark.by_paper else found[f"{benchmark.alignment}_corrected"]
+    if benchmark.epsilon is not None:
+        chance_energy = benchmark.rank / benchmark.dimension
+        found["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)
+        for side in ("on", "off"):
+            found[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
+        found["log_ratio"] = _log_ratio(found["off_response"], found["on_response"])
+        calibrated = (means["off_response_calibrated"], means["on_response_calibrated"])
+        found["log_ratio_calibrated"] = _log_ratio(*calibrated)
     if "off_sensitivity" in means:
         found["log_ratio_infinitesimal"] = _log_ratio(means["off_sensitivity"], means["on_sensitivity"])
     if "paper_on_response" in means:
@@ -159,7 +173,7 @@ def _intervals(group: pd.DataFrame, replicates: Replicates) -> dict[str, float]:
     for name, values in replicates.items():
         estimate = statistics.interval(values)
         entry |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return entry | {name: float(group[name].iloc[0]) for name in _FIXED}
+    return entry | {name: float(group[name].iloc[0]) for name in _FIXED if name in group}
 
 
 def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str | float]:
@@ -168,6 +182,7 @@ def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str
         regimes.Anchored(values["tangent_energy"][1:], values["on_response"][1:], values["accuracy"][1:])
         for values in judged
     )
+    assert benchmark.thresholds is not None  # or no one is judged
     verdict = regimes.judge(entrant, reference, bayes, benchmark.thresholds)
     if verdict is None:
         return {}

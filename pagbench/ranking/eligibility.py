@@ -48,7 +48,7 @@ def _no_result(rows: pd.DataFrame, benchmark: Benchmark) -> str | None:
     chance = float(rows["label"].value_counts(normalize=True).max())
     if bdtrc(correct - 1, n, chance) >= _SIGNIFICANCE:
         return f"no result: accuracy {correct / n:.3f} is not above chance {chance:.3f}"
-    if rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= MIN_RESPONSE:
+    if benchmark.epsilon and rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= MIN_RESPONSE:
         return "no result: the output does not react to its input beyond rounding"
     scored = int(rows[benchmark.alignment].notna().sum())
     if scored < _MIN_SCORED * n:

@@ -13,6 +13,7 @@ from rich.text import Text
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, Column
 from pagbench.ranking import agreement
+from pagbench.ranking.board import lacking_anchor
 
 _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
@@ -24,21 +25,31 @@ _DETAILS = (
 _UNRANKED = "–"
 
 
-def caption(benchmark: Benchmark) -> str:
+def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
     """What the numbers of a table mean, in a few sentences."""
-    chance = benchmark.manifold.rank / benchmark.dimension
+    lacking = lacking_anchor(set(board["model"]), benchmark)
     regimes = (
         f"Regimes lie between {benchmark.reference} and {benchmark.bayes} and tell of robustness only; the number is a "
         "probability."
     )
-    if benchmark.reference is None:
-        regimes = "No regimes are judged, for there is no unregularised reference."
-    return (
-        f"{benchmark.label}: {len(benchmark.samples)} images, sigma {benchmark.sigma:g}, epsilon {benchmark.epsilon:g} "
-        "(pixel units). ± is half the 95 % interval of a paired bootstrap over images; it does not cover retraining. "
-        f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 the Bayes classifier's "
-        f"gradient. Tangent energy of a random direction: {chance:.3f}. {regimes}"
-    )
+    if lacking:
+        regimes = f"No regimes are judged, for {lacking}."
+    length = "" if benchmark.epsilon is None else f", epsilon {benchmark.epsilon:g}"
+    parts = [
+        f"{benchmark.label}: {len(benchmark.samples)} images, sigma {benchmark.sigma:g}{length} (pixel units).",
+        "± is half the 95 % interval of a paired bootstrap over images; it does not cover retraining.",
+        _alignment(benchmark),
+    ]
+    if benchmark.rank:
+        parts.append(f"Tangent energy of a random direction: {benchmark.rank / benchmark.dimension:.3f}.")
+    return " ".join([*parts, regimes])
+
+
+def _alignment(benchmark: Benchmark) -> str:
+    if benchmark.by_paper:
+        return f"Alignment is {benchmark.alignment} as the paper has it, not corrected for chance; LPIPS has no zero."
+    one = "the target" if benchmark.bayes is None else "the Bayes classifier's gradient"
+    return f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 {one}."
 
 
 def _header(column: Column) -> str:
@@ -109,7 +120,7 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
     console = Console(width=room, color_system=None)
     with console.capture() as capture:
         console.print(table)
-        for line in [caption(benchmark), *_remarks(board, benchmark)]:
+        for line in [caption(board, benchmark), *_remarks(board, benchmark)]:
             console.print(Text(line), width=min(room, 140))
     return capture.get()
 
@@ -150,7 +161,7 @@ def to_markdown(board: pd.DataFrame, benchmark: Benchmark, models: Collection[st
             continue
         lines.append("| " + " | ".join(_cell(row, column, " ").replace("|", "\\|") for column in shown) + " |")
     remarks = [f"- {remark}" for remark in _remarks(board, benchmark)]
-    return "\n".join([*lines, "", caption(benchmark), *([""] if remarks else []), *remarks]) + "\n"
+    return "\n".join([*lines, "", caption(board, benchmark), *([""] if remarks else []), *remarks]) + "\n"
 
 
 def to_csv(board: pd.DataFrame, benchmark: Benchmark) -> str:

@@ -33,8 +33,10 @@ def denoising(network: nn.Module, batch: Minibatch, generator: torch.Generator) 
 
 
 def _autoencoder(benchmark: Benchmark, images: Tensor, size: int) -> nn.Module:
+    if benchmark.manifold is None:
+        raise ValueError(f"{benchmark.label} has no manifold")
     recipe = benchmark.manifold.recipe
-    return Autoencoder(benchmark.input_shape, benchmark.manifold.rank if recipe is None else recipe.latent, size)
+    return Autoencoder(benchmark.input_shape, benchmark.rank if recipe is None else recipe.latent, size)
 
 
 def _diffusion(benchmark: Benchmark, images: Tensor, size: int) -> nn.Module:
@@ -144,7 +146,7 @@ def with_autoencoder(
         TrainingError: the network does not fit the images, the folder cannot be written, or training diverged.
     """
     card = benchmark.manifold
-    if card.recipe is None:
+    if card is None or card.recipe is None:
         return benchmark
     about = [benchmark.dataset.digest(), *(benchmark.training or (*benchmark.samples, *benchmark.calibration))]
     key = hashlib.sha256("/".join([*about, card.recipe.digest()]).encode()).hexdigest()
@@ -164,7 +166,7 @@ def with_autoencoder(
 
 def _provenance(benchmark: Benchmark, kind: str, seed: int, width: int, recipe: Recipe, half: bool) -> str:
     """What fixes a part, kept in its file: data, seed, recipe."""
-    told = {"kind": kind, "data": benchmark.data_name, "seed": seed, "width": width, "rank": benchmark.manifold.rank}
+    told = {"kind": kind, "data": benchmark.data_name, "seed": seed, "width": width, "rank": benchmark.rank}
     return json.dumps(told | asdict(recipe) | {"stored_as": "float16" if half else "float32"})
 
 
