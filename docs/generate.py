@@ -76,7 +76,7 @@ def _boards() -> str:
 def _moving_labels(label: str) -> str:
     """How the regimes move when one threshold moves and the others stay."""
     definition = benchmarks.load(label)
-    rows = pd.concat([result.rows for result in results.read_all(RESULTS, definition)], ignore_index=True)
+    rows = results.joined(results.read_all(RESULTS, definition))
     published = _regimes(rows, definition)
     lines = [
         f"### How the regimes on `{label}` move with the thresholds",

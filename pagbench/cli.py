@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pagbench.benchmarks import Benchmark
     from pagbench.models.requests import Request
+    from pagbench.preflight import Preflight
 
 
 class _Group(TyperGroup):
@@ -225,6 +226,33 @@ def show(
     typer.echo(listing.entrant(entrant, stored.PUBLISHED if unnamed else results), nl=False)
 
 
+@app.command(epilog="Example: pagbench check digits/standard my-card.yaml --benchmark digits")
+def check(
+    entrants: Annotated[list[str], typer.Argument(metavar="ENTRANT...", help="As for run.")],
+    benchmark: Annotated[
+        str | None,
+        typer.Option("--benchmark", "-b", help="Whose images are shown; by default that of the entrant's data set."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
+    device: DeviceOption = Device.auto,
+    architecture: Architecture = None,
+) -> None:
+    """Show the pre-flight card of entrants. Exits with 0 if all pass, 1 if one is flagged, 2 if one is refused."""
+    from pagbench import listing
+
+    worst = 0
+    for name in entrants:
+        try:
+            label, card = _examined(name, benchmark, architecture, batch_size, device)
+        except PagbenchError as error:
+            typer.echo(f"error: {error}", err=True)
+            worst = 2
+            continue
+        typer.echo(f"{name} on {label}: {card.verdict}\n{listing.preflight(card)}\n")
+        worst = max(worst, ("pass", "flag", "fail").index(card.verdict))
+    raise typer.Exit(worst)
+
+
 @app.command(epilog="Example: pagbench gradients digits/standard digits/noise-0.6 control/bayes --output gradients.png")
 def gradients(
     entrants: Annotated[
@@ -263,6 +291,20 @@ def figures(
     folder = _read_from(results, definition)
     for path in draw_all(folder, definition, output, tell=lambda line: typer.echo(line, err=True)):
         typer.echo(f"written: {path}")
+
+
+def _examined(
+    name: str, benchmark: str | None, architecture: str | None, batch_size: int, device: Device
+) -> "tuple[str, Preflight]":
+    """Label of the benchmark, and the entrant's pre-flight card on it."""
+    from pagbench import benchmarks, devices
+    from pagbench.models import checks, registry, requests
+
+    named = benchmark or (architecture is None and registry.find(name)[0].dataset) or "digits"
+    definition = benchmarks.load(named)
+    (request,) = requests.resolve(_entrants([name], architecture, definition), definition)
+    chosen = devices.choose_device(device.value)
+    return definition.label, checks.examine(request, definition, device=chosen, batch_size=batch_size)
 
 
 def _read_from(results: Path, benchmark: "Benchmark") -> Path:

@@ -148,6 +148,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("p_bayes_aligned", "", None, "Bootstrap probability of Bayes-aligned robustness."),
     Column("p_excessive", "", None, "Bootstrap probability of excessive robustness."),
     Column("status", "", None, "ranked, control, or the reason why there is no rank.", "status"),
+    Column("preflight", "", None, "ok, or what the pre-flight checks flagged; null where they were not made."),
 )  # fmt: skip
 """Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
 

@@ -1,5 +1,6 @@
 """Input gradients and their geometry: the only place that differentiates a classifier with respect to its input."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -71,6 +72,60 @@ def probability_jacobian(classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> 
 def _gradient(scalar: Tensor, x: Tensor, *, keep: bool = False) -> Tensor:
     (gradient,) = torch.autograd.grad(scalar, x, retain_graph=keep, materialize_grads=True, allow_unused=True)
     return gradient.detach()
+
+
+@torch.no_grad()
+def moved_logits(
+    classifier: nn.Module, x: Float[Tensor, "b c h w"], steps: Float[Tensor, "b m d"], epsilons: Sequence[float]
+) -> Float[Tensor, "b e m k"]:
+    """Logits at x + e·u for every step length e and unit direction u, unclipped.
+
+    Args:
+        classifier: the classifier.
+        x: images.
+        steps: unit directions per image.
+        epsilons: step lengths, L2 in pixel units.
+    """
+    directions = steps.unflatten(2, x.shape[1:])
+    lengths = []
+    for epsilon in epsilons:
+        # each forward pass holds the batch's own images in their order: memory does not grow with the number of steps
+        logits = [classifier(x + epsilon * direction) for direction in directions.unbind(1)]
+        lengths.append(torch.stack(logits, dim=1))
+    return torch.stack(lengths, dim=1)
+
+
+class Changes(NamedTuple):
+    """Change of the log-odds from -u to +u, for every step u: what a gradient says, and central differences."""
+
+    predicted: Float[Tensor, "b m"]
+    found: Float[Tensor, "b m"]
+
+
+def log_odds_changes(
+    classifier: nn.Module,
+    x: Float[Tensor, "b c h w"],
+    labels: Int[Tensor, "b"],
+    gradient: Float[Tensor, "b d"],
+    steps: Float[Tensor, "b m d"],
+) -> Changes:
+    """Compares a gradient of the log-odds with the log-odds themselves, at x + u and x - u.
+
+    Args:
+        classifier: the classifier, of the precision of x.
+        x: images.
+        labels: classes whose log-odds are taken.
+        gradient: their gradient, as autograd gives it.
+        steps: m short steps per image.
+    """
+    flat = x.flatten(1)[:, None]
+    taken = (flat + steps) - (flat - steps)  # what remains of the steps after rounding
+    # log-odds of small logits are differences of larger numbers, hence float64
+    moved = moved_logits(classifier, x, steps, (1.0, -1.0)).double()
+    classes = labels[:, None, None].expand(moved.shape[:3])
+    ahead, behind = log_odds(moved.flatten(0, 2), classes.flatten()).unflatten(0, moved.shape[:3]).unbind(1)
+    predicted = torch.einsum("bmd,bd->bm", taken, gradient)
+    return Changes(predicted, (ahead - behind).to(predicted))
 
 
 def orthonormal_basis(vectors: Float[Tensor, "b k d"]) -> Float[Tensor, "b d k"]:

@@ -12,6 +12,7 @@ from pagbench import benchmarks, columns, fetching, models, results
 from pagbench.cards import RemoteFile
 from pagbench.errors import ResultsError
 from pagbench.models import factories
+from pagbench.preflight import Preflight
 from pagbench.ranking import leaderboard
 
 
@@ -74,15 +75,33 @@ def _download(file: RemoteFile) -> tuple[str, ...]:
     )
 
 
+def preflight(card: Preflight) -> str:
+    """A pre-flight card: what each check found, what was expected, and what to do."""
+    table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]
+    advice = [f"{check.name}: {check.advice}" for check in card.checks if check.advice]
+    return "\n".join([_aligned([("check", "verdict", "found", "expected"), *table]), *advice])
+
+
 def entrant(name: str, folder: Path) -> str:
-    """An entrant's card as YAML, and its row on every benchmark that the results folder has it on."""
+    """An entrant's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on."""
     card, path = models.find(name)
     text = f"# {path}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
     for label in benchmarks.names():
         benchmark = benchmarks.load(label)
         if results.path_of(folder, benchmark, card.id).exists():
             text += f"\n# {label} in {folder}\n{_row(card.id, folder, benchmark)}\n"
+            text += _kept_preflight(card.id, folder, benchmark)
     return text
+
+
+def _kept_preflight(name: str, folder: Path, benchmark: benchmarks.Benchmark) -> str:
+    try:
+        kept = results.Store(results.path_of(folder, benchmark, name), benchmark).load()
+    except ResultsError:
+        return ""  # the row above says why
+    if kept is None or kept.preflight is None:
+        return ""
+    return f"\n# pre-flight on {benchmark.label}: {kept.preflight.verdict}\n{preflight(kept.preflight)}\n"
 
 
 def _row(name: str, folder: Path, benchmark: benchmarks.Benchmark) -> str:

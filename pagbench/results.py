@@ -19,6 +19,7 @@ from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError, first_line
+from pagbench.preflight import Preflight
 
 FORMAT = 2
 """1: doubles. 2: floats."""
@@ -46,6 +47,7 @@ class Provenance(BaseModel):
     weights_sha256: str
     seed: int
     fingerprint: list[float]
+    preflight: Preflight | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ class Result:
 
     rows: pd.DataFrame
     provenance: Mapping[str, Any]
+
+    @property
+    def preflight(self) -> Preflight | None:
+        """The entrant's pre-flight card; None in results that were measured without one."""
+        kept = self.provenance.get("preflight")
+        return None if kept is None else Preflight.model_validate(kept)
 
     def same_as(self, provenance: Mapping[str, Any]) -> bool:
         """Whether rows measured under the other provenance would be these rows."""
@@ -80,6 +88,14 @@ class Result:
         if here.shape != there.shape or np.abs(here - there).max(initial=0) > _FINGERPRINT_TOLERANCE * scale:
             found.append("other outputs on the probe images")
         return ", ".join(found)
+
+
+def joined(found: Sequence[Result]) -> pd.DataFrame:
+    """Rows of several entrants, and in `.attrs["preflight"]` their pre-flight cards, plain JSON values by entrant."""
+    rows = pd.concat([result.rows for result in found], ignore_index=True) if found else pd.DataFrame()
+    cards = {result.provenance["card"]["id"]: result.provenance.get("preflight") for result in found}
+    rows.attrs["preflight"] = {name: card for name, card in cards.items() if card is not None}
+    return rows
 
 
 def path_of(folder: Path, benchmark: Benchmark, entrant: str) -> Path:

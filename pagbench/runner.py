@@ -22,10 +22,11 @@ from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
 from pagbench.measures import MEASURES, Observation
 from pagbench.measures.calibration import Temperature, fit_temperature
-from pagbench.models import requests
+from pagbench.models import checks, requests
 from pagbench.models.classifier import Classifier
 from pagbench.models.loading import Entrant
 from pagbench.models.requests import Request
+from pagbench.preflight import Refusal
 
 
 class RunError(PagbenchError):
@@ -76,7 +77,8 @@ def run(  # noqa: PLR0913 (every option of the command)
         tell: called with a line where an anchor that nobody named cannot be measured; the others are.
 
     Returns:
-        One row per entrant and sample, columns as in `pagbench.columns.schema`.
+        One row per entrant and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
+        `.attrs["preflight"]`.
 
     >>> rows = run("control/bayes", benchmark="gaussians", limit=2)
     >>> float(rows.set_index("entrant").loc["control/bayes", "alignment_cosine"].mean().round(4))
@@ -134,7 +136,7 @@ def _run(
 ) -> pd.DataFrame:
     results.check_writable(folder)
     session = _Session(benchmark, folder, settings)
-    finished: list[pd.DataFrame] = []
+    finished: list[results.Result] = []
     failures: list[str] = []
     with _progress_bar(progress) as bar:
         task = bar.add_task(benchmark.label, total=len(asked) * len(session.ids))
@@ -147,7 +149,7 @@ def _run(
             except PagbenchError as error:
                 failures.append(str(error))
             bar.update(task, completed=number * len(session.ids))
-    rows = pd.concat(finished, ignore_index=True) if finished else pd.DataFrame()
+    rows = results.joined(finished)
     if failures:
         raise RunError(failures, rows)
     return rows
@@ -205,8 +207,8 @@ class _Session:
             )
         return self._targets
 
-    def measure(self, entrant: Entrant, named: bool, advance: Callable[[int], None]) -> pd.DataFrame:
-        """All rows of one entrant: those that the folder has, and the missing ones, measured now."""
+    def measure(self, entrant: Entrant, named: bool, advance: Callable[[int], None]) -> results.Result:
+        """All rows of one entrant: those that the folder has, and the missing ones, checked and measured now."""
         started = time.perf_counter()
         source = provenance.gather(entrant, self.benchmark, seed=self.settings.seed, device=self.settings.device)
         store = results.Store(results.path_of(self.folder, self.benchmark, entrant.card.id), self.benchmark)
@@ -219,16 +221,29 @@ class _Session:
         advance(len(self.ids) - len(missing))
         if missing:
             with devices.single_precision(), _network_faults(entrant.card.id, self.settings.batch_size):
+                source["preflight"] = self._preflight(entrant)
                 self._measure_missing(entrant, missing, store, source, advance)
                 shown = self._maps(entrant)
             measured = store.load_parts() if overwrite else store.load()
             assert measured is not None
-            wall = time.perf_counter() - started
-            found = {"maps": shown, "networks": self.targets.networks, "wall_seconds": round(wall, 3)}
-            kept = results.Result(measured.rows, {**measured.provenance, **found})
+            new = {"preflight": source["preflight"], "maps": shown, "networks": self.targets.networks}
+            wall = round(time.perf_counter() - started, 3)
+            kept = results.Result(measured.rows, {**measured.provenance, **new, "wall_seconds": wall})
             store.merge(kept)
         assert kept is not None
-        return kept.rows[kept.rows["sample_id"].isin(self.ids)]
+        return results.Result(kept.rows[kept.rows["sample_id"].isin(self.ids)], kept.provenance)
+
+    def _preflight(self, entrant: Entrant) -> dict[str, Any]:
+        """The entrant's pre-flight card, as plain JSON values.
+
+        Raises:
+            Refusal: a check fails.
+        """
+        settings = self.settings
+        card = checks.preflight(entrant, self.benchmark, device=settings.device, batch_size=settings.batch_size)
+        if card.verdict == "fail":
+            raise Refusal(entrant.card.id, card)
+        return card.model_dump(mode="json")
 
     def _measure_missing(
         self,

@@ -13,7 +13,7 @@ ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
     {"errors", "assets", "cache"},
-    {"cards", "weights", "cli_options"},
+    {"cards", "weights", "cli_options", "preflight"},
     {"benchmarks", "fetching"},
     {"columns", "maps", "regimes", "statistics"},
     {"results", "data"},

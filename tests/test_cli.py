@@ -18,7 +18,7 @@ from pagbench import benchmarks, models
 from pagbench.cli import app
 from pagbench.models import architectures
 
-COMMANDS = ["run", "leaderboard", "fetch", "list", "show", "gradients", "figures", "train", "sweep", "fit"]
+COMMANDS = ["run", "leaderboard", "fetch", "list", "show", "check", "gradients", "figures", "train", "sweep", "fit"]
 
 
 def invoke(*arguments):

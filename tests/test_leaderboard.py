@@ -7,6 +7,7 @@ import pytest
 import pagbench
 from pagbench import columns
 from pagbench.errors import ResultsError
+from pagbench.preflight import Check, Preflight
 from pagbench.ranking import render
 
 
@@ -126,6 +127,36 @@ def test_an_entrant_without_meaning_gets_no_rank_and_the_reason(digits, anchors)
     assert board.loc["holed", "regime"] == "bayes-aligned"
     assert board.loc["masked", "n_scored"] == 329
     assert board.loc[["kinked", "digits/standard"], "rank"].tolist() == [1, 2]
+
+
+def flagged(name):
+    check = Check(name=name, verdict="flag", found="this is odd", advice="mend it")
+    return Preflight(checks=(Check(name="output", verdict="pass", found="logits"), check)).model_dump(mode="json")
+
+
+def test_flags_of_the_preflight_are_told_and_two_of_them_cost_the_rank(digits, anchors):
+    rows = pd.concat([*anchors, *(entrant(digits, name) for name in ("a", "b", "range"))], ignore_index=True)
+    bayes = Preflight(checks=(Check(name="gradients", verdict="unknown", found="none"),)).model_dump(mode="json")
+    rows.attrs["preflight"] = {
+        "a": flagged("accuracy"), "b": flagged("batch"), "range": flagged("range"), "control/bayes": bayes
+    }  # fmt: skip
+    board = pagbench.leaderboard(rows)
+    found = board.set_index("model")
+    assert found["status"]["a"] == "doubtful: accuracy: this is odd"
+    assert found["status"]["b"] == "doubtful: batch: this is odd"
+    assert found["status"]["range"] == "ranked"
+    assert list(board.loc[board["rank"].notna(), "model"]) == ["range", "digits/standard"]
+    assert found["preflight"]["range"] == "range: this is odd"
+    assert found["preflight"]["control/bayes"] == "ok"
+    assert found["preflight"].isna()["digits/standard"]
+    markdown = render.to_markdown(board, digits)
+    assert [line for line in markdown.splitlines() if "this is odd" in line] == [
+        "- a: doubtful: accuracy: this is odd.",
+        "- b: doubtful: batch: this is odd.",
+        "- range: pre-flight: range: this is odd.",
+    ]
+    by_model = {row["model"]: row for row in json.loads(render.to_json(board, digits))}
+    assert by_model["digits/standard"]["preflight"] is None
 
 
 def test_values_that_are_not_scored_are_left_out_and_not_zero(digits, anchors):

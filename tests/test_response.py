@@ -25,7 +25,7 @@ from pagbench.data import gaussians
 from pagbench.measures import sensitivity, tangent
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.observation import Batch, Observation
-from pagbench.measures.response import l1_change, moved_logits
+from pagbench.measures.response import l1_change
 from pagbench.models.classifier import Classifier
 from pagbench.models.controls import BayesClassifier
 from pagbench.scores import GaussianMixture
@@ -201,7 +201,7 @@ def discriminant():
 
 def responses(classifier, x, rows, epsilons=EPSILONS):
     """L1 response of every image, step length and direction."""
-    return l1_change(moved_logits(classifier, x, rows, epsilons), classifier(x)[:, None, None])
+    return l1_change(geometry.moved_logits(classifier, x, rows, epsilons), classifier(x)[:, None, None])
 
 
 def test_logistic_responses_agree_with_quadrature_on_and_off_the_manifold():
@@ -252,7 +252,7 @@ def test_moved_logits_are_the_logits_at_the_moved_images_without_clipping():
     classifier, basis, *_ = discriminant()
     x = gaussians.sample(CARD)[0][:5].double()
     rows = geometry.directions(batch_of(basis, 5), normal(24, 5, 16, 3)).on
-    moved = moved_logits(classifier, x, rows, (0.5, 50.0))
+    moved = geometry.moved_logits(classifier, x, rows, (0.5, 50.0))
     assert moved.shape == (5, 2, 3, 2)
     expected = classifier((x[3] + 50.0 * rows[3, 1].reshape(1, 4, 4))[None])[0]
     torch.testing.assert_close(moved[3, 1, 1], expected, rtol=1e-12, atol=1e-12)
@@ -302,7 +302,7 @@ def test_sensitivity_is_the_root_mean_square_response_per_small_step(side):
     x = images_of(normal(26, 1, 12)).expand(20_000, 1, 1, 12)
     rows = getattr(geometry.directions(batch_of(basis, len(x)), normal(28, len(x), 12, 1)), side)
     with torch.no_grad():
-        moved = moved_logits(classifier, x, rows, (epsilon,))[:, 0, 0].softmax(dim=1)
+        moved = geometry.moved_logits(classifier, x, rows, (epsilon,))[:, 0, 0].softmax(dim=1)
         squared = (moved - classifier(x).softmax(dim=1)).square().sum(1) / epsilon**2
     expected = sensitivity.measure(observe(classifier, x[:1], basis))[f"{side}_sensitivity"] ** 2
     assert (squared.mean() - expected).abs() < 4 * standard_error(squared)

@@ -17,7 +17,7 @@ import pagbench
 from pagbench import benchmarks, columns, results, runner, targets
 from pagbench.errors import ContractError, ResultsError, UnknownNameError, WeightsError
 from pagbench.measures import MEASURES
-from pagbench.models import registry, requests
+from pagbench.models import checks, registry, requests
 from pagbench.runner import RunError
 
 ENTRANTS = ["digits/noise-0.6", "digits/smoothing-0.6"]
@@ -202,7 +202,8 @@ def test_a_broken_contract_is_one_clear_line(forward, message):
 
 
 def test_outputs_that_become_nan_on_some_image_are_refused(digits, digits_splits):
-    poison = digits_splits.test.images[2]
+    unseen = next(i for i, name in enumerate(digits.samples) if name not in checks.probe(digits).ids)
+    poison = digits_splits.test.images[unseen]
 
     class Network(nn.Module):
         def forward(self, x):
@@ -210,10 +211,13 @@ def test_outputs_that_become_nan_on_some_image_are_refused(digits, digits_splits
             return torch.where(bad, torch.nan, x.flatten(1)[:, :10])
 
     with pytest.raises(RunError, match="NaN or infinite outputs among samples"):
-        pagbench.run({"net": Network()}, limit=4)
+        pagbench.run({"net": Network()}, limit=unseen + 1)
 
 
-def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_the_others(tmp_path, digits_splits):
+def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_the_others(
+    tmp_path, digits, digits_splits
+):
+    assert digits.samples[3] not in checks.probe(digits).ids
     poison = digits_splits.test.images[3]
 
     class Fragile(nn.Module):

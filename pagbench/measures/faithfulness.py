@@ -6,7 +6,6 @@ from torch import Tensor
 
 from pagbench import geometry
 from pagbench.measures.observation import Observation
-from pagbench.measures.response import moved_logits
 
 _LONGEST_STEP = 1e-2
 _CHANGE = 0.1
@@ -28,12 +27,6 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
         [(gradient / norm)[:, None], seen.batch.on[:, :_DIRECTIONS], seen.batch.off[:, :_DIRECTIONS]], dim=1
     )
     steps = (along * (_CHANGE / norm).clamp(max=_LONGEST_STEP)[..., None]).nan_to_num()
-    x = seen.batch.images.flatten(1)[:, None]
-    taken = (x + steps) - (x - steps)  # what remains of the steps after rounding
-    # log-odds of small logits are differences of larger numbers, hence float64
-    moved = moved_logits(seen.classifier, seen.batch.images, steps, (1.0, -1.0)).double()
-    labels = seen.batch.labels[:, None, None].expand(moved.shape[:3])
-    ahead, behind = geometry.log_odds(moved.flatten(0, 2), labels.flatten()).unflatten(0, moved.shape[:3]).unbind(1)
-    predicted = torch.einsum("bmd,bd->bm", taken, gradient)
-    error = (predicted - (ahead - behind).to(predicted)).norm(dim=1) / predicted.norm(dim=1)
+    predicted, found = geometry.log_odds_changes(seen.classifier, seen.batch.images, seen.batch.labels, gradient, steps)
+    error = (predicted - found).norm(dim=1) / predicted.norm(dim=1)
     return {"gradient_faithful": (error <= _TOLERANCE).to(error).where(error.isfinite(), torch.nan)}

@@ -16,7 +16,7 @@ from pagbench import geometry
 from pagbench.errors import ContractError
 from pagbench.measures import lpips
 from pagbench.measures.observation import Observation
-from pagbench.measures.response import l1_change, moved_logits
+from pagbench.measures.response import l1_change
 from pagbench.models.classifier import Classifier
 
 EPSILONS: tuple[float, ...] = tuple(np.logspace(-3, 2, 20)[12:16].tolist())
@@ -49,7 +49,7 @@ def responses(
     """‖softmax f(x + e·u) - softmax f(x)‖₁ for each step length, unclipped."""
     with torch.no_grad():
         logits = classifier(x)
-    return l1_change(moved_logits(classifier, x, direction, epsilons), logits[:, None, None])[:, :, 0]
+    return l1_change(geometry.moved_logits(classifier, x, direction, epsilons), logits[:, None, None])[:, :, 0]
 
 
 def perceptual_distance(gradient: Float[Tensor, "b c h w"], score: Float[Tensor, "b c h w"]) -> Float[Tensor, "b"]:

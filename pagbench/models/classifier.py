@@ -1,5 +1,6 @@
 """The one contract behind which every network stands."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -7,9 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pagbench.errors import ContractError, first_line
+from pagbench.errors import first_line
+from pagbench.preflight import Check, Preflight, Refusal
 
 Output = Literal["logits", "probabilities", "log-probabilities"]
+
+_SUM_TOLERANCE = 1e-4
 
 
 class Classifier(nn.Module):
@@ -62,53 +66,107 @@ class Classifier(nn.Module):
 
 
 def check_contract(
-    classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str
-) -> Float[Tensor, "b k"]:
-    """Tries a classifier on a few images before anything is measured, and returns its logits there.
+    classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, *, declared: Output | None = None
+) -> tuple[Check, ...]:
+    """Tries a classifier on a few images before anything is measured.
+
+    Args:
+        classifier: on the CPU.
+        probe: pixels in [0, 1].
+        classes: number of classes that it should tell apart.
+        name: of the entrant, for errors.
+        declared: what its card says that it returns, where the classifier has found otherwise.
+
+    Returns:
+        The checks, all passed.
 
     Raises:
-        ContractError: names what was got, what was expected and what to do.
+        Refusal: names what was got, what was expected and what to do.
     """
-    raw, logits = _forward(classifier, probe, name)
+    passed: list[Check] = []
+    for check in _contract(classifier, probe, classes, name, declared or classifier.output):
+        passed.append(check)
+        if check.verdict == "fail":
+            raise Refusal(name, Preflight(checks=tuple(passed)))
+    return tuple(passed)
+
+
+def _contract(
+    classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, declared: Output
+) -> Iterator[Check]:
+    raw = raw_output(classifier, probe, name)
+    logits = _logits(classifier, probe)
+    shape = tuple(probe.shape[1:])
     if logits.shape != (len(probe), classes):
-        raise ContractError(
-            f"{name}: output of shape {tuple(logits.shape)}, expected {(len(probe), classes)}: one value per class"
-        )
+        expected = f"{(len(probe), classes)}: one value per class"
+        yield _fail("input", f"output of shape {tuple(logits.shape)}", expected, "check `classes` and the architecture")
+    resized = "" if classifier.size in (None, shape[1:]) else f", resized to {classifier.size} ({classifier.resize})"
+    yield Check(name="input", verdict="pass", found=f"images of shape {shape}{resized}")
     if not logits.isfinite().all():
-        raise ContractError(
-            f"{name}: NaN or infinite outputs on {len(probe)} images in [0, 1]; check weights and normalisation"
-        )
-    sums_to_one = bool((raw >= 0).all()) and bool(((raw.sum(1) - 1).abs() < 1e-4).all())
-    if sums_to_one and classifier.output != "probabilities":
-        raise ContractError(
-            f"{name}: outputs are probabilities but the card says {classifier.output!r}; set `output: probabilities`"
-        )
-    if classifier.output == "probabilities" and not sums_to_one:
-        raise ContractError(f"{name}: outputs do not sum to 1 but the card says 'probabilities'; set `output: logits`")
-    if not torch.equal(logits, _forward(classifier, probe, name)[1]):
-        raise ContractError(
-            f"{name}: two calls on the same images differ; fix its noise, or smooth it through a `smoothing` card"
-        )
+        found = f"NaN or infinite outputs on {len(probe)} images in [0, 1]"
+        yield _fail("output", found, "", "check weights and normalisation")
+    yield _check_output(kind_of(raw), classifier.output, declared)
+    if not torch.equal(logits, _logits(classifier, probe)):
+        advice = "fix its noise, or smooth it through a `smoothing` card"
+        yield _fail("determinism", "two calls on the same images differ", "", advice)
+    yield Check(name="determinism", verdict="pass", found="two calls on the same images agree")
     with torch.enable_grad():
         if not classifier(probe.clone().requires_grad_(True)).requires_grad:
-            raise ContractError(
-                f"{name}: the output does not depend differentiably on the pixels; remove detach() or no_grad()"
-            )
-    return logits
+            found = "the output does not depend differentiably on the pixels"
+            yield _fail("gradients", found, "", "remove detach() or no_grad()")
+
+
+def _fail(name: str, found: str, expected: str, advice: str) -> Check:
+    return Check(name=name, verdict="fail", found=found, expected=expected, advice=advice)
+
+
+def _check_output(found: Output, assumed: Output, declared: Output) -> Check:
+    """Log-probabilities are logits; only probabilities and what is none must not be confused."""
+    if found == "probabilities" != assumed:
+        advice = "set `output: probabilities`"
+        return _fail("output", f"outputs are probabilities but the card says {assumed!r}", "", advice)
+    if assumed == "probabilities" != found:
+        advice = "set `output: logits`"
+        return _fail("output", "outputs do not sum to 1 but the card says 'probabilities'", "", advice)
+    used = {"logits": "", "probabilities": ", converted to logits", "log-probabilities": ", which are logits"}[found]
+    return Check(name="output", verdict="pass", found=f"{found}{used}", expected=f"{declared} by its card")
+
+
+def kind_of(raw: Float[Tensor, "b k"]) -> Output:
+    """What these outputs of a network are, by their signs and sums.
+
+    >>> p = torch.tensor([[0.2, 0.8]])
+    >>> kind_of(p), kind_of(p.log()), kind_of(p.log() + 1)
+    ('probabilities', 'log-probabilities', 'logits')
+    """
+    if bool((raw >= 0).all()) and bool(((raw.sum(1) - 1).abs() < _SUM_TOLERANCE).all()):
+        return "probabilities"
+    if bool((raw <= 0).all()) and bool((raw.logsumexp(1).abs() < _SUM_TOLERANCE).all()):
+        return "log-probabilities"
+    return "logits"
 
 
 @torch.no_grad()
-def _forward(classifier: Classifier, probe: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Raw network outputs and logits."""
+def raw_output(classifier: Classifier, probe: Float[Tensor, "b c h w"], name: str) -> Float[Tensor, "b k"]:
+    """What the network itself returns.
+
+    Raises:
+        Refusal: it fails, or returns anything but a matrix.
+    """
     try:
         raw = classifier.network(classifier.prepare(probe))
     except Exception as error:  # a third party's code may raise anything
-        reason = first_line(error)
-        shape = tuple(probe.shape)
-        raise ContractError(
-            f"{name}: fails on images of shape {shape} ({reason}); check input_shape and architecture"
-        ) from error
+        found = f"fails on images of shape {tuple(probe.shape)} ({first_line(error)})"
+        failed = _fail("input", found, "", "check input_shape and architecture")
+        raise Refusal(name, Preflight(checks=(failed,))) from error
     if not isinstance(raw, Tensor) or raw.ndim != 2:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
-        raise ContractError(f"{name}: output {got}, expected a tensor of logits of shape (batch, classes)")
-    return raw, classifier(probe)
+        failed = _fail("output", f"output {got}", "a tensor of logits of shape (batch, classes)", "return that alone")
+        raise Refusal(name, Preflight(checks=(failed,)))
+    return raw
+
+
+@torch.no_grad()
+def _logits(classifier: Classifier, probe: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+    logits: Tensor = classifier(probe)
+    return logits

@@ -12,8 +12,9 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, ContractError, first_line
 from pagbench.models import architectures, controls, sources
-from pagbench.models.classifier import Classifier, check_contract
+from pagbench.models.classifier import Classifier, Output, check_contract, kind_of, raw_output
 from pagbench.models.smoothing import SmoothedNetwork
+from pagbench.preflight import Check
 
 _PROBES = 4
 _FINGERPRINT = 10
@@ -28,12 +29,14 @@ class Entrant:
         classifier: on the CPU, in float32.
         weights_sha256: hash of what was loaded.
         fingerprint: some of its logits on fixed noise images: tells networks apart that share weights but not code.
+        checks: those of its contract, all passed.
     """
 
     card: ModelCard
     classifier: Classifier
     weights_sha256: str
     fingerprint: tuple[float, ...]
+    checks: tuple[Check, ...]
 
 
 def load(card: ModelCard, path: Path | None, benchmark: Benchmark, *, network: nn.Module | None = None) -> Entrant:
@@ -109,13 +112,18 @@ def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchm
     size = card.input_shape[1:] if card.resize and card.input_shape else None
     resize = card.resize or "bilinear"
     classifier = Classifier(network, output=card.output, mean=card.mean, std=card.std, size=size, resize=resize)
+    probe = torch.rand(_PROBES, *benchmark.input_shape, generator=torch.Generator().manual_seed(0))
+    declared: Output | None = None
+    if card.loader == "source":  # its card is not the publisher's own word: what the network does counts
+        classifier.output, declared = kind_of(raw_output(classifier, probe, card.id)), card.output
     if card.smoothing is not None:
         sigma, samples, seed = card.smoothing.sigma, card.smoothing.samples, card.smoothing.seed
         smoothed = SmoothedNetwork(classifier, benchmark.input_shape, sigma=sigma, samples=samples, seed=seed)
-        classifier = Classifier(smoothed, output="log-probabilities")
-    probe = torch.rand(_PROBES, *benchmark.input_shape, generator=torch.Generator().manual_seed(0))
-    logits = check_contract(classifier, probe, benchmark.classes, card.id)
-    return Entrant(card, classifier, digest, tuple(logits[:, :_FINGERPRINT].flatten().tolist()))
+        classifier, declared = Classifier(smoothed, output="log-probabilities"), None
+    checks = check_contract(classifier, probe, benchmark.classes, card.id, declared=declared)
+    with torch.no_grad():
+        logits = classifier(probe)
+    return Entrant(card, classifier, digest, tuple(logits[:, :_FINGERPRINT].flatten().tolist()), checks)
 
 
 def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:

@@ -11,6 +11,7 @@ from pagbench import benchmarks, columns, regimes, results, statistics
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
+from pagbench.preflight import Preflight
 from pagbench.ranking import eligibility
 
 Replicates = Mapping[str, NDArray[np.float64]]
@@ -27,7 +28,8 @@ def leaderboard(
     """Ranks entrants by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
 
     Args:
-        rows: per-sample rows as `pagbench.run` returns them, or a results folder.
+        rows: per-sample rows as `pagbench.run` returns them, or a results folder. Data frames that are put together by
+            `pandas.concat` lose their pre-flight cards.
         benchmark: needed where the rows, or the folder, hold more than one.
         sort: column to order by, best first (or ascending where neither direction is better); rank by default.
 
@@ -42,9 +44,10 @@ def leaderboard(
         definition = _benchmark_of(rows, benchmark)
     else:
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
-        rows = pd.concat([r.rows for r in results.read_all(Path(rows), definition)], ignore_index=True)
+        rows = results.joined(results.read_all(Path(rows), definition))
+    cards = {name: Preflight.model_validate(card) for name, card in rows.attrs.get("preflight", {}).items()}
     rows = rows[(rows["benchmark"] == definition.name) & (rows["version"] == definition.version)]
-    return _sorted(_board(_distinct(rows, definition), definition), sort)
+    return _sorted(_board(_distinct(rows, definition), definition, cards), sort)
 
 
 def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
@@ -90,13 +93,15 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
     return benchmarks.load(labels[0])
 
 
-def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
+def _board(rows: pd.DataFrame, benchmark: Benchmark, cards: Mapping[str, Preflight]) -> pd.DataFrame:
     groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     replicates = {name: replicates_of(group, benchmark, weights) for name, group in groups.items()}
     seeds = set(rows["seed"])
     board_seed = benchmark.seed if benchmark.seed in seeds else int(min(seeds))
-    statuses = {name: eligibility.status(group, benchmark, board_seed) for name, group in groups.items()}
+    statuses = {
+        name: eligibility.status(group, benchmark, board_seed, cards.get(name)) for name, group in groups.items()
+    }
     table = []
     for name, group in groups.items():
         entry = {
@@ -107,6 +112,7 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
             "n_scored": int(group[benchmark.alignment].notna().sum()),
             "n_total": len(group),
             "status": statuses[name],
+            "preflight": cards[name].summary() if name in cards else None,
         }
         judged = () if lacking_anchor(groups, benchmark) else (name, *_between(benchmark))
         meaningful = all(eligibility.has_result(statuses[key]) and _paired(group, groups[key]) for key in judged)

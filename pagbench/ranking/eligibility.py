@@ -6,6 +6,7 @@ from scipy.special import bdtrc
 
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
+from pagbench.preflight import Preflight
 
 RANKED = "ranked"
 _SIGNIFICANCE = 1e-3
@@ -14,19 +15,22 @@ _MAX_UNFAITHFUL = 0.05
 MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
-def status(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int) -> str:
-    """`ranked`, or why not: a control, a part of the samples, another seed, or no meaningful result.
+def status(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int, preflight: Preflight | None = None) -> str:
+    """`ranked`, or why not: a control, a part of the samples, another seed, no meaningful result, or a doubtful one.
 
     Args:
         rows: of one entrant.
         benchmark: the definition.
         board_seed: noise seed of the anchors; other seeds are not paired with them.
+        preflight: the entrant's pre-flight card, where there is one.
     """
     reason = _no_result(rows, benchmark)
     if rows["control"].iloc[0]:
         return f"control; {reason}" if reason else "control"
-    if reason:
-        return reason
+    return reason or _no_rank(rows, benchmark, board_seed, preflight) or RANKED
+
+
+def _no_rank(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int, preflight: Preflight | None) -> str | None:
     seed = int(rows["seed"].iloc[0])
     if seed != board_seed:
         return f"noise seed {seed}, the board's is {board_seed}"
@@ -35,7 +39,9 @@ def status(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int) -> str:
     unscored = int(rows[benchmark.alignment].isna().sum())
     if unscored:
         return f"incomplete: the gradient vanishes on {unscored} of {len(rows)} images"
-    return RANKED
+    if preflight is not None and preflight.costs_the_rank:
+        return f"doubtful: {preflight.summary()}"
+    return None
 
 
 def has_result(status: str) -> bool:

@@ -90,9 +90,15 @@ def _shown(board: pd.DataFrame) -> list[Column]:
 
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
-    """Why entrants have no rank, and how far another target would rank them alike."""
+    """Why entrants have no rank, what their pre-flight flagged, and how far another target would rank them alike."""
     telling = board[~board["status"].isin(["ranked", "control"])]
     remarks = [f"{row['model']}: {row['status']}." for _, row in telling.iterrows()]
+    flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
+    remarks += [
+        f"{row['model']}: pre-flight: {row['preflight']}."
+        for _, row in flagged.iterrows()
+        if row["preflight"] not in row["status"]
+    ]
     found = agreement.agreements(board, benchmark) if benchmark.second is not None else []
     return remarks + [agreement.sentence(part) for part in found]
 

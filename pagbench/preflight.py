@@ -1,0 +1,72 @@
+"""The pre-flight card: what was tried on an entrant before anything of it was measured. No torch."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pagbench.errors import ContractError
+
+Verdict = Literal["pass", "flag", "fail", "unknown"]
+
+_COSTS_THE_RANK = ("accuracy", "batch")
+
+
+class Check(BaseModel):
+    """One thing that was tried.
+
+    A failed check refuses the entrant, a flag marks its results, and what is unknown could not be tried.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    verdict: Verdict
+    found: str
+    expected: str = ""
+    """Empty where anything is as good, or where `found` says it."""
+    advice: str = ""
+    """What to do; for checks that are not passed."""
+
+    def sentence(self) -> str:
+        """What was found and expected, and what to do, in one line."""
+        expected = f", expected {self.expected}" if self.expected else ""
+        return f"{self.found}{expected}" + (f"; {self.advice}" if self.advice else "")
+
+
+class Preflight(BaseModel):
+    """All checks of one entrant on one benchmark, in the order in which they were made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> Literal["pass", "flag", "fail"]:
+        """The worst of all checks; what is unknown does not count."""
+        found = {check.verdict for check in self.checks}
+        return "fail" if "fail" in found else "flag" if "flag" in found else "pass"
+
+    @property
+    def costs_the_rank(self) -> bool:
+        """Whether a flag says that the rows are not those of the published network, or not of the images alone."""
+        return any(check.name in _COSTS_THE_RANK for check in self.checks if check.verdict == "flag")
+
+    def summary(self) -> str:
+        """`ok`, or every flag with what was found.
+
+        >>> checks = [Check(name="batch", verdict="flag", found="differs by 0.4", expected="at most 0.001")]
+        >>> Preflight(checks=checks).summary()
+        'batch: differs by 0.4, expected at most 0.001'
+        """
+        marked = [check for check in self.checks if check.verdict in ("flag", "fail")]
+        plain = [check.model_copy(update={"advice": ""}) for check in marked]
+        return "; ".join(f"{check.name}: {check.sentence()}" for check in plain) or "ok"
+
+
+class Refusal(ContractError):
+    """An entrant that fails a check; `preflight` has those made until then."""
+
+    def __init__(self, entrant: str, preflight: Preflight) -> None:
+        failed = next(check for check in preflight.checks if check.verdict == "fail")
+        super().__init__(f"{entrant}: {failed.sentence()}")
+        self.preflight = preflight
