@@ -107,11 +107,15 @@ def _measures() -> str:
         "# Measures",
         "",
         "Per-sample columns of a results file, by the measure that fills them. Null means not scored. Higher is better",
-        "for ↑, lower for ↓. `on_response` and `off_response` exist once per step length, as `on_response_0.5`.",
+        "for ↑, lower for ↓. `on_response` and `off_response` exist once per step length, as `on_response_0.5`;",
+        "`adversarial` and `pgd` once per budget, `_l2_0.5` and `_linf_8_255` (4_255 for images larger than 32×32).",
     ]
     for measure, filled in columns.SAMPLE_COLUMNS.items():
-        lines += ["", f"## {measure}", "", *_column_table(filled)]
+        optional = f" (optional: `pagbench run --measures {measure}`)" if measure in columns.OPTIONAL else ""
+        lines += ["", f"## {measure}{optional}", "", *_column_table(filled)]
     lines += ["", "## Columns of the leaderboard", "", *_column_table(columns.BOARD_COLUMNS)]
+    added = tuple(columns.optional_board_columns(benchmarks.load("digits")))
+    lines += ["", "## Columns that optional measures add to it", "", *_column_table(added)]
     return "\n".join(lines) + "\n"
 
 

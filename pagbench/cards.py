@@ -79,6 +79,8 @@ class SmoothingCard(Card):
     samples: Annotated[int, Field(gt=0, multiple_of=2)]
     """Monte Carlo draws, in antithetic pairs, the same for every image."""
     seed: int = 0
+    around: Identifier | None = None
+    """Id of the entrant that `smoothed:...` wraps: each sample then has draws of its own, seeded by its id."""
 
 
 class RemoteFile(Card):

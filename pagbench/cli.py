@@ -85,6 +85,14 @@ def run(
         ),
     ] = None,
     benchmark: BenchmarkOption = "digits",
+    measures: Annotated[
+        str,
+        typer.Option(
+            help="Further measures of the named entrants, separated by commas: adversarial, pgd, confined, certified, "
+            "smoothing (see docs/measures.md).",
+            metavar="MEASURE,...",
+        ),
+    ] = "",
     limit: Annotated[int | None, typer.Option(help="Only the first N samples; no rank is given then.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images at a time; does not change a row.")] = 64,
     device: DeviceOption = Device.auto,
@@ -103,6 +111,7 @@ def run(
     runner.run(
         _entrants(entrants or [], architecture, definition),
         benchmark=definition,
+        measures=[name.strip() for name in measures.split(",") if name.strip()],
         limit=limit,
         batch_size=batch_size,
         device=device.value,

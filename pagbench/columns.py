@@ -1,6 +1,8 @@
 """Every column that pagbench writes or shows: the Parquet schema, the table headers and the documentation of measures."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -11,6 +13,10 @@ REVISION = 2
 
 _PAPER = "Srinivas, Bordt & Lakkaraju 2023, arXiv 2305.19101"
 _LPIPS = "Zhang et al. 2018, arXiv 1801.03924"
+_AUTOATTACK = "Croce & Hein 2020, arXiv 2003.01690"
+_PGD = "Madry et al. 2018, arXiv 1706.06083"
+_STUTZ = "after Stutz, Hein & Schiele 2019, arXiv 1812.00740"
+_COHEN = "Cohen, Rosenfeld & Kolter 2019, arXiv 1902.02918"
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,38 @@ def epsilon_name(column: str, epsilon: float) -> str:
     'on_response_0.5'
     """
     return f"{column}_{epsilon:g}"
+
+
+class Budget(NamedTuple):
+    """How far an attack may move an image.
+
+    Attributes:
+        norm: of the perturbation.
+        epsilon: its largest value, pixels in [0, 1].
+        label: epsilon as people write it.
+    """
+
+    norm: Literal["l2", "linf"]
+    epsilon: float
+    label: str
+
+
+_SMALL = 32
+
+
+def budgets(benchmark: Benchmark) -> tuple[Budget, Budget]:
+    """The customary budgets, L2 .5 and L∞ 8/255; L∞ 4/255 for images larger than 32×32, after RobustBench's ImageNet."""
+    levels = 8 if max(benchmark.input_shape[1:]) <= _SMALL else 4
+    return Budget("l2", 0.5, "0.5"), Budget("linf", levels / 255, f"{levels}/255")
+
+
+def budget_name(column: str, budget: Budget) -> str:
+    """Name of an attack's column at one budget.
+
+    >>> budget_name("adversarial", Budget("linf", 8 / 255, "8/255"))
+    'adversarial_linf_8_255'
+    """
+    return f"{column}_{budget.norm}_{budget.label.replace('/', '_')}"
 
 
 IDENTITY: dict[str, pa.DataType] = {
@@ -105,8 +143,35 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("paper_on_response", "L1 of softmax", None, "‖softmax f(x + e·t) - softmax f(x)‖₁, t the unit tangent part of one noise vector, e = 2.637.", reference=_PAPER),
         Column("paper_off_response", "L1 of softmax", False, "The same with the unit normal part.", reference=_PAPER),
     ),
+    "adversarial": (
+        Column("adversarial", "", True, "1 where the image is classified correctly and AutoAttack (standard) does not change that within the budget; attacked in blocks of 64 of the benchmark's samples.", "AutoAttack", _AUTOATTACK),
+    ),
+    "pgd": (
+        Column("pgd", "", True, "The same of projected gradient descent on the log-odds of the true class, 40 steps from one random start: weaker than AutoAttack, and cheap.", "PGD", _PGD),
+    ),
+    "confined": (
+        Column("pgd_on_manifold", "", True, "1 where the image is classified correctly and PGD confined to the tangent space does not change that, L2 at the benchmark's epsilon, unclipped.", "PGD on", _STUTZ),
+        Column("pgd_off_manifold", "", True, "The same confined to the complement of the tangent space.", "PGD off", _STUTZ),
+    ),
+    "certified": (
+        Column("certified_radius", "pixel units", True, "L2 radius sigma Φ⁻¹(p) within which a smoothed entrant's prediction cannot change, p the Clopper-Pearson bound (confidence .999) of its top class under 1,000 draws, after 100 that choose the class; 0 where it abstains, null for entrants that are not smoothed.", "", _COHEN),
+        Column("certified_correct", "", True, "1 where the certified prediction is the label; 0 where it is not, or where the entrant abstains.", "", _COHEN),
+    ),
+    "smoothing": (
+        Column("smoothed_probability_error", "", False, "Standard error of a smoothed entrant's probability of the true class, from its antithetic pairs of draws; null for entrants that are not smoothed."),
+        Column("smoothed_gradient_error", "", False, f"Standard error of the gradient, relative to its length: the root of the trace of the covariance (delta method) over ‖g‖₂, {_G}."),
+    ),
 }  # fmt: skip
-"""Per-sample columns, by the measure that fills them; `on_response` and `off_response` exist once per epsilon."""
+"""Per-sample columns, by the measure that fills them.
+
+`on_response` and `off_response` exist once per epsilon, `adversarial` and `pgd` once per budget.
+"""
+
+OPTIONAL = ("adversarial", "pgd", "confined", "certified", "smoothing")
+"""Measures that no benchmark takes by itself: a run takes them where it is asked to, `--measures`."""
+
+CERTIFIED_RADII = (0.25, 0.5, 1.0)
+"""Radii at which the leaderboard gives certified accuracy, L2 in pixel units."""
 
 BOARD_COLUMNS: tuple[Column, ...] = (
     Column("rank", "", None, "Position by alignment; none for controls and for entrants without a full, valid result.", "rank"),
@@ -153,22 +218,55 @@ BOARD_COLUMNS: tuple[Column, ...] = (
 """Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
 
 
-def sample_columns(benchmark: Benchmark) -> list[Column]:
-    """Per-sample columns of a benchmark, in Parquet's order."""
-    found: list[Column] = []
-    for measure in benchmark.measures:
-        for column in SAMPLE_COLUMNS[measure]:
-            if column.name in ("on_response", "off_response"):
-                found += [
-                    Column(epsilon_name(column.name, e), column.unit, column.higher_is_better, column.summary)
-                    for e in benchmark.epsilons
-                ]
-            else:
-                found.append(column)
-    return found
+def sample_columns(benchmark: Benchmark, measures: Sequence[str] | None = None) -> list[Column]:
+    """Per-sample columns of the benchmark's own measures, or of others, in Parquet's order."""
+    chosen = benchmark.measures if measures is None else measures
+    return [column for measure in chosen for filled in SAMPLE_COLUMNS[measure] for column in _each(filled, benchmark)]
 
 
-def schema(benchmark: Benchmark) -> pa.Schema:
-    """Arrow schema of a results file: identity, then measured values as nullable floats (null: not scored)."""
-    measured = [(column.name, pa.float32()) for column in sample_columns(benchmark)]
-    return pa.schema([*IDENTITY.items(), *measured])
+def _each(column: Column, benchmark: Benchmark) -> list[Column]:
+    """A column, or its versions for every epsilon or budget."""
+    if column.name in ("on_response", "off_response"):
+        return [replace(column, name=epsilon_name(column.name, epsilon)) for epsilon in benchmark.epsilons]
+    if column.name in ("adversarial", "pgd"):
+        return [
+            replace(
+                column, name=budget_name(column.name, budget), header=f"{column.header} {budget.norm} {budget.label}"
+            )
+            for budget in budgets(benchmark)
+        ]
+    return [column]
+
+
+def optional_board_columns(benchmark: Benchmark) -> list[Column]:
+    """Columns of the leaderboard that optional measures add: means, certified accuracies, average certified radius."""
+    radii = [
+        Column(
+            f"certified_accuracy_{radius:g}",
+            "",
+            True,
+            f"Share of images certified correct at radius {radius:g}.",
+            f"certified {radius:g}",
+            _COHEN,
+        )
+        for radius in CERTIFIED_RADII
+    ]
+    average = Column(
+        "average_certified_radius", "pixel units", True, "Mean of certified_radius · certified_correct.", "ACR", _COHEN
+    )
+    means = [
+        replace(column, summary="Mean of the per-sample column.")
+        for column in sample_columns(benchmark, [name for name in OPTIONAL if name != "certified"])
+    ]
+    return [*means, *radii, average]
+
+
+def schema(benchmark: Benchmark, measure: str | None = None) -> pa.Schema:
+    """Arrow schema of a results file: identity, then measured values as nullable floats (null: not scored).
+
+    Args:
+        benchmark: the definition.
+        measure: an optional measure, whose rows are in files of their own; None for the benchmark's own measures.
+    """
+    measured = sample_columns(benchmark, None if measure is None else [measure])
+    return pa.schema([*IDENTITY.items(), *((column.name, pa.float32()) for column in measured)])

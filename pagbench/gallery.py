@@ -10,6 +10,7 @@ from pagbench import data, geometry, scores, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.figures import canvas, cells
 from pagbench.models.loading import Entrant
+from pagbench.models.smoothing import sampled
 
 _TITLE_WIDTH = 18
 _DPI = 110
@@ -38,7 +39,8 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
     images, labels = shown.images.to(device), shown.labels.to(device)
     columns = [("Bayes target", target)]
     for entrant in entrants:
-        gradient = geometry.log_odds_gradient(entrant.classifier.to(device), images, labels).gradient.cpu()
+        with sampled(entrant.classifier, ids):
+            gradient = geometry.log_odds_gradient(entrant.classifier.to(device), images, labels).gradient.cpu()
         columns.append((entrant.card.id.removeprefix(f"{benchmark.name}/"), gradient))
     figure, axes = cells.grid(len(ids), 1 + len(columns))
     for row in range(len(ids)):

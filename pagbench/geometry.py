@@ -1,7 +1,7 @@
 """Input gradients and their geometry: the only place that differentiates a classifier with respect to its input."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -195,3 +195,22 @@ def directions(basis: Float[Tensor, "b d k"], noise: Float[Tensor, "b d m"]) -> 
 def _orthonormal_rows(v: Float[Tensor, "b d m"]) -> Float[Tensor, "b m d"]:
     q, r = torch.linalg.qr(v)
     return (q * r.diagonal(dim1=1, dim2=2).sign()[:, None]).mT.contiguous()
+
+
+Norm = Literal["l2", "linf"]
+
+
+def steepest(gradient: Float[Tensor, "b c h w"], norm: Norm) -> Float[Tensor, "b c h w"]:
+    """The perturbation of norm 1 along which a gradient rises fastest; 0 where the gradient is."""
+    return gradient / _length(gradient) if norm == "l2" else gradient.sign()
+
+
+def into_ball(delta: Float[Tensor, "b c h w"], epsilon: float, norm: Norm) -> Float[Tensor, "b c h w"]:
+    """The nearest perturbation of norm epsilon at most, per image."""
+    if norm == "linf":
+        return delta.clamp(-epsilon, epsilon)
+    return delta * (epsilon / _length(delta)).clamp(max=1)
+
+
+def _length(v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
+    return v.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]

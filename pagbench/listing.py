@@ -39,7 +39,7 @@ def all_benchmarks() -> str:
 def all_measures() -> str:
     """Measures with the per-sample columns that each fills, and their definitions."""
     rows = [
-        (measure, column.name, column.unit, column.summary)
+        (f"{measure}, optional" if measure in columns.OPTIONAL else measure, column.name, column.unit, column.summary)
         for measure, filled in columns.SAMPLE_COLUMNS.items()
         for column in filled
     ]

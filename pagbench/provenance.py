@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import pagbench
 from pagbench import columns, geometry, maps, results
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset
+from pagbench.models.classifier import Classifier
 from pagbench.models.loading import Entrant
+from pagbench.models.smoothing import sampled
 
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "scikit-learn")
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "pyautoattack", "scikit-learn")
 
 
 def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.device) -> dict[str, Any]:
@@ -47,11 +50,13 @@ def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.d
 def gradient_maps(entrant: Entrant, shown: Dataset, *, device: torch.device, batch_size: int) -> dict[str, Any]:
     """Pixels and log-odds gradients of a few images, as plain JSON values (`pagbench.maps`), for pictures."""
     classifier = entrant.classifier.to(device)
-    gradients = [
-        geometry.log_odds_gradient(classifier, part.images.to(device), part.labels.to(device)).gradient.cpu()
-        for part in shown.chunks(batch_size)
-    ]
+    gradients = [_gradient(classifier, part, device) for part in shown.chunks(batch_size)]
     return maps.encode(shown.ids, shown.images.numpy(), torch.cat(gradients).numpy())
+
+
+def _gradient(classifier: Classifier, part: Dataset, device: torch.device) -> Tensor:
+    with sampled(classifier, part.ids):
+        return geometry.log_odds_gradient(classifier, part.images.to(device), part.labels.to(device)).gradient.cpu()
 
 
 @cache

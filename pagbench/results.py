@@ -98,9 +98,16 @@ def joined(found: Sequence[Result]) -> pd.DataFrame:
     return rows
 
 
-def path_of(folder: Path, benchmark: Benchmark, entrant: str) -> Path:
-    """`<folder>/<name>@<version>/<entrant>.parquet`; an id cannot leave the folder (`pagbench.cards.Identifier`)."""
-    return folder / benchmark.label / f"{entrant}.parquet"
+def path_of(folder: Path, benchmark: Benchmark, entrant: str, measure: str | None = None) -> Path:
+    """`<folder>/<name>@<version>/<entrant>.parquet`; an id cannot leave the folder (`pagbench.cards.Identifier`).
+
+    An optional measure's rows lie beside, in `<name>@<version>+<measure>`.
+    """
+    return _home(folder, benchmark, measure) / f"{entrant}.parquet"
+
+
+def _home(folder: Path, benchmark: Benchmark, measure: str | None) -> Path:
+    return folder / (benchmark.label if measure is None else f"{benchmark.label}+{measure}")
 
 
 PUBLISHED = Path(__file__).parent.parent / "leaderboard" / "results"
@@ -221,17 +228,18 @@ def read(path: Path, schema: pa.Schema) -> Result:
 def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
     """Reads every entrant's results on a benchmark, complete or not, merged with parts of unfinished runs.
 
+    Columns of optional measures are added to the rows of the entrants that have them.
+
     Raises:
         ResultsError: there are none, or a file is of another definition of the benchmark, or its rows are not its
-            samples.
+            samples, or an optional measure's rows are of another network.
     """
-    home = folder / benchmark.label
-    results = []
-    for path in _places(home):
-        result = Store(path, benchmark).load()
-        if result is not None:
-            _check(result, benchmark, path, home)
-            results.append(result)
+    results = _read_home(folder, benchmark, None)
+    for measure in columns.OPTIONAL:
+        found = {result.provenance["card"]["id"]: result for result in _read_home(folder, benchmark, measure)}
+        for index, result in enumerate(results):
+            other = found.get(result.provenance["card"]["id"])
+            results[index] = result if other is None else with_measure(result, other, benchmark, measure)
     if not results:
         there = sorted(path.name for path in folder.glob("*@*")) if folder.is_dir() else []
         hint = f"it has {', '.join(there)}" if there else "it has none"
@@ -239,6 +247,35 @@ def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
             f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.name}`"
         )
     return results
+
+
+def _read_home(folder: Path, benchmark: Benchmark, measure: str | None) -> list[Result]:
+    home = _home(folder, benchmark, measure)
+    found = []
+    for path in _places(home):
+        result = Store(path, benchmark, measure).load()
+        if result is not None:
+            _check(result, benchmark, path, home)
+            found.append(result)
+    return found
+
+
+def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: str) -> Result:
+    """An entrant's results with the columns of an optional measure's; NaN where these lack a sample.
+
+    Raises:
+        ResultsError: they are of another network, or of another seed.
+    """
+    difference = result.difference(other.provenance)
+    if difference:
+        name = result.provenance["card"]["id"]
+        raise ResultsError(
+            f"{name}: its rows and those of {measure} are not of the same run ({difference}); run again with "
+            f"--measures {measure} --overwrite"
+        )
+    names = [column.name for column in columns.sample_columns(benchmark, [measure])]
+    added = other.rows[["entrant", "sample_id", *names]]
+    return Result(result.rows.merge(added, on=["entrant", "sample_id"], how="left"), result.provenance)
 
 
 def _places(home: Path) -> list[Path]:
@@ -282,13 +319,14 @@ class Store:
     Args:
         path: the merged file.
         benchmark: fixes schema and order.
+        measure: the optional measure whose rows they are; None for the benchmark's own measures.
     """
 
-    def __init__(self, path: Path, benchmark: Benchmark) -> None:
+    def __init__(self, path: Path, benchmark: Benchmark, measure: str | None = None) -> None:
         self._path = path
         self._parts = path.with_name(f".{path.name}{_PARTS}")
         self._benchmark = benchmark
-        self._schema = columns.schema(benchmark)
+        self._schema = columns.schema(benchmark, measure)
 
     def load(self) -> Result | None:
         """Rows of the merged file and of all parts that belong to it, in the benchmark's order; None if there are none.

@@ -19,14 +19,17 @@ from torch import Tensor, nn
 from pagbench import benchmarks, columns, data, devices, maps, provenance, results, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
-from pagbench.measures import MEASURES, Observation
+from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError, first_line
+from pagbench.measures import BLOCKS, MEASURES, Observation
 from pagbench.measures.calibration import Temperature, fit_temperature
 from pagbench.models import checks, requests
 from pagbench.models.classifier import Classifier
 from pagbench.models.loading import Entrant
 from pagbench.models.requests import Request
+from pagbench.models.smoothing import sampled
 from pagbench.preflight import Refusal
+
+_UNKNOWN = Temperature(np.nan, np.nan, np.nan)
 
 
 class RunError(PagbenchError):
@@ -46,12 +49,14 @@ class Settings:
     seed: int
     limit: int | None
     overwrite: bool
+    measures: tuple[str, ...] = ()
 
 
 def run(  # noqa: PLR0913 (every option of the command)
     entrants: nn.Module | str | Path | Iterable[Any] | Mapping[str, nn.Module] = (),
     *,
     benchmark: str | Benchmark = "digits",
+    measures: Iterable[str] = (),
     results: str | Path | None = None,
     limit: int | None = None,
     batch_size: int = 64,
@@ -67,6 +72,8 @@ def run(  # noqa: PLR0913 (every option of the command)
         entrants: ids, card files, modules (pixels in [0, 1] → logits), or a mapping from names to modules; none for all
             shipped entrants of the benchmark.
         benchmark: name, `name@version`, or a definition.
+        measures: of `pagbench.columns.OPTIONAL`, taken of the named entrants beside the benchmark's own. Their rows are
+            kept in folders of their own, and their columns follow the others; NaN for anchors that nobody named.
         results: folder that keeps finished rows; a later run skips them. None keeps nothing.
         limit: measure the first so many samples only; such entrants take no rank.
         batch_size: images at a time; does not change a row.
@@ -95,12 +102,21 @@ def run(  # noqa: PLR0913 (every option of the command)
         seed=definition.seed if seed is None else _within("seed", seed, 0),
         limit=None if limit is None else _within("limit", limit, 1),
         overwrite=overwrite,
+        measures=_optional(measures),
     )
     asked = _with_anchors(requests.resolve(entrants, definition), definition, tell)
     if results is None:
         with tempfile.TemporaryDirectory() as folder:
             return _run(asked, definition, Path(folder), settings, progress, tell)
     return _run(asked, definition, Path(results), settings, progress, tell)
+
+
+def _optional(names: Iterable[str]) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
+    for name in chosen:
+        if name not in columns.OPTIONAL:
+            raise UnknownNameError("optional measure", name, columns.OPTIONAL)
+    return chosen
 
 
 def _within(name: str, value: int, smallest: int) -> int:
@@ -136,20 +152,25 @@ def _run(
 ) -> pd.DataFrame:
     results.check_writable(folder)
     session = _Session(benchmark, folder, settings)
-    finished: list[results.Result] = []
+    jobs = [(request, part) for request in asked for part in (None, *(settings.measures if request.named else ()))]
+    finished: dict[str, results.Result] = {}
     failures: list[str] = []
     with _progress_bar(progress) as bar:
-        task = bar.add_task(benchmark.label, total=len(asked) * len(session.ids))
-        for number, request in enumerate(asked, start=1):
-            bar.update(task, description=request.card.id)
+        task = bar.add_task(benchmark.label, total=len(jobs) * len(session.ids))
+        for number, (request, measure) in enumerate(jobs, start=1):
+            name = request.card.id
+            bar.update(task, description=name if measure is None else f"{name} {measure}")
             try:
-                entrant = _loaded(request, benchmark, tell)
+                entrant = _loaded(request, benchmark, tell) if measure is None or name in finished else None
                 if entrant is not None:
-                    finished.append(session.measure(entrant, request.named, lambda done: bar.advance(task, done)))
+                    found = session.measure(entrant, request.named, lambda done: bar.advance(task, done), measure)
+                    if measure is not None:
+                        found = results.with_measure(finished[name], found, benchmark, measure)
+                    finished[name] = found
             except PagbenchError as error:
                 failures.append(str(error))
             bar.update(task, completed=number * len(session.ids))
-    rows = results.joined(finished)
+    rows = results.joined(list(finished.values()))
     if failures:
         raise RunError(failures, rows)
     return rows
@@ -167,19 +188,22 @@ def _loaded(request: Request, benchmark: Benchmark, tell: Callable[[str], object
 
 
 @contextmanager
-def _network_faults(entrant: str, batch_size: int) -> Iterator[None]:
+def _network_faults(entrant: str, batch_size: int, measure: str | None) -> Iterator[None]:
     """One clear line for whatever a third party's network raises; the other entrants go on."""
+    during = "it is measured" if measure is None else f"{measure!r} is measured"
+    advice = "lower --batch-size" if measure not in BLOCKS else "a smaller batch would change the rows"
     try:
         yield
     except PagbenchError:
         raise
     except torch.OutOfMemoryError:
         raise ContractError(
-            f"{entrant}: out of memory with {batch_size} images at a time; lower --batch-size"
+            f"{entrant}: out of memory with {BLOCKS.get(measure or '', batch_size)} images at a time while {during}; "
+            f"{advice}"
         ) from None
     except Exception as error:
         raise ContractError(
-            f"{entrant}: fails while it is measured ({first_line(error)}); finished batches are kept"
+            f"{entrant}: fails while {during} ({first_line(error)}); finished batches are kept"
         ) from error
 
 
@@ -202,16 +226,24 @@ class _Session:
     @property
     def targets(self) -> targets.Targets:
         if self._targets is None:
+            parts = [self._batches(self.ids, measure) for measure in (None, *self.settings.measures)]
+            ids = list(dict.fromkeys(name for batches in parts for batch in batches for name in batch))
             self._targets = targets.compute(
-                self.benchmark, self._splits, self.ids, seed=self.settings.seed, device=self.settings.device
+                self.benchmark, self._splits, ids, seed=self.settings.seed, device=self.settings.device
             )
         return self._targets
 
-    def measure(self, entrant: Entrant, named: bool, advance: Callable[[int], None]) -> results.Result:
-        """All rows of one entrant: those that the folder has, and the missing ones, checked and measured now."""
+    def measure(
+        self, entrant: Entrant, named: bool, advance: Callable[[int], None], measure: str | None = None
+    ) -> results.Result:
+        """All rows of one entrant: those that the folder has, and the missing ones, checked and measured now.
+
+        Those of the benchmark's own measures, or of an optional one, for which no checks are made again.
+        """
         started = time.perf_counter()
         source = provenance.gather(entrant, self.benchmark, seed=self.settings.seed, device=self.settings.device)
-        store = results.Store(results.path_of(self.folder, self.benchmark, entrant.card.id), self.benchmark)
+        place = results.path_of(self.folder, self.benchmark, entrant.card.id, measure)
+        store = results.Store(place, self.benchmark, measure)
         overwrite = self.settings.overwrite and named
         kept = None if overwrite else self._kept(store, source)
         if overwrite:
@@ -220,13 +252,14 @@ class _Session:
         missing = [name for name in self.ids if name not in done]
         advance(len(self.ids) - len(missing))
         if missing:
-            with devices.single_precision(), _network_faults(entrant.card.id, self.settings.batch_size):
-                source["preflight"] = self._preflight(entrant)
-                self._measure_missing(entrant, missing, store, source, advance)
-                shown = self._maps(entrant)
+            with devices.single_precision(), _network_faults(entrant.card.id, self.settings.batch_size, measure):
+                if measure is None:
+                    source["preflight"] = self._preflight(entrant)
+                self._measure_missing(entrant, missing, store, source, advance, measure)
+                shown = {"preflight": source["preflight"], "maps": self._maps(entrant)} if measure is None else {}
             measured = store.load_parts() if overwrite else store.load()
             assert measured is not None
-            new = {"preflight": source["preflight"], "maps": shown, "networks": self.targets.networks}
+            new = {**shown, "networks": self.targets.networks}
             wall = round(time.perf_counter() - started, 3)
             kept = results.Result(measured.rows, {**measured.provenance, **new, "wall_seconds": wall})
             store.merge(kept)
@@ -252,15 +285,22 @@ class _Session:
         store: results.Store,
         source: Mapping[str, Any],
         advance: Callable[[int], None],
+        measure: str | None,
     ) -> None:
         classifier = entrant.classifier.to(self.settings.device)
-        temperature = self._temperature(classifier)
-        missing = self.targets.ordered(missing)
-        for start in range(0, len(missing), self.settings.batch_size):
-            ids = missing[start : start + self.settings.batch_size]
-            rows = self._rows(entrant.card, classifier, temperature, ids)
+        temperature = self._temperature(classifier) if measure is None else _UNKNOWN
+        for ids in self._batches(self.targets.ordered(missing), measure):
+            with sampled(classifier, ids):
+                rows = self._rows(entrant.card, classifier, temperature, ids, measure)
             store.add(results.Result(rows, source))
-            advance(len(ids))
+            advance(len(set(ids) & set(missing)))
+
+    def _batches(self, missing: Sequence[str], measure: str | None) -> list[Sequence[str]]:
+        """The missing samples, a batch at a time; the benchmark's whole blocks for a measure that depends on them."""
+        if measure not in BLOCKS:
+            return _parts(missing, self.settings.batch_size)
+        wanted = set(missing)
+        return [block for block in _parts(self.benchmark.samples, BLOCKS[measure]) if wanted & set(block)]
 
     def _maps(self, entrant: Entrant) -> dict[str, Any]:
         first = self._splits.test.select(self.benchmark.samples[: maps.COUNT])
@@ -283,15 +323,21 @@ class _Session:
         return fit_temperature(logits, self._splits.calibration.labels, seed=self.settings.seed)
 
     def _rows(
-        self, card: ModelCard, classifier: Classifier, temperature: Temperature, ids: Sequence[str]
+        self,
+        card: ModelCard,
+        classifier: Classifier,
+        temperature: Temperature,
+        ids: Sequence[str],
+        measure: str | None,
     ) -> pd.DataFrame:
         batch = self.targets.batch(ids)
-        seen = Observation(classifier, batch, self.benchmark, temperature)
+        seen = Observation(classifier, batch, self.benchmark, temperature, self.settings.seed)
         if not seen.logits.isfinite().all():
             raise ContractError(
                 f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
             )
-        measured = {name: value for m in self.benchmark.measures for name, value in MEASURES[m](seen).items()}
+        measures = self.benchmark.measures if measure is None else (measure,)
+        measured = {name: value for m in measures for name, value in MEASURES[m](seen).items()}
         identity = {
             "benchmark": self.benchmark.name,
             "version": self.benchmark.version,
@@ -303,12 +349,18 @@ class _Session:
             "sample_id": list(ids),
             "label": batch.labels.cpu().numpy(),
         }
-        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, len(ids), card.id)})
+        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, measures, len(ids), card.id)})
 
 
-def _checked(measured: Mapping[str, Tensor], benchmark: Benchmark, size: int, entrant: str) -> dict[str, np.ndarray]:
+def _parts(ids: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def _checked(
+    measured: Mapping[str, Tensor], benchmark: Benchmark, measures: Sequence[str], size: int, entrant: str
+) -> dict[str, np.ndarray]:
     """Measured columns as arrays, exactly those of the schema; NaN means not scored, infinity is refused."""
-    expected = [column.name for column in columns.sample_columns(benchmark)]
+    expected = [column.name for column in columns.sample_columns(benchmark, measures)]
     if set(measured) != set(expected):
         raise ContractError(
             f"measures of {benchmark.label} returned {sorted(set(measured) ^ set(expected))} against the schema"

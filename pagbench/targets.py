@@ -1,6 +1,5 @@
 """What a benchmark needs of its images and no classifier changes: computed once, shared by all entrants."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pagbench import geometry, manifolds, scores
+from pagbench import draws, geometry, manifolds, scores
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset, Splits
 from pagbench.errors import CardError, DataError
@@ -85,6 +84,7 @@ class Targets:
             chance_embedding=None if embedding is None else embedding[there],
             second=None if second is None else self._second(second, here, there),
             noise_parts=None if noise_parts is None else geometry.Directions(*(p[here] for p in noise_parts)),
+            ids=tuple(ids),
         )
 
     @staticmethod
@@ -107,12 +107,7 @@ def partners(benchmark: Benchmark, seed: int) -> dict[str, str]:
 
 def sample_noise(seed: int, measure: str, sample_id: str, shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
     """Standard normal noise that depends on the seed, the measure and the sample only: never on batches or order."""
-    return torch.from_numpy(_generator(seed, measure, sample_id).standard_normal(shape))
-
-
-def _generator(seed: int, use: str, sample_id: str) -> np.random.Generator:
-    key = np.frombuffer(hashlib.sha256(f"{use}/{sample_id}".encode()).digest(), dtype=np.uint32)
-    return np.random.default_rng([seed, *key.tolist()])
+    return torch.from_numpy(draws.generator(seed, measure, sample_id).standard_normal(shape))
 
 
 def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: int, device: torch.device) -> Targets:
@@ -255,7 +250,7 @@ def other_classes(benchmark: Benchmark, data: Dataset, count: int) -> Int[Tensor
     """Distinct classes other than each sample's own, drawn by the benchmark's seed and the sample's id."""
     drawn = []
     for name, label in zip(data.ids, data.labels.tolist(), strict=True):
-        shift = _generator(benchmark.seed, "other classes", name).permutation(benchmark.classes - 1)[:count] + 1
+        shift = draws.generator(benchmark.seed, "other classes", name).permutation(benchmark.classes - 1)[:count] + 1
         drawn.append((label + shift) % benchmark.classes)
     return torch.from_numpy(np.stack(drawn))
 

@@ -12,7 +12,7 @@ import pagbench
 ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
-    {"errors", "assets", "cache"},
+    {"errors", "assets", "cache", "draws"},
     {"cards", "weights", "cli_options", "preflight"},
     {"benchmarks", "fetching"},
     {"columns", "maps", "regimes", "statistics"},

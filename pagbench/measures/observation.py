@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -49,6 +50,7 @@ class Batch:
         second: scores of the second score model; None where the benchmark has none.
         noise_parts: unit tangent and normal part of one noise vector, m = 1, NaN for images that get no responses;
             with the paper protocol and a manifold only.
+        ids: of the samples, for draws of their own.
     """
 
     images: Float[Tensor, "b c h w"]
@@ -63,16 +65,26 @@ class Batch:
     chance_embedding: Float[Tensor, "b f"] | None = None
     second: SecondScores | None = None
     noise_parts: geometry.Directions | None = None
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One classifier on one batch; what several measures need is computed once."""
+    """One classifier on one batch; what several measures need is computed once.
+
+    Attributes:
+        classifier: the classifier.
+        batch: images and targets.
+        benchmark: the definition.
+        temperature: fitted on the calibration split.
+        seed: of what a measure draws, beside the sample's id.
+    """
 
     classifier: Classifier
     batch: Batch
     benchmark: Benchmark
     temperature: Temperature
+    seed: int = 0
 
     @cached_property
     def log_odds_gradient(self) -> geometry.InputGradient:
@@ -88,3 +100,8 @@ class Observation:
     def gradient(self) -> Float[Tensor, "b c h w"]:
         """Input gradient of the log-odds of the true class; NaN where it is not scored."""
         return self.log_odds_gradient.gradient
+
+
+def not_scored(seen: Observation, *names: str) -> dict[str, Float[Tensor, "b"]]:
+    """Columns of NaN, for a measure that an entrant has no value of."""
+    return {name: torch.full_like(seen.logits[:, 0], torch.nan) for name in names}

@@ -74,11 +74,12 @@ def load(card: ModelCard, path: Path | None, benchmark: Benchmark, *, network: n
 
 def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
     """Network and hash of its weights: of the file, or of the whole state where there are several or none."""
-    source = sources.of(card.id)
+    name = card.smoothing.around if card.smoothing is not None and card.smoothing.around else card.id
+    source = sources.of(name)
     if source is None:
-        raise CardError(f"{card.id}: loader 'source', but no source is called {card.id.partition('/')[0]!r}")
+        raise CardError(f"{card.id}: loader 'source', but no source is called {name.partition('/')[0]!r}")
     files = [fetching.get(file) for file in card.download or ()]
-    network = source.build(card, files)
+    network = source.build(card.model_copy(update={"id": name}), files)
     return network, weights.file_sha256(files[0]) if len(files) == 1 else weights.state_sha256(network)
 
 
@@ -117,8 +118,14 @@ def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchm
     if card.loader == "source":  # its card is not the publisher's own word: what the network does counts
         classifier.output, declared = kind_of(raw_output(classifier, probe, card.id)), card.output
     if card.smoothing is not None:
-        sigma, samples, seed = card.smoothing.sigma, card.smoothing.samples, card.smoothing.seed
-        smoothed = SmoothedNetwork(classifier, benchmark.input_shape, sigma=sigma, samples=samples, seed=seed)
+        smoothed = SmoothedNetwork(
+            classifier,
+            benchmark.input_shape,
+            sigma=card.smoothing.sigma,
+            samples=card.smoothing.samples,
+            seed=card.smoothing.seed,
+            per_sample=card.smoothing.around is not None,
+        )
         classifier, declared = Classifier(smoothed, output="log-probabilities"), None
     checks = check_contract(classifier, probe, benchmark.classes, card.id, declared=declared)
     with torch.no_grad():

@@ -6,7 +6,7 @@ from pathlib import Path
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import CardError, UnknownNameError
-from pagbench.models import factories, sources
+from pagbench.models import factories, sources, wrapping
 
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "models" / "cards", _PACKAGE.parent / "leaderboard" / "entrants")
@@ -43,7 +43,7 @@ def _read(path: Path) -> ModelCard:
 
 
 def find(entrant: str) -> tuple[ModelCard, Path | None]:
-    """The card of a shipped id, of a third-party source's id, or of a YAML file.
+    """The card of a shipped id, of a third-party source's id, or of a YAML file; `smoothed:...` around any of them.
 
     The second value says where the card lies, for its weights are beside it; None for a source's.
 
@@ -54,6 +54,10 @@ def find(entrant: str) -> tuple[ModelCard, Path | None]:
         UnknownNameError: neither a shipped id nor a file; the message has the closest ids.
         CardError: the file is not a valid card, or a shipped card's id is not its place.
     """
+    smoothed = wrapping.parse(entrant)
+    if smoothed is not None:
+        base, path = find(smoothed.entrant)
+        return wrapping.card(base, smoothed), path
     path = _shipped().get(entrant)
     source = sources.of(entrant) if path is None else None
     if source is not None:

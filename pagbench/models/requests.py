@@ -1,7 +1,7 @@
 """Entrants as users name them: ids, card files, checkpoints with a function, Python functions, modules."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, ContractError
-from pagbench.models import factories, loading, registry, sources
+from pagbench.models import factories, loading, registry, sources, wrapping
 from pagbench.models.classifier import Classifier
 
 
@@ -46,8 +46,8 @@ def resolve(entrants: Any, benchmark: Benchmark) -> list[Request]:
     """Resolves what the user named, all of it before anything is measured.
 
     Args:
-        entrants: an id, card file, `path.py:function`, module or request, several of them, or a mapping from names to
-            modules; none for all shipped entrants of the benchmark.
+        entrants: an id, card file, `path.py:function`, `smoothed:...` around one, module or request, several of them,
+            or a mapping from names to modules; none for all shipped entrants of the benchmark.
         benchmark: what they will be measured on.
 
     Raises:
@@ -75,6 +75,10 @@ def _resolve(entrant: Any, benchmark: Benchmark) -> Request:
         return entrant
     if isinstance(entrant, nn.Module):
         return from_module(entrant, type(entrant).__name__, benchmark)
+    smoothed = wrapping.parse(str(entrant)) if isinstance(entrant, str | Path) else None
+    if smoothed is not None:
+        base = _resolve(smoothed.entrant, benchmark)
+        return replace(base, card=wrapping.card(base.card, smoothed))
     if isinstance(entrant, str | Path):
         factory = factories.find(str(entrant), others=_shipped_as(str(entrant)))
         return Request(*registry.find(str(entrant))) if factory is None else from_factory(factory, benchmark)

@@ -47,7 +47,7 @@ def leaderboard(
         rows = results.joined(results.read_all(Path(rows), definition))
     cards = {name: Preflight.model_validate(card) for name, card in rows.attrs.get("preflight", {}).items()}
     rows = rows[(rows["benchmark"] == definition.name) & (rows["version"] == definition.version)]
-    return _sorted(_board(_distinct(rows, definition), definition, cards), sort)
+    return _sorted(_board(_distinct(rows, definition), definition, cards), sort, definition)
 
 
 def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
@@ -65,6 +65,7 @@ def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     several = rows["entrant"].map(found.map(len)) > 1
     rows = rows[~several | (rows["seed"] == benchmark.seed)]
     keys = ["entrant", "sample_id"]
+    optional = [c.name for c in columns.sample_columns(benchmark, columns.OPTIONAL) if c.name in rows]
     repeated = rows[rows.duplicated(keys, keep=False)]
     measured = [column.name for column in columns.sample_columns(benchmark)]
     groups = repeated.groupby(keys)[measured]
@@ -73,6 +74,8 @@ def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     if differing.any():
         name, sample = differing.index[int(np.argmax(differing))]
         raise ResultsError(f"{name}: sample {sample} has different values; keep the rows of one run")
+    if optional:  # one run has measured them, another has not
+        rows = rows.assign(**{name: rows.groupby(keys)[name].transform("first") for name in optional})
     return rows.drop_duplicates(keys)
 
 
@@ -94,7 +97,7 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
 
 
 def _board(rows: pd.DataFrame, benchmark: Benchmark, cards: Mapping[str, Preflight]) -> pd.DataFrame:
-    groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
+    groups = {str(name): group for name, group in _with_certified(rows).groupby("entrant", sort=True)}
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     replicates = {name: replicates_of(group, benchmark, weights) for name, group in groups.items()}
     seeds = set(rows["seed"])
@@ -121,6 +124,15 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark, cards: Mapping[str, Preflig
     return _ordered_columns(_with_ranks(pd.DataFrame(table), replicates), benchmark)
 
 
+def _with_certified(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with what the board averages of certificates: correct at each radius, and correct radius."""
+    if "certified_radius" not in rows:
+        return rows
+    correct, radius = rows["certified_correct"], rows["certified_radius"]
+    certified = {f"certified_accuracy_{r:g}": correct * (radius >= r) for r in columns.CERTIFIED_RADII}
+    return rows.assign(**certified, average_certified_radius=correct * radius)
+
+
 def _between(benchmark: Benchmark) -> tuple[str, ...]:
     """The two anchors of the regimes; none where the benchmark judges none."""
     if benchmark.reference is None or benchmark.bayes is None or benchmark.thresholds is None:
@@ -145,6 +157,7 @@ def _paired(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 def replicates_of(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64]) -> Replicates:
     """Bootstrap replicates of every statistic of one entrant; the first entry is the estimate."""
     names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
+    names += [c.name for c in columns.optional_board_columns(benchmark) if c.name in group]
     aligned = group.set_index("sample_id")[names].reindex(list(benchmark.samples))
     means = dict(zip(names, statistics.weighted_means(weights, aligned.to_numpy(float)).T, strict=True))
     found = dict(means)
@@ -208,7 +221,8 @@ def _with_ranks(board: pd.DataFrame, replicates: Mapping[str, Replicates]) -> pd
 
 def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     """The documented columns first, each with its bounds, then responses at every epsilon and the remaining means."""
-    listed = [column.name for column in columns.BOARD_COLUMNS if column.name in board]
+    documented = [*columns.BOARD_COLUMNS, *columns.optional_board_columns(benchmark)]
+    listed = [column.name for column in documented if column.name in board]
     rest = [name for name in board.columns if name not in listed and not name.endswith(("_low", "_high"))]
     order: list[str] = []
     for name in [*listed, *rest]:
@@ -216,11 +230,12 @@ def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     return board[order]
 
 
-def _sorted(board: pd.DataFrame, sort: str | None) -> pd.DataFrame:
+def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.DataFrame:
     if sort is not None and sort not in board:
         known = ", ".join(name for name in board.columns if not name.endswith(("_low", "_high")))
         raise ResultsError(f"no column {sort!r} to sort by; columns: {known}")
-    directions = {column.name: column.higher_is_better for column in columns.BOARD_COLUMNS}
+    documented = [*columns.BOARD_COLUMNS, *columns.optional_board_columns(benchmark)]
+    directions = {column.name: column.higher_is_better for column in documented}
     by = sort or "alignment"
     ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
     place = ordered["status"].map(

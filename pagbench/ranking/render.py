@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import BOARD_COLUMNS, Column
+from pagbench.columns import BOARD_COLUMNS, Column, optional_board_columns
 from pagbench.ranking import agreement
 from pagbench.ranking.board import lacking_anchor
 
@@ -84,9 +84,10 @@ def _rank(row: "pd.Series[Any]", separator: str) -> str:
     return f"{row['rank']}" if low == high else f"{row['rank']}{separator}({low}–{high})"
 
 
-def _shown(board: pd.DataFrame) -> list[Column]:
-    """Columns of the table that this benchmark has; the status only where it says more than the rank."""
-    return [c for c in _TABLE if c.name in board and not board[c.name].isna().all() and c.name != "status"]
+def _shown(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
+    """Columns of the table that this board has; the status only where it says more than the rank."""
+    listed = [*_TABLE, *(column for column in optional_board_columns(benchmark) if column.header)]
+    return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name != "status"]
 
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
@@ -114,7 +115,7 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
         benchmark: for title and caption.
         width: characters per line; unlimited by default.
     """
-    shown = _shown(board)
+    shown = _shown(board, benchmark)
     layouts = [
         _rich_table(board, benchmark, shown, narrow=False),
         _rich_table(board, benchmark, shown, narrow=True),
@@ -146,9 +147,15 @@ def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Colum
     for position, (_, row) in enumerate(board.iterrows()):
         cells = [_cell(row, column, "\n" if narrow else " ") for column in shown]
         if narrow:
-            cells = [cell.rpartition("/")[2] for cell in cells]
+            cells = [_without_collection(cell) for cell in cells]
         table.add_row(*map(Text, cells), end_section=position == last_ranked)
     return table
+
+
+def _without_collection(name: str) -> str:
+    """The last part of an id; with the smoothing around it, if any."""
+    wrapper, _, entrant = name.rpartition("/")
+    return f"{wrapper.partition('/')[0]}/{entrant}" if wrapper.startswith("smoothed-") else entrant
 
 
 def to_markdown(board: pd.DataFrame, benchmark: Benchmark, models: Collection[str] | None = None) -> str:
@@ -159,7 +166,7 @@ def to_markdown(board: pd.DataFrame, benchmark: Benchmark, models: Collection[st
         benchmark: for the caption.
         models: rows to show; all by default. Remarks are on all.
     """
-    shown = _shown(board)
+    shown = _shown(board, benchmark)
     lines = ["| " + " | ".join(_header(column) for column in shown) + " |"]
     lines.append("|" + "|".join("---" if c.name in _TEXT else "---:" for c in shown) + "|")
     for _, row in board.iterrows():

@@ -1,26 +1,10 @@
 """Projected gradient descent with a budget per example."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-Norm = Literal["l2", "linf"]
-
-
-def _length(v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
-    return v.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
-
-
-def _steepest(gradient: Float[Tensor, "b c h w"], norm: Norm) -> Float[Tensor, "b c h w"]:
-    return gradient / _length(gradient) if norm == "l2" else gradient.sign()
-
-
-def _into_ball(delta: Float[Tensor, "b c h w"], epsilon: float, norm: Norm) -> Float[Tensor, "b c h w"]:
-    if norm == "linf":
-        return delta.clamp(-epsilon, epsilon)
-    return delta * (epsilon / _length(delta)).clamp(max=1)
+from pagbench.geometry import Norm, into_ball, steepest
 
 
 def _start(x: Float[Tensor, "b c h w"], epsilon: float, norm: Norm, generator: torch.Generator) -> Tensor:
@@ -29,7 +13,7 @@ def _start(x: Float[Tensor, "b c h w"], epsilon: float, norm: Norm, generator: t
         return epsilon * (2 * torch.rand(x.shape, generator=generator, device=x.device) - 1)
     radius = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) ** (1 / x[0].numel())
     direction = torch.randn(x.shape, generator=generator, device=x.device)
-    return epsilon * radius * (direction / _length(direction))
+    return epsilon * radius * steepest(direction, norm)
 
 
 def pgd(
@@ -63,7 +47,7 @@ def pgd(
         moved = (x + delta).detach().requires_grad_(True)
         losses = nn.functional.cross_entropy(network(moved), y, reduction="sum")
         (gradient,) = torch.autograd.grad(losses, moved)
-        delta = _into_ball(delta + (2 * epsilon / steps) * _steepest(gradient, norm), epsilon, norm)
+        delta = into_ball(delta + (2 * epsilon / steps) * steepest(gradient, norm), epsilon, norm)
         delta = (x + delta).clamp(0, 1) - x
     for module, training in modes:
         module.training = training

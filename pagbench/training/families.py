@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagbench import geometry
-from pagbench.training.attacks import Norm, pgd
+from pagbench.geometry import Norm
+from pagbench.training.attacks import pgd
 from pagbench.training.state import Loss, Minibatch
 
 _SMOOTHNESS_STD = 0.1

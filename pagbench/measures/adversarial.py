@@ -1,0 +1,96 @@
+"""Adversarial accuracy by AutoAttack (Croce & Hein 2020, arXiv 2003.01690), run by the authors' own package."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from pyautoattack import AutoAttack
+from torch import Tensor, nn
+
+from pagbench import columns
+from pagbench.columns import Budget
+from pagbench.measures.observation import Observation, not_scored
+from pagbench.models import smoothing
+
+BLOCK = 64
+"""Images that are attacked together. AutoAttack's draws depend on which those are, hence always the same ones."""
+
+_FEWEST_CLASSES = 4
+_TARGETS = 9
+_NORMS = {"l2": "L2", "linf": "Linf"}
+
+
+def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """`adversarial_<norm>_<epsilon>`: 1 where the image is classified correctly and AutoAttack does not change that.
+
+    NaN where no image of the block has a gradient, as of constant outputs: AutoAttack has nothing to attack there.
+
+    Raises:
+        ValueError: there are fewer than four classes.
+    """
+    found = {columns.budget_name("adversarial", budget): budget for budget in columns.budgets(seen.benchmark)}
+    if seen.gradient.isnan().all():
+        return not_scored(seen, *found)
+    return {name: _survives(seen, budget) for name, budget in found.items()}
+
+
+def _survives(seen: Observation, budget: Budget) -> Float[Tensor, "b"]:
+    images, labels = seen.batch.images, seen.batch.labels
+    correct = seen.logits.argmax(dim=1) == labels
+    with smoothing.sampled(seen.classifier, ()):  # it attacks parts of the batch: draws that all images share
+        attacked = attack(seen.classifier, images, labels, budget, seed=seen.seed)
+        robust = _predicted(seen.classifier, attacked) == labels
+    return (correct & robust).to(seen.logits)
+
+
+@torch.no_grad()
+def _predicted(classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> Int[Tensor, "b"]:
+    return torch.as_tensor(classifier(x)).argmax(dim=1)
+
+
+def attack(
+    classifier: nn.Module, x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"], budget: Budget, *, seed: int
+) -> Float[Tensor, "b c h w"]:
+    """AutoAttack's adversarial examples, the images themselves where it finds none.
+
+    Version `standard`; `rand` where two calls on the same images differ. With fewer than ten classes all others are
+    targets. The global random state is left as it was.
+
+    Args:
+        classifier: pixels in [0, 1] → logits.
+        x: images, attacked as one batch.
+        labels: their classes.
+        budget: norm and radius.
+        seed: of the attack.
+
+    Raises:
+        ValueError: there are fewer than four classes, which its targeted loss needs.
+    """
+    with torch.no_grad():
+        logits, again = classifier(x), classifier(x)
+    classes = logits.shape[1]
+    if classes < _FEWEST_CLASSES:
+        raise ValueError(f"AutoAttack needs {_FEWEST_CLASSES} classes, got {classes}; take --measures pgd")
+    version = "standard" if torch.equal(logits, again) else "rand"
+    with _quiet(), torch.random.fork_rng():
+        found = AutoAttack(
+            classifier, norm=_NORMS[budget.norm], eps=budget.epsilon, seed=seed, version=version, device=x.device
+        )
+        found.apgd_targeted.n_target_classes = found.fab.n_target_classes = min(_TARGETS, classes - 1)
+        images, _ = found.run_standard_evaluation(x, labels, batch_size=len(x))
+    return torch.as_tensor(images)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences AutoAttack's log, and brings back the trace function that it takes away."""
+    logger, trace = logging.getLogger("auto-attack"), sys.gettrace()
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
+        sys.settrace(trace)

@@ -1,0 +1,132 @@
+"""Projected gradient descent, in all pixels or confined to a space: a lower bound of adversarial vulnerability."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from pagbench import columns, draws, geometry
+from pagbench.geometry import Norm
+from pagbench.measures.observation import Observation, not_scored
+
+STEPS = 40
+_STRIDE = 2.5
+
+Projection = Callable[[Float[Tensor, "b d"]], Float[Tensor, "b d"]]
+
+
+class Attack(NamedTuple):
+    """What an attack has found.
+
+    Attributes:
+        images: the first moved image that was classified wrongly; the last one where none was.
+        robust: whether none was.
+    """
+
+    images: Float[Tensor, "b c h w"]
+    robust: Bool[Tensor, "b"]
+
+
+def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """`pgd_<norm>_<epsilon>`: 1 where the image is classified correctly and stays so within the budget."""
+    return {
+        columns.budget_name("pgd", budget): _survives(seen, budget.norm, budget.epsilon, None)
+        for budget in columns.budgets(seen.benchmark)
+    }
+
+
+def measure_confined(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """`pgd_on_manifold` and `pgd_off_manifold`, L2 at the benchmark's epsilon, unclipped as the responses are.
+
+    On- and off-manifold adversarial examples after Stutz, Hein & Schiele 2019, arXiv 1812.00740, linearised: the
+    perturbation lies in the tangent space, or is orthogonal to it. NaN where the benchmark has no manifold.
+    """
+    basis, epsilon = seen.batch.basis, seen.benchmark.epsilon
+    if epsilon is None:
+        return not_scored(seen, "pgd_on_manifold", "pgd_off_manifold")
+    return {
+        "pgd_on_manifold": _survives(seen, "l2", epsilon, lambda v: geometry.project(basis, v)),
+        "pgd_off_manifold": _survives(seen, "l2", epsilon, lambda v: v - geometry.project(basis, v)),
+    }
+
+
+def _survives(seen: Observation, norm: Norm, epsilon: float, within: Projection | None) -> Float[Tensor, "b"]:
+    batch = seen.batch
+    start = random_start(batch.images, batch.ids, norm=norm, epsilon=epsilon, seed=seen.seed, within=within)
+    found = attack(seen.classifier, batch.images, batch.labels, start, norm=norm, epsilon=epsilon, within=within)
+    return (found.robust & (seen.logits.argmax(dim=1) == batch.labels)).to(seen.logits)
+
+
+def random_start(
+    x: Float[Tensor, "b c h w"],
+    ids: tuple[str, ...],
+    *,
+    norm: Norm,
+    epsilon: float,
+    seed: int,
+    within: Projection | None = None,
+) -> Float[Tensor, "b c h w"]:
+    """A perturbation in the ball, or in its part within a space, that depends on the seed and the sample's id only."""
+    generators = [draws.generator(seed, f"pgd/{norm}", name) for name in ids]
+    if norm == "linf":
+        drawn = np.stack([part.uniform(-1, 1, x.shape[1:]) for part in generators])
+        return epsilon * torch.from_numpy(drawn).to(x)
+    noise = torch.from_numpy(np.stack([part.standard_normal(x[0].numel()) for part in generators])).to(x)
+    radius = torch.tensor([part.uniform() for part in generators])[:, None, None, None].to(x)
+    direction = geometry.steepest((noise if within is None else within(noise)).reshape(x.shape), norm)
+    return epsilon * radius * direction
+
+
+def attack(
+    classifier: nn.Module,
+    x: Float[Tensor, "b c h w"],
+    labels: Int[Tensor, "b"],
+    start: Float[Tensor, "b c h w"],
+    *,
+    norm: Norm,
+    epsilon: float,
+    within: Projection | None = None,
+    steps: int = STEPS,
+) -> Attack:
+    """Lowers the log-odds of the true class within ‖x' - x‖ ≤ epsilon (Madry et al. 2018, arXiv 1706.06083).
+
+    Steepest steps of 2.5 epsilon/steps; every point on the way counts. The log-odds have the direction of the
+    cross-entropy's gradient and do not saturate.
+
+    Args:
+        classifier: pixels in [0, 1] → logits; every forward pass holds the whole batch in its order.
+        x: images.
+        labels: their classes.
+        start: first perturbation, in the ball.
+        norm: l2 or linf.
+        epsilon: budget of each image, pixel units.
+        within: orthogonal projection on the space that perturbations lie in, L2 only; they are not clipped then. None
+            for all pixels, clipped to [0, 1].
+        steps: gradient steps.
+    """
+    robust = torch.ones_like(labels, dtype=torch.bool)
+    delta = _allowed(start, x, norm, epsilon, within)
+    images = x + delta
+    for step in range(steps + 1):
+        moved = x + delta
+        logits, gradient = geometry.log_odds_gradient(classifier, moved, labels)
+        images = moved.where(robust[:, None, None, None], images)
+        robust = robust & (logits.argmax(dim=1) == labels)
+        if step == steps or not robust.any():
+            break
+        descent = -gradient.nan_to_num()
+        if within is not None:
+            descent = within(descent.flatten(1)).reshape(x.shape)
+        stride = _STRIDE * epsilon / steps * geometry.steepest(descent, norm)
+        delta = _allowed(delta + stride, x, norm, epsilon, within)
+    return Attack(images, robust)
+
+
+def _allowed(delta: Tensor, x: Tensor, norm: Norm, epsilon: float, within: Projection | None) -> Tensor:
+    """The nearest perturbation in the ball, in its space or with pixels in [0, 1]."""
+    if within is not None:
+        return geometry.into_ball(within(delta.flatten(1)).reshape(x.shape), epsilon, norm)
+    return (x + geometry.into_ball(delta, epsilon, norm)).clamp(0, 1) - x

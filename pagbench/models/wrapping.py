@@ -1,0 +1,64 @@
+"""`smoothed:SIGMA[:SAMPLES]:ENTRANT`: any entrant under randomised smoothing. No torch."""
+
+from typing import NamedTuple
+
+from pagbench.cards import ModelCard, SmoothingCard
+from pagbench.errors import CardError
+
+_PREFIX = "smoothed:"
+_SAMPLES = 100
+
+
+class Smoothed(NamedTuple):
+    """A request for an entrant under smoothing.
+
+    Attributes:
+        card: the smoothing, `around` still unknown.
+        entrant: what is smoothed, as the user named it.
+    """
+
+    card: SmoothingCard
+    entrant: str
+
+
+def parse(request: str) -> Smoothed | None:
+    """What is smoothed and how; None where the request does not ask for it.
+
+    >>> parse("smoothed:0.25:digits/standard")
+    Smoothed(card=SmoothingCard(sigma=0.25, samples=100, seed=0, around=None), entrant='digits/standard')
+
+    Raises:
+        CardError: sigma or the number of samples is missing or out of range.
+    """
+    if not request.startswith(_PREFIX):
+        return None
+    sigma, _, entrant = request.removeprefix(_PREFIX).partition(":")
+    count, separator, rest = entrant.partition(":")
+    samples = _SAMPLES
+    if separator and count.isdigit():
+        samples, entrant = int(count), rest
+    if not sigma or not entrant:
+        raise CardError(
+            f"{request}: expected smoothed:SIGMA[:SAMPLES]:ENTRANT, as in smoothed:0.25:100:digits/standard"
+        )
+    return Smoothed(SmoothingCard.parse({"sigma": sigma, "samples": samples}, request), entrant)
+
+
+def card(base: ModelCard, smoothed: Smoothed) -> ModelCard:
+    """The card of a smoothed entrant, id `smoothed-<sigma>-<samples>/<id>`.
+
+    Raises:
+        CardError: the entrant is smoothed already.
+    """
+    if base.smoothing is not None:
+        raise CardError(f"{base.id}: is smoothed already; smooth the network itself")
+    smoothing = smoothed.card.model_copy(update={"around": base.id})
+    changed = {
+        "id": f"smoothed-{smoothing.sigma:g}-{smoothing.samples}/{base.id}",
+        "title": f"{base.title}, smoothed {smoothing.sigma:g}",
+        "family": "smoothed",
+        "strength": smoothing.sigma,
+        "smoothing": smoothing,
+        "published_accuracy": None,
+    }
+    return base.model_copy(update=changed)
