@@ -96,6 +96,8 @@ class RemoteFile(Card):
     """Bytes, for the estimate."""
     also: tuple[str, ...] = ()
     """Where others may have put it already: paths with `~` and `$VARIABLES`, relative ones in the working folder."""
+    archive: "RemoteFile | None" = None
+    """The tar archive that it is published in, with others, under the last parts of `path`; null where it is alone."""
 
 
 class ModelCard(Card):

@@ -71,7 +71,7 @@ def _download(file: RemoteFile) -> tuple[str, ...]:
         str(found or fetching.place(file)),
         "size unknown" if size is None else filesize.decimal(size),
         "missing" if found is None else "present",
-        ", ".join(file.mirrors) or "no mirror",
+        ", ".join((file.archive or file).mirrors) or "no mirror",
     )
 
 
@@ -85,7 +85,8 @@ def preflight(card: Preflight) -> str:
 def entrant(name: str, folder: Path) -> str:
     """An entrant's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on."""
     card, path = models.find(name)
-    text = f"# {path}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
+    place = path or f"the source {card.id.partition('/')[0]!r}"
+    text = f"# {place}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
     for label in benchmarks.names():
         benchmark = benchmarks.load(label)
         if results.path_of(folder, benchmark, card.id).exists():

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import sys
+import tarfile
 
 import pytest
 import timm
@@ -18,7 +19,7 @@ from torchvision.transforms.functional import normalize, resize
 from typer.testing import CliRunner
 
 import pagbench
-from pagbench import weights
+from pagbench import fetching, weights
 from pagbench.cli import app
 from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError
 from pagbench.models import architectures, factories, registry, requests, sources
@@ -237,12 +238,20 @@ def test_the_networks_of_cohen_and_their_smoothed_classifiers(cache, shaped, mon
     agree(smoothed, lambda x: ((theirs(x + noise).softmax(1) + theirs(x - noise).softmax(1)) / 2).log(), (x, x))
 
 
-def test_the_imagenet_networks_of_cohen(cache):
+def test_the_imagenet_networks_of_cohen_from_their_archive(cache):
     network = scrambled(torchvision.models.resnet50())
     path = put_locuslab(cache, "imagenet/resnet50/noise_0.50", network, "1.module.")
     source = sources.of("smoothing/imagenet/resnet50/noise_0.50")
     card = source.card("smoothing/imagenet/resnet50/noise_0.50")
-    assert card.download[0].path == path.relative_to(cache).as_posix()
+    content = path.read_bytes()
+    with tarfile.open(cache / "smoothing/models.tar", "w:gz", compresslevel=0) as tar:
+        tar.add(path, "models/imagenet/resnet50/noise_0.50/checkpoint.pth.tar")
+    path.unlink()
+    assert fetching.get(card.download[0]) == path
+    assert path.read_bytes() == content
+    other = source.card("smoothing/imagenet/resnet50/noise_1.00").download[0]
+    with pytest.raises(WeightsError, match=r"models\.tar: has no noise_1\.00/checkpoint\.pth\.tar; put the file at"):
+        fetching.get(other)
     with torch.no_grad():
         torch.testing.assert_close(source.build(card, [path]).eval()(pixels(32)), network(pixels(32)))
 
@@ -257,7 +266,7 @@ def test_the_imagenet_networks_of_cohen(cache):
         ("hf/alone", ["expected hf/<owner>/<name>"]),
         ("hf/me/absent", ["hf/me/absent/config.json", "put the file"]),
         ("smoothing/cifar10/resnet110/noise_0.3", ["unknown smoothed network", "noise_0.25"]),
-        ("smoothing/cifar10/resnet110/noise_0.25", ["noise_0.25/checkpoint.pth.tar", "put the file"]),
+        ("smoothing/cifar10/resnet110/noise_0.25", ["smoothing/models.tar", "1h_TpbXm5haY5f", "put the file"]),
         ("madrylab/resnet18-l2-eps7", ["unknown entrant", "madrylab/resnet18-l2-eps5"]),
     ],
 )

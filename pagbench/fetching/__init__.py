@@ -17,7 +17,7 @@ from filelock import Timeout
 from pagbench import cache
 from pagbench.cards import Card, Fitted, RemoteFile
 from pagbench.errors import WeightsError
-from pagbench.fetching import content, lockfile, mirrors, repositories, transport
+from pagbench.fetching import archives, content, lockfile, mirrors, repositories, transport
 from pagbench.fetching.mirrors import MirrorError
 from pagbench.fetching.progress import Display, display, tell
 from pagbench.fetching.transport import Part
@@ -45,10 +45,14 @@ def get(file: RemoteFile) -> Path:
             or its first use says.
     """
     path = find(file)
-    if path is None:
-        path = place(file)
+    if path is not None:
+        _compare(file, path)
+        return path
+    path = place(file)
+    if file.archive is None:
         _fetch(file, path)
     else:
+        archives.unpack(get(file.archive), path)
         _compare(file, path)
     return path
 

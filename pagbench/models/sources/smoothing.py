@@ -39,6 +39,7 @@ _FIELDS = {
         "preprocessing": "resize 256 bilinear, centre crop 224",
     },
 }
+_ARCHIVE = RemoteFile(path="smoothing/models.tar", mirrors=("gdrive:1h_TpbXm5haY5f-l4--IKylmdz6tvPoR4",))
 _SAMPLES = 64
 _BASE = "/base"
 
@@ -74,7 +75,7 @@ def card(entrant: str) -> ModelCard:
         "loader": "source",
         "smoothing": SmoothingCard(sigma=sigma, samples=_SAMPLES) if smoothed else None,
         "state_key": "state_dict",
-        "download": [RemoteFile(path=f"smoothing/models/{folder}/checkpoint.pth.tar")],
+        "download": [RemoteFile(path=f"smoothing/models/{folder}/checkpoint.pth.tar", archive=_ARCHIVE)],
         "authors": "Jeremy Cohen, Elan Rosenfeld, Zico Kolter",
         "reference": "https://github.com/locuslab/smoothing",
         **_FIELDS[network],
