@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 import typer
 
-from pagbench import benchmarks, columns, results
+from pagbench import benchmarks, columns, listing, results
 from pagbench.cli import app
 from pagbench.ranking import leaderboard, render
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-import study  # noqa: E402  (beside this file, which tests load by its path)
+import pages  # noqa: E402  (beside this file, which tests load by its path)
+import study  # noqa: E402
 
 RESULTS = ROOT / "leaderboard" / "results"
 _VARIATIONS = {"gain": (0.4, 0.6), "retention": (0.4, 0.6), "drop": (0.1, 0.2)}
@@ -33,7 +34,15 @@ def documents() -> dict[Path, str]:
         ROOT / "leaderboard" / "README.md": _boards(),
         ROOT / "docs" / "measures.md": _measures(),
         ROOT / "docs" / "cli.md": _cli(),
+        **{
+            ROOT / listing.page(definition): _page(definition)
+            for definition in map(benchmarks.load, benchmarks.names())
+        },
     }
+
+
+def _page(definition: benchmarks.Benchmark) -> str:
+    return pages.page(definition, published=(RESULTS / definition.label).is_dir())
 
 
 def _fill(text: str, content: str) -> str:
@@ -68,7 +77,8 @@ def _boards() -> str:
     parts = ["# Leaderboard\n", "Rendered from the Parquet files in `results/`; `make docs` renders it anew.\n"]
     for label in benchmarks.names():
         definition = benchmarks.load(label)
-        parts += [f"## {definition.title} (`{label}`)\n", f"{definition.description}\n", _board(label)]
+        more = f"[What it needs, how to run and cite it](../{listing.page(definition)})\n"
+        parts += [f"## {definition.title} (`{label}`)\n", f"{definition.description}\n", more, _board(label)]
     parts += [_moving_labels("digits@1"), _moving_labels("fashion-mnist@1")]
     return "\n".join(parts)
 

@@ -224,13 +224,16 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 
 @app.command(epilog="Example: pagbench show digits/noise-0.6")
 def show(
-    entrant: Annotated[str, typer.Argument(help="Card id or card file.")],
+    entrant: Annotated[str, typer.Argument(help="Card id or card file; or a benchmark.")],
     results: ResultsOption = _RESULTS,
 ) -> None:
-    """Show an entrant's card and its results."""
-    from pagbench import listing
+    """Show an entrant's card and its results, or a benchmark's definition."""
+    from pagbench import benchmarks, listing
     from pagbench import results as stored
 
+    if entrant.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
+        typer.echo(listing.benchmark(entrant), nl=False)
+        return
     unnamed = results == _RESULTS and not results.exists() and stored.PUBLISHED.exists()
     typer.echo(listing.entrant(entrant, stored.PUBLISHED if unnamed else results), nl=False)
 

@@ -15,6 +15,8 @@ from pagbench.models import factories
 from pagbench.preflight import Preflight
 from pagbench.ranking import leaderboard
 
+_SHOWN_IDS = 5
+
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
@@ -31,9 +33,25 @@ def all_models() -> str:
 
 
 def all_benchmarks() -> str:
-    """Published benchmarks: label, number of samples, title."""
+    """Published benchmarks: label, number of samples, title, and the page that says more."""
     found = [benchmarks.load(label) for label in benchmarks.names()]
-    return _aligned([(b.label, f"{len(b.samples)} images", b.title) for b in found])
+    return _aligned([(b.label, f"{len(b.samples)} images", b.title, page(b)) for b in found])
+
+
+def page(benchmark: benchmarks.Benchmark) -> str:
+    """The page of a benchmark: what it measures and needs, how to run and cite it; a path in the repository."""
+    return f"docs/benchmarks/{benchmark.label}.md"
+
+
+def benchmark(name: str) -> str:
+    """A benchmark's definition as YAML, long lists of ids shortened, and its page."""
+    found = benchmarks.load(name)
+    content = found.model_dump(mode="json", exclude_none=True)
+    for key in ("samples", "calibration", "training"):
+        ids = content.get(key, [])
+        content[key] = ids if len(ids) <= _SHOWN_IDS else f"{len(ids)}: {', '.join(ids[:_SHOWN_IDS])}, ..."
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return f"# {page(found)}\n# sha256 {found.digest()}\n{text}"
 
 
 def all_measures() -> str:

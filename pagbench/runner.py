@@ -1,6 +1,7 @@
 """Runs a benchmark: entrants in, one row per entrant and sample out. Batches, seeds, resume, progress."""
 
 import dataclasses
+import math
 import tempfile
 import time
 import warnings
@@ -168,7 +169,10 @@ def _run(
                         found = results.with_measure(finished[name], found, benchmark, measure)
                     finished[name] = found
             except PagbenchError as error:
-                failures.append(str(error))
+                if isinstance(error, Refusal) and not request.named:
+                    tell(_lost(request.card.id, error))
+                else:
+                    failures.append(str(error))
             bar.update(task, completed=number * len(session.ids))
     rows = results.joined(list(finished.values()))
     if failures:
@@ -318,6 +322,8 @@ class _Session:
 
     @torch.no_grad()
     def _temperature(self, classifier: Classifier) -> Temperature:
+        if "response" not in self.benchmark.measures:
+            return Temperature(math.nan, math.nan, math.nan)  # no one asks for it
         parts = self._splits.calibration.chunks(self.settings.batch_size)
         logits = torch.cat([classifier(part.images.to(self.settings.device)) for part in parts])
         return fit_temperature(logits, self._splits.calibration.labels, seed=self.settings.seed)

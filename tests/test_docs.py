@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import pagbench
+from pagbench import benchmarks, listing
 from pagbench.models import registry
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +32,8 @@ def test_generated_documents_are_up_to_date():
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CONTRIBUTING.md", "leaderboard/README.md", "docs/cli.md", "docs/measures.md", "docs/study.md"],
+    ["README.md", "CONTRIBUTING.md", "leaderboard/README.md", "docs/cli.md", "docs/measures.md", "docs/study.md"]
+    + [listing.page(benchmarks.load(name)) for name in benchmarks.names()],
 )
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")

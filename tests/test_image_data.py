@@ -186,5 +186,8 @@ def test_what_is_wrong_with_imagenet_is_one_clear_line(monkeypatch, pictures, tm
         broken.load()
     assert "\n" not in str(caught.value)
     monkeypatch.setenv("PAGBENCH_DATA", str(pictures))
+    found = data.load(CARD)
     with pytest.raises(DataError, match="sample id '2' is not among the 3"):
-        data.load(CARD).select(["2"])
+        found.select(["2"])
+    with pytest.raises(DataError, match="no such split"):
+        found.select([]).images  # noqa: B018

@@ -18,6 +18,7 @@ from pagbench import benchmarks, columns, results, runner, targets
 from pagbench.errors import ContractError, ResultsError, UnknownNameError, WeightsError
 from pagbench.measures import MEASURES
 from pagbench.models import checks, registry, requests
+from pagbench.preflight import Check, Preflight, Refusal
 from pagbench.runner import RunError
 
 ENTRANTS = ["digits/noise-0.6", "digits/smoothing-0.6"]
@@ -320,3 +321,21 @@ def test_batches_follow_the_cycle_of_partners_where_targets_are_not_kept(digits,
     monkeypatch.setattr(targets, "_ROOM", 2**40)
     kept = targets.compute(digits, digits_splits, ids[:4], seed=0, device=torch.device("cpu"))
     assert kept.ordered(ids[:4]) == list(ids[:4])
+
+
+def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeypatch):
+    check = runner._Session._preflight
+    failed = Preflight(checks=(Check(name="range", verdict="fail", found="NaN", expected="numbers", advice="none"),))
+
+    def refuse(session, entrant):
+        if entrant.card.id == "digits/standard":
+            raise Refusal(entrant.card.id, failed)
+        return check(session, entrant)
+
+    monkeypatch.setattr(runner._Session, "_preflight", refuse)
+    told = []
+    rows = pagbench.run(ENTRANTS[0], limit=2, tell=told.append)
+    assert set(rows["entrant"]) == {ENTRANTS[0], "control/bayes"}
+    assert len(told) == 1 and "digits/standard is not measured, and without it no regimes" in told[0]
+    with pytest.raises(RunError, match="digits/standard"):
+        pagbench.run("digits/standard", limit=2)

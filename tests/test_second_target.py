@@ -181,10 +181,11 @@ def test_a_benchmark_may_rank_by_the_papers_own_alignment(digits):
     assert "not corrected for chance" in render.to_markdown(board.reset_index(), own)
 
 
-def test_a_benchmark_without_a_manifold_measures_gradients_alone(digits):
+def test_a_benchmark_without_a_manifold_measures_gradients_alone(digits, digits_splits):
     content = digits.model_dump(exclude_none=True)
     for name in ("manifold", "epsilons", "epsilon", "bayes", "reference", "thresholds"):
         del content[name]
+    content |= {"calibration": (), "training": digits_splits.train.ids}
     bare = Benchmark.parse(
         {**content, "measures": ["accuracy", "faithfulness", "alignment_cosine"], "alignment": "alignment_cosine"},
         "bare",

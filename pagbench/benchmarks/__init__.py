@@ -74,7 +74,7 @@ class Benchmark(Card):
     samples: SampleIds = Field(repr=False)
     """Ids of the images that are measured, in order."""
     calibration: SampleIds = Field(repr=False)
-    """Ids of the images that only the temperature is fitted on."""
+    """Ids of the images that only the temperature is fitted on; none without the measure `response`."""
     trained_on: Identifier | None = None
     """What the cards of its entrants call their data set; null for the benchmark's name."""
     training: SampleIds | None = Field(default=None, repr=False)
@@ -158,6 +158,8 @@ class Benchmark(Card):
             raise ValueError(f"epsilons {self.epsilons} are not distinct")
         if not self.samples:
             raise ValueError("samples are empty")
+        if bool(self.calibration) != ("response" in self.measures):
+            raise ValueError("calibration ids go with the measure response, whose temperature they fix")
         if set(self.samples) & set(self.calibration) or len(set(self.samples)) != len(self.samples):
             raise ValueError("samples must be distinct and apart from the calibration ids")
         if set(self.training or ()) & {*self.samples, *self.calibration}:

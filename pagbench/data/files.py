@@ -36,8 +36,10 @@ class ImageFiles:
         """Reads and prepares all of them, in float32.
 
         Raises:
-            DataError: one is missing or no picture.
+            DataError: one is missing or no picture, or there are none at all.
         """
+        if not self.paths:
+            raise DataError("no pictures in this part of the data set: the benchmark has no such split")
         with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
             return torch.stack(list(pool.map(self._read, self.paths)))
 

@@ -80,7 +80,13 @@ def find(entrant: str) -> tuple[ModelCard, Path | None]:
     return card, path
 
 
+_OF_BAYES = ("bayes", "sign-flipped")
+"""Controls that are made of the Bayes classifier."""
+
+
 def entrants_of(benchmark: Benchmark) -> list[str]:
     """Ids of the shipped entrants that a benchmark is for: those trained on its data, then the controls."""
     trained = [name for name in names() if find(name)[0].dataset == benchmark.data_name]
-    return trained + [name for name in names() if find(name)[0].control]
+    cards = [find(name)[0] for name in names()]
+    controls = [card for card in cards if card.control and (benchmark.bayes or card.architecture not in _OF_BAYES)]
+    return trained + [card.id for card in controls]

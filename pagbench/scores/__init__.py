@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pagbench import assets
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import DistractorCard, GaussiansCard, ScoreCard, SphereCard
+from pagbench.cards import DistractorCard, GaussiansCard, SamplesCard, ScoreCard, SphereCard
 from pagbench.data import Dataset, distractor, gaussians, sphere
 from pagbench.errors import CardError
 from pagbench.scores import adm, diffusion, edm, pipelines
@@ -19,6 +19,7 @@ from pagbench.scores.gaussian_mixture import GaussianMixture
 from pagbench.scores.network import NetworkScore
 from pagbench.scores.resized import ResizedScore
 from pagbench.scores.signal_distractor import SignalDistractor
+from pagbench.scores.some_classes import SomeClasses
 from pagbench.scores.streamed import StreamedEmpiricalDensity
 from pagbench.scores.von_mises_fisher import VonMisesFisherMixture
 
@@ -30,6 +31,7 @@ __all__ = [
     "ResizedScore",
     "ScoreModel",
     "SignalDistractor",
+    "SomeClasses",
     "StreamedEmpiricalDensity",
     "VonMisesFisherMixture",
     "build",
@@ -106,6 +108,9 @@ def build(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> ScoreModel:
     if card.kind in _NETWORKS:
         return _fitting(_NETWORKS[card.kind](card), card, benchmark)
     data = benchmark.dataset
+    if card.kind == "empirical" and isinstance(data, SamplesCard):
+        present, labels = train.labels.unique(return_inverse=True)
+        return SomeClasses(EmpiricalDensity(train.images, labels, classes=len(present)), present, benchmark.classes)
     if card.kind == "empirical":
         density = StreamedEmpiricalDensity if train.images.numel() > _RESIDENT else EmpiricalDensity
         return density(train.images, train.labels, classes=benchmark.classes)
