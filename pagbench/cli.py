@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from pagbench import cache, cli_training
+from pagbench import cache, cli_tangents, cli_training
 from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
 from pagbench.errors import ContractError, PagbenchError, ResultsError, WeightsError
 
@@ -359,7 +359,7 @@ def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark"
     return [requests.from_checkpoint(Path(name), architecture, benchmark) for name in names]
 
 
-for _name, _command, _example in cli_training.COMMANDS:
+for _name, _command, _example in (*cli_training.COMMANDS, *cli_tangents.COMMANDS):
     app.command(_name, epilog=f"Example: {_example}")(_command)
 
 

@@ -212,6 +212,8 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("p_weak", "", None, "Bootstrap probability of weak robustness."),
     Column("p_bayes_aligned", "", None, "Bootstrap probability of Bayes-aligned robustness."),
     Column("p_excessive", "", None, "Bootstrap probability of excessive robustness."),
+    Column("license", "", None, "Licence of the entrant's weights, as its card says."),
+    Column("score_license", "", None, "Licences of the networks that the benchmark's scores come from; null for exact scores and where a card names none."),
     Column("status", "", None, "ranked, control, or the reason why there is no rank.", "status"),
     Column("preflight", "", None, "ok, or what the pre-flight checks flagged; null where they were not made."),
 )  # fmt: skip

@@ -91,10 +91,12 @@ class Result:
 
 
 def joined(found: Sequence[Result]) -> pd.DataFrame:
-    """Rows of several entrants, and in `.attrs["preflight"]` their pre-flight cards, plain JSON values by entrant."""
+    """Rows of several entrants; by entrant, their pre-flight cards, plain JSON values, and licences in `.attrs`."""
     rows = pd.concat([result.rows for result in found], ignore_index=True) if found else pd.DataFrame()
     cards = {result.provenance["card"]["id"]: result.provenance.get("preflight") for result in found}
+    licences = {result.provenance["card"]["id"]: result.provenance["card"].get("license") for result in found}
     rows.attrs["preflight"] = {name: card for name, card in cards.items() if card is not None}
+    rows.attrs["licenses"] = {name: licence for name, licence in licences.items() if licence is not None}
     return rows
 
 

@@ -86,7 +86,7 @@ def run(  # noqa: PLR0913 (every option of the command)
 
     Returns:
         One row per entrant and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
-        `.attrs["preflight"]`.
+        `.attrs["preflight"]`, the licences in `.attrs["licenses"]`.
 
     >>> rows = run("control/bayes", benchmark="gaussians", limit=2)
     >>> float(rows.set_index("entrant").loc["control/bayes", "alignment_cosine"].mean().round(4))

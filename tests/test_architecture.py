@@ -21,10 +21,10 @@ ORDER = [
     {"manifolds", "models"},
     {"measures", "listing", "figures"},
     {"training", "provenance"},
-    {"targets"},
+    {"targets", "tangents"},
     {"runner", "gallery"},
     {"sweep"},
-    {"cli_training"},
+    {"cli_training", "cli_tangents"},
     {"cli"},
     {"__main__"},
 ]

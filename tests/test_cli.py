@@ -18,7 +18,9 @@ from pagbench import benchmarks, models
 from pagbench.cli import app
 from pagbench.models import architectures
 
-COMMANDS = ["run", "leaderboard", "fetch", "list", "show", "check", "gradients", "figures", "train", "sweep", "fit"]
+COMMANDS = [
+    "run", "leaderboard", "fetch", "list", "show", "check", "gradients", "figures", "train", "sweep", "fit", "tangents",
+]  # fmt: skip
 
 
 def invoke(*arguments):
@@ -152,6 +154,18 @@ def test_show_prints_the_card_and_the_results(folder):
 )
 def test_list(what, expected):
     assert expected in invoke("list", what).output
+
+
+def test_tangents_compares_a_benchmarks_manifold_with_a_card(tmp_path):
+    (tmp_path / "pca.yaml").write_text("{kind: local-pca, rank: 8, neighbours: 64}")
+    result = invoke("tangents", "gaussians", "--manifold", tmp_path / "pca.yaml", "--images", 3)
+    assert result.exit_code == 0, result.output
+    header, row = (line.split() for line in result.stdout.strip().splitlines())
+    assert header == ["first", "second", "agreement", "standard_error", "chance"]
+    assert (row[0], row[-1]) == ("span", "0.125")
+    (tmp_path / "mask.yaml").write_text("{kind: mask, rank: 8}")
+    refused = invoke("tangents", "gaussians", "--manifold", tmp_path / "mask.yaml")
+    assert_one_line(refused, "manifold 'mask' does not fit data set 'gaussians'")
 
 
 def test_gradients_draws_a_picture(tmp_path):

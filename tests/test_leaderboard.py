@@ -244,3 +244,15 @@ def test_board_columns_are_the_documented_ones(digits, anchors):
     assert [name for name in documented if name not in board] == []
     assert not set(second) & set(board)  # digits has no second target
     assert [name for name in board if name in documented] == documented
+
+
+def test_licences_of_entrants_and_score_models_are_columns(digits, anchors, tmp_path):
+    """Of an entrant it is its card's, which a results folder keeps; of the scores the benchmark's."""
+    rows = pagbench.run("digits/standard", benchmark=digits, results=tmp_path, limit=2)
+    for source in (rows, tmp_path):
+        board = pagbench.leaderboard(source, benchmark=digits).set_index("model")
+        assert board.loc["digits/standard", "license"] == "Apache-2.0"
+    assert board["score_license"].isna().all()
+    assert json.loads(render.to_json(board.reset_index(), digits))[0]["score_license"] is None
+    licensed = digits.model_copy(update={"score": digits.score.model_copy(update={"license": "CC BY-NC-SA 4.0"})})
+    assert set(pagbench.leaderboard(pd.concat(anchors), benchmark=licensed)["score_license"]) == {"CC BY-NC-SA 4.0"}

@@ -5,7 +5,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
-from pagbench import benchmarks, cache, data, manifolds, scores, targets
+from pagbench import benchmarks, cache, data, manifolds, scores, tangents, targets
 from pagbench.cards import AutoencoderRecipe, ManifoldCard
 from pagbench.data import Dataset, sphere
 from pagbench.errors import CardError, DataError, WeightsError
@@ -27,10 +27,11 @@ def smallest_cosine(a, b):
     return float(torch.linalg.svdvals(a.double().mT @ b.double()).min())
 
 
-def test_block_power_iteration_finds_the_eigenvectors_of_a_decomposition():
-    """Eigenvalues as of a denoiser: ten large ones, a spread of small ones."""
+@pytest.mark.parametrize("least", [0.0, -1.5])
+def test_iteration_finds_the_eigenvectors_of_a_decomposition(least):
+    """Eigenvalues as of a denoiser: ten large ones, a spread of small ones, and negative ones as networks have them."""
     bases = torch.linalg.qr(normal(0, 3, 60, 60)).Q
-    values = torch.cat([torch.linspace(1, 0.5, 10), torch.linspace(0.1, 0, 50)]).double()
+    values = torch.cat([torch.linspace(1, 0.5, 10), torch.linspace(0.1, least, 50)]).double()
     operators = (bases * values) @ bases.mT
     found, vectors = leading_eigenvectors(lambda v: operators @ v, normal(1, 3, 60), 10)
     expected = torch.linalg.eigh(operators)
@@ -200,12 +201,13 @@ def by_recipe(digits, tmp_path, monkeypatch):
 def test_an_autoencoder_is_fitted_on_first_use_and_kept(by_recipe, digits_splits, monkeypatch):
     ids = by_recipe.samples[:2]
     found = targets.compute(by_recipe, digits_splits, ids, seed=0, device=CPU)
-    assert found.basis.shape[1:] == (64, 10)
+    basis = found.batch(ids).basis
+    assert basis.shape == (2, 64, 10)
     (path,) = (cache.root() / "fitted").rglob("*.safetensors")
     assert found.networks["manifold"]["weights_sha256"] == autoencoder.read(path, None, 10).weights_sha256
     monkeypatch.setattr(parts, "train", None)  # a second training would call it
     again = targets.compute(by_recipe, digits_splits, ids, seed=0, device=CPU)
-    torch.testing.assert_close(again.basis, found.basis)
+    torch.testing.assert_close(again.batch(ids).basis, basis)
     other = by_recipe.manifold.recipe.model_copy(update={"seed": 1})
     reseeded = by_recipe.model_copy(update={"manifold": by_recipe.manifold.model_copy(update={"recipe": other})})
     with pytest.raises(TypeError):
@@ -222,3 +224,24 @@ def test_manifolds_that_need_more_than_they_get_say_so(by_recipe, digits, digits
     posterior = ManifoldCard(kind="posterior-covariance", rank=5, sigma=0.7)
     wider = manifolds.build(posterior, digits, density, digits_splits.train)
     assert isinstance(wider, manifolds.PosteriorCovariance)
+
+
+def test_tangent_spaces_of_a_benchmark_are_compared_with_estimates(gaussians):
+    """On Gaussians the closed-form posterior has the very span; nearest neighbours come close to it."""
+    benchmark = gaussians[0]
+    found = tangents.compare(benchmark, images=6, device=CPU)
+    assert not found.left_out
+    table = found.table.set_index(["first", "second"])
+    exact = table.loc["span", "posterior-covariance of gaussian-mixture, sigma 0.06"]
+    near = table.loc["span", "local-pca of 32 neighbours"]
+    assert exact["agreement"] > 0.999
+    assert 0.8 < near["agreement"] < exact["agreement"]
+    assert near["chance"] == benchmark.manifold.rank / benchmark.dimension
+    assert len(table) == 3
+
+
+def test_an_estimate_that_cannot_be_made_is_left_out_with_its_reason(gaussians):
+    narrow = ManifoldCard(kind="posterior-covariance", rank=8, sigma=1e-5)
+    pca = ManifoldCard(kind="local-pca", rank=8, neighbours=10**6)
+    found = tangents.compare(gaussians[0], [narrow, pca], images=2, device=CPU)
+    assert "neighbours of" in found.left_out[-1]

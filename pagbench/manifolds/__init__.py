@@ -9,7 +9,7 @@ from pagbench.data import Dataset, distractor, gaussians, sphere
 from pagbench.errors import CardError
 from pagbench.manifolds import autoencoder, autoencoder_kl
 from pagbench.manifolds.analytic import LinearSpan, Sphere
-from pagbench.manifolds.comparison import agreement, chance
+from pagbench.manifolds.comparison import agreement, chance, overlap
 from pagbench.manifolds.contract import Manifold
 from pagbench.manifolds.empirical import DenoiserJacobian, PosteriorCovariance, StreamedPosteriorCovariance
 from pagbench.manifolds.mask import Mask
@@ -28,6 +28,7 @@ __all__ = [
     "build",
     "chance",
     "load",
+    "overlap",
 ]
 
 

@@ -20,7 +20,7 @@ _PRODUCTS = 8
 class DecoderJacobian:
     """The leading left singular vectors of the decoder's Jacobian J at the code of x.
 
-    Eigenvectors of J Jᵀ by block power iteration on reverse- and forward-mode products, for codes too large for
+    Eigenvectors of J Jᵀ by block Krylov iteration on reverse- and forward-mode products, for codes too large for
     `pagbench.manifolds.autoencoder`'s one product per latent.
 
     Args:

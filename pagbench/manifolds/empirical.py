@@ -16,7 +16,7 @@ _MIN_RELATIVE_EIGENVALUE = 1e-6
 _EXACT = 2048
 """Training images with posterior weight up to which their covariance is decomposed exactly."""
 
-_NETWORK_PRODUCTS = 5
+_NETWORK_PRODUCTS = 6
 """Products with a network's Jacobian: each costs a pass per direction, and the first few find the leading space."""
 
 
@@ -46,7 +46,7 @@ class PosteriorCovariance:
 class StreamedPosteriorCovariance:
     """`PosteriorCovariance` of a training set too large for d×d matrices.
 
-    Singular vectors of the training images that have posterior weight; by block power iteration where these are many.
+    Singular vectors of the training images that have posterior weight; by block Krylov iteration where these are many.
 
     Args:
         score: the training set.
@@ -81,8 +81,9 @@ class StreamedPosteriorCovariance:
 class DenoiserJacobian:
     """Leading eigenvectors of the Jacobian of a network's denoiser, sigma⁻² Cov(x0 | x) if the network were exact.
 
-    Block power iteration on forward-mode products: (k + k/4) passes per product and image, and no d×d matrix. The
-    Jacobian of a trained network is symmetric up to its error; the iteration takes its symmetric part on the subspace.
+    Block Krylov iteration on forward-mode products: k + k/4 passes per product and image, and no d×d matrix. The
+    Jacobian of a trained network is neither quite symmetric nor free of negative eigenvalues; see
+    `pagbench.manifolds.subspace.leading_eigenvectors` for what is made of that.
 
     Args:
         score: the network.

@@ -23,32 +23,45 @@ def leading_eigenvectors(
     tolerance: float = 1e-8,
     most: int = 100,
 ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b d k"]]:
-    """The k largest eigenvalues, in descending order, and their eigenvectors, of symmetric PSD operators.
+    """The k largest eigenvalues, in descending order, and their eigenvectors, of symmetric operators.
 
-    Block power iteration with Rayleigh-Ritz (Halko, Martinsson & Tropp 2011, arXiv 0909.4061), from a block of k
-    and a few more vectors that is the same for all images. Eigenvectors converge as fast as the eigenvalues decay.
+    Block Krylov iteration with Rayleigh-Ritz (Musco & Musco 2015, arXiv 1504.05477), from a block of k and a few more
+    vectors that is the same for all images: block power iteration that keeps every block, so that large negative
+    eigenvalues, which trained networks have, do not hide the positive ones. Exact once the blocks fill the space.
 
     Args:
-        product: multiplies each image's operator with its block of vectors.
+        product: multiplies each image's operator with its block of vectors; of one that is not symmetric, the
+            symmetric part on the space of the blocks counts.
         start: gives the number of images, the dimension, precision and device.
         rank: k.
         tolerance: of the mean squared sine between successive subspaces, where it stops.
         most: products after which it stops in any case.
     """
-    width = min(start.shape[1], rank + max(_OVERSAMPLING, rank // 4))
-    noise = torch.randn(start.shape[1], width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    dimension = start.shape[1]
+    width = min(dimension, rank + max(_OVERSAMPLING, rank // 4))
+    noise = torch.randn(dimension, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     block = torch.linalg.qr(noise).Q.to(start.dtype).to(start.device).expand(len(start), -1, -1)
+    basis = images = start.new_zeros(len(start), dimension, 0)
     values, vectors = start.new_zeros(len(start), rank), block[:, :, :rank]
     for _ in range(most):
-        image = product(block)
-        small = block.mT @ image
+        basis, images = torch.cat([basis, block], dim=2), torch.cat([images, product(block)], dim=2)
+        small = basis.mT @ images
         ritz, rotation = torch.linalg.eigh((small + small.mT) / 2)
-        previous, vectors = vectors, (block @ rotation).flip(2)[:, :, :rank]
+        previous, vectors = vectors, basis @ rotation.flip(2)[:, :, :rank]
         values = ritz.flip(1)[:, :rank]
-        if (1 - (previous.mT @ vectors).square().sum((1, 2)) / rank).max() < tolerance:
+        moved = 1 - (previous.mT @ vectors).square().sum((1, 2)) / rank
+        left = min(width, dimension - basis.shape[2])
+        if left == 0 or moved.max() < tolerance:
             break
-        block = torch.linalg.qr(image @ rotation).Q
+        block = _orthogonal_to(basis, images[:, :, -block.shape[2] :])[:, :, :left]
     return values, vectors.contiguous()
+
+
+def _orthogonal_to(basis: Float[Tensor, "b d n"], block: Float[Tensor, "b d m"]) -> Float[Tensor, "b d m"]:
+    """Orthonormal columns that, with the basis, span the block; twice, since once leaves rounding errors."""
+    for _ in range(2):
+        block = torch.linalg.qr(block - basis @ (basis.mT @ block)).Q
+    return block
 
 
 @torch.no_grad()

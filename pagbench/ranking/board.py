@@ -46,8 +46,9 @@ def leaderboard(
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
         rows = results.joined(results.read_all(Path(rows), definition))
     cards = {name: Preflight.model_validate(card) for name, card in rows.attrs.get("preflight", {}).items()}
+    licences = rows.attrs.get("licenses", {})
     rows = rows[(rows["benchmark"] == definition.name) & (rows["version"] == definition.version)]
-    return _sorted(_board(_distinct(rows, definition), definition, cards), sort, definition)
+    return _sorted(_board(_distinct(rows, definition), definition, cards, licences), sort, definition)
 
 
 def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
@@ -96,7 +97,9 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
     return benchmarks.load(labels[0])
 
 
-def _board(rows: pd.DataFrame, benchmark: Benchmark, cards: Mapping[str, Preflight]) -> pd.DataFrame:
+def _board(
+    rows: pd.DataFrame, benchmark: Benchmark, cards: Mapping[str, Preflight], licences: Mapping[str, str]
+) -> pd.DataFrame:
     groups = {str(name): group for name, group in _with_certified(rows).groupby("entrant", sort=True)}
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     replicates = {name: replicates_of(group, benchmark, weights) for name, group in groups.items()}
@@ -114,6 +117,8 @@ def _board(rows: pd.DataFrame, benchmark: Benchmark, cards: Mapping[str, Preflig
             "control": bool(group["control"].iloc[0]),
             "n_scored": int(group[benchmark.alignment].notna().sum()),
             "n_total": len(group),
+            "license": licences.get(name),
+            "score_license": _score_licence(benchmark),
             "status": statuses[name],
             "preflight": cards[name].summary() if name in cards else None,
         }
@@ -147,6 +152,11 @@ def lacking_anchor(found: Collection[str], benchmark: Benchmark) -> str:
         return "there is no unregularised reference" if benchmark.reference is None else "it has no Bayes control"
     missing = [name for name in anchors if name not in found]
     return f"{missing[0]} is not measured (`pagbench run {missing[0]} -b {benchmark.name}`)" if missing else ""
+
+
+def _score_licence(benchmark: Benchmark) -> str | None:
+    cards = [benchmark.score, *([benchmark.second.score] if benchmark.second else [])]
+    return ", ".join(dict.fromkeys(card.license for card in cards if card.license)) or None
 
 
 def _paired(a: pd.DataFrame, b: pd.DataFrame) -> bool:
