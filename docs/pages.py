@@ -33,9 +33,8 @@ def page(benchmark: Benchmark, published: bool) -> str:
         benchmark: the definition.
         published: whether the repository has results on it.
     """
-    results = f"[Leaderboard](../../leaderboard/README.md#{_anchor(benchmark)})" if published else (
-        "No results are published yet: nobody has tuned or tested these choices on this data."
-    )  # fmt: skip
+    none = _NOTES["unpublished"].get(benchmark.dataset.kind, "No results are published yet.")
+    results = f"[Leaderboard](../../leaderboard/README.md#{_anchor(benchmark)})" if published else none
     return "\n".join(
         [
             f"# {benchmark.title} (`{benchmark.label}`)",
