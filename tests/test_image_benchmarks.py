@@ -122,6 +122,33 @@ def test_cifar10_runs_from_files_on_disk_and_without_its_reference(small_cifar, 
     assert "No regimes are judged, for robustbench/cifar10/L2/Standard is not measured" in shown
 
 
+ENGSTROM = "robustbench/cifar10/L2/Engstrom2019Robustness"
+
+
+def test_a_robustbench_model_runs_from_its_checkpoint_on_disk(small_cifar, tmp_path):
+    """The network of `Engstrom2019Robustness`, with random weights in RobustBench's own format and place."""
+    source = pytest.importorskip("pagbench.models.sources.robustbench")
+    from pagbench.models.sources.robustbench import importing, zoo
+
+    card = source.card(ENGSTROM)
+    (file,) = card.download
+    with importing.quiet():
+        network = zoo._constructor(importing.robustbench(), card)()
+    place = tmp_path / "cache" / file.path
+    place.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), place)
+    done = invoke("run", ENGSTROM, "--benchmark", "cifar10", "--limit", 1, "--results", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    assert [line for line in done.stderr.splitlines() if line.startswith("warning: ")][-1].count("Standard.pt") >= 1
+    (row,) = pd.read_parquet(tmp_path / "results" / "cifar10@1" / f"{ENGSTROM}.parquet").to_dict("records")
+    assert row["gradient_faithful"] == 1 and 0 < row["tangent_energy"] < 1
+    network.eval()
+    images = data.splits(small_cifar).test.images[:1]
+    with torch.no_grad():
+        logits = network(images)
+    assert row["confidence"] == pytest.approx(float(logits.softmax(1).max()), rel=1e-4)
+
+
 def test_a_named_entrant_that_cannot_be_had_is_still_an_error(small_cifar, tmp_path):
     done = invoke(
         "run", "robustbench/cifar10/L2/Standard", "--benchmark", "cifar10", "--limit", 1, "-r", tmp_path / "r"
