@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from pagbench import cache, data, weights
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import TrainingError, UnknownNameError
+from pagbench.fetching.progress import tell
 from pagbench.manifolds.autoencoder import Autoencoder
 from pagbench.scores.diffusion import Denoiser, edm_loss
 from pagbench.training.loop import Progress, guard_memory, train
@@ -134,34 +136,51 @@ def fit(
     return path, digest
 
 
-def with_autoencoder(
-    benchmark: Benchmark, device: torch.device, on_step: Progress = lambda done, total, loss: None
-) -> Benchmark:
+def with_autoencoder(benchmark: Benchmark, device: torch.device) -> Benchmark:
     """The benchmark with the autoencoder that its manifold's recipe asks for, trained now if it is not in the cache.
 
-    It lies in `fitted/<hash of data set, training ids and recipe>` below the cache folder. Any other benchmark is
-    returned as it is.
+    It lies in `fitted/<hash of data set, training ids and recipe>` below the cache folder; one process trains it while
+    others wait. Any other benchmark is returned as it is.
 
     Raises:
-        TrainingError: the network does not fit the images, the folder cannot be written, or training diverged.
+        TrainingError: the network does not fit the images, or training diverged.
+        WeightsError: the cache folder cannot be written.
     """
     card = benchmark.manifold
     if card is None or card.recipe is None:
         return benchmark
-    about = [benchmark.dataset.digest(), *(benchmark.training or (*benchmark.samples, *benchmark.calibration))]
-    key = hashlib.sha256("/".join([*about, card.recipe.digest()]).encode()).hexdigest()
-    path, digest = fit(
-        benchmark,
-        "autoencoder",
-        output=cache.root() / "fitted" / key[:16],
-        seed=card.recipe.seed,
-        width=card.recipe.width,
-        recipe=dataclasses.replace(PARTS["autoencoder"].recipe, epochs=card.recipe.epochs),
-        device=device,
-        on_step=on_step,
-    )
+    recipe = dataclasses.replace(PARTS["autoencoder"].recipe, epochs=card.recipe.epochs)
+    split = benchmark.training or (*benchmark.samples, *benchmark.calibration)
+    about = [benchmark.dataset.digest(), card.digest(), json.dumps(asdict(recipe)), *split]
+    folder = cache.root() / "fitted" / hashlib.sha256("/".join(about).encode()).hexdigest()[:16]
+    weights.make_folder(folder)
+    with FileLock(folder / ".lock"):
+        path, digest = fit(
+            benchmark,
+            "autoencoder",
+            output=folder,
+            seed=card.recipe.seed,
+            width=card.recipe.width,
+            recipe=recipe,
+            device=device,
+            on_step=_tenths(benchmark, folder),
+        )
     fitted = {"weights": str(path), "weights_sha256": digest, "recipe": None}
     return benchmark.model_copy(update={"manifold": card.model_copy(update=fitted)})
+
+
+def _tenths(benchmark: Benchmark, folder: Path) -> Progress:
+    """Ten lines at most, for nobody has asked for this training and the run seems to stand still."""
+    told = 0
+
+    def show(done: int, total: int, loss: float) -> None:
+        nonlocal told
+        if 10 * done // total > told:
+            told = 10 * done // total
+            share = f"{10 * told} %, mean squared error {loss:.4f}"
+            tell(f"training the autoencoder of {benchmark.label} once and for all in {folder}: {share}")
+
+    return show
 
 
 def _provenance(benchmark: Benchmark, kind: str, seed: int, width: int, recipe: Recipe, half: bool) -> str:
