@@ -210,16 +210,25 @@ def _fetch_parts(benchmark: "Benchmark") -> "Iterator[str]":
         yield str(error)
 
 
-@app.command("list", epilog="Example: pagbench list models")
-def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
-    """List the shipped models, benchmarks or measures."""
+@app.command("list", epilog="Example: pagbench list models --source robustbench --dataset cifar10 --threat L2")
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.")],
+    source: Annotated[str | None, typer.Option(help="Models of a third-party collection, as robustbench.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only models trained on it, as cifar10.")] = None,
+    threat: Annotated[str | None, typer.Option(help="Only models for it: Linf, L2 or corruptions.")] = None,
+    search: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only models with this text in what is listed.")
+    ] = None,
+) -> None:
+    """List the shipped models, benchmarks or measures, or the models of others."""
     from pagbench import listing
 
-    typer.echo(
-        {"models": listing.all_models, "benchmarks": listing.all_benchmarks, "measures": listing.all_measures}[
-            what.value
-        ]()
-    )
+    if what is Listing.models:
+        typer.echo(listing.all_models(source, dataset, threat, search))
+        return
+    if source or dataset or threat or search:
+        raise ContractError(f"--source, --dataset, --threat and --search are for models, not for {what.value}")
+    typer.echo({"benchmarks": listing.all_benchmarks, "measures": listing.all_measures}[what.value]())
 
 
 @app.command(epilog="Example: pagbench show digits/noise-0.6")

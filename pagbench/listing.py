@@ -9,9 +9,9 @@ import yaml
 from rich import filesize
 
 from pagbench import benchmarks, columns, fetching, models, results
-from pagbench.cards import RemoteFile
-from pagbench.errors import ResultsError
-from pagbench.models import factories
+from pagbench.cards import ModelCard, RemoteFile
+from pagbench.errors import ResultsError, UnknownNameError
+from pagbench.models import factories, sources
 from pagbench.preflight import Preflight
 from pagbench.ranking import leaderboard
 
@@ -25,11 +25,44 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def all_models() -> str:
-    """Shipped entrants, and those that installed packages offer: id, family, strength, title."""
-    cards = [models.find(name)[0] for name in models.names()]
-    rows = [(card.id, card.family, "" if card.strength is None else f"{card.strength:g}", card.title) for card in cards]
-    return _aligned([*rows, *((point.name, "own", "", factories.origin(point)) for point in factories.installed())])
+def all_models(
+    source: str | None = None, dataset: str | None = None, threat: str | None = None, search: str | None = None
+) -> str:
+    """Shipped entrants and those that installed packages offer: id, family, strength, title; or a source's models.
+
+    Args:
+        source: name of a collection in `pagbench.models.sources`, whose models are listed with architecture, published
+            accuracy, preprocessing and title.
+        dataset: only those trained on it.
+        threat: only those trained against it.
+        search: only those with this text in what is listed, in any case.
+
+    Raises:
+        UnknownNameError: no such source.
+    """
+    cards = [models.find(name)[0] for name in models.names()] if source is None else _cards_of(source)
+    cards = [card for card in cards if dataset in (None, card.dataset) and threat in (None, card.threat)]
+    rows = [_row_of_source(card) if source else _shipped_row(card) for card in cards]
+    if source is None and dataset is None and threat is None:
+        rows += [(point.name, "own", "", factories.origin(point)) for point in factories.installed()]
+    found = [row for row in rows if (search or "").lower() in " ".join(row).lower()]
+    return _aligned(found) if found else "none is listed; leave out an option, or use a model by its id"
+
+
+def _cards_of(name: str) -> list[ModelCard]:
+    source = sources.of(name)
+    if source is None:
+        raise UnknownNameError("source", name, sources.SOURCES)
+    return [source.card(entrant) for entrant in source.names()]
+
+
+def _shipped_row(card: ModelCard) -> tuple[str, ...]:
+    return card.id, card.family, "" if card.strength is None else f"{card.strength:g}", card.title
+
+
+def _row_of_source(card: ModelCard) -> tuple[str, ...]:
+    accuracy = "" if card.published_accuracy is None else f"{card.published_accuracy:.2%}"
+    return card.id, card.architecture or "", accuracy, card.preprocessing or "", card.title
 
 
 def all_benchmarks() -> str:

@@ -1,14 +1,20 @@
 """Reads and writes weights: plain tensors only, hashed, never code."""
 
+import argparse
+import codecs
 import hashlib
 import json
 import os
 import pickle
+import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -60,7 +66,7 @@ def read(
         raise WeightsError(
             f"{path}: sha256 {found[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card"
         )
-    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
     if state_key is not None:
         if not isinstance(state, dict) or state_key not in state:
             raise WeightsError(f"{path}: no entry {state_key!r} in {_contents(state)}; correct state_key")
@@ -94,16 +100,46 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch the file anew") from None
 
 
-def _read_torch(path: Path) -> object:
+def read_checkpoint(path: Path) -> Any:
+    """Reads a PyTorch file as it is: tensors, numbers and configurations, however nested, but no code.
+
+    Raises:
+        WeightsError: missing, truncated, a web page, or holding code.
+    """
+    _check_whole(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WeightsError(
             f"{path}: holds code or is no PyTorch file; only tensors are loaded: save model.state_dict()"
         ) from None
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError, struct.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: truncated or not a PyTorch file ({reason}); fetch the file anew") from None
+
+
+def _check_whole(path: Path) -> None:
+    """A download that went wrong leaves a web page, or the first part of an archive."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
+    if start.startswith(b"<"):
+        raise WeightsError(f"{path}: a web page, not weights; delete it and fetch the file anew")
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        raise WeightsError(f"{path}: truncated or not a PyTorch file (an archive without its end); fetch the file anew")
+
+
+@cache
+def _harmless() -> list[Any]:
+    """What checkpoints hold beside tensors and builds no more than a value: numpy's numbers and arrays, and options."""
+    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.array(0.0).__reduce__()[0]}
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+    named = [(maker, f"{module}.{name}") for module in modules for name, maker in makers.items()]
+    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"}
+    return [*named, np.dtype, np.ndarray, *kinds, codecs.encode, argparse.Namespace]
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

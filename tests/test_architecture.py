@@ -72,10 +72,11 @@ def test_only_geometry_differentiates_with_respect_to_inputs():
         "from pagbench.models import sources; [sources.of(name) for name in sources.SOURCES]",
         "from pagbench import listing; listing.all_models()",
         "from pagbench import models; models.find('smoothing/cifar10/resnet110/noise_0.25')",
+        "from pagbench import listing; listing.all_models('robustbench')",
     ],
 )
 def test_the_reading_half_starts_without_torch(statement):
-    heavy = "{'torch', 'sklearn', 'matplotlib', 'lpips'}"
+    heavy = "{'torch', 'sklearn', 'matplotlib', 'lpips', 'robustbench', 'timm'}"
     code = f"{statement}\nimport sys; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

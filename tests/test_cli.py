@@ -290,7 +290,7 @@ class Exploit:
         ("cut.safetensors", "cut", "not a whole safetensors file"),
         ("cut.pt", "cut", "truncated or not a PyTorch file"),
         ("code.pt", "code", "holds code"),
-        ("page.pt", b"<!DOCTYPE html><html>quota exceeded</html>", "holds code or is no PyTorch file"),
+        ("page.pt", b"<!DOCTYPE html><html>quota exceeded</html>", "a web page"),
         ("list.pt", "list", "expected a state dict"),
     ],
 )

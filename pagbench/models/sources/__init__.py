@@ -42,6 +42,7 @@ class Source(Protocol):
 
 SOURCES: dict[str, str] = {
     "hf": "pagbench.models.sources.hub",
+    "robustbench": "pagbench.models.sources.robustbench",
     "smoothing": "pagbench.models.sources.smoothing",
     "timm": "pagbench.models.sources.timm",
     "torchvision": "pagbench.models.sources.torchvision",

@@ -1,0 +1,240 @@
+"""What is known of RobustBench's models: their index, and a page on how each of them does.
+
+    python docs/zoo.py index            # the installed release's zoo -> pagbench/models/sources/robustbench/index.json
+    python docs/zoo.py probe [IDS]      # builds each with random weights in a process of its own -> robustbench.jsonl
+    python docs/zoo.py page             # robustbench.jsonl -> docs/robustbench.md
+
+A probe is added as soon as it is done, and ids that the file already has are skipped.
+"""
+
+import json
+import multiprocessing
+import re
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pagbench.errors import PagbenchError
+from pagbench.models.sources import robustbench
+
+HERE = Path(__file__).parent
+INDEX = Path(robustbench.__file__).parent / "index.json"
+PROBES = Path("robustbench.jsonl")
+PAGE = HERE / "robustbench.md"
+
+OUTPUTS = {
+    r"cifar10/Linf/Chen2020Adversarial|.*_CARD_Deck": "probabilities",
+    r".*/Bai2023Improving.*|.*/Bai2024MixedNUTS": "log-probabilities",
+}
+"""What is not logits, found by probing."""
+
+LICENSES = {
+    r"cifar10/Linf/(Hendrycks2019Using|Pang2020Boosting)": "Apache-2.0",
+    r"cifar.*/(Gowal2020Uncovering|Rebuffi2021Fixing|Gowal2021Improving).*": "Apache-2.0",
+    r"cifar10/L.*/Ding2020MMA": "CC-BY-NC-SA-4.0",
+    r"cifar10/L2/Rony2019Decoupling": "BSD-3-Clause",
+    r"imagenet/corruptions/AlexNet|imagenet/.*/Standard_R50": "BSD-3-Clause",
+}
+"""The release's LICENSE: MIT but for these; the last two are torchvision's."""
+
+
+def index() -> dict[str, dict[str, Any]]:
+    """The index of the installed release."""
+    from pagbench.models.sources.robustbench.importing import robustbench as imported
+
+    published = _published()
+    return {
+        f"{data.value}/{threat.value}/{name}": {
+            **published[data.value, threat.value, name],
+            **_entry(f"{data.value}/{threat.value}/{name}", entry),
+        }
+        for data, kinds in imported().all_models.items()
+        for threat, models in kinds.items()
+        for name, entry in models.items()
+    }
+
+
+def _published() -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Rows of the README's tables, by data set, threat and name; the README is the wheel's description."""
+    found, dataset, threat = {}, "", ""
+    for line in str(metadata.metadata("robustbench").get_payload()).splitlines():
+        heading, _, text = line.partition(" ")
+        if heading == "###":
+            dataset = text.strip().lower().replace("-", "")
+        elif heading == "####":
+            threat = "corruptions" if "Corruptions" in text else text.partition(",")[0].strip()
+        elif line.startswith("| <sub>**"):
+            cells = [re.sub(r"<[^>]*>|\*\*", "", cell).strip() for cell in line.strip("| ").split("|")]
+            paper = re.fullmatch(r"\*\[(.*)\]\((.*)\)\*", cells[2])
+            assert paper is not None, line
+            found[dataset, threat, cells[1]] = {
+                "architecture": re.sub(r"[^\w.+]+", "-", cells[-2].replace(" + ", "+")).strip("-"),
+                "accuracy": round(float(cells[3].rstrip("%")) / 100, 6),
+                "paper": paper[1],
+                "reference": ", ".join(part for part in (cells[-1], paper[2]) if part != "N/A"),
+            }
+    return found
+
+
+def _entry(key: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """What the zoo's entry says, and what is not logits or MIT."""
+    drive = entry["gdrive_id"]
+    registered = _registered(key)
+    if registered is not None:
+        files = [registered["url"]]
+        preprocessing = _of_timm(registered) if key.startswith("imagenet/") else None
+    else:
+        files = [f"gdrive:{one}" for one in (drive if isinstance(drive, list) else [drive])] if drive else [_resnet50()]
+        preprocessing = entry.get("preprocessing")
+    output = next((name for pattern, name in OUTPUTS.items() if re.fullmatch(pattern, key)), None)
+    license_ = next((name for pattern, name in LICENSES.items() if re.fullmatch(pattern, key)), "MIT")
+    known = {"files": files, "preprocessing": preprocessing, "output": output, "license": license_}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _registered(key: str) -> dict[str, Any] | None:
+    """The timm configuration of a network that RobustBench has registered there, and then takes from there."""
+    import timm
+
+    dataset, threat, name = key.split("/")
+    registered = f"{name.lower().replace('-', '_')}_{dataset}_{threat.lower()}"
+    return timm.get_pretrained_cfg(registered).to_dict() if timm.is_model(registered) else None
+
+
+def _of_timm(config: dict[str, Any]) -> str:
+    """Preprocessing in RobustBench's words."""
+    side = config["input_size"][-1]
+    return f"{config['interpolation'].capitalize()}Res{int(side / config['crop_pct'])}Crop{side}"
+
+
+def _resnet50() -> str:
+    import torchvision
+
+    return str(torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url)
+
+
+def probe(entrant: str) -> dict[str, Any]:
+    """Builds a model with random weights and tries it on two random images."""
+    import torch
+
+    from pagbench.models.classifier import Classifier, check_contract
+    from pagbench.models.sources.robustbench import zoo
+
+    start = time.perf_counter()
+    card = robustbench.card(entrant)
+    torch.manual_seed(0)
+    assert card.input_shape is not None and card.classes is not None
+    found: dict[str, Any] = {"id": entrant}
+    try:
+        network = zoo.untrained(card)
+        found["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+        images = torch.rand(2, *card.input_shape)
+        found["output"] = _kind(network, images)
+        classifier = Classifier(network, output=card.output)
+        check_contract(classifier, images, card.classes, entrant)
+        found["result"] = "passes" + _gradient(classifier, images)
+    except PagbenchError as error:
+        found["result"] = str(error).removeprefix(f"{entrant}: ")
+    return found | {"seconds": round(time.perf_counter() - start, 1), "gib": _peak()}
+
+
+def _kind(network: Any, images: Any) -> str:
+    """What a network returns."""
+    import torch
+
+    with torch.no_grad():
+        out = network(images)
+    for name, probabilities in (("probabilities", out), ("log-probabilities", out.exp())):
+        if ((probabilities >= 0).all() and (probabilities.sum(1) - 1).abs().max() < 1e-4).item():
+            return name
+    return "logits"
+
+
+def _gradient(classifier: Any, images: Any) -> str:
+    """Remarks on the gradient of the largest logit."""
+    pixels = images.clone().requires_grad_(True)
+    classifier(pixels).amax(1).sum().backward()
+    gradient = pixels.grad.flatten(1)
+    if not gradient.isfinite().all():
+        return "; gradient not finite"
+    return "; gradient zero" if (gradient.norm(dim=1) == 0).any() else ""
+
+
+def _peak() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1)
+
+
+def probe_all(wanted: list[str], limit: float) -> None:
+    """Probes in processes of their own; one line per model, as soon as it is there."""
+    import torch
+
+    from pagbench.models.sources.robustbench import zoo
+
+    zoo.robustbench()  # imported once, for all processes that are forked
+    torch.set_num_threads(1)
+    done = {row["id"] for row in _rows()} if PROBES.exists() else set()
+    fork = multiprocessing.get_context("fork")
+    for entrant in [name for name in wanted or robustbench.names() if name not in done]:
+        process = fork.Process(target=_write_probe, args=(entrant,))
+        process.start()
+        process.join(limit)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            _write({"id": entrant, "result": f"not done in {limit:.0f} s"})
+        elif process.exitcode:
+            _write({"id": entrant, "result": f"ended with {process.exitcode}, out of memory or crashed"})
+
+
+def _write_probe(entrant: str) -> None:
+    _write(probe(entrant))
+
+
+def _write(row: dict[str, Any]) -> None:
+    with PROBES.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    with PROBES.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def page() -> str:
+    """The page, from the probes."""
+    rows = {row["id"]: row for row in _rows()}
+    passed = Counter("passes" if row["result"].startswith("passes") else "flagged" for row in rows.values())
+    lines = [
+        "# RobustBench's models",
+        "",
+        f"`pagbench list models --source robustbench` lists them: the {len(rows)} of release 1.1.1. Each was built on",
+        "a CPU with random weights and tried on two random images by the same checks as any entrant: "
+        f"{passed['passes']} pass, {passed['flagged']} are",
+        "flagged with the reason. Output is what the network was seen to return. Written by `docs/zoo.py`.",
+        "",
+        "| id | architecture | parameters | output | contract | s |",
+        "|---|---|---:|---|---|---:|",
+    ]
+    for entrant in robustbench.names():
+        row = rows.get(entrant, {"result": "not tried"})
+        millions = f"{row['parameters'] / 1e6:.1f} M" if "parameters" in row else "–"
+        name, architecture = entrant.removeprefix("robustbench/"), robustbench.card(entrant).architecture
+        output, seconds = row.get("output", "–"), row.get("seconds", "–")
+        lines.append(f"| {name} | {architecture} | {millions} | {output} | {row['result']} | {seconds} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    what, names = sys.argv[1], sys.argv[2:]
+    if what == "index":
+        lines = (f"{json.dumps(name)}: {json.dumps(entry, ensure_ascii=False)}" for name, entry in index().items())
+        INDEX.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    elif what == "probe":
+        probe_all(names, limit=600)
+    elif what == "page":
+        PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,103 @@
+"""The model zoo of RobustBench (Croce et al. 2021, arXiv 2010.09670): `robustbench/<data set>/<threat>/<name>`.
+
+`index.json` beside this file lists the zoo of release 1.1.1, so that its 206 models are known without importing the
+package. `docs/zoo.py index` wrote it: Google Drive ids and preprocessing are the zoo's own; architecture, clean
+accuracy, paper and venue come from the tables in the release's README, licences from its LICENSE. Every network
+normalises by itself: its input is pixels in [0, 1].
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pagbench.cards import ModelCard, RemoteFile
+from pagbench.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_INDEX = Path(__file__).parent / "index.json"
+_CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
+_SIDES = {"cifar10": 32, "cifar100": 32, "imagenet": 224}
+
+
+@cache
+def _index() -> dict[str, dict[str, Any]]:
+    """What is known of each model, by its id without the `robustbench/`."""
+    return dict(json.loads(_INDEX.read_text(encoding="utf-8")))
+
+
+def names() -> Iterable[str]:
+    """Ids of the zoo's models: by data set and threat, in the zoo's order."""
+    return [f"robustbench/{name}" for name in _index()]
+
+
+def card(entrant: str) -> ModelCard:
+    """The card of one model.
+
+    Raises:
+        UnknownNameError: the zoo has no such model; the message has the closest names.
+    """
+    known = _index().get(entrant.removeprefix("robustbench/"))
+    if known is None:
+        raise UnknownNameError("RobustBench model", entrant, names())
+    dataset, threat, name = entrant.split("/")[1:]
+    side = 288 if known.get("preprocessing") == "Crop288" else _SIDES[dataset]
+    return ModelCard(
+        id=entrant,
+        title=known["paper"],
+        family=_family(threat, name),
+        dataset=dataset,
+        loader="source",
+        architecture=known["architecture"],
+        input_shape=(3, side, side),
+        classes=_CLASSES[dataset],
+        output=known.get("output", "logits"),
+        download=_files(f"{dataset}/{threat}/{name}.pt", known["files"]),
+        resize="bilinear" if dataset == "imagenet" else None,
+        preprocessing=known.get("preprocessing"),
+        threat=threat,
+        published_accuracy=known["accuracy"],
+        license=known["license"],
+        reference=known["reference"],
+    )
+
+
+def _family(threat: str, name: str) -> str:
+    """Training family: RobustBench groups by threat, in which all but the standard networks were trained."""
+    if name.startswith(("Standard", "AlexNet")):
+        return "standard"
+    if name.startswith("RodriguezMunoz2024"):
+        return "gradient-norm"
+    return "corruptions" if threat == "corruptions" else "adversarial"
+
+
+def _files(path: str, sources: Sequence[str]) -> tuple[RemoteFile, ...]:
+    """The files, named as RobustBench names them, and found where it or torch may have put them already."""
+    paths = [path] if len(sources) == 1 else [f"{path}_m{index}.pt" for index in range(len(sources))]
+    return tuple(
+        RemoteFile(path=f"robustbench/{path}", mirrors=(source,), also=_places(path, source))
+        for path, source in zip(paths, sources, strict=True)
+    )
+
+
+def _places(path: str, source: str) -> tuple[str, ...]:
+    """RobustBench's own `./models`; torch's cache for what torchvision and timm fetch."""
+    if source.startswith("gdrive:"):
+        return (f"models/{path}",)
+    name = source.rpartition("/")[2]
+    return f"models/{path}", f"$TORCH_HOME/hub/checkpoints/{name}", f"~/.cache/torch/hub/checkpoints/{name}"
+
+
+def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
+    """The network with its weights, in eval mode on the CPU: pixels in [0, 1] → what the card's `output` says.
+
+    Raises:
+        CardError: the installed package cannot be imported or has no such model.
+        WeightsError: the files are not the model's.
+    """
+    from pagbench.models.sources.robustbench import zoo
+
+    return zoo.build(card, files)
