@@ -13,7 +13,6 @@ import re
 import resource
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +40,19 @@ LICENSES = {
     r"imagenet/corruptions/AlexNet|imagenet/.*/Standard_R50": "BSD-3-Clause",
 }
 """The release's LICENSE: MIT but for these; the last two are torchvision's."""
+
+
+_INTRODUCTION = """\
+The zoo of release 1.1.1, as `pagbench list models --source robustbench` lists it. Each network was built on a CPU with
+random weights and tried on two random images by the contract that every entrant keeps: one finite value per class, the
+same in two calls, differentiable in the pixels, logits or what the card says. This tells that they load and
+differentiate, nothing of their trained weights: `pagbench check` does. Output is what the network was seen to return;
+seconds are those of one busy core. Written by `docs/zoo.py`.
+
+To know: where gradients are recorded, `Bai2024MixedNUTS` puts a steep softmax in the place of an arg max;
+`Amini2024MeanSparse` sets features near their mean to it, where its gradient is zero; `Kang2021Stable` integrates an
+ordinary differential equation. Google Drive refuses some files for a day when many ask for them: `pagbench fetch` says
+where to put one by hand, and files in RobustBench's own `./models` are found."""
 
 
 def index() -> dict[str, dict[str, Any]]:
@@ -208,14 +220,11 @@ def _rows() -> Iterator[dict[str, Any]]:
 def page() -> str:
     """The page, from the probes."""
     rows = {row["id"]: row for row in _rows()}
-    passed = Counter("passes" if row["result"].startswith("passes") else "flagged" for row in rows.values())
+    passed = sum(row["result"] == "passes" for row in rows.values())
     lines = [
         "# RobustBench's models",
         "",
-        f"`pagbench list models --source robustbench` lists them: the {len(rows)} of release 1.1.1. Each was built on",
-        "a CPU with random weights and tried on two random images by the same checks as any entrant: "
-        f"{passed['passes']} pass, {passed['flagged']} are",
-        "flagged with the reason. Output is what the network was seen to return. Written by `docs/zoo.py`.",
+        f"{_INTRODUCTION}\n\n{passed} of {len(rows)} pass; the others are flagged with the reason.",
         "",
         "| id | architecture | parameters | output | contract | s |",
         "|---|---|---:|---|---|---:|",

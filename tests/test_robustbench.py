@@ -9,6 +9,7 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -179,6 +180,18 @@ def test_checkpoints_in_robustbench_formats_give_its_networks(entrant, checkpoin
     loaded = loading.load(*registry.find(entrant), like(digits, entrant))
     assert_same(loaded.classifier, network, entrant)
     assert loaded.weights_sha256 == weights.file_sha256(next(cache.rglob("*.pt")))
+
+
+def test_a_run_needs_nothing_but_the_file(cache, tmp_path):
+    place(cache, PREACT, {"last": prefixed(raw(PREACT).state_dict())})
+    done = CliRunner().invoke(
+        app, ["run", PREACT, "--benchmark", "samples-cifar10", "--limit", "2", "--results", str(tmp_path / "results")]
+    )
+    assert done.exit_code == 0, done.output
+    (path,) = (tmp_path / "results").rglob(f"{PREACT}.parquet")
+    rows = pd.read_parquet(path)
+    assert len(rows) == 2
+    assert rows["gradient_faithful"].all()
 
 
 def test_ensembles_are_read_file_by_file(cache, digits):
