@@ -166,6 +166,8 @@ class ModelCard(Card):
         missing = [name for name in required[self.loader] if getattr(self, name) is None]
         if self.loader == "checkpoint" and self.weights is None and self.download is None:
             missing.append("weights")
+        if self.loader == "checkpoint" and self.download is not None and len(self.download) != 1:
+            raise ValueError(f"loader 'checkpoint' needs one file in download, got {len(self.download)}")
         if missing:
             raise ValueError(f"loader {self.loader!r} needs the field {missing[0]!r}")
         if self.weights is not None and (Path(self.weights).is_absolute() or ".." in Path(self.weights).parts):

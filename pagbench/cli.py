@@ -235,6 +235,7 @@ def list_(
 def show(
     entrant: Annotated[str, typer.Argument(help="Card id or card file; or a benchmark.")],
     results: ResultsOption = _RESULTS,
+    offline: OfflineOption = False,
 ) -> None:
     """Show an entrant's card and its results, or a benchmark's definition."""
     from pagbench import benchmarks, listing
@@ -257,6 +258,7 @@ def check(
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     device: DeviceOption = Device.auto,
     architecture: Architecture = None,
+    offline: OfflineOption = False,
 ) -> None:
     """Show the pre-flight card of entrants. Exits with 0 if all pass, 1 if one is flagged, 2 if one is refused."""
     from pagbench import listing

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import pickle
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -71,7 +70,9 @@ def read(
         if not isinstance(state, dict) or state_key not in state:
             raise WeightsError(f"{path}: no entry {state_key!r} in {_contents(state)}; correct state_key")
         state = state[state_key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError(
             f"{path}: expected a state dict (names to tensors), got {_contents(state)}; "
             "save model.state_dict(), or name its entry in the card's state_key"
@@ -114,7 +115,7 @@ def read_checkpoint(path: Path) -> Any:
         raise WeightsError(
             f"{path}: holds code or is no PyTorch file; only tensors are loaded: save model.state_dict()"
         ) from None
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, struct.error) as error:
+    except Exception as error:  # half a pickle may fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: truncated or not a PyTorch file ({reason}); fetch the file anew") from None
 

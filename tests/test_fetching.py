@@ -10,12 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import requests
 import torch
+import urllib3
 import yaml
 from mirror import Mirror, drop, silence, status
 from safetensors.torch import save
@@ -225,6 +228,66 @@ def test_a_redirect_must_not_lead_from_https_to_http_without_a_hash():
         mirrors.refuse_plain("http://example.org/x", hashed=False)
     mirrors.refuse_plain("http://example.org/x", hashed=True)
     mirrors.refuse_plain("https://example.org/x", hashed=False)
+
+
+@pytest.mark.parametrize("way", [["https", "http"], ["https", "http", "https"]])
+def test_no_hop_of_a_redirect_may_be_plain(way, monkeypatch):
+    """Not even one in the middle: whoever answers there says where the file is."""
+    hops = [f"{scheme}://example.org/{index}" for index, scheme in enumerate(way)]
+
+    def answer(adapter, request, **_):
+        following = hops[hops.index(request.url) + 1 :]
+        response = requests.Response()
+        response.request, response.url = request, request.url
+        response.status_code = 302 if following else 200
+        response.headers.update({"Location": following[0]} if following else {})
+        response.raw = urllib3.HTTPResponse(io.BytesIO(WHOLE), preload_content=False)
+        return response
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", answer)
+    assert "http without a known sha256 is not trusted (example.org)" in refusal(asked(hops[0]))
+    assert fetching.get(asked(hops[0], sha256=sha256(WHOLE))).read_bytes() == WHOLE
+
+
+def test_an_archive_that_is_broken_or_finds_no_room_gets_one_clear_line(folder):
+    archive, content = folder / "all.tar", b"".join(b"line %d\n" % line for line in range(20_000))
+    folder.mkdir()
+    with tarfile.open(archive, "w:gz", compresslevel=0) as tar:
+        entry = tarfile.TarInfo("some/list.txt")
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    whole = archive.read_bytes()
+    file = RemoteFile(path="some/list.txt", archive=RemoteFile(path="all.tar"))
+    archive.write_bytes(whole[:30_000] + b"\xff" * 70_000 + whole[100_000:])  # an error of zlib, not of tarfile
+    assert f"{archive}: cannot be unpacked" in refusal(file)
+    (folder / "fetched.json").unlink()
+    archive.write_bytes(whole)
+    (folder / "some").rmdir()
+    (folder / "some").write_text("in the way")
+    assert f"{folder / 'some/list.txt'}: cannot write there (File exists)" in refusal(file)
+    (folder / "some").unlink()
+    assert fetching.get(file).read_bytes() == content
+
+
+def test_what_links_out_of_an_archive_is_not_taken(folder, tmp_path):
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(WHOLE)
+    with tarfile.open(folder / "all.tar", "w") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            entry = tarfile.TarInfo("some/model.pt")
+            entry.type, entry.linkname = kind, str(tmp_path / "secret")
+            tar.addfile(entry)
+        for name in ("/some/model.pt", "../some/model.pt"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(OTHER)
+            tar.addfile(entry, io.BytesIO(OTHER))
+    assert "has no some/model.pt" in refusal(RemoteFile(path=NAME, archive=RemoteFile(path="all.tar")))
+    assert not (folder / NAME).exists()
+
+
+def test_a_place_that_cannot_be_looked_into_is_passed_over(server):
+    file = asked(server.serve("/model.pt", WHOLE)).model_copy(update={"also": (f"/{'x' * 300}/model.pt",)})
+    assert fetching.get(file).read_bytes() == WHOLE
 
 
 def test_a_changed_file_is_an_error_that_says_what_to_do(server, folder):

@@ -263,7 +263,13 @@ def test_the_imagenet_networks_of_cohen_from_their_archive(cache):
         ("torchvision/resnet18/V9", ["unknown weights of torchvision/resnet18 'V9'", "IMAGENET1K_V1"]),
         ("torchvision/resnet18", ["torchvision/resnet18-f37072fd.pth", "put the file"]),
         ("timm/resnet18.b1", ["unknown timm network 'resnet18.b1'", "resnet18.a3_in1k"]),
+        ("torchvison/resnet18", ["unknown entrant 'torchvison/resnet18'; closest: torchvision/resnet18"]),
+        ("robustbnech/cifar10/Linf/Standard", ["closest: robustbench/cifar10/Linf/Standard"]),
         ("hf/alone", ["expected hf/<owner>/<name>"]),
+        ("hf/me/net@", ["expected hf/<owner>/<name>"]),
+        ("hf/me/my net", ["expected hf/<owner>/<name>"]),
+        ("hf/me/..", ["hf/me/..: field 'path'"]),
+        ("hf/me/_net", ["hf/me/_net: field 'path'"]),
         ("hf/me/absent", ["hf/me/absent/config.json", "put the file"]),
         ("smoothing/cifar10/resnet110/noise_0.3", ["unknown smoothed network", "noise_0.25"]),
         ("smoothing/cifar10/resnet110/noise_0.25", ["smoothing/models.tar", "1h_TpbXm5haY5f", "put the file"]),
@@ -279,6 +285,12 @@ def test_what_is_not_there_gets_one_clear_line(cache, shaped, entrant, parts):
         assert part in str(caught.value)
 
 
+TIMMS = {
+    "architecture": "test_efficientnet",
+    "pretrained_cfg": {"input_size": [3, 64, 64], "num_classes": 1000, "mean": MEAN, "std": STD},
+}
+
+
 @pytest.mark.parametrize(
     ("config", "error", "parts"),
     [
@@ -287,8 +299,16 @@ def test_what_is_not_there_gets_one_clear_line(cache, shaped, entrant, parts):
         (
             {"architecture": "resnet10t", "pretrained_cfg": {"input_size": [3, 9, 9]}},
             CardError,
-            ["no 'mean' in its timm"],
+            ["its timm configuration: field 'num_classes': Field required"],
         ),
+        ({**TIMMS, "pretrained_cfg": "none"}, CardError, ["field 'pretrained_cfg'", "dictionary"]),
+        ({**TIMMS, "pretrained_cfg": {**TIMMS["pretrained_cfg"], "input_size": 64}}, CardError, ["field 'input_size'"]),
+        ({**TIMMS, "pretrained_cfg": {**TIMMS["pretrained_cfg"], "crop_pct": 0}}, CardError, ["field 'crop_pct'"]),
+        ({**TIMMS, "architecture": None}, CardError, ["field 'architecture'"]),
+        ({**TIMMS, "model_args": [1]}, CardError, ["field 'model_args'"]),
+        ({**TIMMS, "model_args": {"pretrained_strict": False}}, CardError, ["'pretrained_strict' is not for a repos"]),
+        ({"input_shape": [3, 8, 8], "weights": "../../other.pt"}, CardError, ["field 'path'", "other.pt"]),
+        ({"input_shape": [3, 8, 8], "weights": "/etc/passwd"}, CardError, ["field 'path'", "/etc/passwd"]),
         ({"input_shape": [3, 8, 8], "id": "digits/standard"}, CardError, ["field 'id' is not for a repository"]),
         ({"input_shape": [3, 8, 8], "clases": 3}, CardError, ["field 'clases'", "known fields"]),
         ([1], CardError, ["expected a JSON object, got list"]),
@@ -300,6 +320,30 @@ def test_a_strange_config_gets_one_clear_line(cache, shaped, config, error, part
         load("hf/me/odd", shaped(8, 3))
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_a_repository_gives_whichever_weights_it_has(cache, shaped, monkeypatch):
+    """The hub tells what there is; what is in the cache already comes first."""
+    from mirror import Mirror
+
+    network = scrambled(architectures.build("small-resnet", (3, 16, 16), 4))
+    config = {"architecture": "small-resnet", "input_shape": [3, 16, 16], "classes": 4}
+    put(cache / "pytorch_model.bin", network.state_dict())
+    hub = Mirror()
+    try:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("no_proxy", "*")
+        hub.serve("/me/old/resolve/main/config.json", json.dumps(config).encode())
+        hub.serve("/me/old/resolve/main/pytorch_model.bin", (cache / "pytorch_model.bin").read_bytes())
+        files = [{"type": "file", "path": name, "size": 1, "oid": "0"} for name in ("config.json", "pytorch_model.bin")]
+        hub.serve("/api/models/me/old/tree/main", json.dumps(files).encode())
+        monkeypatch.delenv("PAGBENCH_OFFLINE")
+        x = pixels(16)
+        agree(load("hf/me/old", shaped(16, 4)), network, (x, x))
+        assert (cache / "hf/me/old/pytorch_model.bin").is_file()
+    finally:
+        hub.shutdown()
+        hub.server_close()
 
 
 def test_weights_of_another_network_get_one_clear_line(cache, shaped):
@@ -377,8 +421,14 @@ def test_resizing_is_torchvisions_and_differentiable_and_asked_for(tmp_path, sha
 
 
 NETS = """
+from __future__ import annotations
+from dataclasses import dataclass
 import torch
 from neighbour import classes
+
+@dataclass
+class Options:
+    width: int = 3
 
 def plain():
     torch.manual_seed(0)
@@ -387,6 +437,11 @@ def plain():
 def described():
     return torch.nn.Sequential(plain(), torch.nn.Softmax(dim=1)), {"output": "probabilities", "license": "MIT"}
 
+def inside():
+    from neighbour import classes
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, classes))
+
+def exits(): raise SystemExit(1)
 def three(): return 3
 def fails(): raise RuntimeError("no weather")
 def renamed(): return plain(), {"id": "digits/standard"}
@@ -418,9 +473,23 @@ def test_a_function_in_a_file(nets, shaped):
     assert str(nets.parent.resolve()) not in sys.path
 
 
+def test_files_of_two_folders_have_neighbours_of_their_own(nets, tmp_path, shaped):
+    """Both are called the same; what a function imports when it is called counts, too."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "nets.py").write_text(NETS)
+    (other / "neighbour.py").write_text("classes = 7\n")
+    for function in ("plain", "inside"):
+        for file, classes in ((nets, 4), (other / "nets.py", 7)):
+            assert load(f"{file}:{function}", shaped(8, classes)).classifier(pixels(8)).shape == (2, classes)
+    assert "neighbour" not in sys.modules
+    assert pagbench is sys.modules["pagbench"]
+
+
 @pytest.mark.parametrize(
     ("function", "parts"),
     [
+        ("exits", ["it ends the program"]),
         ("three", ["returned int", "expected a torch.nn.Module"]),
         ("fails", ["no weather", "without arguments"]),
         ("absent", ["has no attribute 'absent'"]),
@@ -458,6 +527,47 @@ def package(nets, monkeypatch):
     monkeypatch.delitem(sys.modules, "nets", raising=False)
     yield info
     sys.modules.pop("nets", None)
+
+
+def test_an_id_of_a_source_stands_for_its_network(tmp_path, shaped):
+    """Whatever else has such an id would be listed as the publisher's."""
+    state = architectures.build("small-resnet", (3, 16, 16), 4).state_dict()
+    name = "torchvision/resnet18/IMAGENET1K_V1"
+    card = own_card(tmp_path, state, id=name)
+    claims = [
+        card,
+        f"smoothed:0.25:{card}",
+        {name: plain()},
+        own_card(tmp_path / "..", state, id=name, loader="source", weights=None),
+    ]
+    for claim in claims:
+        with pytest.raises(ContractError, match=r"is an id of the source 'torchvision'.*give yours its own id"):
+            requests.resolve(claim, shaped(16, 4))
+
+
+def test_half_a_pickle_and_what_is_no_state_dict_get_one_clear_line(tmp_path):
+    """Of a file of PyTorch before 1.6, cut anywhere."""
+    torch.save(plain().state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "old.pt").read_bytes()
+    for length in [*range(0, 600, 7), len(whole) - 1]:
+        (tmp_path / "half.pt").write_bytes(whole[:length])
+        with pytest.raises(WeightsError):
+            weights.read(tmp_path / "half.pt")
+    for content in (b"\x80\x02}", b"\x80\x02h\x07.", b"\x80\x02]e.", b"\x80"):
+        (tmp_path / "half.pt").write_bytes(content)
+        with pytest.raises(WeightsError, match="truncated or not a PyTorch file"):
+            weights.read(tmp_path / "half.pt")
+    torch.save({0: torch.zeros(1)}, tmp_path / "numbers.pt")
+    for prefix in (None, "module."):
+        with pytest.raises(WeightsError, match="expected a state dict"):
+            weights.read(tmp_path / "numbers.pt", strip_prefix=prefix)
+
+
+def test_a_checkpoint_is_one_file(tmp_path, shaped):
+    files = [{"path": "mine/a.pt"}, {"path": "mine/b.pt"}]
+    for download in ([], files):
+        with pytest.raises(CardError, match=f"needs one file in download, got {len(download)}"):
+            load(own_card(tmp_path, {}, weights=None, download=download), shaped(16, 4))
 
 
 def test_entry_points_of_packages(package, shaped):

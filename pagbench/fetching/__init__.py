@@ -34,7 +34,14 @@ def place(file: RemoteFile) -> Path:
 def find(file: RemoteFile) -> Path | None:
     """Where the file lies already: in the cache folder, or where others keep it (`also`)."""
     elsewhere = (Path(os.path.expandvars(path)).expanduser() for path in file.also)
-    return next((path for path in (place(file), *elsewhere) if path.is_file()), None)
+    return next((path for path in (place(file), *elsewhere) if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that nobody may look into
+        return False
 
 
 def get(file: RemoteFile) -> Path:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tarfile
+import zlib
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -17,11 +18,11 @@ def unpack(archive: Path, path: Path) -> None:
         path: where the file shall be, as in `…/smoothing/models/x.tar` for the member `models/x.tar`.
 
     Raises:
-        WeightsError: the archive is none, or has no such file.
+        WeightsError: the archive is none, or has no such file, or the disk refuses.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as tar:
             member = next((m for m in tar if m.isfile() and _ends(path, m.name)), None)
             content = None if member is None else tar.extractfile(member)
@@ -30,7 +31,11 @@ def unpack(archive: Path, path: Path) -> None:
             with content, temporary.open("wb") as file:
                 shutil.copyfileobj(content, file)
         temporary.replace(path)
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
+            raise WeightsError(
+                f"{path}: cannot write there ({error.strerror}); make room, or set PAGBENCH_CACHE to another folder"
+            ) from None
         raise WeightsError(f"{archive}: cannot be unpacked ({error}); delete it to fetch it anew") from None
     finally:
         with suppress(OSError):

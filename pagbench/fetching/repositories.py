@@ -24,9 +24,11 @@ def remote(repository: str, part: str, name: str) -> RemoteFile:
 
     Raises:
         WeightsError: neither a folder nor a repository's name.
+        CardError: a name that no repository can have.
     """
     owner_and_name, _, revision = repository.partition("@")
     if owner_and_name.count("/") != 1 or owner_and_name.startswith((".", "/", "~")):
         raise WeightsError(f"{repository}: no such folder, nor a repository's name, <owner>/<name>[@<revision>]")
     pinned = f"{owner_and_name}@{revision or 'main'}"
-    return RemoteFile(path=f"hf/{pinned}/{part}/{name}", mirrors=(f"hf:{pinned}/{part}/{name}", f"hf:{pinned}/{name}"))
+    mirrors = (f"hf:{pinned}/{part}/{name}", f"hf:{pinned}/{name}")
+    return RemoteFile.parse({"path": f"hf/{pinned}/{part}/{name}", "mirrors": mirrors}, repository)

@@ -120,7 +120,8 @@ def _transfer(session: requests.Session, address: Address, part: Part, hashed: b
         asked["If-Range"] = version
     try:
         with _open(session, address, asked) as response:
-            mirrors.refuse_plain(response.url, hashed=hashed or not address.url.startswith("https:"))
+            for hop in (*response.history, response):
+                mirrors.refuse_plain(hop.url, hashed=hashed or not address.url.startswith("https:"))
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 if _size(response) == done:
                     return

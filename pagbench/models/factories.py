@@ -5,7 +5,6 @@ Importing this module, and listing what packages offer, runs none of their code;
 
 import importlib
 import importlib.util
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,11 +31,13 @@ class Factory:
         id: of the entrant.
         origin: where the function is, for people.
         find: imports the function.
+        folder: from where it may import its neighbours; None where it is installed.
     """
 
     id: str
     origin: str
     find: Callable[[], Callable[[], Any]]
+    folder: Path | None = None
 
     def build(self) -> "tuple[nn.Module, dict[str, Any]]":
         """Runs the function: the module (pixels in [0, 1] → logits, unless the fields say otherwise), and the fields.
@@ -47,10 +48,12 @@ class Factory:
         from torch import nn
 
         try:
-            made = self.find()()
-        except Exception as error:  # anyone's code may raise anything
+            with _neighbours(self.folder):
+                made = self.find()()
+        except (Exception, SystemExit) as error:  # anyone's code may raise anything
+            reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
             raise ContractError(
-                f"{self.origin}: {first_line(error)}; expected a function without arguments that returns a module"
+                f"{self.origin}: {reason}; expected a function without arguments that returns a module"
             ) from error
         network, fields = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
         if not isinstance(network, nn.Module) or not isinstance(fields, dict):
@@ -72,8 +75,9 @@ def find(entrant: str, *, others: Sequence[str] = ()) -> Factory | None:
         ContractError: an entry point's id is that of another entrant, too.
     """
     if is_file(entrant):
-        path, _, function = entrant.rpartition(":")
-        return Factory(f"local/{Path(path).stem}.{function}", entrant, lambda: getattr(_module(Path(path)), function))
+        name, _, function = entrant.rpartition(":")
+        path = Path(name).resolve()
+        return Factory(f"local/{path.stem}.{function}", entrant, lambda: getattr(_module(path), function), path.parent)
     points = [point for point in installed() if point.name == entrant]
     if not points:
         return None
@@ -89,11 +93,7 @@ def from_module(name: str, function: str) -> Factory:
     """The factory `module:function`, of a module that is installed or in the working directory."""
     module, _, attribute = function.partition(":")
 
-    def imported() -> Callable[[], Any]:
-        with _first_on_path(os.getcwd()):  # noqa: PTH109 (as `python -m` does)
-            return getattr(importlib.import_module(module), attribute)
-
-    return Factory(name, function, imported)
+    return Factory(name, function, lambda: getattr(importlib.import_module(module), attribute), Path.cwd())
 
 
 def is_named(entrant: str) -> bool:
@@ -118,19 +118,33 @@ def origin(point: EntryPoint) -> str:
 
 
 def _module(path: Path) -> Any:
-    """A Python file as a module; its neighbours can be imported while it is."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    """A Python file as a module."""
+    spec = importlib.util.spec_from_file_location(str(path), path)  # a name that hides no other module
     assert spec is not None and spec.loader is not None  # any path that ends in .py has a loader
     module = importlib.util.module_from_spec(spec)
-    with _first_on_path(str(path.parent.resolve())):
-        spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
     return module
 
 
 @contextmanager
-def _first_on_path(folder: str) -> Iterator[None]:
-    sys.path.insert(0, folder)
+def _neighbours(folder: Path | None) -> Iterator[None]:
+    """Within, modules of a folder can be imported; after it they are forgotten: another folder may have such, too."""
+    if folder is None:
+        yield
+        return
+    before = {name.partition(".")[0] for name in sys.modules}
+    sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(folder))
+        new = {name for name, module in sys.modules.items() if name not in before and _lies_in(folder, module)}
+        for name in [name for name in sys.modules if name.partition(".")[0] in new]:
+            del sys.modules[name]
+
+
+def _lies_in(folder: Path, module: Any) -> bool:
+    """Whether a module, or a package, is a file, or a folder, of that folder itself."""
+    file = Path(getattr(module, "__file__", None) or "")
+    return (file.parent.parent if file.name == "__init__.py" else file.parent) == folder

@@ -1,5 +1,6 @@
 """Finds cards: the shipped ones by id, anyone's own by path. No torch."""
 
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -70,7 +71,10 @@ def find(entrant: str) -> tuple[ModelCard, Path | None]:
             )
         if factories.is_named(entrant):
             raise CardError(f"{entrant}: a function builds it, so that its card depends on the benchmark; name one")
-        raise UnknownNameError("entrant", entrant, {*_shipped(), *(point.name for point in factories.installed())})
+        prefix, _, name = entrant.partition("/")
+        meant = {f"{source}/{name}" for source in get_close_matches(prefix, sources.SOURCES, n=1, cutoff=0.75)}
+        packaged = {point.name for point in factories.installed()}
+        raise UnknownNameError("entrant", entrant, {*_shipped(), *packaged, *meant})
     if path is None:
         path = Path(entrant)
         return ModelCard.parse(read_yaml(path), str(path)), path

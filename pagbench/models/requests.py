@@ -78,6 +78,7 @@ def _resolve(entrant: Any, benchmark: Benchmark) -> Request:
     smoothed = wrapping.parse(str(entrant)) if isinstance(entrant, str | Path) else None
     if smoothed is not None:
         base = _resolve(smoothed.entrant, benchmark)
+        _check_name(base)
         return replace(base, card=wrapping.card(base.card, smoothed))
     if isinstance(entrant, str | Path):
         factory = factories.find(str(entrant), others=_shipped_as(str(entrant)))
@@ -92,9 +93,14 @@ def _shipped_as(entrant: str) -> list[str]:
 
 
 def _check_name(request: Request) -> None:
-    """A shipped id stands for the shipped network: anchors above all must not be replaced."""
+    """An id of ours or of a source stands for that network: anchors above all must not be replaced."""
     name = request.card.id
     if name not in registry.names():
+        if sources.of(name) is not None and (request.path is not None or request.card.loader != "source"):
+            raise ContractError(
+                f"{name!r} is an id of the source {name.partition('/')[0]!r}, which is measured by that name; "
+                "give yours its own id"
+            )
         return
     shipped, path = registry.find(name)
     same = request.card.behaviour() == shipped.behaviour() and request.card.weights_sha256 == shipped.weights_sha256

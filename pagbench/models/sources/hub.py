@@ -5,12 +5,16 @@ else the network needs. Files lie in `hf/<owner>/<name>[@revision]` below the ca
 """
 
 import json
+import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pagbench import fetching
-from pagbench.cards import ModelCard, RemoteFile
+from pydantic import ConfigDict
+
+from pagbench import cache, fetching
+from pagbench.cards import Card, Count, ModelCard, RemoteFile
 from pagbench.errors import CardError, UnknownNameError, WeightsError, first_line
 from pagbench.models.sources import timm
 
@@ -18,6 +22,23 @@ if TYPE_CHECKING:
     from torch import nn
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_NAME = r"hf/[\w.-]+/[\w.-]+(@[\w.-]+)?"
+
+
+class _TimmConfig(Card):
+    """What counts in a config.json of timm; in old repositories, `pretrained_cfg` is the whole file."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    architecture: str
+    pretrained_cfg: dict[str, Any]
+    num_classes: Count | None = None
+    model_args: dict[str, Any] | None = None
+
+    @property
+    def cfg(self) -> dict[str, Any]:
+        """How the weights are to be used."""
+        return self.pretrained_cfg | ({} if self.num_classes is None else {"num_classes": self.num_classes})
 
 
 def names() -> Iterable[str]:
@@ -33,11 +54,11 @@ def card(entrant: str) -> ModelCard:
         CardError: no name of a repository; config.json is neither timm's nor a card's.
         UnknownNameError: it names an architecture that timm lacks.
     """
-    if entrant.count("/") != 2:
+    if re.fullmatch(_NAME, entrant) is None:
         raise CardError(f"{entrant}: expected hf/<owner>/<name> or hf/<owner>/<name>@<revision>")
     file = _file(entrant, "config.json")
     config = _read(fetching.get(file))
-    fields = _of_timm(config, entrant) if _is_timms(config) else _of_card(config, entrant)
+    fields = _of_timm(_timms(config, entrant), entrant) if _is_timms(config) else _of_card(config, entrant)
     kept = {"title": entrant.rpartition("/")[2], "family": "own", "reference": _page(entrant), **fields}
     download = [file, _weights(entrant, fields.get("weights"))]
     return ModelCard.parse({**kept, "id": entrant, "loader": "source", "weights": None, "download": download}, entrant)
@@ -52,9 +73,8 @@ def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     config, file = _read(files[0]), files[1]
     state = weights.read(file, state_key=card.state_key, strip_prefix=card.strip_prefix)
     if _is_timms(config):
-        arguments = config.get("model_args") or {}
-        name = card.architecture.removeprefix("timm/")
-        return timm.with_weights(name, state, str(file), _timm_cfg(config), **arguments)
+        timms = _timms(config, card.id)
+        return timm.with_weights(timms.architecture, state, str(file), timms.cfg, **timms.model_args or {})
     network = architectures.build(card.architecture, card.input_shape, card.classes, card.activation or "silu")
     weights.load_into(network, state, str(file))
     return network
@@ -64,21 +84,21 @@ def _is_timms(config: dict[str, Any]) -> bool:
     return "architecture" in config and ("pretrained_cfg" in config or "input_size" in config)
 
 
-def _timm_cfg(config: dict[str, Any]) -> dict[str, Any]:
-    """How the weights are to be used; in old repositories it is the whole file."""
-    cfg = {**config.get("pretrained_cfg", config)}
-    return cfg | ({"num_classes": config["num_classes"]} if "num_classes" in config else {})
+def _timms(config: dict[str, Any], entrant: str) -> _TimmConfig:
+    found = _TimmConfig.parse({"pretrained_cfg": config, **config}, entrant)
+    loading = [name for name in found.model_args or {} if name.startswith("pretrained")]
+    if loading:  # `pretrained_strict` would let half a file pass
+        raise CardError(
+            f"{entrant}: model_args {loading[0]!r} is not for a repository to give; use another config.json"
+        )
+    return found
 
 
-def _of_timm(config: dict[str, Any], entrant: str) -> dict[str, Any]:
+def _of_timm(config: _TimmConfig, entrant: str) -> dict[str, Any]:
     known = timm.architectures()
-    if config["architecture"] not in known:
-        raise UnknownNameError("timm architecture", config["architecture"], known)
-    return {
-        **timm.describe(_timm_cfg(config), entrant),
-        "family": "own",
-        "architecture": f"timm/{config['architecture']}",
-    }
+    if config.architecture not in known:
+        raise UnknownNameError("timm architecture", config.architecture, known)
+    return {**timm.describe(config.cfg, entrant), "family": "own", "architecture": f"timm/{config.architecture}"}
 
 
 def _of_card(config: dict[str, Any], entrant: str) -> dict[str, Any]:
@@ -94,14 +114,32 @@ def _of_card(config: dict[str, Any], entrant: str) -> dict[str, Any]:
 
 
 def _weights(entrant: str, named: str | None) -> RemoteFile:
-    """The file that config.json names, else safetensors, or a state dict that is in the cache already."""
+    """The file that config.json names; else what is in the cache, or in the repository, safetensors first."""
     files = [_file(entrant, name) for name in ([named] if named else _WEIGHTS)]
-    return next((file for file in files if fetching.find(file) is not None), files[0])
+    present = [file for file in files if fetching.find(file) is not None]
+    if present or named:
+        return (present or files)[0]
+    published = _published(entrant)
+    return next((file for file in files if Path(file.path).name in published), files[0])
+
+
+def _published(entrant: str) -> list[str]:
+    """Names of the repository's files; none where the hub does not tell: fetching one says why."""
+    if cache.offline():
+        return []
+    import huggingface_hub
+
+    repository, _, revision = entrant.removeprefix("hf/").partition("@")
+    try:
+        hub = huggingface_hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+        return hub.list_repo_files(repository, revision=revision or None)
+    except Exception:  # of the hub, of HTTP, of the network
+        return []
 
 
 def _file(entrant: str, name: str) -> RemoteFile:
     repository = entrant.removeprefix("hf/")
-    return RemoteFile(path=f"{entrant}/{name}", mirrors=(f"hf:{repository}/{name}",))
+    return RemoteFile.parse({"path": f"{entrant}/{name}", "mirrors": [f"hf:{repository}/{name}"]}, entrant)
 
 
 def _page(entrant: str) -> str:
@@ -111,7 +149,7 @@ def _page(entrant: str) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not JSON ({first_line(error)}); fetch the file anew") from None
     if not isinstance(config, dict):
         raise CardError(f"{path}: expected a JSON object, got {type(config).__name__}; fetch the file anew")

@@ -4,11 +4,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pagbench.cards import ModelCard, RemoteFile
-from pagbench.errors import CardError, UnknownNameError, WeightsError
+from pydantic import ConfigDict
+
+from pagbench.cards import Card, Count, ModelCard, Positive, RemoteFile
+from pagbench.errors import UnknownNameError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+class _Configuration(Card):
+    """What counts in a timm configuration of weights."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input_size: tuple[Count, Count, Count]
+    num_classes: Count
+    mean: tuple[float, ...]
+    std: tuple[Positive, ...]
+    crop_pct: Positive | None = None
+    interpolation: str = "bicubic"
+    license: str | None = None
 
 
 def names() -> Iterable[str]:
@@ -55,24 +71,22 @@ def describe(cfg: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Card fields that a timm configuration of weights tells.
 
     Raises:
-        CardError: it lacks one.
+        CardError: one is missing or wrong.
     """
-    missing = {"input_size", "num_classes", "mean", "std"} - cfg.keys()
-    if missing:
-        raise CardError(f"{source}: no {min(missing)!r} in its timm configuration; use another")
-    side = cfg["input_size"][-1]
-    resized = round(side / cfg.get("crop_pct", 1))
+    told = _Configuration.parse(cfg, f"{source}, its timm configuration")
+    side = told.input_size[-1]
+    resized = round(side / (told.crop_pct or 1))
     return {
         "family": "standard",
-        "dataset": "imagenet" if cfg["num_classes"] == 1000 else None,
+        "dataset": "imagenet" if told.num_classes == 1000 else None,
         "loader": "source",
-        "input_shape": cfg["input_size"],
-        "classes": cfg["num_classes"],
-        "mean": cfg["mean"],
-        "std": cfg["std"],
+        "input_shape": told.input_size,
+        "classes": told.num_classes,
+        "mean": told.mean,
+        "std": told.std,
         "resize": "bilinear",
-        "preprocessing": f"resize {resized} {cfg.get('interpolation', 'bicubic')}, centre crop {side}",
-        "license": cfg.get("license"),
+        "preprocessing": f"resize {resized} {told.interpolation}, centre crop {side}",
+        "license": told.license,
     }
 
 
