@@ -79,10 +79,17 @@ def nan_on_the_brightest(base, x):
     return base(x) * torch.where(dark & (x.flatten(1).max(1, keepdim=True).values > 0.999), torch.nan, 1.0)
 
 
+def refuses_what_are_no_pixels(base, x):
+    if x.min() < -0.1 or x.max() > 1.1:
+        raise ValueError("pixels must be in [0, 1]")
+    return base(x)
+
+
 @pytest.mark.parametrize(
     ("forward", "verdict", "names"),
     [
         (lambda f, x: f(x * 255), "pass", set()),
+        (refuses_what_are_no_pixels, "pass", set()),
         (straight_through, "flag", {"derivatives"}),
         (lambda f, x: f(Doubled.apply(x)), "flag", {"derivatives"}),
         (without_half_of_the_gradient, "flag", {"derivatives"}),

@@ -145,7 +145,13 @@ class _Look:
             if len(mean) not in (1, x.shape[1]):
                 continue
             m, s = (torch.tensor(part).reshape(1, -1, 1, 1) for part in (mean, std))
-            other = self._logits((x - m) / s).argmax(1) == labels
+            try:
+                other = self._logits((x - m) / s).argmax(1) == labels
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:  # a network may refuse pixels that are none
+                told.append(f"refused {name}")
+                continue
             told.append(f"{_share(other)} {name}")
             gained, lost = int((other & ~right).sum()), int((right & ~other).sum())
             if gained and binomtest(gained, gained + lost, alternative="greater").pvalue < _SIGNIFICANCE:
