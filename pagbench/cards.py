@@ -74,9 +74,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 class SmoothingCard(Card):
     """Randomised smoothing around a network: E softmax f(x + n), n Gaussian (Cohen et al. 2019, arXiv 1902.02918)."""
 
-    sigma: Positive
+    sigma: Annotated[Positive, Field(allow_inf_nan=False)]
     """Standard deviation of the noise, pixel units."""
-    samples: Annotated[int, Field(gt=0, multiple_of=2)]
+    samples: Annotated[int, Field(gt=0, le=10_000, multiple_of=2)]
     """Monte Carlo draws, in antithetic pairs, the same for every image."""
     seed: int = 0
     around: Identifier | None = None

@@ -1,12 +1,13 @@
 """Entrants under `smoothed:...`: draws per sample, their errors, certificates; against closed forms and repetition."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from closed_forms import images_of, normal
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 from torch import nn
 
 import pagbench
@@ -14,7 +15,7 @@ from pagbench import geometry
 from pagbench.errors import CardError, UnknownNameError
 from pagbench.measures import MEASURES, certified
 from pagbench.measures.smoothing import standard_errors
-from pagbench.models import loading, registry, requests, smoothing
+from pagbench.models import loading, registry, requests, smoothing, wrapping
 from pagbench.models.classifier import Classifier
 from pagbench.models.smoothing import SmoothedNetwork, sampled
 
@@ -105,6 +106,9 @@ def test_the_smoothed_entrants_of_a_source_are_built_from_its_own_ids(digits, mo
         ("smoothed:x:digits/standard", "field 'sigma'.*got 'x'"),
         ("smoothed:-1:digits/standard", "field 'sigma'.*greater than 0"),
         ("smoothed:0.25:7:digits/standard", "field 'samples'.*multiple of 2, got '7'"),
+        ("smoothed:inf:digits/standard", "field 'sigma'.*finite"),
+        ("smoothed:0.25:²:digits/standard", "field 'samples'.*got '²'"),
+        ("smoothed:0.25:1000000000000:digits/standard", "field 'samples'.*less than or equal to 10000"),
         ("smoothed:0.25:digits/smoothing-0.6", "digits/smoothing-0.6: is smoothed already"),
         ("smoothed:0.25:smoothed:0.5:digits/standard", "is smoothed already"),
     ],
@@ -113,6 +117,13 @@ def test_a_wrong_wrapper_is_one_clear_line(request_, message):
     with pytest.raises(CardError, match=message) as caught:
         registry.find(request_)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_id_that_results_show_names_the_entrant_too(tmp_path):
+    assert registry.find(ID) == registry.find(WRAPPED)
+    assert registry.find("smoothed-1e-05-8/digits/standard")[0].smoothing.sigma == 1e-5
+    file = tmp_path / "smoothed-0.25-8" / "net.yaml"
+    assert wrapping.parse(str(file.relative_to(tmp_path))) is None
 
 
 def test_an_unknown_entrant_within_a_wrapper_is_named():
@@ -213,11 +224,20 @@ def test_rows_depend_neither_on_the_batch_size_nor_on_resuming(rows, tmp_path):
     assert_same(found.set_index("entrant").loc[ID], rows)
 
 
-def test_reported_errors_are_the_spread_over_seeds():
-    base, x, labels = small_network(), images_of(normal(2, 3, 6)), torch.tensor([0, 1, 2])
+class Unlikely(nn.Module):
+    """Linear log-odds, the last class seldom: the error is along the gradient, and in its denominator."""
+
+    def forward(self, x):
+        z = x.flatten(1).sum(1) / 2
+        return torch.stack([z + 2, z, torch.zeros_like(z) - 1], dim=1)
+
+
+@pytest.mark.parametrize(("base", "samples"), [(small_network(), 40), (Unlikely(), 400)], ids=["curved", "unlikely"])
+def test_reported_errors_are_the_spread_over_seeds(base, samples):
+    x, labels = images_of(normal(2, 3, 6)), torch.tensor([0, 1, 2])
     probabilities, gradients, reported = [], [], []
     for seed in range(150):
-        network = per_sample(base, seed=seed, samples=40, sigma=1.0)
+        network = per_sample(base, seed=seed, samples=samples, sigma=1.0)
         with sampled(Classifier(network), IDS[:3]):
             logits, gradient = geometry.log_odds_gradient(network, x, labels)
             reported.append(torch.stack(standard_errors(network, x, labels)))
@@ -229,6 +249,29 @@ def test_reported_errors_are_the_spread_over_seeds():
     drawn = torch.stack(gradients)
     spread = (drawn - drawn.mean(0)).square().sum(2).mean(0).sqrt() / drawn.mean(0).norm(dim=1)
     np.testing.assert_allclose(relative, spread, rtol=0.2)
+
+
+def test_an_error_of_the_gradient_lowers_cosines_by_what_its_column_says():
+    d, x, labels = 100, images_of(normal(2, 1, 100)), torch.tensor([1])
+    first, second = normal(3, 300, 100) * 0.15, normal(4, 3, 300) * 0.1
+
+    class Waves(nn.Module):
+        """Its gradient turns with the noise in all directions alike."""
+
+        def forward(self, x):
+            return torch.sin(x.flatten(1) @ first.mT) @ second.mT
+
+    base = Waves()
+    exact = log_odds_gradient(per_sample(base, samples=20_000, sigma=1.0, d=d), x, labels)
+    cosines, errors = [], []
+    for seed in range(20):
+        network = per_sample(base, samples=10, seed=seed, sigma=1.0, d=d)
+        cosines.append(geometry.cosine(log_odds_gradient(network, x, labels), exact))
+        errors.append(standard_errors(network, x, labels)[1])
+    e = torch.stack(errors).square().mean()
+    assert e > 0.1
+    # it is relative to the drawn gradient, which is longer than the exact one by the error itself
+    assert float(torch.stack(cosines).mean()) == pytest.approx(float((1 - e).sqrt()), abs=0.03)
 
 
 def test_errors_fall_with_the_root_of_the_number_of_draws_and_do_not_depend_on_the_passes(monkeypatch):
@@ -292,6 +335,40 @@ def test_the_certified_radius_of_a_linear_network_approaches_its_distance_from_t
     assert (few.radius < found.radius + 1e-6).float().mean() > 0.8
 
 
+def test_a_certificate_is_wrong_no_oftener_than_it_says():
+    """On the boundary every certificate is wrong. Draws that chose the class must not bound its probability, too."""
+    network, n, alpha = LinearNetwork(torch.ones(4), 0.0), 2000, 0.2
+    x, ids = torch.zeros(n, 1, 1, 4), [str(i) for i in range(n)]
+    found = certified.certify(network, x, ids, sigma=0.5, seed=0, selection=51, estimation=51, alpha=alpha)
+    wrong = float((found.radius > 0).float().mean())
+    exact = binom.sf(np.nonzero(certified.lower_bound(np.arange(52), 51, alpha) > 0.5)[0][0] - 1, 51, 0.5)
+    assert exact <= alpha
+    assert wrong == pytest.approx(exact, abs=4 * math.sqrt(alpha / n))
+
+
+def test_certificates_do_not_depend_on_how_many_draws_go_through_the_network_together(monkeypatch):
+    network, x = LinearNetwork(normal(0, 4).float(), 0.1), images_of(normal(5, 4, 4)).float() / 3
+    whole = certified.certify(network, x, IDS, sigma=0.5, seed=0)
+    monkeypatch.setattr(certified, "PASS", 7 * x.numel())
+    assert torch.equal(certified.certify(network, x, IDS, sigma=0.5, seed=0).radius, whole.radius)
+
+
+def test_the_majority_vote_is_certified_and_not_the_mean_softmax():
+    """A network is sure on 30 % of the noise and barely not on the rest: mean and vote are of different classes."""
+
+    class Seldom(nn.Module):
+        def forward(self, x):
+            z = torch.where(x.flatten(1)[:, 0] > 0.5244, 10.0, -0.1)
+            return torch.stack([torch.zeros_like(z), z], dim=1)
+
+    x = torch.zeros(1, 1, 1, 4)
+    smooth = SmoothedNetwork(Seldom(), (1, 1, 4), sigma=1.0, samples=2000, seed=0)
+    assert int(smooth(x).argmax()) == 1
+    found = certified.certify(Seldom(), x, ["a"], sigma=1.0, seed=0, estimation=20_000)
+    assert int(found.prediction) == 0
+    assert float(found.radius) == pytest.approx(0.5244, abs=0.05)
+
+
 def test_it_abstains_on_the_boundary_and_no_radius_exceeds_what_the_draws_allow():
     network = LinearNetwork(torch.ones(4), 0.0)
     x = torch.tensor([0.0, 10.0])[:, None, None, None].expand(2, 1, 1, 4)
@@ -307,6 +384,27 @@ def test_certificates_depend_on_seed_and_sample_only():
     alone = [certified.certify(network, x[i : i + 1], IDS[i : i + 1], sigma=0.5, seed=0).radius for i in range(4)]
     assert torch.equal(torch.cat(alone), both.radius)
     assert not torch.equal(certified.certify(network, x, IDS, sigma=0.5, seed=1).radius, both.radius)
+
+
+def test_certified_correct_is_of_the_label(observe):
+    network = pagbench.load_model("smoothed:0.25:8:digits/noise-0.6")
+    seen = observe(network)
+    right = MEASURES["certified"](seen)
+    wrong = MEASURES["certified"](replace(seen, batch=replace(seen.batch, labels=(seen.batch.labels + 1) % 10)))
+    assert torch.equal(right["certified_radius"], wrong["certified_radius"])
+    assert right["certified_correct"].mean() > 0.5
+    assert not (right["certified_correct"] * wrong["certified_correct"]).any()
+
+
+def test_a_certificate_of_another_class_counts_for_nothing_on_the_leaderboard(run):
+    rows = run.copy()
+    mine = rows["entrant"] == ID
+    rows.loc[mine, "certified_radius"] = 0.3
+    rows.loc[mine, "certified_correct"] = (np.arange(mine.sum()) % 3 > 0).astype(float)
+    board = pagbench.leaderboard(rows).set_index("model").loc[ID]
+    assert board["certified_accuracy_0.25"] == pytest.approx(2 / 3)
+    assert board["certified_accuracy_0.5"] == 0
+    assert board["average_certified_radius"] == pytest.approx(0.2)
 
 
 def test_the_leaderboard_has_certified_accuracy_and_average_radius(run, rows):

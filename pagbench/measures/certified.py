@@ -21,10 +21,10 @@ ABSTAINS = -1
 
 
 class Certificate(NamedTuple):
-    """What the smoothed classifier is certain of.
+    """What a base network's majority vote under noise is certain of.
 
     Attributes:
-        prediction: the class; -1 where it abstains.
+        prediction: the class of the majority vote; -1 where it abstains.
         radius: L2, pixel units, within which the prediction does not change; 0 where it abstains.
     """
 
@@ -54,6 +54,9 @@ def certify(
     alpha: float = ALPHA,
 ) -> Certificate:
     """Algorithm CERTIFY: sigma Φ⁻¹(p), p the Clopper-Pearson lower bound of the top class's probability under noise.
+
+    It certifies the majority vote arg max_c P(f(x + n) = c), as Cohen et al. do; the largest mean softmax, which
+    `pagbench.models.smoothing` has, may be of another class. Takes `selection` + `estimation` forward passes per image.
 
     Args:
         network: the base network, pixels in [0, 1] → logits.

@@ -1,11 +1,13 @@
 """`smoothed:SIGMA[:SAMPLES]:ENTRANT`: any entrant under randomised smoothing. No torch."""
 
+import re
 from typing import NamedTuple
 
 from pagbench.cards import ModelCard, SmoothingCard
 from pagbench.errors import CardError
 
 _PREFIX = "smoothed:"
+_ID = re.compile(r"smoothed-([\d.e+-]+)-(\d+)/([^:]+)(?<!\.yaml)(?<!\.yml)")
 _SAMPLES = 100
 
 
@@ -22,7 +24,7 @@ class Smoothed(NamedTuple):
 
 
 def parse(request: str) -> Smoothed | None:
-    """What is smoothed and how; None where the request does not ask for it.
+    """What is smoothed and how, as users write it or as the card's id says; None where the request does not ask for it.
 
     >>> parse("smoothed:0.25:digits/standard")
     Smoothed(card=SmoothingCard(sigma=0.25, samples=100, seed=0, around=None), entrant='digits/standard')
@@ -30,13 +32,15 @@ def parse(request: str) -> Smoothed | None:
     Raises:
         CardError: sigma or the number of samples is missing or out of range.
     """
+    if (found := _ID.fullmatch(request)) is not None:
+        request = _PREFIX + ":".join(found.groups())
     if not request.startswith(_PREFIX):
         return None
     sigma, _, entrant = request.removeprefix(_PREFIX).partition(":")
     count, separator, rest = entrant.partition(":")
-    samples = _SAMPLES
+    samples = str(_SAMPLES)
     if separator and count.isdigit():
-        samples, entrant = int(count), rest
+        samples, entrant = count, rest
     if not sigma or not entrant:
         raise CardError(
             f"{request}: expected smoothed:SIGMA[:SAMPLES]:ENTRANT, as in smoothed:0.25:100:digits/standard"
