@@ -144,7 +144,7 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("paper_off_response", "L1 of softmax", False, "The same with the unit normal part.", reference=_PAPER),
     ),
     "adversarial": (
-        Column("adversarial", "", True, "1 where the image is classified correctly and AutoAttack (standard) does not change that within the budget; attacked in blocks of 64 of the benchmark's samples.", "AutoAttack", _AUTOATTACK),
+        Column("adversarial", "", True, "1 where the image is classified correctly and AutoAttack (standard) does not change that within the budget; attacked in blocks of 64 of the benchmark's samples. A smoothed entrant is attacked with its draws fixed and known; a tie of the two largest logits counts as changed.", "AutoAttack", _AUTOATTACK),
     ),
     "pgd": (
         Column("pgd", "", True, "The same of projected gradient descent on the log-odds of the true class, 40 steps from one random start: weaker than AutoAttack, and cheap.", "PGD", _PGD),
@@ -154,12 +154,12 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("pgd_off_manifold", "", True, "The same confined to the complement of the tangent space.", "PGD off", _STUTZ),
     ),
     "certified": (
-        Column("certified_radius", "pixel units", True, "L2 radius sigma Φ⁻¹(p) within which a smoothed entrant's prediction cannot change, p the Clopper-Pearson bound (confidence .999) of its top class under 1,000 draws, after 100 that choose the class; 0 where it abstains, null for entrants that are not smoothed.", "", _COHEN),
-        Column("certified_correct", "", True, "1 where the certified prediction is the label; 0 where it is not, or where the entrant abstains.", "", _COHEN),
+        Column("certified_radius", "pixel units", True, "L2 radius sigma Φ⁻¹(p) within which the majority vote of a smoothed entrant's base network under noise cannot change, p the Clopper-Pearson bound (confidence .999) of its top class under 1,000 draws, after 100 that choose the class; at most 2.46 sigma; 0 where it abstains, null for entrants that are not smoothed.", "", _COHEN),
+        Column("certified_correct", "", True, "1 where the certified class is the label; 0 where it is not, or where the vote abstains.", "", _COHEN),
     ),
     "smoothing": (
         Column("smoothed_probability_error", "", False, "Standard error of a smoothed entrant's probability of the true class, from its antithetic pairs of draws; null for entrants that are not smoothed."),
-        Column("smoothed_gradient_error", "", False, f"Standard error of the gradient, relative to its length: the root of the trace of the covariance (delta method) over ‖g‖₂, {_G}."),
+        Column("smoothed_gradient_error", "", False, f"Standard error of the gradient, relative to its length: the root of the trace of the covariance (delta method) over ‖g‖₂, {_G}; an error e lowers cosines of g by a factor of about √(1 - e²)."),
     ),
 }  # fmt: skip
 """Per-sample columns, by the measure that fills them.
@@ -169,6 +169,9 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
 
 OPTIONAL = ("adversarial", "pgd", "confined", "certified", "smoothing")
 """Measures that no benchmark takes by itself: a run takes them where it is asked to, `--measures`."""
+
+PARTIAL_MEASURES = "partial_measures"
+"""Column of the leaderboard that says which optional measures are means over fewer images; only where some are."""
 
 CERTIFIED_RADII = (0.25, 0.5, 1.0)
 """Radii at which the leaderboard gives certified accuracy, L2 in pixel units."""
@@ -241,7 +244,7 @@ def _each(column: Column, benchmark: Benchmark) -> list[Column]:
 
 
 def optional_board_columns(benchmark: Benchmark) -> list[Column]:
-    """Columns of the leaderboard that optional measures add: means, certified accuracies, average certified radius."""
+    """Columns of the leaderboard that optional measures add: means, certificates, and what is measured in part."""
     radii = [
         Column(
             f"certified_accuracy_{radius:g}",
@@ -260,7 +263,10 @@ def optional_board_columns(benchmark: Benchmark) -> list[Column]:
         replace(column, summary="Mean of the per-sample column.")
         for column in sample_columns(benchmark, [name for name in OPTIONAL if name != "certified"])
     ]
-    return [*means, *radii, average]
+    partial = Column(
+        PARTIAL_MEASURES, "", None, "Optional measures that lack images of the entrant; null where none does."
+    )
+    return [*means, *radii, average, partial]
 
 
 def schema(benchmark: Benchmark, measure: str | None = None) -> pa.Schema:

@@ -20,6 +20,7 @@ from pagbench.columns import Budget
 from pagbench.errors import ResultsError, UnknownNameError
 from pagbench.measures import BLOCKS, MEASURES, adversarial, pgd
 from pagbench.models.classifier import Classifier
+from pagbench.ranking import render
 from pagbench.runner import RunError
 
 L2, LINF = Budget("l2", 0.5, "0.5"), Budget("linf", 8 / 255, "8/255")
@@ -131,7 +132,45 @@ def test_a_stochastic_classifier_gets_the_version_for_such(quick, monkeypatch, d
     assert versions == ["standard", "rand"]
 
 
-def test_too_few_classes_and_vanishing_gradients_are_not_attacked(observe, digits_batch):
+def test_masked_gradients_are_attacked_without_them(observe, standard, digits_batch, monkeypatch):
+    original = AutoAttack._set_version
+
+    def set_version(self, version="standard"):
+        original(self, version)
+        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 5
+        self.square.n_queries = 300
+
+    class Quantised(nn.Module):
+        def forward(self, x):
+            return standard((8 * x).round() / 8)
+
+    monkeypatch.setattr(AutoAttack, "_set_version", set_version)
+    seen = observe(Classifier(Quantised()))
+    assert seen.gradient.isnan().all()
+    found, clean = MEASURES["adversarial"](seen)[AUTOATTACK[0]], MEASURES["accuracy"](seen)["correct"]
+    assert found.mean() < clean.mean() - 0.1
+    assert torch.equal(MEASURES["pgd"](seen)[PGD[0]], clean)  # which has nothing but gradients
+
+
+def test_ties_count_as_changed_and_stop_no_attack(quick, observe, standard, digits_batch):
+    tied = (torch.arange(len(digits_batch.images)) % 3 == 0) & (digits_batch.labels < 9)
+
+    class Nearest(nn.Module):
+        """The label of the nearest image; some of them are no likelier than another class."""
+
+        def forward(self, x):
+            near = torch.cdist(x.flatten(1), digits_batch.images.flatten(1)).argmin(1)
+            labels = digits_batch.labels[near]
+            z = nn.functional.one_hot(labels, 10) + nn.functional.one_hot((labels + 1) % 10, 10) * tied[near, None]
+            return z + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    seen = observe(Classifier(Nearest()))
+    assert MEASURES["accuracy"](seen)["correct"].all()
+    assert not MEASURES["adversarial"](seen)[AUTOATTACK[1]][tied].any()
+    assert MEASURES["adversarial"](seen)[AUTOATTACK[1]][~tied].any()
+
+
+def test_too_few_classes_are_not_attacked_and_constant_outputs_have_nothing_to_attack(observe, digits_batch):
     class Two(nn.Module):
         def forward(self, x):
             return x.flatten(1)[:, :2]
@@ -141,7 +180,7 @@ def test_too_few_classes_and_vanishing_gradients_are_not_attacked(observe, digit
     constant = pagbench.load_model("control/constant")
     found = MEASURES["adversarial"](observe(constant))
     assert list(found) == AUTOATTACK
-    assert all(values.isnan().all() for values in found.values())
+    assert not any(values.any() for values in found.values())
     clean = MEASURES["accuracy"](observe(constant))["correct"]
     assert all(torch.equal(values, clean) for values in MEASURES["pgd"](observe(constant)).values())
 
@@ -169,6 +208,21 @@ def test_pgd_breaks_a_linear_network_exactly_within_its_distance(norm):
     robust = pgd.attack(network, x, labels, start, norm=norm, epsilon=epsilon).robust
     assert torch.equal(robust[distance > 1.001 * epsilon], torch.ones_like(robust[distance > 1.001 * epsilon]))
     assert not robust[distance < 0.95 * epsilon].any()
+
+
+def test_an_image_that_is_wrong_before_any_attack_counts_as_changed(quick, observe, digits_batch):
+    """The network is wrong on the images themselves and right on all others, where attacks look."""
+
+    class Spiteful(nn.Module):
+        def forward(self, x):
+            distance = torch.cdist(x.flatten(1), digits_batch.images.flatten(1))
+            right = nn.functional.one_hot(digits_batch.labels[distance.argmin(1)], 10)
+            return right * (distance.amin(1, keepdim=True) - 1e-3).sign() + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    seen = observe(Classifier(Spiteful()))
+    assert not MEASURES["accuracy"](seen)["correct"].any()
+    for measure in ("adversarial", "pgd", "confined"):
+        assert not any(values.any() for values in MEASURES[measure](seen).values())
 
 
 @pytest.mark.parametrize("side", ["on", "off"])
@@ -249,6 +303,18 @@ def test_rows_depend_neither_on_the_batch_size_nor_on_resuming(quick, monkeypatc
     assert not set(names) & set(plain.columns)
     both = pagbench.leaderboard(pd.concat([plain, resumed])).set_index("model")
     np.testing.assert_allclose(both[names], board[names])
+
+
+def test_the_leaderboard_says_which_measures_are_means_over_fewer_images(network, tmp_path, digits):
+    pagbench.run({"mine": network}, limit=3, measures=["pgd", "confined"], results=tmp_path)
+    assert columns.PARTIAL_MEASURES not in pagbench.leaderboard(tmp_path)
+    pagbench.run({"mine": network}, limit=5, measures="confined", results=tmp_path)
+    board = pagbench.leaderboard(tmp_path)
+    told = board.set_index("model")[columns.PARTIAL_MEASURES]
+    assert told["mine"] == "pgd on 3 of 5 images"
+    assert told.drop("mine").isna().all()
+    for text in (render.to_table(board, digits), render.to_markdown(board, digits)):
+        assert "mine: pgd on 3 of 5 images." in text
 
 
 def test_finished_rows_are_not_measured_again(network, tmp_path, monkeypatch):

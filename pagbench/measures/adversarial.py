@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pagbench import columns
 from pagbench.columns import Budget
-from pagbench.measures.observation import Observation, not_scored
+from pagbench.measures.observation import Observation
 from pagbench.models import smoothing
 
 BLOCK = 64
@@ -26,29 +26,33 @@ _NORMS = {"l2": "L2", "linf": "Linf"}
 def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     """`adversarial_<norm>_<epsilon>`: 1 where the image is classified correctly and AutoAttack does not change that.
 
-    NaN where no image of the block has a gradient, as of constant outputs: AutoAttack has nothing to attack there.
+    An image whose two largest logits are equal lies on the decision boundary and counts as changed. Vanishing gradients
+    are attacked too, without them (Square Attack): masking them hides nothing.
 
     Raises:
         ValueError: there are fewer than four classes.
     """
-    found = {columns.budget_name("adversarial", budget): budget for budget in columns.budgets(seen.benchmark)}
-    if seen.gradient.isnan().all():
-        return not_scored(seen, *found)
-    return {name: _survives(seen, budget) for name, budget in found.items()}
+    return {
+        columns.budget_name("adversarial", budget): _survives(seen, budget)
+        for budget in columns.budgets(seen.benchmark)
+    }
 
 
 def _survives(seen: Observation, budget: Budget) -> Float[Tensor, "b"]:
     images, labels = seen.batch.images, seen.batch.labels
-    correct = seen.logits.argmax(dim=1) == labels
+    robust = seen.logits.argmax(dim=1) == labels
     with smoothing.sampled(seen.classifier, ()):  # it attacks parts of the batch: draws that all images share
-        attacked = attack(seen.classifier, images, labels, budget, seed=seen.seed)
-        robust = _predicted(seen.classifier, attacked) == labels
-    return (correct & robust).to(seen.logits)
+        largest = _logits(seen.classifier, images).topk(2).values
+        robust &= largest[:, 0] > largest[:, 1]
+        if robust.any():
+            attacked = attack(seen.classifier, images[robust], labels[robust], budget, seed=seen.seed)
+            robust[robust.clone()] = _logits(seen.classifier, attacked).argmax(dim=1) == labels[robust]
+    return robust.to(seen.logits)
 
 
 @torch.no_grad()
-def _predicted(classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> Int[Tensor, "b"]:
-    return torch.as_tensor(classifier(x)).argmax(dim=1)
+def _logits(classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+    return torch.as_tensor(classifier(x))
 
 
 def attack(

@@ -122,11 +122,24 @@ def _board(
             "status": statuses[name],
             "preflight": cards[name].summary() if name in cards else None,
         }
+        if partial := _partial(group, benchmark):
+            entry[columns.PARTIAL_MEASURES] = partial
         judged = () if lacking_anchor(groups, benchmark) else (name, *_between(benchmark))
         meaningful = all(eligibility.has_result(statuses[key]) and _paired(group, groups[key]) for key in judged)
         regime = _regime([replicates[key] for key in judged], benchmark) if judged and meaningful else {}
         table.append(entry | _intervals(group, replicates[name]) | (regime or dict.fromkeys(_REGIME)))
     return _ordered_columns(_with_ranks(pd.DataFrame(table), replicates), benchmark)
+
+
+def _partial(group: pd.DataFrame, benchmark: Benchmark) -> str:
+    """Which optional measures of an entrant were taken of some of its images only; empty where none was."""
+    told = []
+    for measure in columns.OPTIONAL:
+        names = [c.name for c in columns.sample_columns(benchmark, [measure]) if c.name in group]
+        count = int(group[names].notna().any(axis=1).sum())
+        if 0 < count < len(group):
+            told.append(f"{measure} on {count} of {len(group)} images")
+    return ", ".join(told)
 
 
 def _with_certified(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import BOARD_COLUMNS, Column, optional_board_columns
+from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns
 from pagbench.ranking import agreement
 from pagbench.ranking.board import lacking_anchor
 
@@ -100,6 +100,9 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
         for _, row in flagged.iterrows()
         if row["preflight"] not in row["status"]
     ]
+    if PARTIAL_MEASURES in board:
+        partial = board[board[PARTIAL_MEASURES].notna()]
+        remarks += [f"{row['model']}: {row[PARTIAL_MEASURES]}." for _, row in partial.iterrows()]
     found = agreement.agreements(board, benchmark) if benchmark.second is not None else []
     return remarks + [agreement.sentence(part) for part in found]
 
