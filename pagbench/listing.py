@@ -38,10 +38,10 @@ def all_models(
         search: only those with this text in what is listed, in any case.
 
     Raises:
-        UnknownNameError: no such source.
+        UnknownNameError: no such source, or no model of it for that data set or threat.
     """
     cards = [models.find(name)[0] for name in models.names()] if source is None else _cards_of(source)
-    cards = [card for card in cards if dataset in (None, card.dataset) and threat in (None, card.threat)]
+    cards = _only(_only(cards, "dataset", dataset), "threat", threat)
     rows = [_row_of_source(card) if source else _shipped_row(card) for card in cards]
     if source is None and dataset is None and threat is None:
         rows += [(point.name, "own", "", factories.origin(point)) for point in factories.installed()]
@@ -54,6 +54,16 @@ def _cards_of(name: str) -> list[ModelCard]:
     if source is None:
         raise UnknownNameError("source", name, sources.SOURCES)
     return [source.card(entrant) for entrant in source.names()]
+
+
+def _only(cards: list[ModelCard], field: str, asked: str | None) -> list[ModelCard]:
+    """The cards with that value of a field; all of them where none is asked for."""
+    if asked is None:
+        return cards
+    known = {value for card in cards if (value := getattr(card, field)) is not None}
+    if asked not in known:
+        raise UnknownNameError(f"{field} of what is listed", asked, known)
+    return [card for card in cards if getattr(card, field) == asked]
 
 
 def _shipped_row(card: ModelCard) -> tuple[str, ...]:

@@ -380,7 +380,15 @@ def test_the_zoo_is_listed_quickly_and_filtered():
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(("models", "--source", "robustbanch"), "closest: robustbench"), (("measures", "--search", "x"), "for models")],
+    [
+        (("models", "--source", "robustbanch"), "closest: robustbench"),
+        (
+            ("models", "--source", "robustbench", "--dataset", "cifar-10"),
+            "unknown dataset of what is listed 'cifar-10'",
+        ),
+        (("models", "--source", "robustbench", "--threat", "l2"), "closest: L2"),
+        (("measures", "--search", "x"), "for models"),
+    ],
 )
 def test_listings_that_cannot_be_say_why(options, said):
     done = CliRunner().invoke(app, ["list", *options])
