@@ -224,7 +224,7 @@ def page() -> str:
     lines = [
         "# RobustBench's models",
         "",
-        f"{_INTRODUCTION}\n\n{passed} of {len(rows)} pass; the others are flagged with the reason.",
+        f"{_INTRODUCTION}\n\n{passed} of {len(rows)} pass{'' if passed == len(rows) else '; the others say why not'}.",
         "",
         "| id | architecture | parameters | output | contract | s |",
         "|---|---|---:|---|---|---:|",

@@ -225,6 +225,8 @@ def list_(
 
     if what is Listing.models:
         typer.echo(listing.all_models(source, dataset, threat, search))
+        if source is None:
+            typer.echo(f"models of others: --source {', '.join(listing.collections())}", err=True)
         return
     if source or dataset or threat or search:
         raise ContractError(f"--source, --dataset, --threat and --search are for models, not for {what.value}")

@@ -49,6 +49,11 @@ def all_models(
     return _aligned(found) if found else "none is listed; leave out an option, or use a model by its id"
 
 
+def collections() -> list[str]:
+    """Names of the third-party collections whose models can be listed."""
+    return list(sources.SOURCES)
+
+
 def _cards_of(name: str) -> list[ModelCard]:
     source = sources.of(name)
     if source is None:
