@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pagbench import data, geometry, weights
+from pagbench.cards import SmoothingCard
 from pagbench.errors import TrainingError, WeightsError
 from pagbench.models import architectures, loading
 from pagbench.models.registry import find
@@ -313,7 +314,7 @@ def test_an_entrant_is_trained_like_the_reference_unless_told_otherwise(digits):
 
 def test_a_smoothed_entrants_card_says_how_it_is_smoothed(digits):
     plan = Plan(digits, "smoothing", 0.3, draws=32)
-    assert plan.card("0" * 64, "w.safetensors").smoothing.model_dump() == {"sigma": 0.3, "samples": 32, "seed": 0}
+    assert plan.card("0" * 64, "w.safetensors").smoothing == SmoothingCard(sigma=0.3, samples=32, seed=0)
     assert plan.command.endswith("--epochs 40 --draws 32")
     assert Plan(digits, "noise", 0.3, draws=32).command.endswith("--epochs 40")
 
