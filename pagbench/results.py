@@ -77,11 +77,18 @@ class Result:
         """Names what differs, with both values shortened; empty where nothing does.
 
         Outputs on probe images are compared too, within rounding: code and attributes that no hash sees change them.
+        So are the weights behind the benchmark's targets, where both know them.
         """
         found = [
             f"{key} {str(self.provenance[key])[:12]} instead of {str(provenance[key])[:12]}"
             for key in _IDENTITY
             if self.provenance[key] != provenance[key]
+        ]
+        ours, theirs = _target_weights(self.provenance), _target_weights(provenance)
+        found += [
+            f"{part} weights {ours[part][:12]} instead of {theirs[part][:12]}"
+            for part in sorted(set(ours) & set(theirs))
+            if ours[part] != theirs[part]
         ]
         here, there = np.array(self.provenance["fingerprint"]), np.array(provenance["fingerprint"])
         scale = max(1e-6, float(np.abs(there).max(initial=0)))
@@ -90,8 +97,33 @@ class Result:
         return ", ".join(found)
 
 
+def _target_weights(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Hash of each network behind a benchmark's targets, by its part: score, manifold, second, paper."""
+    parts = provenance.get("networks", {}).items()
+    return {part: record["weights_sha256"] for part, record in parts if "weights_sha256" in record}
+
+
+def _check_comparable(found: Sequence[Result]) -> None:
+    """Refuses entrants that were measured against different networks, as against autoencoders of two machines."""
+    seen: dict[str, tuple[str, str]] = {}
+    for result in found:
+        name = result.provenance["card"]["id"]
+        for part, digest in _target_weights(result.provenance).items():
+            other, expected = seen.setdefault(part, (name, digest))
+            if digest != expected:
+                raise ResultsError(
+                    f"{name}: its {part} has weights {digest[:12]}, that of {other} {expected[:12]}, and their numbers "
+                    "are not comparable; measure one of them again with --overwrite"
+                )
+
+
 def joined(found: Sequence[Result]) -> pd.DataFrame:
-    """Rows of several entrants; by entrant, their pre-flight cards, plain JSON values, and licences in `.attrs`."""
+    """Rows of several entrants; by entrant, their pre-flight cards, plain JSON values, and licences in `.attrs`.
+
+    Raises:
+        ResultsError: they were measured against different networks.
+    """
+    _check_comparable(found)
     rows = pd.concat([result.rows for result in found], ignore_index=True) if found else pd.DataFrame()
     cards = {result.provenance["card"]["id"]: result.provenance.get("preflight") for result in found}
     licences = {result.provenance["card"]["id"]: result.provenance["card"].get("license") for result in found}

@@ -259,6 +259,8 @@ class _Session:
             with devices.single_precision(), _network_faults(entrant.card.id, self.settings.batch_size, measure):
                 if measure is None:
                     source["preflight"] = self._preflight(entrant)
+                source["networks"] = self.targets.networks
+                self._check_same(kept, source)
                 self._measure_missing(entrant, missing, store, source, advance, measure)
                 shown = {"preflight": source["preflight"], "maps": self._maps(entrant)} if measure is None else {}
             measured = store.load_parts() if overwrite else store.load()
@@ -313,12 +315,15 @@ class _Session:
 
     def _kept(self, store: results.Store, source: Mapping[str, Any]) -> results.Result | None:
         kept = store.load()
+        self._check_same(kept, source)
+        return kept
+
+    def _check_same(self, kept: results.Result | None, source: Mapping[str, Any]) -> None:
         if kept is not None and not kept.same_as(source):
             raise ResultsError(
                 f"{source['card']['id']}: {self.folder} holds other results under this id "
                 f"({kept.difference(source)}); use another --results folder, or --overwrite and name it"
             )
-        return kept
 
     @torch.no_grad()
     def _temperature(self, classifier: Classifier) -> Temperature:

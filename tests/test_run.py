@@ -247,6 +247,27 @@ def test_results_of_another_definition_are_refused(tmp_path, digits):
         pagbench.leaderboard(tmp_path, benchmark=benchmarks.load("gaussians"))
 
 
+def test_numbers_of_two_autoencoders_are_not_mixed(tmp_path, digits, monkeypatch):
+    """One that is trained where it is first needed differs between machines, though the definition is the same."""
+
+    def trained_here(digest):
+        record = {"manifold": {"weights_sha256": digest}}
+        monkeypatch.setattr(targets._Computation, "records", lambda self: record)
+
+    trained_here("a" * 64)
+    pagbench.run("digits/standard", limit=2, results=tmp_path)
+    pagbench.run("digits/noise-0.6", limit=2, results=tmp_path)
+    assert len(pagbench.leaderboard(tmp_path, benchmark=digits)) == 3
+    trained_here("b" * 64)
+    with pytest.raises(RunError, match=r"noise-0\.6: .*manifold weights aaaaaaaaaaaa instead of bbbbbbbbbbbb"):
+        pagbench.run("digits/noise-0.6", limit=4, results=tmp_path)
+    with pytest.raises(ResultsError, match=r"its manifold has weights \w{12}, that of .* are not comparable") as caught:
+        pagbench.run("digits/smoothing-0.6", limit=2, results=tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ResultsError, match="are not comparable"):
+        pagbench.leaderboard(tmp_path, benchmark=digits)
+
+
 def test_rows_of_another_revision_of_the_measures_are_refused(tmp_path, digits, monkeypatch):
     pagbench.run("control/bayes", limit=1, results=tmp_path)
     monkeypatch.setattr(columns, "REVISION", columns.REVISION + 1)
