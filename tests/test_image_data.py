@@ -157,6 +157,15 @@ def test_imagenet_64_is_averaged_down_before_the_last_bicubic_step():
     assert imagenet.crop_64(Image.fromarray(raw[:50, :70])).shape == (3, 64, 64)
 
 
+@pytest.mark.parametrize("width", [64, 65, 66, 67, 69])
+def test_imagenet_64_is_cropped_as_adms_training_images_were(width):
+    """Half a pixel is rounded down (`center_crop_arr` of openai/guided-diffusion)."""
+    raw = np.random.default_rng(0).integers(256, size=(64, width, 3), dtype=np.uint8)
+    left = (width - 64) // 2
+    found = (imagenet.crop_64(Image.fromarray(raw)) * 255).round().byte().permute(1, 2, 0)
+    np.testing.assert_array_equal(found.numpy(), raw[:, left : left + 64])
+
+
 def test_pictures_are_read_only_when_they_are_looked_at(monkeypatch, pictures):
     monkeypatch.setenv("PAGBENCH_DATA", str(pictures))
     read = []

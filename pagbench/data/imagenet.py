@@ -71,8 +71,10 @@ def crop_64(picture: Any) -> Float[Tensor, "3 64 64"]:
     while min(picture.size) >= 2 * side:
         picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
     scale = side / min(picture.size)
-    size = (round(picture.width * scale), round(picture.height * scale))
-    pixels: Tensor = functional.to_tensor(functional.center_crop(picture.resize(size, Image.Resampling.BICUBIC), side))
+    width, height = round(picture.width * scale), round(picture.height * scale)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    top, left = (height - side) // 2, (width - side) // 2  # torchvision's central crop rounds half a pixel to even
+    pixels: Tensor = functional.to_tensor(functional.crop(picture, top, left, side, side))
     return pixels
 
 
