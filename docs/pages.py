@@ -94,8 +94,9 @@ def _facts(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
         second = benchmark.second
         at = "" if second.sigma is None else f"sigma {second.sigma:g}; "
         logit = "the predicted class's" if second.paper_gradient == "predicted" else "the label's, and of their sum"
+        summed = benchmark.alignment == "paper_alignment_sum"
         yield "second target", f"{_score(second.score)}, {at}by the paper's protocol sigma {second.paper_sigma:g}"
-        yield "the paper's gradient", f"of the logit: {logit}"
+        yield "the paper's gradient", "of the sum of the logits" if summed else f"of the logit: {logit}"
     if benchmark.manifold is not None:
         yield "tangent space", f"{_MANIFOLDS[benchmark.manifold.kind]}, rank {benchmark.rank} of {benchmark.dimension}"
         lengths = ", ".join(f"{e:g}" for e in benchmark.epsilons)
