@@ -1,5 +1,8 @@
 """Benchmarks on CIFAR-10 and on foolbox's pictures, end to end through the command line."""
 
+import importlib.util
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -178,3 +181,14 @@ def test_every_benchmark_has_a_page_and_show_names_it():
     assert len(shown) < 5000
     content = yaml.safe_load(shown)
     assert content["samples"].startswith("5000: 15253, 20685")
+
+
+@pytest.mark.parametrize(("name", "count"), [("imagenet", 5000), ("imagenet-paper", 1000), ("imagenet64-paper", 1000)])
+def test_imagenet_is_measured_on_robustbenchs_images_in_its_order(name, count):
+    robustbench = importlib.util.find_spec("robustbench")
+    if robustbench is None:
+        pytest.skip("robustbench is not installed")
+    (home,) = robustbench.submodule_search_locations
+    listed = (Path(home) / "helper_files" / "imagenet_test_image_ids.txt").read_text().split()
+    numbers = [str(int(line.rpartition("_")[2].removesuffix(".JPEG"))) for line in listed]
+    assert benchmarks.load(name).samples == tuple(numbers[:count])
