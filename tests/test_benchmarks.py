@@ -24,7 +24,7 @@ PUBLISHED = {
     "gaussians@1": "8e7d8f4107f6b5223cb2989a8a69d3f2e0bf0f1456b5dd017952005f32b97cc0",
     "imagenet-paper@1": "68f67bd13c30a32aacf58c45b0b8672886d1ba8be879ea6fda559368bccbfd94",
     "imagenet64-paper@1": "a934a26cd5ac93123362faf493deb0ebc06930b3b6e27edfa379949f40bf76eb",
-    "imagenet@1": "bf76eaf1596050fc16cfd88fb3f79a043a1d6dd15c91fa497a467d09ae711b3d",
+    "imagenet@1": "d8e4e90cdb60910bdcd822d91b727f5c66cd5b14cb09f17b8130c67eac7a07fe",
     "mnist-distractor@1": "195331f912493239dce6d8ba6dfebc281a9fc727a9d8cbb1c3dfe7f6cc94ce80",
     "samples-cifar10@1": "f7baba58255cb3c168a32bb3220be9737d207eca1b4ff133e4f1dea22fbc4ff1",
     "samples-imagenet@1": "75ce05c74a5a243119bc0132ce7ca9e4fa1f33790049dbac5df0d88252821ee3",
