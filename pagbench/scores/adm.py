@@ -28,8 +28,8 @@ def read(architecture: str, file: RemoteFile) -> DiscreteScore:
     if architecture not in cards:
         raise UnknownNameError("ADM network", architecture, cards)
     config: dict[str, Any] = dict(cards[architecture].config)
-    path = fetching.get(file)
-    state = weights.read(path, file.sha256)
+    path = fetching.get(file)  # which compares its hash
+    state = weights.read(path)
     return wrap(adm.make_model(**config, clip_mean=False), config, state, str(path), weights.file_sha256(path))
 
 

@@ -1,7 +1,7 @@
 """The networks of Cohen et al. 2019 (arXiv 1902.02918), trained on noisy images to be smoothed.
 
 `smoothing/<data set>/<network>/noise_<sigma>` is the smoothed classifier, `.../base` the network alone. The publisher
-has all of them in one archive, which is to be unpacked in the cache folder's `smoothing`.
+has all of them in one archive, which is fetched once and of which a checkpoint is taken out when it is asked for.
 """
 
 from collections.abc import Iterable, Sequence
