@@ -9,13 +9,11 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from pagbench import cache, cli_tangents, cli_training
+from pagbench import cache, cli_fetching, cli_tangents, cli_training
 from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
-from pagbench.errors import ContractError, PagbenchError, ResultsError, WeightsError
+from pagbench.errors import ContractError, PagbenchError, ResultsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pagbench.benchmarks import Benchmark
     from pagbench.models.requests import Request
     from pagbench.preflight import Preflight
@@ -145,69 +143,6 @@ def leaderboard(
         typer.echo(render.to_table(board, definition, width), nl=False)
     else:
         _put(render.FORMATS[format.value](board, definition), output)
-
-
-@app.command(
-    no_args_is_help=True,
-    epilog="Example: pagbench fetch robustbench/cifar10/L2/Engstrom2019Robustness --benchmark cifar10",
-)
-def fetch(
-    entrants: Annotated[
-        list[str] | None, typer.Argument(metavar="[ENTRANT]...", help="Card ids or card files.")
-    ] = None,
-    benchmark: Annotated[
-        str | None, typer.Option("--benchmark", "-b", help="Also what this benchmark needs: its data and networks.")
-    ] = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="Only show the files, their size, mirrors and licence; fetch nothing.")
-    ] = False,
-    offline: OfflineOption = False,
-) -> None:
-    """Download the weights of entrants and what a benchmark needs, so that runs need no network."""
-    from pagbench import benchmarks, listing
-
-    definition = None if benchmark is None else benchmarks.load(benchmark)
-    if list_:
-        typer.echo(listing.downloads(entrants or [], definition))
-        return
-    failures = list(_fetch_entrants(entrants or []))
-    if definition is not None:
-        failures += _fetch_parts(definition)
-    if failures:
-        raise WeightsError("\n".join(failures))
-
-
-def _fetch_entrants(names: list[str]) -> "Iterator[str]":
-    """Fetches all it can and tells where the files are; yields what went wrong."""
-    from pagbench import fetching, models
-
-    for name in names:
-        try:
-            card, _ = models.find(name)
-            files = fetching.named_in(card)
-            for file in files:
-                typer.echo(f"{name}: {fetching.get(file)}")
-            if not files:
-                typer.echo(f"{name}: nothing to fetch")
-        except PagbenchError as error:
-            yield str(error)
-
-
-def _fetch_parts(benchmark: "Benchmark") -> "Iterator[str]":
-    """The same for a benchmark: its anchors, its networks, then its data."""
-    from pagbench import data, fetching
-
-    yield from _fetch_entrants(list(benchmark.anchors))
-    for file in fetching.named_in(benchmark):
-        try:
-            typer.echo(f"{benchmark.label}: {fetching.get(file)}")
-        except PagbenchError as error:
-            yield str(error)
-    try:
-        data.splits(benchmark)
-        typer.echo(f"{benchmark.label}: its data are here")
-    except PagbenchError as error:
-        yield str(error)
 
 
 @app.command("list", epilog="Example: pagbench list models --source robustbench --dataset cifar10 --threat L2")
@@ -372,7 +307,11 @@ def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark"
     return [requests.from_checkpoint(Path(name), architecture, benchmark) for name in names]
 
 
-for _name, _command, _example in (*cli_training.COMMANDS, *cli_tangents.COMMANDS):
+for _name, _command, _example in (
+    *cli_fetching.COMMANDS,
+    *cli_training.COMMANDS,
+    *cli_tangents.COMMANDS,
+):
     app.command(_name, epilog=f"Example: {_example}")(_command)
 
 

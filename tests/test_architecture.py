@@ -24,7 +24,7 @@ ORDER = [
     {"targets", "tangents"},
     {"runner", "gallery"},
     {"sweep"},
-    {"cli_training", "cli_tangents"},
+    {"cli_training", "cli_tangents", "cli_fetching"},
     {"cli"},
     {"__main__"},
 ]

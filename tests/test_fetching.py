@@ -572,3 +572,9 @@ def test_a_benchmarks_own_files_are_asked_for(server, folder, monkeypatch):
     done = invoke("fetch", "--benchmark", "gaussians")
     assert done.exit_code == 0, done.output
     assert f"gaussians@1: {folder / NAME}" in done.stdout
+
+
+def test_fetching_nothing_says_what_to_name():
+    done = invoke("fetch")
+    assert done.exit_code == 2
+    assert "name entrants, or a benchmark with --benchmark" in done.output
