@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from pagbench import benchmarks, regimes, statistics
 from pagbench.benchmarks import Benchmark
-from pagbench.figures import networks
-from pagbench.figures.networks import Network, Study
 from pagbench.ranking import agreement
 from pagbench.statistics import Interval, clustered_spearman, interval
+from pagbench.study import networks
+from pagbench.study.networks import Network, Study
 
 Array = NDArray[np.float64]
 _ACCURATE = 0.8

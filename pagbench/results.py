@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from pagbench import columns
+from pagbench import columns, verification
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError, first_line
 from pagbench.preflight import Preflight
+from pagbench.verification import Verification
 
 FORMAT = 2
 """1: doubles. 2: floats."""
@@ -58,10 +60,12 @@ class Result:
         rows: one row per sample, columns of `pagbench.columns.schema`; null (NaN) means not scored.
         provenance: format, benchmark, benchmark_digest, card, behaviour, weights_sha256, seed, command, versions,
             device, ...
+        verification: what a rerun of some of the rows has found; None where there was none of this very file.
     """
 
     rows: pd.DataFrame
     provenance: Mapping[str, Any]
+    verification: Verification | None = None
 
     @property
     def preflight(self) -> Preflight | None:
@@ -118,7 +122,7 @@ def _check_comparable(found: Sequence[Result]) -> None:
 
 
 def joined(found: Sequence[Result]) -> pd.DataFrame:
-    """Rows of several entrants; by entrant, their pre-flight cards, plain JSON values, and licences in `.attrs`.
+    """Rows of several entrants; by entrant, their pre-flight cards and verifications, plain JSON values, and licences in `.attrs`.
 
     Raises:
         ResultsError: they were measured against different networks.
@@ -128,6 +132,8 @@ def joined(found: Sequence[Result]) -> pd.DataFrame:
     cards = {result.provenance["card"]["id"]: result.provenance.get("preflight") for result in found}
     licences = {result.provenance["card"]["id"]: result.provenance["card"].get("license") for result in found}
     rows.attrs["preflight"] = {name: card for name, card in cards.items() if card is not None}
+    verified = {result.provenance["card"]["id"]: result.verification for result in found}
+    rows.attrs["verifications"] = {name: v.model_dump(mode="json") for name, v in verified.items() if v is not None}
     rows.attrs["licenses"] = {name: licence for name, licence in licences.items() if licence is not None}
     return rows
 
@@ -262,15 +268,20 @@ def read(path: Path, schema: pa.Schema) -> Result:
 def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
     """Reads every entrant's results on a benchmark, complete or not, merged with parts of unfinished runs.
 
-    Columns of optional measures are added to the rows of the entrants that have them.
+    Columns of optional measures are added to the rows of the entrants that have them. Where a folder `submissions` lies
+    beside, as in the published leaderboard, the results of its entrants on this benchmark are read too.
 
     Raises:
         ResultsError: there are none, or a file is of another definition of the benchmark, or its rows are not its
             samples, or an optional measure's rows are of another network.
     """
-    results = _read_home(folder, benchmark, None)
+    homes = [folder, *_submitted(folder, benchmark)]
+    results = [result for home in homes for result in _read_home(home, benchmark, None)]
+    _check_distinct(results)
     for measure in columns.OPTIONAL:
-        found = {result.provenance["card"]["id"]: result for result in _read_home(folder, benchmark, measure)}
+        found = {
+            result.provenance["card"]["id"]: result for home in homes for result in _read_home(home, benchmark, measure)
+        }
         for index, result in enumerate(results):
             other = found.get(result.provenance["card"]["id"])
             results[index] = result if other is None else with_measure(result, other, benchmark, measure)
@@ -283,6 +294,19 @@ def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
     return results
 
 
+def _submitted(folder: Path, benchmark: Benchmark) -> list[Path]:
+    """Results folders of the submissions to a benchmark: `submissions/<name>@<version>/<entrant>/results` beside it."""
+    beside = folder.absolute().parent / "submissions" / benchmark.label
+    return sorted(card.parent / "results" for card in beside.rglob("model.yaml"))
+
+
+def _check_distinct(found: Sequence[Result]) -> None:
+    ids = Counter(result.provenance["card"]["id"] for result in found)
+    twice = [name for name, count in ids.items() if count > 1]
+    if twice:
+        raise ResultsError(f"{twice[0]}: results of it are both published and submitted; keep one of them")
+
+
 def _read_home(folder: Path, benchmark: Benchmark, measure: str | None) -> list[Result]:
     home = _home(folder, benchmark, measure)
     found = []
@@ -290,7 +314,7 @@ def _read_home(folder: Path, benchmark: Benchmark, measure: str | None) -> list[
         result = Store(path, benchmark, measure).load()
         if result is not None:
             _check(result, benchmark, path, home)
-            found.append(result)
+            found.append(replace(result, verification=verification.of(path)))
     return found
 
 
@@ -309,7 +333,7 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
         )
     names = [column.name for column in columns.sample_columns(benchmark, [measure])]
     added = other.rows[["entrant", "sample_id", *names]]
-    return Result(result.rows.merge(added, on=["entrant", "sample_id"], how="left"), result.provenance)
+    return replace(result, rows=result.rows.merge(added, on=["entrant", "sample_id"], how="left"))
 
 
 def _places(home: Path) -> list[Path]:

@@ -13,18 +13,19 @@ ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
     {"errors", "assets", "cache", "draws"},
-    {"cards", "weights", "cli_options", "preflight"},
+    {"cards", "weights", "cli_options", "preflight", "verification"},
     {"benchmarks", "fetching"},
     {"columns", "maps", "regimes", "statistics"},
     {"results", "data"},
     {"ranking", "scores", "geometry", "devices"},
     {"manifolds", "models"},
-    {"measures", "listing", "figures"},
+    {"study"},
+    {"measures", "listing", "figures", "site"},
     {"training", "provenance"},
     {"targets", "tangents"},
     {"runner", "gallery"},
     {"sweep"},
-    {"cli_training", "cli_tangents", "cli_fetching"},
+    {"cli_training", "cli_tangents", "cli_fetching", "cli_site"},
     {"cli"},
     {"__main__"},
 ]

@@ -17,7 +17,8 @@ import pagbench
 from pagbench import benchmarks, columns, geometry, maps, results
 from pagbench.cli import app
 from pagbench.errors import ResultsError
-from pagbench.figures import canvas, draw_all, galleries, networks, panels, path_charts, paths, scatter
+from pagbench.figures import canvas, draw_all, galleries, panels, path_charts, scatter
+from pagbench.study import networks, paths
 from pagbench.training.families import FAMILIES
 
 SHIPPED = Path(__file__).parent.parent / "leaderboard" / "results"

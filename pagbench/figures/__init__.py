@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pagbench.benchmarks import Benchmark
-from pagbench.figures import architectures, canvas, galleries, networks, path_charts, paths, scatter, summary
-from pagbench.figures.networks import Network, Study
+from pagbench.figures import architectures, canvas, galleries, path_charts, scatter, summary
+from pagbench.study import networks, paths
+from pagbench.study.networks import Network, Study
 
 __all__ = ["draw_all"]
 
@@ -38,6 +39,7 @@ def draw_all(
         ResultsError: no results, too few for a path or a correlation, damaged ones, or the folder cannot be written.
     """
     study = networks.read(Path(results_folder), benchmark)
+    study.check_bayes()
     main, others = paths.main_paths(study), paths.other_paths(study)
     correlations = scatter.correlations(study)
     without = [network for network in galleries.shown(study, main) if network.maps is None]

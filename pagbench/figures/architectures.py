@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pagbench.figures import canvas, panels
-from pagbench.figures.networks import Study
 from pagbench.figures.path_charts import bands
-from pagbench.figures.paths import Path, origin
+from pagbench.study.networks import Study
+from pagbench.study.paths import Path, origin
 
 _ROWS = {"accuracy": "accuracy", "alignment": "alignment", "log_ratio": "log off/on response"}
 _STYLES = ((0, (4, 1.5)), (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2)))

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pagbench.figures import cells, panels
-from pagbench.figures.networks import Network, Study
-from pagbench.figures.paths import Path, Point, origin
+from pagbench.study.networks import Network, Study
+from pagbench.study.paths import Path, Point, origin
 
 _FOOT = 0.5
 

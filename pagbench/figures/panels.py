@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pagbench import regimes
-from pagbench.figures.paths import Path, Point
+from pagbench.study.paths import Path, Point
 
 TINTS = {"weak": "#ececec", "bayes-aligned": "#cfe4f5", "excessive": "#fadcc6", regimes.BOUNDARY: "#ffffff"}
 NAMES = {"weak": "weak", "bayes-aligned": "Bayes-aligned", "excessive": "excessive", regimes.BOUNDARY: "boundary"}

@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pagbench.figures import canvas, panels
-from pagbench.figures.networks import Study
-from pagbench.figures.paths import Path, origin, point
+from pagbench.study.networks import Study
+from pagbench.study.paths import Path, origin, point
 
 _DASHED = (0, (5, 3))
 

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from pagbench import statistics
 from pagbench.errors import ResultsError
 from pagbench.figures import canvas, panels
-from pagbench.figures.networks import Study
 from pagbench.ranking import eligibility
 from pagbench.statistics import Interval
+from pagbench.study.networks import Study
 
 PANELS = {
     "log_ratio": "log off/on response, steps of length {epsilon:g}",

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pagbench.figures import path_charts, scatter
-from pagbench.figures.networks import Network, Study
-from pagbench.figures.paths import Path, Point, origin, point
 from pagbench.figures.scatter import Correlation
 from pagbench.statistics import Interval
+from pagbench.study.networks import Network, Study
+from pagbench.study.paths import Path, Point, origin, point
 
 Numbers = dict[str, Any]
 

@@ -1,10 +1,11 @@
-"""What the figures are drawn from: every network of a results folder with its card, bootstrap replicates and maps."""
+"""Every network of a results folder with its card, bootstrap replicates and maps."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,10 @@ from pagbench import maps, results, statistics
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError
+from pagbench.preflight import Preflight
 from pagbench.ranking import board, eligibility
 from pagbench.regimes import Anchored
+from pagbench.verification import Verification
 
 Replicates = Mapping[str, NDArray[np.float64]]
 _STANDARD = "standard"
@@ -28,18 +31,24 @@ class Network:
     Attributes:
         card: what it is.
         rows: one per sample.
+        provenance: where they come from; see `pagbench.provenance.gather`.
         status: the leaderboard's.
         paired: whether it has all samples of the benchmark, with the Bayes control's noise.
         replicates: of every statistic over images, the estimate first; the board's own.
         maps: gradients on the first samples; None where its results file has none.
+        preflight: its pre-flight card, where there is one.
+        verification: what a rerun of some of its rows has found, where there was one.
     """
 
     card: ModelCard
     rows: pd.DataFrame
+    provenance: Mapping[str, Any]
     status: str
     paired: bool
     replicates: Replicates
     maps: maps.Maps | None
+    preflight: Preflight | None
+    verification: Verification | None
 
     @property
     def make(self) -> tuple[str, str]:
@@ -70,20 +79,47 @@ class Study:
     networks: tuple[Network, ...]
     board: pd.DataFrame
 
+    def check_bayes(self) -> None:
+        """Refuses a study without the Bayes control.
+
+        Raises:
+            ResultsError: it was not measured, or the benchmark has none.
+        """
+        benchmark = self.benchmark
+        if benchmark.bayes is None:
+            raise ResultsError(
+                f"{benchmark.label} has no Bayes control, which the figures compare with; use `pagbench leaderboard`"
+            )
+        if self._network(benchmark.bayes) is None:
+            raise ResultsError(
+                f"figures of {benchmark.label} need the Bayes control; run "
+                f"`pagbench run {benchmark.bayes} -b {benchmark.name}`"
+            )
+
     @cached_property
     def bayes(self) -> Network:
-        """The Bayes control."""
-        return next(network for network in self.networks if network.card.id == self.benchmark.bayes)
+        """The Bayes control.
+
+        Raises:
+            ResultsError: see `check_bayes`.
+        """
+        self.check_bayes()
+        found = self._network(self.benchmark.bayes)
+        assert found is not None
+        return found
 
     @cached_property
     def reference(self) -> Network | None:
         """The unregularised anchor; None on a benchmark without one."""
-        return next((network for network in self.networks if network.card.id == self.benchmark.reference), None)
+        return self._network(self.benchmark.reference)
+
+    def _network(self, entrant: str | None) -> Network | None:
+        return next((network for network in self.networks if network.card.id == entrant), None)
 
     @cached_property
     def anchors(self) -> tuple[Anchored, Anchored] | None:
         """Reference and Bayes control, between which regimes are judged; None where they cannot be."""
-        chosen = [network for network in (self.reference, self.bayes) if network is not None]
+        chosen = [network for network in (self.reference, self._network(self.benchmark.bayes)) if network]
         if len(chosen) < 2 or self.benchmark.thresholds is None:
             return None
         if not all(n.paired and eligibility.has_result(n.status) for n in chosen):
@@ -117,31 +153,28 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
     """Reads the results of a benchmark, and nothing else.
 
     Raises:
-        ResultsError: there are none, an anchor is missing, or a file is damaged.
+        ResultsError: there are none, or a file is damaged.
     """
     found = results.read_all(folder, benchmark)
-    if benchmark.bayes not in [result.provenance["card"]["id"] for result in found]:
-        raise ResultsError(
-            f"{folder}: figures of {benchmark.label} need the Bayes control; run "
-            f"`pagbench run {benchmark.bayes} -b {benchmark.name}`"
-            if benchmark.bayes
-            else f"{benchmark.label} has no Bayes control, which the figures compare with; use `pagbench leaderboard`"
-        )
-    table = board.leaderboard(pd.concat([result.rows for result in found], ignore_index=True), benchmark=benchmark)
+    table = board.leaderboard(results.joined(found), benchmark=benchmark)
     statuses = dict(zip(table["model"], table["status"], strict=True))
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     noise = {result.provenance["card"]["id"]: result.provenance["seed"] for result in found}
+    paired_with = noise.get(benchmark.bayes or "", benchmark.seed)
     networks = []
     for result in found:
         card = ModelCard.model_validate(result.provenance["card"])
-        whole = len(result.rows) == len(benchmark.samples) and noise[card.id] == noise[benchmark.bayes]
+        whole = len(result.rows) == len(benchmark.samples) and noise[card.id] == paired_with
         networks.append(
             Network(
                 card=card,
                 rows=result.rows,
+                provenance=result.provenance,
                 status=statuses[card.id],
                 paired=whole,
                 replicates=board.replicates_of(result.rows, benchmark, weights),
+                preflight=result.preflight,
+                verification=result.verification,
                 maps=maps.decode(result.provenance.get("maps"), card.id),
             )
         )

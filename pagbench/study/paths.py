@@ -6,8 +6,8 @@ from itertools import groupby
 
 from pagbench import regimes, statistics
 from pagbench.errors import ResultsError
-from pagbench.figures.networks import Network, Study, anchored
 from pagbench.statistics import Interval
+from pagbench.study.networks import Network, Study, anchored
 
 QUANTITIES = (
     "accuracy",
