@@ -122,7 +122,7 @@ def _check_comparable(found: Sequence[Result]) -> None:
 
 
 def joined(found: Sequence[Result]) -> pd.DataFrame:
-    """Rows of several entrants; by entrant, their pre-flight cards and verifications, plain JSON values, and licences in `.attrs`.
+    """Rows of several entrants; in `.attrs`, by entrant, their pre-flight cards, verifications and licences.
 
     Raises:
         ResultsError: they were measured against different networks.

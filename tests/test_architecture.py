@@ -13,7 +13,7 @@ ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
     {"errors", "assets", "cache", "draws"},
-    {"cards", "weights", "cli_options", "preflight", "verification"},
+    {"cards", "weights", "cli_options", "preflight", "verification", "writing"},
     {"benchmarks", "fetching"},
     {"columns", "maps", "regimes", "statistics"},
     {"results", "data"},

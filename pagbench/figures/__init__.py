@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pagbench import writing
 from pagbench.benchmarks import Benchmark
 from pagbench.figures import architectures, canvas, galleries, path_charts, scatter, summary
 from pagbench.study import networks, paths
@@ -53,7 +54,7 @@ def draw_all(
         written += _galleries(study, main, folder)
     found = summary.numbers(study, main, others, correlations, without)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-    written.append(canvas.write(folder / "summary.json", lambda place: place.write_text(text, encoding="utf-8")))
+    written.append(writing.atomically(folder / "summary.json", lambda place: place.write_text(text, encoding="utf-8")))
     if without:
         tell(_missing(without))
     return written

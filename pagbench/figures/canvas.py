@@ -1,14 +1,12 @@
 """What all figures share: a palette that colour-blind readers can tell apart, and pictures written whole."""
 
-import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from pagbench.errors import ResultsError, first_line
+from pagbench import writing
 
 INK, GREY = "#1a1a1a", "#777777"
 FAMILY_COLOURS = (
@@ -32,30 +30,4 @@ def save(figure: Figure, path: Path, *, dpi: int = _DPI) -> Path:
     """
     kind = path.suffix.removeprefix(".") or "png"
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}}.get(kind)
-    return write(path, lambda place: figure.savefig(place, format=kind, dpi=dpi, metadata=metadata))
-
-
-def write(path: Path, put: Callable[[Path], object]) -> Path:
-    """Writes a file beside its place, then renames: nobody sees half of one.
-
-    Raises:
-        ResultsError: the disk refuses.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        put(temporary)
-        temporary.replace(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise ResultsError(f"{path}: cannot write it ({reason}); give another --output") from None
-    finally:
-        _forget(temporary)
-    return path
-
-
-def _forget(temporary: Path) -> None:
-    try:
-        temporary.unlink(missing_ok=True)
-    except OSError:  # its folder is a file
-        return
+    return writing.atomically(path, lambda place: figure.savefig(place, format=kind, dpi=dpi, metadata=metadata))

@@ -1,0 +1,12 @@
+"""The page of a benchmark: its leaderboard and its plots."""
+
+from pagbench.site.rendering import Page
+from pagbench.study import Study
+
+
+def page(study: Study) -> Page:
+    """The page `benchmarks/<label>.html`."""
+    label = study.benchmark.label
+    board = study.board.astype(object).where(study.board.notna(), None)
+    content = {"benchmark": study.benchmark, "rows": board.to_dict("records")}
+    return Page(f"benchmarks/{label}.html", "board.html.j2", f"{study.benchmark.title} ({label})", content)

@@ -1,0 +1,62 @@
+"""Builds the site from a results folder: every page, its data and its pictures."""
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from pagbench import benchmarks, results, study, writing
+from pagbench.errors import ResultsError
+from pagbench.site import boards, entrants, home
+from pagbench.site.rendering import Page, render
+from pagbench.study import Study
+
+
+def build(folder: Path, output: Path) -> list[Path]:
+    """Writes the site; files of an older one that are no longer part of it are removed.
+
+    Args:
+        folder: results, as `pagbench.run` fills it; of every benchmark that it has.
+        output: the site's folder.
+
+    Returns:
+        The files, as written.
+
+    Raises:
+        ResultsError: no results, damaged ones, or the output cannot be written.
+    """
+    studies = read(folder)
+    written = {page.path: render(page).encode() for page in pages(studies)} | dict(assets())
+    for path, content in written.items():
+        writing.atomically(output / path, _putting(content))
+    return [output / path for path in written]
+
+
+def _putting(content: bytes) -> Callable[[Path], object]:
+    return lambda place: place.write_bytes(content)
+
+
+def read(folder: Path) -> list[Study]:
+    """The studies of all benchmarks that the folder has results of.
+
+    Raises:
+        ResultsError: it has none, or a file is damaged.
+    """
+    definitions = [benchmarks.load(label) for label in benchmarks.names()]
+    measured = [definition for definition in definitions if results.has_results(folder, definition)]
+    if not measured:
+        raise ResultsError(f"{folder}: no results to show; run `pagbench run`, or give another --results folder")
+    return [study.read(folder, definition) for definition in measured]
+
+
+def pages(studies: Sequence[Study]) -> Iterator[Page]:
+    """Every page of the site."""
+    yield home.page(studies)
+    for shown in studies:
+        yield boards.page(shown)
+    yield from entrants.pages(studies)
+
+
+def assets() -> Iterator[tuple[str, bytes]]:
+    """Styles and scripts, with their place below the site's folder."""
+    for file in sorted(files("pagbench.site").joinpath("assets").iterdir(), key=lambda file: file.name):
+        yield f"assets/{file.name}", file.read_bytes()

@@ -1,0 +1,87 @@
+"""Pages: a template, what it shows, and where it lies; every value that a template prints is escaped."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import pagbench
+
+_ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One HTML file of the site.
+
+    Attributes:
+        path: below the site's folder, as in `models/digits/standard.html`.
+        template: its name in `templates/`.
+        title: of the page, in a few words.
+        content: what the template shows, by name.
+    """
+
+    path: str
+    template: str
+    title: str
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+
+def render(page: Page) -> str:
+    """The page as HTML. Links of templates begin with `root`, the way from the page to the site's folder."""
+    root = "../" * page.path.count("/")
+    return (
+        _environment()
+        .get_template(page.template)
+        .render(**page.content, title=page.title, root=root, version=pagbench.__version__)
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pagbench.site"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": number, "embedded": embedded, "address": address}
+    return environment
+
+
+def address(path: str) -> str:
+    """A path as the address of a link; `@`, `/` and `+` stay readable.
+
+    >>> address("models/a b/<c>.html")
+    'models/a%20b/%3Cc%3E.html'
+    """
+    return quote(path, safe="/@+")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people; a dash where there is none.
+
+    >>> number(0.12345), number(None), number(float("nan"))
+    ('0.123', '–', '–')
+    """
+    return _ABSENT if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def embedded(value: Any) -> Markup:
+    r"""JSON that can stand inside a `<script type="application/json">`: no character of it can end the element.
+
+    >>> embedded({"title": "</script>"})
+    Markup('{"title":"\\u003c/script\\u003e"}')
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
