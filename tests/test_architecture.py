@@ -24,7 +24,7 @@ ORDER = [
     {"training", "provenance"},
     {"targets", "tangents"},
     {"runner", "gallery"},
-    {"sweep"},
+    {"sweep", "submissions"},
     {"cli_training", "cli_tangents", "cli_fetching", "cli_site"},
     {"cli"},
     {"__main__"},
@@ -74,6 +74,7 @@ def test_only_geometry_differentiates_with_respect_to_inputs():
         "from pagbench import listing; listing.all_models()",
         "from pagbench import models; models.find('smoothing/cifar10/resnet110/noise_0.25')",
         "from pagbench import listing; listing.all_models('robustbench')",
+        "import pagbench.submissions.findings",
     ],
 )
 def test_the_reading_half_starts_without_torch(statement):
