@@ -1,5 +1,6 @@
 import pytest
 import torch
+from browser import browser, page, site  # noqa: F401 (fixtures)
 
 from pagbench import benchmarks, data, targets
 from pagbench.cards import CifarCard, IdxCard, ImageNetCard

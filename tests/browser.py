@@ -1,0 +1,71 @@
+"""Fixtures for tests that look at the site with a browser: the pages, opened from disk, as a reader sees them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pagbench.site import build
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ("digits@1", "fashion-distractor@1")
+"""Those of the small site: one with regimes and paths, one without a reference."""
+SCREENSHOTS = Path(os.environ.get("PAGBENCH_SCREENSHOTS", ROOT / "build" / "screenshots"))
+_INSIDE = ("file:", "data:", "blob:")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of a small site, built from two benchmarks of the published results. Tests only read it."""
+    folder = tmp_path_factory.mktemp("small")
+    for label in BENCHMARKS:
+        shutil.copytree(ROOT / "leaderboard" / "results" / label, folder / "results" / label)
+    build(folder / "results", folder / "site")
+    return folder / "site"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A chromium without a window, one for all tests of a process; skips where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("chromium is not installed: pages are not looked at (Debian's package is `chromium`)")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pages are not looked at")
+    with api.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A fresh page; the test fails where the console shows an error, a script throws, or another host is asked."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(10_000)
+    shown = context.new_page()
+    faults = watched(shown)
+    yield shown
+    context.close()
+    assert not faults, faults
+
+
+def watched(page):
+    """The list that everything a page must not do is written to."""
+    faults = []
+    page.on("console", lambda said: faults.append(f"console: {said.text}") if said.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+    page.on("request", lambda asked: None if asked.url.startswith(_INSIDE) else faults.append(f"asks {asked.url}"))
+    page.on("requestfailed", lambda asked: None if _left(asked) else faults.append(f"does not find {asked.url}"))
+    return faults
+
+
+def _left(asked):
+    """Whether the page gave a request up itself, as for a download or when it goes elsewhere."""
+    return "ERR_ABORTED" in (asked.failure or "")
+
+
+def screenshot(page, name):
+    """Writes what the page shows, whole, to `$PAGBENCH_SCREENSHOTS` (`build/screenshots`) for people to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
