@@ -1,36 +1,25 @@
 """Runs a benchmark: entrants in, one row per entrant and sample out. Batches, seeds, resume, progress."""
 
 import dataclasses
-import math
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import nn
 
-from pagbench import benchmarks, columns, data, devices, maps, provenance, results, targets
+from pagbench import benchmarks, columns, devices, maps, measuring, provenance, results
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard
-from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError, first_line
-from pagbench.measures import BLOCKS, MEASURES, Observation
-from pagbench.measures.calibration import Temperature, fit_temperature
+from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError
+from pagbench.measuring import Session, Settings
 from pagbench.models import checks, requests
-from pagbench.models.classifier import Classifier
 from pagbench.models.loading import Entrant
 from pagbench.models.requests import Request
-from pagbench.models.smoothing import sampled
 from pagbench.preflight import Refusal
-
-_UNKNOWN = Temperature(np.nan, np.nan, np.nan)
 
 
 class RunError(PagbenchError):
@@ -39,18 +28,6 @@ class RunError(PagbenchError):
     def __init__(self, failures: Sequence[str], rows: pd.DataFrame) -> None:
         super().__init__("\n".join(failures))
         self.rows = rows
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run is carried out; nothing here but the seed changes a row."""
-
-    batch_size: int
-    device: torch.device
-    seed: int
-    limit: int | None
-    overwrite: bool
-    measures: tuple[str, ...] = ()
 
 
 def run(  # noqa: PLR0913 (every option of the command)
@@ -101,15 +78,14 @@ def run(  # noqa: PLR0913 (every option of the command)
         batch_size=_within("batch size", batch_size, 1),
         device=devices.choose_device(device),
         seed=definition.seed if seed is None else _within("seed", seed, 0),
-        limit=None if limit is None else _within("limit", limit, 1),
-        overwrite=overwrite,
         measures=_optional(measures),
     )
+    ids = definition.samples[: None if limit is None else _within("limit", limit, 1)]
     asked = _with_anchors(requests.resolve(entrants, definition), definition, tell)
     if results is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _run(asked, definition, Path(folder), settings, progress, tell)
-    return _run(asked, definition, Path(results), settings, progress, tell)
+            return _run(asked, _Session(definition, ids, settings, Path(folder), overwrite), progress, tell)
+    return _run(asked, _Session(definition, ids, settings, Path(results), overwrite), progress, tell)
 
 
 def _optional(names: Iterable[str]) -> tuple[str, ...]:
@@ -143,17 +119,9 @@ def _lost(anchor: str, error: PagbenchError) -> str:
     return f"the anchor {anchor} is not measured, and without it no regimes are judged: {error}"
 
 
-def _run(
-    asked: list[Request],
-    benchmark: Benchmark,
-    folder: Path,
-    settings: Settings,
-    progress: bool,
-    tell: Callable[[str], object],
-) -> pd.DataFrame:
-    results.check_writable(folder)
-    session = _Session(benchmark, folder, settings)
-    jobs = [(request, part) for request in asked for part in (None, *(settings.measures if request.named else ()))]
+def _run(asked: list[Request], session: "_Session", progress: bool, tell: Callable[[str], object]) -> pd.DataFrame:
+    benchmark, optional = session.benchmark, session.settings.measures
+    jobs = [(request, part) for request in asked for part in (None, *(optional if request.named else ()))]
     finished: dict[str, results.Result] = {}
     failures: list[str] = []
     with _progress_bar(progress) as bar:
@@ -191,26 +159,6 @@ def _loaded(request: Request, benchmark: Benchmark, tell: Callable[[str], object
         return None
 
 
-@contextmanager
-def _network_faults(entrant: str, batch_size: int, measure: str | None) -> Iterator[None]:
-    """One clear line for whatever a third party's network raises; the other entrants go on."""
-    during = "it is measured" if measure is None else f"{measure!r} is measured"
-    advice = "lower --batch-size" if measure not in BLOCKS else "a smaller batch would change the rows"
-    try:
-        yield
-    except PagbenchError:
-        raise
-    except torch.OutOfMemoryError:
-        raise ContractError(
-            f"{entrant}: out of memory with {BLOCKS.get(measure or '', batch_size)} images at a time while {during}; "
-            f"{advice}"
-        ) from None
-    except Exception as error:
-        raise ContractError(
-            f"{entrant}: fails while {during} ({first_line(error)}); finished batches are kept"
-        ) from error
-
-
 def _progress_bar(enabled: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
@@ -218,24 +166,15 @@ def _progress_bar(enabled: bool) -> Progress:
     )  # fmt: skip
 
 
-class _Session:
-    """One benchmark loaded once; targets are computed when the first entrant needs them."""
+class _Session(Session):
+    """Keeps what it measures in a results folder, and measures only what that lacks."""
 
-    def __init__(self, benchmark: Benchmark, folder: Path, settings: Settings) -> None:
-        self.benchmark, self.folder, self.settings = benchmark, folder, settings
-        self.ids = benchmark.samples[: settings.limit]
-        self._splits = data.splits(benchmark)
-        self._targets: targets.Targets | None = None
-
-    @property
-    def targets(self) -> targets.Targets:
-        if self._targets is None:
-            parts = [self._batches(self.ids, measure) for measure in (None, *self.settings.measures)]
-            ids = list(dict.fromkeys(name for batches in parts for batch in batches for name in batch))
-            self._targets = targets.compute(
-                self.benchmark, self._splits, ids, seed=self.settings.seed, device=self.settings.device
-            )
-        return self._targets
+    def __init__(
+        self, benchmark: Benchmark, ids: Sequence[str], settings: Settings, folder: Path, overwrite: bool
+    ) -> None:
+        results.check_writable(folder)
+        super().__init__(benchmark, ids, settings)
+        self.folder, self.overwrite = folder, overwrite
 
     def measure(
         self, entrant: Entrant, named: bool, advance: Callable[[int], None], measure: str | None = None
@@ -248,7 +187,7 @@ class _Session:
         source = provenance.gather(entrant, self.benchmark, seed=self.settings.seed, device=self.settings.device)
         place = results.path_of(self.folder, self.benchmark, entrant.card.id, measure)
         store = results.Store(place, self.benchmark, measure)
-        overwrite = self.settings.overwrite and named
+        overwrite = self.overwrite and named
         kept = None if overwrite else self._kept(store, source)
         if overwrite:
             store.drop_parts()
@@ -256,12 +195,14 @@ class _Session:
         missing = [name for name in self.ids if name not in done]
         advance(len(self.ids) - len(missing))
         if missing:
-            with devices.single_precision(), _network_faults(entrant.card.id, self.settings.batch_size, measure):
+            with measuring.guarded(entrant.card.id, self.settings.batch_size, measure):
                 if measure is None:
                     source["preflight"] = self._preflight(entrant)
                 source["networks"] = self.targets.networks
                 self._check_same(kept, source)
-                self._measure_missing(entrant, missing, store, source, advance, measure)
+                for rows in self.rows(entrant, missing, measure):
+                    store.add(results.Result(rows, source))
+                    advance(len(set(rows["sample_id"]) & set(missing)))
                 shown = {"preflight": source["preflight"], "maps": self._maps(entrant)} if measure is None else {}
             measured = store.load_parts() if overwrite else store.load()
             assert measured is not None
@@ -284,32 +225,8 @@ class _Session:
             raise Refusal(entrant.card.id, card)
         return card.model_dump(mode="json")
 
-    def _measure_missing(
-        self,
-        entrant: Entrant,
-        missing: Sequence[str],
-        store: results.Store,
-        source: Mapping[str, Any],
-        advance: Callable[[int], None],
-        measure: str | None,
-    ) -> None:
-        classifier = entrant.classifier.to(self.settings.device)
-        temperature = self._temperature(classifier) if measure is None else _UNKNOWN
-        for ids in self._batches(self.targets.ordered(missing), measure):
-            with sampled(classifier, ids):
-                rows = self._rows(entrant.card, classifier, temperature, ids, measure)
-            store.add(results.Result(rows, source))
-            advance(len(set(ids) & set(missing)))
-
-    def _batches(self, missing: Sequence[str], measure: str | None) -> list[Sequence[str]]:
-        """The missing samples, a batch at a time; the benchmark's whole blocks for a measure that depends on them."""
-        if measure not in BLOCKS:
-            return _parts(missing, self.settings.batch_size)
-        wanted = set(missing)
-        return [block for block in _parts(self.benchmark.samples, BLOCKS[measure]) if wanted & set(block)]
-
     def _maps(self, entrant: Entrant) -> dict[str, Any]:
-        first = self._splits.test.select(self.benchmark.samples[: maps.COUNT])
+        first = self.splits.test.select(self.benchmark.samples[: maps.COUNT])
         size = self.settings.batch_size
         return provenance.gradient_maps(entrant, first, device=self.settings.device, batch_size=size)
 
@@ -324,62 +241,3 @@ class _Session:
                 f"{source['card']['id']}: {self.folder} holds other results under this id "
                 f"({kept.difference(source)}); use another --results folder, or --overwrite and name it"
             )
-
-    @torch.no_grad()
-    def _temperature(self, classifier: Classifier) -> Temperature:
-        if "response" not in self.benchmark.measures:
-            return Temperature(math.nan, math.nan, math.nan)  # no one asks for it
-        parts = self._splits.calibration.chunks(self.settings.batch_size)
-        logits = torch.cat([classifier(part.images.to(self.settings.device)) for part in parts])
-        return fit_temperature(logits, self._splits.calibration.labels, seed=self.settings.seed)
-
-    def _rows(
-        self,
-        card: ModelCard,
-        classifier: Classifier,
-        temperature: Temperature,
-        ids: Sequence[str],
-        measure: str | None,
-    ) -> pd.DataFrame:
-        batch = self.targets.batch(ids)
-        seen = Observation(classifier, batch, self.benchmark, temperature, self.settings.seed)
-        if not seen.logits.isfinite().all():
-            raise ContractError(
-                f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
-            )
-        measures = self.benchmark.measures if measure is None else (measure,)
-        measured = {name: value for m in measures for name, value in MEASURES[m](seen).items()}
-        identity = {
-            "benchmark": self.benchmark.name,
-            "version": self.benchmark.version,
-            "entrant": card.id,
-            "family": card.family,
-            "strength": card.strength,
-            "control": card.control,
-            "seed": self.settings.seed,
-            "sample_id": list(ids),
-            "label": batch.labels.cpu().numpy(),
-        }
-        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, measures, len(ids), card.id)})
-
-
-def _parts(ids: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [ids[start : start + size] for start in range(0, len(ids), size)]
-
-
-def _checked(
-    measured: Mapping[str, Tensor], benchmark: Benchmark, measures: Sequence[str], size: int, entrant: str
-) -> dict[str, np.ndarray]:
-    """Measured columns as arrays, exactly those of the schema; NaN means not scored, infinity is refused."""
-    expected = [column.name for column in columns.sample_columns(benchmark, measures)]
-    if set(measured) != set(expected):
-        raise ContractError(
-            f"measures of {benchmark.label} returned {sorted(set(measured) ^ set(expected))} against the schema"
-        )
-    arrays = {name: measured[name].detach().double().cpu().numpy() for name in expected}
-    for name, values in arrays.items():
-        if values.shape != (size,) or np.isinf(values).any():
-            raise ContractError(
-                f"{entrant}: measure {name} returned {values.shape} values, expected {size} finite or NaN"
-            )
-    return arrays

@@ -23,6 +23,7 @@ ORDER = [
     {"measures", "listing", "figures", "site"},
     {"training", "provenance"},
     {"targets", "tangents"},
+    {"measuring"},
     {"runner", "gallery"},
     {"sweep", "submissions"},
     {"cli_training", "cli_tangents", "cli_fetching", "cli_site"},

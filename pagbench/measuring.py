@@ -1,0 +1,175 @@
+"""Measures entrants on samples of a benchmark, a batch at a time, and keeps nothing."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pagbench import columns, data, devices, targets
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard
+from pagbench.errors import ContractError, PagbenchError, first_line
+from pagbench.measures import BLOCKS, MEASURES, Observation
+from pagbench.measures.calibration import Temperature, fit_temperature
+from pagbench.models.classifier import Classifier
+from pagbench.models.loading import Entrant
+from pagbench.models.smoothing import sampled
+
+_UNKNOWN = Temperature(np.nan, np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How entrants are measured; nothing here but the seed changes a row.
+
+    Attributes:
+        batch_size: images at a time.
+        device: where to compute.
+        seed: of noise and permutation.
+        measures: optional ones, beside the benchmark's own.
+    """
+
+    batch_size: int
+    device: torch.device
+    seed: int
+    measures: tuple[str, ...] = ()
+
+
+class Session:
+    """One benchmark loaded once; targets are computed when the first entrant needs them.
+
+    Args:
+        benchmark: the definition.
+        ids: samples that will be measured.
+        settings: how.
+    """
+
+    def __init__(self, benchmark: Benchmark, ids: Sequence[str], settings: Settings) -> None:
+        self.benchmark, self.ids, self.settings = benchmark, ids, settings
+        self.splits = data.splits(benchmark)
+        self._targets: targets.Targets | None = None
+
+    @property
+    def targets(self) -> targets.Targets:
+        """Of the session's samples, and of those that are measured in one block with them."""
+        if self._targets is None:
+            parts = [self._batches(self.ids, measure) for measure in (None, *self.settings.measures)]
+            ids = list(dict.fromkeys(name for batches in parts for batch in batches for name in batch))
+            self._targets = targets.compute(
+                self.benchmark, self.splits, ids, seed=self.settings.seed, device=self.settings.device
+            )
+        return self._targets
+
+    def rows(self, entrant: Entrant, ids: Sequence[str], measure: str | None = None) -> Iterator[pd.DataFrame]:
+        """Rows of an entrant on some of the session's samples, as each batch is finished.
+
+        Args:
+            entrant: the entrant.
+            ids: the samples; where a measure depends on whole blocks of samples, the rows of these blocks are returned.
+            measure: an optional measure; None for the benchmark's own.
+
+        Raises:
+            ContractError: the network returns what is no result. Whatever else it raises is for `guarded`.
+        """
+        classifier = entrant.classifier.to(self.settings.device)
+        temperature = self._temperature(classifier) if measure is None else _UNKNOWN
+        for batch in self._batches(self.targets.ordered(ids), measure):
+            with sampled(classifier, batch):
+                rows = self._rows(entrant.card, classifier, temperature, batch, measure)
+            yield rows
+
+    def _batches(self, missing: Sequence[str], measure: str | None) -> list[Sequence[str]]:
+        """The missing samples, a batch at a time; the benchmark's whole blocks for a measure that depends on them."""
+        if measure not in BLOCKS:
+            return _parts(missing, self.settings.batch_size)
+        wanted = set(missing)
+        return [block for block in _parts(self.benchmark.samples, BLOCKS[measure]) if wanted & set(block)]
+
+    @torch.no_grad()
+    def _temperature(self, classifier: Classifier) -> Temperature:
+        if "response" not in self.benchmark.measures:
+            return Temperature(math.nan, math.nan, math.nan)  # no one asks for it
+        parts = self.splits.calibration.chunks(self.settings.batch_size)
+        logits = torch.cat([classifier(part.images.to(self.settings.device)) for part in parts])
+        return fit_temperature(logits, self.splits.calibration.labels, seed=self.settings.seed)
+
+    def _rows(
+        self,
+        card: ModelCard,
+        classifier: Classifier,
+        temperature: Temperature,
+        ids: Sequence[str],
+        measure: str | None,
+    ) -> pd.DataFrame:
+        batch = self.targets.batch(ids)
+        seen = Observation(classifier, batch, self.benchmark, temperature, self.settings.seed)
+        if not seen.logits.isfinite().all():
+            raise ContractError(
+                f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
+            )
+        measures = self.benchmark.measures if measure is None else (measure,)
+        measured = {name: value for m in measures for name, value in MEASURES[m](seen).items()}
+        identity = {
+            "benchmark": self.benchmark.name,
+            "version": self.benchmark.version,
+            "entrant": card.id,
+            "family": card.family,
+            "strength": card.strength,
+            "control": card.control,
+            "seed": self.settings.seed,
+            "sample_id": list(ids),
+            "label": batch.labels.cpu().numpy(),
+        }
+        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, measures, len(ids), card.id)})
+
+
+@contextmanager
+def guarded(entrant: str, batch_size: int, measure: str | None = None) -> Iterator[None]:
+    """Full float32, and one clear line for whatever a third party's network raises, so that other entrants go on.
+
+    Raises:
+        ContractError: the network fails.
+    """
+    during = "it is measured" if measure is None else f"{measure!r} is measured"
+    advice = "lower --batch-size" if measure not in BLOCKS else "a smaller batch would change the rows"
+    try:
+        with devices.single_precision():
+            yield
+    except PagbenchError:
+        raise
+    except torch.OutOfMemoryError:
+        raise ContractError(
+            f"{entrant}: out of memory with {BLOCKS.get(measure or '', batch_size)} images at a time while {during}; "
+            f"{advice}"
+        ) from None
+    except Exception as error:
+        raise ContractError(
+            f"{entrant}: fails while {during} ({first_line(error)}); finished batches are kept"
+        ) from error
+
+
+def _parts(ids: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def _checked(
+    measured: Mapping[str, Tensor], benchmark: Benchmark, measures: Sequence[str], size: int, entrant: str
+) -> dict[str, np.ndarray]:
+    """Measured columns as arrays, exactly those of the schema; NaN means not scored, infinity is refused."""
+    expected = [column.name for column in columns.sample_columns(benchmark, measures)]
+    if set(measured) != set(expected):
+        raise ContractError(
+            f"measures of {benchmark.label} returned {sorted(set(measured) ^ set(expected))} against the schema"
+        )
+    arrays = {name: measured[name].detach().double().cpu().numpy() for name in expected}
+    for name, values in arrays.items():
+        if values.shape != (size,) or np.isinf(values).any():
+            raise ContractError(
+                f"{entrant}: measure {name} returned {values.shape} values, expected {size} finite or NaN"
+            )
+    return arrays
