@@ -143,6 +143,8 @@ class ModelCard(Card):
     seed: int | None = None
     training_command: str | None = None
     training: dict[str, float | int | str] = {}
+    trained_on_target: bool | None = None
+    """Declares whether training saw a benchmark's own target or score model; null where nothing is declared."""
     authors: str | None = None
     license: str | None = None
     reference: str | None = None
@@ -179,7 +181,7 @@ class ModelCard(Card):
 
 _DESCRIPTION = (
     "title", "authors", "license", "reference", "training_command", "training", "weights", "download", "preprocessing",
-    "threat", "published_accuracy",
+    "threat", "published_accuracy", "trained_on_target",
 )  # fmt: skip
 
 

@@ -134,6 +134,8 @@ def joined(found: Sequence[Result]) -> pd.DataFrame:
     rows.attrs["preflight"] = {name: card for name, card in cards.items() if card is not None}
     verified = {result.provenance["card"]["id"]: result.verification for result in found}
     rows.attrs["verifications"] = {name: v.model_dump(mode="json") for name, v in verified.items() if v is not None}
+    declared = {result.provenance["card"]["id"]: result.provenance["card"].get("trained_on_target") for result in found}
+    rows.attrs["trained_on_target"] = {name: value for name, value in declared.items() if value is not None}
     rows.attrs["licenses"] = {name: licence for name, licence in licences.items() if licence is not None}
     return rows
 

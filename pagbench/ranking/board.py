@@ -46,9 +46,9 @@ def leaderboard(
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
         rows = results.joined(results.read_all(Path(rows), definition))
     cards = {name: Preflight.model_validate(card) for name, card in rows.attrs.get("preflight", {}).items()}
-    licences = rows.attrs.get("licenses", {})
+    licences, declared = (rows.attrs.get(key, {}) for key in ("licenses", "trained_on_target"))
     rows = rows[(rows["benchmark"] == definition.name) & (rows["version"] == definition.version)]
-    return _sorted(_board(_distinct(rows, definition), definition, cards, licences), sort, definition)
+    return _sorted(_board(_distinct(rows, definition), definition, cards, licences, declared), sort, definition)
 
 
 def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
@@ -98,7 +98,11 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
 
 
 def _board(
-    rows: pd.DataFrame, benchmark: Benchmark, cards: Mapping[str, Preflight], licences: Mapping[str, str]
+    rows: pd.DataFrame,
+    benchmark: Benchmark,
+    cards: Mapping[str, Preflight],
+    licences: Mapping[str, str],
+    declared: Mapping[str, bool],
 ) -> pd.DataFrame:
     groups = {str(name): group for name, group in _with_certified(rows).groupby("entrant", sort=True)}
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
@@ -119,6 +123,7 @@ def _board(
             "n_total": len(group),
             "license": licences.get(name),
             "score_license": _score_licence(benchmark),
+            "trained_on_target": declared.get(name),
             "status": statuses[name],
             "preflight": cards[name].summary() if name in cards else None,
         }

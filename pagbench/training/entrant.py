@@ -169,6 +169,7 @@ class Plan:
             "training": {"split": f"training split of {self.benchmark.label}", **asdict(recipe)}
             | {"stored_as": "float16" if self.half else "float32"}
             | ({"note": family.note} if family.note else {}),
+            "trained_on_target": family.needs_target or None,
             "authors": "The pagbench authors",
             "license": "Apache-2.0",
         }
