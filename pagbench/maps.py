@@ -1,12 +1,14 @@
-"""Small maps that a results file carries: the first images, and its entrant's gradients there. No torch."""
+"""Small maps that a results file carries: images, its entrant's gradients there, and Bayes targets. No torch."""
 
 import base64
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pagbench.errors import ResultsError, first_line
@@ -15,6 +17,10 @@ Array = NDArray[np.float32]
 
 COUNT = 4
 """How many of a benchmark's first samples get a map."""
+EACH = 2
+"""How many of the best, median and worst aligned samples get one."""
+KINDS = ("best", "median", "worst")
+FIRST = "first"
 _MAX_SIDE = 64
 _CLIP = 0.995
 
@@ -28,32 +34,69 @@ class Maps:
         images: pixels in [0, 1], shape (n, c, h, w).
         gradients: of the log-odds of the true class, in [-1, 1]: each divided by the 99.5 % quantile of its magnitude
             and clipped; NaN where the gradient is not scored; shape (n, c, h, w).
+        targets: Bayes targets, in [-1, 1] as the gradients are, same shape; None where the file has none.
+        kinds: why each sample is shown: best, median or worst aligned, or first of the benchmark.
     """
 
     sample_ids: tuple[str, ...]
     images: Array
     gradients: Array
+    targets: Array | None
+    kinds: tuple[str, ...]
 
 
-def encode(sample_ids: Sequence[str], images: Array, gradients: Array) -> dict[str, Any]:
+def extremes(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
+    """The samples that a gallery shows, each after its kind: two best aligned, two around the median, two worst.
+
+    Of equal values the earlier row counts as the better one. An entrant with few rows has the same sample in two kinds.
+
+    Args:
+        rows: of one entrant, in the benchmark's order.
+        column: what alignment is; NaN where not scored.
+
+    >>> rows = pd.DataFrame({"sample_id": list("abcdef"), "cosine": [0.1, 0.6, np.nan, 0.3, 0.6, 0.2]})
+    >>> extremes(rows, "cosine")
+    [('best', 'b'), ('best', 'e'), ('median', 'e'), ('median', 'd'), ('worst', 'a'), ('worst', 'f')]
+    """
+    ordered = rows.set_index("sample_id")[column].dropna().sort_values(ascending=False, kind="stable").index
+    middle = max(0, (len(ordered) - EACH) // 2)
+    chosen = (ordered[:EACH], ordered[middle : middle + EACH], ordered[::-1][:EACH])
+    return [(kind, str(name)) for kind, names in zip(KINDS, chosen, strict=True) for name in names]
+
+
+def encode(
+    sample_ids: Sequence[str],
+    images: Array,
+    gradients: Array,
+    *,
+    targets: Array | None = None,
+    kinds: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Plain JSON values: pixels as bytes, gradients as signed bytes, compressed, in base64; sides above 64 averaged.
 
     Args:
         sample_ids: n ids.
         images: pixels in [0, 1], shape (n, c, h, w).
         gradients: in any unit, shape (n, c, h, w); not finite where not scored.
+        targets: Bayes targets there, in any unit, same shape.
+        kinds: why each sample is shown; all are the benchmark's first by default.
 
     Returns:
         `sample_ids`, `shape` (c, h, w), `images` (one string) and `gradients` (one string per image, null where the
-        gradient is not scored).
+        gradient is not scored); `targets` as the gradients, and `kinds`, where they are given.
     """
     pixels = np.rint(255 * np.clip(_reduced(images), 0, 1)).astype(np.uint8)
-    return {
+    content = {
         "sample_ids": list(sample_ids),
         "shape": list(pixels.shape[1:]),
         "images": _packed(pixels),
         "gradients": [_signed_bytes(gradient) for gradient in _reduced(gradients)],
     }
+    if targets is not None:
+        content["targets"] = [_signed_bytes(target) for target in _reduced(targets)]
+    if kinds is not None:
+        content["kinds"] = list(kinds)
+    return content
 
 
 def decode(content: Any, entrant: str) -> Maps | None:
@@ -66,9 +109,14 @@ def decode(content: Any, entrant: str) -> Maps | None:
         return None
     try:
         ids, shape = tuple(map(str, content["sample_ids"])), tuple(map(int, content["shape"]))
-        pixels = np.frombuffer(_unpacked(content["images"]), np.uint8).reshape(len(ids), *shape)
-        gradients = [_from_signed_bytes(text, shape) for text in content["gradients"]]
-        return Maps(ids, (pixels / 255).astype(np.float32), np.stack(gradients).reshape(pixels.shape))
+        if len(ids) > _MAX_SIDE or len(shape) != 3 or not all(0 < side <= _MAX_SIDE for side in shape):
+            raise ValueError(f"{len(ids)} maps of shape {shape}")
+        kinds = tuple(content.get("kinds", [FIRST] * len(ids)))
+        if len(kinds) != len(ids) or not {FIRST, *KINDS} >= set(kinds):
+            raise ValueError(f"kinds {kinds}"[:80])
+        pixels = (_unpacked(content["images"], (len(ids), *shape), np.uint8) / 255).astype(np.float32)
+        targets = None if content.get("targets") is None else _stacked(content["targets"], (len(ids), *shape))
+        return Maps(ids, pixels, _stacked(content["gradients"], pixels.shape), targets, kinds)
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise ResultsError(
             f"{entrant}: the gradient maps in its results file are damaged ({first_line(error)}); "
@@ -80,8 +128,10 @@ def _packed(values: NDArray[Any]) -> str:
     return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode()
 
 
-def _unpacked(text: str) -> bytes:
-    return zlib.decompress(base64.b64decode(text))
+def _unpacked(text: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """The values; not more of them than the shape has, whatever the text would unpack to."""
+    content = zlib.decompressobj().decompress(base64.b64decode(text), math.prod(shape) + 1)
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def _signed_bytes(gradient: Array) -> str | None:
@@ -91,10 +141,16 @@ def _signed_bytes(gradient: Array) -> str | None:
     return _packed(np.rint(127 * np.clip(gradient / scale, -1, 1)).astype(np.int8))
 
 
+def _stacked(texts: Sequence[str | None], shape: tuple[int, ...]) -> Array:
+    if len(texts) != shape[0]:
+        raise ValueError(f"{len(texts)} maps of {shape[0]} images")
+    return np.stack([_from_signed_bytes(text, shape[1:]) for text in texts])
+
+
 def _from_signed_bytes(text: str | None, shape: tuple[int, ...]) -> Array:
     if text is None:
         return np.full(shape, np.nan, np.float32)
-    return (np.frombuffer(_unpacked(text), np.int8).reshape(shape) / 127).astype(np.float32)
+    return (_unpacked(text, shape, np.int8) / 127).astype(np.float32)
 
 
 def _reduced(images: Array) -> Array:

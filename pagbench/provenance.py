@@ -6,10 +6,12 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,6 +22,9 @@ from pagbench.data import Dataset
 from pagbench.models.classifier import Classifier
 from pagbench.models.loading import Entrant
 from pagbench.models.smoothing import sampled
+
+Targeting = Callable[[Dataset], Tensor]
+"""Bayes targets of some images, shape (n, c, h, w)."""
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "pyautoattack", "scikit-learn")
 
@@ -47,11 +52,58 @@ def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.d
     }
 
 
-def gradient_maps(entrant: Entrant, shown: Dataset, *, device: torch.device, batch_size: int) -> dict[str, Any]:
-    """Pixels and log-odds gradients of a few images, as plain JSON values (`pagbench.maps`), for pictures."""
+def gradient_maps(
+    entrant: Entrant,
+    shown: Dataset,
+    *,
+    device: torch.device,
+    batch_size: int,
+    target: Targeting | None = None,
+    kinds: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Pixels and log-odds gradients of a few images, as plain JSON values (`pagbench.maps`), for pictures.
+
+    Args:
+        entrant: whose gradients.
+        shown: the images.
+        device: where to compute.
+        batch_size: images at a time.
+        target: gives their Bayes targets; None to leave these out.
+        kinds: why each image is shown; see `pagbench.maps`.
+    """
     classifier = entrant.classifier.to(device)
-    gradients = [_gradient(classifier, part, device) for part in shown.chunks(batch_size)]
-    return maps.encode(shown.ids, shown.images.numpy(), torch.cat(gradients).numpy())
+    gradients = torch.cat([_gradient(classifier, part, device) for part in shown.chunks(batch_size)])
+    targets = None if target is None else target(shown).float().cpu().numpy()
+    return maps.encode(shown.ids, shown.images.numpy(), gradients.numpy(), targets=targets, kinds=kinds)
+
+
+def gallery(
+    entrant: Entrant,
+    rows: pd.DataFrame,
+    test: Dataset,
+    column: str,
+    *,
+    target: Targeting,
+    device: torch.device,
+    batch_size: int,
+) -> dict[str, Any] | None:
+    """Maps of the samples where an entrant is aligned best, about the median, and worst; None where none is scored.
+
+    Args:
+        entrant: whose gradients.
+        rows: its own, in the benchmark's order.
+        test: the benchmark's images.
+        column: the benchmark's alignment.
+        target: gives Bayes targets.
+        device: where to compute.
+        batch_size: images at a time.
+    """
+    chosen = maps.extremes(rows, column)
+    if not chosen:
+        return None
+    shown = test.select([name for _, name in chosen])
+    kinds = [kind for kind, _ in chosen]
+    return gradient_maps(entrant, shown, device=device, batch_size=batch_size, target=target, kinds=kinds)
 
 
 def _gradient(classifier: Classifier, part: Dataset, device: torch.device) -> Tensor:

@@ -203,10 +203,11 @@ class _Session(Session):
                 for rows in self.rows(entrant, missing, measure):
                     store.add(results.Result(rows, source))
                     advance(len(set(rows["sample_id"]) & set(missing)))
-                shown = {"preflight": source["preflight"], "maps": self._maps(entrant)} if measure is None else {}
-            measured = store.load_parts() if overwrite else store.load()
-            assert measured is not None
-            new = {**shown, "networks": self.targets.networks}
+                measured = store.load_parts() if overwrite else store.load()
+                assert measured is not None
+                new = {"networks": self.targets.networks}
+                if measure is None:
+                    new |= {"preflight": source["preflight"], **self._shown(entrant, measured.rows)}
             wall = round(time.perf_counter() - started, 3)
             kept = results.Result(measured.rows, {**measured.provenance, **new, "wall_seconds": wall})
             store.merge(kept)
@@ -225,10 +226,19 @@ class _Session(Session):
             raise Refusal(entrant.card.id, card)
         return card.model_dump(mode="json")
 
-    def _maps(self, entrant: Entrant) -> dict[str, Any]:
-        first = self.splits.test.select(self.benchmark.samples[: maps.COUNT])
+    def _shown(self, entrant: Entrant, rows: pd.DataFrame) -> dict[str, Any]:
+        """Small maps for pictures: of the first images, and of those where the entrant is aligned best and worst."""
+        test, target, device = self.splits.test, self.targets.target, self.settings.device
         size = self.settings.batch_size
-        return provenance.gradient_maps(entrant, first, device=self.settings.device, batch_size=size)
+        first = test.select(self.benchmark.samples[: maps.COUNT])
+        # the gradients of a Bayes control are the targets of the first images: no need to keep them with every entrant
+        wanted = target if self.benchmark.bayes is None else None
+        return {
+            "maps": provenance.gradient_maps(entrant, first, target=wanted, device=device, batch_size=size),
+            "gallery": provenance.gallery(
+                entrant, rows, test, self.benchmark.alignment, target=target, device=device, batch_size=size
+            ),
+        }
 
     def _kept(self, store: results.Store, source: Mapping[str, Any]) -> results.Result | None:
         kept = store.load()

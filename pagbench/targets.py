@@ -44,6 +44,7 @@ class Targets:
         partner: of each image.
         device: where the batches will be used.
         of: computes the targets of some of the images.
+        target: the Bayes targets alone, of any of the benchmark's images.
         kept: those of all images; None where they are too many to keep, and each batch computes its own.
         networks: what is known of the networks behind them, by their part in the benchmark; hashes and noise levels.
     """
@@ -52,6 +53,7 @@ class Targets:
     partner: dict[str, str]
     device: torch.device
     of: Callable[[Dataset], Computed]
+    target: Callable[[Dataset], Float[Tensor, "n c h w"]]
     kept: Computed | None
     networks: dict[str, dict[str, Any]]
 
@@ -129,7 +131,7 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
     data = splits.test.select(list(dict.fromkeys([*ids, *(partner[name] for name in ids)])))
     of = _Computation(benchmark, splits, seed, device)
     fits = len(data.ids) * _size(benchmark) <= _ROOM
-    return Targets(data, partner, device, of, of(data) if fits else None, of.records())
+    return Targets(data, partner, device, of, of.target, of(data) if fits else None, of.records())
 
 
 def _size(benchmark: Benchmark) -> int:
@@ -161,11 +163,15 @@ class _Computation:
         steps = geometry.Directions(on, off)
         return Computed(data.ids, target, basis, steps, embedded, self._second(data), self._noise_parts(basis, data))
 
+    def target(self, part: Dataset) -> Float[Tensor, "b c h w"]:
+        """Bayes targets of a few images, on the CPU, in the precision of the score model."""
+        return bayes_target(self._score, self._benchmark, part, self._device).cpu()
+
     def _part(
         self, part: Dataset
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b d k"], Float[Tensor, "b _ d"], Float[Tensor, "b m d"]]:
         """Target, tangent basis and directions of a few images, computed in float64 and rounded to float32."""
-        target = bayes_target(self._score, self._benchmark, part, self._device).cpu()
+        target = self.target(part)
         shape = (self._benchmark.dimension, self._benchmark.directions)
         noise = torch.stack([sample_noise(self._seed, "response", name, shape) for name in part.ids])
         basis = noise[:, :, :0]
