@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from pagbench import plain_yaml
 from pagbench.errors import CardError
 
 Identifier = Annotated[
@@ -50,22 +50,20 @@ class Card(BaseModel):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads one YAML mapping with the safe loader.
+    """Reads one plain YAML mapping (`pagbench.plain_yaml`): no tags, no anchors, no repeated keys.
 
     Raises:
-        CardError: the file is missing, is not YAML, or is not a mapping.
+        CardError: the file is missing, is not plain YAML, or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = plain_yaml.read(file.read(plain_yaml.LARGEST + 1))
     except OSError as error:
         raise CardError(
             f"{path}: cannot read the card ({error.strerror or error}); give a card id or a YAML file"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        reason = f"{getattr(error, 'problem', None) or error}{where}"
-        raise CardError(f"{path}: not a YAML card ({reason}); see `pagbench show ENTRANT` for one") from None
+    except plain_yaml.PlainError as error:
+        raise CardError(f"{path}: not a YAML card ({error}); see `pagbench show ENTRANT` for one") from None
     if not isinstance(content, dict):
         raise CardError(f"{path}: expected a YAML mapping of fields, got {type(content).__name__}")
     return content
@@ -93,7 +91,7 @@ class RemoteFile(Card):
     sha256: Sha256 | None = None
     """Of the file, where the publisher gives one; otherwise that of the first fetch is kept and compared."""
     size: Count | None = None
-    """Bytes, for the estimate."""
+    """Bytes: shown before it is fetched; a download that goes beyond it is cut off."""
     also: tuple[str, ...] = ()
     """Where others may have put it already: paths with `~` and `$VARIABLES`, relative ones in the working folder."""
     archive: "RemoteFile | None" = None
@@ -172,11 +170,17 @@ class ModelCard(Card):
             raise ValueError(f"loader 'checkpoint' needs one file in download, got {len(self.download)}")
         if missing:
             raise ValueError(f"loader {self.loader!r} needs the field {missing[0]!r}")
-        if self.weights is not None and (Path(self.weights).is_absolute() or ".." in Path(self.weights).parts):
+        if self.weights is not None and not _below(self.weights):
             raise ValueError(f"weights must be a file beside the card, got {self.weights!r}")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std go together: give both or neither")
         return self
+
+
+def _below(path: str) -> bool:
+    """Whether a relative path stays in its folder, on any system."""
+    parts = PureWindowsPath(path)  # takes / and \\ apart
+    return not (parts.drive or parts.root or ".." in parts.parts or "\0" in path)
 
 
 _DESCRIPTION = (

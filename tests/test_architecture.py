@@ -13,6 +13,7 @@ ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
     {"errors", "assets", "cache", "draws"},
+    {"plain_yaml"},
     {"cards", "weights", "cli_options", "preflight", "verification", "writing"},
     {"benchmarks", "fetching"},
     {"columns", "maps", "regimes", "statistics"},

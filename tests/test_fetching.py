@@ -102,6 +102,24 @@ def test_a_file_is_fetched_once_and_recorded(server, folder):
     assert leftovers(folder) == ["model.pt"]
 
 
+def endless(handler):
+    """An answer that says no length and does not end."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/octet-stream")
+    handler.end_headers()
+    for _ in range(1000):
+        handler.body(bytes(1 << 20))
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["length told", "endless"])
+def test_a_download_that_exceeds_its_cards_size_is_cut_off(server, folder, told):
+    url = server.serve("/model.pt", bytes(50 << 20), *([] if told else [endless]))
+    file = asked(url, sha256=sha256(WHOLE)).model_copy(update={"size": len(WHOLE)})
+    assert f"larger than the {len(WHOLE)} bytes that its card says" in refusal(file)
+    assert server.sent < 20 << 20
+    assert leftovers(folder) == []
+
+
 def test_after_drops_only_what_is_missing_is_sent(server):
     url = server.serve("/model.pt", WHOLE, drop(100_000), drop(250_000))
     assert fetching.get(asked(url)).read_bytes() == WHOLE
@@ -483,12 +501,15 @@ def no_sockets(monkeypatch):
 def card(server, tmp_path):
     """A card whose weights a mirror has; below the second name, no mirror has them."""
     found, path = models.find("digits/standard")
-    server.serve("/weights", (path.parent / found.weights).read_bytes())
+    content = (path.parent / found.weights).read_bytes()
+    server.serve("/weights", content)
     for name, mirror in (("far", "/weights"), ("gone", "/gone")):
         fields = found.model_dump(mode="json", exclude_none=True) | {
             "id": f"mine/{name}",
             "license": "MIT",
-            "download": [{"path": f"mine/{name}.safetensors", "mirrors": [f"{server.url}{mirror}"], "size": 2000}],
+            "download": [
+                {"path": f"mine/{name}.safetensors", "mirrors": [f"{server.url}{mirror}"], "size": len(content)}
+            ],
         }
         del fields["weights"]
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(fields))
@@ -516,7 +537,7 @@ def test_fetch_list_fetches_nothing(card, server, folder, no_sockets):
     assert done.exit_code == 0, done.output
     (line,) = done.stdout.splitlines()
     assert line.split("  ") == [
-        "mine/far", str(folder / "mine/far.safetensors"), "2.0 kB", "missing", f"{server.url}/weights", "MIT"
+        "mine/far", str(folder / "mine/far.safetensors"), "190.8 kB", "missing", f"{server.url}/weights", "MIT"
     ]  # fmt: skip
     assert invoke("fetch", "digits/standard", "--list").stdout == "nothing to fetch\n"
     assert not folder.exists()

@@ -173,7 +173,7 @@ def _fetch_from(mirror: str, file: RemoteFile, part: Part, shown: Display) -> st
     source = mirrors.address(mirror, hashed=expected is not None)
     resumed = part.size > 0
     while True:
-        transport.download(source, part, hashed=expected is not None, display=shown)
+        transport.download(source, part, hashed=expected is not None, display=shown, limit=file.size)
         found = _sha256(part.path)
         wrong = content.flaw(part.path, file.path)
         if wrong is None and expected not in (None, found):

@@ -78,7 +78,7 @@ class Part:
         self._origin.unlink(missing_ok=True)
 
 
-def download(address: Address, part: Part, *, hashed: bool, display: Display) -> None:
+def download(address: Address, part: Part, *, hashed: bool, display: Display, limit: int | None = None) -> None:
     """Fetches what is missing of a file.
 
     Drops, timeouts and passing errors are tried again, with growing pauses, as long as something new arrives.
@@ -88,16 +88,17 @@ def download(address: Address, part: Part, *, hashed: bool, display: Display) ->
         part: grows; what is already in it is kept where the server still has the same version.
         hashed: whether the whole will be compared with a known hash, so that any beginning may be gone on from.
         display: shows how far it is.
+        limit: bytes that it may have; what goes beyond is not kept.
 
     Raises:
-        MirrorError: the server has not got it, or does not answer.
+        MirrorError: the server has not got it, does not answer, or sends more than the limit.
         OSError: the disk refuses; what arrived stays.
     """
     furthest, tries = 0, 0
     with requests.Session() as session:
         while True:
             try:
-                return _transfer(session, address, part, hashed, display)
+                return _transfer(session, address, part, hashed, display, limit)
             except _Passing as error:
                 if part.size > furthest:
                     furthest, tries = part.size, 0
@@ -109,7 +110,9 @@ def download(address: Address, part: Part, *, hashed: bool, display: Display) ->
                 time.sleep(pause)
 
 
-def _transfer(session: requests.Session, address: Address, part: Part, hashed: bool, display: Display) -> None:
+def _transfer(
+    session: requests.Session, address: Address, part: Part, hashed: bool, display: Display, limit: int | None
+) -> None:
     """One request, from where the part ends."""
     version = part.version(address.mirror)
     if version is None and not hashed:
@@ -135,7 +138,7 @@ def _transfer(session: requests.Session, address: Address, part: Part, hashed: b
             else:
                 part.begin(address.mirror, _version(response))
                 done = 0
-            _receive(response, part, done, display)
+            _receive(response, part, done, display, limit)
     except requests.exceptions.RequestException as error:
         raise _failure(error) from None
     except urllib3.exceptions.HTTPError:
@@ -215,19 +218,29 @@ def _size(response: requests.Response) -> int | None:
     return int(length) if response.status_code == HTTPStatus.OK and length.isdigit() else None
 
 
-def _receive(response: requests.Response, part: Part, done: int, display: Display) -> None:
+def _receive(response: requests.Response, part: Part, done: int, display: Display, limit: int | None) -> None:
     total = _size(response)
     if total is not None:
+        _refuse_excess(part, total, limit)
         _require_room(part.path, total - done)
     display.start(done, total)
     with part.path.open("ab") as file:
         for chunk in response.raw.stream(_CHUNK, decode_content=False):
+            done += len(chunk)
+            _refuse_excess(part, done, limit)
             file.write(chunk)
             display.advance(len(chunk))
         file.flush()
         os.fsync(file.fileno())
     if total is not None and part.size < total:
         raise _Passing(f"only {part.size} of {total} bytes came")
+
+
+def _refuse_excess(part: Part, size: int, limit: int | None) -> None:
+    """A server decides what it sends, and may send without end."""
+    if limit is not None and size > limit:
+        part.discard()
+        raise MirrorError(f"larger than the {limit} bytes that its card says (it goes on to {size} at least)")
 
 
 def _require_room(path: Path, needed: int) -> None:
