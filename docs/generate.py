@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import typer
 
-from pagbench import benchmarks, columns, listing, results
+from pagbench import benchmarks, columns, glossary, listing, results
 from pagbench.cli import app
 from pagbench.ranking import leaderboard, render
 
@@ -120,12 +120,8 @@ def _measures() -> str:
         "for ↑, lower for ↓. `on_response` and `off_response` exist once per step length, as `on_response_0.5`;",
         "`adversarial` and `pgd` once per budget, `_l2_0.5` and `_linf_8_255` (4_255 for images larger than 32×32).",
     ]
-    for measure, filled in columns.SAMPLE_COLUMNS.items():
-        optional = f" (optional: `pagbench run --measures {measure}`)" if measure in columns.OPTIONAL else ""
-        lines += ["", f"## {measure}{optional}", "", *_column_table(filled)]
-    lines += ["", "## Columns of the leaderboard", "", *_column_table(columns.BOARD_COLUMNS)]
-    added = tuple(columns.optional_board_columns(benchmarks.load("digits")))
-    lines += ["", "## Columns that optional measures add to it", "", *_column_table(added)]
+    for group in glossary.groups():
+        lines += ["", f"## {group.title}", "", *_column_table(group.columns)]
     return "\n".join(lines) + "\n"
 
 

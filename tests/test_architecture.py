@@ -17,7 +17,7 @@ ORDER = [
     {"cards", "weights", "cli_options", "preflight", "verification", "writing"},
     {"benchmarks", "fetching"},
     {"columns", "maps", "regimes", "statistics"},
-    {"results", "data"},
+    {"glossary", "results", "data"},
     {"ranking", "scores", "geometry", "devices"},
     {"manifolds", "models"},
     {"study"},

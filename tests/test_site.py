@@ -1,7 +1,177 @@
 """All pages of the site: whole, safe, usable with keyboard and screen reader, and readable on a phone."""
 
+from collections import Counter
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
 import browser as browsing
 import pytest
+import yaml
+
+from pagbench import benchmarks, columns
+from pagbench.benchmarks import facts
+from pagbench.site import rendering
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "col", "source", "wbr"}
+ADDRESSES = ("href", "src", "srcset", "poster", "action", "formaction", "data", "xlink:href")
+AXE = {"preload": False, "resultTypes": ["violations"]}
+"""Without reading style sheets of other origins, which the policy forbids, and without reports of what is in order."""
+OUTSIDE = ("https://", "mailto:")
+
+
+class Parsed(HTMLParser):
+    """Elements of a page with their attributes; what is not closed, or closed twice, is a fault."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.faults, self.text = [], [], [], {}
+        self.feed(text)
+        self.close()
+        self.faults += [f"<{tag}> is not closed" for tag in self.open]
+
+    def handle_starttag(self, tag, attributes):
+        repeated = [name for name, count in Counter(name for name, _ in attributes).items() if count > 1]
+        self.faults += [f"<{tag}> has {name} twice" for name in repeated]
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+        else:
+            self.faults.append(f"</{tag}> closes {self.open[-1:]}")
+
+    def handle_data(self, data):
+        for tag in self.open:
+            self.text[tag] = self.text.get(tag, "") + data
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def ids(self):
+        return [attributes["id"] for _, attributes in self.elements if attributes.get("id") is not None]
+
+    @property
+    def addresses(self):
+        for tag, attributes in self.elements:
+            yield from ((tag, name, attributes[name] or "") for name in ADDRESSES if name in attributes)
+
+
+@pytest.fixture(scope="module")
+def parsed(site):
+    return {path: Parsed(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+
+
+def kinds(site):
+    """One page of each kind: those at the top, a benchmark with results and one without, a model, a comparison."""
+    shown = [path.name for path in sorted(site.glob("*.html"))]
+    shown += ["benchmarks/digits@1.html", "benchmarks/cifar10@1.html", "models/digits/noise-0.6.html"]
+    return shown + [f"compare/{path.name}" for path in sorted(site.glob("compare/*.html"))[:1]]
+
+
+def test_pages_are_whole(parsed, site):
+    for path, page in parsed.items():
+        name = path.relative_to(site)
+        assert not page.faults, (name, page.faults)
+        assert page.of("html") == [{"lang": "en"}], name
+        assert len(page.of("h1")) == len(page.of("main")) == 1, name
+        assert page.text.get("title", "").strip(), name
+        assert not [same for same, count in Counter(page.ids).items() if count > 1], name
+
+
+def test_titles_tell_pages_apart(parsed):
+    titles = Counter(page.text["title"] for page in parsed.values())
+    assert not [title for title, count in titles.items() if count > 1]
+
+
+def test_pages_run_nothing_but_the_sites_own_scripts(parsed, site):
+    for path, page in parsed.items():
+        name = path.relative_to(site)
+        policies = [m for m in page.of("meta") if m.get("http-equiv", "").lower() == "content-security-policy"]
+        assert len(policies) == 1, name
+        rules = dict(rule.strip().partition(" ")[::2] for rule in policies[0]["content"].split(";"))
+        assert rules["default-src"] == "'none'" and rules["script-src"] == "'self'", name
+        assert all("http" not in rule and "*" not in rule and "unsafe-eval" not in rule for rule in rules.values())
+        assert page.elements.index(("meta", policies[0])) < min(
+            (page.elements.index(element) for element in page.elements if element[0] in ("script", "link", "style")),
+        ), f"{name}: the policy comes after what it should hold"
+        handlers = [(tag, key) for tag, attributes in page.elements for key in attributes if key.startswith("on")]
+        assert not handlers, (name, handlers)
+        code = [script for script in page.of("script") if "src" not in script]
+        assert all(script.get("type") == "application/json" for script in code), name
+        assert not page.of("base") + page.of("iframe") + page.of("object") + page.of("embed"), name
+
+
+def test_links_and_files_are_there(parsed, site):
+    """Every address inside the site resolves, its fragment too; outside lead only links that someone must follow."""
+    for path, page in parsed.items():
+        for tag, attribute, address in page.addresses:
+            said = f"{path.relative_to(site)}: {tag} {attribute}={address}"
+            parts = urlsplit(address)
+            if parts.scheme == "data" and tag == "img":
+                continue
+            if parts.scheme or parts.netloc:
+                assert tag == "a" and address.startswith(OUTSIDE), said
+                continue
+            assert not address.startswith("/"), said
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            assert target.is_file() and target.is_relative_to(site.resolve()), said
+            if parts.fragment and target in parsed:
+                assert unquote(parts.fragment) in parsed[target].ids, said
+
+
+def test_styles_ask_for_nothing_outside(site):
+    for path in site.rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        assert "@import" not in text and "//" not in text, path.name
+
+
+def test_every_benchmark_has_a_page_and_every_column_a_place(site, parsed):
+    assert {path.stem for path in (site / "benchmarks").glob("*.html")} == set(benchmarks.names())
+    sampled = [column.name for filled in columns.SAMPLE_COLUMNS.values() for column in filled]
+    added = columns.optional_board_columns(benchmarks.load("digits"))
+    documented = {*sampled, *(column.name for column in (*columns.BOARD_COLUMNS, *added))}
+    assert documented <= set(parsed[site / "measures.html"].ids)
+
+
+def test_formulas_are_drawn_without_a_script(parsed, site):
+    methods = parsed[site / "methods.html"]
+    assert len(methods.of("math")) > 30 and not methods.of("script")
+    assert "\\" not in methods.text["math"], "LaTeX that was not converted"
+
+
+def test_thresholds_are_those_of_the_definitions(page, site):
+    page.goto((site / "methods.html").as_uri())
+    head = page.locator("table thead th").all_inner_texts()
+    for row in page.locator("table tbody tr").all():
+        label, *cells = row.locator("th, td").all_inner_texts()
+        shown = dict(zip(head[1:], cells, strict=True))
+        thresholds = benchmarks.load(label).thresholds
+        for name in ("gain", "retention", "drop", "gap", "confidence"):
+            assert shown[name] == ("–" if thresholds is None else f"{getattr(thresholds, name):g}")
+
+
+def test_pagbench_is_cited_as_its_citation_file_says():
+    said = yaml.safe_load((browsing.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert facts.citation() == f"{said['authors'][0]['name']}, {said['title']}, {said['version']}."
+
+
+def test_facts_of_every_benchmark_are_complete():
+    """A new benchmark needs its notes: an entrant to try, and what its data are."""
+    for label in benchmarks.names():
+        known = facts.of(benchmarks.load(label))
+        assert known.needs and known.sources and "run  --" not in known.commands[0], label
+
+
+def test_prose_escapes_before_it_marks_up():
+    hostile = '<script>`</code><b>` arXiv 2305.19101"><img>'
+    shown = rendering.prose(hostile)
+    assert Counter(tag for tag, _ in Parsed(str(shown)).elements) == {"code": 1, "a": 1}
 
 
 def test_the_page_fixture_sees_faults(browser, tmp_path):
@@ -18,8 +188,24 @@ def test_the_page_fixture_sees_faults(browser, tmp_path):
         assert any(expected in fault for fault in faults), faults
 
 
-@pytest.mark.parametrize("name", ["index.html", "benchmarks/digits@1.html", "models/digits/noise-0.6.html"])
-def test_pages_open_from_disk_without_a_fault(page, site, name):
-    page.goto((site / name).as_uri())
-    assert page.locator("h1").count() == 1
-    browsing.screenshot(page, name.removesuffix(".html").replace("/", "-"))
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible_and_fit(page, site, width, scheme):
+    """Axe-core finds nothing; nothing but what scrolls by itself is wider than the screen."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    for name in kinds(site):
+        page.goto((site / name).as_uri())
+        browsing.screenshot(page, f"{name.removesuffix('.html').replace('/', '-')}-{width}-{scheme}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than {width} pixels"
+        found = axe.run(page, options=AXE)
+        assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+
+
+def test_the_keyboard_reaches_the_content_first(page, site):
+    page.goto((site / "measures.html").as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#content")

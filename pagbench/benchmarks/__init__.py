@@ -173,7 +173,7 @@ class Benchmark(Card):
 
 @cache
 def _published() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(_FOLDER.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(_FOLDER.glob("*@*.yaml"))}
 
 
 def names() -> list[str]:

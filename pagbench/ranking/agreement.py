@@ -15,7 +15,7 @@ OTHERS = {
     "alignment_cosine_corrected": "the cosine",
     "paper_alignment": "the paper protocol",
 }
-_FEWEST = 5
+FEWEST = 5
 
 
 class Agreement(NamedTuple):
@@ -40,7 +40,7 @@ def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
     own = (benchmark.alignment, f"{benchmark.alignment}_corrected")
     others = [name for name in OTHERS if name in board and name not in own]
     others = [name for name in others if ranked[name].notna().all()]
-    if len(ranked) < _FEWEST:
+    if len(ranked) < FEWEST:
         return []
     return [_agreement(ranked, name, benchmark.seed) for name in others]
 

@@ -9,9 +9,9 @@ from pagbench.columns import epsilon_name
 from pagbench.preflight import Preflight
 
 RANKED = "ranked"
-_SIGNIFICANCE = 1e-3
-_MIN_SCORED = 0.95
-_MAX_UNFAITHFUL = 0.05
+SIGNIFICANCE = 1e-3
+MIN_SCORED = 0.95
+MAX_UNFAITHFUL = 0.05
 MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
@@ -52,14 +52,14 @@ def has_result(status: str) -> bool:
 def _no_result(rows: pd.DataFrame, benchmark: Benchmark) -> str | None:
     n, correct = len(rows), int(rows["correct"].sum())
     chance = float(rows["label"].value_counts(normalize=True).max())
-    if bdtrc(correct - 1, n, chance) >= _SIGNIFICANCE:
+    if bdtrc(correct - 1, n, chance) >= SIGNIFICANCE:
         return f"no result: accuracy {correct / n:.3f} is not above chance {chance:.3f}"
     if benchmark.epsilon and rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= MIN_RESPONSE:
         return "no result: the output does not react to its input beyond rounding"
     scored = int(rows[benchmark.alignment].notna().sum())
-    if scored < _MIN_SCORED * n:
+    if scored < MIN_SCORED * n:
         return f"no result: the gradient vanishes on {n - scored} of {n} images"
     unfaithful = float((rows["gradient_faithful"] == 0).mean())
-    if unfaithful > _MAX_UNFAITHFUL:
+    if unfaithful > MAX_UNFAITHFUL:
         return f"no result: the gradient is not that of the outputs on {unfaithful:.0%} of the images"
     return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pagbench import benchmarks, results, study, writing
 from pagbench.errors import ResultsError
-from pagbench.site import boards, entrants, home
+from pagbench.site import about, boards, entrants, home, measures, methods
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
 
@@ -53,7 +53,13 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
     yield home.page(studies)
     for shown in studies:
         yield boards.page(shown)
+    shown_labels = {shown.benchmark.label for shown in studies}
+    for label in benchmarks.names():
+        if label not in shown_labels:
+            yield about.page(benchmarks.load(label))
     yield from entrants.pages(studies)
+    yield measures.page()
+    yield methods.page()
 
 
 def assets() -> Iterator[tuple[str, bytes]]:

@@ -2,14 +2,16 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from latex2mathml.converter import convert
+from markupsafe import Markup, escape
 
 import pagbench
 
@@ -53,7 +55,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "embedded": embedded, "address": address}
+    environment.filters |= {
+        "number": number,
+        "embedded": embedded,
+        "address": address,
+        "prose": prose,
+        "math": math_markup,
+    }
     return environment
 
 
@@ -73,6 +81,22 @@ def number(value: float | None, digits: int = 3) -> str:
     ('0.123', '–', '–')
     """
     return _ABSENT if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def prose(text: str) -> Markup:
+    """Text with what stands between backticks as code, and arXiv's numbers as links.
+
+    >>> prose("`a` < b")
+    Markup('<code>a</code> &lt; b')
+    """
+    safe = str(escape(text))
+    safe = re.sub(r"`([^`]*)`", r"<code>\1</code>", safe)
+    return Markup(re.sub(r"arXiv (\d{4}\.\d{4,5})", r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>', safe))
+
+
+def math_markup(formula: str, display: Literal["inline", "block"] = "inline") -> Markup:
+    """A formula of a template, LaTeX, as MathML: a browser draws it without a script."""
+    return Markup(convert(formula, display=display))
 
 
 def embedded(value: Any) -> Markup:

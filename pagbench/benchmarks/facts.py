@@ -1,0 +1,168 @@
+"""What a reader should know of a benchmark: what it measures, needs and costs, how to run and cite it.
+
+The definition says the most; `notes.yaml` has what it does not say. Text between backticks is code.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pagbench import __version__
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import DistractorCard, ScoreCard, read_yaml
+
+_PAPER = (
+    "S. Srinivas, S. Bordt and H. Lakkaraju (2023), Which models have perceptually-aligned gradients? An explanation "
+    "via off-manifold robustness, NeurIPS, arXiv 2305.19101."
+)
+_MANIFOLDS = {
+    "posterior-covariance": "leading directions of the posterior covariance of the score",
+    "span": "the classes' own span, exact",
+    "sphere": "tangent space of the sphere, exact",
+    "mask": "the pixels of the signal, exact",
+    "autoencoder": "decoder Jacobian of an autoencoder",
+    "autoencoder-kl": "decoder Jacobian of a published autoencoder",
+    "local-pca": "principal directions of the nearest training images",
+}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a run fetches or finds installed.
+
+    Attributes:
+        what: its name.
+        download: size, in words.
+        license: of the thing, as its publisher states it.
+        place: where it lies; empty where nothing is fetched.
+    """
+
+    what: str
+    download: str
+    license: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a benchmark.
+
+    Attributes:
+        definition: names and values of what it fixes.
+        needs: data and networks that a run takes.
+        memory: what a run takes, and whether that was measured.
+        time: likewise.
+        commands: to measure an entrant, and to show the leaderboard.
+        unpublished: why there are no results, where none are published.
+        agreement: how far other estimates of the tangent spaces agree; empty where that was not measured.
+        sources: to cite.
+    """
+
+    definition: tuple[tuple[str, str], ...]
+    needs: tuple[Need, ...]
+    memory: str
+    time: str
+    commands: tuple[str, str]
+    unpublished: str
+    agreement: str
+    sources: tuple[str, ...]
+
+
+def of(benchmark: Benchmark) -> Facts:
+    """The facts of a published benchmark."""
+    notes, label = _notes(), benchmark.label
+    cost = notes["costs"].get(label, {})
+    return Facts(
+        definition=tuple(_definition(benchmark)),
+        needs=tuple(_needs(benchmark)),
+        memory=cost.get("memory", "not measured"),
+        time=cost.get("time", "not measured"),
+        commands=(
+            f"pagbench run {notes['examples'].get(label, '')} --benchmark {benchmark.name}",
+            f"pagbench leaderboard --benchmark {benchmark.name}",
+        ),
+        unpublished=_unpublished(benchmark),
+        agreement=notes["agreement"].get(label, ""),
+        sources=_sources(benchmark),
+    )
+
+
+def citation() -> str:
+    """How pagbench itself is cited; `CITATION.cff` says the same."""
+    return (
+        f"The pagbench authors, pagbench: a benchmark for the input gradients of robust vision models, {__version__}."
+    )
+
+
+@cache
+def _notes() -> dict[str, Any]:
+    return read_yaml(Path(__file__).parent / "notes.yaml")
+
+
+def _unpublished(benchmark: Benchmark) -> str:
+    kind = benchmark.dataset.kind
+    return next((n["said"] for n in _notes()["unpublished"] if kind in n["data"]), "No results are published yet.")
+
+
+def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
+    shape = "×".join(map(str, benchmark.input_shape))
+    yield "images", f"{len(benchmark.samples)} of {shape}, {benchmark.classes} classes"
+    yield "target", f"{_score(benchmark.score)}, sigma {benchmark.sigma:g} (pixel units)"
+    if benchmark.second is not None:
+        second = benchmark.second
+        at = "" if second.sigma is None else f"sigma {second.sigma:g}; "
+        logit = "the predicted class's" if second.paper_gradient == "predicted" else "the label's, and of their sum"
+        summed = benchmark.alignment == "paper_alignment_sum"
+        yield "second target", f"{_score(second.score)}, {at}by the paper's protocol sigma {second.paper_sigma:g}"
+        yield "the paper's gradient", "of the sum of the logits" if summed else f"of the logit: {logit}"
+    if benchmark.manifold is not None:
+        yield "tangent space", f"{_MANIFOLDS[benchmark.manifold.kind]}, rank {benchmark.rank} of {benchmark.dimension}"
+        lengths = ", ".join(f"{e:g}" for e in benchmark.epsilons)
+        yield "steps", f"{lengths} (L2, pixel units), {benchmark.directions} directions each way"
+    yield "measures", ", ".join(f"`{name}`" for name in benchmark.measures)
+    yield "ranks by", f"`{benchmark.alignment}`" + ("" if benchmark.by_paper else ", chance-corrected")
+    anchors = ", ".join(f"`{name}`" for name in benchmark.anchors)
+    yield "measured with every run", anchors or "nothing"
+    judged = benchmark.reference and benchmark.bayes and benchmark.thresholds
+    yield "regimes", "judged between these two" if judged else "not judged"
+    yield "definition", f"sha256 `{benchmark.digest()[:16]}…`; `pagbench show {benchmark.label}`"
+
+
+def _score(card: ScoreCard) -> str:
+    published = card.repository or card.architecture
+    return f"{card.kind} score" + (f" (`{published}`)" if published else "")
+
+
+def _data_kind(benchmark: Benchmark) -> str:
+    card = benchmark.dataset
+    return card.source.kind if isinstance(card, DistractorCard) else card.kind
+
+
+def _models(benchmark: Benchmark) -> list[tuple[str, dict[str, Any], str]]:
+    """Published networks that a run fetches: name, note, licence."""
+    known = _notes()["models"]
+    cards = [benchmark.score, *([] if benchmark.second is None else [benchmark.second.score])]
+    if benchmark.manifold is not None and benchmark.manifold.repository is not None:
+        cards.append(benchmark.manifold)  # type: ignore[arg-type]  # it names its network in the same fields
+    named = {card.repository or getattr(card, "architecture", None): card.license for card in cards}
+    found = [(name, known[name], license or "") for name, license in named.items() if name]
+    if benchmark.reference in known:
+        note = known[benchmark.reference]
+        found.append((benchmark.reference, note, note["license"]))
+    return found
+
+
+def _needs(benchmark: Benchmark) -> Iterator[Need]:
+    notes, kind = _notes(), _data_kind(benchmark)
+    note = notes["data"][kind]
+    yield Need(note["what"], note["size"], note["license"], notes["places"].get(kind, ""))
+    for name, note, license in _models(benchmark):
+        optional = "; without it no regimes" if name == benchmark.reference else ""
+        yield Need(f"`{name}`", f"{note['size']}{optional}", license, "`$PAGBENCH_CACHE`")
+
+
+def _sources(benchmark: Benchmark) -> tuple[str, ...]:
+    notes = [_notes()["data"][_data_kind(benchmark)], *(note for _, note, _ in _models(benchmark))]
+    return (_PAPER, *dict.fromkeys(note["cite"] for note in notes if "cite" in note))
