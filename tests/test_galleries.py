@@ -1,19 +1,25 @@
 """Galleries in results files show the samples that the rows say are aligned best, about the median, and worst."""
 
+import dataclasses
+import io
 import json
 import zlib
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import pagbench
+import pagbench.study
 from pagbench import benchmarks, columns, geometry, maps, results
 from pagbench.errors import ResultsError
 from pagbench.models import registry
+from pagbench.site import pictures
 from pagbench.training.entrant import Plan
 
 ENTRANTS = ("digits/noise-0.6", "control/constant")
@@ -182,3 +188,110 @@ def test_published_galleries_agree_with_the_published_rows():
             assert [(kind, name) for kind, name in zip(shown.kinds, shown.sample_ids, strict=True)] == chosen
             expected = result.rows.set_index("sample_id").loc[list(shown.sample_ids), "alignment_cosine"]
             np.testing.assert_allclose(cosines(shown), expected, atol=0.05, err_msg=str(path))
+
+
+@pytest.fixture(scope="module")
+def study():
+    return pagbench.study.read(results.PUBLISHED, benchmarks.load("digits"))
+
+
+def cell(picture, tile):
+    return np.asarray(picture)[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
+
+
+def opened(files, tile):
+    return Image.open(io.BytesIO(files[tile.path])).convert("RGBA")
+
+
+def network(study, name):
+    return next(network for network in study.networks if network.card.id == name)
+
+
+def test_the_colours_of_maps_are_those_of_the_figures():
+    mapped = matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, 127), bytes=True)
+    np.testing.assert_allclose(
+        pictures.PALETTE[1:128].astype(int), mapped.astype(int), atol=4
+    )  # its table has 256 steps
+    assert pictures.PALETTE[0, 3] == 0
+    assert (pictures.PALETTE[128, :3] == 0).all()
+    assert (pictures.PALETTE[255] == 255).all()
+
+
+def test_the_pixels_of_a_picture_are_those_of_its_maps(study):
+    noise, files = network(study, "digits/noise-0.6"), dict(pictures.files([study]))
+    shown = pictures.gallery(study, noise)
+    assert [row.kind for row in shown.rows] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2 + ["first"] * 4
+    for index, row in enumerate(shown.rows[:6]):
+        picture = opened(files, row.image)
+        assert picture.size == row.image.whole
+        pixels = cell(picture, row.image)
+        assert (pixels[..., 3] == 255).all()
+        np.testing.assert_allclose(pixels[..., 0] / 255, noise.gallery.images[index, 0], atol=0.006)
+        assert (pixels[..., :1] == pixels[..., :3]).all()
+        for tile, expected in ((row.target, noise.gallery.targets), (row.gradient, noise.gallery.gradients)):
+            red, _, blue, _ = np.moveaxis(cell(picture, tile).astype(int), 2, 0)
+            values = expected[index, 0]
+            assert (np.sign(red - blue) == np.sign(values))[np.abs(values) > 0.1].all()
+            order = np.argsort(values, axis=None)
+            assert (np.diff(number(cell(picture, tile)).flatten()[order]) >= 0).all()
+
+
+def number(pixels):
+    """The number of each colour in the palette's part for maps."""
+    return (pixels[:, :, None] == pictures.PALETTE[None, None, 1:128]).all(-1).argmax(-1)
+
+
+def test_the_first_images_have_the_bayes_controls_gradients_as_targets(study):
+    files = dict(pictures.files([study]))
+    bayes = pictures.gallery(study, network(study, "control/bayes"))
+    targets = {row.sample: row.gradient for row in bayes.rows if row.kind == "first"}
+    for row in pictures.gallery(study, network(study, "digits/noise-0.6")).rows[6:]:
+        here, there = row.target, targets[row.sample]
+        np.testing.assert_array_equal(cell(opened(files, here), here), cell(opened(files, there), there))
+
+
+def test_rows_say_what_was_measured(study):
+    noise = network(study, "digits/noise-0.6")
+    rows = noise.rows.set_index("sample_id")
+    shown = pictures.gallery(study, noise)
+    assert shown.measure == "LPIPS"
+    for row in shown.rows:
+        assert row.label == rows.loc[row.sample, "label"]
+        assert row.alignment == pytest.approx(rows.loc[row.sample, "alignment_lpips"])
+        assert row.cosine == pytest.approx(rows.loc[row.sample, "alignment_cosine"])
+        assert f"of class {row.label}" in row.image.alt
+        assert f"{row.cosine:.2f}" in row.gradient.alt
+
+
+def test_an_entrant_without_scored_gradients_shows_images_and_targets_alone(study):
+    shown = pictures.gallery(study, network(study, "control/constant"))
+    assert [row.kind for row in shown.rows] == ["first"] * maps.COUNT
+    assert all(row.gradient is None and row.cosine is None and row.target is not None for row in shown.rows)
+
+
+def test_results_without_maps_have_no_picture(study):
+    bare = [dataclasses.replace(network, maps=None, gallery=None) for network in study.networks]
+    old = dataclasses.replace(study, networks=tuple(bare))
+    assert list(pictures.files([old])) == []
+    assert pictures.gallery(old, bare[0]) is None
+
+
+def test_colour_images_are_shown_in_colour_and_zero_is_grey(study):
+    rng = np.random.default_rng(0)
+    images = rng.random((1, 3, 4, 4)).astype(np.float32)
+    zero = np.zeros_like(images)
+    kept = maps.decode(maps.encode(["0"], images, zero, targets=zero + 1), "mine")
+    noise = dataclasses.replace(network(study, "digits/noise-0.6"), maps=kept, gallery=None)
+    coloured = dataclasses.replace(study, networks=(noise,))
+    (row,) = pictures.gallery(coloured, noise).rows
+    picture = opened(dict(pictures.files([coloured])), row.image)
+    np.testing.assert_allclose(cell(picture, row.image)[..., :3] / 255, images[0].transpose(1, 2, 0), atol=0.004)
+    assert (cell(picture, row.target) == 255).all()
+    assert (cell(picture, row.gradient)[..., :3] == 128).all()
+
+
+def test_pictures_are_the_same_bytes_each_time_and_hold_nothing_but_pixels(study):
+    once, again = (dict(pictures.files([study])) for _ in range(2))
+    assert once == again
+    for content_ in once.values():
+        assert {chunk for chunk in (b"tEXt", b"tIME", b"iTXt", b"eXIf") if chunk in content_} == set()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pagbench import benchmarks, results, study, writing
 from pagbench.errors import ResultsError
-from pagbench.site import about, boards, entrants, home, measures, methods
+from pagbench.site import about, boards, entrants, home, measures, methods, pictures
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
 
@@ -25,7 +25,8 @@ def build(folder: Path, output: Path) -> list[Path]:
         ResultsError: no results, damaged ones, or the output cannot be written.
     """
     studies = read(folder)
-    written = {page.path: render(page).encode() for page in pages(studies)} | dict(assets())
+    written = {page.path: render(page).encode() for page in pages(studies)}
+    written |= {**dict(pictures.files(studies)), **dict(assets())}
     for path, content in written.items():
         writing.atomically(output / path, _putting(content))
     return [output / path for path in written]

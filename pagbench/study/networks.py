@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pagbench import maps, results, statistics
+from pagbench import results, statistics
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError
+from pagbench.maps import Maps, decode
 from pagbench.preflight import Preflight
 from pagbench.ranking import board, eligibility
 from pagbench.regimes import Anchored
@@ -36,6 +37,7 @@ class Network:
         paired: whether it has all samples of the benchmark, with the Bayes control's noise.
         replicates: of every statistic over images, the estimate first; the board's own.
         maps: gradients on the first samples; None where its results file has none.
+        gallery: gradients where it is aligned best, about the median, and worst; None likewise.
         preflight: its pre-flight card, where there is one.
         verification: what a rerun of some of its rows has found, where there was one.
     """
@@ -46,7 +48,8 @@ class Network:
     status: str
     paired: bool
     replicates: Replicates
-    maps: maps.Maps | None
+    maps: Maps | None
+    gallery: Maps | None
     preflight: Preflight | None
     verification: Verification | None
 
@@ -175,7 +178,8 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
                 replicates=board.replicates_of(result.rows, benchmark, weights),
                 preflight=result.preflight,
                 verification=result.verification,
-                maps=maps.decode(result.provenance.get("maps"), card.id),
+                maps=decode(result.provenance.get("maps"), card.id),
+                gallery=decode(result.provenance.get("gallery"), card.id),
             )
         )
     return Study(benchmark, tuple(networks), table)

@@ -1,0 +1,264 @@
+"""Galleries: what an entrant's gradients look like, one picture of all its images, targets and gradients per benchmark.
+
+The colours are those of the figures. No torch, no matplotlib.
+"""
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pagbench import columns
+from pagbench.maps import Maps
+from pagbench.study import Network, Study
+
+Pixels = NDArray[np.uint8]
+
+_GAP = 1
+_BLUE_TO_RED = (
+    (5, 48, 97), (33, 102, 172), (67, 147, 195), (146, 197, 222), (209, 229, 240), (247, 247, 247),
+    (253, 219, 199), (244, 165, 130), (214, 96, 77), (178, 24, 43), (103, 0, 31),
+)  # fmt: skip
+"""ColorBrewer's RdBu, reversed: red raises the class, blue lowers it."""
+_WORDS = {
+    "best": "Best aligned",
+    "median": "About the median",
+    "worst": "Worst aligned",
+    "first": "The benchmark's first images",
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One cell of a picture; pages show it enlarged.
+
+    Attributes:
+        path: of the picture, below the site's folder.
+        x: left edge of the cell, in pixels of the picture.
+        y: its upper edge.
+        width: of the cell.
+        height: of the cell.
+        whole: width and height of the picture.
+        alt: what it shows, in words.
+    """
+
+    path: str
+    x: int
+    y: int
+    width: int
+    height: int
+    whole: tuple[int, int]
+    alt: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an entrant does on one image.
+
+    Attributes:
+        kind: why it is shown: best, median or worst aligned, or first of the benchmark.
+        sample: id of the image.
+        label: its class; None where it was not measured.
+        alignment: in the benchmark's ranking column; None where not scored.
+        cosine: with the Bayes target; None where not scored.
+        image: the image.
+        target: the Bayes target; None where results have none.
+        gradient: the entrant's gradient; None where not scored.
+    """
+
+    kind: str
+    sample: str
+    label: int | None
+    alignment: float | None
+    cosine: float | None
+    image: Tile
+    target: Tile | None
+    gradient: Tile | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All that is shown of an entrant on a benchmark.
+
+    Attributes:
+        entrant: its id.
+        measure: short name of the benchmark's ranking column.
+        rows: best, median and worst aligned images where results have them, then the first ones.
+    """
+
+    entrant: str
+    measure: str
+    rows: tuple[Row, ...]
+
+    def groups(self) -> list[tuple[str, list[Row]]]:
+        """The rows of each kind, after its name for people."""
+        found = {kind: [row for row in self.rows if row.kind == kind] for kind in _WORDS}
+        return [(_WORDS[kind], rows) for kind, rows in found.items() if rows]
+
+    def sample(self, name: str) -> Row | None:
+        """The row of one image; None where the gallery has none."""
+        return next((row for row in self.rows if row.sample == name), None)
+
+
+def gallery(study: Study, network: Network) -> Gallery | None:
+    """The rows of an entrant's gallery, as templates show them; None where its results have no maps."""
+    shown = _shown(study, network)
+    if not shown:
+        return None
+    height, width = shown[0].image.shape[1:]
+    cell = (height, width)
+    measured = network.rows.set_index("sample_id")[
+        ["label", *({study.benchmark.alignment, "alignment_cosine"} & set(network.rows))]
+    ].to_dict("index")
+    path, whole = _path(study, network), _whole(len(shown), cell)
+    rows = []
+    for number, cells in enumerate(shown):
+        values = measured.get(cells.sample, {})
+        tiles = [
+            None if cell_map is None else Tile(path, *_corner(number, column, cell), width, height, whole, alt)
+            for column, (cell_map, alt) in enumerate(zip(cells.maps, _alts(cells, values, network), strict=True))
+        ]
+        assert tiles[0] is not None
+        alignment, cosine = (_finite(values.get(name)) for name in (study.benchmark.alignment, "alignment_cosine"))
+        label = None if "label" not in values else int(values["label"])
+        rows.append(Row(cells.kind, cells.sample, label, alignment, cosine, tiles[0], tiles[1], tiles[2]))
+    return Gallery(network.card.id, _measure(study.benchmark.alignment), tuple(rows))
+
+
+def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
+    """The pictures of all entrants that have maps, with their place below the site's folder."""
+    for study in studies:
+        for network in study.networks:
+            shown = _shown(study, network)
+            if shown:
+                yield _path(study, network), _png(_picture(shown))
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Image, target and gradient of one row, shape (c, h, w) each; None where there is none."""
+
+    kind: str
+    sample: str
+    image: NDArray[np.float32]
+    target: NDArray[np.float32] | None
+    gradient: NDArray[np.float32] | None
+
+    @property
+    def maps(self) -> tuple[NDArray[np.float32] | None, ...]:
+        return self.image, self.target, self.gradient
+
+
+def _shown(study: Study, network: Network) -> list[_Cells]:
+    """Gallery and first images; of these the Bayes control's gradients are the targets."""
+    found = [] if network.gallery is None else _cells(network.gallery, {})
+    if network.maps is not None:
+        found += _cells(network.maps, _targets(study))
+    return [cells for cells in found if cells.image.shape == found[0].image.shape]
+
+
+def _cells(maps: Maps, known: Mapping[str, NDArray[np.float32]]) -> list[_Cells]:
+    own = {} if maps.targets is None else dict(zip(maps.sample_ids, maps.targets, strict=True))
+    targets = {**known, **own}
+    return [
+        _Cells(kind, name, image, targets.get(name), gradient if np.isfinite(gradient).all() else None)
+        for kind, name, image, gradient in zip(maps.kinds, maps.sample_ids, maps.images, maps.gradients, strict=True)
+    ]
+
+
+def _targets(study: Study) -> dict[str, NDArray[np.float32]]:
+    bayes = next((network for network in study.networks if network.card.id == study.benchmark.bayes), None)
+    if bayes is None or bayes.maps is None:
+        return {}
+    return dict(zip(bayes.maps.sample_ids, bayes.maps.gradients, strict=True))
+
+
+def _path(study: Study, network: Network) -> str:
+    return f"images/{study.benchmark.label}/{network.card.id}.png"
+
+
+def _alts(cells: _Cells, values: Mapping[Any, float], network: Network) -> tuple[str, str, str]:
+    image = f"Image {cells.sample}" + (f" of class {int(values['label'])}" if "label" in values else "")
+    cosine = _finite(values.get("alignment_cosine"))
+    said = "" if cosine is None else f"; its cosine with the Bayes target is {cosine:.2f}"
+    return (
+        image,
+        f"Bayes target at image {cells.sample}",
+        f"Gradient of {network.card.id} at image {cells.sample}{said}",
+    )
+
+
+def _measure(column: str) -> str:
+    header = next((known.header for known in columns.BOARD_COLUMNS if known.name == column), "")
+    return header or column.replace("_", " ")
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _corner(row: int, column: int, cell: tuple[int, int]) -> tuple[int, int]:
+    """Left and upper edge of a cell."""
+    return _GAP + column * (cell[1] + _GAP), _GAP + row * (cell[0] + _GAP)
+
+
+def _whole(rows: int, cell: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a picture of so many rows, a gap around every cell."""
+    return _corner(rows, 3, cell)
+
+
+def _picture(shown: Sequence[_Cells]) -> Image.Image:
+    """All cells in a grid; transparent between them, and where there is no map."""
+    channels, height, width = shown[0].image.shape
+    across, down = _whole(len(shown), (height, width))
+    canvas = np.zeros((down, across) if channels == 1 else (down, across, 4), np.uint8)
+    for number, cells in enumerate(shown):
+        for column, values in enumerate(cells.maps):
+            if values is not None:
+                x, y = _corner(number, column, (height, width))
+                canvas[y : y + height, x : x + width] = (_grey if channels == 1 else _coloured)(values, column == 0)
+    picture = Image.fromarray(canvas)
+    if channels == 1:
+        picture.putpalette(PALETTE.tobytes(), "RGBA")
+    return picture
+
+
+def _grey(values: NDArray[np.float32], is_image: bool) -> Pixels:
+    """Numbers of colours, shape (h, w): an image in [0, 1] in greys, a map in [-1, 1] from blue to red."""
+    scaled = 128 + 127 * values[0].clip(0, 1) if is_image else 64 + 63 * values[0].clip(-1, 1)
+    numbers: Pixels = np.rint(scaled).astype(np.uint8)
+    return numbers
+
+
+def _coloured(values: NDArray[np.float32], is_image: bool) -> Pixels:
+    """Red, green, blue and opacity, shape (h, w, 4), of an image in [0, 1] or a map in [-1, 1], whose zero is grey."""
+    scaled = values.clip(0, 1) if is_image else (values.clip(-1, 1) + 1) / 2
+    opaque = np.ones_like(scaled[:1])
+    colours: Pixels = np.rint(255 * np.concatenate([scaled, opaque]).transpose(1, 2, 0)).astype(np.uint8)
+    return colours
+
+
+def _palette() -> Pixels:
+    """Colours by number: 0 is transparent, 1 to 127 go from blue (-1) through nearly white to red (1), then greys."""
+    anchors = np.array(_BLUE_TO_RED, float)
+    places = np.linspace(0, len(anchors) - 1, 127)
+    maps = np.stack([np.interp(places, range(len(anchors)), channel) for channel in anchors.T], axis=1)
+    greys = np.linspace(0, 255, 128)[:, None].repeat(3, axis=1)
+    colours = np.rint(np.concatenate([np.zeros((1, 3)), maps, greys])).astype(np.uint8)
+    return np.column_stack([colours, [0, *[255] * 255]]).astype(np.uint8)
+
+
+PALETTE = _palette()
+"""Of pictures of grey images, shape (256, 4)."""
+
+
+def _png(picture: Image.Image) -> bytes:
+    """The same bytes for the same picture: no time, no software's name."""
+    written = io.BytesIO()
+    picture.save(written, "PNG", optimize=True)
+    return written.getvalue()
