@@ -18,7 +18,7 @@ from pagbench import benchmarks, columns, geometry, maps, results
 from pagbench.cli import app
 from pagbench.errors import ResultsError
 from pagbench.figures import canvas, draw_all, galleries, panels, path_charts, scatter
-from pagbench.study import networks, paths
+from pagbench.study import legend, networks, paths, strengths
 from pagbench.training.families import FAMILIES
 
 SHIPPED = Path(__file__).parent.parent / "leaderboard" / "results"
@@ -65,8 +65,8 @@ def folder(tmp_path_factory, digits, shipped):
     home = tmp_path_factory.mktemp("results")
     for name in ("control/bayes", "control/constant", "digits/standard"):
         put(home, digits, shipped[name])
-    for family, strengths in FAMILIES_DRAWN.items():
-        for strength in strengths:
+    for family, drawn_at in FAMILIES_DRAWN.items():
+        for strength in drawn_at:
             put(home, digits, shipped[f"digits/{family}-{strength}"])
     middle = shipped["digits/noise-0.6"]
     for seed, by in ((1, 0.03), (2, -0.02)):
@@ -154,7 +154,7 @@ def test_families_are_ordered_by_strength_and_bands_hold_their_estimates(summary
 
 def test_what_is_shaded_is_the_regime_of_each_strength(study):
     noise = next(path for path in paths.main_paths(study) if path.family == "noise")
-    laid_out = panels.scale(noise, paths.origin(study, study.make))
+    laid_out = strengths.scale(noise, paths.origin(study, study.make))
     assert [point.strength for point in laid_out.points] == [0.0, 0.15, 0.6, 2.5]
     assert [point.regime for point in laid_out.points] == ["weak", "weak", "bayes-aligned", "excessive"]
     assert len(laid_out.edges) == 5
@@ -265,7 +265,7 @@ def test_eight_families_stand_in_rows_of_four_without_overlap():
 
 
 def test_units_on_the_axes_are_of_families_that_exist():
-    assert set(panels.UNITS) == set(FAMILIES) - {"standard"}
+    assert set(legend.UNITS) == set(FAMILIES) - {"standard"}
 
 
 def test_gradients_lie_below_the_right_strength_with_the_measured_cosine(study):

@@ -7,7 +7,7 @@ from pathlib import Path
 from pagbench import writing
 from pagbench.benchmarks import Benchmark
 from pagbench.figures import architectures, canvas, galleries, path_charts, scatter, summary
-from pagbench.study import networks, paths
+from pagbench.study import correlations, networks, paths
 from pagbench.study.networks import Network, Study
 
 __all__ = ["draw_all"]
@@ -42,18 +42,18 @@ def draw_all(
     study = networks.read(Path(results_folder), benchmark)
     study.check_bayes()
     main, others = paths.main_paths(study), paths.other_paths(study)
-    correlations = scatter.correlations(study)
+    found = correlations.correlations(study)
     without = [network for network in galleries.shown(study, main) if network.maps is None]
     folder, written = Path(output), list[Path]()
     with canvas.style():
-        drawn = {"paths": path_charts.draw(study, main), "scatter": scatter.draw(study, correlations)}
+        drawn = {"paths": path_charts.draw(study, main), "scatter": scatter.draw(study, found)}
         if others:
             drawn["architectures"] = architectures.draw(study, main, others)
         for name, figure in drawn.items():
             written += [canvas.save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
         written += _galleries(study, main, folder)
-    found = summary.numbers(study, main, others, correlations, without)
-    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    numbers = summary.numbers(study, main, others, found, without)
+    text = json.dumps(numbers, indent=1, ensure_ascii=False) + "\n"
     written.append(writing.atomically(folder / "summary.json", lambda place: place.write_text(text, encoding="utf-8")))
     if without:
         tell(_missing(without))

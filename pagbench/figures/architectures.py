@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from pagbench.figures import canvas, panels
 from pagbench.figures.path_charts import bands
+from pagbench.study import legend, strengths
 from pagbench.study.networks import Study
 from pagbench.study.paths import Path, origin
 
@@ -42,11 +43,11 @@ def draw(study: Study, paths: Sequence[Path], others: Sequence[Path]) -> Figure:
     return figure
 
 
-def _axis_of(lines: Sequence[Path], study: Study) -> panels.Scale:
+def _axis_of(lines: Sequence[Path], study: Study) -> strengths.Scale:
     """The strengths of all architectures together."""
     points = {point.strength: point for path in lines for point in path.points}
     union = Path(lines[0].family, study.make, tuple(points[strength] for strength in sorted(points)))
-    return panels.scale(union, None)
+    return strengths.scale(union, None)
 
 
 def caption(study: Study, paths: Sequence[Path]) -> str:
@@ -59,9 +60,9 @@ def caption(study: Study, paths: Sequence[Path]) -> str:
 
 def _look(index: int) -> dict[str, Any]:
     if index == 0:
-        return {"color": canvas.INK, "marker": "o", "lw": 1.4, "ls": "-"}
+        return {"color": legend.INK, "marker": "o", "lw": 1.4, "ls": "-"}
     return {
-        "color": canvas.FAMILY_COLOURS[(index - 1) % len(canvas.FAMILY_COLOURS)],
+        "color": legend.FAMILY_COLOURS[(index - 1) % len(legend.FAMILY_COLOURS)],
         "marker": canvas.MARKERS[index % len(canvas.MARKERS)],
         "lw": 1.1,
         "ls": _STYLES[(index - 1) % len(_STYLES)],

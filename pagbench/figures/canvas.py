@@ -1,4 +1,4 @@
-"""What all figures share: a palette that colour-blind readers can tell apart, and pictures written whole."""
+"""What all figures share: fonts, markers, and pictures written whole."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,11 +8,7 @@ from matplotlib.figure import Figure
 
 from pagbench import writing
 
-INK, GREY = "#1a1a1a", "#777777"
-FAMILY_COLOURS = (
-    "#332288", "#CC6677", "#117733", "#DDAA33", "#55AADD", "#882255", "#44AA99", "#999933", "#AA4499", "#BB5522",
-)  # fmt: skip
-"""Paul Tol's "muted" scheme, two of its lighter colours darkened for markers."""
+GREY = "#777777"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 _DPI = 160
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pagbench.figures import cells, panels
+from pagbench.study import legend
 from pagbench.study.networks import Network, Study
 from pagbench.study.paths import Path, Point, origin
 
@@ -41,7 +42,7 @@ def draw(study: Study, path: Path) -> Figure | None:
     titles = ["image", "Bayes control", *(_title(point) for point in points)]
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=7.5)
-    unit = panels.UNITS.get(path.family, "strength")
+    unit = legend.UNITS.get(path.family, "strength")
     figure.suptitle(
         f"{path.family}: {unit}", fontsize=9, fontweight="bold", y=1 - 0.06 / figure.get_figheight(), va="top"
     )
@@ -72,7 +73,7 @@ def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _title(point: Point) -> str:
-    regime = "" if point.regime is None else f"\n{panels.NAMES[point.regime]}"
+    regime = "" if point.regime is None else f"\n{legend.REGIMES[point.regime]}"
     return f"{point.strength:g}{regime}" if point.strength else f"0 (standard){regime}"
 
 

@@ -1,61 +1,26 @@
-"""Panels that show paths: where strengths lie on the axis, regimes behind them, four families side by side."""
+"""Panels that show paths: regimes behind the strengths, four families side by side."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from pagbench import regimes
-from pagbench.study.paths import Path, Point
+from pagbench.study import legend
+from pagbench.study.paths import Point
+from pagbench.study.strengths import Scale
 
 TINTS = {"weak": "#ececec", "bayes-aligned": "#cfe4f5", "excessive": "#fadcc6", regimes.BOUNDARY: "#ffffff"}
-NAMES = {"weak": "weak", "bayes-aligned": "Bayes-aligned", "excessive": "excessive", regimes.BOUNDARY: "boundary"}
 _SHORT = {"weak": "weak", "bayes-aligned": "Bayes", "excessive": "exc.", regimes.BOUNDARY: "?"}
 HATCH = {regimes.BOUNDARY: "////"}
-UNITS = {
-    "gradient-norm": "weight of ‖∇ loss‖²",
-    "noise": "noise std (pixel units)",
-    "smoothness": "weight of ‖Δ logits‖²",
-    "adversarial": "L2 budget (pixel units)",
-    "adversarial-linf": "L∞ budget (pixel units)",
-    "smoothing": "noise std (pixel units)",
-    "score-matching": "weight of 1 − cosine",
-}
-"""Short forms of the units in `pagbench.training.families`, which needs torch."""
 
 _COLUMNS = 4
 _WIDTH, _HEIGHT, _LEFT = 2.45, 1.25, 0.62
 _HEAD, _FOOT, _BETWEEN = 0.95, 1.15, 1.1
 _LETTER = 0.065
-
-
-class Scale(NamedTuple):
-    """Where strengths lie on the horizontal axis: log10, with the networks without regularisation at the left end.
-
-    Attributes:
-        points: the path, with its origin first where there is one.
-        places: of the points, shape (n,).
-        edges: of their cells, shape (n + 1,).
-    """
-
-    points: tuple[Point, ...]
-    places: NDArray[np.float64]
-    edges: NDArray[np.float64]
-
-
-def scale(path: Path, start: Point | None) -> Scale:
-    """Lays out a path; its origin is about as far from the first strength as strengths are from each other."""
-    places = np.log10([point.strength for point in path.points])
-    step = float(np.diff(places).mean()) if len(places) > 1 else 0.5
-    points = path.points
-    if start is not None:
-        points, places = (start, *points), np.concatenate([[places[0] - 1.2 * step], places])
-    middle = (places[1:] + places[:-1]) / 2
-    return Scale(points, places, np.concatenate([[places[0] - step / 2], middle, [places[-1] + step / 2]]))
 
 
 def layout(count: int, rows: int) -> tuple[Figure, Iterator[list[Any]]]:
@@ -98,7 +63,7 @@ def label(panels: Sequence[Any], laid_out: Scale, family: str, rows: Sequence[st
         axis.set_ylabel(name if first else "", fontsize=7.5)
         _ticks(axis, laid_out, named=axis is panels[-1])
     panels[0].set_title(family, fontsize=9, fontweight="bold", pad=14)
-    panels[-1].set_xlabel(UNITS.get(family, "strength"), fontsize=7.5, labelpad=2)
+    panels[-1].set_xlabel(legend.UNITS.get(family, "strength"), fontsize=7.5, labelpad=2)
 
 
 def shade(axis: Any, laid_out: Scale, *, named: bool) -> None:
@@ -112,7 +77,7 @@ def shade(axis: Any, laid_out: Scale, *, named: bool) -> None:
         axis.axvspan(left, right, facecolor=TINTS[regime], edgecolor="#bbbbbb", lw=0, hatch=HATCH.get(regime), zorder=0)
         if named:
             room = (right - left) / span * _WIDTH / _LETTER
-            names = (NAMES[regime], _SHORT[regime], _SHORT[regime][0].upper())
+            names = (legend.REGIMES[regime], _SHORT[regime], _SHORT[regime][0].upper())
             shown = next((name for name in names if len(name) < room), "")
             axis.text((left + right) / 2, 1.03, shown, transform=axis.get_xaxis_transform(), ha="center", fontsize=6.5)
 

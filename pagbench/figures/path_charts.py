@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pagbench.figures import canvas, panels
+from pagbench.study import legend, strengths
 from pagbench.study.networks import Study
 from pagbench.study.paths import Path, origin, point
 
@@ -26,7 +27,7 @@ class Curve(NamedTuple):
 
 ROWS: dict[str, tuple[Curve, ...]] = {
     "accuracy, alignment": (
-        Curve("accuracy", "accuracy", canvas.INK, "s"),
+        Curve("accuracy", "accuracy", legend.INK, "s"),
         Curve("alignment", "alignment (chance-corrected)", "#0072B2", "o"),
     ),
     "response (L1 of softmax)": (
@@ -44,7 +45,7 @@ def draw(study: Study, paths: Sequence[Path]) -> Figure:
     points = [bayes, *([start] if start else []), *(p for path in paths for p in path.points)]
     chance = study.benchmark.rank / study.benchmark.dimension
     for path, column in zip(paths, blocks, strict=True):
-        laid_out = panels.scale(path, start)
+        laid_out = strengths.scale(path, start)
         for axis, curves in zip(column, ROWS.values(), strict=True):
             panels.shade(axis, laid_out, named=axis is column[0])
             for curve in curves:
@@ -77,7 +78,7 @@ def bands(paths: Sequence[Path]) -> str:
     return f"means over {count} training seeds with 95 % bands of a bootstrap over seeds and images{rest}"
 
 
-def _line(axis: Any, laid_out: panels.Scale, curve: Curve) -> None:
+def _line(axis: Any, laid_out: strengths.Scale, curve: Curve) -> None:
     value, low, high = np.array([point.values[curve.quantity] for point in laid_out.points]).T
     places, first = laid_out.places, int(laid_out.points[0].strength == 0)
     style = {"color": curve.colour, "marker": curve.marker, "ms": 3.4, "zorder": 3}
@@ -95,7 +96,7 @@ def _handles(study: Study) -> list[Any]:
     handles.append(Line2D([], [], color=canvas.GREY, lw=0.9, ls=_DASHED, label="Bayes control"))
     if study.anchors is not None:
         handles += [
-            Patch(fc=tint, ec="#bbbbbb", lw=0.5, hatch=panels.HATCH.get(name), label=panels.NAMES[name])
+            Patch(fc=tint, ec="#bbbbbb", lw=0.5, hatch=panels.HATCH.get(name), label=legend.REGIMES[name])
             for name, tint in panels.TINTS.items()
         ]
     return handles

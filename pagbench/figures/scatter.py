@@ -1,18 +1,15 @@
 """Off-manifold robustness against alignment, over all ranked networks: does the one predict the other?"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pagbench import statistics
-from pagbench.errors import ResultsError
 from pagbench.figures import canvas, panels
-from pagbench.ranking import eligibility
-from pagbench.statistics import Interval
+from pagbench.study import correlations, legend
+from pagbench.study.correlations import Correlation
 from pagbench.study.networks import Study
 
 PANELS = {
@@ -20,68 +17,13 @@ PANELS = {
     "log_ratio_infinitesimal": "log off/on sensitivity, infinitesimal steps",
 }
 """Columns of the leaderboard on the horizontal axis."""
-ACCURATE = 0.8
-"""Share of the reference's accuracy that an accurate network has."""
-_MIN_NETWORKS = 3
 _MANY = 60
-
-
-class Correlation(NamedTuple):
-    """Spearman's rho between a log ratio and alignment.
-
-    Attributes:
-        rho: with a 95 % interval of a bootstrap over families.
-        networks: number of points.
-        families: number of families they are of.
-    """
-
-    rho: Interval
-    networks: int
-    families: int
-
-
-def points(study: Study) -> pd.DataFrame:
-    """Rows of the leaderboard that have a rank, with `architecture` (and activation) and `accurate`.
-
-    Raises:
-        ResultsError: there are fewer than three.
-    """
-    board = study.board[study.board["status"] == eligibility.RANKED]
-    if len(board) < _MIN_NETWORKS:
-        raise ResultsError(
-            f"{study.benchmark.label}: {len(board)} ranked networks, a correlation needs {_MIN_NETWORKS}; "
-            "measure more with `pagbench run`"
-        )
-    makes = {network.card.id: " ".join(filter(None, network.make)) or "unknown" for network in study.networks}
-    best = board["accuracy"].max() if study.reference is None else study.reference.replicates["accuracy"][0]
-    return board.assign(architecture=board["model"].map(makes), accurate=board["accuracy"] >= ACCURATE * best)
-
-
-def correlations(study: Study) -> dict[str, dict[str, Correlation]]:
-    """Correlation with alignment of each of `PANELS` that was measured, over `all` networks and the `accurate` ones."""
-    table = points(study)
-    found = {}
-    for column in _measured(table):
-        parts = {"all": table, "accurate": table[table["accurate"]]}
-        found[column] = {name: _correlation(part, column, study.benchmark.seed) for name, part in parts.items()}
-    return found
-
-
-def _correlation(part: pd.DataFrame, column: str, seed: int) -> Correlation:
-    known = part[part[column].notna() & part["alignment"].notna()]
-    x, y = (known[name].to_numpy(float) for name in (column, "alignment"))
-    rho = statistics.clustered_spearman(x, y, known["family"].tolist(), seed=seed)
-    return Correlation(rho, len(known), known["family"].nunique())
-
-
-def _measured(table: pd.DataFrame) -> list[str]:
-    return [column for column in PANELS if column in table and table[column].notna().any()]
 
 
 def draw(study: Study, found: dict[str, dict[str, Correlation]]) -> Figure:
     """One panel per log ratio; colour is family, shape is architecture, hollow is inaccurate."""
-    table = points(study)
-    families, makes = _families(table, study), _makes(table, study)
+    table = correlations.points(study)
+    families, makes = legend.family_colours(table["family"], study.standard), _makes(table, study)
     width, height = 1.1 + 3.1 * len(found), 3.9 + 0.16 * max(0, len(families) + len(makes) - 14)
     figure = Figure(figsize=(width + 1.6, height))
     axes = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
@@ -93,7 +35,7 @@ def draw(study: Study, found: dict[str, dict[str, Correlation]]) -> Figure:
         _points(axis, table, column, families, makes)
         axis.set_xlabel(PANELS[column].format(epsilon=study.benchmark.epsilon), fontsize=8)
         axis.tick_params(labelsize=7, width=0.5, length=2.5)
-        lines = [f"{name}: {_said(correlation)}" for name, correlation in found[column].items()]
+        lines = [f"{name}: {correlation.said()}" for name, correlation in found[column].items()]
         axis.set_title("\n".join(lines), fontsize=7, loc="left")
     axes[0].set_ylabel("alignment (chance-corrected)", fontsize=8)
     figure.legend(
@@ -109,30 +51,15 @@ def caption(study: Study) -> str:
     best = "best network's" if study.reference is None else "reference's"
     return (
         f"{study.benchmark.label}: ranked networks; grey bars: 95 % bootstrap over images. ρ is Spearman's, with the "
-        f"95 % interval of a bootstrap that draws whole families; accurate (filled): at least {ACCURATE:.0%} of "
-        f"the {best} accuracy."
+        f"95 % interval of a bootstrap that draws whole families; accurate (filled): at least "
+        f"{correlations.ACCURATE:.0%} of the {best} accuracy."
     )
-
-
-def _said(correlation: Correlation) -> str:
-    rho, count = correlation.rho, f"{correlation.networks} networks in {correlation.families} families"
-    if np.isnan(rho.value):
-        return f"ρ not defined ({count})"
-    interval = "no interval" if np.isnan(rho.low) else f"{rho.low:.2f}, {rho.high:.2f}"
-    return f"ρ = {rho.value:.2f} [{interval}], {count}".replace("-", "−")
 
 
 def _makes(table: pd.DataFrame, study: Study) -> list[str]:
     """Architectures, the reference's first."""
     usual = " ".join(study.make)
     return sorted(table["architecture"].unique(), key=lambda name: (name != usual, name))
-
-
-def _families(table: pd.DataFrame, study: Study) -> dict[str, str]:
-    """Colour of each family; black for the networks without regularisation."""
-    others = sorted(set(table["family"]) - {study.standard})
-    colours = {family: canvas.FAMILY_COLOURS[i % len(canvas.FAMILY_COLOURS)] for i, family in enumerate(others)}
-    return ({study.standard: canvas.INK} if study.standard in set(table["family"]) else {}) | colours
 
 
 def _points(axis: Any, table: pd.DataFrame, column: str, families: Mapping[str, str], makes: Sequence[str]) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pagbench.figures import path_charts, scatter
-from pagbench.figures.scatter import Correlation
 from pagbench.statistics import Interval
+from pagbench.study.correlations import Correlation
 from pagbench.study.networks import Network, Study
 from pagbench.study.paths import Path, Point, origin, point
 
