@@ -74,6 +74,12 @@ def other_paths(study: Study) -> list[Path]:
     return [path for path in _paths(study, others) if len(path.points) > 1]
 
 
+def every_path(study: Study) -> list[Path]:
+    """All families of all architectures, however short, the reference's architecture first."""
+    makes = sorted({network.make for network in study.drawn}, key=lambda make: (make != study.make, make))
+    return list(_paths(study, makes))
+
+
 def origin(study: Study, make: tuple[str, str]) -> Point | None:
     """The networks without regularisation, where every path of an architecture begins; None if none was measured."""
     standard = [network for network in study.drawn if network.make == make and study.is_standard(network)]
