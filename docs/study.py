@@ -1,16 +1,14 @@
 """The tables of `docs/study.md`, computed from the committed results; `docs/generate.py` writes them."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pagbench import benchmarks, regimes, statistics
+from pagbench import regimes, statistics
 from pagbench.benchmarks import Benchmark
 from pagbench.ranking import agreement
 from pagbench.statistics import Interval, clustered_spearman, interval
-from pagbench.study import networks
 from pagbench.study.networks import Network, Study
 
 Array = NDArray[np.float64]
@@ -28,17 +26,15 @@ _CORRELATED = (
 )
 
 
-def tables(results: Path, label: str) -> str:
+def tables(study: Study) -> str:
     """All tables of one benchmark's study, as Markdown."""
-    study = networks.read(results, benchmarks.load(label))
     parts = (_correlations, _peaks, _regimes, _smoothing, _protocols, _targets, _makes, _seeds)
     return "\n".join("\n".join(part(study)) + "\n" for part in parts)
 
 
-def distractor(results: Path, label: str) -> str:
+def distractor(study: Study) -> str:
     """Relative noise robustness and gradient energy on the distractor, as Markdown."""
-    definition = benchmarks.load(label)
-    study = networks.read(results, definition)
+    definition = study.benchmark
     heads = [f"step {epsilon:g}" for epsilon in definition.epsilons]
     lines = ["Response to a step on the signal over response to one on the distractor, by the length of the step.", ""]
     lines += [_row(["network", "accuracy", "gradient energy on the distractor", *heads]), _rule(3 + len(heads))]

@@ -61,6 +61,21 @@ def interval(replicates: Array) -> Interval:
     return Interval(float(replicates[0]), float(low), float(high))
 
 
+def intervals(replicates: Array) -> list[Interval]:
+    """`interval` of each of several statistics.
+
+    Args:
+        replicates: shape (1 + replicates, statistics).
+    """
+    whole = np.asarray(np.isfinite(replicates).all(axis=0))
+    bounds = np.full((2, replicates.shape[1]), np.nan)
+    bounds[:, whole] = np.quantile(replicates[1:, whole], [0.025, 0.975], axis=0)
+    return [
+        Interval(float(column[0]), float(low), float(high)) if known else interval(column)
+        for column, low, high, known in zip(replicates.T, *bounds, whole, strict=True)
+    ]
+
+
 def over_seeds(columns: Sequence[Array], *, seed: int) -> Array:
     """Two-level bootstrap of a mean over training seeds: seeds and images are both drawn with replacement.
 

@@ -23,7 +23,8 @@ def generator():
 
 def test_generated_documents_are_up_to_date():
     """Numbers may differ in the last shown digit, which the machine's rounding decides."""
-    for path, expected in generator().documents().items():
+    documents = generator()
+    for path, expected in documents.documents(documents.studies()).items():
         text = path.read_text(encoding="utf-8")
         assert NUMBER.sub("#", text) == NUMBER.sub("#", expected), f"{path.name} is stale: run `make docs`"
         found, wanted = ([float(number) for number in NUMBER.findall(part)] for part in (text, expected))

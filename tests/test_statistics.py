@@ -71,6 +71,13 @@ def test_nothing_scored_gives_no_number_rather_than_zero():
     assert all(np.isnan(part) for part in interval(found[:, 0]))
 
 
+def test_intervals_are_those_of_each_statistic():
+    rng = np.random.default_rng(2)
+    replicates = rng.standard_normal((400, 6))
+    replicates[3:9, 1], replicates[0, 2], replicates[:, 3], replicates[7, 4] = np.nan, np.nan, np.nan, np.inf
+    np.testing.assert_equal(statistics.intervals(replicates), [interval(column) for column in replicates.T])
+
+
 def test_interval_leaves_out_replicates_that_are_not_finite():
     replicates = np.concatenate([[0.5], np.linspace(0, 1, 101), [np.nan, np.inf, -np.inf]])
     assert interval(replicates) == pytest.approx((0.5, 0.025, 0.975))

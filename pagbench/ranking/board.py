@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,13 @@ _SAME = 1e-4
 _PAIRS = {name: f"{name}_chance" for name in ("alignment_lpips", "alignment_cosine", "alignment_second")}
 _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")
 _FIXED = ("temperature", "temperature_low", "temperature_high")
+
+
+class Ranked(NamedTuple):
+    """A leaderboard, and by entrant the bootstrap replicates of every statistic, the estimate first."""
+
+    board: pd.DataFrame
+    replicates: Mapping[str, Replicates]
 
 
 def leaderboard(
@@ -45,10 +53,28 @@ def leaderboard(
     else:
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
         rows = results.joined(results.read_all(Path(rows), definition))
-    cards = {name: Preflight.model_validate(card) for name, card in rows.attrs.get("preflight", {}).items()}
-    licences, declared = (rows.attrs.get(key, {}) for key in ("licenses", "trained_on_target"))
-    rows = rows[(rows["benchmark"] == definition.name) & (rows["version"] == definition.version)]
-    return _sorted(_board(_distinct(rows, definition), definition, cards, licences, declared), sort, definition)
+    return _sorted(ranked(rows, definition).board, sort, definition)
+
+
+def ranked(rows: pd.DataFrame, benchmark: Benchmark) -> Ranked:
+    """The leaderboard of a benchmark, sorted by rank, with the replicates that it was computed from.
+
+    Args:
+        rows: as for `leaderboard`.
+        benchmark: the definition; rows of others are left out.
+
+    Raises:
+        ResultsError: one sample of an entrant has different values.
+    """
+    said, rows = rows.attrs, rows.copy(deep=False)
+    rows.attrs = {}  # or pandas would copy them at every step
+    rows = rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)]
+    rows = _with_certified(_distinct(rows, benchmark))
+    groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
+    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    replicates = {name: replicates_of(group, benchmark, weights) for name, group in groups.items()}
+    board = _with_ranks(_board(groups, benchmark, replicates, said), replicates)
+    return Ranked(_sorted(_ordered_columns(board, benchmark), None, benchmark), replicates)
 
 
 def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
@@ -98,20 +124,20 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
 
 
 def _board(
-    rows: pd.DataFrame,
+    groups: Mapping[str, pd.DataFrame],
     benchmark: Benchmark,
-    cards: Mapping[str, Preflight],
-    licences: Mapping[str, str],
-    declared: Mapping[str, bool],
+    replicates: Mapping[str, Replicates],
+    said: Mapping[Any, Mapping[str, Any]],
 ) -> pd.DataFrame:
-    groups = {str(name): group for name, group in _with_certified(rows).groupby("entrant", sort=True)}
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-    replicates = {name: replicates_of(group, benchmark, weights) for name, group in groups.items()}
-    seeds = set(rows["seed"])
-    board_seed = benchmark.seed if benchmark.seed in seeds else int(min(seeds))
+    """One row per entrant, without ranks. `said` is what `results.joined` keeps in `.attrs`."""
+    cards = {name: Preflight.model_validate(card) for name, card in said.get("preflight", {}).items()}
+    seeds = {int(seed) for group in groups.values() for seed in group["seed"].unique()}
+    board_seed = benchmark.seed if benchmark.seed in seeds else min(seeds)
     statuses = {
         name: eligibility.status(group, benchmark, board_seed, cards.get(name)) for name, group in groups.items()
     }
+    noise = {name: (frozenset(group["sample_id"]), frozenset(group["seed"])) for name, group in groups.items()}
+    anchors = () if lacking_anchor(groups, benchmark) else _between(benchmark)
     table = []
     for name, group in groups.items():
         entry = {
@@ -121,19 +147,19 @@ def _board(
             "control": bool(group["control"].iloc[0]),
             "n_scored": int(group[benchmark.alignment].notna().sum()),
             "n_total": len(group),
-            "license": licences.get(name),
+            "license": said.get("licenses", {}).get(name),
             "score_license": _score_licence(benchmark),
-            "trained_on_target": declared.get(name),
+            "trained_on_target": said.get("trained_on_target", {}).get(name),
             "status": statuses[name],
             "preflight": cards[name].summary() if name in cards else None,
         }
         if partial := _partial(group, benchmark):
             entry[columns.PARTIAL_MEASURES] = partial
-        judged = () if lacking_anchor(groups, benchmark) else (name, *_between(benchmark))
-        meaningful = all(eligibility.has_result(statuses[key]) and _paired(group, groups[key]) for key in judged)
+        judged = (name, *anchors) if anchors else ()
+        meaningful = all(eligibility.has_result(statuses[key]) and noise[key] == noise[name] for key in judged)
         regime = _regime([replicates[key] for key in judged], benchmark) if judged and meaningful else {}
         table.append(entry | _intervals(group, replicates[name]) | (regime or dict.fromkeys(_REGIME)))
-    return _ordered_columns(_with_ranks(pd.DataFrame(table), replicates), benchmark)
+    return pd.DataFrame(table)
 
 
 def _partial(group: pd.DataFrame, benchmark: Benchmark) -> str:
@@ -141,7 +167,7 @@ def _partial(group: pd.DataFrame, benchmark: Benchmark) -> str:
     told = []
     for measure in columns.OPTIONAL:
         names = [c.name for c in columns.sample_columns(benchmark, [measure]) if c.name in group]
-        count = int(group[names].notna().any(axis=1).sum())
+        count = int(group[names].notna().any(axis=1).sum()) if names else 0
         if 0 < count < len(group):
             told.append(f"{measure} on {count} of {len(group)} images")
     return ", ".join(told)
@@ -175,11 +201,6 @@ def lacking_anchor(found: Collection[str], benchmark: Benchmark) -> str:
 def _score_licence(benchmark: Benchmark) -> str | None:
     cards = [benchmark.score, *([benchmark.second.score] if benchmark.second else [])]
     return ", ".join(dict.fromkeys(card.license for card in cards if card.license)) or None
-
-
-def _paired(a: pd.DataFrame, b: pd.DataFrame) -> bool:
-    """Whether two entrants were measured on the same images with the same noise."""
-    return set(a["sample_id"]) == set(b["sample_id"]) and set(a["seed"]) == set(b["seed"])
 
 
 def replicates_of(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64]) -> Replicates:
@@ -217,8 +238,8 @@ def _log_ratio(off: NDArray[np.float64], on: NDArray[np.float64]) -> NDArray[np.
 
 def _intervals(group: pd.DataFrame, replicates: Replicates) -> dict[str, float]:
     entry: dict[str, float] = {}
-    for name, values in replicates.items():
-        estimate = statistics.interval(values)
+    found = statistics.intervals(np.stack(list(replicates.values()), axis=1))
+    for name, estimate in zip(replicates, found, strict=True):
         entry |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return entry | {name: float(group[name].iloc[0]) for name in _FIXED if name in group}
 

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pagbench import results, statistics
-from pagbench.benchmarks import Benchmark
+from pagbench import regimes, results
+from pagbench.benchmarks import Benchmark, Thresholds
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError
 from pagbench.maps import Maps, decode
 from pagbench.preflight import Preflight
 from pagbench.ranking import board, eligibility
-from pagbench.regimes import Anchored
+from pagbench.regimes import Anchored, Verdict
 from pagbench.verification import Verification
 
 Replicates = Mapping[str, NDArray[np.float64]]
@@ -129,6 +129,12 @@ class Study:
             return None
         return chosen[0].anchored, chosen[1].anchored
 
+    def verdict(self, network: Network, thresholds: Thresholds) -> Verdict | None:
+        """The regime that a network would be in under these thresholds; None where none is judged."""
+        if self.anchors is None or not network.paired or not eligibility.has_result(network.status):
+            return None
+        return regimes.judge(network.anchored, *self.anchors, thresholds)
+
     @cached_property
     def drawn(self) -> list[Network]:
         """Networks that are points of paths, by strength and training seed."""
@@ -159,9 +165,8 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
         ResultsError: there are none, or a file is damaged.
     """
     found = results.read_all(folder, benchmark)
-    table = board.leaderboard(results.joined(found), benchmark=benchmark)
+    table, replicates = board.ranked(results.joined(found), benchmark)
     statuses = dict(zip(table["model"], table["status"], strict=True))
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     noise = {result.provenance["card"]["id"]: result.provenance["seed"] for result in found}
     paired_with = noise.get(benchmark.bayes or "", benchmark.seed)
     networks = []
@@ -175,7 +180,7 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
                 provenance=result.provenance,
                 status=statuses[card.id],
                 paired=whole,
-                replicates=board.replicates_of(result.rows, benchmark, weights),
+                replicates=replicates[card.id],
                 preflight=result.preflight,
                 verification=result.verification,
                 maps=decode(result.provenance.get("maps"), card.id),
