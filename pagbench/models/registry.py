@@ -14,8 +14,13 @@ _FOLDERS = (_PACKAGE / "models" / "cards", _PACKAGE.parent / "leaderboard" / "en
 """The package's own cards, and in a checkout those of the published leaderboard, which are too large to install."""
 
 
+LEADERBOARD = _PACKAGE.parent / "leaderboard"
+"""The published one; in a checkout only."""
+
+
 @cache
-def _shipped() -> dict[str, Path]:
+def shipped() -> dict[str, Path]:
+    """Cards by id: the package's own, and the published leaderboard's."""
     found: dict[str, Path] = {}
     for folder in _FOLDERS:
         for path in sorted(folder.rglob("*.yaml")):
@@ -26,6 +31,22 @@ def _shipped() -> dict[str, Path]:
     return found
 
 
+def submitted(leaderboard: Path) -> dict[str, Path]:
+    """Cards of a leaderboard's submissions, by id: `submissions/<name>@<version>/<id>/model.yaml`.
+
+    One that was submitted to several benchmarks has a card in each; the first of them counts.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted((leaderboard / "submissions").glob("*/*/*/model.yaml")):
+        found.setdefault(f"{path.parent.parent.name}/{path.parent.name}", path)
+    return found
+
+
+@cache
+def _known() -> dict[str, Path]:
+    return {**submitted(LEADERBOARD), **shipped()}
+
+
 def _order(name: str) -> tuple[str, bool, str, float]:
     """Data set, then the unregularised network, then families by strength."""
     card, _ = find(name)
@@ -34,8 +55,8 @@ def _order(name: str) -> tuple[str, bool, str, float]:
 
 @cache
 def names() -> tuple[str, ...]:
-    """Ids of all shipped cards: by data set, families together, by strength."""
-    return tuple(sorted(_shipped(), key=_order))
+    """Ids of all shipped and submitted cards: by data set, families together, by strength."""
+    return tuple(sorted(_known(), key=_order))
 
 
 @cache
@@ -44,7 +65,7 @@ def _read(path: Path) -> ModelCard:
 
 
 def find(entrant: str) -> tuple[ModelCard, Path | None]:
-    """The card of a shipped id, of a third-party source's id, or of a YAML file; `smoothed:...` around any of them.
+    """The card of a shipped, submitted or third-party source's id, or of a YAML file; `smoothed:...` around any.
 
     The second value says where the card lies, for its weights are beside it; None for a source's.
 
@@ -59,7 +80,7 @@ def find(entrant: str) -> tuple[ModelCard, Path | None]:
     if smoothed is not None:
         base, path = find(smoothed.entrant)
         return wrapping.card(base, smoothed), path
-    path = _shipped().get(entrant)
+    path = _known().get(entrant)
     source = sources.of(entrant) if path is None else None
     if source is not None:
         return source.card(entrant), None
@@ -74,7 +95,7 @@ def find(entrant: str) -> tuple[ModelCard, Path | None]:
         prefix, _, name = entrant.partition("/")
         meant = {f"{source}/{name}" for source in get_close_matches(prefix, sources.SOURCES, n=1, cutoff=0.75)}
         packaged = {point.name for point in factories.installed()}
-        raise UnknownNameError("entrant", entrant, {*_shipped(), *packaged, *meant})
+        raise UnknownNameError("entrant", entrant, {*_known(), *packaged, *meant})
     if path is None:
         path = Path(entrant)
         return ModelCard.parse(read_yaml(path), str(path)), path

@@ -95,7 +95,7 @@ def _shipped_as(entrant: str) -> list[str]:
 def _check_name(request: Request) -> None:
     """An id of ours or of a source stands for that network: anchors above all must not be replaced."""
     name = request.card.id
-    if name not in registry.names():
+    if name not in registry.shipped():
         if sources.of(name) is not None and (request.path is not None or request.card.loader != "source"):
             raise ContractError(
                 f"{name!r} is an id of the source {name.partition('/')[0]!r}, which is measured by that name; "
