@@ -41,6 +41,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     device: str = "auto",
     seed: int | None = None,
     overwrite: bool = False,
+    anchors: bool = True,
     progress: bool = False,
     tell: Callable[[str], object] = warnings.warn,
 ) -> pd.DataFrame:
@@ -58,6 +59,7 @@ def run(  # noqa: PLR0913 (every option of the command)
         device: auto, cpu, cuda, mps.
         seed: of noise and permutation; the benchmark's own by default.
         overwrite: measure again what the folder already has.
+        anchors: measure the benchmark's anchors too; false where the rows join a leaderboard that has them.
         progress: show a progress bar.
         tell: called with a line where an anchor that nobody named cannot be measured; the others are.
 
@@ -81,7 +83,9 @@ def run(  # noqa: PLR0913 (every option of the command)
         measures=_optional(measures),
     )
     ids = definition.samples[: None if limit is None else _within("limit", limit, 1)]
-    asked = _with_anchors(requests.resolve(entrants, definition), definition, tell)
+    asked = requests.resolve(entrants, definition)
+    if anchors:
+        asked = _with_anchors(asked, definition, tell)
     if results is None:
         with tempfile.TemporaryDirectory() as folder:
             return _run(asked, _Session(definition, ids, settings, Path(folder), overwrite), progress, tell)
