@@ -130,13 +130,21 @@ def _column_table(listed: tuple[columns.Column, ...]) -> Iterator[str]:
 
 
 def _cli() -> str:
-    group: Any = typer.main.get_command(app)
     lines = ["# Command line"]
-    for name, command in group.commands.items():
-        lines += ["", f"## pagbench {name}", "", command.help, "", command.epilog, ""]
+    for name, command in _commands(typer.main.get_command(app), "pagbench"):
+        lines += ["", f"## {name}", "", command.help, "", command.epilog, ""]
         lines += ["| argument | meaning |", "|---|---|"]
         lines += [_parameter(parameter) for parameter in command.params if parameter.name != "help"]
     return "\n".join(lines) + "\n"
+
+
+def _commands(group: Any, before: str) -> Iterator[tuple[str, Any]]:
+    """Every command with its whole name; those of a group follow one another."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before} {name}")
+        else:
+            yield f"{before} {name}", command
 
 
 def _parameter(parameter: Any) -> str:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from pagbench import cache, cli_fetching, cli_site, cli_tangents, cli_training
+from pagbench import cache, cli_fetching, cli_site, cli_submit, cli_tangents, cli_training
 from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
 from pagbench.errors import ContractError, PagbenchError, ResultsError
 
@@ -314,6 +314,8 @@ for _name, _command, _example in (
     *cli_site.COMMANDS,
 ):
     app.command(_name, epilog=f"Example: {_example}")(_command)
+
+app.add_typer(cli_submit.app, name="submit")
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ ORDER = [
     {"measuring"},
     {"runner", "gallery"},
     {"sweep", "submissions"},
-    {"cli_training", "cli_tangents", "cli_fetching", "cli_site"},
+    {"cli_training", "cli_tangents", "cli_fetching", "cli_site", "cli_submit"},
     {"cli"},
     {"__main__"},
 ]
@@ -76,7 +76,8 @@ def test_only_geometry_differentiates_with_respect_to_inputs():
         "from pagbench import listing; listing.all_models()",
         "from pagbench import models; models.find('smoothing/cifar10/resnet110/noise_0.25')",
         "from pagbench import listing; listing.all_models('robustbench')",
-        "import pagbench.submissions.findings",
+        "import pagbench.submissions.findings, pagbench.submissions.checking, pagbench.submissions.drafting",
+        "import pagbench.submissions.adding, pagbench.submissions.changes, pagbench.submissions.containers",
     ],
 )
 def test_the_reading_half_starts_without_torch(statement):

@@ -20,6 +20,7 @@ from pagbench.models import architectures
 
 COMMANDS = [
     "run", "leaderboard", "fetch", "list", "show", "check", "gradients", "figures", "train", "sweep", "fit", "tangents",
+    "submit init", "submit check", "submit run", "submit add",
 ]  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def change(card, **fields):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command):
-    text = invoke(command, "--help").output
+    text = invoke(*command.split(), "--help").output
     assert f"Example: pagbench {command}" in text
 
 
@@ -77,7 +78,7 @@ def test_help_lists_every_command_and_answers_in_under_a_second():
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         # processor time, for the cores may be busy with other tests
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert all(re.search(rf"\b{command}\b", done.stdout) for command in COMMANDS)
+    assert all(re.search(rf"\b{command.partition(' ')[0]}\b", done.stdout) for command in COMMANDS)
     assert min(times) < 1
 
 

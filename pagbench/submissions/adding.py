@@ -1,0 +1,120 @@
+"""Lays a submission into a leaderboard, whole or not at all, and tells which rank it takes. No torch."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pagbench import ranking, results
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard
+from pagbench.errors import ResultsError
+from pagbench.submissions import folder
+
+_NEIGHBOURS = 3
+
+
+def place(leaderboard: Path, benchmark: Benchmark, card: ModelCard) -> Path:
+    """Where a submission lies: `<leaderboard>/submissions/<name>@<version>/<id>`."""
+    return leaderboard / "submissions" / benchmark.label / card.id
+
+
+@contextmanager
+def staged(root: Path, leaderboard: Path, benchmark: Benchmark, card: ModelCard) -> Iterator[Path]:
+    """A copy of a submission's files for one benchmark, in the leaderboard but not yet in its place.
+
+    What is checked there is what `settle` lays down, whatever happens to the original meanwhile.
+
+    Raises:
+        ResultsError: a file cannot be copied.
+    """
+    copy = leaderboard / "submissions" / f".staged-{os.getpid()}"
+    others = f"{folder.RESULTS}/"
+    kept = {f"{others}{benchmark.label}/", f"{others}{benchmark.label}+"}
+    names = [name for name in folder.known_files(card) if not name.startswith(others) or name.startswith(tuple(kept))]
+    try:
+        for name in names:
+            if (root / name).exists():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(root / name, copy / name, follow_symlinks=False)
+        yield copy
+    except OSError as error:
+        raise ResultsError(f"{copy}: cannot copy {root} there ({error.strerror or error}); nothing was added") from None
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def settle(copy: Path, target: Path) -> None:
+    """Moves a staged copy into its place; an older version of the submission goes.
+
+    Raises:
+        ResultsError: the disk refuses; the older version stays.
+    """
+    older = copy.with_name(f"{copy.name}-older")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target.rename(older)
+        copy.rename(target)
+    except OSError as error:
+        if older.exists() and not target.exists():
+            older.rename(target)
+        raise ResultsError(f"{target}: cannot write there ({error.strerror or error}); nothing was added") from None
+    finally:
+        shutil.rmtree(older, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an entrant stands, and where the others stood without it: boards as `pagbench.leaderboard` makes them."""
+
+    entrant: str
+    before: pd.DataFrame | None
+    after: pd.DataFrame
+
+    def lines(self) -> Iterator[str]:
+        """The rank with its interval, then the neighbours whose rank or interval it changes."""
+        board = self.after.set_index("model")
+        own = board.loc[self.entrant]
+        if pd.isna(own["rank"]):
+            yield f"{self.entrant} takes no rank: {own['status']}"
+            return
+        ranked = board[board["rank"].notna()].sort_values("rank")
+        interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"
+        yield f"{self.entrant} takes rank {_rank(own)} of {len(ranked)}, {interval}, regime {own['regime'] or 'none'}"
+        if self.before is None:
+            return
+        there = list(ranked.index).index(self.entrant)
+        near = [*ranked.index[max(0, there - _NEIGHBOURS) : there], *ranked.index[there + 1 : there + 1 + _NEIGHBOURS]]
+        stood = self.before.set_index("model")
+        for name in near:
+            before, now = _rank(stood.loc[name]), _rank(board.loc[name])
+            yield f"  {name}: {now}, as before" if before == now else f"  {name}: {before} → {now}"
+
+
+def _rank(row: "pd.Series[float]") -> str:
+    if pd.isna(row["rank"]):
+        return "–"
+    low, high = int(row["rank_low"]), int(row["rank_high"])
+    return f"{int(row['rank'])}" + (f" ({low}–{high})" if low != high else "")
+
+
+def standing(leaderboard: Path, benchmark: Benchmark, entrant: str) -> Standing | None:
+    """Where an added entrant stands on a benchmark; None where it has no results.
+
+    Raises:
+        ResultsError: results of the leaderboard cannot be read or combined.
+    """
+    if not results.has_results(leaderboard / "submissions" / benchmark.label / entrant / folder.RESULTS, benchmark):
+        return None
+    found = results.read_all(leaderboard / "results", benchmark)
+    others = [result for result in found if result.provenance["card"]["id"] != entrant]
+    board, before = (
+        ranking.leaderboard(results.joined(part), benchmark=benchmark) if part else None for part in (found, others)
+    )
+    assert board is not None  # it has results
+    return Standing(entrant, before, board)

@@ -1,0 +1,99 @@
+"""Checks a submission from the outside in: nothing is opened before its name and size are right, nothing of it runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pagbench import benchmarks, fetching
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard, read_yaml
+from pagbench.errors import CardError, PagbenchError, UnknownNameError
+from pagbench.submissions import confined, folder, names, wording
+from pagbench.submissions.confined import ConfinedError, Limits
+from pagbench.submissions.findings import Finding, refused
+
+DEFAULT = Limits()
+
+
+def check(
+    root: Path, leaderboard: Path, *, benchmark: str | None = None, limits: Limits = DEFAULT
+) -> Iterator[Finding]:
+    """Findings about a submission, as they are made; those after an error that bars the way are not made.
+
+    Args:
+        root: the submission's folder.
+        leaderboard: the folder that it is for, whose ids are taken.
+        benchmark: the one that it is for; by default its card's data set.
+        limits: of the process that reads the weights and tries the network.
+    """
+    found = list(outside(root, leaderboard, benchmark))
+    yield from found
+    if not refused(found):
+        yield from inside(root, benchmark, limits)
+
+
+def outside(root: Path, leaderboard: Path, benchmark: str | None) -> Iterator[Finding]:
+    """What can be said without opening more than the card. No torch."""
+    found = list(folder.look(root))
+    yield from found
+    if refused(found):
+        return
+    try:
+        card = read_card(root)
+        definition = benchmark_of(card, benchmark)
+    except PagbenchError as error:
+        yield Finding("error", folder.CARD, str(error).removeprefix(f"{root / folder.CARD}: "))
+        return
+    yield from folder.foreign(root, card)
+    yield from wording.look(card)
+    yield from names.look(card, leaderboard)
+    yield from _fitting(card, definition)
+
+
+def inside(root: Path, benchmark: str | None, limits: Limits) -> Iterator[Finding]:
+    """What the confined process finds in the files, once what lies behind a link is here."""
+    card = read_card(root)
+    if not confined.COMPLETE:
+        yield Finding("warning", "confinement", "only time is limited on this system; check it again on Linux")
+    try:
+        for file in card.download or ():
+            yield Finding("ok", "download", f"fetched to {fetching.get(file)}")
+        arguments = (str(root.resolve()), benchmark_of(card, benchmark).label)
+        for value in confined.lines("pagbench.submissions.probe:examine", *arguments, limits=limits):
+            yield Finding(**value)
+    except ConfinedError as error:
+        yield Finding("error", "network", f"{error} while it was tried; a submission must be tried within these limits")
+    except PagbenchError as error:
+        yield Finding("error", "download", str(error))
+
+
+def read_card(root: Path) -> ModelCard:
+    """The card of a submission.
+
+    Raises:
+        CardError: it is missing, not plain YAML, or a field is wrong.
+    """
+    path = root / folder.CARD
+    return ModelCard.parse(read_yaml(path), str(path))
+
+
+def benchmark_of(card: ModelCard, name: str | None) -> Benchmark:
+    """The benchmark that is named, or that of the card's data set.
+
+    Raises:
+        CardError: the card names no data set, or one that no benchmark has.
+    """
+    if name is not None:
+        return benchmarks.load(name)
+    try:
+        return benchmarks.load(card.dataset or "")
+    except UnknownNameError as error:
+        raise CardError(f"field 'dataset': {error}; or name the benchmark with --benchmark") from None
+
+
+def _fitting(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
+    if card.dataset != benchmark.data_name:
+        message = f"trained on {card.dataset!r}, {benchmark.label} is for networks of {benchmark.data_name!r}"
+        yield Finding("warning", "dataset", f"{message}; a reader will wonder")
+    if benchmark.by_paper:
+        message = f"{benchmark.label} ranks by the gradient of one logit, which a term added to all logits changes"
+        yield Finding("warning", "benchmark", message)

@@ -1,0 +1,171 @@
+"""Runs a function in a process that has little time, little memory, no network, and next to nothing to write. No torch.
+
+The function is pagbench's own; what it reads is not to be trusted. Limits are the system's where it is Linux; elsewhere
+only the time is limited, and `COMPLETE` is false.
+"""
+
+import ctypes
+import importlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pagbench.errors import PagbenchError, first_line
+
+COMPLETE = sys.platform == "linux"
+"""Whether memory, files and network are confined too."""
+
+_KEPT = (
+    "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PAGBENCH_CACHE", "PAGBENCH_DATA", "PATH",
+    "PYTHONPATH", "SYSTEMROOT", "TMPDIR", "VIRTUAL_ENV",
+)  # fmt: skip
+"""Of the environment; tokens and the like are not handed on."""
+_LINES, _LINE = 1_000, 16_384
+_MAPPED = 16 * 2**30
+"""Address space beside the data: libraries and the file that is read."""
+_WRITTEN = 2**16
+"""Bytes of any file: libraries try whether they could."""
+_MEMORY_STATUS, _FAILED_STATUS = 71, 70
+_NEW_NETWORK = 0x10000000 | 0x40000000
+"""CLONE_NEWUSER | CLONE_NEWNET of Linux's sched.h."""
+_FORBIDDEN = (
+    "socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec",
+    "os.fork", "os.posix_spawn", "os.spawn",
+)  # fmt: skip
+
+
+class ConfinedError(PagbenchError):
+    """What ended the process before the function returned, in a few words."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a confined process may use.
+
+    Attributes:
+        seconds: on the clock; all cores together may compute as long.
+        memory: bytes of data.
+    """
+
+    seconds: int = 600
+    memory: int = 8 * 2**30
+
+
+def lines(function: str, *arguments: str, limits: Limits) -> Iterator[Any]:
+    """What `module:function` yields, as JSON takes it, one by one, while it runs in a process of its own.
+
+    Raises:
+        ConfinedError: it takes too long or too much memory, crashes, fails, or yields too much.
+    """
+    command = [sys.executable, "-m", __name__, str(limits.seconds), str(limits.memory), function, *arguments]
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    quiet = {"PAGBENCH_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    with subprocess.Popen(
+        command, env=kept | quiet, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as child:  # fmt: skip
+        clock = threading.Timer(limits.seconds, _kill, [child])
+        clock.start()
+        try:
+            assert child.stdout is not None
+            yield from _parsed(child.stdout)
+            status = child.wait()
+        finally:
+            late = not clock.is_alive()
+            clock.cancel()
+            _kill(child)
+    if late:
+        raise ConfinedError(f"stopped after {limits.seconds} s")
+    if status != 0:
+        raise ConfinedError(_reason(status, limits))
+
+
+def _parsed(stream: Any) -> Iterator[Any]:
+    for number, line in enumerate(iter(lambda: stream.readline(_LINE), b"")):
+        if number == _LINES or len(line) == _LINE:
+            raise ConfinedError("stopped: it says too much")
+        if not line.endswith(b"\n"):  # it was ended within a line
+            return
+        content = json.loads(line)
+        if "failed" in content:
+            raise ConfinedError(content["failed"])
+        yield content["value"]
+
+
+def _kill(child: "subprocess.Popen[bytes]") -> None:
+    """Ends the process and whatever it has started."""
+    try:
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+    except (ProcessLookupError, PermissionError):  # it has ended
+        return
+
+
+def _reason(status: int, limits: Limits) -> str:
+    if status == _MEMORY_STATUS or -status == signal.SIGKILL:  # the system itself kills where memory is short
+        return f"stopped: it needs more than {limits.memory / 2**30:.3g} GiB of memory"
+    if -status == getattr(signal, "SIGXCPU", None):
+        return f"stopped after {limits.seconds} s of computing"
+    return f"crashed ({signal.Signals(-status).name if status < 0 else f'status {status}'})"
+
+
+def _main(seconds: int, memory: int, function: str, *arguments: str) -> int:
+    """The process itself: limits first, then whatever reads what is not to be trusted."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # only what the function yields is heard
+    _confine(seconds, memory)
+    try:
+        module, _, name = function.partition(":")
+        values: Iterable[Any] = getattr(importlib.import_module(module), name)(*arguments)
+        for value in values:
+            _say(out, {"value": value})
+    except Exception as error:  # whatever a hostile file makes a library raise
+        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "bad_alloc" in str(error):
+            return _MEMORY_STATUS
+        _say(out, {"failed": first_line(error)[:2_000]})
+        return _FAILED_STATUS
+    return 0
+
+
+def _say(out: io.TextIOBase | Any, content: dict[str, Any]) -> None:
+    out.write(json.dumps(content) + "\n")
+    out.flush()
+
+
+def _confine(seconds: int, memory: int) -> None:
+    sys.addaudithook(_refuse)
+    if not COMPLETE:
+        return
+    import resource
+
+    computing = seconds * (os.cpu_count() or 1)
+    for limit, value in (
+        (resource.RLIMIT_CPU, computing),
+        (resource.RLIMIT_DATA, memory),
+        (resource.RLIMIT_AS, memory + _MAPPED),
+        (resource.RLIMIT_FSIZE, _WRITTEN),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (least, least))
+    ctypes.CDLL(None).unshare(_NEW_NETWORK)  # a network without a way out, where the system allows it
+
+
+def _refuse(event: str, _: tuple[Any, ...]) -> None:
+    """Python's own ways to other machines and programs; what a C library does, the limits above meet."""
+    if event.startswith(_FORBIDDEN):
+        raise PermissionError(f"{event} is not allowed here")
+
+
+if __name__ == "__main__":
+    sys.exit(_main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

@@ -1,0 +1,76 @@
+"""What is tried on a submission's files in the confined process: bytes, then the network, then its results."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pagbench import benchmarks, fetching
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard, read_yaml
+from pagbench.errors import PagbenchError
+from pagbench.submissions import containers
+from pagbench.submissions.findings import Finding, refused
+from pagbench.submissions.folder import CARD
+
+_BATCH = 16
+_REFUSING = ("accuracy", "batch", "derivatives")
+"""Checks whose flag means that the network is not the one on the card, or its gradient not its own."""
+
+
+def examine(folder: str, label: str) -> Iterator[dict[str, Any]]:
+    """The findings about a submission to a benchmark, as JSON values; stops at the first step with an error."""
+    root, definition = Path(folder), benchmarks.load(label)
+    card = ModelCard.parse(read_yaml(root / CARD), CARD)
+    steps: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _weights(card, root),
+        lambda: _network(card, root, definition),
+    )
+    for step in steps:
+        found = []
+        for finding in step():
+            found.append(finding)
+            yield asdict(finding)
+        if refused(found):
+            return
+
+
+def _weights(card: ModelCard, root: Path) -> Iterator[Finding]:
+    path = root / card.weights if card.weights else fetching.place((card.download or ())[0])
+    expected = card.weights_sha256 or (card.download or ())[0].sha256
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        yield Finding(
+            "error", path.name, f"sha256 {found[:12]}…, the card says {str(expected)[:12]}…; correct the card"
+        )
+    else:
+        yield from containers.look(path)
+
+
+def _network(card: ModelCard, root: Path, benchmark: Benchmark) -> Iterator[Finding]:
+    import torch
+
+    from pagbench.models import checks, loading
+    from pagbench.submissions import invariances
+
+    try:
+        entrant = loading.load(card, root / CARD, benchmark)
+        parameters = sum(value.numel() for value in entrant.classifier.network.parameters())
+        yield Finding("ok", "network", f"{card.architecture}, {parameters:,} parameters; holds these weights")
+        made = checks.preflight(entrant, benchmark, device=torch.device("cpu"), batch_size=_BATCH)
+    except PagbenchError as error:
+        yield Finding("error", "network", str(error).removeprefix(f"{card.id}: "))
+        return
+    for check in made.checks:
+        level = {"pass": "ok", "unknown": "ok", "flag": "warning", "fail": "error"}[check.verdict]
+        if check.verdict == "flag" and check.name in _REFUSING:
+            level = "error"
+        said = check.found if check.verdict == "unknown" else check.sentence()
+        yield Finding(level, check.name, said)  # type: ignore[arg-type]
+    if made.verdict != "fail":
+        some = checks.probe(benchmark)
+        some = some.select(some.ids[:_BATCH])
+        yield invariances.added_term(entrant.classifier, some)
+        yield invariances.temperature(entrant.classifier, some)
