@@ -61,11 +61,13 @@ class Result:
         provenance: format, benchmark, benchmark_digest, card, behaviour, weights_sha256, seed, command, versions,
             device, ...
         verification: what a rerun of some of the rows has found; None where there was none of this very file.
+        path: the merged file that they were read from, or will be in; None for rows that were just measured.
     """
 
     rows: pd.DataFrame
     provenance: Mapping[str, Any]
     verification: Verification | None = None
+    path: Path | None = None
 
     @property
     def preflight(self) -> Preflight | None:
@@ -316,7 +318,7 @@ def _read_home(folder: Path, benchmark: Benchmark, measure: str | None) -> list[
         result = Store(path, benchmark, measure).load()
         if result is not None:
             _check(result, benchmark, path, home)
-            found.append(replace(result, verification=verification.of(path)))
+            found.append(replace(result, verification=verification.of(path), path=path))
     return found
 
 

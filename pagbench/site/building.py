@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pagbench import benchmarks, results, study, writing
 from pagbench.errors import ResultsError
-from pagbench.site import about, boards, entrants, home, measures, methods, pictures
+from pagbench.site import about, boards, comparison, entrants, home, measures, methods, pictures
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
 
@@ -26,7 +26,7 @@ def build(folder: Path, output: Path) -> list[Path]:
     """
     studies = read(folder)
     written = {page.path: render(page).encode() for page in pages(studies)}
-    written |= {**dict(pictures.files(studies)), **dict(assets())}
+    written |= {**dict(pictures.files(studies)), **dict(comparison.files(studies)), **dict(assets())}
     for path, content in written.items():
         writing.atomically(output / path, _putting(content))
     return [output / path for path in written]
@@ -54,6 +54,7 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
     yield home.page(studies)
     for shown in studies:
         yield boards.page(shown)
+        yield comparison.page(shown)
     shown_labels = {shown.benchmark.label for shown in studies}
     for label in benchmarks.names():
         if label not in shown_labels:

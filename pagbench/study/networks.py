@@ -1,5 +1,6 @@
 """Every network of a results folder with its card, bootstrap replicates and maps."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pagbench.maps import Maps, decode
 from pagbench.preflight import Preflight
 from pagbench.ranking import board, eligibility
 from pagbench.regimes import Anchored, Verdict
+from pagbench.statistics import Interval
 from pagbench.verification import Verification
 
 Replicates = Mapping[str, NDArray[np.float64]]
@@ -40,6 +42,7 @@ class Network:
         gallery: gradients where it is aligned best, about the median, and worst; None likewise.
         preflight: its pre-flight card, where there is one.
         verification: what a rerun of some of its rows has found, where there was one.
+        path: its results file; None where a run has not yet finished it.
     """
 
     card: ModelCard
@@ -52,6 +55,7 @@ class Network:
     gallery: Maps | None
     preflight: Preflight | None
     verification: Verification | None
+    path: Path | None
 
     @property
     def make(self) -> tuple[str, str]:
@@ -93,7 +97,7 @@ class Study:
             raise ResultsError(
                 f"{benchmark.label} has no Bayes control, which the figures compare with; use `pagbench leaderboard`"
             )
-        if self._network(benchmark.bayes) is None:
+        if self.named(benchmark.bayes) is None:
             raise ResultsError(
                 f"figures of {benchmark.label} need the Bayes control; run "
                 f"`pagbench run {benchmark.bayes} -b {benchmark.name}`"
@@ -107,22 +111,36 @@ class Study:
             ResultsError: see `check_bayes`.
         """
         self.check_bayes()
-        found = self._network(self.benchmark.bayes)
+        found = self.named(self.benchmark.bayes)
         assert found is not None
         return found
 
     @cached_property
     def reference(self) -> Network | None:
         """The unregularised anchor; None on a benchmark without one."""
-        return self._network(self.benchmark.reference)
+        return self.named(self.benchmark.reference)
 
-    def _network(self, entrant: str | None) -> Network | None:
+    def named(self, entrant: str | None) -> Network | None:
+        """The network of an id; None where it was not measured."""
         return next((network for network in self.networks if network.card.id == entrant), None)
+
+    @cached_property
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        """The leaderboard's rows by id; None where a column has no value."""
+        known = self.board.astype(object).where(self.board.notna(), None)
+        rows = known.to_dict("records")
+        return {str(row["model"]): {str(column): value for column, value in row.items()} for row in rows}
+
+    def interval(self, entrant: str, column: str) -> Interval:
+        """A column of the leaderboard with its 95 % interval; NaN where the entrant has none."""
+        row = self.entries[entrant]
+        value, low, high = (row.get(key) for key in (column, f"{column}_low", f"{column}_high"))
+        return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
 
     @cached_property
     def anchors(self) -> tuple[Anchored, Anchored] | None:
         """Reference and Bayes control, between which regimes are judged; None where they cannot be."""
-        chosen = [network for network in (self.reference, self._network(self.benchmark.bayes)) if network]
+        chosen = [network for network in (self.reference, self.named(self.benchmark.bayes)) if network]
         if len(chosen) < 2 or self.benchmark.thresholds is None:
             return None
         if not all(n.paired and eligibility.has_result(n.status) for n in chosen):
@@ -185,6 +203,7 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
                 verification=result.verification,
                 maps=decode(result.provenance.get("maps"), card.id),
                 gallery=decode(result.provenance.get("gallery"), card.id),
+                path=result.path if result.path is not None and result.path.exists() else None,
             )
         )
     return Study(benchmark, tuple(networks), table)
