@@ -121,7 +121,10 @@ def test_links_and_files_are_there(parsed, site):
             assert not address.startswith("/"), said
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             assert target.is_file() and target.is_relative_to(site.resolve()), said
-            if parts.fragment and target in parsed:
+            if parts.fragment and parts.path and target.parent.name == "compare":
+                places = [site / "models" / f"{unquote(name)}.html" for name in parts.fragment.split(",")]
+                assert all(place.is_file() for place in places), said
+            elif parts.fragment and target in parsed:
                 assert unquote(parts.fragment) in parsed[target].ids, said
 
 

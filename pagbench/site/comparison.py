@@ -6,17 +6,20 @@ quantiles.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pagbench.site import standing
+from pagbench.maps import FIRST
+from pagbench.site import pictures, standing
 from pagbench.site.rendering import Page, embedded
 from pagbench.study import Network, Study
 
 _LEVELS = 4094
 """Steps between the least and the largest replicate; one more code stands for those without a value."""
+_CELLS = ("image", "target", "gradient")
 _ALPHABET = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 
 
@@ -35,7 +38,7 @@ def page(study: Study) -> Page:
         "networks": {name: refusal(study, study.named(name)) for name in study.board["model"]},
         "chosen": chosen(study),
     }
-    content = {"benchmark": benchmark, "setting": setting}
+    content = {"benchmark": benchmark, "setting": setting, "measure": benchmark.alignment}
     return Page(f"compare/{benchmark.label}.html", "compare.html.j2", f"Compare on {benchmark.title}", content)
 
 
@@ -82,7 +85,19 @@ def content(study: Study, network: Network) -> dict[str, Any]:
             for name in replicates
         },
         "replicates": {name: coded(values[1:]) for name, values in replicates.items()},
+        "pictures": shown(study, network),
     }
+
+
+def shown(study: Study, network: Network) -> list[dict[str, Any]]:
+    """The network's gallery on the benchmark's first images, which all results have, as cells of its picture."""
+    found = pictures.gallery(study, network)
+    rows = [] if found is None else [row for row in found.rows if row.kind == FIRST]
+    return [
+        {"sample": row.sample, "alignment": row.alignment}
+        | {name: None if (cell := getattr(row, name)) is None else asdict(cell) for name in _CELLS}
+        for row in rows
+    ]
 
 
 def coded(values: NDArray[np.float64]) -> list[Any] | None:

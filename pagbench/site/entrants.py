@@ -1,9 +1,12 @@
 """The pages of entrants: one each, with all benchmarks it was measured on."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from pagbench.benchmarks import facts
+from pagbench.site import citation, histograms, origins, pictures, standing
 from pagbench.site.rendering import Page
-from pagbench.study import Network, Study
+from pagbench.study import Network, Study, paths
 
 
 def pages(studies: Sequence[Study]) -> Iterator[Page]:
@@ -14,4 +17,54 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
             found.setdefault(network.card.id, []).append((study, network))
     for name, measured in sorted(found.items()):
         card = measured[0][1].card
-        yield Page(f"models/{name}.html", "entrant.html.j2", name, {"card": card, "measured": measured})
+        content = {
+            "card": card,
+            "facts": origins.card(card),
+            "parts": [part(study, network) for study, network in measured],
+            "bibtex": citation.bibtex(card),
+            "network_citation": citation.text(card),
+            "sources": dict.fromkeys(source for study, _ in measured for source in sources(study)),
+        }
+        yield Page(f"models/{name}.html", "entrant.html.j2", name, content)
+
+
+def sources(study: Study) -> list[str]:
+    """What else to cite: pagbench, and what the benchmark is made of."""
+    return [facts.citation(), *facts.of(study.benchmark).sources]
+
+
+def part(study: Study, network: Network) -> dict[str, Any]:
+    """What a page shows of one benchmark."""
+    return {
+        "study": study,
+        "label": study.benchmark.label,
+        "network": network,
+        "row": study.entries[network.card.id],
+        "summary": standing.summary(study, network),
+        "scales": standing.scales(study, network),
+        "measures": standing.measures(study, network),
+        "gallery": pictures.gallery(study, network),
+        "steps": steps(study, network),
+        "histograms": histograms.histograms(study, network),
+        "commands": origins.commands(study, network),
+        "named": origins.named(network),
+        "record": origins.record(study, network),
+        "runs": origins.runs(network),
+        "versions": origins.versions,
+    }
+
+
+def steps(study: Study, network: Network) -> list[tuple[str, Network, list[standing.Measured]]]:
+    """The networks next to one on its path, and itself: which they are, and their first measures."""
+    near = paths.neighbours(study, network)
+    first = study.is_standard(network)
+    listed = [("weaker", other) for other in near.weaker] + [("this network", network)]
+    listed += [("other training seed", other) for other in near.siblings]
+    listed += [("first of its family" if first else "stronger", other) for other in near.stronger]
+    known = standing.documented(study.benchmark)
+    names = [name for name in standing.KEYS if name in study.board]
+    return [
+        (place, other, [standing.shown(known[name], study.interval(other.card.id, name)) for name in names])
+        for place, other in listed
+        if len(listed) > 1
+    ]

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 import pagbench
 
 _ABSENT = "–"
+_ADDRESS = re.compile(r"(https?://[^\s<>\"']+[^\s<>\"'.,;:)])")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def _environment() -> Environment:
         "address": address,
         "prose": prose,
         "math": math_markup,
+        "linked": linked,
+        "fragment": fragment,
     }
     return environment
 
@@ -72,6 +75,26 @@ def address(path: str) -> str:
     'models/a%20b/%3Cc%3E.html'
     """
     return quote(path, safe="/@+")
+
+
+def fragment(text: str) -> str:
+    """Text as JavaScript's encodeURIComponent writes it, for what comes after the `#` of a link.
+
+    >>> fragment("digits/noise-0.6")
+    'digits%2Fnoise-0.6'
+    """
+    return quote(text, safe="!'()*~")
+
+
+def linked(text: str) -> Markup:
+    """Text of others, its http and https addresses as links; nothing else becomes one.
+
+    >>> linked("<b> javascript:alert(1) https://example.org/a.")
+    Markup('&lt;b&gt; javascript:alert(1) <a href="https://example.org/a" rel="noopener noreferrer">https://example.org/a</a>.')
+    """
+    link = Markup('<a href="{0}" rel="noopener noreferrer">{0}</a>').format
+    parts = _ADDRESS.split(text)
+    return Markup("").join(link(part) if index % 2 else part for index, part in enumerate(parts))
 
 
 def number(value: float | None, digits: int = 3) -> str:

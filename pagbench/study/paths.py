@@ -80,6 +80,49 @@ def every_path(study: Study) -> list[Path]:
     return list(_paths(study, makes))
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """Where a network stands on the path of its family and architecture.
+
+    Attributes:
+        siblings: same strength, another training seed.
+        weaker: of the next smaller strength, those without regularisation below the first; one per training seed.
+        stronger: of the next larger strength; for a network without regularisation the first of every family.
+    """
+
+    siblings: tuple[Network, ...]
+    weaker: tuple[Network, ...]
+    stronger: tuple[Network, ...]
+
+
+def neighbours(study: Study, network: Network) -> Neighbours:
+    """The networks that differ from one by training seed or by one step of strength; none for those off all paths."""
+    if not network.drawn:
+        return Neighbours((), (), ())
+    alike = [other for other in study.drawn if other.make == network.make]
+    start = [other for other in alike if study.is_standard(other)]
+    if study.is_standard(network):
+        families = sorted({other.card.family for other in alike if other.card.strength})
+        first = [next(other for other in alike if other.card.family == family) for family in families]
+        return Neighbours(_without(start, network), (), tuple(first))
+    steps = {
+        strength: list(members)
+        for strength, members in groupby(
+            (other for other in alike if other.card.family == network.card.family),
+            key=lambda other: other.card.strength or 0.0,
+        )
+    }
+    strengths = sorted(steps)
+    place = strengths.index(network.card.strength or 0.0)
+    weaker = steps[strengths[place - 1]] if place else start
+    stronger = steps[strengths[place + 1]] if place + 1 < len(strengths) else []
+    return Neighbours(_without(steps[strengths[place]], network), tuple(weaker), tuple(stronger))
+
+
+def _without(networks: Iterable[Network], one: Network) -> tuple[Network, ...]:
+    return tuple(network for network in networks if network is not one)
+
+
 def origin(study: Study, make: tuple[str, str]) -> Point | None:
     """The networks without regularisation, where every path of an architecture begins; None if none was measured."""
     standard = [network for network in study.drawn if network.make == make and study.is_standard(network)]

@@ -114,6 +114,7 @@ async function show() {
   showChosen(networks);
   showSentences(networks, problems);
   showTable(networks);
+  showPictures(networks);
 }
 
 function showChosen(networks) {
@@ -200,6 +201,38 @@ function differenceCell(network, baseline, name) {
     signed(found.value, decimals(found.low, found.high)),
     element("small", {}, bounds(found.low, found.high)),
     element("small", {}, `above 0: ${certainty(found.probability)}`));
+}
+
+/* One row for each image that all have: the image and its target once, then every network's gradient. */
+function showPictures(networks) {
+  const [first, ...others] = networks.map((network) => new Map(network.pictures.map((row) => [row.sample, row])));
+  const samples = first ? [...first.keys()].filter((sample) => others.every((rows) => rows.has(sample))) : [];
+  document.getElementById("gradients").parentElement.hidden = !samples.length;
+  const heads = ["image", "Bayes target", ...networks.map((network) => network.id)];
+  const rows = samples.map((sample) => {
+    const gradients = [first, ...others].map((rows) => rows.get(sample));
+    const cells = [gradients[0].image, gradients[0].target, ...gradients.map((row) => row.gradient)].map(picture);
+    const notes = ["", "", ...gradients.map((row) => (row.alignment === null ? "–" : row.alignment.toFixed(2)))];
+    return element("tr", {}, ...cells.map((cell, place) => element("td", {}, cell, element("small", {}, notes[place]))));
+  });
+  document.getElementById("pictures").replaceChildren(
+    element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)))),
+    element("tbody", {}, ...rows));
+}
+
+/* A cell of a network's picture, as the galleries of the networks' pages draw it. */
+function picture(cell) {
+  if (!cell) return element("span", { class: "tile absent" }, "–");
+  const namespace = "http://www.w3.org/2000/svg";
+  const [drawn, image] = [document.createElementNS(namespace, "svg"), document.createElementNS(namespace, "image")];
+  const view = [cell.x, cell.y, cell.width, cell.height].join(" ");
+  const attributes = { class: "tile", viewBox: view, role: "img", "aria-label": cell.alt };
+  for (const [name, value] of Object.entries(attributes)) drawn.setAttribute(name, value);
+  image.setAttribute("href", root + addressOf(cell.path));
+  image.setAttribute("width", cell.whole[0]);
+  image.setAttribute("height", cell.whole[1]);
+  drawn.append(image);
+  return drawn;
 }
 
 /* Adding one: its whole name, or a part that only one name has. */
