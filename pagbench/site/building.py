@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pagbench import benchmarks, results, study, writing
 from pagbench.errors import ResultsError
-from pagbench.site import about, boards, comparison, entrants, home, measures, methods, pictures
+from pagbench.site import about, boards, comparison, downloads, entrants, home, measures, methods, pictures
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
 
@@ -27,6 +27,7 @@ def build(folder: Path, output: Path) -> list[Path]:
     studies = read(folder)
     written = {page.path: render(page).encode() for page in pages(studies)}
     written |= {**dict(pictures.files(studies)), **dict(comparison.files(studies)), **dict(assets())}
+    written |= {file.path: file.content for shown in studies for file in downloads.files(shown)}
     for path, content in written.items():
         writing.atomically(output / path, _putting(content))
     return [output / path for path in written]
