@@ -172,10 +172,35 @@ def test_a_point_for_every_shown_model_with_values(board, payload):
     assert board.locator("#plot-paths .panel").count() == len(payload["paths"])
 
 
+def test_what_has_no_point_is_named_and_what_is_not_judged_has_a_symbol(page, site):
+    """Off the manifold the Bayes control of this benchmark does not react at all, so that it has no ratio."""
+    page.goto((site / "benchmarks" / "fashion-distractor@1.html").as_uri())
+    page.wait_for_selector("#plot-paths svg")
+    for plot in ("plot-ratio", "plot-responses"):
+        assert "control/bayes" not in points(page, plot)
+        assert "want of a value: control/bayes" in page.locator(f"#{plot}").inner_text()
+    assert "control/bayes" in points(page, "plot-accuracy")
+    assert page.locator(".regimes").inner_text().strip() == "not judged"
+
+
 def test_a_click_opens_the_models_page(board):
     point(board, "plot-ratio", NOISE).click()
     board.wait_for_url("**/models/digits/noise-0.6.html")
     assert board.locator("h1").inner_text() == NOISE
+
+
+def test_the_first_touch_shows_and_the_second_opens(browser, site):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.goto((site / "benchmarks" / f"{LABEL}.html").as_uri())
+    page.wait_for_selector("#plot-paths svg")
+    touched = point(page, "plot-ratio", "control/bayes")
+    touched.tap()
+    assert "alignment 1.00" in page.locator("#plot-ratio svg").text_content()
+    assert "/models/" not in page.url
+    touched.tap()
+    page.wait_for_url("**/models/control/bayes.html")
+    context.close()
 
 
 def test_keys_go_from_point_to_point_and_open_a_page(board):

@@ -1,7 +1,7 @@
 """The plots of a benchmark's page: the values that they draw, and which of them there are."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pagbench.ranking import eligibility
@@ -43,6 +43,7 @@ def content(study: Study) -> Json:
         "payload": drawn,
         "has": has | {"paths": bool(drawn["paths"])},
         "words": plot_words.words(study),
+        "missing": {name: _missing(drawn, columns) for name, columns in SCATTERS.items()},
         "left_out": left_out,
         "anchors": (study.benchmark.reference, study.benchmark.bayes) if study.anchors else None,
     }
@@ -54,7 +55,7 @@ def payload(study: Study) -> Json:
 
     Returns:
         `quantities` (column: name), `groups` (families, then controls: `name`, `light` and `dark` colour, `shown` at
-        first), `entrants` (by group, strength and seed), `paths` (see `_path`), `bayes` (values of the control) and
+        first), `entrants` (by group, strength and seed), `paths` (see `_path`), `bayes` (the control's id) and
         `chance` (column: level). Values are [estimate, low, high] by column; a column without an estimate is absent.
     """
     groups = _groups(study)
@@ -68,9 +69,15 @@ def payload(study: Study) -> Json:
         "groups": groups,
         "entrants": entrants,
         "paths": [_path(path, scale, order, study) for path, scale in laid_out if len(scale.points) > 1],
-        "bayes": next((entrant["values"] for entrant in entrants if entrant["model"] == study.benchmark.bayes), {}),
+        "bayes": study.benchmark.bayes,
         "chance": _chance(study),
     }
+
+
+def _missing(drawn: Json, columns: Iterable[str]) -> list[str]:
+    """Models that a plot shows at first but has no point for."""
+    shown = [entrant for entrant in drawn["entrants"] if drawn["groups"][entrant["group"]]["shown"]]
+    return [entrant["model"] for entrant in shown if not set(columns) <= entrant["values"].keys()]
 
 
 def _has_result(network: Network) -> bool:
