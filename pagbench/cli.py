@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from pagbench import cache, cli_fetching, cli_site, cli_submit, cli_tangents, cli_training
+from pagbench import cache, cli_fetching, cli_site, cli_submit, cli_tangents, cli_training, cli_verify
 from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
 from pagbench.errors import ContractError, PagbenchError, ResultsError
 
@@ -312,6 +312,7 @@ for _name, _command, _example in (
     *cli_training.COMMANDS,
     *cli_tangents.COMMANDS,
     *cli_site.COMMANDS,
+    *cli_verify.COMMANDS,
 ):
     app.command(_name, epilog=f"Example: {_example}")(_command)
 

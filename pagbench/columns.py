@@ -1,5 +1,6 @@
 """Every column that pagbench writes or shows: the Parquet schema, the table headers and the documentation of measures."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -30,6 +31,8 @@ class Column:
         summary: one sentence that defines it.
         header: short name in tables.
         reference: source of the definition.
+        valid: smallest and largest value that there can be, rounding aside.
+        binary: whether there are only the two of them, 0 and 1.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Column:
     summary: str
     header: str = ""
     reference: str = ""
+    valid: tuple[float, float] = (-math.inf, math.inf)
+    binary: bool = False
 
 
 def epsilon_name(column: str, epsilon: float) -> str:
@@ -98,68 +103,71 @@ _G = "g = ∇x [z_y - logsumexp of the other logits]"
 _B = "b = s(x|y) - s(x), the Bayes target at the benchmark's sigma"
 _CHANCE = "the same with the target, or the tangent space, of another image (a fixed permutation)"
 
+_SHARE, _COSINE, _L1, _LENGTH = (0.0, 1.0), (-1.0, 1.0), (0.0, 2.0), (0.0, math.inf)
+_SIMILARITY = (-math.inf, 1.0)
+
 SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
     "accuracy": (
-        Column("correct", "", True, "1 where the largest logit is the label's, else 0."),
-        Column("nll", "nats", False, "Negative log-probability of the label."),
-        Column("confidence", "", None, "Largest softmax probability."),
+        Column("correct", "", True, "1 where the largest logit is the label's, else 0.", valid=_SHARE, binary=True),
+        Column("nll", "nats", False, "Negative log-probability of the label.", valid=_LENGTH),
+        Column("confidence", "", None, "Largest softmax probability.", valid=_SHARE),
     ),
     "response": (
-        Column("on_response", "L1 of softmax", None, "‖softmax f(x + e·u) - softmax f(x)‖₁, mean over directions u in the tangent space.", reference=_PAPER),
-        Column("off_response", "L1 of softmax", False, "The same with u orthogonal to the tangent space.", reference=_PAPER),
-        Column("on_response_calibrated", "L1 of softmax", None, "on_response of the temperature-calibrated outputs, at the benchmark's epsilon."),
-        Column("off_response_calibrated", "L1 of softmax", False, "off_response of the temperature-calibrated outputs, at the benchmark's epsilon."),
-        Column("temperature", "", None, "Temperature that minimises the NLL on the calibration split; above 1 for an overconfident network, null where there is no such temperature."),
-        Column("temperature_low", "", None, "2.5 % bootstrap quantile of the temperature."),
-        Column("temperature_high", "", None, "97.5 % bootstrap quantile of the temperature."),
+        Column("on_response", "L1 of softmax", None, "‖softmax f(x + e·u) - softmax f(x)‖₁, mean over directions u in the tangent space.", reference=_PAPER, valid=_L1),
+        Column("off_response", "L1 of softmax", False, "The same with u orthogonal to the tangent space.", reference=_PAPER, valid=_L1),
+        Column("on_response_calibrated", "L1 of softmax", None, "on_response of the temperature-calibrated outputs, at the benchmark's epsilon.", valid=_L1),
+        Column("off_response_calibrated", "L1 of softmax", False, "off_response of the temperature-calibrated outputs, at the benchmark's epsilon.", valid=_L1),
+        Column("temperature", "", None, "Temperature that minimises the NLL on the calibration split; above 1 for an overconfident network, null where there is no such temperature.", valid=_LENGTH),
+        Column("temperature_low", "", None, "2.5 % bootstrap quantile of the temperature.", valid=_LENGTH),
+        Column("temperature_high", "", None, "97.5 % bootstrap quantile of the temperature.", valid=_LENGTH),
     ),
     "sensitivity": (
-        Column("on_sensitivity", "1/pixel unit", None, "‖J P‖_F/√k, J the Jacobian of softmax f: root mean square change per infinitesimal step in the tangent space."),
-        Column("off_sensitivity", "1/pixel unit", False, "‖J (I - P)‖_F/√(d - k): the same off the tangent space."),
+        Column("on_sensitivity", "1/pixel unit", None, "‖J P‖_F/√k, J the Jacobian of softmax f: root mean square change per infinitesimal step in the tangent space.", valid=_LENGTH),
+        Column("off_sensitivity", "1/pixel unit", False, "‖J (I - P)‖_F/√(d - k): the same off the tangent space.", valid=_LENGTH),
     ),
     "faithfulness": (
-        Column("gradient_faithful", "", True, "1 where ‖D - F‖ ≤ .05 ‖D‖, F central differences of the log-odds along g and directions on and off the manifold, D what g says of them; no result with 0 on more than 5 % of the images."),
+        Column("gradient_faithful", "", True, "1 where ‖D - F‖ ≤ .05 ‖D‖, F central differences of the log-odds along g and directions on and off the manifold, D what g says of them; no result with 0 on more than 5 % of the images.", valid=_SHARE, binary=True),
     ),
     "tangent": (
-        Column("gradient_norm", "1/pixel unit", None, f"‖g‖₂, {_G}."),
-        Column("tangent_energy", "", True, f"‖P g‖²/‖g‖², P the projector on the tangent space, {_G}; k/d for a random direction.", reference=_PAPER),
-        Column("tangent_energy_chance", "", None, f"Chance level of tangent_energy: {_CHANCE}."),
+        Column("gradient_norm", "1/pixel unit", None, f"‖g‖₂, {_G}.", valid=_LENGTH),
+        Column("tangent_energy", "", True, f"‖P g‖²/‖g‖², P the projector on the tangent space, {_G}; k/d for a random direction.", reference=_PAPER, valid=_SHARE),
+        Column("tangent_energy_chance", "", None, f"Chance level of tangent_energy: {_CHANCE}.", valid=_SHARE),
     ),
     "alignment_cosine": (
-        Column("alignment_cosine", "", True, f"cos(g, b), {_G}, {_B}."),
-        Column("alignment_cosine_chance", "", None, f"Chance level of alignment_cosine: {_CHANCE}."),
+        Column("alignment_cosine", "", True, f"cos(g, b), {_G}, {_B}.", valid=_COSINE),
+        Column("alignment_cosine_chance", "", None, f"Chance level of alignment_cosine: {_CHANCE}.", valid=_COSINE),
     ),
     "alignment_lpips": (
-        Column("alignment_lpips", "", True, f"1 - LPIPS(g/max|g|, b/max|b|), AlexNet v0.1, both enlarged to at least 64×64; {_G}, {_B}.", reference=_LPIPS),
-        Column("alignment_lpips_chance", "", None, f"Chance level of alignment_lpips: {_CHANCE}."),
+        Column("alignment_lpips", "", True, f"1 - LPIPS(g/max|g|, b/max|b|), AlexNet v0.1, both enlarged to at least 64×64; {_G}, {_B}.", reference=_LPIPS, valid=_SIMILARITY),
+        Column("alignment_lpips_chance", "", None, f"Chance level of alignment_lpips: {_CHANCE}.", valid=_SIMILARITY),
     ),
     "alignment_second": (
-        Column("alignment_second", "", True, f"cos(g, b), {_G}, b = s(x|y) - s(x) of the benchmark's second score model, at its own sigma."),
-        Column("alignment_second_chance", "", None, f"Chance level of alignment_second: {_CHANCE}."),
+        Column("alignment_second", "", True, f"cos(g, b), {_G}, b = s(x|y) - s(x) of the benchmark's second score model, at its own sigma.", valid=_COSINE),
+        Column("alignment_second_chance", "", None, f"Chance level of alignment_second: {_CHANCE}.", valid=_COSINE),
     ),
     "paper": (
-        Column("paper_alignment", "", True, "1 - LPIPS(∇x z_y, s(x|y)), both divided by their largest magnitude, at their own size (a margin of zeros up to 32×32); changes with logits + c(x).", reference=_PAPER),
-        Column("paper_alignment_sum", "", True, "The same of ∇x Σ_k z_k and s(x).", reference=_PAPER),
-        Column("paper_on_response", "L1 of softmax", None, "‖softmax f(x + e·t) - softmax f(x)‖₁, t the unit tangent part of one noise vector, e = 2.637.", reference=_PAPER),
-        Column("paper_off_response", "L1 of softmax", False, "The same with the unit normal part.", reference=_PAPER),
+        Column("paper_alignment", "", True, "1 - LPIPS(∇x z_y, s(x|y)), both divided by their largest magnitude, at their own size (a margin of zeros up to 32×32); changes with logits + c(x).", reference=_PAPER, valid=_SIMILARITY),
+        Column("paper_alignment_sum", "", True, "The same of ∇x Σ_k z_k and s(x).", reference=_PAPER, valid=_SIMILARITY),
+        Column("paper_on_response", "L1 of softmax", None, "‖softmax f(x + e·t) - softmax f(x)‖₁, t the unit tangent part of one noise vector, e = 2.637.", reference=_PAPER, valid=_L1),
+        Column("paper_off_response", "L1 of softmax", False, "The same with the unit normal part.", reference=_PAPER, valid=_L1),
     ),
     "adversarial": (
-        Column("adversarial", "", True, "1 where the image is classified correctly and AutoAttack (standard) does not change that within the budget; attacked in blocks of 64 of the benchmark's samples. A smoothed entrant is attacked with its draws fixed and known; a tie of the two largest logits counts as changed.", "AutoAttack", _AUTOATTACK),
+        Column("adversarial", "", True, "1 where the image is classified correctly and AutoAttack (standard) does not change that within the budget; attacked in blocks of 64 of the benchmark's samples. A smoothed entrant is attacked with its draws fixed and known; a tie of the two largest logits counts as changed.", "AutoAttack", _AUTOATTACK, valid=_SHARE, binary=True),
     ),
     "pgd": (
-        Column("pgd", "", True, "The same of projected gradient descent on the log-odds of the true class, 40 steps from one random start: weaker than AutoAttack, and cheap.", "PGD", _PGD),
+        Column("pgd", "", True, "The same of projected gradient descent on the log-odds of the true class, 40 steps from one random start: weaker than AutoAttack, and cheap.", "PGD", _PGD, valid=_SHARE, binary=True),
     ),
     "confined": (
-        Column("pgd_on_manifold", "", True, "1 where the image is classified correctly and PGD confined to the tangent space does not change that, L2 at the benchmark's epsilon, unclipped.", "PGD on", _STUTZ),
-        Column("pgd_off_manifold", "", True, "The same confined to the complement of the tangent space.", "PGD off", _STUTZ),
+        Column("pgd_on_manifold", "", True, "1 where the image is classified correctly and PGD confined to the tangent space does not change that, L2 at the benchmark's epsilon, unclipped.", "PGD on", _STUTZ, valid=_SHARE, binary=True),
+        Column("pgd_off_manifold", "", True, "The same confined to the complement of the tangent space.", "PGD off", _STUTZ, valid=_SHARE, binary=True),
     ),
     "certified": (
-        Column("certified_radius", "pixel units", True, "L2 radius sigma Φ⁻¹(p) within which the majority vote of a smoothed entrant's base network under noise cannot change, p the Clopper-Pearson bound (confidence .999) of its top class under 1,000 draws, after 100 that choose the class; at most 2.46 sigma; 0 where it abstains, null for entrants that are not smoothed.", "", _COHEN),
-        Column("certified_correct", "", True, "1 where the certified class is the label; 0 where it is not, or where the vote abstains.", "", _COHEN),
+        Column("certified_radius", "pixel units", True, "L2 radius sigma Φ⁻¹(p) within which the majority vote of a smoothed entrant's base network under noise cannot change, p the Clopper-Pearson bound (confidence .999) of its top class under 1,000 draws, after 100 that choose the class; at most 2.46 sigma; 0 where it abstains, null for entrants that are not smoothed.", "", _COHEN, valid=_LENGTH),
+        Column("certified_correct", "", True, "1 where the certified class is the label; 0 where it is not, or where the vote abstains.", "", _COHEN, valid=_SHARE, binary=True),
     ),
     "smoothing": (
-        Column("smoothed_probability_error", "", False, "Standard error of a smoothed entrant's probability of the true class, from its antithetic pairs of draws; null for entrants that are not smoothed."),
-        Column("smoothed_gradient_error", "", False, f"Standard error of the gradient, relative to its length: the root of the trace of the covariance (delta method) over ‖g‖₂, {_G}; an error e lowers cosines of g by a factor of about √(1 - e²)."),
+        Column("smoothed_probability_error", "", False, "Standard error of a smoothed entrant's probability of the true class, from its antithetic pairs of draws; null for entrants that are not smoothed.", valid=_LENGTH),
+        Column("smoothed_gradient_error", "", False, f"Standard error of the gradient, relative to its length: the root of the trace of the covariance (delta method) over ‖g‖₂, {_G}; an error e lowers cosines of g by a factor of about √(1 - e²).", valid=_LENGTH),
     ),
 }  # fmt: skip
 """Per-sample columns, by the measure that fills them.
@@ -220,6 +228,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("trained_on_target", "", None, "Whether its card declares that it was trained on the benchmark's own target; null: not declared."),
     Column("status", "", None, "ranked, control, or the reason why there is no rank.", "status"),
     Column("preflight", "", None, "ok, or what the pre-flight checks flagged; null where they were not made."),
+    Column("verification", "", None, "verified or refuted by a rerun of some images, by whom and when; self-reported where nobody has made one.", "verification"),
 )  # fmt: skip
 """Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
 

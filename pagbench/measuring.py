@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from pagbench import columns, data, devices, targets
@@ -126,6 +128,14 @@ class Session:
             "label": batch.labels.cpu().numpy(),
         }
         return pd.DataFrame({**identity, **_checked(measured, self.benchmark, measures, len(ids), card.id)})
+
+
+def progress_bar(enabled: bool) -> Progress:
+    """A bar that counts images and estimates the time that is left; on stderr, nothing where it is not enabled."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
+        TimeRemainingColumn(), disable=not enabled, console=Console(stderr=True),
+    )  # fmt: skip
 
 
 @contextmanager

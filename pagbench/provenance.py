@@ -31,7 +31,6 @@ _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarr
 
 def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.device) -> dict[str, Any]:
     """Provenance of an entrant's rows, as plain JSON values."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "format": results.FORMAT,
         "revision": columns.REVISION,
@@ -43,13 +42,26 @@ def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.d
         "weights_sha256": entrant.weights_sha256,
         "seed": seed,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "precision": "float32",
+        "started": now(),
+        **environment(device),
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What computes: `versions` of packages, the source's `commit`, the `device`."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
         "versions": {"pagbench": pagbench.__version__, "python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in _PACKAGES},
         "commit": _commit(),
         "device": f"{device.type} ({name})",
-        "precision": "float32",
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def now() -> str:
+    """UTC, as 2026-11-23T12:00:00Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def gradient_maps(

@@ -242,6 +242,7 @@ def read(path: Path, schema: pa.Schema) -> Result:
     Raises:
         ResultsError: it is not a results file of this format and schema.
         FileNotFoundError: it has vanished.
+        MemoryError: there is no room for it.
     """
     try:
         table = pq.read_table(path)
@@ -251,13 +252,13 @@ def read(path: Path, schema: pa.Schema) -> Result:
                 f"{path}: results format {content.get('format')}, this pagbench reads {FORMAT}; run again or upgrade"
             )
         Provenance.model_validate(content)
-    except FileNotFoundError:
+    except (FileNotFoundError, MemoryError):
         raise
     except KeyError:
         raise ResultsError(
             f"{path}: a Parquet file without pagbench's provenance; move it out of the results folder"
         ) from None
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
         raise ResultsError(
             f"{path}: not a readable results file ({first_line(error)}); delete it and run again"
         ) from None
@@ -318,8 +319,16 @@ def _read_home(folder: Path, benchmark: Benchmark, measure: str | None) -> list[
         result = Store(path, benchmark, measure).load()
         if result is not None:
             _check(result, benchmark, path, home)
-            found.append(replace(result, verification=verification.of(path), path=path))
+            found.append(replace(result, verification=_verification(result, benchmark, path), path=path))
     return found
+
+
+def _verification(result: Result, benchmark: Benchmark, path: Path) -> Verification | None:
+    """The record beside a merged file; parts of an unfinished run have none."""
+    if not path.exists():
+        return None
+    weights: str = result.provenance["weights_sha256"]
+    return verification.of(path, benchmark.label, result.provenance["card"]["id"], weights)
 
 
 def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: str) -> Result:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from pagbench import benchmarks, columns, devices, maps, measuring, provenance, results
@@ -128,7 +127,7 @@ def _run(asked: list[Request], session: "_Session", progress: bool, tell: Callab
     jobs = [(request, part) for request in asked for part in (None, *(optional if request.named else ()))]
     finished: dict[str, results.Result] = {}
     failures: list[str] = []
-    with _progress_bar(progress) as bar:
+    with measuring.progress_bar(progress) as bar:
         task = bar.add_task(benchmark.label, total=len(jobs) * len(session.ids))
         for number, (request, measure) in enumerate(jobs, start=1):
             name = request.card.id
@@ -161,13 +160,6 @@ def _loaded(request: Request, benchmark: Benchmark, tell: Callable[[str], object
             raise
         tell(_lost(request.card.id, error))
         return None
-
-
-def _progress_bar(enabled: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
-        TimeRemainingColumn(), disable=not enabled,
-    )  # fmt: skip
 
 
 class _Session(Session):

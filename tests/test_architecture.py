@@ -14,8 +14,8 @@ ROOT = Path(pagbench.__file__).parent
 ORDER = [
     {"errors", "assets", "cache", "draws"},
     {"plain_yaml"},
-    {"cards", "weights", "cli_options", "preflight", "verification", "writing"},
-    {"benchmarks", "fetching"},
+    {"cards", "weights", "cli_options", "preflight", "writing"},
+    {"benchmarks", "fetching", "verification"},
     {"columns", "maps", "regimes", "statistics"},
     {"glossary", "results", "data"},
     {"ranking", "scores", "geometry", "devices"},
@@ -27,7 +27,7 @@ ORDER = [
     {"measuring"},
     {"runner", "gallery"},
     {"sweep", "submissions"},
-    {"cli_training", "cli_tangents", "cli_fetching", "cli_site", "cli_submit"},
+    {"cli_training", "cli_tangents", "cli_fetching", "cli_site", "cli_submit", "cli_verify"},
     {"cli"},
     {"__main__"},
 ]
@@ -77,6 +77,7 @@ def test_only_geometry_differentiates_with_respect_to_inputs():
         "from pagbench import models; models.find('smoothing/cifar10/resnet110/noise_0.25')",
         "from pagbench import listing; listing.all_models('robustbench')",
         "import pagbench.submissions.findings, pagbench.submissions.checking, pagbench.submissions.drafting",
+        "import pagbench.submissions.claims, pagbench.submissions.claimed, pagbench.submissions.comparison",
         "import pagbench.submissions.adding, pagbench.submissions.changes, pagbench.submissions.containers",
     ],
 )

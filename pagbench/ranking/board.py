@@ -14,6 +14,7 @@ from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
 from pagbench.preflight import Preflight
 from pagbench.ranking import eligibility
+from pagbench.verification import SELF_REPORTED, Verification
 
 Replicates = Mapping[str, NDArray[np.float64]]
 
@@ -37,7 +38,7 @@ def leaderboard(
 
     Args:
         rows: per-sample rows as `pagbench.run` returns them, or a results folder. Data frames that are put together by
-            `pandas.concat` lose their pre-flight cards.
+            `pandas.concat` lose their pre-flight cards and verifications.
         benchmark: needed where the rows, or the folder, hold more than one.
         sort: column to order by, best first (or ascending where neither direction is better); rank by default.
 
@@ -131,10 +132,12 @@ def _board(
 ) -> pd.DataFrame:
     """One row per entrant, without ranks. `said` is what `results.joined` keeps in `.attrs`."""
     cards = {name: Preflight.model_validate(card) for name, card in said.get("preflight", {}).items()}
+    reruns = {name: Verification.model_validate(kept) for name, kept in said.get("verifications", {}).items()}
     seeds = {int(seed) for group in groups.values() for seed in group["seed"].unique()}
     board_seed = benchmark.seed if benchmark.seed in seeds else min(seeds)
     statuses = {
-        name: eligibility.status(group, benchmark, board_seed, cards.get(name)) for name, group in groups.items()
+        name: eligibility.status(group, benchmark, board_seed, cards.get(name), reruns.get(name))
+        for name, group in groups.items()
     }
     noise = {name: (frozenset(group["sample_id"]), frozenset(group["seed"])) for name, group in groups.items()}
     anchors = () if lacking_anchor(groups, benchmark) else _between(benchmark)
@@ -152,6 +155,7 @@ def _board(
             "trained_on_target": said.get("trained_on_target", {}).get(name),
             "status": statuses[name],
             "preflight": cards[name].summary() if name in cards else None,
+            "verification": reruns[name].summary() if name in reruns else SELF_REPORTED,
         }
         if partial := _partial(group, benchmark):
             entry[columns.PARTIAL_MEASURES] = partial

@@ -7,6 +7,7 @@ from scipy.special import bdtrc
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
 from pagbench.preflight import Preflight
+from pagbench.verification import Verification
 
 RANKED = "ranked"
 SIGNIFICANCE = 1e-3
@@ -15,19 +16,32 @@ MAX_UNFAITHFUL = 0.05
 MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
-def status(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int, preflight: Preflight | None = None) -> str:
-    """`ranked`, or why not: a control, a part of the samples, another seed, no meaningful result, or a doubtful one.
+def status(
+    rows: pd.DataFrame,
+    benchmark: Benchmark,
+    board_seed: int,
+    preflight: Preflight | None = None,
+    verification: Verification | None = None,
+) -> str:
+    """`ranked`, or why not: a control, part of the samples, another seed, no meaningful, a doubtful, a refuted result.
 
     Args:
         rows: of one entrant.
         benchmark: the definition.
         board_seed: noise seed of the anchors; other seeds are not paired with them.
         preflight: the entrant's pre-flight card, where there is one.
+        verification: what a rerun of some rows has found, where there was one.
     """
-    reason = _no_result(rows, benchmark)
+    reason = _no_result(rows, benchmark) or _refuted(verification)
     if rows["control"].iloc[0]:
         return f"control; {reason}" if reason else "control"
     return reason or _no_rank(rows, benchmark, board_seed, preflight) or RANKED
+
+
+def _refuted(verification: Verification | None) -> str | None:
+    if verification is None or verification.verdict == "verified":
+        return None
+    return f"{verification.summary()}: {verification.reason}"
 
 
 def _no_rank(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int, preflight: Preflight | None) -> str | None:

@@ -14,11 +14,13 @@ from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns
 from pagbench.ranking import agreement
 from pagbench.ranking.board import lacking_anchor
+from pagbench.verification import SELF_REPORTED
 
 _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
 )
 _TEXT = ("rank", "model", "regime")
+_REMARKED = ("status", "verification")
 _DETAILS = (
     "alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "alignment_second_corrected", "log_ratio",
 )  # fmt: skip
@@ -85,13 +87,13 @@ def _rank(row: "pd.Series[Any]", separator: str) -> str:
 
 
 def _shown(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
-    """Columns of the table that this board has; the status only where it says more than the rank."""
+    """Columns of the table that this board has; status and verification are told below it."""
     listed = [*_TABLE, *(column for column in optional_board_columns(benchmark) if column.header)]
-    return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name != "status"]
+    return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name not in _REMARKED]
 
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
-    """Why entrants have no rank, what their pre-flight flagged, and how far another target would rank them alike."""
+    """Why entrants have no rank, what was flagged, who was verified, and how far another target agrees."""
     telling = board[~board["status"].isin(["ranked", "control"])]
     remarks = [f"{row['model']}: {row['status']}." for _, row in telling.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
@@ -103,8 +105,20 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
     if PARTIAL_MEASURES in board:
         partial = board[board[PARTIAL_MEASURES].notna()]
         remarks += [f"{row['model']}: {row[PARTIAL_MEASURES]}." for _, row in partial.iterrows()]
+    remarks.append(_verifications(board))
     found = agreement.agreements(board, benchmark) if benchmark.second is not None else []
     return remarks + [agreement.sentence(part) for part in found]
+
+
+def _verifications(board: pd.DataFrame) -> str:
+    """How many entrants a rerun has verified; the minority by name. Refuted ones have that as their status."""
+    verdicts = board["verification"].str.partition(" ")[0]
+    verified, claimed = board[verdicts == "verified"]["model"], board[verdicts == SELF_REPORTED]["model"]
+    told = f"Verified by rerun (pagbench verify): {len(verified)} of {len(board)}"
+    if verified.empty or claimed.empty:
+        return f"{told}." if claimed.empty else f"{told}; all are self-reported."
+    few, name = (claimed, SELF_REPORTED) if len(claimed) <= len(verified) else (verified, "verified")
+    return f"{told}; {name}: {', '.join(few)}."
 
 
 def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None) -> str:

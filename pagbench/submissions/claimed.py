@@ -1,0 +1,97 @@
+"""Finds what can be verified: results of entrants, in a results folder or in submissions. No torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pagbench import benchmarks, results
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard, read_yaml
+from pagbench.errors import ResultsError
+from pagbench.models import registry
+from pagbench.submissions import claims
+
+CARD = "model.yaml"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One entrant's results on one benchmark.
+
+    Attributes:
+        file: the results file.
+        card: of the entrant that it should be of.
+        origin: what that entrant is called by: its id, or the card file of a submission.
+        weights_sha256: of its weights file; None where that is known only when it is loaded.
+        benchmark: what it was measured on.
+    """
+
+    file: Path
+    card: ModelCard
+    origin: str
+    weights_sha256: str | None
+    benchmark: Benchmark
+
+    def __str__(self) -> str:
+        """Which results they are, for one line."""
+        return f"{self.card.id} on {self.benchmark.label}"
+
+
+def find(target: str, folder: Path, benchmark: Benchmark | None = None) -> list[Claim]:
+    """Results that are named: by a submission's folder, or by an entrant of a results folder.
+
+    Args:
+        target: a submission's folder, or an entrant's id.
+        folder: the results folder.
+        benchmark: only results on it; None for all.
+
+    Raises:
+        PagbenchError: there are no such results, or the entrant's card is not valid.
+    """
+    found = [claim for chosen in _chosen(benchmark) for claim in _claims(target, folder, chosen)]
+    if not found:
+        on = "" if benchmark is None else f" on {benchmark.label}"
+        raise ResultsError(
+            f"{target}: neither a submission's folder with results{on} nor an entrant with results{on} in {folder}; "
+            "see `pagbench leaderboard`"
+        )
+    return found
+
+
+def names(folder: Path, benchmark: Benchmark | None = None) -> list[str]:
+    """Every entrant of a results folder, and the folder of every submission beside it."""
+    found: list[str] = []
+    for chosen in _chosen(benchmark):
+        home = folder / chosen.label
+        files = [path for path in sorted(home.rglob("*.parquet")) if not path.parent.name.startswith(".")]
+        found += [path.relative_to(home).with_suffix("").as_posix() for path in files]
+        found += [str(card.parent) for card in _submitted(folder, chosen)]
+    return list(dict.fromkeys(found))
+
+
+def _chosen(benchmark: Benchmark | None) -> list[Benchmark]:
+    return [benchmarks.load(label) for label in benchmarks.names()] if benchmark is None else [benchmark]
+
+
+def _submitted(folder: Path, benchmark: Benchmark) -> list[Path]:
+    return sorted((folder.absolute().parent / "submissions" / benchmark.label).rglob(CARD))
+
+
+def _claims(target: str, folder: Path, benchmark: Benchmark) -> Iterator[Claim]:
+    if (Path(target) / CARD).is_file():
+        yield from _of_submission(Path(target) / CARD, benchmark)
+        return
+    path = results.path_of(folder, benchmark, target)
+    if path.is_file():
+        card, place = registry.find(target)
+        known = None if place is None else claims.weights_sha256(card, place.parent)
+        yield Claim(path, card, target, known, benchmark)
+    for card_file in _submitted(folder, benchmark):
+        yield from (claim for claim in _of_submission(card_file, benchmark) if claim.card.id == target)
+
+
+def _of_submission(card_file: Path, benchmark: Benchmark) -> Iterator[Claim]:
+    card = ModelCard.parse(read_yaml(card_file), str(card_file))
+    path = results.path_of(card_file.parent / "results", benchmark, card.id)
+    if path.is_file():
+        yield Claim(path, card, str(card_file), claims.weights_sha256(card, card_file.parent), benchmark)

@@ -1,0 +1,270 @@
+"""What a submitted results file claims, checked without measuring anything: form, origin, rows, values. No torch."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pagbench import benchmarks, columns, results, verification
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard
+from pagbench.columns import Column
+from pagbench.errors import PagbenchError, ResultsError
+from pagbench.results import Result
+from pagbench.submissions import bounded
+from pagbench.submissions.findings import Finding
+
+ROUNDING = 1e-3
+"""Relative difference that rounding to 11 significant bits, as of published values, and float32 leave room for."""
+
+_ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
+_OF_GRADIENT = ("tangent", "alignment_cosine", "alignment_lpips", "alignment_second")
+_SHOWN = 3
+
+
+def of_folder(folder: Path, card: ModelCard, weights_sha256: str | None = None) -> list[Finding]:
+    """Findings on all results files of a submission.
+
+    Args:
+        folder: its results folder, `<benchmark>/<entrant>.parquet` in it.
+        card: the submission's.
+        weights_sha256: of the submission's weights file; None to leave that comparison to the rerun.
+    """
+    found = []
+    for path in sorted(folder.rglob("*.parquet")):
+        label, _, place = path.relative_to(folder).as_posix().partition("/")
+        name, _, measure = label.partition("+")
+        if name not in benchmarks.names() or (measure and measure not in columns.OPTIONAL):
+            found.append(Finding("error", label, f"no benchmark of this name; known: {', '.join(benchmarks.names())}"))
+        elif place != f"{card.id}.parquet":
+            found.append(Finding("error", f"{label}/{place}", f"expected {label}/{card.id}.parquet, the card's id"))
+        else:
+            benchmark = benchmarks.load(name)
+            found += findings(path, card, benchmark, weights_sha256, measure=measure or None)
+            found += _recorded(path, card, benchmark, weights_sha256)
+    return found
+
+
+def findings(
+    path: Path,
+    card: ModelCard,
+    benchmark: Benchmark,
+    weights_sha256: str | None = None,
+    *,
+    measure: str | None = None,
+    labels: Mapping[str, int] | None = None,
+) -> list[Finding]:
+    """Findings on one results file: an error for each reason not to believe it, or one `ok`.
+
+    No reason is no proof: values that agree with each other may still be invented, and only a rerun tells
+    (`pagbench verify`).
+
+    Args:
+        path: the file.
+        card: of the entrant that it should be of.
+        benchmark: the definition that it should be measured on.
+        weights_sha256: of the entrant's weights; None to leave that comparison to the rerun.
+        measure: the optional measure whose rows they should be; None for the benchmark's own measures.
+        labels: true class of each sample; by default as in the published results, where there are any.
+    """
+    subject = f"{benchmark.label}{f'+{measure}' if measure else ''}/{path.name}"
+    try:
+        result = bounded.read(path, columns.schema(benchmark, measure), len(benchmark.samples))
+        errors = list(_errors(result, card, benchmark, weights_sha256, measure, labels or published_labels(benchmark)))
+        described = _described(result, card, subject)
+    except ResultsError as error:
+        return [Finding("error", subject, str(error).removeprefix(f"{path}: "))]
+    if errors:
+        return [Finding("error", subject, message) for message in errors] + described
+    return [Finding("ok", subject, f"{len(result.rows)} rows, no contradiction"), *described]
+
+
+def _recorded(path: Path, card: ModelCard, benchmark: Benchmark, weights_sha256: str | None) -> list[Finding]:
+    """What is wrong with the verification record beside the file, if there is one."""
+    record = verification.path_of(path)
+    if not record.exists():
+        return []
+    subject = f"{benchmark.label}/{record.name}"
+    try:
+        kept = verification.of(path, benchmark.label, card.id, weights_sha256)
+    except ResultsError as error:
+        return [Finding("error", subject, str(error).removeprefix(f"{record}: "))]
+    if kept is None:
+        return [
+            Finding("warning", subject, "is of other results than these and does not count; `pagbench verify` anew")
+        ]
+    return [Finding("error", subject, f"{kept.summary()}: {kept.reason}")] if kept.verdict == "refuted" else []
+
+
+def _errors(
+    result: Result,
+    card: ModelCard,
+    benchmark: Benchmark,
+    weights_sha256: str | None,
+    measure: str | None,
+    labels: Mapping[str, int] | None,
+) -> Iterator[str]:
+    yield from _origin(result, card, benchmark, weights_sha256)
+    yield from _identity(result.rows, card, benchmark)
+    yield from _samples(result.rows, benchmark, labels)
+    measured = columns.sample_columns(benchmark, None if measure is None else [measure])
+    yield from _ranges(result.rows, measured)
+    if measure is None:
+        yield from _missing_values(result.rows, benchmark)
+        yield from _contradictions(result.rows)
+
+
+def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha256: str | None) -> Iterator[str]:
+    """The provenance: of this benchmark, these measures, this network."""
+    said, kept = result.provenance, ModelCard.model_validate(result.provenance["card"])
+    expected = {
+        "revision": (columns.REVISION, "of the measures"),
+        "benchmark": (benchmark.label, "the results are of another benchmark, or another version of it"),
+        "benchmark_digest": (benchmark.digest(), "the benchmark's definition was another"),
+        "seed": (benchmark.seed, "the noise was not the benchmark's"),
+        "behaviour": (card.behaviour(), "the card was of another network"),
+        "weights_sha256": (weights_sha256, "the results are of other weights"),
+    }
+    for field, (value, meaning) in expected.items():
+        if value is not None and said.get(field) != value:
+            yield f"{field} {_short(said.get(field))}, expected {_short(value)}: {meaning}; measure again"
+    if kept.id != card.id or kept.behaviour() != card.behaviour():
+        yield f"the card in it is of {kept.id} and another network than {card.id}; measure again"
+    if result.preflight is not None and result.preflight.verdict == "fail":
+        yield f"its pre-flight has failed: {result.preflight.summary()}"
+
+
+def _described(result: Result, card: ModelCard, subject: str) -> list[Finding]:
+    """Titles, licences and the like that the file's card has otherwise: its pages show those of the file."""
+    kept = ModelCard.model_validate(result.provenance["card"])
+    differing = [name for name in ModelCard.model_fields if getattr(kept, name) != getattr(card, name)]
+    if not differing or kept.behaviour() != card.behaviour():
+        return []
+    return [Finding("warning", subject, f"the card in it has another {', '.join(differing)} than the entrant's")]
+
+
+def _short(value: object) -> str:
+    return str(value)[:12] if isinstance(value, str) and len(value) == 64 else str(value)[:60]
+
+
+def _identity(rows: pd.DataFrame, card: ModelCard, benchmark: Benchmark) -> Iterator[str]:
+    expected = {
+        "benchmark": benchmark.name,
+        "version": benchmark.version,
+        "entrant": card.id,
+        "family": card.family,
+        "strength": np.nan if card.strength is None else card.strength,
+        "control": card.control,
+        "seed": benchmark.seed,
+    }
+    for name, value in expected.items():
+        others = [found for found in rows[name].unique() if not _same(found, value)]
+        if others:
+            yield f"rows with {name} {str(others[0])[:60]}, expected {value}; measure again"
+
+
+def _same(found: object, value: object) -> bool:
+    return bool(found == value) or (_absent(found) and _absent(value))
+
+
+def _absent(value: object) -> bool:
+    return value is None or value != value  # noqa: PLR0124 (NaN)
+
+
+def _samples(rows: pd.DataFrame, benchmark: Benchmark, labels: Mapping[str, int] | None) -> Iterator[str]:
+    """Every sample of the benchmark once, and with its label."""
+    ids, known = rows["sample_id"], set(benchmark.samples)
+    unknown = [name for name in ids if name not in known]
+    if unknown:
+        yield f"{len(unknown)} rows of samples that the benchmark does not have ({_some(unknown)})"
+    twice = ids[ids.duplicated()].tolist()
+    if twice:
+        yield f"{len(twice)} samples more than once ({_some(twice)}); expected each once"
+    present = set(ids)
+    missing = [name for name in benchmark.samples if name not in present]
+    if missing:
+        yield f"{len(missing)} of {len(known)} samples are missing ({_some(missing)}); `pagbench run` measures the rest"
+    if labels is not None:
+        wrong = [name for name, label in zip(ids, rows["label"], strict=True) if labels.get(name, label) != label]
+        if wrong:
+            yield f"{len(wrong)} labels are not the data set's (samples {_some(wrong)})"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(str(name)[:20] for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+@cache
+def published_labels(benchmark: Benchmark) -> Mapping[str, int] | None:
+    """Labels of a benchmark's samples as the published results have them; None where there are none."""
+    for path in sorted((results.PUBLISHED / benchmark.label).rglob("*.parquet")):
+        try:
+            rows = results.read(path, columns.schema(benchmark)).rows
+        except PagbenchError:
+            continue
+        return dict(zip(rows["sample_id"], rows["label"].astype(int), strict=True))
+    return None
+
+
+def _ranges(rows: pd.DataFrame, measured: list[Column]) -> Iterator[str]:
+    for column in measured:
+        values = rows[column.name].to_numpy(float)
+        low, high = column.valid
+        room = ROUNDING if column.binary is False else 0.0
+        wrong = np.isinf(values) | (values < low - room) | (values > high + room)
+        if column.binary:
+            wrong |= ~np.isnan(values) & ~np.isin(values, (0.0, 1.0))
+        if wrong.any():
+            expected = "0 or 1" if column.binary else f"{low:g} to {high:g}"
+            yield (
+                f"{column.name}: {wrong.sum()} values out of range (sample {rows['sample_id'][wrong].iloc[0]} has "
+                f"{values[wrong][0]:g}), expected {expected}"
+            )
+
+
+def _missing_values(rows: pd.DataFrame, benchmark: Benchmark) -> Iterator[str]:
+    """Nulls where every network has a value, or in some only of the columns that are scored together."""
+    names = [column.name for column in columns.sample_columns(benchmark)]
+    responses = [columns.epsilon_name(f"{side}_response", e) for side in ("on", "off") for e in benchmark.epsilons]
+    for name in (*_ALWAYS, *responses):
+        if name in names and rows[name].isna().any():
+            yield f"{name}: {rows[name].isna().sum()} values are missing, which every network has"
+    chosen = [measure for measure in benchmark.measures if measure in _OF_GRADIENT]
+    nulls = rows[[column.name for column in columns.sample_columns(benchmark, chosen)]].isna()
+    odd = nulls.any(axis=1) & ~nulls.all(axis=1)
+    if odd.any():
+        first = rows["sample_id"][odd].iloc[0]
+        yield f"{odd.sum()} rows lack some but not all columns of the gradient (sample {first})"
+
+
+def _contradictions(rows: pd.DataFrame) -> Iterator[str]:
+    """What cannot be, whatever the network is: probabilities that do not fit each other, more than one temperature."""
+    label, largest = np.exp(-rows["nll"]), rows["confidence"]
+    room = ROUNDING * (label * (1 + rows["nll"]) + largest)
+    right = (rows["correct"] == 1) & ((label - largest).abs() > room)
+    wrong = (rows["correct"] == 0) & ((label > largest + room) | (label + largest > 1 + room))
+    for chosen, said in ((right, "correct"), (wrong, "wrong")):
+        if chosen.any():
+            row = rows[chosen].iloc[0]
+            yield (
+                f"{chosen.sum()} rows are called {said} against their own probabilities (sample {row['sample_id']}: "
+                f"the label's is {np.exp(-row['nll']):.3g}, the largest {row['confidence']:.3g})"
+            )
+    for name in ("temperature", "temperature_low", "temperature_high"):
+        if name in rows and rows[name].nunique(dropna=False) > 1:
+            yield f"{name}: {rows[name].nunique(dropna=False)} values, expected one of the whole network"
+
+
+def weights_sha256(card: ModelCard, folder: Path) -> str | None:
+    """Sha256 of a submission's weights: of the file beside its card, or the one that its link is pinned to.
+
+    None where there is no file and no hash; the rerun compares what it has loaded.
+    """
+    if card.weights is not None and (folder / card.weights).is_file():
+        with (folder / card.weights).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    pinned = card.download[0].sha256 if card.download is not None and len(card.download) == 1 else None
+    return pinned or card.weights_sha256

@@ -1,0 +1,129 @@
+"""Whether rows that were measured again are those that are claimed. No torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pagbench import columns
+from pagbench.benchmarks import Benchmark
+from pagbench.columns import Column
+
+TOLERANCE = 1e-3
+"""Of a value, plus of its column's root mean square over the compared rows.
+
+Rounding to 11 significant bits, as of published values, takes up to 4.9e-4 of a value: reruns of all published entrants
+differ by 3.8e-4 of that sum at most. Noise of 1e-6 on every pixel, ten times float32's, adds 3e-5.
+"""
+
+FEW = 0.02
+"""Share of the compared rows, at least one, that may differ by more, up to `KINK` times as much.
+
+Where rounding carries a ReLU over its kink, the gradient jumps: noise of 1e-5 on every pixel moves 1 to 3 % of the rows
+of ReLU networks by up to fifteen times the tolerance. An edit that hides there changes a mean by less than .001.
+"""
+
+KINK = 20.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison of claimed and measured rows says.
+
+    Attributes:
+        reason: which values differ, where and by how much; empty where none does beyond what is tolerated.
+        worst_column: the column with the largest difference; of the first that differs, where some differ.
+        worst_difference: that difference in units of what is tolerated; above 1 without a reason only on few rows.
+    """
+
+    reason: str
+    worst_column: str
+    worst_difference: float
+
+
+def compare(
+    claimed: pd.DataFrame, found: pd.DataFrame, benchmark: Benchmark, tolerance: float = TOLERANCE
+) -> Comparison:
+    """Compares rows of the same samples.
+
+    Identity and nulls must agree. A measured value may differ by tolerance times the sum of its magnitude and its
+    column's, on few rows by more (`FEW`, `KINK`). On these few `gradient_faithful`, which has a threshold, may differ,
+    and `correct` where the label's probability is the largest within the tolerance and no more than a half: a tie.
+
+    Args:
+        claimed: rows of a results file.
+        found: rows measured now, of some of its samples.
+        benchmark: the definition.
+        tolerance: as above.
+    """
+    ids = list(found["sample_id"])
+    claimed, found = (rows.set_index("sample_id").reindex(ids) for rows in (claimed, found))
+    told = list(_identities(claimed, found))
+    worst = ("", 0.0)
+    for column in columns.sample_columns(benchmark):
+        excess = _excess(column, claimed, found, tolerance)
+        largest = float(excess.max(initial=0))
+        worst = max(worst, (column.name, largest), key=lambda entry: entry[1])
+        few = max(1, int(FEW * len(ids)))
+        if largest > KINK or (excess > 1).sum() > few:
+            told.append(_told(column, claimed, found, excess))
+    more = f"; {len(told) - _SHOWN} more columns differ" if len(told) > _SHOWN else ""
+    return Comparison("; ".join(told[:_SHOWN]) + more, worst[0], min(worst[1], _MOST))
+
+
+_SHOWN = 3
+_MOST = 1e6
+"""Largest difference that a record keeps: a null against a value has no size."""
+
+
+def _identities(claimed: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
+    for name in columns.IDENTITY:
+        if name not in found:
+            continue  # the sample ids, which are the index
+        same = (claimed[name] == found[name]) | (claimed[name].isna() & found[name].isna())
+        if not same.all():
+            sample = same.index[~same.to_numpy()][0]
+            values = f"claimed {claimed[name][sample]} and rerun {found[name][sample]}"
+            yield f"{name} differs on {(~same).sum()} of {len(found)} samples (sample {sample}: {values})"
+
+
+def _excess(column: Column, claimed: pd.DataFrame, found: pd.DataFrame, tolerance: float) -> NDArray[np.float64]:
+    """Difference of each row in units of what is tolerated; infinite for a null against a value."""
+    said, seen = claimed[column.name].to_numpy(float), found[column.name].to_numpy(float)
+    nulls = np.isnan(said) | np.isnan(seen)
+    both = np.isnan(said) & np.isnan(seen)
+    if column.binary:
+        excess = np.where(said == seen, 0.0, _flip(column, found, tolerance))
+    else:
+        scale = np.abs(seen) + _magnitude(seen)
+        difference = np.abs(np.where(nulls, 0.0, said - seen))
+        excess = difference / np.maximum(tolerance * np.where(nulls, 1.0, scale), np.finfo(np.float32).tiny)
+    return np.where(nulls & ~both, np.inf, excess)
+
+
+def _magnitude(values: NDArray[np.float64]) -> float:
+    scored = values[~np.isnan(values)]
+    return float(np.sqrt(np.mean(scored**2))) if len(scored) else 0.0
+
+
+def _flip(column: Column, found: pd.DataFrame, tolerance: float) -> NDArray[np.float64] | float:
+    """What 0 instead of 1 counts as, or 1 instead of 0."""
+    if column.name == "gradient_faithful":
+        return KINK
+    if column.name == "correct":
+        label, largest = np.exp(-found["nll"].to_numpy(float)), found["confidence"].to_numpy(float)
+        tie = (largest - label <= tolerance * label) & (label <= (1 + tolerance) / 2)
+        return np.where(tie, KINK, np.inf)
+    return np.inf
+
+
+def _told(column: Column, claimed: pd.DataFrame, found: pd.DataFrame, excess: NDArray[np.float64]) -> str:
+    """Which column differs on how many samples, and the worst of them."""
+    place = int(excess.argmax())
+    said, seen = (float(rows[column.name].iloc[place]) for rows in (claimed, found))
+    size = f", {excess[place]:.0f} times what is tolerated" if np.isfinite(excess[place]) else ""
+    values = " and rerun ".join("null" if np.isnan(value) else f"{value:.4g}" for value in (said, seen))
+    count, sample = int((excess > 1).sum()), found.index[place]
+    return f"{column.name} differs on {count} of {len(found)} samples (sample {sample}: claimed {values}{size})"

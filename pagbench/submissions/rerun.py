@@ -1,0 +1,196 @@
+"""Measures some of an entrant's images again, by the runner's own loop, and says whether its results are true."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from pagbench import columns, devices, measuring, provenance, verification
+from pagbench.benchmarks import Benchmark
+from pagbench.errors import PagbenchError
+from pagbench.measuring import Session, Settings
+from pagbench.models import checks, requests
+from pagbench.models.loading import Entrant
+from pagbench.preflight import Refusal
+from pagbench.results import Result
+from pagbench.submissions import bounded, claims
+from pagbench.submissions.claimed import Claim
+from pagbench.submissions.comparison import TOLERANCE, compare
+from pagbench.verification import Verification
+
+SAMPLES = 50
+"""If a share p of the rows is wrong, n drawn ones show it with a probability of 1 - (1 - p)^n or more: p = .05, .92."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one claim.
+
+    Attributes:
+        claim: which results.
+        record: the verdict, as it is kept beside the results file; None where there is none.
+        flaw: why there is none: the entrant cannot be measured here.
+    """
+
+    claim: Claim
+    record: Verification | None
+    flaw: str = ""
+
+
+def draw(benchmark: Benchmark, samples: int, seed: int) -> list[str]:
+    """A uniformly random subset of a benchmark's samples, in its order; all of them where there are not more.
+
+    >>> from pagbench import benchmarks
+    >>> draw(benchmarks.load("digits"), 3, seed=0) == draw(benchmarks.load("digits"), 3, seed=0)
+    True
+    """
+    count = min(samples, len(benchmark.samples))
+    chosen = np.random.default_rng(seed).choice(len(benchmark.samples), count, replace=False)
+    return [benchmark.samples[index] for index in sorted(chosen)]
+
+
+def verify(
+    claimed: Sequence[Claim],
+    *,
+    seed: int,
+    by: str,
+    samples: int = SAMPLES,
+    tolerance: float = TOLERANCE,
+    batch_size: int = 64,
+    device: str = "auto",
+    progress: bool = False,
+) -> Iterator[Outcome]:
+    """Verifies results one after the other; each record is kept as soon as it is known.
+
+    Entrants of one benchmark are measured on the same images, whose targets are computed once. What is compared are
+    per-sample values: means, intervals, ranks and regimes are never taken from a submission but computed from its rows.
+
+    Args:
+        claimed: what to verify, as `pagbench.submissions.claimed.find` returns it.
+        seed: of the draw of the images; unknown to the submitter beforehand.
+        by: who verifies, for the record.
+        samples: how many images to measure again.
+        tolerance: see `pagbench.submissions.comparison.compare`.
+        batch_size: images at a time; does not change a row.
+        device: auto, cpu, cuda, mps.
+        progress: show a progress bar.
+
+    Raises:
+        ContractError: the device does not exist.
+    """
+    settings = Settings(batch_size=batch_size, device=devices.choose_device(device), seed=0)
+    with measuring.progress_bar(progress) as bar:
+        task = bar.add_task("", total=samples * len(claimed))
+        done = 0
+        for benchmark, group in groupby(sorted(claimed, key=_label), key=lambda claim: claim.benchmark):
+            rerun = _Rerun(benchmark, draw(benchmark, samples, seed), settings, tolerance)
+            for claim in group:
+                bar.update(task, description=str(claim))
+                yield _outcome(rerun, claim, seed, by, lambda images: bar.advance(task, images))
+                done += 1
+                bar.update(task, completed=done * samples)
+
+
+def _label(claim: Claim) -> str:
+    return claim.benchmark.label
+
+
+def _outcome(rerun: "_Rerun", claim: Claim, seed: int, by: str, advance: Callable[[int], None]) -> Outcome:
+    """The verdict on one claim, kept beside its results; whatever is wrong with it does not stop the others."""
+    try:
+        digest = verification.sha256(claim.file)
+        verdict = rerun.judge(claim, advance)
+        reason = " ".join(verdict.reason.split())
+        record = Verification(
+            benchmark=claim.benchmark.label,
+            entrant=claim.card.id,
+            results_sha256=digest,
+            weights_sha256=verdict.weights_sha256,
+            samples=verdict.samples,
+            seed=seed,
+            verdict="refuted" if reason else "verified",
+            reason=reason if len(reason) <= verification.LONGEST else f"{reason[: verification.LONGEST - 4]} ...",
+            worst_column=verdict.worst_column,
+            worst_difference=round(verdict.worst_difference, 3),
+            by=by,
+            when=provenance.now(),
+            **provenance.environment(rerun.settings.device),
+        )
+        verification.write(claim.file, record)
+    except PagbenchError as error:
+        return Outcome(claim, None, str(error))
+    return Outcome(claim, record)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What a rerun has found; no reason where the results are true."""
+
+    reason: str
+    weights_sha256: str
+    samples: int = 0
+    worst_column: str = ""
+    worst_difference: float = 0.0
+
+
+class _Rerun:
+    """What the claims on one benchmark share: the drawn samples and their targets."""
+
+    def __init__(self, benchmark: Benchmark, ids: list[str], settings: Settings, tolerance: float) -> None:
+        self.settings = replace(settings, seed=benchmark.seed)
+        self._benchmark, self._ids, self._tolerance = benchmark, ids, tolerance
+        self._session: Session | None = None
+
+    def judge(self, claim: Claim, advance: Callable[[int], None]) -> _Verdict:
+        """Looks at the file alone, then at the network, then measures.
+
+        Raises:
+            PagbenchError: the network cannot be loaded or measured here.
+        """
+        weights = claim.weights_sha256 or ""
+        errors = [
+            f for f in claims.findings(claim.file, claim.card, self._benchmark, weights or None) if f.level == "error"
+        ]
+        if errors:
+            return _Verdict("; ".join(finding.message for finding in errors[:3]), weights)
+        result = bounded.read(claim.file, columns.schema(self._benchmark), len(self._benchmark.samples))
+        (request,) = requests.resolve([claim.origin], self._benchmark)
+        try:
+            entrant = request.load(self._benchmark)
+        except Refusal as refusal:
+            return _Verdict(str(refusal), weights)
+        with measuring.guarded(claim.card.id, self.settings.batch_size):
+            different = self._other_network(entrant, result) or self._hidden_flag(entrant, result)
+            if different:
+                return _Verdict(different, entrant.weights_sha256)
+            found = []
+            for rows in self._measuring.rows(entrant, self._ids):
+                found.append(rows)
+                advance(len(rows))
+        compared = compare(result.rows, pd.concat(found, ignore_index=True), self._benchmark, self._tolerance)
+        return _Verdict(
+            compared.reason, entrant.weights_sha256, len(self._ids), compared.worst_column, compared.worst_difference
+        )
+
+    @property
+    def _measuring(self) -> Session:
+        if self._session is None:
+            self._session = Session(self._benchmark, self._ids, self.settings)
+        return self._session
+
+    def _other_network(self, entrant: Entrant, result: Result) -> str:
+        """Why the rows are another network's, or of other targets; empty where they can be this one's."""
+        source = provenance.gather(entrant, self._benchmark, seed=self.settings.seed, device=self.settings.device)
+        return result.difference(source | {"networks": self._measuring.targets.networks})
+
+    def _hidden_flag(self, entrant: Entrant, result: Result) -> str:
+        """What costs the rank by a pre-flight made now, and did not by the one that is claimed; empty for controls."""
+        if entrant.card.control:
+            return ""
+        size = self.settings.batch_size
+        fresh = checks.preflight(entrant, self._benchmark, device=self.settings.device, batch_size=size)
+        admitted = result.preflight is not None and result.preflight.costs_the_rank
+        costs = fresh.verdict == "fail" or (fresh.costs_the_rank and not admitted)
+        return f"pre-flight: {fresh.summary()}" if costs else ""
