@@ -186,7 +186,7 @@ class TestBounded:
 
     def test_large_files(self, monkeypatch):
         self.honest()
-        monkeypatch.setattr(bounded, "LARGEST_FILE", 1000)
+        monkeypatch.setattr(bounded.limits, "RESULTS", 1000)
         assert "expected at most" in self.refusal()
 
     def empty(self, rows):

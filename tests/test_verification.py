@@ -108,7 +108,7 @@ def test_a_null_is_no_value(honest, digits):
         claims, found = honest.copy(), honest.copy()
         claims.loc[4, "alignment_cosine"], found.loc[4, "alignment_cosine"] = said, seen
         assert "alignment_cosine differs on 1 of 90 samples" in compare(claims, found, digits).reason
-    both = honest.assign(alignment_cosine=np.nan)
+    both = honest.assign(alignment_cosine=np.nan, gradient_faithful=np.nan)
     assert compare(both, both, digits).reason == ""
 
 

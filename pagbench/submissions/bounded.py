@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 from pagbench import results
 from pagbench.errors import ResultsError, first_line
 from pagbench.results import Result
+from pagbench.submissions import limits
 
-LARGEST_FILE = 16 * 2**20
-"""Bytes; ten thousand images take about one million."""
 LARGEST_FOOTER = 8 * 2**20
 """Bytes of schema and provenance, pictures included."""
 LARGEST_CONTENT = 64 * 2**20
@@ -59,8 +58,8 @@ def _check_outside(path: Path) -> None:
             end = file.read(8)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if size > LARGEST_FILE:
-        raise ResultsError(f"{path}: {_mebibytes(size)}, expected at most {_mebibytes(LARGEST_FILE)}")
+    if size > limits.RESULTS:
+        raise ResultsError(f"{path}: {_mebibytes(size)}, expected at most {_mebibytes(limits.RESULTS)}")
     if begins != _MAGIC or end[4:] != _MAGIC:
         raise ResultsError(f"{path}: not a Parquet file, or not a whole one; measure with `pagbench run`")
     (footer,) = struct.unpack("<I", end[:4])

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from pagbench import benchmarks, results
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, read_yaml
+from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError
 from pagbench.models import registry
-from pagbench.submissions import claims
-
-CARD = "model.yaml"
+from pagbench.submissions import checking, claims
+from pagbench.submissions.folder import CARD, RESULTS
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def names(folder: Path, benchmark: Benchmark | None = None) -> list[str]:
         home = folder / chosen.label
         files = [path for path in sorted(home.rglob("*.parquet")) if not path.parent.name.startswith(".")]
         found += [path.relative_to(home).with_suffix("").as_posix() for path in files]
-        found += [str(card.parent) for card in _submitted(folder, chosen)]
+        found += [str(root) for root in _submitted(folder, chosen)]
     return list(dict.fromkeys(found))
 
 
@@ -74,24 +73,26 @@ def _chosen(benchmark: Benchmark | None) -> list[Benchmark]:
 
 
 def _submitted(folder: Path, benchmark: Benchmark) -> list[Path]:
-    return sorted((folder.absolute().parent / "submissions" / benchmark.label).rglob(CARD))
+    """Folders of the submissions beside a results folder."""
+    beside = folder.absolute().parent / "submissions" / benchmark.label
+    return sorted(card.parent for card in beside.rglob(CARD))
 
 
 def _claims(target: str, folder: Path, benchmark: Benchmark) -> Iterator[Claim]:
     if (Path(target) / CARD).is_file():
-        yield from _of_submission(Path(target) / CARD, benchmark)
+        yield from _of_submission(Path(target), benchmark)
         return
     path = results.path_of(folder, benchmark, target)
     if path.is_file():
         card, place = registry.find(target)
         known = None if place is None else claims.weights_sha256(card, place.parent)
         yield Claim(path, card, target, known, benchmark)
-    for card_file in _submitted(folder, benchmark):
-        yield from (claim for claim in _of_submission(card_file, benchmark) if claim.card.id == target)
+    for root in _submitted(folder, benchmark):
+        yield from (claim for claim in _of_submission(root, benchmark) if claim.card.id == target)
 
 
-def _of_submission(card_file: Path, benchmark: Benchmark) -> Iterator[Claim]:
-    card = ModelCard.parse(read_yaml(card_file), str(card_file))
-    path = results.path_of(card_file.parent / "results", benchmark, card.id)
+def _of_submission(root: Path, benchmark: Benchmark) -> Iterator[Claim]:
+    card = checking.read_card(root)
+    path = results.path_of(root / RESULTS, benchmark, card.id)
     if path.is_file():
-        yield Claim(path, card, str(card_file), claims.weights_sha256(card, card_file.parent), benchmark)
+        yield Claim(path, card, str(root / CARD), claims.weights_sha256(card, root), benchmark)

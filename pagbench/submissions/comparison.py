@@ -95,7 +95,7 @@ def _excess(column: Column, claimed: pd.DataFrame, found: pd.DataFrame, toleranc
     nulls = np.isnan(said) | np.isnan(seen)
     both = np.isnan(said) & np.isnan(seen)
     if column.binary:
-        excess = np.where(said == seen, 0.0, _flip(column, found, tolerance))
+        excess = np.where(nulls | (said == seen), 0.0, _flip(column, found, tolerance))
     else:
         scale = np.abs(seen) + _magnitude(seen)
         difference = np.abs(np.where(nulls, 0.0, said - seen))

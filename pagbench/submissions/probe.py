@@ -10,9 +10,9 @@ from pagbench import benchmarks, fetching
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import PagbenchError
-from pagbench.submissions import containers
+from pagbench.submissions import claims, containers
 from pagbench.submissions.findings import Finding, refused
-from pagbench.submissions.folder import CARD
+from pagbench.submissions.folder import CARD, RESULTS
 
 _BATCH = 16
 _REFUSING = ("accuracy", "batch", "derivatives")
@@ -26,6 +26,7 @@ def examine(folder: str, label: str) -> Iterator[dict[str, Any]]:
     steps: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _weights(card, root),
         lambda: _network(card, root, definition),
+        lambda: iter(claims.of_folder(root / RESULTS, card, claims.weights_sha256(card, root))),
     )
     for step in steps:
         found = []
