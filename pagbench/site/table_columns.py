@@ -17,14 +17,13 @@ Kind = Literal["number", "text", "regime"]
 CARD_COLUMNS = (
     Column("architecture", "", None, "Architecture of the network, as its card says.", "architecture"),
     Column("dataset", "", None, "The data set that it was trained on, as its card says.", "trained on"),
-    Column("verification", "", None, "Who has measured some of its rows again, and when.", "verification"),
 )  # fmt: skip
-"""What a card or a verification says of an entrant, and the board does not."""
+"""What a card says of an entrant, and the board does not."""
 
 _ALWAYS = ("rank", "model", "control", "status")
 """Every row shows them, in columns or in its place."""
-_NOT_FIRST = ("family", "strength", "temperature", "alignment_lpips_chance")
-"""They have a header, but are not shown until asked for: names say the first two, the row of chance levels the last."""
+_NOT_FIRST = ("family", "strength", "temperature", "alignment_lpips_chance", "verification")
+"""They have a header, but are not shown until asked for: names, the row of chance levels and marks say most of it."""
 _MEAN = "Mean of the per-sample column."
 _ENTRANT = "Entrant"
 _GROUPS: Mapping[str, tuple[str, ...]] = {

@@ -58,20 +58,11 @@ def content(study: Study) -> dict[str, Any]:
 
 
 def _with_cards(study: Study) -> pd.DataFrame:
-    """The board with what cards and verifications say."""
+    """The board with what cards say, `CARD_COLUMNS`."""
     networks = _networks(study)
-    said = [_said(networks[name]) for name in study.board["model"]]
+    cards = [networks[name].card for name in study.board["model"]]
+    said = [{"architecture": card.architecture, "dataset": card.dataset} for card in cards]
     return study.board.join(pd.DataFrame(said, index=study.board.index, dtype=object))
-
-
-def _said(network: Network) -> dict[str, str | None]:
-    """The values of `CARD_COLUMNS`."""
-    card, verification = network.card, network.verification
-    return {
-        "architecture": card.architecture,
-        "dataset": card.dataset,
-        "verification": verification.summary() if verification else SELF_REPORTED,
-    }
 
 
 def _networks(study: Study) -> dict[str, Network]:

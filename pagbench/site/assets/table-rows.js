@@ -51,7 +51,8 @@ globalThis.boardRows = (() => {
     if (column.kind === "text") return element("td", { class: "text" }, value);
     if (column.kind === "number") return numberCell(column, value, bars);
     const [regime, probability] = value;
-    return element("td", { class: "regime" }, element("span", { class: `regime-${regime}` }, regime), " ", element("small", {}, fixed(probability, 2)));
+    const name = element("span", { class: `regime-${regime}` }, regime);
+    return element("td", { class: "regime" }, name, " ", element("small", {}, fixed(probability, 2)));
   }
 
   function rankCell(rank) {
@@ -69,7 +70,8 @@ globalThis.boardRows = (() => {
     link.append(element("span", { class: "unseen" }, row.collection), row.id.slice(row.collection.length));
     made.append(box, link);
     for (const badge of row.badges) {
-      const mark = element("a", { class: `badge ${badge.kind}`, href: root + row.page }, badge.word, element("span", { class: "unseen" }, `: ${badge.note}`));
+      const mark = element("a", { class: `badge ${badge.kind}`, href: root + row.page }, badge.word);
+      mark.append(element("span", { class: "unseen" }, `: ${badge.note}`));
       mark.dataset.note = badge.note;
       made.append(" ", mark);
     }

@@ -45,7 +45,10 @@
       const value = said.get(facet);
       if (value && rows.some((row) => row.facets[facet] === value)) found.chosen[facet] = value;
     }
-    if (said.has("columns")) found.columns = new Set(said.get("columns").split(",").filter((name) => known.get(name)?.place !== undefined));
+    if (said.has("columns")) {
+      const chosen = said.get("columns").split(",");
+      found.columns = new Set(columns.map((column) => column.name).filter((name) => chosen.includes(name)));
+    }
     return found;
   }
 
@@ -133,7 +136,8 @@
       laid.forEach((row, place) => rule(rowElement(row), row, laid[place - 1]));
       const title = body.querySelector(".section");
       title?.firstElementChild.setAttribute("colspan", FIXED.length + state.columns.size);
-      body.replaceChildren(...(title ? [title] : []), ...laid.map(rowElement), ...(laid.length < members.length ? [rest(members.length)] : []));
+      const left = laid.length < members.length ? [rest(members.length)] : [];
+      body.replaceChildren(...(title ? [title] : []), ...laid.map(rowElement), ...left);
       body.hidden = laid.length === 0;
     }
     count.textContent = `${visible.length} of ${rows.length} shown`;
