@@ -1,11 +1,110 @@
 """The first page: what the site is about, and on each benchmark whose gradients are the most aligned."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from pagbench import benchmarks
+from pagbench.benchmarks import Benchmark, facts
+from pagbench.cards import GaussiansCard, SphereCard
+from pagbench.site import pictures, verdicts
 from pagbench.site.rendering import Page
+from pagbench.site.verdicts import Verdict
 from pagbench.study import Study
+
+_TITLES = ("the best possible classifier", "an ordinary network", "the most aligned model")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A gradient of the example.
+
+    Attributes:
+        title: whose it is, for people.
+        model: id of the entrant.
+        gradient: its picture.
+        cosine: with the Bayes target.
+    """
+
+    title: str
+    model: str
+    gradient: pictures.Tile
+    cosine: float | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image, and gradients there of the Bayes classifier, an unregularised network and the most aligned model.
+
+    Attributes:
+        benchmark: where it is from.
+        image: the image.
+        columns: the gradients.
+    """
+
+    benchmark: Benchmark
+    image: pictures.Tile
+    columns: tuple[Shown, ...]
 
 
 def page(studies: Sequence[Study]) -> Page:
     """The page `index.html`."""
-    return Page("index.html", "home.html.j2", "pagbench", {"studies": studies})
+    found = sorted((verdicts.of(study) for study in studies), key=_order)
+    shown = {verdict.benchmark.label for verdict in found}
+    models = {network.card.id for study in studies for network in study.networks if not network.card.control}
+    content = {
+        "example": next((example for example in map(_example, found) if example is not None), None),
+        "images": [verdict for verdict in found if not _closed_form(verdict.benchmark)],
+        "closed_forms": [verdict for verdict in found if _closed_form(verdict.benchmark)],
+        "unpublished": [_unpublished(label) for label in benchmarks.names() if label not in shown],
+        "models": len(models),
+        "newest": newest(studies),
+    }
+    return Page("index.html", "home.html.j2", "pagbench", content)
+
+
+def newest(studies: Sequence[Study]) -> str | None:
+    """The day of the latest run among all results, as 2026-11-23; None where none says so."""
+    started = (
+        str(run.get("started"))
+        for study in studies
+        for network in study.networks
+        for run in (network.provenance, *network.provenance.get("runs", []))
+    )
+    return max((found[0] for found in map(_DATE.match, started) if found is not None), default=None)
+
+
+def _order(verdict: Verdict) -> tuple[bool, int, str]:
+    """Images before invented data, then the longest leaderboards first."""
+    return _closed_form(verdict.benchmark), -verdict.ranked, verdict.benchmark.label
+
+
+def _closed_form(benchmark: Benchmark) -> bool:
+    """Whether its data are drawn from a known distribution."""
+    return isinstance(benchmark.dataset, GaussiansCard | SphereCard)
+
+
+def _unpublished(label: str) -> tuple[Benchmark, str]:
+    """A benchmark without results, and the command that measures an entrant on it."""
+    benchmark = benchmarks.load(label)
+    return benchmark, facts.of(benchmark).commands[0]
+
+
+def _example(verdict: Verdict) -> Example | None:
+    """The first image that the Bayes control, the reference and the best model all have a gradient at."""
+    standings = (verdict.bayes, verdict.reference, verdict.best)
+    galleries = [standing.gallery for standing in standings if standing is not None and standing.gallery is not None]
+    if len(galleries) < len(standings):
+        return None
+    found = [{row.sample: row for row in gallery.rows if row.kind == "first" and row.gradient} for gallery in galleries]
+    common = [name for name in found[0] if all(name in rows for rows in found)]
+    if not common:
+        return None
+    rows = [known[common[0]] for known in found]
+    columns = [
+        Shown(title, gallery.entrant, row.gradient, row.cosine)
+        for title, gallery, row in zip(_TITLES, galleries, rows, strict=True)
+        if row.gradient is not None
+    ]
+    return Example(verdict.benchmark, rows[0].image, tuple(columns))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pagbench import columns
+from pagbench.benchmarks import Benchmark
 from pagbench.maps import Maps
 from pagbench.study import Network, Study
 
@@ -127,7 +128,15 @@ def gallery(study: Study, network: Network) -> Gallery | None:
         alignment, cosine = (_finite(values.get(name)) for name in (study.benchmark.alignment, "alignment_cosine"))
         label = None if "label" not in values else int(values["label"])
         rows.append(Row(cells.kind, cells.sample, label, alignment, cosine, tiles[0], tiles[1], tiles[2]))
-    return Gallery(network.card.id, _measure(study.benchmark.alignment), tuple(rows))
+    return Gallery(network.card.id, measure(study.benchmark), tuple(rows))
+
+
+def measure(benchmark: Benchmark) -> str:
+    """Short name of the column that ranks: cosine, LPIPS, or the paper's."""
+    name = benchmark.alignment
+    return next((column.header for column in columns.BOARD_COLUMNS if column.name == name), "") or name.replace(
+        "_", " "
+    )
 
 
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
@@ -191,11 +200,6 @@ def _alts(cells: _Cells, values: Mapping[Any, float], network: Network) -> tuple
         f"Bayes target at image {cells.sample}",
         f"Gradient of {network.card.id} at image {cells.sample}{said}",
     )
-
-
-def _measure(column: str) -> str:
-    header = next((known.header for known in columns.BOARD_COLUMNS if known.name == column), "")
-    return header or column.replace("_", " ")
 
 
 def _finite(value: float | None) -> float | None:
