@@ -154,17 +154,17 @@ def test_verifications_are_told(digits_study, verdict_):
         device="cpu",
     )
     text = said(verdicts.of(changed(digits_study, "digits/noise-0.6", verification=record)))
-    assert f"{verdict_.capitalize()}: {verdict_} by Someone Else, 2026-11-23, 50 images." in text
+    assert f"{verdict_.capitalize()} by rerun of 50 images (Someone Else, 2026-11-23)." in text
     alone = changed(digits_study, "digits/noise-0.6", verification=None)
     assert "Self-reported" in said(verdicts.of(alone))
 
 
 def test_the_verdict_of_a_published_board_is_its_first_row(digits_study):
     found, first = verdicts.of(digits_study), digits_study.board.iloc[0]
-    assert (found.best.model, found.best.alignment) == (first["model"], first["alignment"])
+    assert (found.best.model, found.best.alignment.value) == (first["model"], first["alignment"])
     assert found.indistinct == first["rank_high"] - 1
     assert found.measured == (~digits_study.board["control"]).sum()
-    assert found.reference.model == "digits/standard" and found.bayes.alignment == pytest.approx(1)
+    assert found.reference.model == "digits/standard" and found.bayes.alignment.value == pytest.approx(1)
 
 
 def test_the_newest_day_is_that_of_the_latest_run_and_nothing_but_a_day(digits_study):

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from pagbench.benchmarks import Benchmark
 from pagbench.ranking import eligibility
 from pagbench.site import pictures
-from pagbench.study import Network, Study
+from pagbench.statistics import Interval
+from pagbench.study import Study
 from pagbench.verification import SELF_REPORTED
 
 _NAMED = 3
@@ -23,8 +22,6 @@ class Standing:
     Attributes:
         model: its id.
         alignment: with its 95 % interval.
-        low: lower end of it.
-        high: upper end.
         rank: None for controls.
         rank_low: best rank that the comparisons allow.
         rank_high: worst one.
@@ -32,14 +29,12 @@ class Standing:
         regime_probability: of the regime.
         trained_on_target: what its card declares; None where it declares nothing.
         trust: self-reported, verified or refuted.
-        checked: by whom and when; empty where self-reported.
+        checked: how, by whom and when; empty where self-reported.
         gallery: its pictures, where there are any.
     """
 
     model: str
-    alignment: float
-    low: float | None
-    high: float | None
+    alignment: Interval
     rank: int | None
     rank_low: int | None
     rank_high: int | None
@@ -88,6 +83,12 @@ class Verdict:
         """The rivals that a sentence names."""
         return self.rivals[:_NAMED]
 
+    @property
+    def opponent(self) -> str | None:
+        """Whom it is worth to compare the best model with: a rival, the best untrained model, or the reference."""
+        others = [standing.model for standing in (self.untrained, self.reference) if standing is not None]
+        return next((name for name in (*self.rivals, *others) if self.best and name != self.best.model), None)
+
 
 def content(study: Study) -> dict[str, Any]:
     """What `_verdict.html.j2` shows."""
@@ -96,63 +97,40 @@ def content(study: Study) -> dict[str, Any]:
 
 def of(study: Study) -> Verdict:
     """The verdict of a benchmark's leaderboard."""
-    board, benchmark = study.board, study.benchmark
-    ranked = board[board["status"] == eligibility.RANKED].sort_values("rank", kind="stable")
-    standings = {name: _standing(study, row) for name, row in _chosen(ranked, board, benchmark).items()}
-    best = standings.get("best")
-    may_be_first = ranked[ranked["rank_low"] == 1]["model"] if best else ranked["model"]
+    entries = study.entries
+    ranked = sorted((row for row in entries.values() if row["status"] == eligibility.RANKED), key=lambda r: r["rank"])
+    first = ranked[0] if ranked else None
+    untrained = [row for row in ranked if row["trained_on_target"] is not True]
     return Verdict(
-        benchmark=benchmark,
-        measure=pictures.measure(benchmark),
-        best=best,
+        benchmark=study.benchmark,
+        measure=pictures.measure(study.benchmark),
+        best=_standing(study, first),
         ranked=len(ranked),
-        measured=int((~board["control"].astype(bool)).sum()),
-        indistinct=0 if best is None or best.rank_high is None else best.rank_high - 1,
-        rivals=tuple(name for name in may_be_first if best is not None and name != best.model),
-        untrained=standings.get("untrained"),
-        reference=standings.get("reference"),
-        bayes=standings.get("bayes"),
+        measured=sum(not row["control"] for row in entries.values()),
+        indistinct=0 if first is None else int(first["rank_high"]) - 1,
+        rivals=tuple(str(row["model"]) for row in ranked[1:] if row["rank_low"] == 1),
+        untrained=_standing(study, untrained[0]) if untrained and untrained[0] is not first else None,
+        reference=_standing(study, entries.get(study.benchmark.reference or "")),
+        bayes=_standing(study, entries.get(study.benchmark.bayes or "")),
     )
 
 
-def _chosen(ranked: pd.DataFrame, board: pd.DataFrame, benchmark: Benchmark) -> dict[str, Mapping[Any, Any]]:
-    """The rows that a verdict speaks of."""
-    chosen: dict[str, Mapping[Any, Any]] = {}
-    others = ranked[[value is not True for value in ranked["trained_on_target"]]]
-    if len(ranked):
-        chosen["best"] = ranked.iloc[0].to_dict()
-        if ranked["trained_on_target"].iloc[0] is True and len(others):
-            chosen["untrained"] = others.iloc[0].to_dict()
-    for part, name in (("reference", benchmark.reference), ("bayes", benchmark.bayes)):
-        found = board[(board["model"] == name) & board["alignment"].notna()]
-        if len(found):
-            chosen[part] = found.iloc[0].to_dict()
-    return chosen
-
-
-def _standing(study: Study, row: Mapping[Any, Any]) -> Standing:
-    values = {name: None if pd.isna(value) else value for name, value in row.items()}
-    network = next((network for network in study.networks if network.card.id == values["model"]), None)
-    ranks = (values.get(name) for name in ("rank", "rank_low", "rank_high"))
-    rank, rank_low, rank_high = (None if value is None else int(value) for value in ranks)
-    trust, checked = _trust(network)
+def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
+    """None where there is no such row, or its gradients were never scored."""
+    if row is None or row["alignment"] is None:
+        return None
+    network = study.named(row["model"])
+    found = None if network is None else network.verification
     return Standing(
-        model=str(values["model"]),
-        alignment=float(values["alignment"] or 0.0),
-        low=values.get("alignment_low"),
-        high=values.get("alignment_high"),
-        rank=rank,
-        rank_low=rank_low,
-        rank_high=rank_high,
-        regime=values.get("regime"),
-        regime_probability=values.get("regime_probability"),
-        trained_on_target=values.get("trained_on_target"),
-        trust=trust,
-        checked=checked,
+        model=str(row["model"]),
+        alignment=study.interval(row["model"], "alignment"),
+        rank=row["rank"],
+        rank_low=row["rank_low"],
+        rank_high=row["rank_high"],
+        regime=row["regime"],
+        regime_probability=row["regime_probability"],
+        trained_on_target=row["trained_on_target"],
+        trust=SELF_REPORTED if found is None else found.verdict,
+        checked="" if found is None else found.summary().removeprefix(found.verdict).strip(),
         gallery=None if network is None else pictures.gallery(study, network),
     )
-
-
-def _trust(network: Network | None) -> tuple[str, str]:
-    found = None if network is None else network.verification
-    return (SELF_REPORTED, "") if found is None else (found.verdict, found.summary())
