@@ -79,6 +79,21 @@ def test_compared_networks_show_the_paired_difference(site, page, digits):
     screenshot(page, "compare")
 
 
+def test_gradients_of_all_are_shown_on_the_images_that_all_have(site, page, digits):
+    opened(page, site, "digits@1", ["digits/standard", "digits/noise-0.6", "control/constant"])
+    page.locator("#pictures svg").first.wait_for()
+    said = [cell.get_attribute("aria-label") for cell in page.locator("#pictures svg").all()]
+    samples = digits.named("digits/standard").maps.sample_ids
+    assert len(said) == 4 * len(samples)  # image, target, two gradients; the constant control has none
+    for sample, image, target, first, second in zip(
+        samples, said[::4], said[1::4], said[2::4], said[3::4], strict=True
+    ):
+        assert all(text.split(" of class")[0].split(";")[0].endswith(f"mage {sample}") for text in (image, target))
+        assert f"digits/standard at image {sample};" in first and f"digits/noise-0.6 at image {sample};" in second
+    loaded = "Array.from(document.querySelectorAll('#pictures image'), (each) => each.getBBox().width)"
+    assert min(page.evaluate(loaded)) > 0
+
+
 def test_another_network_and_another_baseline_can_be_chosen_and_stay_in_the_address(site, page, digits):
     opened(page, site, "digits@1")
     assert page.locator("#chosen a").all_inner_texts() == comparison.chosen(digits)

@@ -147,15 +147,17 @@ def test_command_names_seed_and_optional_measures_only_where_they_differ(digits)
     assert origins.commands(digits, other)[0].line.endswith("--benchmark digits@1 --seed 7 --measures confined")
 
 
-def test_command_of_a_submission_names_its_card(digits, tmp_path):
-    folder = tmp_path / "leaderboard" / "submissions" / "digits@1" / "acme" / "net"
-    file = folder / "results" / "digits@1" / "acme" / "net.parquet"
-    file.parent.mkdir(parents=True)
-    file.touch()
-    (folder / "model.yaml").touch()
+def test_command_of_a_network_that_pagbench_does_not_know_names_a_card(digits):
     network = digits.named("digits/noise-0.6")
-    submitted = dataclasses.replace(network, card=network.card.model_copy(update={"id": "acme/net"}), path=file)
-    assert origins.named(submitted) == "leaderboard/submissions/digits@1/acme/net/model.yaml"
+    own = dataclasses.replace(network, card=network.card.model_copy(update={"id": "acme/net"}))
+    assert origins.commands(digits, own)[0].line == "pagbench run model.yaml --benchmark digits@1"
+
+
+def test_training_on_the_target_is_said_beside_the_rank(digits):
+    network = digits.named("digits/noise-0.6")
+    told = dataclasses.replace(network, card=network.card.model_copy(update={"trained_on_target": True}))
+    assert "own target" not in standing.summary(digits, network)
+    assert standing.summary(digits, told).endswith("It was trained on the benchmark's own target.")
 
 
 def test_every_page_of_every_benchmark_can_be_written():
@@ -164,6 +166,31 @@ def test_every_page_of_every_benchmark_can_be_written():
     for page in [*entrants.pages(studies), *map(comparison.page, studies)]:
         shown = [" ".join(row) for row in Cells(render(page)).rows]
         assert not [row for row in shown if re.search(r"\b(nan|None|inf)\b", row)], page.path
+
+
+def test_pages_of_a_benchmark_without_manifold_and_anchors_from_results_without_maps(digits):
+    absent = dict.fromkeys(("manifold", "epsilon", "bayes", "reference", "thresholds"))
+    benchmark = digits.benchmark.model_copy(update={**absent, "epsilons": ()})
+    gone = ("response", "sensitivity", "tangent", "log_ratio", "regime", "p_")
+    kept = [name for name in digits.board if not any(part in name for part in gone)]
+    networks = tuple(
+        dataclasses.replace(
+            network,
+            rows=network.rows[[name for name in network.rows if not any(part in name for part in gone)]],
+            replicates={name: network.replicates[name] for name in network.replicates if name in kept},
+            maps=None,
+            gallery=None,
+            path=None,
+        )
+        for network in digits.networks
+    )
+    read = study.Study(benchmark, networks, digits.board[kept].assign(regime=None))
+    text = page_of("digits/noise-0.6", read)
+    assert "tangent_energy" not in text and "What its gradients look like" not in text and "Rank 1 of 14" in text
+    assert [scale.measured.column.name for scale in standing.scales(read, networks[0])] == ["alignment", "accuracy"]
+    assert comparison.statistics(read) == ["alignment", "accuracy"] and 'pictures":[]' in str(
+        list(comparison.files([read]))
+    )
 
 
 def test_strings_of_a_card_and_of_a_run_stay_text(digits):

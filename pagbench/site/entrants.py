@@ -47,7 +47,6 @@ def part(study: Study, network: Network) -> dict[str, Any]:
         "steps": steps(study, network),
         "histograms": histograms.histograms(study, network),
         "commands": origins.commands(study, network),
-        "named": origins.named(network),
         "record": origins.record(study, network),
         "runs": origins.runs(network),
         "versions": origins.versions,

@@ -1,5 +1,6 @@
 """How a network's per-sample values are distributed, drawn as SVG paths beside the medians of the anchors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,30 +72,38 @@ def _values(network: Network, name: str) -> NDArray[np.float64]:
 def _histogram(study: Study, network: Network, column: Column) -> Histogram:
     values = _values(network, column.name)
     values = values[np.isfinite(values)]
-    compared = [("own", "median", network), ("reference", "unregularised reference's", study.reference)]
-    compared += [("bayes", "Bayes control's", study.named(study.benchmark.bayes))]
-    medians = [
-        (kind, label, float(np.nanmedian(_values(other, column.name))))
-        for kind, label, other in compared
-        if other is not None
-        and (kind == "own" or other is not network)
-        and np.isfinite(_values(other, column.name)).any()
+    medians = _medians(study, network, column.name)
+    first, last = (float(end) for end in np.quantile(values, [_OUTER, 1 - _OUTER]))
+    if last <= first:
+        first, last = first - 0.5, last + 0.5
+    places = [first, last, *(median for _, _, median in medians)]
+    low, high = min(places), max(places)
+
+    def position(value: float) -> float:
+        return WIDTH * (value - low) / (high - low)
+
+    marks = (Mark(kind, label, f"{median:.3g}", round(position(median), 1)) for kind, label, median in medians)
+    counts, edges = np.histogram(np.clip(values, first, last), bins=_BINS, range=(first, last))
+    outline = _outline(counts, [position(edge) for edge in edges])
+    return Histogram(column, outline, f"{low:.3g}", f"{high:.3g}", tuple(marks), len(values))
+
+
+def _medians(study: Study, network: Network, name: str) -> list[tuple[str, str, float]]:
+    """Kind, label and median of the network and of the anchors, where they have values."""
+    anchors = [
+        ("reference", "unregularised", study.reference),
+        ("bayes", "Bayes control", study.named(study.benchmark.bayes)),
     ]
-    places = [*np.quantile(values, [_OUTER, 1 - _OUTER]), *(median for _, _, median in medians)]
-    low, high = float(min(places)), float(max(places))
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
-    marks = (
-        Mark(kind, label, f"{median:.3g}", round(WIDTH * (median - low) / (high - low), 1))
-        for kind, label, median in medians
-    )
-    return Histogram(column, _bars(values, low, high), f"{low:.3g}", f"{high:.3g}", tuple(marks), len(values))
+    shown = [("own", "median", network), *(anchor for anchor in anchors if anchor[2] is not network)]
+    return [
+        (kind, label, float(np.nanmedian(_values(other, name))))
+        for kind, label, other in shown
+        if other is not None and np.isfinite(_values(other, name)).any()
+    ]
 
 
-def _bars(values: NDArray[np.float64], low: float, high: float) -> str:
-    """One closed outline; what lies outside the axis counts in the outermost bars."""
-    counts, _ = np.histogram(np.clip(values, low, high), bins=_BINS, range=(low, high))
+def _outline(counts: NDArray[np.int64], edges: Sequence[float]) -> str:
+    """One closed path around all bars."""
     tops = HEIGHT * (1 - counts / max(1, counts.max()))
-    width = WIDTH / _BINS
-    steps = "".join(f"V{top:.4g}H{width * (index + 1):.4g}" for index, top in enumerate(tops))
-    return f"M0 {HEIGHT:g}{steps}V{HEIGHT:g}Z"
+    steps = "".join(f"V{top:.4g}H{edge:.4g}" for top, edge in zip(tops, edges[1:], strict=True))
+    return f"M{edges[0]:.4g} {HEIGHT:g}{steps}V{HEIGHT:g}Z"

@@ -14,8 +14,6 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.study import Network, Study
 
-_SUBMISSIONS = "submissions"
-
 
 class Command(NamedTuple):
     """A command line, and what it does."""
@@ -41,7 +39,7 @@ def commands(study: Study, network: Network) -> list[Command]:
 
 
 def _run(benchmark: Benchmark, network: Network) -> str:
-    parts = ["pagbench", "run", named(network), "--benchmark", benchmark.label]
+    parts = ["pagbench", "run", _named(network.card), "--benchmark", benchmark.label]
     seed = network.provenance.get("seed")
     if seed != benchmark.seed:
         parts += ["--seed", str(seed)]
@@ -54,23 +52,10 @@ def _has(network: Network, measure: str, benchmark: Benchmark) -> bool:
     return any(name in network.rows and np.isfinite(network.rows[name]).any() for name in names)
 
 
-def named(network: Network) -> str:
-    """What a command calls a network: its id where pagbench knows it, else its submitted card, else `model.yaml`."""
-    card = network.card
+def _named(card: ModelCard) -> str:
+    """What a command calls a network: its id where pagbench knows it, else `model.yaml` for a card of one's own."""
     wrapped = card.smoothing is not None and card.smoothing.around is not None
-    if card.id in models.names() or card.loader == "source" or wrapped:
-        return card.id
-    submitted = _submitted(network.path)
-    return "model.yaml" if submitted is None else submitted.as_posix()
-
-
-def _submitted(results_file: Path | None) -> Path | None:
-    """The card of a submission, from the folder above `submissions`: `leaderboard/submissions/.../model.yaml`."""
-    for folder in () if results_file is None else results_file.absolute().parents:
-        if (folder / "model.yaml").is_file() and _SUBMISSIONS in folder.parts:
-            below = len(folder.parts) - 1 - folder.parts[::-1].index(_SUBMISSIONS)
-            return Path(*folder.parts[below - 1 :], "model.yaml")
-    return None
+    return card.id if card.id in models.names() or card.loader == "source" or wrapped else "model.yaml"
 
 
 def record(study: Study, network: Network) -> list[Fact]:
@@ -153,6 +138,8 @@ def _text(value: Any) -> str:
     """A value of a record that others wrote, whatever it is."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(map(str, value))
     return str(value) if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,7 @@
 """Where a network stands on a benchmark: its measures with intervals, between landmarks that give them a meaning."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pagbench import columns
@@ -72,11 +72,13 @@ def shown(column: Column, interval: Interval) -> Measured:
 
 def documented(benchmark: Benchmark) -> dict[str, Column]:
     """Every column that a leaderboard of the benchmark may have, by name, each with a definition of its own."""
-    samples = {column.name: column for column in columns.sample_columns(benchmark)}
-    optional = {column.name: column for column in columns.sample_columns(benchmark, columns.OPTIONAL)}
-    board = {c.name: c for c in (*columns.BOARD_COLUMNS, *columns.optional_board_columns(benchmark))}
-    defined = {name: c for name, c in board.items() if c.summary != _OF_SAMPLES}
-    return board | optional | samples | defined
+    measured = [*columns.sample_columns(benchmark), *columns.sample_columns(benchmark, columns.OPTIONAL)]
+    samples = {column.name: column for column in measured}
+    found = dict(samples)
+    for column in (*columns.BOARD_COLUMNS, *columns.optional_board_columns(benchmark)):
+        own = column.summary != _OF_SAMPLES or column.name not in samples
+        found[column.name] = column if own else replace(samples[column.name], header=column.header)
+    return found
 
 
 def measures(study: Study, network: Network) -> list[Measured]:
@@ -140,19 +142,24 @@ def _chance(study: Study, network: Network, column: str) -> float:
 
 
 def summary(study: Study, network: Network) -> str:
-    """One sentence: the rank with its interval, the alignment, the regime; or why there is no rank."""
+    """The rank with its interval, the alignment, the regime, in one sentence; or why there is no rank."""
     row, alignment = study.entries[network.card.id], study.interval(network.card.id, "alignment")
     if not eligibility.has_result(network.status):
         return f"{_sentence(network.status)}."
     measured = shown(documented(study.benchmark)["alignment"], alignment)
     value = f"alignment {measured.value} {measured.interval}".strip()
     regime = f"; regime {row['regime']}, probability {row['regime_probability']:.2f}" if row["regime"] else ""
+    target = " It was trained on the benchmark's own target." if network.card.trained_on_target else ""
+    return f"{_place(study, network)}: {value}{regime}.{target}"
+
+
+def _place(study: Study, network: Network) -> str:
+    row = study.entries[network.card.id]
     if row["rank"] is None:
-        return f"{_sentence(network.status)}, without a rank: {value}{regime}."
+        return f"{_sentence(network.status)}, without a rank"
     ranked = sum(_ranked(other["status"]) for other in study.entries.values())
     low, high = row["rank_low"], row["rank_high"]
-    sure = f"95 %: {low} to {high}" if low != high else "sure at 95 %"
-    return f"Rank {row['rank']} of {ranked} ({sure}): {value}{regime}."
+    return f"Rank {row['rank']} of {ranked} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
 
 
 def _sentence(text: str) -> str:

@@ -132,7 +132,10 @@ function showChosen(networks) {
 
 function button(text, act) {
   const made = element("button", { type: "button" }, text);
-  made.addEventListener("click", act);
+  made.addEventListener("click", () => {
+    act();
+    document.getElementById("chosen").focus(); // the button itself goes with the list that is drawn anew
+  });
   return made;
 }
 
