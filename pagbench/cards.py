@@ -20,9 +20,9 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class Card(BaseModel):
-    """A frozen value with a content hash; unknown fields are refused."""
+    """A frozen value with a content hash; unknown fields and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def digest(self) -> str:
         """Hash of the content, hexadecimal sha256; equal cards have equal hashes wherever they are stored.
@@ -72,7 +72,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 class SmoothingCard(Card):
     """Randomised smoothing around a network: E softmax f(x + n), n Gaussian (Cohen et al. 2019, arXiv 1902.02918)."""
 
-    sigma: Annotated[Positive, Field(allow_inf_nan=False)]
+    sigma: Positive
     """Standard deviation of the noise, pixel units."""
     samples: Annotated[int, Field(gt=0, le=10_000, multiple_of=2)]
     """Monte Carlo draws, in antithetic pairs, the same for every image."""

@@ -43,10 +43,10 @@ def outside(root: Path, leaderboard: Path, benchmark: str | None) -> Iterator[Fi
     except PagbenchError as error:
         yield Finding("error", folder.CARD, str(error).removeprefix(f"{root / folder.CARD}: "))
         return
-    yield from folder.foreign(root, card)
-    yield from wording.look(card)
-    yield from names.look(card, leaderboard)
-    yield from _fitting(card, definition)
+    found = [*wording.look(card), *names.look(card, leaderboard), *_fitting(card, definition)]
+    yield from found
+    if not refused(found):  # the card says which files are known
+        yield from folder.foreign(root, card)
 
 
 def inside(root: Path, benchmark: str | None, limits: Limits) -> Iterator[Finding]:
@@ -91,6 +91,11 @@ def benchmark_of(card: ModelCard, name: str | None) -> Benchmark:
 
 
 def _fitting(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
+    if card.classes is not None and card.classes != benchmark.classes:
+        yield Finding("error", "classes", f"{card.classes}, {benchmark.label} has {benchmark.classes}")
+    if card.input_shape is not None and card.input_shape != benchmark.input_shape and card.resize is None:
+        message = f"{card.input_shape}, {benchmark.label} has {benchmark.input_shape}; or let `resize` adapt them"
+        yield Finding("error", "input_shape", message)
     if card.dataset != benchmark.data_name:
         message = f"trained on {card.dataset!r}, {benchmark.label} is for networks of {benchmark.data_name!r}"
         yield Finding("warning", "dataset", f"{message}; a reader will wonder")

@@ -16,7 +16,6 @@ ARCHIVE_RATIO = 20
 """Of the unpacked size to the packed size; PyTorch does not compress at all."""
 SIDE = 1024
 """Pixels of an image."""
-CLASSES = 100_000
 SMOOTHING_SAMPLES = 1_000
 TEXT = 2_000
 """Characters of one field of the card."""

@@ -61,8 +61,6 @@ def _required(card: ModelCard) -> Iterator[Finding]:
 def _sizes(card: ModelCard) -> Iterator[Finding]:
     if card.input_shape and max(card.input_shape) > limits.SIDE:
         yield _error("input_shape", f"{card.input_shape}, at most {limits.SIDE} each are measured")
-    if card.classes and card.classes > limits.CLASSES:
-        yield _error("classes", f"{card.classes}, at most {limits.CLASSES} are measured")
     if card.smoothing and card.smoothing.samples > limits.SMOOTHING_SAMPLES:
         yield _error("smoothing", f"{card.smoothing.samples} draws, at most {limits.SMOOTHING_SAMPLES} are taken")
     if card.smoothing and card.smoothing.around:
