@@ -10,6 +10,7 @@ import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -20,7 +21,7 @@ from pagbench import benchmarks, columns, results
 from pagbench.errors import CardError
 from pagbench.results import PUBLISHED
 from pagbench.site import build
-from pagbench.submissions import checking, confined, containers, probe, wording
+from pagbench.submissions import checking, claims, confined, containers, probe, wording
 from pagbench.submissions.confined import Limits
 from pagbench.submissions.findings import Finding, refused
 
@@ -384,6 +385,48 @@ def test_logits_that_share_a_term_beyond_float32_are_found(root):
     assert refused(probed(root))
 
 
+# The results
+
+
+def claimed(root, repeated=1, **changed):
+    """Puts results there that a shipped network has earned, with changed columns."""
+    definition = benchmarks.load("digits")
+    schema = columns.schema(definition)
+    shipped = results.read(PUBLISHED / "digits@1/digits/noise-0.6.parquet", schema)
+    card = checking.read_card(root)
+    provenance = {**shipped.provenance, "card": card.model_dump(mode="json"), "behaviour": card.behaviour()}
+    rows = shipped.rows.assign(entrant=card.id, **changed)
+    rows = pd.concat([rows] * repeated, ignore_index=True)
+    results.write(root / f"results/digits@1/{card.id}.parquet", results.Result(rows, provenance), schema)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({}, None),
+        ({"alignment_cosine": float("inf")}, "alignment_cosine: 360 values out of range"),
+        ({"nll": float("nan")}, "nll: 360 values are missing"),
+        ({"alignment_cosine": 7.0}, "alignment_cosine: 360 values out of range"),
+        ({"sample_id": "0"}, "samples more than once"),
+        ({"repeated": 10}, "3600 rows, but the benchmark has 360 samples"),
+    ],
+    ids=str,
+)
+def test_results_that_cannot_be_are_refused(root, changed, reason):
+    claimed(root, **changed)
+    card = checking.read_card(root)
+    found = claims.of_folder(root / "results", card, card.weights_sha256)
+    assert refused(found) == (reason is not None), found
+    assert reason is None or any(reason in finding.message for finding in found), found
+
+
+def test_results_are_looked_at_by_the_check(root):
+    claimed(root, alignment_cosine=7.0)
+    errors = [finding for finding in probed(root) if finding.level == "error"]
+    assert [finding.subject for finding in errors] == ["digits@1/newcomer.parquet"]
+
+
 # Whatever is shown
 
 STRINGS = {
@@ -419,13 +462,7 @@ def test_pages_escape_whatever_a_card_says(root, tmp_path):
     leaderboard = tmp_path / "leaderboard"
     definition = benchmarks.load("digits")
     place = make(leaderboard / "submissions" / "digits@1" / ID, **STRINGS)
-    shipped = results.read(PUBLISHED / "digits@1/digits/noise-0.6.parquet", columns.schema(definition))
-    card = checking.read_card(place)
-    provenance = {**shipped.provenance, "card": card.model_dump(mode="json")}
-    rows = shipped.rows.assign(entrant=ID)
-    results.write(
-        place / f"results/digits@1/{ID}.parquet", results.Result(rows, provenance), columns.schema(definition)
-    )
+    claimed(place)
     for anchor in definition.anchors:
         copy = leaderboard / f"results/digits@1/{anchor}.parquet"
         copy.parent.mkdir(parents=True, exist_ok=True)
