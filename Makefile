@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
 
-.PHONY: run test bench docs clean
+.PHONY: run test bench docs site clean
 
 run: $(VENV)/.installed
 	$(BIN)/pagbench run --results $(RESULTS)
@@ -22,6 +22,10 @@ bench: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed
 	$(BIN)/pagbench figures --benchmark fashion-mnist --results leaderboard/results --output docs/figures
+	$(BIN)/python docs/generate.py
+
+site: $(VENV)/.installed
+	$(BIN)/pagbench site --results leaderboard/results --output leaderboard/site
 	$(BIN)/python docs/generate.py
 
 clean:

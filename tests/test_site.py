@@ -1,5 +1,10 @@
 """All pages of the site: whole, safe, usable with keyboard and screen reader, and readable on a phone."""
 
+import hashlib
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
@@ -10,7 +15,7 @@ import yaml
 
 from pagbench import benchmarks, columns
 from pagbench.benchmarks import facts
-from pagbench.site import rendering
+from pagbench.site import building, manifest, rendering
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "col", "source", "wbr"}
 ADDRESSES = ("href", "src", "srcset", "poster", "action", "formaction", "data", "xlink:href")
@@ -157,6 +162,77 @@ def test_thresholds_are_those_of_the_definitions(page, site):
         thresholds = benchmarks.load(label).thresholds
         for name in ("gain", "retention", "drop", "gap", "confidence"):
             assert shown[name] == ("–" if thresholds is None else f"{getattr(thresholds, name):g}")
+
+
+def test_builds_are_the_same_everywhere(site, tmp_path):
+    """Neither where it is built, nor the order of hashes, nor the day is in a page."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "r").symlink_to(site.parent / "results")
+    command = [sys.executable, "-m", "pagbench", "site", "-r", "r", "-o", "elsewhere/leaderboard"]
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(browsing.ROOT), "TZ": "Asia/Tokyo"}
+    subprocess.run(command, cwd=tmp_path / "here", env=environment, check=True, capture_output=True)
+    again = tmp_path / "here" / "elsewhere" / "leaderboard"
+    one, other = (
+        {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (site, again)
+    )
+    assert one.keys() == other.keys()
+    assert [path for path in one if one[path] != other[path]] == []
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """A site's folder with a page of an older build, and a file beside it that no build has written."""
+    root = tmp_path / "site"
+    (root / "models" / "old").mkdir(parents=True)
+    (root / "assets").mkdir()
+    (root / "models" / "old" / "gone.html").write_text("old")
+    (root / "models" / "mine.txt").write_text("mine")
+    (tmp_path / "outside.txt").write_text("old")
+    return root
+
+
+def leave(root, files):
+    (root / manifest.PLACE).write_bytes(json.dumps({"files": files}).encode())
+
+
+OLD = hashlib.sha256(b"old").hexdigest()
+
+
+def test_what_is_no_longer_part_of_the_site_is_removed(site, earlier):
+    (earlier / manifest.PLACE).write_bytes(manifest.content({"models/old/gone.html": b"old"}))
+    building.build(site.parent / "results", earlier)
+    assert not (earlier / "models" / "old").exists() and (earlier / "models" / "mine.txt").exists()
+    assert (earlier / manifest.PLACE).read_bytes() == (site / manifest.PLACE).read_bytes()
+
+
+def test_no_manifest_removes_what_no_build_has_written(earlier, tmp_path):
+    (earlier / "linked").symlink_to(tmp_path)
+    (earlier / "linked.txt").symlink_to(tmp_path / "outside.txt")
+    places = [
+        "../outside.txt",
+        str(tmp_path / "outside.txt"),
+        "linked/outside.txt",
+        "linked.txt",
+        "models/../../outside.txt",
+    ]
+    leave(
+        earlier, dict.fromkeys([*places, "models/../models/old/gone.html", "models", "", ".", "a\0b", "missing"], OLD)
+    )
+    assert manifest.leftovers(earlier, {}) == []
+    leave(earlier, {"models/mine.txt": OLD})  # someone has put another file there since
+    assert manifest.leftovers(earlier, {}) == []
+    leave(earlier, {"models/old/gone.html": OLD})
+    assert manifest.leftovers(earlier, {}) == [earlier / "models" / "old" / "gone.html"]
+    assert manifest.leftovers(earlier, {"models/old/gone.html"}) == []
+
+
+@pytest.mark.parametrize(
+    "damaged", ["", "[]", "{}", '{"files": ["../x"]}', '{"files": {"a": 1}}', "\xff", "[" * 100000]
+)
+def test_damaged_manifests_name_nothing(earlier, damaged):
+    (earlier / manifest.PLACE).write_text(damaged, encoding="latin-1")
+    assert manifest.leftovers(earlier, {}) == []
 
 
 def test_pagbench_is_cited_as_its_citation_file_says():

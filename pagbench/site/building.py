@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pagbench import benchmarks, results, study, writing
 from pagbench.errors import ResultsError
-from pagbench.site import about, boards, comparison, downloads, entrants, home, measures, methods, pictures
+from pagbench.site import about, boards, comparison, downloads, entrants, home, manifest, measures, methods, pictures
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
 
@@ -24,13 +24,32 @@ def build(folder: Path, output: Path) -> list[Path]:
     Raises:
         ResultsError: no results, damaged ones, or the output cannot be written.
     """
-    studies = read(folder)
+    written = contents(read(folder))
+    gone = manifest.leftovers(output, written)
+    for path, content in {**written, manifest.PLACE: manifest.content(written)}.items():
+        writing.atomically(output / path, _putting(content))
+    for file in gone:
+        _remove(file, output)
+    return [output / path for path in written]
+
+
+def contents(studies: Sequence[Study]) -> dict[str, bytes]:
+    """Every file of the site by its path, but for the manifest; the same bytes from the same results."""
     written = {page.path: render(page).encode() for page in pages(studies)}
     written |= {**dict(pictures.files(studies)), **dict(comparison.files(studies)), **dict(assets())}
-    written |= {file.path: file.content for shown in studies for file in downloads.files(shown)}
-    for path, content in written.items():
-        writing.atomically(output / path, _putting(content))
-    return [output / path for path in written]
+    return written | {file.path: file.content for shown in studies for file in downloads.files(shown)}
+
+
+def _remove(file: Path, root: Path) -> None:
+    """Removes a file, and the folders that it leaves empty."""
+    try:
+        file.unlink(missing_ok=True)
+        for folder in file.parents:
+            if folder == root or any(folder.iterdir()):
+                break
+            folder.rmdir()
+    except OSError as error:
+        raise ResultsError(f"{file}: cannot remove it ({error.strerror}); it is no longer part of the site") from None
 
 
 def _putting(content: bytes) -> Callable[[Path], object]:
