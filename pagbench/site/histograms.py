@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pagbench import columns
 from pagbench.columns import Column, epsilon_name
-from pagbench.site import standing
 from pagbench.study import Network, Study
 
 WIDTH, HEIGHT = 240.0, 80.0
@@ -60,7 +60,7 @@ def histograms(study: Study, network: Network) -> list[Histogram]:
     if benchmark.epsilon is not None:
         names += [epsilon_name(name, benchmark.epsilon) for name in ("on_response", "off_response")]
     names += ["confidence", "gradient_norm"]
-    known = standing.documented(benchmark)
+    known = {column.name: column for column in columns.sample_columns(benchmark)}
     chosen = [name for name in names if name in network.rows and np.isfinite(_values(network, name)).any()]
     return [_histogram(study, network, known[name]) for name in chosen]
 

@@ -1,15 +1,13 @@
 """Where a network's numbers come from: the commands that make them again, and the record of the run. No torch."""
 
-import hashlib
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pagbench import columns, models
+from pagbench import columns, models, verification
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.study import Network, Study
@@ -74,7 +72,7 @@ def record(study: Study, network: Network) -> list[Fact]:
         Fact("sha256 of the card", network.card.digest()),
         Fact("sha256 of the weights", _text(provenance.get("weights_sha256"))),
         Fact("sha256 of the benchmark", _text(provenance.get("benchmark_digest"))),
-        Fact("sha256 of the results file", "" if network.path is None else _sha256(network.path)),
+        Fact("sha256 of the results file", "" if network.path is None else verification.sha256(network.path)),
     ]
     networks = provenance.get("networks")
     for part, made in networks.items() if isinstance(networks, Mapping) else ():
@@ -143,7 +141,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(map(str, value))
     return str(value) if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,13 +1,13 @@
 """Where a network stands on a benchmark: its measures with intervals, between landmarks that give them a meaning."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
 from pagbench.ranking import eligibility
+from pagbench.site import table_columns
 from pagbench.statistics import Interval
 from pagbench.study import Network, Study
 
@@ -16,9 +16,7 @@ KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response"
 WIDTH = 300.0
 """Of a scale, in its own units."""
 _MARGIN = 6
-_FEWEST, _MOST = 3, 6
 _ABSENT = "–"
-_OF_SAMPLES = "Mean of the per-sample column."
 
 
 class Measured(NamedTuple):
@@ -52,13 +50,13 @@ class Scale:
 
 
 def decimals(interval: Interval) -> int:
-    """How many decimals show two digits of half an interval: three at least, six at most.
+    """How many decimals a value deserves, by the rule of the leaderboard's table; three without an interval.
 
-    >>> decimals(Interval(0.4, 0.38, 0.42)), decimals(Interval(0.0022, 0.0021, 0.0023)), decimals(Interval(1, 1, 1))
+    >>> decimals(Interval(0.4, 0.38, 0.42)), decimals(Interval(0.002, 0.00189, 0.00211)), decimals(Interval(1, 1, 1))
     (3, 5, 3)
     """
     half = (interval.high - interval.low) / 2
-    return min(_MOST, max(_FEWEST, 1 - math.floor(math.log10(half)))) if math.isfinite(half) and half > 0 else _FEWEST
+    return table_columns.decimals(half) if math.isfinite(half) and half > 0 else 3
 
 
 def shown(column: Column, interval: Interval) -> Measured:
@@ -71,14 +69,8 @@ def shown(column: Column, interval: Interval) -> Measured:
 
 
 def documented(benchmark: Benchmark) -> dict[str, Column]:
-    """Every column that a leaderboard of the benchmark may have, by name, each with a definition of its own."""
-    measured = [*columns.sample_columns(benchmark), *columns.sample_columns(benchmark, columns.OPTIONAL)]
-    samples = {column.name: column for column in measured}
-    found = dict(samples)
-    for column in (*columns.BOARD_COLUMNS, *columns.optional_board_columns(benchmark)):
-        own = column.summary != _OF_SAMPLES or column.name not in samples
-        found[column.name] = column if own else replace(samples[column.name], header=column.header)
-    return found
+    """The columns that a leaderboard of the benchmark may have, by name."""
+    return {column.name: column for column in table_columns.documented(benchmark)}
 
 
 def measures(study: Study, network: Network) -> list[Measured]:
@@ -111,7 +103,7 @@ def _scale(study: Study, network: Network, column: Column) -> Scale:
     span = position(own.low), position(own.high)
     return Scale(
         measured=shown(column, own),
-        landmarks=tuple(f"{value:.{_FEWEST}f}" if math.isfinite(value) else _ABSENT for value in landmarks),
+        landmarks=tuple(f"{value:.3f}" if math.isfinite(value) else _ABSENT for value in landmarks),
         span=None if span[0] is None or span[1] is None else (span[0], span[1]),
         at=position(own.value),
         marks=tuple(position(value) for value in landmarks),

@@ -106,13 +106,13 @@ def shown(board: pd.DataFrame, benchmark: Benchmark) -> list[Shown]:
             chance_column=f"{column.name}_chance" if column.name in _CHANCE_PER_NETWORK else None,
             anchor=_anchor(column.name, defined),
         )
-        for column in _documented(benchmark)
+        for column in documented(benchmark)
         if column.name in board and column.name not in _ALWAYS and not board[column.name].isna().all()
     ]
     return sorted(found, key=lambda column: _ORDER.index(column.group))
 
 
-def _documented(benchmark: Benchmark) -> list[Column]:
+def documented(benchmark: Benchmark) -> list[Column]:
     """Of the board, of cards, and means of per-sample columns that the board has no sentence on; each name once."""
     measures = [*benchmark.measures, *columns.OPTIONAL]
     samples = {column.name: column for column in columns.sample_columns(benchmark, measures)}

@@ -64,10 +64,14 @@ function quantile(sorted, share) {
   return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
 }
 
-/* Text, by the rule of the networks' pages: two digits of half the interval, three decimals at least, six at most. */
+/* Text, by the rule of the leaderboard's table: two digits of half an interval count below 35, one from there on. */
 function decimals(low, high) {
   const half = (high - low) / 2;
-  return half > 0 ? Math.min(6, Math.max(3, 1 - Math.floor(Math.log10(half)))) : 3;
+  if (!(half > 0)) return 3;
+  const exponent = Math.floor(Math.log10(half));
+  const leading = Math.round(half / 10 ** (exponent - 2));
+  const carries = leading >= 950 ? 1 : 0;
+  return Math.min(6, Math.max(0, (leading < 355 || carries ? 1 : 0) - exponent - carries));
 }
 
 const bounds = (low, high) => `[${low.toFixed(decimals(low, high))}, ${high.toFixed(decimals(low, high))}]`;
