@@ -75,6 +75,7 @@ def put(column, value, row=3):
         (lambda rows: pd.concat([rows.iloc[:-1], rows.iloc[:1]]), "1 samples more than once"),
         (put("sample_id", "no-such"), "1 rows of samples that the benchmark does not have"),
         (swapped, "labels are not the data set's"),
+        (put("label", 10), "1 labels are not of the 10 classes"),
         (put("entrant", "digits/standard"), "rows with entrant digits/standard, expected digits/noise-0.6"),
         (put("family", "<script>alert(1)</script>"), "rows with family <script>"),
         (put("strength", 0.7), "rows with strength 0.7"),
@@ -104,6 +105,13 @@ def test_edited_rows_are_refused(findings, edit, reason):
     assert refused(found)
     assert reason in messages(found)
     assert all(str(finding).isprintable() for finding in found)
+
+
+def test_what_a_file_says_is_cut_short(findings):
+    (found,) = findings(rows=put("family", "x" * 100_000))
+    assert len(str(found)) < 700
+    (found,) = findings(provenance=lambda kept: kept | {"format": "y" * 100_000})
+    assert len(str(found)) < 700
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a submitted results file claims, checked without measuring anything: form, origin, rows, values. No torch."""
 
 import hashlib
+import textwrap
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,8 @@ ROUNDING = 1e-3
 _ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
 _OF_GRADIENT = ("tangent", "alignment_cosine", "alignment_lpips", "alignment_second")
 _SHOWN = 3
+_LONGEST = 500
+"""Characters of a message: what a stranger's file says may be endless."""
 
 
 def of_folder(folder: Path, card: ModelCard, weights_sha256: str | None = None) -> list[Finding]:
@@ -76,9 +79,9 @@ def findings(
         errors = list(_errors(result, card, benchmark, weights_sha256, measure, labels or published_labels(benchmark)))
         described = _described(result, card, subject)
     except ResultsError as error:
-        return [Finding("error", subject, str(error).removeprefix(f"{path}: "))]
+        errors, described = [str(error).removeprefix(f"{path}: ")], []
     if errors:
-        return [Finding("error", subject, message) for message in errors] + described
+        return [Finding("error", subject, textwrap.shorten(message, _LONGEST)) for message in errors] + described
     return [Finding("ok", subject, f"{len(result.rows)} rows, no contradiction"), *described]
 
 
@@ -187,7 +190,10 @@ def _samples(rows: pd.DataFrame, benchmark: Benchmark, labels: Mapping[str, int]
     missing = [name for name in benchmark.samples if name not in present]
     if missing:
         yield f"{len(missing)} of {len(known)} samples are missing ({_some(missing)}); `pagbench run` measures the rest"
-    if labels is not None:
+    outside = ~rows["label"].between(0, benchmark.classes - 1)
+    if outside.any():
+        yield f"{outside.sum()} labels are not of the {benchmark.classes} classes"
+    elif labels is not None:
         wrong = [name for name, label in zip(ids, rows["label"], strict=True) if labels.get(name, label) != label]
         if wrong:
             yield f"{len(wrong)} labels are not the data set's (samples {_some(wrong)})"
