@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import browser as browsing
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -235,6 +236,14 @@ def test_damaged_manifests_name_nothing(earlier, damaged):
     assert manifest.leftovers(earlier, {}) == []
 
 
+def test_pages_name_the_day_of_the_newest_measurement(parsed, site):
+    started = [
+        json.loads(pq.read_schema(path).metadata[b"pagbench"])["started"]
+        for path in (site.parent / "results").rglob("*.parquet")
+    ]
+    assert {page.of("time")[-1]["datetime"] for page in parsed.values()} == {max(started)[:10]}
+
+
 def test_pagbench_is_cited_as_its_citation_file_says():
     said = yaml.safe_load((browsing.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert facts.citation() == f"{said['authors'][0]['name']}, {said['title']}, {said['version']}."
@@ -267,10 +276,12 @@ def test_the_page_fixture_sees_faults(browser, tmp_path):
         assert any(expected in fault for fault in faults), faults
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_pages_are_accessible_and_fit(page, site, width, scheme):
-    """Axe-core finds nothing; nothing but what scrolls by itself is wider than the screen."""
+    """Axe-core finds nothing; nothing but what scrolls by itself is wider than the screen.
+
+    Colours do not depend on the width, nor places on the colours: each is seen once. The screenshots are for people.
+    """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)

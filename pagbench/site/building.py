@@ -1,5 +1,6 @@
 """Builds the site from a results folder: every page, its data and its pictures."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,8 @@ from pagbench.errors import ResultsError
 from pagbench.site import about, boards, comparison, downloads, entrants, home, manifest, measures, methods, pictures
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
+
+_DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d(?=T)")
 
 
 def build(folder: Path, output: Path) -> list[Path]:
@@ -35,9 +38,16 @@ def build(folder: Path, output: Path) -> list[Path]:
 
 def contents(studies: Sequence[Study]) -> dict[str, bytes]:
     """Every file of the site by its path, but for the manifest; the same bytes from the same results."""
-    written = {page.path: render(page).encode() for page in pages(studies)}
+    measured = newest(studies)
+    written = {page.path: render(page, measured).encode() for page in pages(studies)}
     written |= {**dict(pictures.files(studies)), **dict(comparison.files(studies)), **dict(assets())}
     return written | {file.path: file.content for shown in studies for file in downloads.files(shown)}
+
+
+def newest(studies: Sequence[Study]) -> str:
+    """Day of the newest measurement, as 2026-11-23; empty where no results file names one."""
+    said = [str(network.provenance.get("started")) for shown in studies for network in shown.networks]
+    return max((found[0] for text in said if (found := _DAY.match(text))), default="")
 
 
 def _remove(file: Path, root: Path) -> None:

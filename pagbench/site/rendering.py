@@ -36,14 +36,16 @@ class Page:
     content: Mapping[str, Any] = field(default_factory=dict)
 
 
-def render(page: Page) -> str:
-    """The page as HTML. Links of templates begin with `root`, the way from the page to the site's folder."""
-    root = "../" * page.path.count("/")
-    return (
-        _environment()
-        .get_template(page.template)
-        .render(**page.content, title=page.title, root=root, version=pagbench.__version__)
-    )
+def render(page: Page, measured: str = "") -> str:
+    """The page as HTML. Links of templates begin with `root`, the way from the page to the site's folder.
+
+    Args:
+        page: what to show.
+        measured: day of the newest measurement, for the foot of the page; empty where none is known.
+    """
+    around = {"path": page.path, "root": "../" * page.path.count("/"), "title": page.title}
+    template = _environment().get_template(page.template)
+    return template.render(**page.content, **around, measured=measured, version=pagbench.__version__)
 
 
 @cache
