@@ -70,7 +70,7 @@ def _answer(question: "Question", given: str | None, answers: dict[str, Any], ye
     if given is None and yes:
         given = default
         if given is None:
-            raise ContractError(f"{question.name}: there is no default; give --{question.name.replace('_', '-')}")
+            raise ContractError(f"no answer to {question.text!r}; give --{question.name.replace('_', '-')}")
     if given is not None:
         return question.value(given)
 
@@ -110,12 +110,25 @@ def check(
         )
     folders, findings = changes.submissions(leaderboard, since or "HEAD")
     worst = _tell(findings)
-    for changed in folders:
+    for changed in [] if worst else folders:
         typer.echo(f"submission: {changed}")
         label = benchmark or changed.parent.parent.name
         found = checking.check(changed, leaderboard, benchmark=label, limits=Limits(seconds=seconds))
-        worst = max(worst, _tell(found))
+        if _tell(found):
+            worst = 1
+        else:
+            _rank(changed, leaderboard, label)
     raise typer.Exit(worst)
+
+
+def _rank(folder: Path, leaderboard: Path, label: str) -> None:
+    """Prints where an added submission stands."""
+    from pagbench import benchmarks
+    from pagbench.submissions import adding, checking
+
+    standing = adding.standing(leaderboard, benchmarks.load(label), checking.read_card(folder).id)
+    for line in standing.lines() if standing else ["it has no results yet: measure it with pagbench submit run"]:
+        typer.echo(line)
 
 
 @app.command(epilog="Example: pagbench submit run my-model --device cuda")
@@ -170,9 +183,7 @@ def add(
             raise typer.Exit(1)
         adding.settle(copy, target)
     typer.echo(f"added: {target}")
-    standing = adding.standing(leaderboard, definition, card.id)
-    for line in standing.lines() if standing else ["it has no results yet: pagbench submit run, then add it again"]:
-        typer.echo(line)
+    _rank(target, leaderboard, definition.label)
     branch = f"submit-{card.id.replace('/', '-')}"
     typer.echo(
         f"next: git switch -c {branch} && git add {target} && git commit -m 'Submit {card.id} to {definition.label}' "

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -153,9 +154,9 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         prefix = _common_prefix(network, state)
-        lines = [line.strip() for line in str(error).splitlines()]
+        reason = shorten(" ".join(str(error).splitlines()[1:2]), 160, placeholder=" …")
         remedy = "check the architecture" if prefix is None else f"set strip_prefix: {prefix}"
-        raise WeightsError(f"{source}: weights of another network ({' '.join(lines[1:2])}); {remedy}") from None
+        raise WeightsError(f"{source}: weights of another network ({reason}); {remedy}") from None
 
 
 def _common_prefix(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:

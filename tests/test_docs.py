@@ -96,7 +96,15 @@ def test_staleness_is_seen_and_rounding_is_not():
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CONTRIBUTING.md", "leaderboard/README.md", "docs/cli.md", "docs/measures.md", "docs/study.md"]
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "leaderboard/README.md",
+        "docs/cli.md",
+        "docs/measures.md",
+        "docs/study.md",
+        "docs/submitting.md",
+    ]
     + [listing.page(benchmarks.load(name)) for name in benchmarks.names()],
 )
 def test_links_lead_somewhere(name):

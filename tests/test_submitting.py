@@ -1,6 +1,7 @@
 """From a checkpoint to a place on the leaderboard, as a newcomer goes."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from test_cli import invoke
 from pagbench import benchmarks, results
 from pagbench.models import architectures, registry
 from pagbench.results import PUBLISHED
-from pagbench.submissions import adding, names
+from pagbench.submissions import adding, checking, limits, names
 from pagbench.submissions.questions import QUESTIONS
 
 OPTIONS = (
@@ -70,7 +71,9 @@ def test_a_wrong_answer_is_asked_for_again_in_one_line(checkpoint):
 
 def test_without_an_answer_or_over_another_card_nothing_is_written(checkpoint):
     done = invoke("submit", "init", "mine", "--yes")
-    assert (done.exit_code, done.stderr) == (2, "error: weights: there is no default; give --weights\n")
+    assert (done.exit_code, done.stderr) == (
+        2, "error: no answer to 'File of the weights: a state dict, safetensors or .pt'; give --weights\n"
+    )  # fmt: skip
     invoke("submit", "init", "mine", "--yes", *OPTIONS)
     before = Path("mine/model.yaml").read_bytes()
     again = invoke("submit", "init", "mine", "--yes", *OPTIONS)
@@ -80,7 +83,9 @@ def test_without_an_answer_or_over_another_card_nothing_is_written(checkpoint):
 def test_large_weights_need_a_link_and_a_link_is_pinned(checkpoint, monkeypatch):
     monkeypatch.setattr("pagbench.submissions.limits.WEIGHTS_BESIDE", 1000)
     refused = invoke("submit", "init", "mine", "--yes", *OPTIONS)
-    assert (refused.exit_code, refused.stderr) == (2, "error: link: there is no default; give --link\n")
+    assert refused.exit_code == 2
+    assert "needed above" in refused.stderr
+    assert refused.stderr.endswith("; give --link\n")
     done = invoke("submit", "init", "mine", "--yes", *OPTIONS, "--link", "hf:me/nets@v1/net.pt")
     assert done.exit_code == 0, done.output
     (file,) = fields(Path("mine"))["download"]
@@ -142,6 +147,32 @@ def test_networks_of_other_libraries_need_no_code(tmp_path):
     assert network.fc.out_features == 10
     with pytest.raises(Exception, match="unknown architecture 'timm/resnet1'"):
         architectures.build("timm/resnet1", (3, 32, 32), 10)
+
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "submitting.md"
+
+
+def test_the_document_does_what_it_says(tmp_path, monkeypatch):
+    """Its script and its commands, as they stand there; what `run` and `add` do is tested above."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (script,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(script, "train.py", "exec"), {})
+    init = next(line for line in text.splitlines() if line.startswith("pagbench submit init my-resnet --yes"))
+    assert invoke(*shlex.split(init)[1:]).exit_code == 0
+    found = [str(line) for line in checking.check(Path("my-resnet"), tmp_path / "leaderboard")]
+    assert not [line for line in found if line.startswith("error")], found
+    steps = re.findall(r"^pagbench (submit \w+) my-resnet$", text, re.MULTILINE)
+    assert steps == ["submit init", "submit check", "submit run", "submit add"]
+
+
+def test_the_limits_that_the_document_states_are_those_of_the_checks():
+    told = DOCUMENT.read_text(encoding="utf-8").partition("## Limits")[2]
+    assert (limits.CARD_BYTES, limits.WEIGHTS_BESIDE, limits.WEIGHTS_LINKED) == (64 * 2**10, 8 * 2**20, 4 * 2**30)
+    assert (limits.PARAMETERS, limits.RESULTS, limits.FILES) == (10**9, 16 * 2**20, 64)
+    assert (checking.DEFAULT.seconds, checking.DEFAULT.memory) == (600, 8 * 2**30)
+    for stated in ("64 KiB", "8 MiB; 4 GiB", "10⁹", "16 MiB", "| 64,", "10 minutes", "8 GiB"):
+        assert stated in told
 
 
 @pytest.mark.parametrize("name", ["digits/STANDARD", "digits/standarc1", "Digits/Standard", "digits/n0ise-o.6"])

@@ -89,5 +89,6 @@ def _git(folder: Path, *arguments: str) -> str:
     except OSError as error:
         raise ChangesError(f"git cannot be run ({error.strerror}); install it, or name the folder") from None
     if done.returncode:
-        raise ChangesError(f"{folder}: git says {done.stderr.strip().splitlines()[-1:] or 'nothing'}; check --since")
+        said = (done.stderr.strip().splitlines() or ["no such revision"])[0]
+        raise ChangesError(f"{folder}: git says {said!r}; check --since")
     return done.stdout

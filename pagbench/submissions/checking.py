@@ -7,7 +7,7 @@ from pagbench import benchmarks, fetching
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import CardError, PagbenchError, UnknownNameError
-from pagbench.submissions import confined, folder, names, wording
+from pagbench.submissions import adding, confined, folder, names, wording
 from pagbench.submissions.confined import ConfinedError, Limits
 from pagbench.submissions.findings import Finding, refused
 
@@ -43,7 +43,7 @@ def outside(root: Path, leaderboard: Path, benchmark: str | None) -> Iterator[Fi
     except PagbenchError as error:
         yield Finding("error", folder.CARD, str(error).removeprefix(f"{root / folder.CARD}: "))
         return
-    found = [*wording.look(card), *names.look(card, leaderboard), *_fitting(card, definition)]
+    found = [*wording.look(card), *_placed(root, leaderboard, card, definition), *_fitting(card, definition)]
     yield from found
     if not refused(found):  # the card says which files are known
         yield from folder.foreign(root, card)
@@ -88,6 +88,18 @@ def benchmark_of(card: ModelCard, name: str | None) -> Benchmark:
         return benchmarks.load(card.dataset or "")
     except UnknownNameError as error:
         raise CardError(f"field 'dataset': {error}; or name the benchmark with --benchmark") from None
+
+
+def _placed(root: Path, leaderboard: Path, card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
+    """Whether its id is free; or its own, where it lies in the leaderboard already."""
+    home, target = (leaderboard / "submissions").absolute(), adding.place(leaderboard, benchmark, card).absolute()
+    if root.absolute() == target:
+        yield from names.look(card, leaderboard, own=True)
+    elif root.absolute().is_relative_to(home):
+        message = f"{card.id!r} on {benchmark.label} belongs in {target.relative_to(home)}; `pagbench submit add`"
+        yield Finding("error", "id", message)
+    else:
+        yield from names.look(card, leaderboard)
 
 
 def _fitting(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+_LONGEST = 1_000
+"""Characters of a line."""
+
 Level = Literal["ok", "warning", "error"]
 
 
@@ -23,10 +26,9 @@ class Finding:
 
     def __str__(self) -> str:
         """One line, whatever the submission's names hold: characters that a terminal may act on are spelt out."""
-        return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in self._line())
-
-    def _line(self) -> str:
-        return f"{self.level}: {self.subject}: {' '.join(self.message.split())}"
+        line = f"{self.level}: {self.subject}: {' '.join(self.message.split())}"
+        line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+        return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in line)
 
 
 def refused(findings: Iterable[Finding]) -> bool:

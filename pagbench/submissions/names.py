@@ -14,8 +14,14 @@ _LOOKALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", "5": "s", "_": "-", "
 _LONGEST = 100
 
 
-def look(card: ModelCard, leaderboard: Path) -> Iterator[Finding]:
-    """What is wrong with a card's id."""
+def look(card: ModelCard, leaderboard: Path, *, own: bool = False) -> Iterator[Finding]:
+    """What is wrong with a card's id.
+
+    Args:
+        card: the submission's.
+        leaderboard: whose ids are taken.
+        own: whether the submission of that id in the leaderboard is this one.
+    """
     parts = card.id.split("/")
     if len(parts) != 2 or len(card.id) > _LONGEST:
         yield _refused(f"{card.id!r}: expected <data set or group>/<name>, at most {_LONGEST} characters")
@@ -25,16 +31,16 @@ def look(card: ModelCard, leaderboard: Path) -> Iterator[Finding]:
     if any(part.partition(".")[0].lower() in _DEVICES or part.endswith(".") for part in parts):
         yield _refused(f"{card.id!r}: not every system can have a file of that name; choose another")
     others = registry.submitted(leaderboard)
-    own = others.pop(card.id, None)
+    before = others.pop(card.id, None)
     alike = _like(card.id, (*(name for name in registry.shipped() if name != card.id), *others))
     if card.id in registry.shipped():
         yield _refused(f"{card.id!r} is the id of a published entrant; choose another")
     elif alike is not None:
         yield _refused(f"{card.id!r} can be mistaken for {alike!r}; choose another")
-    elif own is not None:
-        yield from _update(card, ModelCard.parse(read_yaml(own), str(own)))
+    elif before is not None and not own:
+        yield from _update(card, ModelCard.parse(read_yaml(before), str(before)))
     else:
-        yield Finding("ok", "id", f"{card.id} is free")
+        yield Finding("ok", "id", f"{card.id} is in its place" if own else f"{card.id} is free")
 
 
 def skeleton(name: str) -> str:
