@@ -179,7 +179,8 @@ def add(
     definition = checking.benchmark_of(card, benchmark)
     target = adding.place(leaderboard, definition, card)
     with adding.staged(folder, leaderboard, definition, card) as copy:
-        if _tell(checking.inside(copy, definition.label, Limits(seconds=seconds))):
+        changed = [one for one in checking.outside(copy, leaderboard, definition.label) if one.level == "error"]
+        if _tell(changed) or _tell(checking.inside(copy, definition.label, Limits(seconds=seconds))):
             raise typer.Exit(1)
         adding.settle(copy, target)
     typer.echo(f"added: {target}")

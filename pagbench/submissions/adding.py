@@ -25,14 +25,14 @@ def place(leaderboard: Path, benchmark: Benchmark, card: ModelCard) -> Path:
 
 @contextmanager
 def staged(root: Path, leaderboard: Path, benchmark: Benchmark, card: ModelCard) -> Iterator[Path]:
-    """A copy of a submission's files for one benchmark, in the leaderboard but not yet in its place.
+    """A copy of a submission's files for one benchmark, beside its place in the leaderboard.
 
-    What is checked there is what `settle` lays down, whatever happens to the original meanwhile.
+    What is checked there is what `settle` lays down, whatever becomes of the original meanwhile.
 
     Raises:
         ResultsError: a file cannot be copied.
     """
-    copy = leaderboard / "submissions" / f".staged-{os.getpid()}"
+    copy = leaderboard / f".staged-{os.getpid()}"
     others = f"{folder.RESULTS}/"
     kept = {f"{others}{benchmark.label}/", f"{others}{benchmark.label}+"}
     names = [name for name in folder.known_files(card) if not name.startswith(others) or name.startswith(tuple(kept))]
@@ -85,7 +85,8 @@ class Standing:
             return
         ranked = board[board["rank"].notna()].sort_values("rank")
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"
-        yield f"{self.entrant} takes rank {_rank(own)} of {len(ranked)}, {interval}, regime {own['regime'] or 'none'}"
+        regime = "no regime" if pd.isna(own["regime"]) else f"regime {own['regime']}"
+        yield f"{self.entrant} takes rank {_rank(own)} of {len(ranked)}, {interval}, {regime}"
         if self.before is None:
             return
         there = list(ranked.index).index(self.entrant)

@@ -80,7 +80,8 @@ def lines(function: str, *arguments: str, limits: Limits) -> Iterator[Any]:
         finally:
             late = not clock.is_alive()
             clock.cancel()
-            _kill(child)
+            if child.returncode is None:
+                _kill(child)
     if late:
         raise ConfinedError(f"stopped after {limits.seconds} s")
     if status != 0:
@@ -111,7 +112,9 @@ def _kill(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _reason(status: int, limits: Limits) -> str:
-    if status == _MEMORY_STATUS or -status == signal.SIGKILL:  # the system itself kills where memory is short
+    if status == _MEMORY_STATUS or -status == getattr(
+        signal, "SIGKILL", None
+    ):  # the system itself kills where memory is short
         return f"stopped: it needs more than {limits.memory / 2**30:.3g} GiB of memory"
     if -status == getattr(signal, "SIGXCPU", None):
         return f"stopped after {limits.seconds} s of computing"
