@@ -1,7 +1,7 @@
-"""Adds to the published results what they were measured too early to have: galleries, and what cards declare since.
+"""Adds to the published results what they were measured too early to have: galleries, pre-flight cards, declarations.
 
 Computes the gradients of few images of every entrant, and compares their cosines with the rows, which stay as they are.
-`python leaderboard/galleries.py`
+Files that change lose their verification: run `pagbench verify` on them. `python leaderboard/supplement.py`
 """
 
 import sys
@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pagbench import benchmarks, columns, data, geometry, provenance, results, scores, targets
+from pagbench import benchmarks, columns, data, devices, geometry, provenance, results, scores, targets
 from pagbench.benchmarks import Benchmark
-from pagbench.models import loading, requests
+from pagbench.models import checks, loading, requests
 from pagbench.models.smoothing import sampled
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ TOLERANCE = 5e-4
 
 
 def main() -> None:
-    """Rewrites every results file that lacks a gallery or has an older card; the others stay as they are."""
+    """Rewrites every results file that lacks something or has an older card; the others stay as they are."""
     for label in benchmarks.names():
         benchmark = benchmarks.load(label)
         paths = sorted((HERE / "results" / label).rglob("*.parquet"))
@@ -47,7 +47,7 @@ def add(path: Path, benchmark: Benchmark, target: provenance.Targeting) -> None:
     card_file = HERE / "entrants" / f"{name}.yaml"
     (request,) = requests.resolve(card_file if card_file.exists() else name, benchmark)
     card = {**before.provenance["card"], "trained_on_target": request.card.trained_on_target}
-    if "gallery" in before.provenance and card == before.provenance["card"]:
+    if {"gallery", "preflight"} <= before.provenance.keys() and card == before.provenance["card"]:
         return
     entrant = request.load(benchmark)
     assert entrant.weights_sha256 == before.provenance["weights_sha256"], f"{name}: other weights"
@@ -57,9 +57,13 @@ def add(path: Path, benchmark: Benchmark, target: provenance.Targeting) -> None:
     )
     ids = [] if found is None else list(dict.fromkeys(found["sample_ids"]))
     worst = check(entrant, before.rows, test.select(ids), target) if ids else 0.0
-    results.write(path, results.Result(before.rows, {**before.provenance, "card": card, "gallery": found}), schema)
+    with devices.single_precision():
+        flown = checks.preflight(entrant, benchmark, device=CPU, batch_size=64)
+    added = {"card": card, "gallery": found, "preflight": flown.model_dump(mode="json")}
+    results.write(path, results.Result(before.rows, {**before.provenance, **added}), schema)
     pd.testing.assert_frame_equal(results.read(path, schema).rows, before.rows, check_exact=True)
-    sys.stdout.write(f"{benchmark.label} {name}: cosines differ from the rows' by at most {worst:.1e}\n")
+    told = f"cosines differ from the rows' by at most {worst:.1e}; pre-flight {flown.summary()}"
+    sys.stdout.write(f"{benchmark.label} {name}: {told}\n")
 
 
 def check(entrant: loading.Entrant, rows: pd.DataFrame, shown: data.Dataset, target: provenance.Targeting) -> float:
