@@ -16,6 +16,7 @@ import yaml
 
 from pagbench import benchmarks, columns
 from pagbench.benchmarks import facts
+from pagbench.errors import ResultsError
 from pagbench.site import building, manifest, rendering
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "col", "source", "wbr"}
@@ -234,6 +235,27 @@ def test_no_manifest_removes_what_no_build_has_written(earlier, tmp_path):
 def test_damaged_manifests_name_nothing(earlier, damaged):
     (earlier / manifest.PLACE).write_text(damaged, encoding="latin-1")
     assert manifest.leftovers(earlier, {}) == []
+
+
+def test_files_of_someone_else_are_not_written_over(site, tmp_path):
+    for place in ("index.html", "assets/site.css"):
+        folder = tmp_path / place.replace("/", "-")
+        (folder / place).parent.mkdir(parents=True)
+        (folder / place).write_text("mine")
+        with pytest.raises(ResultsError, match=rf"{place}: is there already, and is no file of an earlier site"):
+            building.build(site.parent / "results", folder)
+        assert [path for path in folder.rglob("*") if path.is_file()] == [folder / place]
+        assert (folder / place).read_text() == "mine"
+
+
+def test_a_build_that_was_killed_is_built_again(tmp_path):
+    new = {"index.html": b"new", "kept.html": b"same"}
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "index.html").write_bytes(b"half of an older one")
+    (tmp_path / "kept.html").write_bytes(b"same")
+    assert manifest.foreign(tmp_path, new) == tmp_path / "index.html"
+    (tmp_path / manifest.PLACE).write_bytes(manifest.content({"index.html": b"new"}))
+    assert manifest.foreign(tmp_path, new) is None
 
 
 def test_pages_name_the_day_of_the_newest_measurement(parsed, site):

@@ -7,7 +7,19 @@ from pathlib import Path
 
 from pagbench import benchmarks, results, study, writing
 from pagbench.errors import ResultsError
-from pagbench.site import about, boards, comparison, downloads, entrants, home, manifest, measures, methods, pictures
+from pagbench.site import (
+    about,
+    boards,
+    comparison,
+    downloads,
+    entrants,
+    home,
+    manifest,
+    measures,
+    methods,
+    origins,
+    pictures,
+)
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
 
@@ -15,7 +27,7 @@ _DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d(?=T)")
 
 
 def build(folder: Path, output: Path) -> list[Path]:
-    """Writes the site; files of an older one that are no longer part of it are removed.
+    """Writes the site; files of an older one that are no longer part of it are removed, and no others.
 
     Args:
         folder: results, as `pagbench.run` fills it; of every benchmark that it has.
@@ -25,11 +37,14 @@ def build(folder: Path, output: Path) -> list[Path]:
         The files, as written.
 
     Raises:
-        ResultsError: no results, damaged ones, or the output cannot be written.
+        ResultsError: no results, damaged ones, the output cannot be written, or holds files of someone else in its way.
     """
     written = contents(read(folder))
+    if (foreign := manifest.foreign(output, written)) is not None:
+        raise ResultsError(f"{foreign}: is there already, and is no file of an earlier site; give another --output")
     gone = manifest.leftovers(output, written)
-    for path, content in {**written, manifest.PLACE: manifest.content(written)}.items():
+    # the manifest first: what a killed build leaves is known to the next one
+    for path, content in {manifest.PLACE: manifest.content(written), **written}.items():
         writing.atomically(output / path, _putting(content))
     for file in gone:
         _remove(file, output)
@@ -46,7 +61,8 @@ def contents(studies: Sequence[Study]) -> dict[str, bytes]:
 
 def newest(studies: Sequence[Study]) -> str:
     """Day of the newest measurement, as 2026-11-23; empty where no results file names one."""
-    said = [str(network.provenance.get("started")) for shown in studies for network in shown.networks]
+    networks = [network for shown in studies for network in shown.networks]
+    said = [str(run.get("started")) for network in networks for run in (network.provenance, *origins.recorded(network))]
     return max((found[0] for text in said if (found := _DAY.match(text))), default="")
 
 

@@ -1,4 +1,4 @@
-"""What a build has written, so that the next one can remove what is no longer part of the site, and nothing else."""
+"""What a build has written, so that the next one replaces and removes its own files, and nobody else's."""
 
 import hashlib
 import json
@@ -32,12 +32,35 @@ def leftovers(output: Path, written: Collection[str]) -> list[Path]:
         output: the site's folder.
         written: paths of this build, below it.
     """
-    try:
-        before = Manifest.model_validate_json((output / PLACE).read_bytes()).files
-    except (OSError, ValidationError):
-        return []
+    before = _read(output)
     gone = sorted(before.keys() - set(written))
     return [output / path for path in gone if _is_unchanged(output, path, before[path])]
+
+
+def foreign(output: Path, written: Mapping[str, bytes]) -> Path | None:
+    """A file in the way of this build that no build has written; None where there is none.
+
+    Args:
+        output: the site's folder.
+        written: contents of this build by path; a file that holds the same already is not in the way.
+    """
+    before = _read(output)
+    found = (output / path for path in written if path not in before)
+    return next((place for place in found if place.is_file() and not _holds(place, output, written)), None)
+
+
+def _holds(place: Path, output: Path, written: Mapping[str, bytes]) -> bool:
+    try:
+        return place.read_bytes() == written[place.relative_to(output).as_posix()]
+    except OSError:
+        return False
+
+
+def _read(output: Path) -> dict[str, str]:
+    try:
+        return Manifest.model_validate_json((output / PLACE).read_bytes()).files
+    except (OSError, ValidationError):
+        return {}
 
 
 def _is_unchanged(output: Path, path: str, sha256: str) -> bool:

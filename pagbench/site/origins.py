@@ -83,12 +83,17 @@ def record(study: Study, network: Network) -> list[Fact]:
 
 def runs(network: Network) -> list[Fact]:
     """Each run that measured some of the rows, where there were several."""
-    kept = network.provenance.get("runs")
-    found = [run for run in kept if isinstance(run, Mapping)] if isinstance(kept, list) else []
+    found = recorded(network)
     if len(found) < 2:
         return []
     parts = ("started", "device", "commit", "command")
     return [Fact(f"{_text(run.get('rows'))} rows", ", ".join(_text(run.get(part)) for part in parts)) for run in found]
+
+
+def recorded(network: Network) -> list[Mapping[str, Any]]:
+    """The runs that a results file was joined from, as it names them; none where it is of one run."""
+    kept = network.provenance.get("runs")
+    return [run for run in kept if isinstance(run, Mapping)] if isinstance(kept, list) else []
 
 
 def card(shown: ModelCard) -> list[Fact]:
