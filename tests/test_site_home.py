@@ -12,7 +12,7 @@ from PIL import Image
 
 import pagbench.study
 from pagbench import benchmarks, results, statistics
-from pagbench.site import home, verdicts
+from pagbench.site import building, home, verdicts
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
 from pagbench.verification import Verification
@@ -101,17 +101,18 @@ def test_controls_alone_win_nothing():
 def test_a_winner_that_was_trained_on_the_target_is_named_with_the_best_that_was_not():
     trained = {"trained_on_target": True}
     text = said(verdict(("a", (1, 1), trained), ("b", (2, 2), trained), ("c", (3, 4), {}), ("d", (3, 4), {})))
-    assert "It was trained on this benchmark's own target, as its card declares." in text
-    assert (
-        "does not declare this is c: alignment 0.700 (95 % interval 0.690 to 0.710), rank 3, at 95 % between 3" in text
+    assert "It was trained on this benchmark's own target, as its card declares: it has learnt" in text
+    second = (
+        "that do not declare this c alignment 0.700 (95 % interval 0.690 to 0.710), rank 3, at 95 % between 3 and 4"
     )
+    assert second in text
     assert "No ranked model is without" in said(verdict(("a", (1, 2), trained), ("b", (1, 2), trained)))
 
 
 @pytest.mark.parametrize(
     ("declared", "sentence"),
     [
-        (None, "Its card does not declare that it was trained on this benchmark's own target."),
+        (None, "Its card does not declare whether it was trained on this benchmark's own target."),
         (False, "Its card declares that it was not trained on this benchmark's own target."),
     ],
 )
@@ -168,10 +169,40 @@ def test_the_verdict_of_a_published_board_is_its_first_row(digits_study):
 
 
 def test_the_newest_day_is_that_of_the_latest_run_and_nothing_but_a_day(digits_study):
-    hostile = {"started": "<script>9999", "runs": [{"started": "2031-05-06T07:08:09Z<b>"}, {}]}
-    assert home.newest([changed(digits_study, "digits/noise-0.6", provenance=hostile)]) == "2031-05-06"
-    bare = [dataclasses.replace(network, provenance={}) for network in digits_study.networks]
-    assert home.newest([dataclasses.replace(digits_study, networks=tuple(bare))]) is None
+    hostile = {"started": "<script>9999", "runs": [{"started": "2031-05-06T07:08:09Z<b>"}, {}, "2032-01-01T"]}
+    assert building.newest([changed(digits_study, "digits/noise-0.6", provenance=hostile)]) == "2031-05-06"
+    for nothing in ({}, {"runs": 7}):
+        bare = [dataclasses.replace(network, provenance=nothing) for network in digits_study.networks]
+        assert building.newest([dataclasses.replace(digits_study, networks=tuple(bare))]) == ""
+
+
+def test_the_example_shows_each_model_once_and_says_who_was_trained_on_the_target(digits_study):
+    def titles(study):
+        found = home._example(verdicts.of(study))
+        return [(shown.title, shown.model) for shown in found.columns]
+
+    usual = [("the Bayes classifier", "control/bayes"), ("an ordinary network", "digits/standard")]
+    assert titles(digits_study) == [*usual, ("the most aligned model", "digits/noise-0.6")]
+    first = digits_study.board["model"] == "digits/noise-0.6"
+    trained = digits_study.board.assign(trained_on_target=first)
+    title, second = "the most aligned model that does not declare this", digits_study.board.iloc[1]["model"]
+    assert titles(dataclasses.replace(digits_study, board=trained))[2:] == [
+        ("the most aligned model, trained on this target", "digits/noise-0.6"),
+        (title, second),
+    ]
+    alone = digits_study.board[digits_study.board["model"].isin(["digits/standard", "control/bayes"])]
+    assert titles(dataclasses.replace(digits_study, board=alone)) == [
+        usual[0],
+        ("the most aligned model", "digits/standard"),
+    ]
+
+
+def test_the_best_is_compared_with_whoever_comes_nearest():
+    trained = {"trained_on_target": True}
+    assert verdict(("a", (1, 2), {}), ("b", (1, 2), {})).opponent == "b"
+    assert verdict(("a", (1, 1), {}), ("b", (2, 2), {})).opponent == "b"
+    assert verdict(("a", (1, 1), trained), ("b", (2, 2), trained), ("c", (3, 3), {})).opponent == "c"
+    assert verdict(("a", (1, 1), {})).opponent is None
 
 
 def test_results_without_pictures_still_have_a_first_page(digits_study):

@@ -1,6 +1,5 @@
 """The first page: what the site is about, and on each benchmark whose gradients are the most aligned."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,11 +8,8 @@ from pagbench.benchmarks import Benchmark, facts
 from pagbench.cards import GaussiansCard, SphereCard
 from pagbench.site import pictures, verdicts
 from pagbench.site.rendering import Page
-from pagbench.site.verdicts import Verdict
+from pagbench.site.verdicts import Standing, Verdict
 from pagbench.study import Study
-
-_TITLES = ("the best possible classifier", "an ordinary network", "the most aligned model")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Example:
-    """One image, and gradients there of the Bayes classifier, an unregularised network and the most aligned model.
+    """One image, and gradients there of the Bayes classifier, an unregularised network and the most aligned models.
 
     Attributes:
         benchmark: where it is from.
@@ -59,20 +55,8 @@ def page(studies: Sequence[Study]) -> Page:
         "closed_forms": [verdict for verdict in found if _closed_form(verdict.benchmark)],
         "unpublished": [_unpublished(label) for label in benchmarks.names() if label not in shown],
         "models": len(models),
-        "newest": newest(studies),
     }
     return Page("index.html", "home.html.j2", "pagbench", content)
-
-
-def newest(studies: Sequence[Study]) -> str | None:
-    """The day of the latest run among all results, as 2026-11-23; None where none says so."""
-    started = (
-        str(run.get("started"))
-        for study in studies
-        for network in study.networks
-        for run in (network.provenance, *network.provenance.get("runs", []))
-    )
-    return max((found[0] for found in map(_DATE.match, started) if found is not None), default=None)
 
 
 def _order(verdict: Verdict) -> tuple[bool, int, str]:
@@ -92,10 +76,10 @@ def _unpublished(label: str) -> tuple[Benchmark, str]:
 
 
 def _example(verdict: Verdict) -> Example | None:
-    """The first image that the Bayes control, the reference and the best model all have a gradient at."""
-    standings = (verdict.bayes, verdict.reference, verdict.best)
-    galleries = [standing.gallery for standing in standings if standing is not None and standing.gallery is not None]
-    if len(galleries) < len(standings):
+    """The first image that the Bayes control and all the models that are shown have a gradient at."""
+    titled = _titled(verdict)
+    galleries = [standing.gallery for _, standing in titled if standing.gallery is not None]
+    if verdict.bayes is None or verdict.best is None or len(galleries) < len(titled):
         return None
     found = [{row.sample: row for row in gallery.rows if row.kind == "first" and row.gradient} for gallery in galleries]
     common = [name for name in found[0] if all(name in rows for rows in found)]
@@ -103,8 +87,22 @@ def _example(verdict: Verdict) -> Example | None:
         return None
     rows = [known[common[0]] for known in found]
     columns = [
-        Shown(title, gallery.entrant, row.gradient, row.cosine)
-        for title, gallery, row in zip(_TITLES, galleries, rows, strict=True)
+        Shown(title, standing.model, row.gradient, row.cosine)
+        for (title, standing), row in zip(titled, rows, strict=True)
         if row.gradient is not None
     ]
     return Example(verdict.benchmark, rows[0].image, tuple(columns))
+
+
+def _titled(verdict: Verdict) -> list[tuple[str, Standing]]:
+    """Whose gradients the example shows, each under its title; a reference that is the best stands there once."""
+    best, untrained = verdict.best, verdict.untrained
+    is_first = best is not None and verdict.reference is not None and best.model == verdict.reference.model
+    trained = best is not None and best.trained_on_target
+    listed = [
+        ("the Bayes classifier", verdict.bayes),
+        ("an ordinary network", None if is_first else verdict.reference),
+        ("the most aligned model" + (", trained on this target" if trained else ""), best),
+        ("the most aligned model that does not declare this", untrained),
+    ]
+    return [(title, standing) for title, standing in listed if standing is not None]

@@ -62,6 +62,7 @@ class Verdict:
         measured: how many models are measured, controls aside.
         indistinct: how many models cannot be told apart from the best.
         rivals: some of them, the best ones first.
+        second: the second place; None where fewer than two models are ranked.
         untrained: the best model that does not declare to be trained on the target, where the best one does.
         reference: the unregularised network.
         bayes: the Bayes control.
@@ -74,6 +75,7 @@ class Verdict:
     measured: int
     indistinct: int
     rivals: tuple[str, ...]
+    second: str | None
     untrained: Standing | None
     reference: Standing | None
     bayes: Standing | None
@@ -85,9 +87,9 @@ class Verdict:
 
     @property
     def opponent(self) -> str | None:
-        """Whom it is worth to compare the best model with: a rival, the best untrained model, or the reference."""
-        others = [standing.model for standing in (self.untrained, self.reference) if standing is not None]
-        return next((name for name in (*self.rivals, *others) if self.best and name != self.best.model), None)
+        """Whom it is worth to compare the best model with: a rival, the best untrained model, or the next one."""
+        untrained = None if self.untrained is None else self.untrained.model
+        return next((name for name in (*self.rivals, untrained, self.second) if name is not None), None)
 
 
 def content(study: Study) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def of(study: Study) -> Verdict:
         measured=sum(not row["control"] for row in entries.values()),
         indistinct=0 if first is None else int(first["rank_high"]) - 1,
         rivals=tuple(str(row["model"]) for row in ranked[1:] if row["rank_low"] == 1),
+        second=str(ranked[1]["model"]) if len(ranked) > 1 else None,
         untrained=_standing(study, untrained[0]) if untrained and untrained[0] is not first else None,
         reference=_standing(study, entries.get(study.benchmark.reference or "")),
         bayes=_standing(study, entries.get(study.benchmark.bayes or "")),
