@@ -167,6 +167,7 @@ def test_definitions_show_on_hover_and_on_focus_and_escape_hides_them(board):
 
 def test_two_picked_models_are_compared(board):
     boxes = board.locator(".pick")
+    assert board.locator("#board-compare").get_attribute("href").endswith("compare/digits@1.html#")
     picked = ["digits/noise-0.6", "control/bayes"]
     for name in picked:
         board.get_by_label(f"Compare {name}", exact=True).check()

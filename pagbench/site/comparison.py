@@ -38,7 +38,7 @@ def page(study: Study) -> Page:
         "networks": {name: refusal(study, study.named(name)) for name in study.board["model"]},
         "chosen": chosen(study),
     }
-    content = {"benchmark": benchmark, "setting": setting, "measure": benchmark.alignment}
+    content = {"benchmark": benchmark, "setting": setting, "measure": pictures.measure(benchmark)}
     return Page(f"compare/{benchmark.label}.html", "compare.html.j2", f"Compare on {benchmark.title}", content)
 
 

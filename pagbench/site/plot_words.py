@@ -44,6 +44,8 @@ def _sides(study: Study) -> Iterator[str]:
     if "log_ratio" not in study.board:
         return
     ranked = study.board[study.board["status"] == eligibility.RANKED]
+    if ranked.empty:
+        return
     less, more = int((ranked["log_ratio_high"] < 0).sum()), int((ranked["log_ratio_low"] > 0).sum())
     yield (
         f"Of {len(ranked)} ranked models {less} react less off the manifold than on it, {more} react more, and "

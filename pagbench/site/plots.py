@@ -7,7 +7,7 @@ from typing import Any
 from pagbench.ranking import eligibility
 from pagbench.site import plot_words
 from pagbench.site.rendering import address
-from pagbench.study import Network, Study, legend, paths, strengths
+from pagbench.study import Network, Study, chance, legend, paths, strengths
 from pagbench.study.paths import Path
 from pagbench.study.strengths import Scale
 
@@ -70,7 +70,7 @@ def payload(study: Study) -> Json:
         "entrants": entrants,
         "paths": [_path(path, scale, order, study) for path, scale in laid_out if len(scale.points) > 1],
         "bayes": study.benchmark.bayes,
-        "chance": _chance(study),
+        "chance": {name: found for name in measured if (found := chance.level(study, name)) is not None},
     }
 
 
@@ -155,10 +155,3 @@ def _values(found: Mapping[str, tuple[float, float, float]]) -> dict[str, list[f
 
 def _rounded(value: float) -> float | None:
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-
-
-def _chance(study: Study) -> dict[str, float]:
-    """What a gradient that knows nothing has, by column; the paper's own alignment has no chance level."""
-    benchmark = study.benchmark
-    energy = {"tangent_energy": benchmark.rank / benchmark.dimension} if benchmark.manifold else {}
-    return energy | ({} if benchmark.by_paper else {"alignment": 0.0})

@@ -9,7 +9,7 @@ from pagbench.columns import Column
 from pagbench.ranking import eligibility
 from pagbench.site import table_columns
 from pagbench.statistics import Interval
-from pagbench.study import Network, Study
+from pagbench.study import Network, Study, chance
 
 KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
 """Columns of the leaderboard that a page shows first; those that a benchmark has."""
@@ -89,7 +89,8 @@ def scales(study: Study, network: Network) -> list[Scale]:
 
 def _scale(study: Study, network: Network, column: Column) -> Scale:
     own = study.interval(network.card.id, column.name)
-    landmarks = (_chance(study, network, column.name), *(_of(study, name, column.name) for name in _anchors(study)))
+    guessed = chance.level(study, column.name)
+    landmarks = (math.nan if guessed is None else guessed, *(_of(study, name, column.name) for name in _anchors(study)))
     others = [_of(study, name, column.name) for name, row in study.entries.items() if _ranked(row["status"])]
     known = [value for value in (*own, *landmarks, *others) if math.isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -123,16 +124,6 @@ def _of(study: Study, entrant: str | None, column: str) -> float:
     return study.interval(entrant, column).value if entrant in study.entries and entrant is not None else math.nan
 
 
-def _chance(study: Study, network: Network, column: str) -> float:
-    """What guessing gives: the commonest label's share, no alignment, the energy of a random direction."""
-    benchmark = study.benchmark
-    if column == "accuracy":
-        return float(network.rows["label"].value_counts(normalize=True).max())
-    if column == "alignment" and not benchmark.by_paper:
-        return 0.0
-    return benchmark.rank / benchmark.dimension if column == "tangent_energy" else math.nan
-
-
 def summary(study: Study, network: Network) -> str:
     """The rank with its interval, the alignment, the regime, in one sentence; or why there is no rank."""
     row, alignment = study.entries[network.card.id], study.interval(network.card.id, "alignment")
@@ -151,6 +142,8 @@ def _place(study: Study, network: Network) -> str:
         return f"{_sentence(network.status)}, without a rank"
     ranked = sum(_ranked(other["status"]) for other in study.entries.values())
     low, high = row["rank_low"], row["rank_high"]
+    if ranked == 1:
+        return "The only ranked network"
     return f"Rank {row['rank']} of {ranked} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
 
 

@@ -11,6 +11,7 @@ from pagbench import columns, glossary
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
 from pagbench.ranking import eligibility
+from pagbench.study import Study, chance
 
 Kind = Literal["number", "text", "regime"]
 
@@ -87,13 +88,14 @@ class Shown:
         return {True: "higher is better", False: "lower is better", None: ""}[self.column.higher_is_better]
 
 
-def shown(board: pd.DataFrame, benchmark: Benchmark) -> list[Shown]:
+def shown(board: pd.DataFrame, study: Study) -> list[Shown]:
     """Every documented column that has a value, beside rank and model, in the table's order.
 
     Args:
-        board: the leaderboard, with the columns of `CARD_COLUMNS`.
-        benchmark: whose measures define the columns.
+        board: the study's leaderboard, with the columns of `CARD_COLUMNS`.
+        study: whose benchmark defines the columns, and what chance gives.
     """
+    benchmark = study.benchmark
     defined = {column.name for group in glossary.groups() for column in group.columns}
     found = [
         Shown(
@@ -102,7 +104,7 @@ def shown(board: pd.DataFrame, benchmark: Benchmark) -> list[Shown]:
             kind=_kind(column.name, board),
             default=_default(column, benchmark),
             decimals=_decimals(column.name, board),
-            chance=_chance(column.name, benchmark),
+            chance=chance.level(study, column.name),
             chance_column=f"{column.name}_chance" if column.name in _CHANCE_PER_NETWORK else None,
             anchor=_anchor(column.name, defined),
         )
@@ -175,13 +177,3 @@ def decimals(uncertainty: float) -> int:
 def _anchor(name: str, defined: Collection[str]) -> str | None:
     """The longest defined name that this one begins with: responses and attacks are defined once for all lengths."""
     return max((one for one in defined if name == one or name.startswith(f"{one}_")), key=len, default=None)
-
-
-def _chance(name: str, benchmark: Benchmark) -> float | None:
-    if name == "accuracy":
-        return 1 / benchmark.classes
-    if name == "tangent_energy" and benchmark.rank:
-        return benchmark.rank / benchmark.dimension
-    if name.endswith("_corrected") or (name == "alignment" and not benchmark.by_paper):
-        return 0.0
-    return None

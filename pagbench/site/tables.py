@@ -36,7 +36,7 @@ def content(study: Study) -> dict[str, Any]:
         options), `groups` (columns by group), `notes` (sentences below the table) and `files` (the downloads).
     """
     board = _with_cards(study)
-    shown = table_columns.shown(board, study.benchmark)
+    shown = table_columns.shown(board, study)
     rows = _rows(board, shown, study)
     data: dict[str, Any] = {
         "compare": address(f"compare/{study.benchmark.label}.html"),
@@ -149,12 +149,12 @@ def _facets_of(network: Network) -> dict[str, str]:
 
 
 def _facets(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The filters that have something to choose, with the number of rows of each option."""
+    """The filters that have something to choose, and always that of verification, with the number of rows of each."""
     found = []
     for facet, label in FACETS.items():
         values = [row["facets"][facet] for row in rows]
         options = [(value, values.count(value)) for value in sorted(set(values), key=lambda v: (v == _NONE, v))]
-        if len(options) > 1:
+        if len(options) > 1 or facet == "verdict":
             found.append({"name": facet, "label": label, "options": options})
     return found
 

@@ -184,13 +184,12 @@
   }
 
   function showPicked() {
-    compare.hidden = picked.size === 0;
-    if (picked.size < 2) {
+    if (picked.size === 1) {
       compare.removeAttribute("href");
       compare.textContent = "Pick another one to compare";
     } else {
       compare.href = `${root}${data.compare}#${[...picked].map(encodeURIComponent).join(",")}`;
-      compare.textContent = `Compare the ${picked.size} picked`;
+      compare.textContent = picked.size ? `Compare the ${picked.size} picked` : "Compare models";
     }
   }
 
@@ -231,5 +230,7 @@
   });
 
   controls.hidden = false;
+  compare.hidden = false;
+  showPicked();
   restore();
 })();
