@@ -118,9 +118,17 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(site, page):
     opened(page, site, "digits@1", ["digits/standard", "control/constant", "digits/none"])
     said = page.locator("#said").inner_text()
     assert "No network digits/none was measured on digits@1." in said and "control/constant has none" in said
+    assert "the numbers of" not in said
     page.fill("#network", "noise")
     page.keyboard.press("Enter")
     assert "write more of it" in page.locator("#said").inner_text()
+
+
+def test_a_comparison_with_a_network_without_a_result_says_so(site, page):
+    opened(page, site, "digits@1", ["digits/standard", "control/sign-flipped"])
+    said = page.locator("#said").inner_text()
+    assert "the numbers of control/sign-flipped mean little: it has no result" in said
+    assert "of digits/standard mean little" not in said
 
 
 def test_networks_of_other_images_or_other_noise_have_no_data(digits):

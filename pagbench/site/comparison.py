@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagbench.maps import FIRST
+from pagbench.ranking import eligibility
 from pagbench.site import pictures, standing
 from pagbench.site.rendering import Page, embedded
 from pagbench.study import Network, Study
@@ -79,6 +80,7 @@ def content(study: Study, network: Network) -> dict[str, Any]:
     return {
         "id": network.card.id,
         "summary": standing.summary(study, network),
+        "meaningful": eligibility.has_result(network.status),
         "scored": int(study.entries[network.card.id]["n_scored"]),
         "values": {
             name: [bound if math.isfinite(bound) else None for bound in study.interval(network.card.id, name)]

@@ -2,7 +2,8 @@
 /* The leaderboard's table: sorts, filters, chooses columns, and keeps what was chosen in the address. */
 (() => {
   const LIMIT = 100; // ranked rows that are laid out until the reader asks for all: sorting a thousand stays quick
-  const { element, row: drawRow, header, chanceCell } = globalThis.boardRows;
+  const { element } = Dom;
+  const { row: drawRow, header, chanceCell } = globalThis.boardRows;
   const source = document.getElementById("board-data");
   const data = JSON.parse(source.textContent);
   const root = source.dataset.root;
