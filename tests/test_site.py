@@ -238,7 +238,7 @@ def test_damaged_manifests_name_nothing(earlier, damaged):
 
 
 def test_files_of_someone_else_are_not_written_over(site, tmp_path):
-    for place in ("index.html", "assets/site.css"):
+    for place in ("index.html", "assets/site.css", manifest.PLACE):
         folder = tmp_path / place.replace("/", "-")
         (folder / place).parent.mkdir(parents=True)
         (folder / place).write_text("mine")

@@ -45,6 +45,8 @@ def foreign(output: Path, written: Mapping[str, bytes]) -> Path | None:
         written: contents of this build by path; a file that holds the same already is not in the way.
     """
     before = _read(output)
+    if not before and (output / PLACE).is_file():
+        return output / PLACE  # damaged, or of some other application
     found = (output / path for path in written if path not in before)
     return next((place for place in found if place.is_file() and not _holds(place, output, written)), None)
 
