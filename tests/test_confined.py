@@ -32,6 +32,15 @@ def reason(function, *arguments, limits=SMALL):
     return str(refused.value)
 
 
+def test_what_lies_in_the_working_folder_is_not_imported(tmp_path, monkeypatch):
+    """Someone may unpack a submission with a `ctypes.py` beside it, and check it from there."""
+    for name in ("ctypes", "json", "signal"):
+        (tmp_path / f"{name}.py").write_text("open('canary', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    assert called("environment")
+    assert not (tmp_path / "canary").exists()
+
+
 @pytest.mark.parametrize("function", ["sleeps", "computes"])
 def test_what_does_not_return_is_stopped(function):
     started = time.monotonic()

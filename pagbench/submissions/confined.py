@@ -64,7 +64,8 @@ def lines(function: str, *arguments: str, limits: Limits) -> Iterator[Any]:
     Raises:
         ConfinedError: it takes too long or too much memory, crashes, fails, or yields too much.
     """
-    command = [sys.executable, "-m", __name__, str(limits.seconds), str(limits.memory), function, *arguments]
+    # -P: a module that lies in the working folder, beside the submission perhaps, is not imported
+    command = [sys.executable, "-P", "-m", __name__, str(limits.seconds), str(limits.memory), function, *arguments]
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     quiet = {"PAGBENCH_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(
