@@ -1,7 +1,9 @@
 """What GitHub runs on a pull request of a submission: trusted code on untrusted data, and nothing else."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -131,7 +133,7 @@ def test_a_branch_that_adds_a_submission_is_checked(checkout):
         ("pagbench/cards.py", "changes nothing but its own folder"),
         (".github/workflows/submission.yml", "changes nothing but its own folder"),
         ("leaderboard/submissions/loose.txt", "changes nothing but its own folder"),
-        (f"leaderboard/submissions/digits@1/{ID}/results/digits@1/{ID}.verified.json", "written by maintainers"),
+        (f"leaderboard/submissions/digits@1/{ID}/results/digits@1/{ID}.verified.json", "are for maintainers to write"),
     ],
 )
 def test_a_branch_that_touches_more_is_refused(checkout, path, reason):
@@ -145,6 +147,64 @@ def test_a_branch_that_touches_more_is_refused(checkout, path, reason):
     done = invoke("submit", "check", "--since", "main", "--leaderboard", checkout / "leaderboard", "--offline")
     assert done.exit_code == 1
     assert done.output.splitlines() == [str(finding)], "nothing of it is opened"
+
+
+def test_a_branch_that_plays_a_repository_is_not_taken_for_one(checkout):
+    """Git takes a folder with HEAD, objects and refs for a repository, and runs what its configuration says."""
+    make(checkout / f"leaderboard/submissions/digits@1/{ID}")
+    for name in ("HEAD", "config", "objects/info/x", "refs/heads/main"):
+        (checkout / "leaderboard" / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / "leaderboard" / name).write_text("ref: refs/heads/main\n" if name == "HEAD" else "")
+    commit(checkout)
+    _, findings = since_main(checkout)
+    assert {finding.subject for finding in findings if finding.level == "error"} == {
+        "leaderboard/HEAD", "leaderboard/config", "leaderboard/objects/info/x", "leaderboard/refs/heads/main"
+    }  # fmt: skip
+
+
+def test_a_leaderboard_that_is_a_link_to_another_checkout_is_refused(checkout, tmp_path_factory):
+    other = tmp_path_factory.mktemp("trusted") / "checkout"
+    git(checkout, "clone", "-q", "-b", "main", str(checkout), str(other))
+    shutil.rmtree(checkout / "leaderboard")
+    (checkout / "leaderboard").symlink_to(other / "leaderboard")
+    commit(checkout)
+    with pytest.raises(ChangesError, match="a symbolic link"):
+        since_main(checkout)
+
+
+def test_a_branch_that_changes_nothing_is_told(checkout):
+    """An exit status of 0 would call a submission checked that is not committed yet."""
+    make(checkout / f"leaderboard/submissions/digits@1/{ID}")
+    folders, (finding,) = since_main(checkout)
+    assert (folders, finding.level) == ([], "error")
+    assert "nothing is committed since main" in finding.message
+
+
+def test_a_name_that_is_no_text_is_checked_like_any_other(checkout):
+    make(Path(os.fsdecode(bytes(checkout / "leaderboard/submissions/digits@1/digits") + b"/new\xff")))
+    commit(checkout)
+    done = invoke("submit", "check", "--since", "main", "--leaderboard", checkout / "leaderboard", "--offline")
+    assert done.exit_code == 1
+    assert f"error: id: '{ID}' on digits@1 belongs in digits@1/{ID}" in done.output
+
+
+@pytest.mark.parametrize("remeasured", [True, False])
+def test_a_record_goes_only_with_the_results_that_it_speaks_of(checkout, remeasured):
+    """Who is refuted may measure again, but not delete the verdict."""
+    place = checkout / f"leaderboard/submissions/digits@1/digits/before/results/digits@1/{ID}"
+    place.parent.mkdir(parents=True)
+    record, rows = place.with_suffix(".verified.json"), place.with_suffix(".parquet")
+    record.write_text("{}")
+    rows.write_text("old")
+    git(checkout, "switch", "-q", "main")
+    commit(checkout)
+    git(checkout, "switch", "-q", "-C", "branch")
+    record.unlink()
+    if remeasured:
+        rows.write_text("new")
+    commit(checkout)
+    _, findings = since_main(checkout)
+    assert [finding.level for finding in findings] == (["warning"] if remeasured else ["error"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Which submissions a branch adds or changes, and whether it keeps its hands off everything else. No torch."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -9,8 +10,9 @@ from pagbench.errors import PagbenchError
 from pagbench.submissions.findings import Finding
 from pagbench.submissions.folder import CARD
 
-_DEPTH = 4
-"""Parts of a submission's path below `leaderboard`: submissions, benchmark, and the two of the id."""
+_DEPTH = 3
+"""Parts of a submission's path below `submissions`: benchmark, and the two of the id."""
+_RECORD = ".verified.json"
 
 
 class ChangesError(PagbenchError):
@@ -27,25 +29,46 @@ def submissions(leaderboard: Path, since: str) -> tuple[list[Path], list[Finding
     Raises:
         ChangesError: it is no checkout, or there is no such revision.
     """
-    base = _git(leaderboard, "merge-base", "--end-of-options", since, "HEAD").strip()
-    listed = _git(leaderboard, "diff", "--name-status", "--no-renames", "-z", base, "HEAD").split("\0")
-    top = leaderboard.resolve().relative_to(_git(leaderboard, "rev-parse", "--show-toplevel").strip()).as_posix()
-    changed = [(path, status) for status, path in zip(listed[::2], listed[1::2], strict=False)]
+    leaderboard = Path(os.path.abspath(leaderboard))
+    root = _root(leaderboard)
+    base = _git(root, "merge-base", "--end-of-options", since, "HEAD").strip()
+    listed = _git(root, "diff", "--name-status", "--no-renames", "-z", base, "HEAD").split("\0")
+    changed = {path: status for status, path in zip(listed[::2], listed[1::2], strict=False)}
+    home = (*leaderboard.relative_to(root).parts, "submissions")
     touched: dict[str, None] = {}
     findings = []
-    for path, status in changed:
+    for path, status in changed.items():
         parts = PurePosixPath(path).parts
-        own = PurePosixPath(*parts[: _DEPTH + 1])
-        if parts[:2] != (top, "submissions") or len(parts) <= _DEPTH + 1:
+        if parts[: len(home)] != home or len(parts) <= len(home) + _DEPTH:
             findings.append(Finding("error", path, "a pull request of a submission changes nothing but its own folder"))
-        elif path.endswith(".verified.json") and status != "D":
-            findings.append(Finding("error", path, "records of reruns are written by maintainers; leave it out"))
+        elif path.endswith(_RECORD) and (status != "D" or path.removesuffix(_RECORD) + ".parquet" not in changed):
+            findings.append(Finding("error", path, "records of reruns are for maintainers to write and to remove"))
         else:
-            touched[own.as_posix()] = None
-    root = leaderboard.resolve().parent
+            touched[PurePosixPath(*parts[: len(home) + _DEPTH]).as_posix()] = None
+    if not changed:
+        findings.append(Finding("error", str(leaderboard), f"nothing is committed since {since}; commit a submission"))
     for name in touched:
         findings += _ownership(root, base, name)
-    return [root / name for name in touched if (root / name).exists()], findings
+    return [root / name for name in touched if _is_there(root, name)], findings
+
+
+def _root(leaderboard: Path) -> Path:
+    """The checkout that a leaderboard lies in.
+
+    It is looked for here and not by git, which would take a folder of a branch that is laid out as a repository for
+    one, and run what its configuration says. No branch can have a file called `.git`.
+    """
+    found = next((folder for folder in leaderboard.parents if (folder / ".git").exists()), None)
+    if found is None:
+        raise ChangesError(f"{leaderboard}: in no git checkout; run this in one, or give --leaderboard")
+    if leaderboard.resolve() != found.resolve() / leaderboard.relative_to(found):
+        raise ChangesError(f"{leaderboard}: a symbolic link; name the folder itself")
+    return found
+
+
+def _is_there(root: Path, name: str) -> bool:
+    """Whether a submission is in the branch; one that is not has been taken back."""
+    return bool(_git(root, "ls-tree", "--name-only", "-z", "HEAD", "--", name))
 
 
 def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:
@@ -68,7 +91,7 @@ def _authors(card: str | None) -> str | None:
     if card is None:
         return None
     try:
-        content = plain_yaml.read(card.encode())
+        content = plain_yaml.read(card.encode(errors="surrogateescape"))
     except plain_yaml.PlainError:
         return ""
     return str(content.get("authors")) if isinstance(content, dict) else ""
@@ -76,19 +99,18 @@ def _authors(card: str | None) -> str | None:
 
 def _show(root: Path, place: str) -> str | None:
     try:
-        return _git(root, "show", "--end-of-options", place)
+        return _git(root, "cat-file", "blob", place)
     except ChangesError:
         return None
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), "--git-dir", ".git", "--work-tree", ".", "--literal-pathspecs", *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, errors="replace"
-        )
+        done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise ChangesError(f"git cannot be run ({error.strerror}); install it, or name the folder") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no such revision"])[0]
-        raise ChangesError(f"{folder}: git says {said!r}; check --since")
+        raise ChangesError(f"{root}: git says {said!r}; check --since")
     return done.stdout
