@@ -10,6 +10,9 @@ LARGEST = 256 * 1024
 """Bytes; the longest published definition of a benchmark takes a seventh of it."""
 _DEEPEST = 8
 """Levels of nesting; a benchmark's definition has four."""
+_LONGEST_NUMBER = 64
+"""Characters; YAML has numbers to the base of 16 and 60, which grow faster than Python prints them."""
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class PlainError(Exception):
@@ -32,6 +35,8 @@ class _PlainLoader(yaml.SafeLoader):
             raise _at(event, f"more than {_DEEPEST} levels of nesting")
         node = super().compose_node(parent, index)
         self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise _at(node, f"a number of {len(node.value)} characters")
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -64,5 +69,5 @@ def read(content: bytes) -> Any:
         where = f" in line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or first_line(error)
         raise PlainError(f"{reason}{where}") from None
-    except ValueError as error:  # not UTF-8, a date that is none, a number of thousands of digits
+    except ValueError as error:  # not UTF-8, a date that is none
         raise PlainError(f"a value that cannot be read: {error}") from None

@@ -12,8 +12,6 @@ RESULTS = 16 * 2**20
 HEADER_BYTES = 4 * 2**20
 TENSORS = 20_000
 PARAMETERS = 1_000_000_000
-ARCHIVE_RATIO = 20
-"""Of the unpacked size to the packed size; PyTorch does not compress at all."""
 SIDE = 1024
 """Pixels of an image."""
 SMOOTHING_SAMPLES = 1_000
