@@ -137,7 +137,7 @@ BOMB = "a: &a [lol]\n" + "".join(
         ("training: " + "{a: " * 40 + "1" + "}" * 40, "more than 8 levels of nesting"),
         ("title: " + "x" * 70_000, "at most 65536 are taken"),
         ("[a, b]", "expected a YAML mapping"),
-        ("seed: " + "9" * 5000, "a value that cannot be read"),
+        ("seed: " + "9" * 5000, "a number of 5000 characters"),
         ("\x00\x01", "not a YAML card"),
     ],
 )
@@ -185,6 +185,24 @@ def test_ids_that_escape_or_deceive_are_refused(root, name, reason):
 def test_ids_that_differ_by_case_from_another_submission_are_refused(root, tmp_path):
     make(tmp_path / "leaderboard" / "submissions" / "digits@1" / "digits" / "NewComer", id="digits/NewComer")
     error_of(root, "'digits/newcomer' can be mistaken for 'digits/NewComer'")
+
+
+def test_an_id_of_others_on_another_benchmark_is_taken_too(root, tmp_path):
+    """A reader finds one page per id, whatever the benchmark."""
+    home = tmp_path / "leaderboard" / "submissions"
+    make(home / "gaussians@1" / ID, authors="Somebody else")
+    error_of(root, f"error: id: '{ID}' is a submission of Somebody else; choose another id")
+    found = checking.outside(make(home / "digits@1" / ID), tmp_path / "leaderboard", "digits")
+    assert [finding.message for finding in found if finding.level == "error"] == [
+        f"'{ID}' is a submission of Somebody else; choose another id"
+    ]
+
+
+@pytest.mark.parametrize(("changed", "level"), [({}, "ok"), ({"mean": [0.5], "std": [1.0]}, "warning")])
+def test_another_network_of_the_same_id_is_told(root, tmp_path, changed, level):
+    make(tmp_path / "leaderboard" / "submissions" / "gaussians@1" / ID, **changed)
+    found = [one for one in checking.outside(root, tmp_path / "leaderboard", "digits") if one.subject == "id"]
+    assert [finding.level for finding in found] == [level]
 
 
 @pytest.mark.parametrize("value", ["a\u202eb", "a\u200bb", "a\x07b", "a\nb", "x" * 3000])

@@ -117,7 +117,7 @@ def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path):
     again = invoke("submit", "add", root, "--leaderboard", leaderboard)
     assert again.exit_code == 0, again.output
     assert "ok: id: digits/newcomer is submitted already by the same authors: this is an update" in again.output
-    assert registry.submitted(leaderboard) == {ID: place / "model.yaml"}
+    assert registry.submitted(leaderboard) == {ID: [place / "model.yaml"]}
 
 
 def test_another_authors_submission_is_not_overwritten(leaderboard, tmp_path):
@@ -178,5 +178,5 @@ def test_the_limits_that_the_document_states_are_those_of_the_checks():
 @pytest.mark.parametrize("name", ["digits/STANDARD", "digits/standarc1", "Digits/Standard", "digits/n0ise-o.6"])
 def test_lookalikes_of_published_ids_are_told(name, tmp_path):
     card = registry.find("digits/standard")[0].model_copy(update={"id": name})
-    levels = {finding.level for finding in names.look(card, tmp_path)}
+    levels = {finding.level for finding in names.look(card, tmp_path, tmp_path)}
     assert levels == ({"ok"} if name == "digits/standarc1" else {"error"})

@@ -31,20 +31,20 @@ def shipped() -> dict[str, Path]:
     return found
 
 
-def submitted(leaderboard: Path) -> dict[str, Path]:
+def submitted(leaderboard: Path) -> dict[str, list[Path]]:
     """Cards of a leaderboard's submissions, by id: `submissions/<name>@<version>/<id>/model.yaml`.
 
-    One that was submitted to several benchmarks has a card in each; the first of them counts.
+    One that was submitted to several benchmarks has a card in each; the first of them is found by its id.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for path in sorted((leaderboard / "submissions").glob("*/*/*/model.yaml")):
-        found.setdefault(f"{path.parent.parent.name}/{path.parent.name}", path)
+        found.setdefault(f"{path.parent.parent.name}/{path.parent.name}", []).append(path)
     return found
 
 
 @cache
 def _known() -> dict[str, Path]:
-    return {**submitted(LEADERBOARD), **shipped()}
+    return {name: paths[0] for name, paths in submitted(LEADERBOARD).items()} | shipped()
 
 
 def _order(name: str) -> tuple[str, bool, str, float]:

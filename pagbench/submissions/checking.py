@@ -92,14 +92,15 @@ def benchmark_of(card: ModelCard, name: str | None) -> Benchmark:
 
 def _placed(root: Path, leaderboard: Path, card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
     """Whether its id is free; or its own, where it lies in the leaderboard already."""
-    home, target = (leaderboard / "submissions").absolute(), adding.place(leaderboard, benchmark, card).absolute()
+    leaderboard = leaderboard.absolute()
+    home, target = leaderboard / "submissions", adding.place(leaderboard, benchmark, card)
     if root.absolute() == target:
-        yield from names.look(card, leaderboard, own=True)
+        yield from names.look(card, leaderboard, target, own=True)
     elif root.absolute().is_relative_to(home):
         message = f"{card.id!r} on {benchmark.label} belongs in {target.relative_to(home)}; `pagbench submit add`"
         yield Finding("error", "id", message)
     else:
-        yield from names.look(card, leaderboard)
+        yield from names.look(card, leaderboard, target)
 
 
 def _fitting(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:

@@ -14,13 +14,14 @@ _LOOKALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", "5": "s", "_": "-", "
 _LONGEST = 100
 
 
-def look(card: ModelCard, leaderboard: Path, *, own: bool = False) -> Iterator[Finding]:
+def look(card: ModelCard, leaderboard: Path, target: Path, *, own: bool = False) -> Iterator[Finding]:
     """What is wrong with a card's id.
 
     Args:
         card: the submission's.
         leaderboard: whose ids are taken.
-        own: whether the submission of that id in the leaderboard is this one.
+        target: the folder in the leaderboard that it belongs in.
+        own: whether it lies there already.
     """
     parts = card.id.split("/")
     if len(parts) != 2 or len(card.id) > _LONGEST:
@@ -31,14 +32,15 @@ def look(card: ModelCard, leaderboard: Path, *, own: bool = False) -> Iterator[F
     if any(part.partition(".")[0].lower() in _DEVICES or part.endswith(".") for part in parts):
         yield _refused(f"{card.id!r}: not every system can have a file of that name; choose another")
     others = registry.submitted(leaderboard)
-    before = others.pop(card.id, None)
+    before = [path for path in others.pop(card.id, []) if not (own and path.parent == target)]
     alike = _like(card.id, (*(name for name in registry.shipped() if name != card.id), *others))
     if card.id in registry.shipped():
         yield _refused(f"{card.id!r} is the id of a published entrant; choose another")
     elif alike is not None:
         yield _refused(f"{card.id!r} can be mistaken for {alike!r}; choose another")
-    elif before is not None and not own:
-        yield from _update(card, ModelCard.parse(read_yaml(before), str(before)))
+    elif before:
+        for path in before:
+            yield from _again(card, path, target)
     else:
         yield Finding("ok", "id", f"{card.id} is in its place" if own else f"{card.id} is free")
 
@@ -57,11 +59,17 @@ def _like(name: str, others: Iterable[str]) -> str | None:
     return next((other for other in others if skeleton(other) == own), None)
 
 
-def _update(card: ModelCard, before: ModelCard) -> Iterator[Finding]:
-    if card.authors != before.authors:
-        yield _refused(f"{card.id!r} is a submission of {before.authors}; choose another id")
-    else:
+def _again(card: ModelCard, before: Path, target: Path) -> Iterator[Finding]:
+    """An id that is in use: for an older version, or on another benchmark, where a reader takes it for this network."""
+    other, label = ModelCard.parse(read_yaml(before), str(before)), before.parents[2].name
+    if card.authors != other.authors:
+        yield _refused(f"{card.id!r} is a submission of {other.authors}; choose another id")
+    elif before.parent == target:
         yield Finding("ok", "id", f"{card.id} is submitted already by the same authors: this is an update")
+    elif card.behaviour() != other.behaviour():
+        yield Finding("warning", "id", f"{card.id} is another network on {label}; submit this one there too")
+    else:
+        yield Finding("ok", "id", f"{card.id} is the same network on {label}, by the same authors")
 
 
 def _refused(message: str) -> Finding:
