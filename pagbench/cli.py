@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from pagbench import cache, cli_fetching, cli_site, cli_submit, cli_tangents, cli_training, cli_verify
 from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
-from pagbench.errors import ContractError, PagbenchError, ResultsError
+from pagbench.errors import ContractError, PagbenchError, ResultsError, printable
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
@@ -27,7 +27,7 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except PagbenchError as error:
             for line in str(error).splitlines():
-                typer.echo(f"error: {line}", err=True)
+                typer.echo(f"error: {printable(line)}", err=True)
             raise typer.Exit(2) from None
 
 
@@ -205,7 +205,7 @@ def check(
         try:
             label, card = _examined(name, benchmark, architecture, batch_size, device)
         except PagbenchError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(str(error))}", err=True)
             worst = 2
             continue
         typer.echo(f"{name} on {label}: {card.verdict}\n{listing.preflight(card)}\n")

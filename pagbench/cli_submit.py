@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pagbench.cli_options import Device, DeviceOption, OfflineOption
-from pagbench.errors import CardError, ContractError
+from pagbench.errors import CardError, ContractError, printable
 
 if TYPE_CHECKING:
     from pagbench.submissions.findings import Finding
@@ -111,7 +111,7 @@ def check(
     folders, findings = changes.submissions(leaderboard, since or "HEAD")
     worst = _tell(findings)
     for changed in [] if worst else folders:
-        typer.echo(f"submission: {changed}")
+        typer.echo(f"submission: {printable(str(changed))}")
         label = benchmark or changed.parent.parent.name
         found = checking.check(changed, leaderboard, benchmark=label, limits=Limits(seconds=seconds))
         if _tell(found):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pagbench.cli_options import Device, DeviceOption, OfflineOption
-from pagbench.errors import ContractError, PagbenchError
+from pagbench.errors import ContractError, PagbenchError, printable
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
@@ -76,7 +76,7 @@ def _found(targets: list[str] | None, results: Path, benchmark: "Benchmark | Non
         try:
             found += claimed.find(target, results, benchmark)
         except PagbenchError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(str(error))}", err=True)
             worst = _NOT_RERUN
     if not found and not worst:
         raise ContractError(f"{results}: no results to verify; give another --results folder or a submission's folder")

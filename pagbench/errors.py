@@ -10,6 +10,15 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def printable(text: str) -> str:
+    """A text in one line for a terminal, whatever a file or its name holds: marks that it may act on are spelt out.
+
+    >>> printable("a\x1b[2J\nb")
+    'a\\x1b[2J b'
+    """
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in " ".join(text.split()))
+
+
 class PagbenchError(Exception):
     """Base of every error that pagbench raises on purpose; the command line prints it and exits with 2."""
 

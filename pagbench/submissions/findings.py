@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from pagbench.errors import printable
+
 _LONGEST = 1_000
 """Characters of a line."""
 
@@ -26,9 +28,8 @@ class Finding:
 
     def __str__(self) -> str:
         """One line, whatever the submission's names hold: characters that a terminal may act on are spelt out."""
-        line = f"{self.level}: {self.subject}: {' '.join(self.message.split())}"
-        line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-        return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in line)
+        line = f"{self.level}: {self.subject}: {self.message}"
+        return printable(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
 
 
 def refused(findings: Iterable[Finding]) -> bool:
