@@ -98,7 +98,7 @@ class Result:
         ]
         here, there = np.array(self.provenance["fingerprint"]), np.array(provenance["fingerprint"])
         scale = max(1e-6, float(np.abs(there).max(initial=0)))
-        if here.shape != there.shape or np.abs(here - there).max(initial=0) > _FINGERPRINT_TOLERANCE * scale:
+        if here.shape != there.shape or not np.abs(here - there).max(initial=0) <= _FINGERPRINT_TOLERANCE * scale:
             found.append("other outputs on the probe images")
         return ", ".join(found)
 
