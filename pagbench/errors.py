@@ -11,10 +11,10 @@ def first_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """A text in one line for a terminal, whatever a file or its name holds: marks that it may act on are spelt out.
+    r"""A text in one line for a terminal, whatever a file or its name holds: marks that it may act on are spelt out.
 
-    >>> printable("a\x1b[2J\nb")
-    'a\\x1b[2J b'
+    >>> printable("a" + chr(27) + "b  c")
+    'a\\x1bb c'
     """
     return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in " ".join(text.split()))
 

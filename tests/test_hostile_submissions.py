@@ -1,5 +1,6 @@
 """Submissions that attack whoever checks, measures or shows them. Nothing runs, nothing escapes, one line says why."""
 
+import argparse
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -294,6 +296,33 @@ def test_pickles_with_code_do_not_run(root, canary, kind):
     error_of(root, reasons.get(kind, "its header claims"))
 
 
+@pytest.mark.parametrize(
+    ("state", "level"),
+    [
+        ({"a": torch.zeros(2), "step": 3, "half": torch.zeros(2, dtype=torch.bfloat16)}, "ok"),
+        (torch.nn.Linear(2, 2).state_dict(), "ok"),
+        ({"a": np.zeros(2)}, "error"),
+        ({"a": np.float64(0)}, "error"),
+        ({"a": argparse.Namespace()}, "error"),
+        ({"a": np.array([print], dtype=object)}, "error"),
+    ],
+    ids=["tensors", "state dict", "array", "number", "namespace", "objects"],
+)
+def test_pickles_name_tensors_only(tmp_path, state, level):
+    """The loader takes numpy's arrays too, and hands their content to numpy, which trusts it."""
+    torch.save(state, tmp_path / "x.pt")
+    (found,) = containers.look(tmp_path / "x.pt")
+    assert (found.level, "other values than tensors" in found.message) == (level, level == "error"), found
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02}", b"c", b"\xff" * 9], ids=repr)
+def test_pickles_that_are_damaged_are_told(tmp_path, content):
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("x/data.pkl", content)
+    (found,) = containers.look(tmp_path / "x.pt")
+    assert (found.level, "its pickle is damaged" in found.message) == ("error", True), found
+
+
 def safetensors(header, data=b"", length=None):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
@@ -353,7 +382,7 @@ def test_what_the_header_check_lets_through_is_what_the_library_reads(root):
 def test_archives_hold_no_more_than_they_weigh(tmp_path, kind):
     path = tmp_path / "x.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if kind == "deflated" else zipfile.ZIP_STORED) as archive:
-        archive.writestr("x/data.pkl", bytes(100 << 20) if kind == "deflated" else bytes(1000))
+        archive.writestr("x/data.pkl", bytes(100 << 20) if kind == "deflated" else pickle.dumps({}) + bytes(1000))
     if kind == "overlapping":  # a hundred entries for the same bytes
         with zipfile.ZipFile(path, "a") as archive:
             archive.filelist += [archive.filelist[0]] * 99
@@ -437,6 +466,43 @@ def test_results_that_cannot_be_are_refused(root, changed, reason):
     found = claims.of_folder(root / "results", card, card.weights_sha256)
     assert refused(found) == (reason is not None), found
     assert reason is None or any(reason in finding.message for finding in found), found
+
+
+def test_results_of_older_weights_are_told_once(root):
+    claimed(root)
+    card = checking.read_card(root).model_copy(update={"weights_sha256": "0" * 64})
+    (error,) = claims.of_folder(root / "results", card, "0" * 64)
+    assert "the results are of other weights; measure again (pagbench submit run DIR --overwrite)" in error.message
+
+
+def test_text_in_the_results_is_looked_at_as_on_the_card(root):
+    """The pages show the card that the results file carries."""
+    change(root, title="a\u202eb")
+    claimed(root)
+    change(root, title="ab")
+    card = checking.read_card(root)
+    found = claims.of_folder(root / "results", card, card.weights_sha256)
+    assert [str(one) for one in found if one.level == "error"] == [
+        "error: digits@1/newcomer.parquet: title: holds the invisible character '\\u202e'; remove it"
+    ]
+
+
+def test_weights_of_a_submission_are_checked_before_a_rerun_loads_them(root, canary):
+    """`verify` measures without limits, so it loads nothing that `check` refuses."""
+    claimed(root)
+    file = io.BytesIO()
+    torch.save({"0.weight": np.zeros(2)}, file)
+    (root / "newcomer.safetensors").unlink()
+    weigh(root, "evil.pt", file.getvalue())
+    path = root / f"results/digits@1/{ID}.parquet"
+    schema, card = columns.schema(benchmarks.load("digits")), checking.read_card(root)
+    kept = results.read(path, schema)
+    said = {"card": card.model_dump(mode="json"), "behaviour": card.behaviour(), "weights_sha256": card.weights_sha256}
+    results.write(path, results.Result(kept.rows, {**kept.provenance, **said}), schema)
+    done = invoke("verify", root, "--by", "me", "--samples", "1", "--offline")
+    assert done.exit_code == 2, done.output
+    assert "evil.pt: its pickle holds code or other values than tensors" in done.output
+    assert not list(root.rglob("*.verified.json"))
 
 
 def test_results_are_looked_at_by_the_check(root):

@@ -54,11 +54,30 @@ def inside(root: Path, benchmark: str | None, limits: Limits) -> Iterator[Findin
     card = read_card(root)
     if not confined.COMPLETE:
         yield Finding("warning", "confinement", "only time is limited on this system; check it again on Linux")
+    yield from _tried("examine", root, card, benchmark_of(card, benchmark).label, limits=limits)
+
+
+def loadable(root: Path, limits: Limits = DEFAULT) -> Iterator[Finding]:
+    """Whether a submission's weights may be loaded at all: its files, its card, and the weights in a confined process.
+
+    What comes after that, as in a rerun, is a network of a known library, without limits of time and memory.
+    """
+    found = list(folder.look(root))
+    if not refused(found):
+        card = read_card(root)
+        found += [*wording.look(card), *folder.foreign(root, card)]
+    yield from found
+    if not refused(found):
+        yield from _tried("read_weights", root, card, limits=limits)
+
+
+def _tried(function: str, root: Path, card: ModelCard, *arguments: str, limits: Limits) -> Iterator[Finding]:
+    """What a function of `probe` finds in the confined process, once what lies behind a link is here."""
     try:
         for file in card.download or ():
             yield Finding("ok", "download", f"fetched to {fetching.get(file)}")
-        arguments = (str(root.resolve()), benchmark_of(card, benchmark).label)
-        for value in confined.lines("pagbench.submissions.probe:examine", *arguments, limits=limits):
+        called = f"pagbench.submissions.probe:{function}"
+        for value in confined.lines(called, str(root.resolve()), *arguments, limits=limits):
             yield Finding(**value)
     except ConfinedError as error:
         yield Finding("error", "network", f"{error} while it was tried; a submission must be tried within these limits")

@@ -23,6 +23,7 @@ class Claim:
         origin: what that entrant is called by: its id, or the card file of a submission.
         weights_sha256: of its weights file; None where that is known only when it is loaded.
         benchmark: what it was measured on.
+        submission: the folder where it is one; None for a published entrant.
     """
 
     file: Path
@@ -30,6 +31,7 @@ class Claim:
     origin: str
     weights_sha256: str | None
     benchmark: Benchmark
+    submission: Path | None = None
 
     def __str__(self) -> str:
         """Which results they are, for one line."""
@@ -95,4 +97,4 @@ def _of_submission(root: Path, benchmark: Benchmark) -> Iterator[Claim]:
     card = checking.read_card(root)
     path = results.path_of(root / RESULTS, benchmark, card.id)
     if path.is_file():
-        yield Claim(path, card, str(root / CARD), claims.weights_sha256(card, root), benchmark)
+        yield Claim(path, card, str(root / CARD), claims.weights_sha256(card, root), benchmark, root)

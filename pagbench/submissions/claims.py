@@ -3,6 +3,7 @@
 import hashlib
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pagbench.cards import ModelCard
 from pagbench.columns import Column
 from pagbench.errors import PagbenchError, ResultsError
 from pagbench.results import Result
-from pagbench.submissions import bounded
+from pagbench.submissions import bounded, wording
 from pagbench.submissions.findings import Finding
 
 ROUNDING = 1e-3
@@ -24,6 +25,7 @@ ROUNDING = 1e-3
 _ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
 _OF_GRADIENT = ("tangent", "alignment_cosine", "alignment_lpips", "alignment_second")
 _SHOWN = 3
+_AGAIN = "measure again (pagbench submit run DIR --overwrite)"
 _LONGEST = 500
 """Characters of a message: what a stranger's file says may be endless."""
 
@@ -128,25 +130,34 @@ def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha25
         "benchmark": (benchmark.label, "the results are of another benchmark, or another version of it"),
         "benchmark_digest": (benchmark.digest(), "the benchmark's definition was another"),
         "seed": (benchmark.seed, "the noise was not the benchmark's"),
-        "behaviour": (card.behaviour(), "the card was of another network"),
         "weights_sha256": (weights_sha256, "the results are of other weights"),
     }
-    for field, (value, meaning) in expected.items():
-        if value is not None and said.get(field) != value:
-            yield f"{field} {_short(said.get(field))}, expected {_short(value)}: {meaning}; measure again"
-    if kept.id != card.id or kept.behaviour() != card.behaviour():
-        yield f"the card in it is of {kept.id} and another network than {card.id}; measure again"
+    wrong = [name for name, (value, _) in expected.items() if value is not None and said.get(name) != value]
+    for name in wrong:
+        value, meaning = expected[name]
+        yield f"{name} {_short(said.get(name))}, expected {_short(value)}: {meaning}; {_AGAIN}"
+    if kept.id != card.id:
+        yield f"the card in it is of {kept.id}, expected {card.id}; {_AGAIN}"
+    elif "weights_sha256" not in wrong and {said.get("behaviour"), kept.behaviour()} != {card.behaviour()}:
+        yield f"the card was of another network, with another {_differing(kept, card)}; {_AGAIN}"
     if result.preflight is not None and result.preflight.verdict == "fail":
         yield f"its pre-flight has failed: {result.preflight.summary()}"
+
+
+def _differing(kept: ModelCard, card: ModelCard) -> str:
+    """Names of the fields in which two cards differ."""
+    names = [name for name in ModelCard.model_fields if getattr(kept, name) != getattr(card, name)]
+    return ", ".join(names) or "hash"
 
 
 def _described(result: Result, card: ModelCard, subject: str) -> list[Finding]:
     """Titles, licences and the like that the file's card has otherwise: its pages show those of the file."""
     kept = ModelCard.model_validate(result.provenance["card"])
-    differing = [name for name in ModelCard.model_fields if getattr(kept, name) != getattr(card, name)]
-    if not differing or kept.behaviour() != card.behaviour():
+    if kept == card or kept.behaviour() != card.behaviour():
         return []
-    return [Finding("warning", subject, f"the card in it has another {', '.join(differing)} than the entrant's")]
+    hidden = [one for one in wording.text(kept) if one.level == "error"]
+    told = f"the card in it has another {_differing(kept, card)} than the entrant's, and is the one that is shown"
+    return [Finding("warning", subject, told), *(replace(one, subject=f"{subject}: {one.subject}") for one in hidden)]
 
 
 def _short(value: object) -> str:

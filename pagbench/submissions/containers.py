@@ -2,11 +2,14 @@
 
 import json
 import math
+import pickletools
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pagbench.errors import first_line
 from pagbench.submissions import limits
 from pagbench.submissions.findings import Finding
 
@@ -15,6 +18,12 @@ _BYTES = {
     "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 _DIMENSIONS = 8
+_TENSORS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|"
+    r"torch(\.storage)? (\w+Storage|Size|b?float\w*|u?int\w+)"
+)
+"""What the pickle of tensors and numbers names; the loader knows more, as numpy's types, and trusts what is in them."""
+_NAMING = ("GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
 
 
 class _Flaw(Exception):
@@ -25,7 +34,7 @@ def look(path: Path) -> Iterator[Finding]:
     """Whether a file of weights is whole, plain and no larger inside than outside.
 
     A safetensors header must describe the file to the last byte; a PyTorch file must be an archive that stores its
-    parts as they are. Whether its pickle holds code is for the loader to say, which runs none.
+    parts as they are, and its pickle must name nothing but tensors.
     """
     try:
         found = _safetensors(path) if path.suffix == ".safetensors" else _pytorch(path)
@@ -113,7 +122,26 @@ def _pytorch(path: Path) -> str:
     total = sum(part.file_size for part in parts)
     if total > path.stat().st_size:
         raise _Flaw(f"its parts overlap: {total} bytes in a file of {path.stat().st_size}")
+    _names_only_tensors(_pickle(path, parts))
     return f"PyTorch archive, {len(parts)} parts, {total} bytes"
+
+
+def _pickle(path: Path, parts: list[zipfile.ZipInfo]) -> bytes:
+    found = [part for part in parts if part.filename.lower().endswith("data.pkl")]
+    if len(found) != 1 or found[0].file_size > limits.HEADER_BYTES:
+        raise _Flaw(f"{len(found)} pickles, expected one of at most {limits.HEADER_BYTES} bytes")
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(found[0])
+
+
+def _names_only_tensors(content: bytes) -> None:
+    """Looks at every instruction of a pickle; none is followed."""
+    try:
+        for code, named, _ in pickletools.genops(content):
+            if code.name in _NAMING and not (code.name == "GLOBAL" and _TENSORS.fullmatch(str(named))):
+                raise _Flaw(f"its pickle holds code or other values than tensors ({str(named)[:60]!r})")
+    except ValueError as error:
+        raise _Flaw(f"its pickle is damaged ({first_line(error)[:60]})") from None
 
 
 def _limited(values: int) -> None:

@@ -37,8 +37,24 @@ def examine(folder: str, label: str) -> Iterator[dict[str, Any]]:
             return
 
 
+def read_weights(folder: str) -> Iterator[dict[str, Any]]:
+    """The findings about a submission's file of weights alone, which is read whole."""
+    from pagbench import weights
+
+    root = Path(folder)
+    card = ModelCard.parse(read_yaml(root / CARD), CARD)
+    found = list(_weights(card, root))
+    yield from map(asdict, found)
+    if not refused(found):
+        weights.read(_file(card, root), state_key=card.state_key, strip_prefix=card.strip_prefix)
+
+
+def _file(card: ModelCard, root: Path) -> Path:
+    return root / card.weights if card.weights else fetching.place((card.download or ())[0])
+
+
 def _weights(card: ModelCard, root: Path) -> Iterator[Finding]:
-    path = root / card.weights if card.weights else fetching.place((card.download or ())[0])
+    path = _file(card, root)
     expected = card.weights_sha256 or (card.download or ())[0].sha256
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,15 +9,16 @@ import pandas as pd
 
 from pagbench import columns, devices, measuring, provenance, verification
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import PagbenchError
+from pagbench.errors import ContractError, PagbenchError
 from pagbench.measuring import Session, Settings
 from pagbench.models import checks, requests
 from pagbench.models.loading import Entrant
 from pagbench.preflight import Refusal
 from pagbench.results import Result
-from pagbench.submissions import bounded, claims
+from pagbench.submissions import bounded, checking, claims
 from pagbench.submissions.claimed import Claim
 from pagbench.submissions.comparison import TOLERANCE, compare
+from pagbench.submissions.findings import refused
 from pagbench.verification import Verification
 
 SAMPLES = 50
@@ -155,6 +156,9 @@ class _Rerun:
         ]
         if errors:
             return _Verdict("; ".join(finding.message for finding in errors[:3]), weights)
+        barred = [] if claim.submission is None else list(checking.loadable(claim.submission))
+        if refused(barred):
+            raise ContractError("; ".join(f"{f.subject}: {f.message}" for f in barred if f.level == "error"))
         result = bounded.read(claim.file, columns.schema(self._benchmark), len(self._benchmark.samples))
         (request,) = requests.resolve([claim.origin], self._benchmark)
         try:

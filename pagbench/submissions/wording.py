@@ -15,14 +15,15 @@ from pagbench.submissions.folder import CARD, WEIGHTS_SUFFIXES
 
 def look(card: ModelCard) -> Iterator[Finding]:
     """What is wrong with a card that is valid by itself."""
-    yield from _text(card)
+    yield from text(card)
     yield from _required(card)
     yield from _sizes(card)
     yield from _weights(card)
     yield from _licence(card.license)
 
 
-def _text(card: ModelCard) -> Iterator[Finding]:
+def text(card: ModelCard) -> Iterator[Finding]:
+    """Strings that are too long to show, or hide something."""
     for name, value in _strings(card.model_dump(mode="json"), ""):
         if len(value) > limits.TEXT:
             yield _error(name, f"{len(value)} characters, at most {limits.TEXT} are shown; shorten it")
