@@ -1,0 +1,269 @@
+"use strict";
+/* Compares the networks that the address names after its #: differences of bootstrap replicates, paired over networks. */
+
+const setting = JSON.parse(document.getElementById("comparison").textContent);
+const root = document.querySelector("a.brand").getAttribute("href").replace(/index\.html$/, "");
+const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const NONE = 4095;
+
+/* Networks: each in a script of its own, loaded when it is asked for, for a page on disk may not fetch. */
+const loaded = new Map();
+const waiting = new Map();
+globalThis.pagbench = { compare: (network) => waiting.get(network.id)?.(decoded(network)) };
+
+const addressOf = (id) => id.split("/").map(encodeURIComponent).join("/");
+
+function load(id) {
+  if (!loaded.has(id)) {
+    loaded.set(id, new Promise((resolve, reject) => {
+      waiting.set(id, resolve);
+      const script = document.createElement("script");
+      script.src = `${root}data/replicates/${encodeURIComponent(setting.label)}/${addressOf(id)}.js`;
+      script.addEventListener("error", () => reject(new Error(`The data of ${id} are missing; build the site again.`)));
+      document.head.append(script);
+    }));
+  }
+  return loaded.get(id);
+}
+
+function decoded(network) {
+  const replicates = {};
+  for (const [name, coded] of Object.entries(network.replicates)) {
+    replicates[name] = coded && { step: coded[1], values: values(...coded) };
+  }
+  return { ...network, replicates };
+}
+
+function values(low, step, codes) {
+  return Float64Array.from({ length: codes.length / 2 }, (_, index) => {
+    const code = 64 * ALPHABET.indexOf(codes[2 * index]) + ALPHABET.indexOf(codes[2 * index + 1]);
+    return code === NONE ? NaN : low + code * step;
+  });
+}
+
+/* The difference of a statistic, its 95 % interval, and the probability that it is above zero; null without replicates. */
+function difference(network, baseline, name) {
+  const [ours, theirs] = [network.replicates[name], baseline.replicates[name]];
+  if (!ours || !theirs || network.values[name][0] === null || baseline.values[name][0] === null) return null;
+  const drawn = ours.values.map((value, index) => value - theirs.values[index]).filter(Number.isFinite).sort();
+  if (!drawn.length) return null;
+  const resolved = (ours.step + theirs.step) / 2;
+  const above = drawn.reduce((sum, value) => sum + (value > resolved ? 1 : value >= -resolved ? 0.5 : 0), 0);
+  return {
+    value: network.values[name][0] - baseline.values[name][0],
+    low: quantile(drawn, 0.025),
+    high: quantile(drawn, 0.975),
+    probability: above / drawn.length,
+  };
+}
+
+function quantile(sorted, share) {
+  const place = share * (sorted.length - 1);
+  const below = Math.floor(place);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
+}
+
+/* Text, by the rule of the leaderboard's table: two digits of half an interval count below 35, one from there on. */
+function decimals(low, high) {
+  const half = (high - low) / 2;
+  if (!(half > 0)) return 3;
+  const exponent = Math.floor(Math.log10(half));
+  const leading = Math.round(half / 10 ** (exponent - 2));
+  const carries = leading >= 950 ? 1 : 0;
+  return Math.min(6, Math.max(0, (leading < 355 || carries ? 1 : 0) - exponent - carries));
+}
+
+const bounds = (low, high) => `[${low.toFixed(decimals(low, high))}, ${high.toFixed(decimals(low, high))}]`;
+const signed = (value, digits) => (value > 0 ? "+" : "") + value.toFixed(digits);
+
+function certainty(probability) {
+  if (probability > 0.999) return "> 0.999";
+  return probability < 0.001 ? "< 0.001" : probability.toFixed(3);
+}
+
+function element(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/* What is compared stands in the address: one comma-separated list, so that it can be sent to others. */
+function named() {
+  const ids = location.hash.slice(1).split(",").filter(Boolean).map((part) => {
+    try { return decodeURIComponent(part); } catch { return part; }
+  });
+  return ids.length ? [...new Set(ids)] : setting.chosen;
+}
+
+function choose(ids) {
+  location.hash = ids.map(encodeURIComponent).join(",");
+}
+
+const known = (id) => Object.hasOwn(setting.networks, id);
+
+function refused(id) {
+  if (!known(id)) return `No network ${id} was measured on ${setting.label}.`;
+  return setting.networks[id] && `${id} cannot be compared: ${setting.networks[id]}, and only networks on the same images with the same noise are.`;
+}
+
+async function show() {
+  const ids = named();
+  const able = ids.filter((id) => !refused(id));
+  const problems = ids.filter(refused).map(refused);
+  const found = await Promise.all(able.map((id) => load(id).catch((error) => void problems.push(error.message))));
+  if (String(named()) !== String(ids)) return; // the address has changed meanwhile
+  const networks = found.filter(Boolean);
+  showChosen(networks);
+  showSentences(networks, problems);
+  showTable(networks);
+  showPictures(networks);
+}
+
+function showChosen(networks) {
+  const ids = networks.map((network) => network.id);
+  document.getElementById("chosen").replaceChildren(...networks.map((network, place) => {
+    const others = ids.filter((id) => id !== network.id);
+    const link = element("a", { href: `${root}models/${addressOf(network.id)}.html` }, network.id);
+    const item = element("li", {}, link, " ");
+    item.append(place ? button("make it the baseline", () => choose([network.id, ...others])) : "baseline");
+    if (ids.length > 1) item.append(" ", button("remove", () => choose(others)));
+    item.append(element("p", {}, network.summary));
+    return item;
+  }));
+}
+
+function button(text, act) {
+  const made = element("button", { type: "button" }, text);
+  made.addEventListener("click", () => {
+    act();
+    document.getElementById("chosen").focus(); // the button itself goes with the list that is drawn anew
+  });
+  return made;
+}
+
+function showSentences(networks, problems) {
+  const [baseline, ...others] = networks;
+  const sentences = others.map((network) => sentence(network, baseline));
+  if (!others.length) sentences.push("Add a second network to see how the two differ.");
+  document.getElementById("said").replaceChildren(
+    ...problems.map((text) => element("p", { class: "bad" }, text)),
+    ...sentences.map((text) => element("p", { class: "sentence" }, text)),
+  );
+}
+
+function sentence(network, baseline) {
+  const found = difference(network, baseline, "alignment");
+  if (!found) {
+    const lacking = [network, baseline].filter((each) => each.values.alignment[0] === null).map((each) => each.id);
+    return `${network.id} and ${baseline.id} cannot be compared by alignment: ${lacking.join(" and ")} has none.`;
+  }
+  const digits = decimals(found.low, found.high);
+  const where = `on the same ${setting.images.toLocaleString("en")} images${unscored(network)}${unscored(baseline)}.`;
+  if (found.low <= 0 && found.high >= 0) {
+    return `Whether ${network.id} or ${baseline.id} is more aligned is not settled: they differ by ${signed(found.value, digits)} ${bounds(found.low, found.high)}, ${where}`;
+  }
+  const [more, less, low, high] = found.value > 0
+    ? [network, baseline, found.low, found.high] : [baseline, network, -found.high, -found.low];
+  return `${more.id} is more aligned than ${less.id} by ${Math.abs(found.value).toFixed(digits)} ${bounds(low, high)}, ${where}`;
+}
+
+function unscored(network) {
+  const left = setting.images - network.scored;
+  return left ? ` (but ${left} on which the gradient of ${network.id} could not be scored)` : "";
+}
+
+function showTable(networks) {
+  const [baseline, ...others] = networks;
+  const heads = [element("th", { scope: "col" }, "measure")];
+  if (baseline) heads.push(element("th", { scope: "col" }, baseline.id));
+  for (const network of others) {
+    heads.push(element("th", { scope: "col" }, network.id));
+    heads.push(element("th", { scope: "col", class: "difference" }, "difference from the baseline"));
+  }
+  const rows = setting.statistics.map((statistic) => {
+    const arrow = statistic.better === null ? "" : statistic.better ? " ↑" : " ↓";
+    const cells = networks.flatMap((network, place) => {
+      const value = element("td", {}, ...valueCell(network.values[statistic.name]));
+      return place ? [value, differenceCell(network, baseline, statistic.name)] : [value];
+    });
+    const name = element("th", { scope: "row", title: statistic.summary }, (statistic.header || statistic.name) + arrow);
+    return element("tr", {}, name, ...cells);
+  });
+  document.getElementById("table").replaceChildren(
+    element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows));
+}
+
+function valueCell([value, low, high]) {
+  if (value === null) return ["–"];
+  return [value.toFixed(decimals(low, high)), element("small", {}, bounds(low, high))];
+}
+
+function differenceCell(network, baseline, name) {
+  const found = difference(network, baseline, name);
+  if (!found) return element("td", { class: "difference" }, "–");
+  const sure = found.low > 0 || found.high < 0;
+  return element("td", { class: sure ? "difference sure" : "difference" },
+    signed(found.value, decimals(found.low, found.high)),
+    element("small", {}, bounds(found.low, found.high)),
+    element("small", {}, `above 0: ${certainty(found.probability)}`));
+}
+
+/* One row for each image that all have: the image and its target once, then every network's gradient. */
+function showPictures(networks) {
+  const [first, ...others] = networks.map((network) => new Map(network.pictures.map((row) => [row.sample, row])));
+  const samples = first ? [...first.keys()].filter((sample) => others.every((rows) => rows.has(sample))) : [];
+  document.getElementById("gradients").parentElement.hidden = !samples.length;
+  const heads = ["image", "Bayes target", ...networks.map((network) => network.id)];
+  const rows = samples.map((sample) => {
+    const gradients = [first, ...others].map((rows) => rows.get(sample));
+    const cells = [gradients[0].image, gradients[0].target, ...gradients.map((row) => row.gradient)].map(picture);
+    const notes = ["", "", ...gradients.map((row) => (row.alignment === null ? "–" : row.alignment.toFixed(2)))];
+    return element("tr", {}, ...cells.map((cell, place) => element("td", {}, cell, element("small", {}, notes[place]))));
+  });
+  document.getElementById("pictures").replaceChildren(
+    element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)))),
+    element("tbody", {}, ...rows));
+}
+
+/* A cell of a network's picture, as the galleries of the networks' pages draw it. */
+function picture(cell) {
+  if (!cell) return element("span", { class: "tile absent" }, "–");
+  const namespace = "http://www.w3.org/2000/svg";
+  const [drawn, image] = [document.createElementNS(namespace, "svg"), document.createElementNS(namespace, "image")];
+  const view = [cell.x, cell.y, cell.width, cell.height].join(" ");
+  const attributes = { class: "tile", viewBox: view, role: "img", "aria-label": cell.alt };
+  for (const [name, value] of Object.entries(attributes)) drawn.setAttribute(name, value);
+  image.setAttribute("href", root + addressOf(cell.path));
+  image.setAttribute("width", cell.whole[0]);
+  image.setAttribute("height", cell.whole[1]);
+  drawn.append(image);
+  return drawn;
+}
+
+/* Adding one: its whole name, or a part that only one name has. */
+function add(text) {
+  const ids = Object.keys(setting.networks);
+  const matching = known(text) ? [text] : ids.filter((id) => id.toLowerCase().includes(text.toLowerCase()));
+  if (matching.length === 1) {
+    document.getElementById("network").value = "";
+    choose([...new Set([...named(), matching[0]])]);
+    return;
+  }
+  const told = matching.length ? `${matching.length} networks have “${text}” in their name; write more of it.` : `No network has “${text}” in its name.`;
+  document.getElementById("said").prepend(element("p", { class: "bad" }, told));
+}
+
+document.getElementById("networks").replaceChildren(
+  ...Object.keys(setting.networks).map((id) => element("option", { value: id })));
+document.getElementById("network").addEventListener("input", (event) => {
+  if (known(event.target.value)) add(event.target.value);
+});
+document.getElementById("adding").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = document.getElementById("network").value.trim();
+  if (text) add(text);
+});
+globalThis.addEventListener("hashchange", show);
+show();

@@ -1,0 +1,236 @@
+"use strict";
+/* Draws the plots of a benchmark's page with Observable Plot, from the JSON that stands in the page. */
+(() => {
+  const section = document.getElementById("plots");
+  if (!section) return;
+  const { QUIET, STYLES, edge, element, symbol, interval, follow } = PlotParts;
+  const { chance, diagonals, logarithmic, runs } = PlotParts;
+  const BAYES = "7 4", OTHER = "4 3";
+  const data = JSON.parse(document.getElementById("plots-data").textContent);
+  const entrants = new Map(data.entrants.map((entrant) => [entrant.model, entrant]));
+  const shown = new Set(data.groups.flatMap((group, index) => (group.shown ? [index] : [])));
+  data.groups.forEach(({ light, dark }, index) => {
+    section.style.setProperty(`--group-${index}`, `light-dark(${light}, ${dark})`);
+  });
+
+  const colour = (group) => `var(--group-${group})`;
+  const style = (entrant) => STYLES[entrant.control ? "control" : entrant.regime ?? "none"];
+  const value = (point, name) => point.values[name]?.[0];
+  const visible = (point) => shown.has(point.group);
+  const page = (entrant) => section.dataset.root + entrant.page;
+  const drawing = (id) => document.querySelector(`#${id} .drawing`);
+
+  function described(entrant, names, separator) {
+    const values = names.filter((name) => entrant.values[name]);
+    const parts = values.map((name) => `${data.quantities[name]} ${interval(entrant.values[name])}`);
+    return [...parts, style(entrant).name].join(separator);
+  }
+
+  /* The values of the Bayes control, while it is shown. */
+  function bayes(name) {
+    const control = entrants.get(data.bayes);
+    return control && visible(control) ? control.values[name] ?? [] : [];
+  }
+
+  /* Marks for models: a link each, and for the one that is pointed at its intervals, a ring, and what it is. */
+  function models(points, { x, y, xName, yName }) {
+    const names = [...new Set([yName, xName, "alignment", "accuracy"].filter(Boolean))];
+    const bound = (name, side) => (point) => point.values[name]?.[side] ?? undefined;
+    const pointed = (options) => Plot.pointer({ ...options, maxRadius: 30 });
+    const line = { stroke: "currentColor", strokeWidth: 1.5 }, at = { px: x, py: y };
+    const title = (point) => `${point.model}\n${described(point, names, "\n")}`;
+    return [
+      Plot.dot(points, {
+        x, y, r: section.clientWidth < 600 ? 3.5 : 4.5, strokeWidth: 1.6,
+        symbol: (point) => style(point).symbol,
+        stroke: (point) => colour(point.group),
+        fill: (point) => (style(point).hollow ? "var(--ground)" : colour(point.group)),
+        href: page,
+        ariaLabel: (point) => `${point.model}: ${described(point, names, ", ")}`,
+      }),
+      xName ? Plot.ruleY(points, pointed({ ...line, ...at, y, x1: bound(xName, 1), x2: bound(xName, 2) })) : null,
+      Plot.ruleX(points, pointed({ ...line, ...at, x, y1: bound(yName, 1), y2: bound(yName, 2) })),
+      Plot.dot(points, pointed({ ...line, x, y, r: 8 })),
+      Plot.tip(points, pointed({ x, y, title, lineWidth: 28 })),
+    ];
+  }
+
+  /* All models by two quantities, with the paths of their families. */
+  function scatter(container, { xName, yName, needed = [xName, yName], log = false, xLabel, yLabel }) {
+    const has = (point) => needed.every((name) => value(point, name) !== undefined);
+    const points = data.entrants.filter((entrant) => visible(entrant) && has(entrant));
+    if (!points.length) return container.replaceChildren("No model is shown.");
+    const at = { x: (point) => value(point, xName), y: (point) => value(point, yName) };
+    const judged = points.filter((point) => !point.control && style(point).tint);
+    const tint = (point) => style(point).tint;
+    const steps = data.paths.filter(visible).flatMap(({ points: all, group, usual }, path) =>
+      all.filter(has).map((step) => ({ ...step, group, usual, path })));
+    const lines = (usual, dashes) => Plot.line(steps.filter((step) => step.usual === usual), {
+      ...at, z: "path", stroke: (step) => colour(step.group), strokeWidth: 1.6, strokeOpacity: 0.75, strokeDasharray: dashes,
+    });
+    const width = container.clientWidth;
+    const scale = (channel, ticks) => (log ? logarithmic(points.map(channel), ticks) : { nice: true, ticks });
+    const x = scale(at.x, width / 80), y = scale(at.y, 6);
+    draw(container, points, {
+      width,
+      height: Math.max(320, Math.min(500, 0.66 * width)),
+      marginTop: 30,
+      ...(log ? { marginLeft: 56, marginRight: 56 } : {}),
+      x: { ...x, grid: true, label: xLabel, labelArrow: "none" },
+      y: { ...y, grid: true, label: yLabel, labelArrow: "none" },
+      marks: [
+        Plot.hull(judged, { ...at, z: "regime", fill: tint, fillOpacity: 0.7, stroke: (point) => edge(tint(point)) }),
+        ...(log ? diagonals(x.domain, y.domain) : chance(data.chance[yName], true)),
+        lines(true),
+        lines(false, OTHER),
+        ...models(points, { ...at, xName, yName }),
+      ],
+    });
+  }
+
+  /* One path against strength. */
+  function panel(container, path, { name, domain, width }) {
+    const has = (point) => point.values[name] !== undefined;
+    const steps = path.points.filter(has);
+    const places = new Map(path.points.flatMap(({ models, place }) => models.map((model) => [model, place])));
+    const members = [...places.keys()].map((model) => entrants.get(model));
+    const points = members.filter((entrant) => visible(entrant) && has(entrant));
+    const at = { x: (point) => places.get(point.model), y: (point) => value(point, name) };
+    const labels = new Map(path.points.map(({ place, strength }) => [place, `${strength}`]));
+    const [left, right] = [path.edges.slice(0, -1), path.edges.slice(1)];
+    const cells = path.points.map(({ regime }, index) => ({ regime, left: left[index], right: right[index] }));
+    const start = steps[0]?.strength === 0 ? 1 : 0;
+    const band = { x: "place", y1: (step) => step.values[name][1], y2: (step) => step.values[name][2] };
+    const line = { x: "place", y: (step) => value(step, name), stroke: colour(path.group), strokeWidth: 1.6 };
+    draw(container, points, {
+      width,
+      height: 210,
+      marginTop: 22,
+      marginBottom: 52,
+      x: {
+        domain: d3.extent(path.edges), ticks: [...labels.keys()], tickFormat: (place) => labels.get(place), tickRotate: -40,
+        label: path.unit, labelAnchor: "center", labelArrow: "none",
+      },
+      y: { domain, ticks: 4, grid: true, label: null },
+      marks: [
+        Plot.rect(cells.filter(({ regime }) => STYLES[regime]?.tint), {
+          x1: "left", x2: "right", fill: ({ regime }) => STYLES[regime].tint,
+        }),
+        Plot.text(runs(cells), { x: "middle", text: "text", frameAnchor: "top", dy: -14, fill: QUIET }),
+        ...chance(data.chance[name], false),
+        Plot.ruleY(bayes(name).slice(0, 1), { stroke: QUIET, strokeDasharray: BAYES }),
+        Plot.areaY(steps, { ...band, fill: colour(path.group), fillOpacity: 0.25 }),
+        Plot.line(steps.slice(0, start + 1), { ...line, strokeDasharray: "2 3" }),
+        Plot.line(steps.slice(start), line),
+        ...models(points, { ...at, yName: name }),
+      ],
+    });
+  }
+
+  /* Puts a plot into its place, and makes links with a name of its points. */
+  function draw(container, points, options) {
+    const svg = Plot.plot({ marginLeft: 46, marginRight: 18, marginBottom: 42, ...options });
+    svg.setAttribute("role", "group");
+    svg.setAttribute("aria-label", container.closest("figure").querySelector("h3").textContent);
+    svg.querySelectorAll("g[aria-label]").forEach((group) => group.removeAttribute("aria-label"));
+    const links = [...svg.querySelectorAll("a")];
+    for (const link of links) {
+      const mark = link.firstElementChild, point = points[d3.select(mark).datum()];
+      link.setAttribute("href", page(point));
+      link.setAttribute("aria-label", mark.getAttribute("aria-label"));
+      link.dataset.model = point.model;
+      mark.removeAttribute("aria-label");
+    }
+    follow(svg, links, (point) => location.assign(page(point)));
+    container.replaceChildren(svg);
+  }
+
+  const SCATTERS = {
+    "plot-ratio": {
+      xName: "log_ratio", yName: "alignment",
+      xLabel: "← more robust off the manifold · log(off/on response)", yLabel: "↑ alignment",
+    },
+    "plot-accuracy": { xName: "accuracy", yName: "alignment", xLabel: "accuracy →", yLabel: "↑ alignment" },
+    "plot-responses": {
+      xName: "on_response", yName: "off_response", needed: ["on_response", "off_response", "log_ratio"], log: true,
+      xLabel: "on-manifold response →", yLabel: "↑ off-manifold response",
+    },
+  };
+
+  function drawScatters() {
+    for (const [id, options] of Object.entries(SCATTERS)) {
+      const container = drawing(id);
+      if (container) timed(id, () => scatter(container, options));
+    }
+  }
+
+  function drawPanels() {
+    const container = drawing("plot-paths");
+    if (!container) return;
+    const name = document.getElementById("plots-quantity").value;
+    const paths = data.paths.filter(visible);
+    const values = paths.flatMap((path) => path.points.flatMap((point) => point.values[name] ?? []));
+    const extent = d3.extent([...values, ...bayes(name).slice(0, 1), data.chance[name] ?? 0]); // which leaves out null
+    const places = paths.map(() => element("div"));
+    container.replaceChildren(...paths.map(({ group, usual, make }, index) => {
+      const title = data.groups[group].name + (usual ? "" : ` · ${make}`);
+      return element("div", { className: "panel" }, element("h4", { textContent: title }), places[index]);
+    }));
+    const options = { name, domain: d3.nice(...extent, 4), width: places[0]?.clientWidth };
+    timed("plot-paths", () => paths.forEach((path, index) => panel(places[index], path, options)));
+  }
+
+  function timed(id, work) {
+    const start = performance.now();
+    work();
+    performance.measure(`draw ${id}`, { start });
+  }
+
+  function redraw() {
+    drawScatters();
+    drawPanels();
+  }
+
+  /* Key and switches in one: a button for each family, and the symbols of the regimes beside them. */
+  function legend() {
+    const controls = new Set(data.entrants.flatMap(({ control, group }) => (control ? [group] : [])));
+    const buttons = data.groups.map(({ name }, index) => {
+      const drawn = symbol(controls.has(index) ? d3.symbolStar : d3.symbolCircle, colour(index), colour(index));
+      const button = element("button", { type: "button", ariaPressed: shown.has(index) }, drawn, name);
+      button.addEventListener("click", () => {
+        if (!shown.delete(index)) shown.add(index);
+        button.ariaPressed = shown.has(index);
+        redraw();
+      });
+      return button;
+    });
+    const regimes = new Set(data.entrants.filter(({ control }) => !control).map(({ regime }) => regime ?? "none"));
+    const items = Object.keys(STYLES).filter((key) => regimes.has(key)).map((key) => {
+      const { symbol: type, hollow, tint, name } = STYLES[key];
+      const item = element("li", {}, symbol(type, hollow ? "var(--ground)" : "currentColor", "currentColor"), name);
+      if (tint) Object.assign(item.style, { background: tint, borderColor: edge(tint) });
+      return item;
+    });
+    document.getElementById("plots-legend").append(
+      element("div", { className: "families", role: "group", ariaLabel: "Families shown" }, ...buttons),
+      element("ul", { className: "regimes", ariaLabel: "Symbols of regimes" }, ...items),
+    );
+  }
+
+  function selector() {
+    const container = drawing("plot-paths");
+    if (!container) return;
+    const options = Object.entries(data.quantities).map(([name, said]) => element("option", { value: name }, said));
+    const select = element("select", { id: "plots-quantity" }, ...options);
+    select.addEventListener("change", drawPanels);
+    container.before(element("label", { className: "quantity" }, "Quantity ", select));
+  }
+
+  legend();
+  selector();
+  let width = 0;
+  new ResizeObserver(() => {
+    if (section.clientWidth && section.clientWidth !== width) redraw(); // no width: the page is not laid out
+    width = section.clientWidth;
+  }).observe(section);
+})();
