@@ -7,7 +7,7 @@ from pagbench.cards import CifarCard, IdxCard, ImageNetCard
 from pagbench.data import cifar, idx, imagenet
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.observation import Observation
-from pagbench.models import loading, registry
+from pagbench.models import checks, loading, registry
 
 torch.set_num_threads(1)  # the networks are tiny, and spinning threads of two processes are many times slower
 
@@ -22,6 +22,17 @@ def splits_or_skip(benchmark):
     if isinstance(card, ImageNetCard) and not imagenet.place().is_dir():
         pytest.skip(f"ImageNet's validation images are not in {imagenet.place()}")
     return data.splits(benchmark)
+
+
+@pytest.fixture(scope="module")
+def short_preflight():
+    """Looks at few images before a run, for tests of what comes after: the checks have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "IMAGES", 16)
+        patch.setattr(checks, "_PROBED", 4)
+        checks.probe.cache_clear()
+        yield
+    checks.probe.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from pagbench.data import gaussians
 from pagbench.errors import CardError, DataError
 from pagbench.manifolds import PosteriorCovariance
 
+pytestmark = pytest.mark.usefixtures("short_preflight")
+
 PUBLISHED = {
     "cifar10-paper@1": "3677fe81617448aabd995652b7a06c0ee47abc2de901170e77872c20295c7c56",
     "cifar100@1": "35ada7c9bfc328b8525a3b31ee240bd68e20eccd091098e2181487a73dbde75d",
@@ -35,7 +37,7 @@ PUBLISHED = {
 @pytest.fixture(scope="module")
 def closed_form_boards():
     names = ("gaussians", "gaussians-off-span", "sphere")
-    return {name: pagbench.leaderboard(pagbench.run(benchmark=name, limit=200)).set_index("model") for name in names}
+    return {name: pagbench.leaderboard(pagbench.run(benchmark=name, limit=100)).set_index("model") for name in names}
 
 
 def test_published_definitions_have_not_changed():

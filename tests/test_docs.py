@@ -116,8 +116,8 @@ def test_links_lead_somewhere(name):
 def test_entrants_and_commands_in_the_readme_exist():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.findall(r"^pagbench (\w+)", readme, re.MULTILINE))
-    assert commands == {"run", "leaderboard", "list", "check", "fetch", "gradients", "figures", "sweep", "train", "fit"}
     documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert {"run", "leaderboard", "site", "submit", "verify"} <= commands
     assert all(f"## pagbench {command}" in documented for command in commands)
     for entrant in re.findall(r"\| (fashion-mnist/[\w.-]+|control/[\w-]+) \|", readme):
         assert entrant in registry.names()

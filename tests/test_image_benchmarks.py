@@ -18,6 +18,8 @@ from pagbench.models import architectures
 from pagbench.scores import EmpiricalDensity
 from pagbench.scores.some_classes import SomeClasses
 
+pytestmark = pytest.mark.usefixtures("short_preflight")
+
 
 def write_card(folder, shape, classes, dataset):
     """A small network with random weights and its card."""
@@ -32,16 +34,16 @@ def write_card(folder, shape, classes, dataset):
     return folder / "mine.yaml"
 
 
-@pytest.mark.parametrize(("of", "side", "classes"), [("cifar10", 32, 10), ("imagenet", 224, 1000)])
-def test_the_samples_run_without_any_download(tmp_path, monkeypatch, of, side, classes):
+@pytest.mark.parametrize(("of", "side", "classes", "count"), [("cifar10", 32, 10, 3), ("imagenet", 224, 1000, 1)])
+def test_the_samples_run_without_any_download(tmp_path, monkeypatch, of, side, classes, count):
     monkeypatch.setenv("PAGBENCH_OFFLINE", "1")
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "empty"))
     card = write_card(tmp_path, (3, side, side), classes, of)
     name = f"samples-{of}"
-    done = invoke("run", card, "--benchmark", name, "--limit", 3, "--results", tmp_path / "results")
+    done = invoke("run", card, "--benchmark", name, "--limit", count, "--results", tmp_path / "results")
     assert done.exit_code == 0, done.output
     rows = pd.read_parquet(tmp_path / f"results/{name}@1/mine/net.parquet")
-    assert len(rows) == 3
+    assert len(rows) == count
     assert rows["gradient_faithful"].eq(1).all()
     assert (
         rows["alignment_cosine"].between(-1, 1).all()

@@ -21,6 +21,8 @@ from pagbench.models import checks, registry, requests
 from pagbench.preflight import Check, Preflight, Refusal
 from pagbench.runner import RunError
 
+pytestmark = pytest.mark.usefixtures("short_preflight")
+
 ENTRANTS = ["digits/noise-0.6", "digits/smoothing-0.6"]
 IDENTITY = ["benchmark", "version", "entrant", "family", "strength", "control", "seed", "sample_id", "label"]
 

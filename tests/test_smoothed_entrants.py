@@ -19,6 +19,8 @@ from pagbench.models import loading, registry, requests, smoothing, wrapping
 from pagbench.models.classifier import Classifier
 from pagbench.models.smoothing import SmoothedNetwork, sampled
 
+pytestmark = pytest.mark.usefixtures("short_preflight")
+
 WRAPPED = "smoothed:0.25:8:digits/noise-0.6"
 ID = "smoothed-0.25-8/digits/noise-0.6"
 IDS = ("7", "3", "11", "4")

@@ -15,6 +15,8 @@ from pagbench.errors import TrainingError
 from pagbench.models.registry import find
 from pagbench.training import Plan, Recipe
 
+pytestmark = pytest.mark.usefixtures("short_preflight")
+
 GAUSSIANS = benchmarks.load("gaussians")
 TINY = Recipe(epochs=2, batch_size=64)
 
@@ -108,7 +110,7 @@ def test_a_sweep_measures_what_it_could_train(tmp_path):
     ]  # fmt: skip
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 2
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
     assert "gradient-norm-1000000: the loss became" in done.stderr
     assert (tmp_path / "results/gaussians@1/trained/gaussians/gradient-norm-0.0001.parquet").exists()
 
@@ -158,6 +160,6 @@ def test_a_tiny_sweep_runs_end_to_end_and_again_without_training(tmp_path):
 def test_bad_options_of_a_sweep_are_one_line(options, parts, tmp_path):
     done = CliRunner().invoke(app, ["sweep", "gaussians", "--output", str(tmp_path), *options])
     assert done.exit_code == 2
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
     for part in parts:
         assert part in done.stderr

@@ -65,4 +65,4 @@ def test_the_repository_stays_small_enough_to_clone():
     weights = [*ROOT.glob("pagbench/**/*.safetensors"), *ROOT.glob("leaderboard/**/*.safetensors")]
     assert sum(path.stat().st_size for path in weights) < 20e6 + 10e6  # LPIPS has 10 MB of them
     assert sum(path.stat().st_size for path in weights) + sum(p.stat().st_size for p in RESULTS.rglob("*.*")) < 40e6
-    assert all(sum(path.stat().st_size for path in (RESULTS / label).rglob("*.parquet")) < 5e6 for label in PUBLISHED)
+    assert all(sum(path.stat().st_size for path in (RESULTS / label).rglob("*.parquet")) < 6e6 for label in PUBLISHED)
