@@ -1,6 +1,7 @@
 "use strict";
 /* Compares the networks that the address names after its #: differences of bootstrap replicates, paired over networks. */
 
+const { element, drawn } = Dom;
 const setting = JSON.parse(document.getElementById("comparison").textContent);
 const root = document.querySelector("a.brand").getAttribute("href").replace(/index\.html$/, "");
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -82,13 +83,6 @@ function certainty(probability) {
   return probability < 0.001 ? "< 0.001" : probability.toFixed(3);
 }
 
-function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
 /* What is compared stands in the address: one comma-separated list, so that it can be sent to others. */
 function named() {
   const ids = location.hash.slice(1).split(",").filter(Boolean).map((part) => {
@@ -160,16 +154,18 @@ function sentence(network, baseline) {
     return `${network.id} and ${baseline.id} cannot be compared by alignment: ${lacking.join(" and ")} has none.`;
   }
   const digits = decimals(found.low, found.high);
-  const where = `on the same ${setting.images.toLocaleString("en")} images${unscored(network)}${unscored(baseline)}.`;
+  const where = `on the same ${setting.images.toLocaleString("en")} images${doubts(network)}${doubts(baseline)}.`;
   if (found.low <= 0 && found.high >= 0) {
-    return `Whether ${network.id} or ${baseline.id} is more aligned is not settled: they differ by ${signed(found.value, digits)} ${bounds(found.low, found.high)}, ${where}`;
+    return `Whether ${network.id} or ${baseline.id} is more aligned is not settled: their difference, the first less the second, is ${signed(found.value, digits)} ${bounds(found.low, found.high)}, ${where}`;
   }
   const [more, less, low, high] = found.value > 0
     ? [network, baseline, found.low, found.high] : [baseline, network, -found.high, -found.low];
   return `${more.id} is more aligned than ${less.id} by ${Math.abs(found.value).toFixed(digits)} ${bounds(low, high)}, ${where}`;
 }
 
-function unscored(network) {
+/* What takes meaning from a comparison with this network. */
+function doubts(network) {
+  if (!network.meaningful) return ` (but the numbers of ${network.id} mean little: it has no result)`;
   const left = setting.images - network.scored;
   return left ? ` (but ${left} on which the gradient of ${network.id} could not be scored)` : "";
 }
@@ -189,6 +185,7 @@ function showTable(networks) {
       return place ? [value, differenceCell(network, baseline, statistic.name)] : [value];
     });
     const name = element("th", { scope: "row", title: statistic.summary }, (statistic.header || statistic.name) + arrow);
+    if (statistic.unit) name.append(element("small", {}, statistic.unit));
     return element("tr", {}, name, ...cells);
   });
   document.getElementById("table").replaceChildren(
@@ -230,16 +227,9 @@ function showPictures(networks) {
 /* A cell of a network's picture, as the galleries of the networks' pages draw it. */
 function picture(cell) {
   if (!cell) return element("span", { class: "tile absent" }, "–");
-  const namespace = "http://www.w3.org/2000/svg";
-  const [drawn, image] = [document.createElementNS(namespace, "svg"), document.createElementNS(namespace, "image")];
   const view = [cell.x, cell.y, cell.width, cell.height].join(" ");
-  const attributes = { class: "tile", viewBox: view, role: "img", "aria-label": cell.alt };
-  for (const [name, value] of Object.entries(attributes)) drawn.setAttribute(name, value);
-  image.setAttribute("href", root + addressOf(cell.path));
-  image.setAttribute("width", cell.whole[0]);
-  image.setAttribute("height", cell.whole[1]);
-  drawn.append(image);
-  return drawn;
+  const image = drawn("image", { href: root + addressOf(cell.path), width: cell.whole[0], height: cell.whole[1] });
+  return drawn("svg", { class: "tile", viewBox: view, role: "img", "aria-label": cell.alt }, image);
 }
 
 /* Adding one: its whole name, or a part that only one name has. */

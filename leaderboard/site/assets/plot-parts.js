@@ -14,12 +14,6 @@ const PlotParts = (() => {
   };
   const edge = (tint) => `color-mix(in oklab, ${tint}, var(--text) 20%)`;
 
-  function element(tag, properties = {}, ...children) {
-    const made = Object.assign(document.createElement(tag), properties);
-    made.append(...children);
-    return made;
-  }
-
   function symbol(type, fill, stroke) {
     const svg = d3.create("svg").attr("viewBox", "-8 -8 16 16").attr("aria-hidden", "true");
     svg.append("path").attr("d", d3.symbol(type, 60)()).attr("fill", fill).attr("stroke", stroke);
@@ -119,5 +113,5 @@ const PlotParts = (() => {
     });
   }
 
-  return { QUIET, STYLES, edge, element, symbol, interval, chance, diagonals, logarithmic, runs, follow };
+  return { QUIET, STYLES, edge, symbol, interval, chance, diagonals, logarithmic, runs, follow };
 })();

@@ -3,7 +3,8 @@
 (() => {
   const section = document.getElementById("plots");
   if (!section) return;
-  const { QUIET, STYLES, edge, element, symbol, interval, follow } = PlotParts;
+  const { element } = Dom;
+  const { QUIET, STYLES, edge, symbol, interval, follow } = PlotParts;
   const { chance, diagonals, logarithmic, runs } = PlotParts;
   const BAYES = "7 4", OTHER = "4 3";
   const data = JSON.parse(document.getElementById("plots-data").textContent);
@@ -174,7 +175,7 @@
     const places = paths.map(() => element("div"));
     container.replaceChildren(...paths.map(({ group, usual, make }, index) => {
       const title = data.groups[group].name + (usual ? "" : ` · ${make}`);
-      return element("div", { className: "panel" }, element("h4", { textContent: title }), places[index]);
+      return element("div", { class: "panel" }, element("h4", {}, title), places[index]);
     }));
     const options = { name, domain: d3.nice(...extent, 4), width: places[0]?.clientWidth };
     timed("plot-paths", () => paths.forEach((path, index) => panel(places[index], path, options)));
@@ -196,7 +197,7 @@
     const controls = new Set(data.entrants.flatMap(({ control, group }) => (control ? [group] : [])));
     const buttons = data.groups.map(({ name }, index) => {
       const drawn = symbol(controls.has(index) ? d3.symbolStar : d3.symbolCircle, colour(index), colour(index));
-      const button = element("button", { type: "button", ariaPressed: shown.has(index) }, drawn, name);
+      const button = element("button", { type: "button", "aria-pressed": shown.has(index) }, drawn, name);
       button.addEventListener("click", () => {
         if (!shown.delete(index)) shown.add(index);
         button.ariaPressed = shown.has(index);
@@ -212,8 +213,8 @@
       return item;
     });
     document.getElementById("plots-legend").append(
-      element("div", { className: "families", role: "group", ariaLabel: "Families shown" }, ...buttons),
-      element("ul", { className: "regimes", ariaLabel: "Symbols of regimes" }, ...items),
+      element("div", { class: "families", role: "group", "aria-label": "Families shown" }, ...buttons),
+      element("ul", { class: "regimes", "aria-label": "Symbols of regimes" }, ...items),
     );
   }
 
@@ -223,7 +224,7 @@
     const options = Object.entries(data.quantities).map(([name, said]) => element("option", { value: name }, said));
     const select = element("select", { id: "plots-quantity" }, ...options);
     select.addEventListener("change", drawPanels);
-    container.before(element("label", { className: "quantity" }, "Quantity ", select));
+    container.before(element("label", { class: "quantity" }, "Quantity ", select));
   }
 
   legend();

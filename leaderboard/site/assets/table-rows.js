@@ -1,20 +1,7 @@
 "use strict";
-/* The leaderboard's cells and rows, drawn from its data as the page's own HTML draws them. Data become text, never markup. */
+/* The leaderboard's cells and rows, drawn from its data as the page's own HTML draws them. */
 globalThis.boardRows = (() => {
-  const SVG = "http://www.w3.org/2000/svg";
-
-  function element(tag, attributes = {}, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    made.append(...children);
-    return made;
-  }
-
-  function drawn(tag, attributes) {
-    const made = document.createElementNS(SVG, tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    return made;
-  }
+  const { element, drawn } = Dom;
 
   function fixed(value, decimals) {
     return (decimals === null ? String(value) : value.toFixed(decimals)).replace("-", "−");
@@ -104,5 +91,5 @@ globalThis.boardRows = (() => {
     return element("td", { class: column.kind }, column.chance.map((level) => fixed(level, column.decimals)).join(" to "));
   }
 
-  return { element, row, header, chanceCell };
+  return { row, header, chanceCell };
 })();

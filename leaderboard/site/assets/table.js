@@ -2,7 +2,8 @@
 /* The leaderboard's table: sorts, filters, chooses columns, and keeps what was chosen in the address. */
 (() => {
   const LIMIT = 100; // ranked rows that are laid out until the reader asks for all: sorting a thousand stays quick
-  const { element, row: drawRow, header, chanceCell } = globalThis.boardRows;
+  const { element } = Dom;
+  const { row: drawRow, header, chanceCell } = globalThis.boardRows;
   const source = document.getElementById("board-data");
   const data = JSON.parse(source.textContent);
   const root = source.dataset.root;
@@ -184,13 +185,12 @@
   }
 
   function showPicked() {
-    compare.hidden = picked.size === 0;
-    if (picked.size < 2) {
+    if (picked.size === 1) {
       compare.removeAttribute("href");
       compare.textContent = "Pick another one to compare";
     } else {
       compare.href = `${root}${data.compare}#${[...picked].map(encodeURIComponent).join(",")}`;
-      compare.textContent = `Compare the ${picked.size} picked`;
+      compare.textContent = picked.size ? `Compare the ${picked.size} picked` : "Compare models";
     }
   }
 
@@ -231,5 +231,7 @@
   });
 
   controls.hidden = false;
+  compare.hidden = false;
+  showPicked();
   restore();
 })();

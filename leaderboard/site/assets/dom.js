@@ -1,0 +1,15 @@
+"use strict";
+/* Elements with attributes, of HTML and of SVG, for the other scripts. Data become attributes and text, never markup. */
+globalThis.Dom = (() => {
+  function filled(made, attributes, children) {
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+  }
+
+  const element = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
+  const drawn = (tag, attributes = {}, ...children) =>
+    filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+  return { element, drawn };
+})();
