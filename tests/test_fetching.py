@@ -13,6 +13,7 @@ import sys
 import tarfile
 import time
 from collections import namedtuple
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -599,3 +600,25 @@ def test_fetching_nothing_says_what_to_name():
     done = invoke("fetch")
     assert done.exit_code == 2
     assert "name entrants, or a benchmark with --benchmark" in done.output
+
+
+@pytest.mark.parametrize(
+    "target", ["http://169.254.169.254/latest", "https://localhost/x", "//[::1]/x", "http://x.internal"]
+)
+def test_a_public_server_does_not_lead_into_the_private_network(target):
+    """A redirection is refused before it is followed; one within the private network is the user's own."""
+    answer = requests.Response()
+    answer.status_code, answer.headers["Location"] = 302, target
+    for url, refused in (("https://example.org/w.pt", True), ("http://127.0.0.1/w.pt", False)):
+        answer.url = url
+        with pytest.raises(MirrorError, match="no public host") if refused else nullcontext():
+            transport._stay_outside(answer)
+
+
+@pytest.mark.parametrize(
+    "header", [b"[" * 50_000, b'{"a": {"data_offsets": [0, "x"]}}', b'{"a": {"data_offsets": [0, null]}}']
+)
+def test_hostile_headers_are_told_and_not_raised(tmp_path, header):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"x")
+    assert content.flaw(path, path.name) == "truncated or no safetensors file"

@@ -19,6 +19,8 @@ _BEGINNINGS = {
     ".tgz": (_GZIP,),
 }
 """First bytes by suffix; PyTorch's files are archives since 1.6, pickles before."""
+_LONGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header that its library reads."""
 HEAD = 1 << 16
 """Bytes that suffice to know a page."""
 
@@ -43,7 +45,7 @@ def flaw(path: Path, name: str) -> str | None:
     expected = _BEGINNINGS.get(suffix)
     if expected and not head.startswith(expected):
         return f"no {suffix} file (it begins with {head[:16]!r})"
-    if head.startswith(_ZIP) and not _whole_archive(path):
+    if head.startswith(_ZIP) and not zipfile.is_zipfile(path):
         return f"truncated (an archive without its end, {size} bytes)"
     return None
 
@@ -65,17 +67,9 @@ def _safetensors_flaw(path: Path, size: int) -> str | None:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length) if length < size else b"")
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            header = json.loads(file.read(length) if length < min(size, _LONGEST_HEADER) else b"")
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return "truncated or no safetensors file"
     whole = 8 + length + max(ends, default=0)
     return None if size == whole else f"truncated ({size} of {whole} bytes)"
-
-
-def _whole_archive(path: Path) -> bool:
-    try:
-        zipfile.ZipFile(path).close()
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return False
-    return True

@@ -71,6 +71,27 @@ def refuse_plain(url: str, *, hashed: bool) -> None:
         raise MirrorError(f"http without a known sha256 is not trusted ({parts.hostname})")
 
 
+def is_public(host: str) -> bool:
+    """Whether a host's name is not, by its form, a machine of a private network; numbers count as such.
+
+    >>> [is_public(host) for host in ("example.org", "localhost", "169.254.169.254", "::1", "x.internal")]
+    [True, False, False, False, False]
+    """
+    top = host.lower().rstrip(".").rpartition(".")
+    return bool(top[0]) and top[2].isalpha() and top[2] not in ("local", "internal", "localhost")
+
+
+def refuse_inside(url: str, target: str) -> None:
+    """Refuses to be led from a public host into the network of the machine that fetches.
+
+    Raises:
+        MirrorError: the target's host is not public, and the address's is.
+    """
+    here, there = (urlsplit(address).hostname or "" for address in (url, target))
+    if is_public(here) and not is_public(there):
+        raise MirrorError(f"it leads to {there[:60]!r}, which is no public host")
+
+
 def _hub(mirror: str, rest: str) -> Address:
     """On the Hugging Face hub or, by HF_ENDPOINT, a mirror of it; with the user's token where there is one."""
     import huggingface_hub

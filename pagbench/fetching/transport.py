@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import unescape
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 import requests
 import urllib3
@@ -96,6 +96,7 @@ def download(address: Address, part: Part, *, hashed: bool, display: Display, li
     """
     furthest, tries = 0, 0
     with requests.Session() as session:
+        session.hooks["response"].append(_stay_outside)
         while True:
             try:
                 return _transfer(session, address, part, hashed, display, limit)
@@ -108,6 +109,12 @@ def download(address: Address, part: Part, *, hashed: bool, display: Display, li
                 pause = min(max(_PAUSE * 2 ** (tries - 1), error.pause), _LONGEST_PAUSE)
                 display.wait(str(error), pause)
                 time.sleep(pause)
+
+
+def _stay_outside(response: requests.Response, **_: object) -> None:
+    """Looks at where a redirection leads before it is followed."""
+    if response.is_redirect:
+        mirrors.refuse_inside(response.url, urljoin(response.url, response.headers["Location"]))
 
 
 def _transfer(
@@ -152,6 +159,7 @@ def _open(session: requests.Session, address: Address, asked: dict[str, str]) ->
     if address.mirror.startswith("gdrive:") and response.ok and _is_page(response):
         confirmed = _confirmed(_beginning(response).decode("utf-8", errors="replace"))
         if confirmed is not None:
+            mirrors.refuse_inside(response.url, confirmed)
             response.close()
             response = session.get(confirmed, headers=headers, stream=True, timeout=_TIMEOUT)
     return response

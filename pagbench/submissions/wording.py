@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from pagbench.cards import ModelCard, RemoteFile
+from pagbench.fetching import mirrors
 from pagbench.submissions import limits
 from pagbench.submissions.findings import Finding
 from pagbench.submissions.folder import CARD, WEIGHTS_SUFFIXES
@@ -111,12 +112,9 @@ def _public(mirror: str) -> bool:
     if mirror.startswith(("hf:", "gdrive:")):
         return True
     try:
-        host = (urlsplit(mirror).hostname or "") if mirror.startswith("https://") else ""
+        return mirror.startswith("https://") and mirrors.is_public(urlsplit(mirror).hostname or "")
     except ValueError:
         return False
-    return (
-        host.rpartition(".")[2].isalpha() and "." in host and not host.endswith((".local", ".internal", ".localhost"))
-    )
 
 
 def _licence(licence: str | None) -> Iterator[Finding]:
