@@ -611,7 +611,7 @@ def test_a_public_server_does_not_lead_into_the_private_network(target):
     answer.status_code, answer.headers["Location"] = 302, target
     for url, refused in (("https://example.org/w.pt", True), ("http://127.0.0.1/w.pt", False)):
         answer.url = url
-        with pytest.raises(MirrorError, match="no public host") if refused else nullcontext():
+        with pytest.raises(mirrors.MirrorError, match="no public host") if refused else nullcontext():
             transport._stay_outside(answer)
 
 

@@ -103,6 +103,15 @@ def test_a_few_rows_may_lie_at_a_kink_but_not_many(honest, digits):
         assert found.worst_difference == pytest.approx(5)
 
 
+def test_rounding_of_a_confident_networks_probabilities_is_tolerated(honest, digits):
+    """Where all drawn rows are rounding, none is held against the root mean square of the others."""
+    name = columns.epsilon_name("on_response", digits.epsilons[0])
+    some = honest.head(2)
+    noisy = [some.assign(**{name: [1.5e-8 + k * 3e-8, 4e-8]}) for k in (0, 1)]
+    assert compare(noisy[0], noisy[1], digits).reason == ""
+    assert compare(noisy[0], noisy[1].assign(**{name: 1e-3}), digits).reason
+
+
 def test_a_null_is_no_value(honest, digits):
     for said, seen in ((np.nan, 0.5), (0.5, np.nan)):
         claims, found = honest.copy(), honest.copy()
@@ -226,6 +235,21 @@ def test_other_code_behind_the_same_weights_is_refuted(folder, digits):
     kept = results.read(results.path_of(folder, digits, ENTRANT), columns.schema(digits)).provenance
     edit(folder, digits, provenance={"fingerprint": [2 * value for value in kept["fingerprint"]]})
     assert "other outputs on the probe images" in verify(folder, ENTRANT)[0].record.reason
+
+
+@pytest.mark.parametrize("part", ["maps", "gallery"])
+@pytest.mark.parametrize("forged", ["gradients", "images"])
+def test_pictures_of_another_network_are_refuted(folder, digits, part, forged):
+    """A reader judges gradients by their pictures: those must be the network's own, too."""
+    place = results.path_of(folder, digits, ENTRANT)
+    shown = results.read(place, columns.schema(digits)).provenance[part]
+    content = dict(shown)
+    if forged == "gradients":
+        content["gradients"] = shown["gradients"][1:] + shown["gradients"][:1]
+    else:
+        content["sample_ids"] = shown["sample_ids"][1:] + shown["sample_ids"][:1]
+    edit(folder, digits, provenance={part: content})
+    assert verify(folder, ENTRANT)[0].record.reason.startswith(f"its picture of the {forged} of sample ")
 
 
 def test_a_submission_whose_pre_flight_hides_a_flag_is_refuted(folder, digits, tmp_path):

@@ -56,21 +56,16 @@ def test_only_the_base_branch_is_installed_and_nothing_that_can_write_checks_out
 
 def test_the_comment_trusts_no_run_of_a_request_that_changes_the_workflow():
     """The workflow of a request is the request's own; what is not laid down in it is which files it changes."""
-    (script,) = [
-        step["with"]["script"]
-        for step in steps(GITHUB / "workflows" / "submission-comment.yml")
-        if "with" in step and "script" in step["with"]
-    ]
-    listed, verdict = script.index("pulls.listFiles"), script.index("const verdict = !own ?")
-    assert listed < verdict
-    assert 'name.startsWith("leaderboard/submissions/")' in script[listed:verdict]
+    given = [step.get("with", {}) for step in steps(GITHUB / "workflows" / "submission-comment.yml")]
+    (script,) = [inputs["script"] for inputs in given if "script" in inputs]
+    asked, verdict = script.index("pulls.listFiles"), script.index("const verdict = !own ?")
+    assert asked < verdict
+    assert 'name.startsWith("leaderboard/submissions/")' in script[asked:verdict]
     assert "lstatSync" in script
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node: the script's syntax is not looked at")
-    subprocess.run(
-        [node, "--check", "-"], input=f"async () => {{{script}}}", text=True, check=True, capture_output=True
-    )
+    subprocess.run([node, "--check", "-"], input=f"async () => {{{script}}}".encode(), check=True, capture_output=True)
 
 
 def commands(path):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
+from pagbench.maps import Maps
 
 TOLERANCE = 1e-3
 """Of a value, plus of its column's root mean square over the compared rows.
@@ -26,6 +27,15 @@ of ReLU networks by up to fifteen times the tolerance. An edit that hides there 
 """
 
 KINK = 20.0
+
+PICTURE = 0.1
+"""Of a picture's norm, that may differ: values are rounded to 1/127 of the largest, and kinks move some."""
+
+ROUNDING = 2.0**-23
+"""A difference that is always tolerated: that of float32 next to 1, where a confident network's probabilities lie.
+
+Where all drawn images are such, the column's root mean square is rounding itself, and would be held against rounding.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,9 @@ def compare(
     """Compares rows of the same samples.
 
     Identity and nulls must agree. A measured value may differ by tolerance times the sum of its magnitude and its
-    column's, on few rows by more (`FEW`, `KINK`). On these few `gradient_faithful`, which has a threshold, may differ,
-    and `correct` where the label's probability is the largest within the tolerance and no more than a half: a tie.
+    column's, or by `ROUNDING`, on few rows by more (`FEW`, `KINK`). On these few `gradient_faithful`, which has a
+    threshold, may differ, and `correct` where the label's probability is the largest within the tolerance and no more
+    than a half: a tie.
 
     Args:
         claimed: rows of a results file.
@@ -71,6 +82,23 @@ def compare(
             told.append(_told(column, claimed, found, excess))
     more = f"; {len(told) - _SHOWN} more columns differ" if len(told) > _SHOWN else ""
     return Comparison("; ".join(told[:_SHOWN]) + more, worst[0], min(worst[1], _MOST))
+
+
+def compare_maps(claimed: Maps, found: Maps) -> str:
+    """Which of the pictures that a results file carries are not those of its network; empty where all are.
+
+    Args:
+        claimed: of a results file.
+        found: of the same samples, made now.
+    """
+    kinds = ("images", "gradients", "targets")
+    for kind, said, seen in ((kind, getattr(claimed, kind), getattr(found, kind)) for kind in kinds):
+        if said is None or seen is None:
+            continue
+        for sample, ours, theirs in zip(claimed.sample_ids, np.nan_to_num(said), np.nan_to_num(seen), strict=True):
+            if np.linalg.norm(ours - theirs) > PICTURE * np.linalg.norm(theirs):
+                return f"its picture of the {kind} of sample {sample} is another"
+    return ""
 
 
 _SHOWN = 3
@@ -99,7 +127,7 @@ def _excess(column: Column, claimed: pd.DataFrame, found: pd.DataFrame, toleranc
     else:
         scale = np.abs(seen) + _magnitude(seen)
         difference = np.abs(np.where(nulls, 0.0, said - seen))
-        excess = difference / np.maximum(tolerance * np.where(nulls, 1.0, scale), np.finfo(np.float32).tiny)
+        excess = difference / np.maximum(tolerance * np.where(nulls, 1.0, scale), ROUNDING)
     return np.where(nulls & ~both, np.inf, excess)
 
 

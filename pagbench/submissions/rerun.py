@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from pagbench import columns, devices, measuring, provenance, verification
+from pagbench import columns, devices, maps, measuring, provenance, verification
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, PagbenchError
 from pagbench.measuring import Session, Settings
@@ -17,7 +17,7 @@ from pagbench.preflight import Refusal
 from pagbench.results import Result
 from pagbench.submissions import bounded, checking, claims
 from pagbench.submissions.claimed import Claim
-from pagbench.submissions.comparison import TOLERANCE, compare
+from pagbench.submissions.comparison import TOLERANCE, compare, compare_maps
 from pagbench.submissions.findings import refused
 from pagbench.verification import Verification
 
@@ -173,9 +173,10 @@ class _Rerun:
             for rows in self._measuring.rows(entrant, self._ids):
                 found.append(rows)
                 advance(len(rows))
-        compared = compare(result.rows, pd.concat(found, ignore_index=True), self._benchmark, self._tolerance)
+            compared = compare(result.rows, pd.concat(found, ignore_index=True), self._benchmark, self._tolerance)
+            reason = compared.reason or self._other_pictures(entrant, result)
         return _Verdict(
-            compared.reason, entrant.weights_sha256, len(self._ids), compared.worst_column, compared.worst_difference
+            reason, entrant.weights_sha256, len(self._ids), compared.worst_column, compared.worst_difference
         )
 
     @property
@@ -198,3 +199,25 @@ class _Rerun:
         admitted = result.preflight is not None and result.preflight.costs_the_rank
         costs = fresh.verdict == "fail" or (fresh.costs_the_rank and not admitted)
         return f"pre-flight: {fresh.summary()}" if costs else ""
+
+    def _other_pictures(self, entrant: Entrant, result: Result) -> str:
+        """Which pictures of images and gradients are not this network's, all of them made anew; empty where none is.
+
+        Raises:
+            ResultsError: the pictures are damaged.
+        """
+        name, size, device = entrant.card.id, self.settings.batch_size, self.settings.device
+        session = self._measuring
+        for kept in (result.provenance.get("maps"), result.provenance.get("gallery")):
+            claimed = maps.decode(kept, name)
+            if claimed is None:
+                continue
+            if not set(claimed.sample_ids) <= set(self._benchmark.samples):
+                return "its pictures are of images that the benchmark does not have"
+            shown = session.splits.test.select(claimed.sample_ids)
+            target = session.targets.target
+            made = provenance.gradient_maps(entrant, shown, device=device, batch_size=size, target=target)
+            found = maps.decode(made, name)
+            if found is not None and (other := compare_maps(claimed, found)):
+                return other
+        return ""
