@@ -1,0 +1,24 @@
+"""Results on disk: one Parquet file per benchmark and entrant, one row per sample, provenance inside. No torch."""
+
+from pagbench.results.files import FLOAT_BITS, FORMAT, read, significant, write
+from pagbench.results.folders import PUBLISHED, check_writable, has_results, joined, path_of, read_all, with_measure
+from pagbench.results.result import Provenance, Result
+from pagbench.results.store import Store
+
+__all__ = [
+    "FLOAT_BITS",
+    "FORMAT",
+    "PUBLISHED",
+    "Provenance",
+    "Result",
+    "Store",
+    "check_writable",
+    "has_results",
+    "joined",
+    "path_of",
+    "read",
+    "read_all",
+    "significant",
+    "with_measure",
+    "write",
+]
