@@ -1,12 +1,12 @@
 """Whether someone else has measured an entrant's rows again, and found them. No torch."""
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pagbench.errors import ResultsError, first_line
+from pagbench.hashing import sha256_of
 from pagbench.writing import atomically
 
 SELF_REPORTED = "self-reported"
@@ -115,8 +115,7 @@ def sha256(results_file: Path) -> str:
         ResultsError: it cannot be read.
     """
     try:
-        with results_file.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(results_file)
     except OSError as error:
         raise ResultsError(f"{results_file}: cannot be read ({error.strerror or error})") from None
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pagbench.errors import WeightsError, first_line
+from pagbench.hashing import sha256_of
 
 
 def file_sha256(path: Path) -> str:
@@ -30,8 +31,7 @@ def file_sha256(path: Path) -> str:
         WeightsError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
 

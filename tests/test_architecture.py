@@ -12,7 +12,7 @@ import pagbench
 ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
-    {"errors", "assets", "cache", "draws"},
+    {"errors", "assets", "cache", "draws", "hashing"},
     {"plain_yaml"},
     {"cards", "weights", "cli_options", "preflight", "writing"},
     {"benchmarks", "fetching", "verification"},

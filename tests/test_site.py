@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pagbench import benchmarks, columns
+from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import facts
 from pagbench.errors import ResultsError
 from pagbench.site import building, manifest, rendering
@@ -237,13 +238,15 @@ def test_damaged_manifests_name_nothing(earlier, damaged):
     assert manifest.leftovers(earlier, {}) == []
 
 
-def test_files_of_someone_else_are_not_written_over(site, tmp_path):
+def test_files_of_someone_else_are_not_written_over(tmp_path):
+    few = tmp_path / "results"
+    shutil.copytree(results.PUBLISHED / "gaussians@1", few / "gaussians@1")
     for place in ("index.html", "assets/site.css", manifest.PLACE):
         folder = tmp_path / place.replace("/", "-")
         (folder / place).parent.mkdir(parents=True)
         (folder / place).write_text("mine")
         with pytest.raises(ResultsError, match=rf"{place}: is there already, and is no file of an earlier site"):
-            building.build(site.parent / "results", folder)
+            building.build(few, folder)
         assert [path for path in folder.rglob("*") if path.is_file()] == [folder / place]
         assert (folder / place).read_text() == "mine"
 

@@ -18,6 +18,8 @@ from pagbench.submissions import claimed, rerun
 from pagbench.submissions.comparison import KINK, TOLERANCE, compare
 from pagbench.verification import SELF_REPORTED, Verification
 
+pytestmark = pytest.mark.usefixtures("short_preflight")
+
 ENTRANT, OTHER = "digits/noise-0.6", "digits/standard"
 ALIGNMENTS = ("alignment_lpips", "alignment_cosine")
 

@@ -4,7 +4,6 @@ Mirrors are tried in order. A file takes its name only when it is whole and its 
 first use, which `fetched.json` keeps. A download that broke off goes on at the next call.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from pagbench.fetching import archives, content, lockfile, mirrors, repositories
 from pagbench.fetching.mirrors import MirrorError
 from pagbench.fetching.progress import Display, display, tell
 from pagbench.fetching.transport import Part
+from pagbench.hashing import sha256_of
 
 _compared: set[tuple[Path, int, int, str | None]] = set()
 """Place, size, time of change and card's hash of what this process has compared already."""
@@ -93,7 +93,7 @@ def _compare(file: RemoteFile, path: Path) -> None:
         key = (path, state.st_size, state.st_mtime_ns, file.sha256)
         if key in _compared:
             return
-        found, (expected, whence) = _sha256(path), _expected(file)
+        found, (expected, whence) = sha256_of(path), _expected(file)
         wrong = None if found == expected else content.flaw(path, path.name)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from None
@@ -174,7 +174,7 @@ def _fetch_from(mirror: str, file: RemoteFile, part: Part, shown: Display) -> st
     resumed = part.size > 0
     while True:
         transport.download(source, part, hashed=expected is not None, display=shown, limit=file.size)
-        found = _sha256(part.path)
+        found = sha256_of(part.path)
         wrong = content.flaw(part.path, file.path)
         if wrong is None and expected not in (None, found):
             wrong = f"another file, sha256 {found[:12]}…, {whence}"
@@ -202,8 +202,3 @@ def _pages(file: RemoteFile) -> str:
 def _by_hand(file: RemoteFile, path: Path) -> str:
     """What to do where nothing else helps."""
     return f"put the file at {path}{f' (sha256 {file.sha256})' if file.sha256 else ''}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

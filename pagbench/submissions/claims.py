@@ -1,6 +1,5 @@
 """What a submitted results file claims, checked without measuring anything: form, origin, rows, values. No torch."""
 
-import hashlib
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.columns import Column
 from pagbench.errors import PagbenchError, ResultsError
+from pagbench.hashing import sha256_of
 from pagbench.results import Result
 from pagbench.submissions import bounded, wording
 from pagbench.submissions.findings import Finding
@@ -281,7 +281,6 @@ def weights_sha256(card: ModelCard, folder: Path) -> str | None:
     None where there is no file and no hash; the rerun compares what it has loaded.
     """
     if card.weights is not None and (folder / card.weights).is_file():
-        with (folder / card.weights).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(folder / card.weights)
     pinned = card.download[0].sha256 if card.download is not None and len(card.download) == 1 else None
     return pinned or card.weights_sha256

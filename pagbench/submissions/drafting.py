@@ -1,6 +1,5 @@
 """Writes the folder of a submission from answers. No torch."""
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import yaml
 from pagbench import benchmarks
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError
+from pagbench.hashing import sha256_of
 from pagbench.submissions import limits
 from pagbench.submissions.folder import CARD
 from pagbench.submissions.questions import Answers
@@ -52,8 +52,7 @@ def draft(root: Path, answers: Answers) -> Path:
 def _fields(answers: Answers) -> dict[str, Any]:
     benchmark = benchmarks.load(answers["benchmark"])
     weights: Path = answers["weights"]
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = sha256_of(weights)
     own = "/" not in answers["architecture"]
     fields = {
         "id": answers["id"],

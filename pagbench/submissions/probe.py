@@ -1,6 +1,5 @@
 """What is tried on a submission's files in the confined process: bytes, then the network, then its results."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from pagbench import benchmarks, fetching
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import PagbenchError
+from pagbench.hashing import sha256_of
 from pagbench.submissions import claims, containers
 from pagbench.submissions.findings import Finding, refused
 from pagbench.submissions.folder import CARD, RESULTS
@@ -56,8 +56,7 @@ def _file(card: ModelCard, root: Path) -> Path:
 def _weights(card: ModelCard, root: Path) -> Iterator[Finding]:
     path = _file(card, root)
     expected = card.weights_sha256 or (card.download or ())[0].sha256
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != expected:
         yield Finding(
             "error", path.name, f"sha256 {found[:12]}…, the card says {str(expected)[:12]}…; correct the card"
