@@ -9,6 +9,8 @@ from pagbench.benchmarks import Thresholds
 
 REGIMES = ("weak", "bayes-aligned", "excessive")
 BOUNDARY = "boundary"
+_TIE = 1e-9
+"""Shares of images often differ by the very threshold; rounding must not decide then."""
 Replicates = NDArray[np.float64]
 
 
@@ -50,7 +52,7 @@ def classify(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds
         gain = (entrant.tangent_energy - reference.tangent_energy) / (bayes.tangent_energy - reference.tangent_energy)
     retention = entrant.on_response / bayes.on_response
     drop = reference.accuracy - entrant.accuracy
-    excessive = (retention < thresholds.retention) | (drop > thresholds.drop)
+    excessive = (retention < thresholds.retention) | (drop > thresholds.drop + _TIE)
     known = ~np.isnan(retention + drop) & (excessive | ~np.isnan(gain))
     return np.where(known, np.where(excessive, 2, np.where(gain < thresholds.gain, 0, 1)), -1)
 

@@ -20,16 +20,17 @@ class Interval(NamedTuple):
 
 
 def resampling_weights(n: int, *, seed: int, replicates: int = REPLICATES) -> Array:
-    """How often each of n images is drawn, over n, in each replicate; the first row is the sample itself.
+    """How often each of n images is drawn in each replicate; the first row is the sample itself.
 
-    The same weights serve all entrants, so that differences between entrants are paired over images.
+    The same weights serve all entrants, so that differences between entrants are paired over images. They are whole
+    numbers, so that shares of images come out the same on every machine, in whatever order they are summed.
 
     Returns:
-        Shape (1 + replicates, n); rows sum to 1.
+        Shape (1 + replicates, n); rows sum to n.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=replicates)
-    return np.vstack([np.ones(n), drawn]) / n
+    return np.vstack([np.ones(n), drawn])
 
 
 def weighted_means(weights: Array, values: Array) -> Array:
@@ -121,7 +122,7 @@ def clustered_spearman(
     names, member = np.unique(np.asarray(clusters)[known], return_inverse=True)
     if known.sum() < 3:
         return Interval(np.nan, np.nan, np.nan)
-    counts = np.rint(len(names) * resampling_weights(len(names), seed=seed, replicates=replicates))[:, member]
+    counts = resampling_weights(len(names), seed=seed, replicates=replicates)[:, member]
     correlations = _correlations(counts, _ranks(counts, x[known]), _ranks(counts, y[known]))
     if len(names) == 1:
         return Interval(float(correlations[0]), np.nan, np.nan)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import pagbench
-from pagbench import columns
+from pagbench import benchmarks, columns, regimes
 from pagbench.errors import ResultsError
 from pagbench.preflight import Check, Preflight
 from pagbench.ranking import render
@@ -256,3 +256,16 @@ def test_licences_of_entrants_and_score_models_are_columns(digits, anchors, tmp_
     assert json.loads(render.to_json(board.reset_index(), digits))[0]["score_license"] is None
     licensed = digits.model_copy(update={"score": digits.score.model_copy(update={"license": "CC BY-NC-SA 4.0"})})
     assert set(pagbench.leaderboard(pd.concat(anchors), benchmark=licensed)["score_license"]) == {"CC BY-NC-SA 4.0"}
+
+
+def test_a_drop_of_the_very_threshold_is_not_excessive():
+    """0.9 - 0.75 is a little more than .15 in floating point."""
+    thresholds = benchmarks.load("digits").thresholds
+    ones = np.ones(4)
+    reference, bayes = (
+        regimes.Anchored(0.2 * ones, 0.2 * ones, 0.9 * ones),
+        regimes.Anchored(ones, 0.2 * ones, 0.9 * ones),
+    )
+    for accuracy, expected in ((0.75, 1), (0.749, 2)):
+        entrant = regimes.Anchored(0.9 * ones, 0.2 * ones, accuracy * ones)
+        assert (regimes.classify(entrant, reference, bayes, thresholds) == expected).all()
