@@ -127,25 +127,25 @@ def test_cifar10_runs_from_files_on_disk_and_without_its_reference(small_cifar, 
     assert "No regimes are judged, for robustbench/cifar10/L2/Standard is not measured" in shown
 
 
-ENGSTROM = "robustbench/cifar10/L2/Engstrom2019Robustness"
+RICE = "robustbench/cifar10/L2/Rice2020Overfitting"
 
 
 def test_a_robustbench_model_runs_from_its_checkpoint_on_disk(small_cifar, tmp_path):
-    """The network of `Engstrom2019Robustness`, with random weights in RobustBench's own format and place."""
+    """The network of `Rice2020Overfitting`, a ResNet-18, with random weights in RobustBench's own format and place."""
     source = pytest.importorskip("pagbench.models.sources.robustbench")
     from pagbench.models.sources.robustbench import importing, zoo
 
-    card = source.card(ENGSTROM)
+    card = source.card(RICE)
     (file,) = card.download
     with importing.quiet():
         network = zoo._constructor(importing.robustbench(), card)()
     place = tmp_path / "cache" / file.path
     place.parent.mkdir(parents=True)
     torch.save(network.state_dict(), place)
-    done = invoke("run", ENGSTROM, "--benchmark", "cifar10", "--limit", 1, "--results", tmp_path / "results")
+    done = invoke("run", RICE, "--benchmark", "cifar10", "--limit", 1, "--results", tmp_path / "results")
     assert done.exit_code == 0, done.output
     assert [line for line in done.stderr.splitlines() if line.startswith("warning: ")][-1].count("Standard.pt") >= 1
-    (row,) = pd.read_parquet(tmp_path / "results" / "cifar10@1" / f"{ENGSTROM}.parquet").to_dict("records")
+    (row,) = pd.read_parquet(tmp_path / "results" / "cifar10@1" / f"{RICE}.parquet").to_dict("records")
     assert row["gradient_faithful"] == 1 and 0 < row["tangent_energy"] < 1
     network.eval()
     images = data.splits(small_cifar).test.images[:1]

@@ -36,16 +36,16 @@ def assert_same_rows(a, b):
 
 @pytest.fixture(scope="module")
 def rows():
-    return pagbench.run(ENTRANTS, limit=16, batch_size=64)
+    return pagbench.run(ENTRANTS, limit=12, batch_size=64)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_rows_do_not_depend_on_the_batch_size(rows, batch_size):
-    assert_same_rows(pagbench.run(ENTRANTS, limit=16, batch_size=batch_size), rows)
+    assert_same_rows(pagbench.run(ENTRANTS, limit=12, batch_size=batch_size), rows)
 
 
 def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained, observe):
-    ids = [digits.samples[i] for i in np.random.default_rng(1).permutation(16)]
+    ids = [digits.samples[i] for i in np.random.default_rng(1).permutation(12)]
     batch = targets.compute(digits, digits_splits, ids, seed=0, device=torch.device("cpu")).batch(ids)
     expected = rows[rows["entrant"] == "digits/noise-0.6"].set_index("sample_id").loc[ids]
     seen = observe(noise_trained, temperature=float(expected["temperature"].iloc[0]), batch=batch)
@@ -57,7 +57,7 @@ def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained,
 
 def test_a_limited_run_is_completed_later_and_gives_the_same_rows(rows, tmp_path):
     pagbench.run(ENTRANTS, limit=9, batch_size=4, results=tmp_path)
-    assert_same_rows(pagbench.run(ENTRANTS, limit=16, results=tmp_path), rows)
+    assert_same_rows(pagbench.run(ENTRANTS, limit=12, results=tmp_path), rows)
 
 
 def test_finished_rows_are_not_measured_again(tmp_path, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_module_in_double_precision_is_measured_in_single(rows):
 
 
 def test_kill_9_loses_no_finished_batch(tmp_path, rows):
-    command = [sys.executable, "-m", "pagbench", "run", *ENTRANTS, "--limit", "16", "--batch-size", "2"]
+    command = [sys.executable, "-m", "pagbench", "run", *ENTRANTS, "--limit", "12", "--batch-size", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--results", str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -147,7 +147,7 @@ def test_kill_9_loses_no_finished_batch(tmp_path, rows):
     assert survived
     for path in survived:
         assert pq.read_table(path).num_rows
-    completed = pagbench.run(ENTRANTS, limit=16, results=tmp_path)
+    completed = pagbench.run(ENTRANTS, limit=12, results=tmp_path)
     assert_same_rows(completed, rows)
     assert not list(tmp_path.rglob(".*.parts"))
 
@@ -296,7 +296,7 @@ def test_parquet_says_where_its_rows_come_from(tmp_path, digits):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: GPU rows against CPU rows")
 def test_rows_on_a_gpu_are_those_of_the_cpu(rows):
-    on_gpu = pagbench.run(ENTRANTS, limit=16, device="cuda")
+    on_gpu = pagbench.run(ENTRANTS, limit=12, device="cuda")
     measured = [name for name in rows if name not in IDENTITY]
     np.testing.assert_allclose(on_gpu[measured], rows[measured], rtol=1e-4, atol=2e-5)
 
@@ -330,7 +330,7 @@ def test_an_anchor_whose_weights_are_missing_is_told_of(digits, tmp_path):
 
 def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
     monkeypatch.setattr(targets, "_ROOM", 0)
-    assert_same_rows(pagbench.run(ENTRANTS, limit=16, batch_size=10), rows)
+    assert_same_rows(pagbench.run(ENTRANTS, limit=12, batch_size=10), rows)
 
 
 def test_batches_follow_the_cycle_of_partners_where_targets_are_not_kept(digits, digits_splits, monkeypatch):
