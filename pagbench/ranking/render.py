@@ -62,7 +62,7 @@ def _header(column: Column) -> str:
 def _cell(row: "pd.Series[Any]", column: Column, separator: str) -> str:
     value = row.get(column.name)
     if column.name == "rank":
-        return _rank(row, separator)
+        return rank(row, separator)
     if column.name == "regime":
         return _UNRANKED if _missing(value) else f"{value}{separator}{row['regime_probability']:.2f}"
     if _missing(value):
@@ -79,7 +79,8 @@ def _missing(value: object) -> bool:
     return value is None or value is pd.NA or value != value  # noqa: PLR0124 (NaN)
 
 
-def _rank(row: "pd.Series[Any]", separator: str) -> str:
+def rank(row: "pd.Series[Any]", separator: str = " ") -> str:
+    """A row's rank with its interval where that is wider, as in `4 (4–8)`; a dash where it has none."""
     if _missing(row["rank"]):
         return _UNRANKED
     low, high = row["rank_low"], row["rank_high"]

@@ -13,6 +13,7 @@ from pagbench import ranking, results
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError
+from pagbench.ranking import render
 from pagbench.submissions import folder
 
 _NEIGHBOURS = 3
@@ -86,22 +87,15 @@ class Standing:
         ranked = board[board["rank"].notna()].sort_values("rank")
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"
         regime = "no regime" if pd.isna(own["regime"]) else f"regime {own['regime']}"
-        yield f"{self.entrant} takes rank {_rank(own)} of {len(ranked)}, {interval}, {regime}"
+        yield f"{self.entrant} takes rank {render.rank(own)} of {len(ranked)}, {interval}, {regime}"
         if self.before is None:
             return
         there = list(ranked.index).index(self.entrant)
         near = [*ranked.index[max(0, there - _NEIGHBOURS) : there], *ranked.index[there + 1 : there + 1 + _NEIGHBOURS]]
         stood = self.before.set_index("model")
         for name in near:
-            before, now = _rank(stood.loc[name]), _rank(board.loc[name])
+            before, now = render.rank(stood.loc[name]), render.rank(board.loc[name])
             yield f"  {name}: {now}, as before" if before == now else f"  {name}: {before} → {now}"
-
-
-def _rank(row: "pd.Series[float]") -> str:
-    if pd.isna(row["rank"]):
-        return "–"
-    low, high = int(row["rank_low"]), int(row["rank_high"])
-    return f"{int(row['rank'])}" + (f" ({low}–{high})" if low != high else "")
 
 
 def standing(leaderboard: Path, benchmark: Benchmark, entrant: str) -> Standing | None:
