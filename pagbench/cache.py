@@ -21,19 +21,20 @@ def libraries() -> Iterator[None]:
     """Within, libraries that fetch by themselves do it into this folder, unless the user has given them another."""
     folders = {"TORCH_HOME": root() / "torch", "HF_HUB_CACHE": root() / "huggingface"}
     free = {name: str(folder) for name, folder in folders.items() if name not in os.environ}
-    with _environment(free):
+    with environment(free):
         yield
 
 
 @contextmanager
 def going_offline() -> Iterator[None]:
     """Within, neither pagbench nor the hub's library opens a socket; processes started within inherit it."""
-    with _environment({"PAGBENCH_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}):
+    with environment({"PAGBENCH_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}):
         yield
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Within, this process and those that it starts have these variables."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

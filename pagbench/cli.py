@@ -10,8 +10,9 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from pagbench import cache, cli_fetching, cli_site, cli_submit, cli_tangents, cli_training, cli_verify
-from pagbench.cli_options import BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
+from pagbench.cli_options import BatchSizeOption, BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
 from pagbench.errors import ContractError, PagbenchError, ResultsError, printable
+from pagbench.interrupts import Stopped
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Group(TyperGroup):
-    """Prints an error as one line and exits with 2."""
+    """Prints an error as one line and exits with 2, or as shells do after a signal."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's context is a subclass
         try:
@@ -28,7 +29,7 @@ class _Group(TyperGroup):
         except PagbenchError as error:
             for line in str(error).splitlines():
                 typer.echo(f"error: {printable(line)}", err=True)
-            raise typer.Exit(2) from None
+            raise typer.Exit(128 + error.number if isinstance(error, Stopped) else 2) from None
 
 
 app = typer.Typer(
@@ -70,7 +71,7 @@ Architecture = Annotated[
         metavar="MODULE:FUNCTION",
     ),
 ]
-_RESULTS = Path("results")
+_RESULTS = "results"
 
 
 @app.command(epilog="Example: pagbench run digits/standard digits/noise-0.6 --benchmark digits")
@@ -92,13 +93,28 @@ def run(
         ),
     ] = "",
     limit: Annotated[int | None, typer.Option(help="Only the first N samples; no rank is given then.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at a time; does not change a row.")] = 64,
+    batch_size: BatchSizeOption = None,
     device: DeviceOption = Device.auto,
     seed: Annotated[int | None, typer.Option(help="Of noise and permutation; the benchmark's own by default.")] = None,
     results: ResultsOption = _RESULTS,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Measure again what the folder already has, and keep only that.")
     ] = False,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="Who does the work: local, this process; local:J, J others; ray or ray:ADDRESS, a Ray cluster.",
+            metavar="local[:J]|ray[:ADDRESS]",
+        ),
+    ] = "local",
+    gpus_per_task: Annotated[float, typer.Option(help="Share of a GPU that a unit asks a Ray cluster for.")] = 1.0,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="The i-th of n shares of all samples, for n runs that fill one folder.", metavar="I/N"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for a batch, after which its entrant is given up; the others go on.")
+    ] = 4 * 3600.0,
     architecture: Architecture = None,
     offline: OfflineOption = False,
 ) -> None:
@@ -116,10 +132,15 @@ def run(
         seed=seed,
         results=results,
         overwrite=overwrite,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+        shard=shard,
+        timeout=timeout,
         progress=True,
         tell=lambda line: typer.echo(f"warning: {line}", err=True),
     )
-    typer.echo(f"results: {results / definition.label}  (next: pagbench leaderboard -b {definition.name} -r {results})")
+    place, then = f"{results.rstrip('/')}/{definition.label}", f"-b {definition.name} -r {results}"
+    typer.echo(f"results: {place}  (next: pagbench leaderboard {then})")
 
 
 @app.command(epilog="Example: pagbench leaderboard --benchmark digits --format markdown --output table.md")
@@ -181,8 +202,9 @@ def show(
     if entrant.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
         typer.echo(listing.benchmark(entrant), nl=False)
         return
-    unnamed = results == _RESULTS and not results.exists() and stored.PUBLISHED.exists()
-    typer.echo(listing.entrant(entrant, stored.PUBLISHED if unnamed else results), nl=False)
+    folder = stored.local(results)
+    unnamed = results == _RESULTS and not folder.exists() and stored.PUBLISHED.exists()
+    typer.echo(listing.entrant(entrant, stored.PUBLISHED if unnamed else folder), nl=False)
 
 
 @app.command(epilog="Example: pagbench check digits/standard my-card.yaml --benchmark digits")
@@ -267,14 +289,14 @@ def _examined(
     return definition.label, checks.examine(request, definition, device=chosen, batch_size=batch_size)
 
 
-def _read_from(results: Path, benchmark: "Benchmark") -> Path:
+def _read_from(results: str, benchmark: "Benchmark") -> Path:
     """The folder; or the published results, where the user names none and only those have the benchmark."""
     from pagbench import results as stored
 
-    published = stored.PUBLISHED
-    unnamed = results == _RESULTS and not stored.has_results(results, benchmark)
+    folder, published = stored.local(results), stored.PUBLISHED
+    unnamed = results == _RESULTS and not stored.has_results(folder, benchmark)
     if not (unnamed and stored.has_results(published, benchmark)):
-        return results
+        return folder
     typer.echo(f"no results in {results}: these are the published ones, of {published}", err=True)
     return published
 

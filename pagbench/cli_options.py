@@ -1,7 +1,6 @@
 """Options that several commands share."""
 
 import enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +19,17 @@ class Device(enum.StrEnum):
 
 BenchmarkOption = Annotated[str, typer.Option("--benchmark", "-b", help="Name, or name@version.")]
 ResultsOption = Annotated[
-    Path, typer.Option("--results", "-r", help="Folder of Parquet files.", envvar="PAGBENCH_RESULTS")
+    str,
+    typer.Option(
+        "--results",
+        "-r",
+        help="Folder of Parquet files, or its URL, as s3://bucket/results.",
+        envvar="PAGBENCH_RESULTS",
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images at a time, found by itself where not given; does not change a row."),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")]
 

@@ -10,13 +10,14 @@ from pagbench.cli_options import ResultsOption
 
 
 def site(
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = "results",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pages.")] = Path("site"),
 ) -> None:
     """Build the leaderboard as a static site that opens from disk."""
+    from pagbench import results as stored
     from pagbench.site import build
 
-    written = build(results, output)
+    written = build(stored.local(results), output)
     typer.echo(f"{len(written)} files; open {output / 'index.html'}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli_options import Device, DeviceOption, OfflineOption
+from pagbench.cli_options import BatchSizeOption, Device, DeviceOption, OfflineOption
 from pagbench.errors import CardError, ContractError, printable
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _rank(folder: Path, leaderboard: Path, label: str) -> None:
 def run(
     folder: Folder,
     benchmark: NamedBenchmark = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; does not change a row.")] = 64,
+    batch_size: BatchSizeOption = None,
     device: DeviceOption = Device.auto,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is there already.")] = False,
     leaderboard: Leaderboard = _LEADERBOARD,

@@ -89,7 +89,7 @@ def sweep(
     draws: _Draws = 64,
     device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = "results",
     offline: OfflineOption = False,
 ) -> None:
     """Train a path of strengths and seeds, measure it, and show it. Goes on where it was killed."""

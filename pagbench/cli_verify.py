@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pagbench.cli_options import Device, DeviceOption, OfflineOption
+from pagbench.cli_options import BatchSizeOption, Device, DeviceOption, OfflineOption
 from pagbench.errors import ContractError, PagbenchError, printable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def verify(
     by: Annotated[
         str | None, typer.Option(help="Who verifies; by default the repository that a workflow runs in, or git's user.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; does not change a row.")] = 64,
+    batch_size: BatchSizeOption = None,
     device: DeviceOption = Device.auto,
     offline: OfflineOption = False,
 ) -> None:

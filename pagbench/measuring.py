@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from pagbench import columns, data, devices, targets
+from pagbench.batches import BatchSize, halving
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, first_line
@@ -30,13 +31,13 @@ class Settings:
     """How entrants are measured; nothing here but the seed changes a row.
 
     Attributes:
-        batch_size: images at a time.
+        batch_size: images at a time; None for as many as fit.
         device: where to compute.
         seed: of noise and permutation.
         measures: optional ones, beside the benchmark's own.
     """
 
-    batch_size: int
+    batch_size: int | None
     device: torch.device
     seed: int
     measures: tuple[str, ...] = ()
@@ -60,8 +61,8 @@ class Session:
     def targets(self) -> targets.Targets:
         """Of the session's samples, and of those that are measured in one block with them."""
         if self._targets is None:
-            parts = [self._batches(self.ids, measure) for measure in (None, *self.settings.measures)]
-            ids = list(dict.fromkeys(name for batches in parts for batch in batches for name in batch))
+            parts = [self._blocks(self.ids, measure) for measure in self.settings.measures if measure in BLOCKS]
+            ids = list(dict.fromkeys([*self.ids, *(name for blocks in parts for block in blocks for name in block)]))
             self._targets = targets.compute(
                 self.benchmark, self.splits, ids, seed=self.settings.seed, device=self.settings.device
             )
@@ -80,25 +81,38 @@ class Session:
         """
         classifier = entrant.classifier.to(self.settings.device)
         temperature = self._temperature(classifier) if measure is None else _UNKNOWN
-        for batch in self._batches(self.targets.ordered(ids), measure):
-            with sampled(classifier, batch):
-                rows = self._rows(entrant.card, classifier, temperature, batch, measure)
-            yield rows
 
-    def _batches(self, missing: Sequence[str], measure: str | None) -> list[Sequence[str]]:
-        """The missing samples, a batch at a time; the benchmark's whole blocks for a measure that depends on them."""
-        if measure not in BLOCKS:
-            return _parts(missing, self.settings.batch_size)
-        wanted = set(missing)
-        return [block for block in _parts(self.benchmark.samples, BLOCKS[measure]) if wanted & set(block)]
+        def measured(batch: Sequence[str]) -> pd.DataFrame:
+            with sampled(classifier, batch):
+                return self._rows(entrant.card, classifier, temperature, batch, measure)
+
+        if measure in BLOCKS:
+            yield from map(measured, self._blocks(ids, measure))
+        else:
+            yield from self._batch_size().parts(self.targets.ordered(ids), measured)
+
+    @property
+    def first_batch(self) -> int:
+        """Images at a time where nothing is known yet of the memory that they take."""
+        return self._batch_size().size
+
+    def _batch_size(self) -> BatchSize:
+        return BatchSize(self.settings.batch_size, self.benchmark, self.settings.device)
+
+    def _blocks(self, missing: Sequence[str], measure: str) -> list[Sequence[str]]:
+        """The benchmark's whole blocks that the missing samples are in, for a measure that depends on them."""
+        return blocks(self.benchmark, missing, BLOCKS[measure])
 
     @torch.no_grad()
     def _temperature(self, classifier: Classifier) -> Temperature:
         if "response" not in self.benchmark.measures:
             return Temperature(math.nan, math.nan, math.nan)  # no one asks for it
-        parts = self.splits.calibration.chunks(self.settings.batch_size)
-        logits = torch.cat([classifier(part.images.to(self.settings.device)) for part in parts])
-        return fit_temperature(logits, self.splits.calibration.labels, seed=self.settings.seed)
+        calibration, device = self.splits.calibration, self.settings.device
+
+        def logits(size: int) -> Tensor:
+            return torch.cat([classifier(part.images.to(device)) for part in calibration.chunks(size)])
+
+        return fit_temperature(halving(self.first_batch, logits), calibration.labels, seed=self.settings.seed)
 
     def _rows(
         self,
@@ -139,32 +153,34 @@ def progress_bar(enabled: bool) -> Progress:
 
 
 @contextmanager
-def guarded(entrant: str, batch_size: int, measure: str | None = None) -> Iterator[None]:
+def guarded(entrant: str, measure: str | None = None) -> Iterator[None]:
     """Full float32, and one clear line for whatever a third party's network raises, so that other entrants go on.
 
     Raises:
         ContractError: the network fails.
     """
     during = "it is measured" if measure is None else f"{measure!r} is measured"
-    advice = "lower --batch-size" if measure not in BLOCKS else "a smaller batch would change the rows"
     try:
         with devices.single_precision():
             yield
     except PagbenchError:
         raise
-    except torch.OutOfMemoryError:
-        raise ContractError(
-            f"{entrant}: out of memory with {BLOCKS.get(measure or '', batch_size)} images at a time while {during}; "
-            f"{advice}"
-        ) from None
     except Exception as error:
+        if devices.is_out_of_memory(error):
+            images = "one image"
+            if measure in BLOCKS:
+                images = f"{BLOCKS[measure]} images, fewer of which would change the rows,"
+            advice = "use a larger device, or --device cpu"
+            raise ContractError(f"{entrant}: out of memory with {images} at a time while {during}; {advice}") from None
         raise ContractError(
             f"{entrant}: fails while {during} ({first_line(error)}); finished batches are kept"
         ) from error
 
 
-def _parts(ids: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [ids[start : start + size] for start in range(0, len(ids), size)]
+def blocks(benchmark: Benchmark, wanted: Sequence[str], size: int) -> list[Sequence[str]]:
+    """The benchmark's samples in blocks of one size, those blocks that have a wanted one."""
+    parts = [benchmark.samples[start : start + size] for start in range(0, len(benchmark.samples), size)]
+    return [part for part in parts if not set(wanted).isdisjoint(part)]
 
 
 def _checked(

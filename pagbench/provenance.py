@@ -17,6 +17,7 @@ from torch import Tensor
 
 import pagbench
 from pagbench import columns, geometry, maps, results
+from pagbench.batches import halving
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset
 from pagbench.models.classifier import Classifier
@@ -79,12 +80,16 @@ def gradient_maps(
         entrant: whose gradients.
         shown: the images.
         device: where to compute.
-        batch_size: images at a time.
+        batch_size: images at a time; fewer where memory does not hold them.
         target: gives their Bayes targets; None to leave these out.
         kinds: why each image is shown; see `pagbench.maps`.
     """
     classifier = entrant.classifier.to(device)
-    gradients = torch.cat([_gradient(classifier, part, device) for part in shown.chunks(batch_size)])
+
+    def drawn(size: int) -> Tensor:
+        return torch.cat([_gradient(classifier, part, device) for part in shown.chunks(size)])
+
+    gradients = halving(batch_size, drawn)
     targets = None if target is None else target(shown).float().cpu().numpy()
     return maps.encode(shown.ids, shown.images.numpy(), gradients.numpy(), targets=targets, kinds=kinds)
 

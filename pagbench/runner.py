@@ -1,24 +1,34 @@
-"""Runs a benchmark: entrants in, one row per entrant and sample out. Batches, seeds, resume, progress."""
+"""Runs a benchmark: entrants in, one row per entrant and sample out."""
 
-import dataclasses
-import tempfile
-import time
+import re
+import shlex
+import sys
+import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.progress import Progress
 from torch import nn
 
-from pagbench import benchmarks, columns, devices, maps, measuring, provenance, results
+from pagbench import benchmarks, columns, devices, executors, measuring, provenance, results, targets
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError
-from pagbench.measuring import Session, Settings
-from pagbench.models import checks, requests
-from pagbench.models.loading import Entrant
+from pagbench.errors import ContractError, PagbenchError, UnknownNameError
+from pagbench.executors.contract import CHUNK
+from pagbench.interrupts import Stop, Stopped, listening
+from pagbench.measures import BLOCKS
+from pagbench.measuring import Settings
+from pagbench.models import requests
 from pagbench.models.requests import Request
-from pagbench.preflight import Refusal
+from pagbench.results import Place
+from pagbench.units import Plan, Unit
+
+TIMEOUT_S = 4 * 3600.0
+"""Seconds for a batch, by default; a batch of an honest network takes seconds, of AutoAttack on a CPU up to hours."""
 
 
 class RunError(PagbenchError):
@@ -36,11 +46,15 @@ def run(  # noqa: PLR0913 (every option of the command)
     measures: Iterable[str] = (),
     results: str | Path | None = None,
     limit: int | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: str = "auto",
     seed: int | None = None,
     overwrite: bool = False,
     anchors: bool = True,
+    executor: str = "local",
+    shard: str | None = None,
+    gpus_per_task: float = 1.0,
+    timeout: float | None = TIMEOUT_S,
     progress: bool = False,
     tell: Callable[[str], object] = warnings.warn,
 ) -> pd.DataFrame:
@@ -52,15 +66,19 @@ def run(  # noqa: PLR0913 (every option of the command)
         benchmark: name, `name@version`, or a definition.
         measures: of `pagbench.columns.OPTIONAL`, taken of the named entrants beside the benchmark's own. Their rows are
             kept in folders of their own, and their columns follow the others; NaN for anchors that nobody named.
-        results: folder that keeps finished rows; a later run skips them. None keeps nothing.
+        results: folder that keeps finished rows, or its URL; a later run skips them. None keeps nothing.
         limit: measure the first so many samples only; such entrants take no rank.
-        batch_size: images at a time; does not change a row.
+        batch_size: images at a time, found by itself by default; does not change a row.
         device: auto, cpu, cuda, mps.
         seed: of noise and permutation; the benchmark's own by default.
         overwrite: measure again what the folder already has.
         anchors: measure the benchmark's anchors too; false where the rows join a leaderboard that has them.
+        executor: `local`, in this process; `local:J`, in J others; `ray` or `ray:ADDRESS`, on a Ray cluster.
+        shard: `i/n`, the i-th of n shares of every entrant's samples, for n runs that fill one folder.
+        gpus_per_task: share of a GPU that a unit asks a Ray cluster for.
+        timeout: seconds for a batch, after which its entrant is given up; None for any time.
         progress: show a progress bar.
-        tell: called with a line where an anchor that nobody named cannot be measured; the others are.
+        tell: called with a line where an anchor that nobody named cannot be measured, or a damaged file was found.
 
     Returns:
         One row per entrant and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
@@ -73,22 +91,54 @@ def run(  # noqa: PLR0913 (every option of the command)
     Raises:
         PagbenchError: an entrant or a setting is wrong; nothing has been measured.
         RunError: some entrants failed while the others were measured and kept.
+        Stopped: SIGINT or SIGTERM came; finished batches are kept.
     """
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
     settings = Settings(
-        batch_size=_within("batch size", batch_size, 1),
+        batch_size=None if batch_size is None else _within("batch size", batch_size, 1),
         device=devices.choose_device(device),
         seed=definition.seed if seed is None else _within("seed", seed, 0),
         measures=_optional(measures),
     )
     ids = definition.samples[: None if limit is None else _within("limit", limit, 1)]
+    if timeout is not None and not timeout > 0:
+        raise ContractError(f"timeout {timeout} is out of range; expected seconds above 0")
     asked = requests.resolve(entrants, definition)
     if anchors:
         asked = _with_anchors(asked, definition, tell)
-    if results is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return _run(asked, _Session(definition, ids, settings, Path(folder), overwrite), progress, tell)
-    return _run(asked, _Session(definition, ids, settings, Path(results), overwrite), progress, tell)
+    does, share = executors.find(executor, gpus_per_task=gpus_per_task), Share.parse(shard)
+    if overwrite and shard is not None:
+        raise ContractError("--overwrite and --shard do not go together: shares would drop each other's rows")
+    with _folder(results, alone=not does.elsewhere and shard is None) as folder:
+        plan = Plan(definition, ids, settings, folder, overwrite, timeout, _told())
+        return _Run(plan, asked, does, share, tell).do(progress)
+
+
+@contextmanager
+def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | Place]:
+    """Where finished rows are kept: a folder, its URL, or memory that is forgotten afterwards.
+
+    Raises:
+        ResultsError: nothing can be written there.
+        ContractError: nothing is kept, but others must see it.
+    """
+    if folder is not None:
+        results.check_writable(folder)
+        yield str(folder)
+        return
+    if not alone:
+        raise ContractError("other processes are to fill the results, and those are kept nowhere; give results=")
+    memory = Place.of(f"memory://pagbench/{uuid.uuid4().hex}")
+    try:
+        yield memory
+    except Stopped as stopped:
+        raise Stopped(stopped.number, "stopped; nothing was kept, since there is no results folder") from None
+    finally:
+        memory.remove_folder()
+
+
+def _told() -> dict[str, str]:
+    return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "started": provenance.now()}
 
 
 def _optional(names: Iterable[str]) -> tuple[str, ...]:
@@ -114,136 +164,139 @@ def _with_anchors(asked: list[Request], benchmark: Benchmark, tell: Callable[[st
             found += requests.resolve(name, benchmark) if name not in present else []
         except PagbenchError as error:
             tell(_lost(name, error))
-    return asked + [dataclasses.replace(request, named=False) for request in found]
+    return asked + [replace(request, named=False) for request in found]
 
 
-def _lost(anchor: str, error: PagbenchError) -> str:
+def _lost(anchor: str, error: PagbenchError | str) -> str:
     """What a run lacks without an anchor; rows that the results folder has of it stay."""
     return f"the anchor {anchor} is not measured, and without it no regimes are judged: {error}"
 
 
-def _run(asked: list[Request], session: "_Session", progress: bool, tell: Callable[[str], object]) -> pd.DataFrame:
-    benchmark, optional = session.benchmark, session.settings.measures
-    jobs = [(request, part) for request in asked for part in (None, *(optional if request.named else ()))]
-    finished: dict[str, results.Result] = {}
-    failures: list[str] = []
-    with measuring.progress_bar(progress) as bar:
-        task = bar.add_task(benchmark.label, total=len(jobs) * len(session.ids))
-        for number, (request, measure) in enumerate(jobs, start=1):
-            name = request.card.id
-            bar.update(task, description=name if measure is None else f"{name} {measure}")
-            try:
-                entrant = _loaded(request, benchmark, tell) if measure is None or name in finished else None
-                if entrant is not None:
-                    found = session.measure(entrant, request.named, lambda done: bar.advance(task, done), measure)
-                    if measure is not None:
-                        found = results.with_measure(finished[name], found, benchmark, measure)
-                    finished[name] = found
-            except PagbenchError as error:
-                if isinstance(error, Refusal) and not request.named:
-                    tell(_lost(request.card.id, error))
-                else:
-                    failures.append(str(error))
-            bar.update(task, completed=number * len(session.ids))
-    rows = results.joined(list(finished.values()))
-    if failures:
-        raise RunError(failures, rows)
-    return rows
-
-
-def _loaded(request: Request, benchmark: Benchmark, tell: Callable[[str], object]) -> Entrant | None:
-    """The entrant; None where an anchor that nobody named is not to be had, as without its weights."""
-    try:
-        return request.load(benchmark)
-    except PagbenchError as error:
-        if request.named:
-            raise
-        tell(_lost(request.card.id, error))
-        return None
-
-
-class _Session(Session):
-    """Keeps what it measures in a results folder, and measures only what that lacks."""
+class _Run:
+    """One run: its units, who does them, and what became of them."""
 
     def __init__(
-        self, benchmark: Benchmark, ids: Sequence[str], settings: Settings, folder: Path, overwrite: bool
+        self,
+        plan: Plan,
+        asked: Sequence[Request],
+        executor: executors.Executor,
+        share: "Share",
+        tell: Callable[[str], object],
     ) -> None:
-        results.check_writable(folder)
-        super().__init__(benchmark, ids, settings)
-        self.folder, self.overwrite = folder, overwrite
+        self._plan, self._asked, self._executor, self._share, self._tell = plan, asked, executor, share, tell
+        self._failures: dict[str, None] = {}
+        self._lost: set[str] = set()
 
-    def measure(
-        self, entrant: Entrant, named: bool, advance: Callable[[int], None], measure: str | None = None
-    ) -> results.Result:
-        """All rows of one entrant: those that the folder has, and the missing ones, checked and measured now.
-
-        Those of the benchmark's own measures, or of an optional one, for which no checks are made again.
-        """
-        started = time.perf_counter()
-        source = provenance.gather(entrant, self.benchmark, seed=self.settings.seed, device=self.settings.device)
-        place = results.path_of(self.folder, self.benchmark, entrant.card.id, measure)
-        store = results.Store(place, self.benchmark, measure)
-        overwrite = self.overwrite and named
-        kept = None if overwrite else self._kept(store, source)
-        if overwrite:
-            store.drop_parts()
-        done = set() if kept is None else set(kept.rows["sample_id"])
-        missing = [name for name in self.ids if name not in done]
-        advance(len(self.ids) - len(missing))
-        if missing:
-            with measuring.guarded(entrant.card.id, self.settings.batch_size, measure):
-                if measure is None:
-                    source["preflight"] = self._preflight(entrant)
-                source["networks"] = self.targets.networks
-                self._check_same(kept, source)
-                for rows in self.rows(entrant, missing, measure):
-                    store.add(results.Result(rows, source))
-                    advance(len(set(rows["sample_id"]) & set(missing)))
-                measured = store.load_parts() if overwrite else store.load()
-                assert measured is not None
-                new = {"networks": self.targets.networks}
-                if measure is None:
-                    new |= {"preflight": source["preflight"], **self._shown(entrant, measured.rows)}
-            wall = round(time.perf_counter() - started, 3)
-            kept = results.Result(measured.rows, {**measured.provenance, **new, "wall_seconds": wall})
-            store.merge(kept)
-        assert kept is not None
-        return results.Result(kept.rows[kept.rows["sample_id"].isin(self.ids)], kept.provenance)
-
-    def _preflight(self, entrant: Entrant) -> dict[str, Any]:
-        """The entrant's pre-flight card, as plain JSON values.
+    def do(self, progress: bool) -> pd.DataFrame:
+        """Does all units, those of optional measures after the benchmark's own, and returns the rows.
 
         Raises:
-            Refusal: a check fails.
+            RunError: some entrants failed.
         """
-        settings = self.settings
-        card = checks.preflight(entrant, self.benchmark, device=settings.device, batch_size=settings.batch_size)
-        if card.verdict == "fail":
-            raise Refusal(entrant.card.id, card)
-        return card.model_dump(mode="json")
+        with measuring.progress_bar(progress) as bar, listening(Stop()) as stop:
+            self._all([(request, None) for request in self._asked], bar, stop)
+            named = [request for request in self._measured() if request.named]
+            self._all([(request, name) for request in named for name in self._plan.settings.measures], bar, stop)
+        rows = results.joined([found for found in map(self._found, self._measured()) if found is not None])
+        if self._failures:
+            raise RunError(list(self._failures), rows)
+        return rows
 
-    def _shown(self, entrant: Entrant, rows: pd.DataFrame) -> dict[str, Any]:
-        """Small maps for pictures: of the first images, and of those where the entrant is aligned best and worst."""
-        test, target, device = self.splits.test, self.targets.target, self.settings.device
-        size = self.settings.batch_size
-        first = test.select(self.benchmark.samples[: maps.COUNT])
-        # the gradients of a Bayes control are the targets of the first images: no need to keep them with every entrant
-        wanted = target if self.benchmark.bayes is None else None
-        return {
-            "maps": provenance.gradient_maps(entrant, first, target=wanted, device=device, batch_size=size),
-            "gallery": provenance.gallery(
-                entrant, rows, test, self.benchmark.alignment, target=target, device=device, batch_size=size
-            ),
-        }
+    def _measured(self) -> list[Request]:
+        return [request for request in self._asked if request.card.id not in self._lost]
 
-    def _kept(self, store: results.Store, source: Mapping[str, Any]) -> results.Result | None:
-        kept = store.load()
-        self._check_same(kept, source)
-        return kept
+    def _all(self, jobs: Sequence[tuple[Request, str | None]], bar: Progress, stop: Stop) -> None:
+        units = [unit for request, measure in jobs for unit in self._units(request, measure, len(jobs))]
+        if not units:
+            return
+        left = {id(unit): len(unit.ids) for unit in units}
+        task = bar.add_task(self._plan.benchmark.label, total=sum(left.values()))
 
-    def _check_same(self, kept: results.Result | None, source: Mapping[str, Any]) -> None:
-        if kept is not None and not kept.same_as(source):
-            raise ResultsError(
-                f"{source['card']['id']}: {self.folder} holds other results under this id "
-                f"({kept.difference(source)}); use another --results folder, or --overwrite and name it"
-            )
+        def advance(unit: Unit, samples: int) -> None:
+            samples = min(samples, left[id(unit)])
+            left[id(unit)] -= samples
+            bar.update(task, description=unit.name, advance=samples)
+
+        for request, measure in jobs if self._plan.overwrite else ():
+            if request.named:
+                self._store(request, measure).drop_parts()
+        for outcome in self._executor.run(self._plan, units, stop, advance):
+            advance(outcome.unit, left[id(outcome.unit)])
+            self._hear(outcome)
+
+    def _units(self, request: Request, measure: str | None, jobs: int) -> Iterator[Unit]:
+        """An entrant's samples of this run's share, in units that keep all workers at work."""
+        ids = self._share.of(self._order(measure))
+        size = self._executor.unit_size(len(ids), jobs)
+        for start in range(0, len(ids), size):
+            yield Unit(request, measure, tuple(ids[start : start + size]))
+
+    def _order(self, measure: str | None) -> list[str]:
+        """The samples in the order in which a unit shares most: targets, or the blocks of a measure."""
+        wanted = set(self._plan.ids)
+        cycle = targets.partners(self._plan.benchmark, self._plan.settings.seed)
+        return [name for name in (self._plan.ids if measure in BLOCKS else cycle) if name in wanted]
+
+    def _hear(self, outcome: executors.Outcome) -> None:
+        for line in outcome.told:
+            self._tell(line)
+        name = outcome.unit.request.card.id
+        if not outcome.failure:
+            return
+        if not outcome.unavailable:
+            self._failures[outcome.failure] = None
+        elif name not in self._lost:
+            self._tell(_lost(name, outcome.failure))
+        self._lost.add(name)
+
+    def _store(self, request: Request, measure: str | None) -> results.Store:
+        return results.store_of(self._plan.folder, self._plan.benchmark, request.card.id, measure)
+
+    def _found(self, request: Request) -> results.Result | None:
+        """Rows of an entrant on the samples that were asked for, with those of optional measures."""
+        found = self._rows(request, None)
+        for measure in self._plan.settings.measures if found is not None and request.named else ():
+            other = self._rows(request, measure)
+            if found is not None and other is not None:
+                found = results.with_measure(found, other, self._plan.benchmark, measure)
+        return found
+
+    def _rows(self, request: Request, measure: str | None) -> results.Result | None:
+        kept = self._store(request, measure).load()
+        if kept is None:
+            return None
+        return results.Result(kept.rows[kept.rows["sample_id"].isin(self._plan.ids)], kept.provenance)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The i-th of n shares of every entrant's samples; i counts from 1."""
+
+    number: int = 1
+    shares: int = 1
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Share":
+        """A share from `i/n`; everything from None.
+
+        >>> Share.parse("2/8")
+        Share(number=2, shares=8)
+
+        Raises:
+            ContractError: it is none.
+        """
+        if text is None:
+            return cls()
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ContractError(f"shard {text!r}; expected i/n with i from 1 to n, as 1/8")
+        return cls(int(found[1]), int(found[2]))
+
+    def of(self, ids: Sequence[str]) -> Sequence[str]:
+        """Its samples; shares begin at whole chunks of targets where there are enough samples for it."""
+        first, last = (self._bound(len(ids), index) for index in (self.number - 1, self.number))
+        return ids[first:last]
+
+    def _bound(self, images: int, index: int) -> int:
+        bound = images * index // self.shares
+        return bound if index == self.shares or images < CHUNK * self.shares else bound // CHUNK * CHUNK

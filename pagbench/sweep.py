@@ -1,18 +1,14 @@
 """A path: one architecture trained with growing regularisation, over several seeds, and then measured."""
 
 import math
-import multiprocessing
 import os
-import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from pagbench import workers
 from pagbench.errors import PagbenchError, TrainingError, first_line
 from pagbench.training import Plan, train_entrant
 
@@ -122,63 +118,23 @@ def _here(plans: Sequence[Plan], output: Path, device: str, advance: Advance) ->
         yield plan.name, _attempt(plan, output, device, advance)
 
 
-def _work(pipe: Connection, plan: Plan, output: Path, device: str, threads: int) -> None:
-    """Trains one plan in a process of its own; ends with its parent, whatever ends that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    torch.set_num_threads(threads)  # more threads than cores would spin against each other
-
-    def advance(name: str, share: float) -> None:
-        try:
-            pipe.send(share)
-        except OSError:
-            os._exit(1)  # nobody listens any more
-
-    pipe.send(_attempt(plan, output, device, advance))
-
-
-_work_of_a_process = _work
-
-
 def _side_by_side(plans: Sequence[Plan], output: Path, jobs: int, device: str, advance: Advance) -> Iterator[Outcome]:
-    waiting, running = deque(plans), dict[Connection, tuple[Plan, BaseProcess]]()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                pipe, process = _started(waiting[0], output, device, threads)
-                running[pipe] = (waiting.popleft(), process)
-            heard = wait(list(running))
-            for ready in [pipe for pipe in running if pipe in heard]:
-                plan, process = running[ready]
-                message = _received(ready, process)
-                if isinstance(message, float):
-                    advance(plan.name, message)
-                else:
-                    del running[ready]
-                    process.join()
-                    yield plan.name, message
-    finally:
-        for _, process in running.values():
-            process.terminate()
-            process.join()
+    def begin(number: int, send: workers.Send) -> Callable[[Plan], Path | str]:
+        return lambda plan: _attempt(plan, output, device, lambda name, share: send(share))
 
-
-def _started(plan: Plan, output: Path, device: str, threads: int) -> tuple[Connection, BaseProcess]:
-    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work_of_a_process, args=(sender, plan, output, device, threads), daemon=True)
-    process.start()
-    sender.close()  # the worker's end must be the only one, so that its death is heard
-    return receiver, process
-
-
-def _received(pipe: Connection, process: BaseProcess) -> float | Path | str:
-    try:
-        message: float | Path | str = pipe.recv()
-    except EOFError:
-        process.join()
-        return (
-            f"its process ended with code {process.exitcode}, perhaps for want of memory; lower --jobs, start again "
-            "to go on from its checkpoint"
-        )
-    return message
+    with workers.Pool(begin, jobs) as pool:
+        for plan in plans:
+            pool.submit(plan)
+        for plan, event in pool.events():
+            if isinstance(event, workers.Progress):
+                advance(plan.name, event.message)
+            elif isinstance(event, workers.Finished):
+                yield plan.name, event.result
+            else:
+                yield (
+                    plan.name,
+                    (
+                        f"its process ended with code {event.code}, perhaps for want of memory; lower --jobs, start "
+                        "again to go on from its checkpoint"
+                    ),
+                )

@@ -1,7 +1,8 @@
 """What a benchmark needs of its images and no classifier changes: computed once, shared by all entrants."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,20 @@ from pagbench.data import Dataset, Splits
 from pagbench.errors import CardError, DataError
 from pagbench.measures import lpips, paper
 from pagbench.measures.observation import Batch, SecondScores
+from pagbench.target_files import TargetFiles
 from pagbench.training import parts
 
 _CHUNK = 64
-_ROOM = 4 * 2**30
-"""Bytes that the targets of a whole benchmark may take."""
+_LARGE = 2**14
+"""Images whose targets are computed, kept on disk and read together; a quarter of it where one has more pixels."""
+
+_MEMORY = 2**28
+"""Bytes of targets that are kept in memory."""
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Targets of some images, on one device, float32; fields as in `Batch`."""
+    """Targets of some images, float32; fields as in `Batch`."""
 
     ids: tuple[str, ...]
     target: Float[Tensor, "n c h w"]
@@ -34,33 +39,66 @@ class Computed:
     second: SecondScores | None
     noise_parts: geometry.Directions | None
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them by name, without those that there are not."""
+        named: dict[str, Tensor | None] = {"target": self.target, "basis": self.basis, "embedding": self.embedding}
+        for name, group in (("steps", self.steps), ("second", self.second), ("noise_parts", self.noise_parts)):
+            named |= {} if group is None else {f"{name}.{part}": value for part, value in group._asdict().items()}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @classmethod
+    def of(cls, ids: Sequence[str], tensors: Mapping[str, Tensor], device: torch.device) -> "Computed":
+        """The inverse of `tensors`, on a device."""
+        here = {name: tensor.to(device) for name, tensor in tensors.items()}
+
+        def group(kind: type[Any], name: str) -> Any:
+            found = {field: here.get(f"{name}.{field}") for field in kind._fields}
+            return None if all(value is None for value in found.values()) else kind(**found)
+
+        return cls(
+            tuple(ids), here["target"], here["basis"], group(geometry.Directions, "steps"), here.get("embedding"),
+            group(SecondScores, "second"), group(geometry.Directions, "noise_parts"),
+        )  # fmt: skip
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(value.numel() * value.element_size() for value in self.tensors().values())
+
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets of a benchmark's images and of their partners.
+    """Targets of some of a benchmark's images and of their partners, a chunk of images at a time.
+
+    A chunk is computed when it is first needed. It stays on disk for later runs, and in memory while there is room.
 
     Attributes:
         data: the images.
         partner: of each image.
         device: where the batches will be used.
-        of: computes the targets of some of the images.
-        target: the Bayes targets alone, of any of the benchmark's images.
-        kept: those of all images; None where they are too many to keep, and each batch computes its own.
+        chunks: ids of the images of each chunk.
+        of: computes the targets of any images.
+        files: those of earlier runs.
         networks: what is known of the networks behind them, by their part in the benchmark; hashes and noise levels.
+        kept: the chunks in memory, the latest last.
     """
 
     data: Dataset
     partner: dict[str, str]
     device: torch.device
-    of: Callable[[Dataset], Computed]
-    target: Callable[[Dataset], Float[Tensor, "n c h w"]]
-    kept: Computed | None
+    chunks: Sequence[tuple[str, ...]]
+    of: "_Computation"
+    files: TargetFiles
     networks: dict[str, dict[str, Any]]
+    kept: dict[int, Computed] = field(default_factory=dict)
+
+    @cached_property
+    def _chunk_of(self) -> dict[str, tuple[int, int]]:
+        """Chunk of each image, and its place there."""
+        return {name: (index, row) for index, ids in enumerate(self.chunks) for row, name in enumerate(ids)}
 
     def ordered(self, ids: Sequence[str]) -> list[str]:
-        """These samples in the order in which batches cost least: partners follow each other, unless all are kept."""
-        if self.kept is not None:
-            return list(ids)
+        """These samples in the order in which batches cost least: each image is followed by its partner."""
         wanted = set(ids)
         return [name for name in self.partner if name in wanted]
 
@@ -68,31 +106,60 @@ class Targets:
         """The batch of these samples, in this order."""
         others = [self.partner[name] for name in ids]
         images = self.data.select(ids)
-        computed = self.kept or self.of(self.data.select(list(dict.fromkeys([*ids, *others]))))
-        position = {name: index for index, name in enumerate(computed.ids)}
-        here = torch.tensor([position[name] for name in ids])
-        there = torch.tensor([position[name] for name in others])
-        embedding, second, noise_parts = computed.embedding, computed.second, computed.noise_parts
+        own = self._gathered(ids)
+        chance = self._gathered(others)
+        second = own.second
+        if second is not None and chance.second is not None:
+            second = second._replace(chance_target=chance.second.target)
         return Batch(
             images=images.images.to(self.device),
             labels=images.labels.to(self.device),
-            target=computed.target[here],
-            chance_target=computed.target[there],
-            basis=computed.basis[here],
-            chance_basis=computed.basis[there],
-            on=computed.steps.on[here],
-            off=computed.steps.off[here],
-            embedding=None if embedding is None else embedding[here],
-            chance_embedding=None if embedding is None else embedding[there],
-            second=None if second is None else self._second(second, here, there),
-            noise_parts=None if noise_parts is None else geometry.Directions(*(p[here] for p in noise_parts)),
+            target=own.target,
+            chance_target=chance.target,
+            basis=own.basis,
+            chance_basis=chance.basis,
+            on=own.steps.on,
+            off=own.steps.off,
+            embedding=own.embedding,
+            chance_embedding=chance.embedding,
+            second=second,
+            noise_parts=own.noise_parts,
             ids=tuple(ids),
         )
 
-    @staticmethod
-    def _second(scores: SecondScores, here: Tensor, there: Tensor) -> SecondScores:
-        chosen = zip(scores, (here, there, here, here), strict=True)
-        return SecondScores(*(None if part is None else part[index] for part, index in chosen))
+    def target(self, shown: Dataset) -> Float[Tensor, "n c h w"]:
+        """The Bayes targets alone, on the CPU, of any of the benchmark's images."""
+        if all(name in self._chunk_of for name in shown.ids):
+            return self._gathered(shown.ids).target.cpu()
+        return self.of.target(shown)
+
+    def _gathered(self, ids: Sequence[str]) -> Computed:
+        """Targets of these samples, in this order, out of their chunks."""
+        rows: dict[int, list[int]] = {}
+        order: list[tuple[int, int]] = []
+        for name in ids:
+            chunk, row = self._chunk_of[name]
+            rows.setdefault(chunk, []).append(row)
+            order.append((chunk, len(rows[chunk]) - 1))
+        starts = dict(zip(rows, np.cumsum([0, *map(len, rows.values())]), strict=False))
+        parts = [{name: value[taken] for name, value in self._chunk(c).tensors().items()} for c, taken in rows.items()]
+        back = torch.tensor([starts[chunk] + place for chunk, place in order], device=self.device)
+        joined = {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
+        return Computed.of(ids, joined, self.device)
+
+    def _chunk(self, index: int) -> Computed:
+        """A chunk's targets, from memory, from disk, or computed now."""
+        found = self.kept.pop(index, None)
+        if found is None:
+            ids = self.chunks[index]
+            tensors = self.files.read(ids)
+            found = self.of(self.data.select(ids)) if tensors is None else Computed.of(ids, tensors, self.device)
+            if tensors is None:
+                self.files.write(ids, found.tensors())
+        self.kept[index] = found  # the latest comes last
+        while len(self.kept) > 2 and sum(chunk.size for chunk in self.kept.values()) > _MEMORY:
+            del self.kept[next(iter(self.kept))]
+        return found
 
 
 def partners(benchmark: Benchmark, seed: int) -> dict[str, str]:
@@ -113,9 +180,7 @@ def sample_noise(seed: int, measure: str, sample_id: str, shape: tuple[int, ...]
 
 
 def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: int, device: torch.device) -> Targets:
-    """Computes score targets, tangent bases and noise directions in float64, and LPIPS embeddings of the targets.
-
-    Those of large images, of which so many would not fit into memory, are computed for each batch when it is asked for.
+    """Score targets, tangent bases and noise directions, in float64, and LPIPS embeddings of the targets.
 
     Args:
         benchmark: the definition.
@@ -128,30 +193,53 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
         DataError: the target of an image vanishes, so that nothing can be compared with it.
     """
     partner = partners(benchmark, seed)
-    data = splits.test.select(list(dict.fromkeys([*ids, *(partner[name] for name in ids)])))
+    needed = set(ids) | {partner[name] for name in ids}
+    chunks = _chunks(list(partner), needed, _CHUNK if benchmark.dimension <= _LARGE else _CHUNK // 4)
+    data = splits.test.select([name for chunk in chunks for name in chunk])
     of = _Computation(benchmark, splits, seed, device)
-    fits = len(data.ids) * _size(benchmark) <= _ROOM
-    return Targets(data, partner, device, of, of.target, of(data) if fits else None, of.records())
+    networks = of.records()
+    files = TargetFiles(benchmark, seed=seed, device=device, networks=networks, size=_size(benchmark))
+    return Targets(data, partner, device, chunks, of, files, networks)
+
+
+def _chunks(cycle: Sequence[str], needed: Collection[str], size: int) -> list[tuple[str, ...]]:
+    """Parts of the cycle of partners, the same for every run that needs most of them; of the others what is needed."""
+    found = []
+    for start in range(0, len(cycle), size):
+        whole = tuple(cycle[start : start + size])
+        part = tuple(name for name in whole if name in needed)
+        found.append(whole if 2 * len(part) >= len(whole) else part)
+    return [chunk for chunk in found if chunk]
 
 
 def _size(benchmark: Benchmark) -> int:
-    """Bytes of one image's targets, LPIPS embeddings aside."""
+    """Bytes of one image's targets, about: maps, and an LPIPS embedding."""
     maps = 1 + benchmark.rank + 2 * benchmark.directions
     maps += 0 if benchmark.second is None else 6
-    return 4 * benchmark.dimension * maps
+    embedded = 32_000 * max(1.0, min(benchmark.input_shape[1:]) / lpips.MIN_SIDE) ** 2
+    return int(4 * (benchmark.dimension * maps + embedded))
 
 
 class _Computation:
-    """Computes targets; score model and manifold are loaded once."""
+    """Computes targets; score model and manifold are loaded when the first image needs them."""
 
     def __init__(self, benchmark: Benchmark, splits: Splits, seed: int, device: torch.device) -> None:
         self._benchmark, self._splits, self._seed, self._device = benchmark, splits, seed, device
-        self._score = scores.load(benchmark, splits.train)
-        fitted = parts.with_autoencoder(benchmark, device)
-        self._manifold = None if fitted.manifold is None else manifolds.load(fitted, self._score, splits.train)
-        self._second_model = None if benchmark.second is None else scores.load_second(benchmark, splits.train)
         asked = None if benchmark.second is None else benchmark.second.paper_responses
         self._with_responses = set(benchmark.samples[:asked])
+
+    @cached_property
+    def _score(self) -> scores.ScoreModel:
+        return scores.load(self._benchmark, self._splits.train)
+
+    @cached_property
+    def _manifold(self) -> manifolds.Manifold | None:
+        fitted = parts.with_autoencoder(self._benchmark, self._device)
+        return None if fitted.manifold is None else manifolds.load(fitted, self._score, self._splits.train)
+
+    @cached_property
+    def _second_model(self) -> scores.ScoreModel | None:
+        return None if self._benchmark.second is None else scores.load_second(self._benchmark, self._splits.train)
 
     def __call__(self, data: Dataset) -> Computed:
         """Targets of these images."""
@@ -181,7 +269,7 @@ class _Computation:
         return target.float(), basis.float(), steps.on.float(), steps.off.float()
 
     def _second(self, data: Dataset) -> SecondScores | None:
-        """Scores of the second score model; `chance_target` is each image's own target, for its partner to take."""
+        """Scores of the second score model; the chance target is the partner's, and not known here."""
         model, card = self._second_model, self._benchmark.second
         if model is None or card is None:
             return None
@@ -200,7 +288,7 @@ class _Computation:
                 return None
 
         target = None if card.sigma is None else stacked(card.sigma, True) - stacked(card.sigma, False)
-        return SecondScores(target, target, known(True), known(False))
+        return SecondScores(target, None, known(True), known(False))
 
     def _noise_parts(self, basis: Float[Tensor, "n d k"], data: Dataset) -> geometry.Directions | None:
         """The paper protocol's one noise vector per image, split; NaN where the benchmark asks for no responses."""
@@ -213,12 +301,19 @@ class _Computation:
         return geometry.Directions(*(part.float().where(asked, torch.nan) for part in split))
 
     def records(self) -> dict[str, dict[str, Any]]:
-        """Hashes of the networks that a benchmark is made of, and the noise levels that discrete schedules round to."""
-        found = {"score": _record(self._score, self._benchmark.sigma), "manifold": _record(self._manifold)}
-        second = self._benchmark.second
-        if second is not None:
-            found |= {"second": {} if second.sigma is None else _record(self._second_model, second.sigma)}
-            found |= {"paper": _record(self._second_model, second.paper_sigma)}
+        """Hashes of the networks that a benchmark is made of, and the noise levels that discrete schedules round to.
+
+        Closed forms have none, and are not built for it.
+        """
+        score, manifold, second = self._benchmark.score, self._benchmark.manifold, self._benchmark.second
+        found: dict[str, dict[str, Any]] = {}
+        if scores.is_network(score):
+            found["score"] = _record(self._score, self._benchmark.sigma)
+        if manifold is not None and manifolds.is_network(manifold, score):
+            found["manifold"] = _record(self._manifold)
+        if second is not None and scores.is_network(second.score):
+            found["second"] = {} if second.sigma is None else _record(self._second_model, second.sigma)
+            found["paper"] = _record(self._second_model, second.paper_sigma)
         return {part: record for part, record in found.items() if record}
 
 

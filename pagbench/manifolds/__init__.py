@@ -4,7 +4,7 @@ import torch
 
 from pagbench import assets, scores
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import DistractorCard, GaussiansCard, ManifoldCard, SphereCard
+from pagbench.cards import DistractorCard, GaussiansCard, ManifoldCard, ScoreCard, SphereCard
 from pagbench.data import Dataset, distractor, gaussians, sphere
 from pagbench.errors import CardError
 from pagbench.manifolds import autoencoder, autoencoder_kl
@@ -27,6 +27,7 @@ __all__ = [
     "agreement",
     "build",
     "chance",
+    "is_network",
     "load",
     "overlap",
 ]
@@ -81,6 +82,13 @@ def build(card: ManifoldCard, benchmark: Benchmark, score: scores.ScoreModel, tr
     if found != rank:
         raise CardError(f"{benchmark.label}: manifold {card.kind!r} has rank {found}, its card says {rank}")
     return manifold
+
+
+def is_network(card: ManifoldCard, score: ScoreCard) -> bool:
+    """Whether the manifold is made of a network, its own or that of a score model, whose weights have a hash."""
+    return card.kind.startswith("autoencoder") or (
+        card.kind == "posterior-covariance" and scores.is_network(card.score or score)
+    )
 
 
 def _posterior(score: scores.ScoreModel, sigma: float, rank: int, benchmark: Benchmark) -> Manifold:

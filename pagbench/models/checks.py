@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from pagbench import data, devices, geometry
+from pagbench.batches import halving
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.data import Dataset
@@ -52,12 +53,16 @@ def preflight(entrant: Entrant, benchmark: Benchmark, *, device: torch.device, b
         entrant: it is moved to the device.
         benchmark: whose images are shown.
         device: where to compute.
-        batch_size: images at a time.
+        batch_size: images at a time; fewer where memory does not hold them.
 
     Raises:
         DataError: the benchmark's images are not there.
-        torch.OutOfMemoryError: the batch size is too large for the device.
+        torch.OutOfMemoryError: memory does not hold one image.
     """
+    return halving(batch_size, lambda size: _preflight(entrant, benchmark, device, size))
+
+
+def _preflight(entrant: Entrant, benchmark: Benchmark, device: torch.device, batch_size: int) -> Preflight:
     look = _Look(entrant.card, entrant.classifier.to(device), probe(benchmark), benchmark, device, batch_size)
     outputs, logits = look.outputs()
     checks = [*entrant.checks, outputs]
@@ -85,10 +90,10 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
             return preflight(request.load(benchmark), benchmark, device=device, batch_size=batch_size)
     except Refusal as refused:
         return refused.preflight
-    except torch.OutOfMemoryError:
-        raise ContractError(
-            f"{request.card.id}: out of memory with {batch_size} images at a time; lower --batch-size"
-        ) from None
+    except (MemoryError, RuntimeError) as error:
+        if not devices.is_out_of_memory(error):
+            raise
+        raise ContractError(f"{request.card.id}: out of memory with one image at a time; use a larger device") from None
 
 
 @lru_cache(maxsize=1)
@@ -114,9 +119,9 @@ class _Look:
         """The check, failed where the network raises anything but the lack of memory."""
         try:
             return check()
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # a third party's network may raise anything
+            if devices.is_out_of_memory(error):
+                raise
             advice = "run it on such images by itself and mend it"
             return Check(name=name, verdict="fail", found=f"the network fails ({first_line(error)})", advice=advice)
 
@@ -147,9 +152,9 @@ class _Look:
             m, s = (torch.tensor(part).reshape(1, -1, 1, 1) for part in (mean, std))
             try:
                 other = self._logits((x - m) / s).argmax(1) == labels
-            except torch.OutOfMemoryError:
-                raise
-            except Exception:  # a network may refuse pixels that are none
+            except Exception as error:  # a network may refuse pixels that are none
+                if devices.is_out_of_memory(error):
+                    raise
                 told.append(f"refused {name}")
                 continue
             told.append(f"{_share(other)} {name}")

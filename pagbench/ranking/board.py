@@ -53,7 +53,7 @@ def leaderboard(
         definition = _benchmark_of(rows, benchmark)
     else:
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
-        rows = results.joined(results.read_all(Path(rows), definition))
+        rows = results.joined(results.read_all(results.local(rows), definition))
     return _sorted(ranked(rows, definition).board, sort, definition)
 
 

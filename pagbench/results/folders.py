@@ -1,16 +1,19 @@
 """A results folder: where each entrant's file lies, and all of them read, checked and joined."""
 
+import hashlib
 import os
+import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from pagbench import columns, verification
+from pagbench import cache, columns, verification
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ResultsError
+from pagbench.errors import ResultsError, first_line
+from pagbench.results.places import Place, is_url
 from pagbench.results.result import Result, target_weights
 from pagbench.results.store import PARTS, Store
 from pagbench.verification import Verification
@@ -24,11 +27,16 @@ def path_of(folder: Path, benchmark: Benchmark, entrant: str, measure: str | Non
 
     An optional measure's rows lie beside, in `<name>@<version>+<measure>`.
     """
-    return _home(folder, benchmark, measure) / f"{entrant}.parquet"
+    return folder / _home(benchmark, measure) / f"{entrant}.parquet"
 
 
-def _home(folder: Path, benchmark: Benchmark, measure: str | None) -> Path:
-    return folder / (benchmark.label if measure is None else f"{benchmark.label}+{measure}")
+def store_of(folder: str | Path | Place, benchmark: Benchmark, entrant: str, measure: str | None = None) -> Store:
+    """Where a run keeps the rows of an entrant, below a folder on a disk or behind a URL."""
+    return Store(Place.of(folder) / _home(benchmark, measure) / f"{entrant}.parquet", benchmark, measure)
+
+
+def _home(benchmark: Benchmark, measure: str | None) -> str:
+    return benchmark.label if measure is None else f"{benchmark.label}+{measure}"
 
 
 def has_results(folder: Path, benchmark: Benchmark) -> bool:
@@ -36,21 +44,52 @@ def has_results(folder: Path, benchmark: Benchmark) -> bool:
     return any(_places(folder / benchmark.label))
 
 
-def check_writable(folder: Path) -> None:
-    """Makes the folder and tries to write into it.
+def check_writable(folder: str | Path | Place) -> None:
+    """Tries to write into the folder.
 
     Raises:
-        ResultsError: it is a file, or not writable.
+        ResultsError: it is a file, or not writable, or its URL leads nowhere.
     """
-    probe = folder / f".writable-{os.getpid()}"
+    place = Place.of(folder)
+    probe = place / f".writable-{uuid.uuid4().hex}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        probe.write(b"")
+        probe.remove()
     except OSError as error:
         raise ResultsError(
-            f"{folder}: cannot write results there ({error.strerror or error}); give another --results folder"
+            f"{folder}: cannot write results there ({error.strerror or first_line(error)}); give another --results "
+            "folder"
         ) from None
+
+
+def local(folder: str | Path) -> Path:
+    """The folder itself, or of one behind a URL a copy in the cache, with what has changed since the last.
+
+    Raises:
+        ResultsError: the URL leads nowhere.
+    """
+    if not is_url(folder):
+        return Path(folder)
+    there, name = Place.of(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
+    copy = cache.root() / "results" / name
+    try:
+        wanted = {copy / PurePosixPath(place.path).relative_to(there.path) for place in _copied(there, copy)}
+        for path in [path for path in copy.rglob("*") if path.is_file() and path not in wanted]:
+            path.unlink()
+    except OSError as error:
+        raise ResultsError(f"{folder}: cannot be read ({first_line(error)}); check the URL") from None
+    return copy
+
+
+def _copied(there: Place, copy: Path) -> Iterator[Place]:
+    """Every file there, after it was copied unless the copy is of the same size and not older."""
+    for place in there.children(deep=True):
+        path = copy / PurePosixPath(place.path).relative_to(there.path)
+        info = place.files.get_file_info(place.path)
+        if not (path.exists() and path.stat().st_size == info.size and path.stat().st_mtime_ns == info.mtime_ns):
+            Place.of(path).write(place.read())
+            os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
+        yield place
 
 
 def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
@@ -96,7 +135,7 @@ def _check_distinct(found: Sequence[Result]) -> None:
 
 
 def _read_home(folder: Path, benchmark: Benchmark, measure: str | None) -> list[Result]:
-    home = _home(folder, benchmark, measure)
+    home = folder / _home(benchmark, measure)
     found = []
     for path in _places(home):
         result = Store(path, benchmark, measure).load()

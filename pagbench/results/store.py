@@ -1,8 +1,8 @@
 """The rows of one entrant while they are measured: a merged file, and the parts of unfinished runs."""
 
+import hashlib
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,20 @@ import pandas as pd
 
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
-from pagbench.results.files import read, write
+from pagbench.results.files import DamagedError, read, write
+from pagbench.results.places import Place
 from pagbench.results.result import Result
 
 PARTS = ".parts"
+DAMAGED = ".damaged"
+_SUFFIX = ".parquet"
 
 
 class Store:
-    """The rows of one entrant: a merged file, and parts that an unfinished run has left.
+    """The rows of one entrant: a merged file, and parts that unfinished runs have left.
 
-    Every part is written whole, so that a killed run loses at most the batch it was working on. Parts lie in a hidden
-    folder, whose name no entrant can have.
+    Every part is written whole and never changes, so that a killed run loses at most the batch it was working on, and
+    several runs may fill one folder. Parts lie in a hidden folder, whose name no entrant can have.
 
     Args:
         path: the merged file.
@@ -28,9 +31,9 @@ class Store:
         measure: the optional measure whose rows they are; None for the benchmark's own measures.
     """
 
-    def __init__(self, path: Path, benchmark: Benchmark, measure: str | None = None) -> None:
-        self._path = path
-        self._parts = path.with_name(f".{path.name}{PARTS}")
+    def __init__(self, path: Path | Place, benchmark: Benchmark, measure: str | None = None) -> None:
+        self._path = Place.of(path)
+        self._parts = self._path.beside(f".{self._path.name}{PARTS}")
         self._benchmark = benchmark
         self._schema = columns.schema(benchmark, measure)
 
@@ -40,46 +43,96 @@ class Store:
         Raises:
             ResultsError: a file cannot be read.
         """
-        try:
-            return self._joined([self._path, *self._part_files()])
-        except FileNotFoundError:  # another run has merged the parts meanwhile
-            return self._joined([self._path])
+        return self._joined([self._path, *self.parts()])
 
     def load_parts(self) -> Result | None:
         """Rows of the parts alone."""
-        return self._joined(self._part_files())
+        return self._joined(self.parts())
 
-    def _part_files(self) -> list[Path]:
-        return sorted(self._parts.glob("*.parquet"))
+    def parts(self) -> list[Place]:
+        """The parts that there are."""
+        return [place for place in self._parts.children() if place.name.endswith(_SUFFIX)]
 
-    def _joined(self, paths: Sequence[Path]) -> Result | None:
-        found = [read(path, self._schema) for path in paths if path != self._path or path.exists()]
+    def heal(self) -> list[str]:
+        """Takes files out of the way whose bytes are not those that were written, for their rows to be measured again.
+
+        Returns:
+            One line for each. Damaged parts are removed; a merged file stays beside its place, under another name.
+        """
+        told = []
+        for place in [self._path, *self.parts()]:
+            try:
+                read(place, self._schema)
+            except FileNotFoundError:
+                continue
+            except DamagedError as error:
+                told.append(f"{str(error).partition('; ')[0]}; its rows are measured again")
+                if place == self._path:
+                    place.beside(f".{place.name}{DAMAGED}").write(place.read())
+                place.remove()
+        return told
+
+    def _joined(self, places: Sequence[Place]) -> Result | None:
+        found = []
+        for place in places:
+            try:
+                found.append(read(place, self._schema))
+            except FileNotFoundError:
+                if place != self._path:  # another run has merged it meanwhile
+                    return self._joined([self._path, *self.parts()])
         if not found:
             return None
         same = [result for result in found if result.same_as(found[0].provenance)]
         rows = pd.concat([result.rows for result in same], ignore_index=True)
         if len(same) > 1:
             rows = rows.drop_duplicates("sample_id")
-        place = {name: index for index, name in enumerate(self._benchmark.samples)}
-        rows = rows.sort_values("sample_id", key=lambda ids: ids.map(place), kind="stable", ignore_index=True)
-        return Result(rows, {**found[0].provenance, "runs": _runs(same)})
+        order = {name: index for index, name in enumerate(self._benchmark.samples)}
+        rows = rows.sort_values("sample_id", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
+        fullest = max(same, key=lambda result: len(result.provenance))  # the first of those that have pictures
+        seconds = round(sum(result.provenance.get("wall_seconds", 0.0) for result in same), 3)
+        return Result(rows, {**fullest.provenance, "runs": _runs(same), "wall_seconds": seconds})
 
     def drop_parts(self) -> None:
-        """Forgets what an unfinished run has left."""
-        shutil.rmtree(self._parts, ignore_errors=True)
+        """Forgets what unfinished runs have left."""
+        self._parts.remove_folder()
 
     def add(self, result: Result) -> None:
-        """Keeps a finished batch as a part."""
-        write(self._parts / f"{result.rows['sample_id'].iloc[0]}.parquet", result, self._schema)
+        """Keeps finished rows as a part, named by what is in it: no other run can overwrite it with fewer."""
+        write(self._parts / f"{_name(result)}{_SUFFIX}", result, self._schema)
 
-    def merge(self, result: Result) -> None:
-        """Writes all rows as one file, in place of an older one, and drops the parts that are in it."""
-        parts = self._part_files()
-        write(self._path, result, self._schema)
-        for path in parts:
-            path.unlink(missing_ok=True)
-        if self._parts.exists() and not any(self._parts.iterdir()):
-            self._parts.rmdir()
+    def merge(self, more: Mapping[str, Any], *, anew: bool = False) -> None:
+        """Writes all rows as one file, in place of an older one, and drops the parts that are in it.
+
+        No other run merges meanwhile. Behind a URL, where nothing can be locked, an entrant whose rows are not complete
+        stays in parts, the new one among them: two runs there write the same rows in the end, and neither loses any.
+
+        Args:
+            more: what the provenance says beside what the parts' does.
+            anew: leave out the older file's rows.
+        """
+        with self._path.parent.alone():
+            parts = self.parts()
+            found = self._joined(parts if anew else [self._path, *parts])
+            if found is None:
+                return
+            result = Result(found.rows, {**found.provenance, **more})
+            whole = set(result.rows["sample_id"]) >= set(self._benchmark.samples)
+            if whole or self._path.local is not None:
+                write(self._path, result, self._schema)
+            else:
+                self.add(result)
+                if anew:
+                    self._path.remove()
+            kept = f"{_name(result)}{_SUFFIX}" if not whole and self._path.local is None else ""
+            for part in parts:
+                if part.name != kept:
+                    part.remove()
+            self._parts.remove_if_empty()
+
+
+def _name(result: Result) -> str:
+    """A name of its own for every set of samples."""
+    return hashlib.sha256("\0".join(sorted(result.rows["sample_id"])).encode()).hexdigest()[:24]
 
 
 def _runs(found: Sequence[Result]) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ __all__ = [
     "StreamedEmpiricalDensity",
     "VonMisesFisherMixture",
     "build",
+    "is_network",
     "load",
     "load_mixture",
     "load_second",
@@ -149,6 +150,11 @@ _NETWORKS: dict[str, Callable[[ScoreCard], NetworkScore]] = {
     "adm": _adm,
     "edm": _edm,
 }
+
+
+def is_network(card: ScoreCard) -> bool:
+    """Whether the score model is a network, whose weights have a hash; others are closed forms."""
+    return card.kind in _NETWORKS
 
 
 def _fitting(network: NetworkScore, card: ScoreCard, benchmark: Benchmark) -> ScoreModel:

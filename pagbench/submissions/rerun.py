@@ -59,7 +59,7 @@ def verify(
     by: str,
     samples: int = SAMPLES,
     tolerance: float = TOLERANCE,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
 ) -> Iterator[Outcome]:
@@ -74,7 +74,7 @@ def verify(
         by: who verifies, for the record.
         samples: how many images to measure again.
         tolerance: see `pagbench.submissions.comparison.compare`.
-        batch_size: images at a time; does not change a row.
+        batch_size: images at a time, as many as fit by default; does not change a row.
         device: auto, cpu, cuda, mps.
         progress: show a progress bar.
 
@@ -165,7 +165,7 @@ class _Rerun:
             entrant = request.load(self._benchmark)
         except Refusal as refusal:
             return _Verdict(str(refusal), weights)
-        with measuring.guarded(claim.card.id, self.settings.batch_size):
+        with measuring.guarded(claim.card.id):
             different = self._other_network(entrant, result) or self._hidden_flag(entrant, result)
             if different:
                 return _Verdict(different, entrant.weights_sha256)
@@ -194,7 +194,7 @@ class _Rerun:
         """What costs the rank by a pre-flight made now, and did not by the one that is claimed; empty for controls."""
         if entrant.card.control:
             return ""
-        size = self.settings.batch_size
+        size = self._measuring.first_batch
         fresh = checks.preflight(entrant, self._benchmark, device=self.settings.device, batch_size=size)
         admitted = result.preflight is not None and result.preflight.costs_the_rank
         costs = fresh.verdict == "fail" or (fresh.costs_the_rank and not admitted)
@@ -206,8 +206,7 @@ class _Rerun:
         Raises:
             ResultsError: the pictures are damaged.
         """
-        name, size, device = entrant.card.id, self.settings.batch_size, self.settings.device
-        session = self._measuring
+        session, name, device = self._measuring, entrant.card.id, self.settings.device
         for kept in (result.provenance.get("maps"), result.provenance.get("gallery")):
             claimed = maps.decode(kept, name)
             if claimed is None:
@@ -216,7 +215,9 @@ class _Rerun:
                 return "its pictures are of images that the benchmark does not have"
             shown = session.splits.test.select(claimed.sample_ids)
             target = session.targets.target
-            made = provenance.gradient_maps(entrant, shown, device=device, batch_size=size, target=target)
+            made = provenance.gradient_maps(
+                entrant, shown, device=device, batch_size=session.first_batch, target=target
+            )
             found = maps.decode(made, name)
             if found is not None and (other := compare_maps(claimed, found)):
                 return other

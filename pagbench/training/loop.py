@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pagbench import devices
+from pagbench.devices import is_out_of_memory
 from pagbench.errors import TrainingError
 from pagbench.training.recipe import Recipe
 from pagbench.training.state import DivergedError, Loss, Minibatch, State
@@ -111,7 +112,7 @@ def guard_memory(batch_size: int, checkpoint: Path | None = None) -> Iterator[No
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # on the CPU torch raises a plain RuntimeError
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         kept = f"; {checkpoint} keeps the last state" if checkpoint is not None and checkpoint.exists() else ""
         raise TrainingError(

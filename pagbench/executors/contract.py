@@ -1,0 +1,79 @@
+"""What an executor is, and what it says of each unit."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from pagbench.errors import PagbenchError
+from pagbench.interrupts import Stop, Stopped
+from pagbench.units import Plan, Unavailable, Unit, Worker
+
+Advance = Callable[[Unit, int], None]
+"""Told of so many more finished samples of a unit."""
+
+_LARGEST = 1024
+CHUNK = 64
+"""Units begin and end at multiples of so many samples, whose targets are kept together."""
+
+
+class Outcome(NamedTuple):
+    """What became of a unit.
+
+    Attributes:
+        unit: the unit.
+        failure: one line where it is not done; empty where it is.
+        unavailable: whether it is an anchor that nobody named and that is not to be had.
+        told: lines for the user.
+        stopped: the signal for which it stopped between two batches; 0 where none has come.
+    """
+
+    unit: Unit
+    failure: str = ""
+    unavailable: bool = False
+    told: tuple[str, ...] = ()
+    stopped: int = 0
+
+
+class Executor(Protocol):
+    """Does units in any order."""
+
+    elsewhere: bool
+    """Whether other processes must see the results folder."""
+
+    def unit_size(self, images: int, entrants: int) -> int:
+        """Samples of one unit, so that there is work for all."""
+        ...
+
+    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[Outcome]:
+        """Does the units.
+
+        Args:
+            plan: what they share.
+            units: which.
+            stop: asked between batches.
+            advance: told of finished samples.
+
+        Raises:
+            Stopped: a signal has come.
+        """
+        ...
+
+
+def share(images: int, entrants: int, workers: int) -> int:
+    """Samples of one unit, so that each worker gets about four units; a multiple of `CHUNK`.
+
+    >>> share(1000, 1, 2), share(1000, 68, 2), share(10_000, 68, 16)
+    (128, 1024, 1024)
+    """
+    even = -(-images * entrants // (4 * workers))
+    return max(CHUNK, min(_LARGEST, -(-even // CHUNK) * CHUNK))
+
+
+def attempt(worker: Worker, unit: Unit, advance: Callable[[int], None], told: list[str]) -> Outcome:
+    """Does a unit, and puts into words what stands in its way."""
+    try:
+        worker.do(unit, advance)
+    except Stopped as stopped:
+        return Outcome(unit, str(stopped), stopped=stopped.number, told=tuple(told))
+    except PagbenchError as error:
+        return Outcome(unit, str(error), isinstance(error, Unavailable), tuple(told))
+    return Outcome(unit, told=tuple(told))

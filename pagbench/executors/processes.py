@@ -1,0 +1,141 @@
+"""Units side by side in processes of this machine: whichever crashes, hangs or leaks costs nothing but time."""
+
+import faulthandler
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import torch
+
+from pagbench import results
+from pagbench.executors.contract import Advance, Outcome, attempt, share
+from pagbench.interrupts import Stop
+from pagbench.units import Plan, Unit, Worker
+from pagbench.workers import Died, Finished, Pool, Progress, Send
+
+_TRIES = 2
+"""Deaths in a row, without a finished batch between them, after which an entrant's unit is given up."""
+
+_MEMORY_SHARE = 0.8
+"""Of the machine's memory, that all workers may take together."""
+
+_FULL = 76
+"""Exit code of a worker that has taken more than its share of memory."""
+
+_HANG = 1
+"""Exit code of a worker whose call did not come back in time."""
+
+_GRACE = (1.5, 5.0)
+"""A call that never comes back to Python is ended after so many times the timeout, and so many seconds."""
+
+
+class Processes:
+    """Workers on this machine, each with its share of the cores, of the memory, and a GPU where there are several.
+
+    Args:
+        jobs: workers at a time.
+    """
+
+    elsewhere = True
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+
+    def unit_size(self, images: int, entrants: int) -> int:
+        """See `Executor`."""
+        return share(images, entrants, self._jobs)
+
+    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[Outcome]:
+        """See `Executor`. The unit of a worker that dies goes on with another, as long as batches get finished."""
+        deaths: dict[Unit, list[int]] = {}
+        with Pool(_beginning(plan, self._jobs), self._jobs) as pool:
+            for unit in units:
+                pool.submit(unit)
+            for unit, event in pool.events(lambda: _pass_on(stop, pool)):
+                if isinstance(event, Progress):
+                    advance(unit, event.message)
+                elif isinstance(event, Finished):
+                    if not event.result.stopped:
+                        yield event.result._replace(unit=unit)
+                elif not stop.asked:
+                    yield from _mourned(plan, unit, event, deaths.setdefault(unit, []), pool)
+        stop.check()
+
+
+def _pass_on(stop: Stop, pool: Pool) -> None:
+    """Asks workers to stop after their batch, once."""
+    if stop.asked and not stop.passed_on:
+        stop.passed_on = True
+        pool.drop()
+        pool.signal(signal.SIGTERM)
+
+
+def _mourned(plan: Plan, unit: Unit, death: Died, before: list[int], pool: Pool) -> Iterator[Outcome]:
+    """Gives the unit of a dead worker to another, unless nothing was finished since the last death."""
+    parts = len(results.store_of(plan.folder, plan.benchmark, unit.request.card.id, unit.measure).parts())
+    before.append(parts)
+    if before.count(parts) < _TRIES:
+        pool.submit(unit)
+        return
+    yield Outcome(unit, f"{unit.name}: {_cause(death, plan)}, {_TRIES} times without finishing a batch; "
+                        "finished batches are kept")  # fmt: skip
+
+
+def _cause(death: Died, plan: Plan) -> str:
+    if death.code == _FULL:
+        return "takes more memory than its worker may (lower --batch-size, or J of --executor local:J)"
+    if death.code == _HANG and plan.timeout is not None:
+        return f"did not come back in {plan.timeout:g} s and was ended (give it longer by --timeout)"
+    reason = signal.Signals(-death.code).name if death.code < 0 else f"code {death.code}"
+    return f"its worker died ({reason}; perhaps for want of memory)"
+
+
+def _beginning(plan: Plan, jobs: int) -> Callable[[int, Send], Callable[[Unit], Outcome]]:
+    """What each worker begins with; only this module's own names go into it."""
+    timeout = plan.timeout
+    memory = int(_MEMORY_SHARE * psutil.virtual_memory().total / jobs)
+
+    def begin(number: int, send: Send) -> Callable[[Unit], Outcome]:
+        return _begun(plan, number, send, timeout, memory)
+
+    return begin
+
+
+def _begun(plan: Plan, number: int, send: Send, timeout: float | None, memory: int) -> Callable[[Unit], Outcome]:
+    _take_gpu(number)
+    stop = Stop()
+    told: list[str] = []
+    signal.signal(signal.SIGTERM, lambda *_: setattr(stop, "asked", signal.SIGTERM))
+    worker, myself = Worker(plan, stop, told.append), psutil.Process()
+    silent = Path(os.devnull).open("w")  # noqa: SIM115 (faulthandler keeps it)
+
+    def watch() -> None:
+        if timeout is not None:
+            factor, seconds = _GRACE
+            faulthandler.dump_traceback_later(factor * timeout + seconds, exit=True, file=silent)
+
+    def advance(samples: int) -> None:
+        send(samples)
+        watch()
+        if myself.memory_info().rss > memory:
+            os._exit(_FULL)  # what is finished is kept; another worker goes on with memory of its own
+
+    def do(unit: Unit) -> Outcome:
+        told.clear()
+        watch()
+        try:
+            return attempt(worker, unit, advance, told)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    return do
+
+
+def _take_gpu(number: int) -> None:
+    """Lets each worker see one GPU alone, in turn: some networks keep tensors on the first that they see."""
+    count = torch.cuda.device_count()
+    if count > 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % count]

@@ -1,0 +1,118 @@
+"""Units on a Ray cluster, which finds machines, retries on the death of a worker or a node, and shares out GPUs."""
+
+import logging
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import cloudpickle
+
+from pagbench.errors import ContractError, first_line
+from pagbench.executors.contract import Advance, Outcome, attempt, share
+from pagbench.interrupts import Stop
+from pagbench.units import Plan, Unit, Worker
+
+_POLL_S = 0.5
+_RETRIES = 5
+"""Deaths of a worker or its node, after which a unit is given up."""
+
+_STRAGGLING = 3.0
+"""Where nothing waits any more, a unit that takes so many times the median is begun a second time elsewhere."""
+
+
+class RayCluster:
+    """A cluster that runs, or one that is started on this machine.
+
+    Args:
+        address: of the cluster, as `10.0.0.1:6379` or `auto`; None for the one that `RAY_ADDRESS` names, or a new one.
+        gpus: share of a GPU for each unit, where the device is one.
+    """
+
+    elsewhere = True
+
+    def __init__(self, address: str | None, gpus: float) -> None:
+        self._address, self._gpus = address, gpus
+
+    def unit_size(self, images: int, entrants: int) -> int:
+        """See `Executor`."""
+        return share(images, entrants, max(1, int(_joined(self._address).cluster_resources().get("CPU", 1))))
+
+    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[Outcome]:
+        """See `Executor`."""
+        ray = _joined(self._address)
+        gpus = self._gpus if plan.settings.device.type == "cuda" else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_do)
+        shared = ray.put(cloudpickle.dumps(plan))
+        begun = {task.remote(shared, cloudpickle.dumps(unit)): (unit, time.monotonic()) for unit in units}
+        done: set[Unit] = set()
+        seconds: list[float] = []
+        while begun:
+            if stop.asked:
+                for reference in begun:
+                    ray.cancel(reference)  # a KeyboardInterrupt there: finished batches are kept
+                stop.check()
+            ready, _ = ray.wait(list(begun), timeout=_POLL_S)
+            for reference in ready:
+                unit, started = begun.pop(reference)
+                if unit not in done:  # its twin was faster
+                    done.add(unit)
+                    seconds.append(time.monotonic() - started)
+                    outcome = _outcome(ray, reference, unit)
+                    advance(unit, len(unit.ids))
+                    yield outcome
+            begun = {reference: kept for reference, kept in begun.items() if kept[0] not in done}
+            begun |= _twins(begun, seconds, lambda unit: task.remote(shared, cloudpickle.dumps(unit)))
+
+
+def _twins(begun: dict[Any, tuple[Unit, float]], seconds: list[float], begin: Any) -> dict[Any, tuple[Unit, float]]:
+    """Second copies of the units that hold up the end; whichever comes first counts, for both write the same rows."""
+    units = [unit for unit, _ in begun.values()]
+    if len(seconds) < len(units) or not units:
+        return {}
+    late = time.monotonic() - _STRAGGLING * statistics.median(seconds)
+    slow = [unit for unit, started in begun.values() if started < late and units.count(unit) == 1]
+    return {begin(unit): (unit, time.monotonic()) for unit in slow}
+
+
+def _joined(address: str | None) -> Any:
+    """Ray, connected to the cluster.
+
+    Raises:
+        ContractError: it is not installed, or the cluster is not there.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ContractError("executor ray needs Ray; install it by: pip install 'pagbench[ray]'") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        except Exception as error:
+            raise ContractError(
+                f"no Ray cluster at {address or 'RAY_ADDRESS'} ({first_line(error)}); start one by `ray start --head`"
+            ) from None
+    return ray
+
+
+def _outcome(ray: Any, reference: Any, unit: Unit) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return Outcome(unit, f"{unit.name}: its workers died ({first_line(error)}); finished batches are kept")
+    return outcome._replace(unit=unit)
+
+
+def _do(plan: bytes, unit: bytes) -> Outcome:
+    """Does a unit in one of Ray's workers."""
+    worker, told = _worker(plan)
+    told.clear()
+    return attempt(worker, cloudpickle.loads(unit), lambda samples: None, told)
+
+
+@lru_cache(maxsize=1)
+def _worker(plan: bytes) -> tuple[Worker, list[str]]:
+    """Kept by Ray's worker process from unit to unit of a run."""
+    told: list[str] = []
+    return Worker(cloudpickle.loads(plan), Stop(), told.append), told

@@ -1,0 +1,169 @@
+"""Where results lie: a file or folder on a disk, or behind a URL, through pyarrow's file systems. No torch."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+from filelock import FileLock
+from pyarrow import fs
+
+from pagbench.errors import ResultsError, first_line
+
+TEMPORARY = ".tmp"
+_ATTEMPTS = 10
+_PATIENCE_S = 600.0
+
+
+def is_url(folder: str | Path) -> bool:
+    """Whether a user's name for a folder is a URL, as `s3://bucket/folder`.
+
+    >>> is_url("s3://bucket/results"), is_url("results")
+    (True, False)
+    """
+    return "://" in str(folder)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or a folder.
+
+    Attributes:
+        files: the file system.
+        path: in it.
+    """
+
+    files: fs.FileSystem
+    path: str
+
+    @classmethod
+    def of(cls, folder: "str | Path | Place") -> "Place":
+        """A folder on a disk, or behind a URL that pyarrow knows (s3, gs, hdfs) or fsspec does.
+
+        Raises:
+            ResultsError: no file system is known for it, or it cannot be reached.
+        """
+        if isinstance(folder, Place):
+            return folder
+        if not is_url(folder):
+            return cls(fs.LocalFileSystem(), os.path.abspath(folder))  # noqa: PTH100 (links stay as they are)
+        url = str(folder)
+        try:
+            try:
+                return cls(*fs.FileSystem.from_uri(url))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a scheme that fsspec may know
+                return cls(*fs.FileSystem.from_uri(f"fsspec+{url}"))
+        except (pa.ArrowException, OSError, ValueError, ImportError) as error:
+            raise ResultsError(
+                f"{url}: cannot be reached ({first_line(error)}); expected a folder, or a URL of s3, gs or another "
+                "file system whose fsspec package is installed"
+            ) from None
+
+    @property
+    def local(self) -> Path | None:
+        """Its path, where it is on a disk."""
+        return Path(self.path) if isinstance(self.files, fs.LocalFileSystem) else None
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return PurePosixPath(self.path).name
+
+    def __str__(self) -> str:
+        return self.path if self.local is not None else f"{self.files.type_name}:{self.path}"
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(self.files, f"{self.path.rstrip('/')}/{name}")
+
+    @property
+    def parent(self) -> "Place":
+        """The folder that it is in."""
+        return Place(self.files, str(PurePosixPath(self.path).parent))
+
+    def beside(self, name: str) -> "Place":
+        """A place in the same folder."""
+        return Place(self.files, str(PurePosixPath(self.path).with_name(name)))
+
+    def exists(self) -> bool:
+        """Whether a file is there."""
+        return self.files.get_file_info(self.path).type == fs.FileType.File
+
+    def read(self) -> bytes:
+        """The whole file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: it cannot be read.
+        """
+        with self.files.open_input_file(self.path) as file:
+            return file.read()
+
+    def children(self, *, deep: bool = False) -> list["Place"]:
+        """Files in the folder, and with `deep` in those below, in order; none where there is no folder."""
+        found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
+        return [Place(self.files, info.path) for info in sorted(found, key=lambda i: i.path) if info.is_file]
+
+    def write(self, content: bytes) -> None:
+        """Puts the whole file there: readers see the old one or the new one, never half of one.
+
+        On a disk it is written beside its place, and renamed. Object stores show no object before it is whole; on any
+        other file system a reader finds out by the file's digest (`pagbench.results.files`).
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        if self.local is None:
+            self.files.create_dir(str(PurePosixPath(self.path).parent), recursive=True)
+            with self.files.open_output_stream(self.path) as stream:
+                stream.write(content)
+            return
+        for attempt in range(_ATTEMPTS):
+            try:
+                _replace(self.local, content)
+                return
+            except FileNotFoundError:  # another run has just emptied and removed the folder
+                if attempt == _ATTEMPTS - 1:
+                    raise
+
+    def remove(self) -> None:
+        """Removes the file, if it is there."""
+        try:
+            self.files.delete_file(self.path)
+        except FileNotFoundError:
+            return
+
+    def remove_folder(self) -> None:
+        """Removes the folder with what is in it, if it is there."""
+        try:
+            self.files.delete_dir(self.path)
+        except FileNotFoundError:
+            return
+
+    def remove_if_empty(self) -> None:
+        """Removes the folder unless a file is in it; what a killed process has left half written does not count."""
+        if all(place.name.endswith(TEMPORARY) for place in self.children()):
+            self.remove_folder()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Within, no other run changes what is in this folder; behind a URL, where nothing can be locked, it may."""
+        return nullcontext() if self.local is None else _locked(self.local)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")  # processes on two hosts share ids
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock", timeout=_PATIENCE_S):
+        yield

@@ -1,0 +1,87 @@
+"""Targets on disk: what all entrants share is computed once, and kept by the hash of all that fixes it."""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import cache as once
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from pagbench import cache
+from pagbench.benchmarks import Benchmark
+
+ROOM = 16 * 2**30
+"""Bytes that the targets of a benchmark may take on disk; those of a larger one are computed again by every run."""
+
+_PACKAGE = Path(__file__).parent
+_ROOMS = ("data", "scores", "manifolds", "measures", "draws.py", "geometry.py", "targets.py")
+_DIGEST = 32
+
+
+class TargetFiles:
+    """Files of the targets of some samples each. What is damaged, or cannot be written, is computed again.
+
+    Args:
+        benchmark: the definition.
+        seed: of noise and permutation.
+        device: where they are computed; another kind rounds in other ways.
+        networks: hashes of the networks behind the targets.
+        size: bytes of one image's targets, for the room on disk.
+    """
+
+    def __init__(
+        self, benchmark: Benchmark, *, seed: int, device: torch.device, networks: Mapping[str, Any], size: int
+    ) -> None:
+        fixed = [benchmark.digest(), seed, device.type, torch.__version__, _code(), networks]
+        name = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:32]
+        self._folder = folder() / f"{benchmark.label}-{name}"
+        self._needed = size * len(benchmark.samples)
+
+    def read(self, ids: Sequence[str]) -> dict[str, Tensor] | None:
+        """The targets of these samples, on the CPU; None where they are not kept."""
+        try:
+            content = self._path(ids).read_bytes()
+            digest, tensors = content[:_DIGEST], memoryview(content)[_DIGEST:]
+            return load(bytes(tensors)) if hashlib.sha256(tensors).digest() == digest else None
+        except (OSError, SafetensorError):
+            return None
+
+    def write(self, ids: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
+        """Keeps the targets of these samples, where there is room."""
+        path = self._path(ids)
+        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self._needed > min(ROOM, shutil.disk_usage(path.parent).free / 2):
+                return
+            content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+            temporary.replace(path)
+        except OSError:  # a full disk costs time and nothing else
+            temporary.unlink(missing_ok=True)
+
+    def _path(self, ids: Sequence[str]) -> Path:
+        return self._folder / f"{hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:32]}.targets"
+
+
+def folder() -> Path:
+    """Where they lie; it may be deleted at any time."""
+    return cache.root() / "targets"
+
+
+@once
+def _code() -> str:
+    """Hash of the code that computes targets, so that no change of it meets older ones."""
+    found = hashlib.sha256()
+    for room in _ROOMS:
+        path = _PACKAGE / room
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            found.update(file.read_bytes())
+    return found.hexdigest()

@@ -1,0 +1,165 @@
+"""A few processes of one's own that do tasks side by side; whichever dies loses its task and no other. No torch."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import cloudpickle
+
+from pagbench.cache import environment
+
+_POLL_S = 0.2
+_SPINNING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait by spinning take the cores from the workers beside them."""
+
+Send = Callable[[Any], None]
+"""Tells the parent of progress, from within a task."""
+
+Begin = Callable[[int, Send], Callable[[Any], Any]]
+"""Called once in each worker with its number; returns what does the tasks."""
+
+
+class Progress(NamedTuple):
+    """What a task tells before it ends."""
+
+    message: Any
+
+
+class Finished(NamedTuple):
+    """What a task returns."""
+
+    result: Any
+
+
+class Died(NamedTuple):
+    """A worker has ended without finishing its task.
+
+    Attributes:
+        code: its exit code, negative for a signal.
+    """
+
+    code: int
+
+
+class _Worker(NamedTuple):
+    pipe: Connection
+    process: BaseProcess
+    number: int
+
+
+class Pool:
+    """Workers that are started when they are needed, and end with the pool or with their parent.
+
+    Args:
+        begin: see `Begin`; any function or closure.
+        jobs: workers at a time, each with its share of the cores.
+    """
+
+    def __init__(self, begin: Begin, jobs: int) -> None:
+        self._begin, self._jobs = cloudpickle.dumps(begin), jobs
+        self._threads = max(1, cores() // jobs)
+        self._waiting: deque[Any] = deque()
+        self._idle: list[_Worker] = []
+        self._busy: dict[Connection, tuple[_Worker, Any]] = {}
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
+            worker.process.kill()
+            worker.process.join()
+
+    def submit(self, task: Any) -> None:
+        """Queues a task, which cloudpickle must be able to send."""
+        self._waiting.append(task)
+
+    def drop(self) -> None:
+        """Forgets the tasks that no worker has begun."""
+        self._waiting.clear()
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the workers that are at a task."""
+        for worker, _ in self._busy.values():
+            if worker.process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.process.pid, number)
+
+    def events(self, poll: Callable[[], object] = lambda: None) -> Iterator[tuple[Any, Progress | Finished | Died]]:
+        """What becomes of each task, until none is waited for; tasks may be submitted meanwhile.
+
+        Args:
+            poll: called several times a second.
+        """
+        while self._waiting or self._busy:
+            while self._waiting and len(self._busy) < self._jobs:
+                self._give(self._waiting.popleft())
+            for pipe in wait(list(self._busy), timeout=_POLL_S):
+                assert isinstance(pipe, Connection)
+                yield self._heard(pipe)
+            poll()
+
+    def _give(self, task: Any) -> None:
+        worker = self._idle.pop() if self._idle else self._started()
+        with contextlib.suppress(OSError):  # it died while it was idle, as its pipe will tell
+            worker.pipe.send_bytes(cloudpickle.dumps(task))
+        self._busy[worker.pipe] = (worker, task)
+
+    def _heard(self, pipe: Connection) -> tuple[Any, Progress | Finished | Died]:
+        worker, task = self._busy[pipe]
+        try:
+            message: Progress | Finished = pipe.recv()
+        except (EOFError, OSError):
+            del self._busy[pipe]
+            worker.process.join()
+            return task, Died(worker.process.exitcode or 0)
+        if isinstance(message, Finished):
+            del self._busy[pipe]
+            self._idle.append(worker)
+        return task, message
+
+    def _started(self) -> _Worker:
+        taken = {worker.number for worker, _ in self._busy.values()} | {worker.number for worker in self._idle}
+        number = next(number for number in range(self._jobs) if number not in taken)
+        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self._begin, number, self._threads), daemon=True)
+        with environment({"OMP_NUM_THREADS": str(self._threads), **_SPINNING}):
+            process.start()
+        theirs.close()  # the worker's end must be the only one, so that its death is heard
+        return _Worker(ours, process, number)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _work(pipe: Connection, begin: bytes, number: int, threads: int) -> None:
+    """Does tasks in a process of its own until its parent says or hears nothing any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, all get it: the parent passes on what it means
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def send(message: Any) -> None:
+        try:
+            pipe.send(Progress(message))
+        except OSError:
+            os._exit(1)  # nobody listens any more
+
+    try:
+        do = cloudpickle.loads(begin)(number, send)
+        while True:
+            pipe.send(Finished(do(cloudpickle.loads(pipe.recv_bytes()))))
+    except (EOFError, OSError):
+        os._exit(0)
