@@ -1,6 +1,7 @@
 """The command line: parse, call one library function, print."""
 
 import enum
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -343,4 +344,6 @@ app.add_typer(cli_submit.app, name="submit")
 
 def main() -> None:
     """Entry point of the `pagbench` command."""
+    # read when PyTorch is imported: threads that wait by spinning make two runs side by side several times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()

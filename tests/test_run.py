@@ -14,7 +14,7 @@ import yaml
 from torch import nn
 
 import pagbench
-from pagbench import benchmarks, columns, results, runner, targets
+from pagbench import benchmarks, columns, results, runner, target_files, targets, units
 from pagbench.errors import ContractError, ResultsError, UnknownNameError, WeightsError
 from pagbench.measures import MEASURES
 from pagbench.models import checks, registry, requests
@@ -232,7 +232,9 @@ def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_
     with pytest.raises(RunError, match=r"net: fails while it is measured \(\"third party's own words\"\)") as caught:
         pagbench.run({"net": Fragile()}, limit=6, batch_size=1, results=tmp_path)
     assert set(caught.value.rows["entrant"]) == {"control/bayes", "digits/standard"}
-    assert len(list((tmp_path / "digits@1" / ".net.parquet.parts").glob("*.parquet"))) == 3
+    order = [name for name in targets.partners(digits, digits.seed) if name in digits.samples[:6]]
+    finished = order.index(digits.samples[3])
+    assert finished and len(list((tmp_path / "digits@1" / ".net.parquet.parts").glob("*.parquet"))) == finished
 
 
 def test_two_entrants_of_one_name_are_refused():
@@ -315,47 +317,49 @@ def test_an_anchor_that_cannot_be_had_costs_the_regimes_and_nothing_else(rows, d
         pagbench.run(ENTRANTS[0], benchmark=alone, limit=1)
 
 
-def test_an_anchor_whose_weights_are_missing_is_told_of(digits, tmp_path):
+def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
     found, _ = registry.find("digits/standard")
     card = found.model_copy(update={"id": "mine/standard", "weights": "gone.safetensors"})
     file = tmp_path / "card.yaml"
     file.write_text(yaml.safe_dump(card.model_dump(mode="json", exclude_none=True)))
     request = requests.Request(card, file)
     told = []
-    assert runner._loaded(dataclasses.replace(request, named=False), digits, told.append) is None
-    assert "gone.safetensors" in told[0] and "\n" not in told[0]
-    with pytest.raises(WeightsError, match=r"gone\.safetensors"):
-        runner._loaded(request, digits, told.append)
+    unnamed = dataclasses.replace(request, named=False)
+    monkeypatch.setattr(runner, "_with_anchors", lambda asked, benchmark, tell: [*asked, unnamed])
+    rows = pagbench.run("control/bayes", limit=2, tell=told.append)
+    assert set(rows["entrant"]) == {"control/bayes"}
+    assert len(told) == 1 and "gone.safetensors" in told[0] and "without it no regimes" in told[0]
+    with pytest.raises(RunError, match=r"gone\.safetensors"):
+        pagbench.run(request, limit=2, anchors=False)
 
 
 def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
-    monkeypatch.setattr(targets, "_ROOM", 0)
+    monkeypatch.setattr(targets, "_MEMORY", 0)
+    monkeypatch.setattr(targets, "_CHUNK", 4)
+    monkeypatch.setattr(target_files, "ROOM", 0)
     assert_same_rows(pagbench.run(ENTRANTS, limit=12, batch_size=10), rows)
 
 
-def test_batches_follow_the_cycle_of_partners_where_targets_are_not_kept(digits, digits_splits, monkeypatch):
-    """Each image is then computed about once instead of twice."""
-    monkeypatch.setattr(targets, "_ROOM", 0)
+def test_batches_follow_the_cycle_of_partners(digits, digits_splits):
+    """Each image is then computed and read about once instead of twice."""
     ids = digits.samples
     shared = targets.compute(digits, digits_splits, ids, seed=0, device=torch.device("cpu"))
     order = shared.ordered(ids)
     assert sorted(order) == sorted(ids)
     assert [shared.partner[name] for name in order] == [*order[1:], order[0]]
-    monkeypatch.setattr(targets, "_ROOM", 2**40)
-    kept = targets.compute(digits, digits_splits, ids[:4], seed=0, device=torch.device("cpu"))
-    assert kept.ordered(ids[:4]) == list(ids[:4])
+    assert [name for chunk in shared.chunks for name in chunk] == order
 
 
 def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeypatch):
-    check = runner._Session._preflight
+    check = units._Work._preflight
     failed = Preflight(checks=(Check(name="range", verdict="fail", found="NaN", expected="numbers", advice="none"),))
 
-    def refuse(session, entrant):
-        if entrant.card.id == "digits/standard":
-            raise Refusal(entrant.card.id, failed)
-        return check(session, entrant)
+    def refuse(work):
+        if work._name == "digits/standard":
+            raise Refusal(work._name, failed)
+        return check(work)
 
-    monkeypatch.setattr(runner._Session, "_preflight", refuse)
+    monkeypatch.setattr(units._Work, "_preflight", refuse)
     told = []
     rows = pagbench.run(ENTRANTS[0], limit=2, tell=told.append)
     assert set(rows["entrant"]) == {ENTRANTS[0], "control/bayes"}

@@ -75,15 +75,15 @@ def test_strengths_that_coincide_are_one_line(text):
         sweep.strengths(text)
 
 
-def fatal_work(pipe, plan, output, device, threads):
-    """As `sweep._work`, but one network's process is killed."""
-    if plan.strength == 0.2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    sweep._work(pipe, plan, output, device, threads)
-
-
 def test_a_killed_process_does_not_stop_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "_work_of_a_process", fatal_work)
+    attempt = sweep._attempt
+
+    def fatal(plan, output, device, advance):
+        if plan.strength == 0.2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return attempt(plan, output, device, advance)
+
+    monkeypatch.setattr(sweep, "_attempt", fatal)
     found = sweep.train_all(plans(0.1, 0.2, 0.3), tmp_path, jobs=2)
     assert [path.stem for path in found.cards] == ["noise-0.1", "noise-0.3"]
     assert len(found.failures) == 1

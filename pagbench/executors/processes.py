@@ -16,7 +16,7 @@ from pagbench.units import Plan, Unit, Worker
 from pagbench.workers import Died, Finished, Pool, Progress, Send
 
 _TRIES = 2
-"""Deaths in a row, without a finished batch between them, after which an entrant's unit is given up."""
+"""Deaths without a finished batch between them, after which a unit is given up; a hang is not tried again."""
 
 _MEMORY_SHARE = 0.8
 """Of the machine's memory, that all workers may take together."""
@@ -76,25 +76,25 @@ def _mourned(plan: Plan, unit: Unit, death: Died, before: list[int], pool: Pool)
     """Gives the unit of a dead worker to another, unless nothing was finished since the last death."""
     parts = len(results.store_of(plan.folder, plan.benchmark, unit.request.card.id, unit.measure).parts())
     before.append(parts)
-    if before.count(parts) < _TRIES:
+    if death.code != _HANG and before.count(parts) < _TRIES:
         pool.submit(unit)
         return
-    yield Outcome(unit, f"{unit.name}: {_cause(death, plan)}, {_TRIES} times without finishing a batch; "
-                        "finished batches are kept")  # fmt: skip
+    yield Outcome(unit, f"{unit.name}: {_cause(death, plan)}; finished batches are kept")
 
 
 def _cause(death: Died, plan: Plan) -> str:
     if death.code == _FULL:
-        return "takes more memory than its worker may (lower --batch-size, or J of --executor local:J)"
+        return "takes more memory for a batch than its worker may (lower --batch-size, or J of --executor local:J)"
     if death.code == _HANG and plan.timeout is not None:
         return f"did not come back in {plan.timeout:g} s and was ended (give it longer by --timeout)"
     reason = signal.Signals(-death.code).name if death.code < 0 else f"code {death.code}"
-    return f"its worker died ({reason}; perhaps for want of memory)"
+    return f"its worker died {_TRIES} times without finishing a batch ({reason}; perhaps for want of memory)"
 
 
 def _beginning(plan: Plan, jobs: int) -> Callable[[int, Send], Callable[[Unit], Outcome]]:
     """What each worker begins with; only this module's own names go into it."""
-    timeout = plan.timeout
+    factor, seconds = _GRACE
+    timeout = None if plan.timeout is None else factor * plan.timeout + seconds
     memory = int(_MEMORY_SHARE * psutil.virtual_memory().total / jobs)
 
     def begin(number: int, send: Send) -> Callable[[Unit], Outcome]:
@@ -113,8 +113,7 @@ def _begun(plan: Plan, number: int, send: Send, timeout: float | None, memory: i
 
     def watch() -> None:
         if timeout is not None:
-            factor, seconds = _GRACE
-            faulthandler.dump_traceback_later(factor * timeout + seconds, exit=True, file=silent)
+            faulthandler.dump_traceback_later(timeout, exit=True, file=silent)
 
     def advance(samples: int) -> None:
         send(samples)

@@ -88,7 +88,8 @@ def _copied(there: Place, copy: Path) -> Iterator[Place]:
         info = place.files.get_file_info(place.path)
         if not (path.exists() and path.stat().st_size == info.size and path.stat().st_mtime_ns == info.mtime_ns):
             Place.of(path).write(place.read())
-            os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
+            if info.mtime_ns is not None:
+                os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
         yield place
 
 

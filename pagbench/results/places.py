@@ -14,6 +14,7 @@ from pyarrow import fs
 from pagbench.errors import ResultsError, first_line
 
 TEMPORARY = ".tmp"
+_OBJECT_STORES = ("s3", "gcs", "abfs")
 _ATTEMPTS = 10
 _PATIENCE_S = 600.0
 
@@ -52,10 +53,10 @@ class Place:
             return cls(fs.LocalFileSystem(), os.path.abspath(folder))  # noqa: PTH100 (links stay as they are)
         url = str(folder)
         try:
-            try:
-                return cls(*fs.FileSystem.from_uri(url))
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a scheme that fsspec may know
-                return cls(*fs.FileSystem.from_uri(f"fsspec+{url}"))
+            place = cls(*_known(url))
+            if not place.path.strip("/"):
+                raise ValueError("it names no bucket or folder")
+            return place
         except (pa.ArrowException, OSError, ValueError, ImportError) as error:
             raise ResultsError(
                 f"{url}: cannot be reached ({first_line(error)}); expected a folder, or a URL of s3, gs or another "
@@ -116,7 +117,8 @@ class Place:
             OSError: the file system refuses.
         """
         if self.local is None:
-            self.files.create_dir(str(PurePosixPath(self.path).parent), recursive=True)
+            if self.files.type_name not in _OBJECT_STORES:  # which have no folders
+                self.files.create_dir(str(PurePosixPath(self.path).parent), recursive=True)
             with self.files.open_output_stream(self.path) as stream:
                 stream.write(content)
             return
@@ -150,6 +152,14 @@ class Place:
     def alone(self) -> AbstractContextManager[None]:
         """Within, no other run changes what is in this folder; behind a URL, where nothing can be locked, it may."""
         return nullcontext() if self.local is None else _locked(self.local)
+
+
+def _known(url: str) -> tuple[fs.FileSystem, str]:
+    """File system of a URL, and the path in it."""
+    try:
+        return fs.FileSystem.from_uri(url)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a scheme that fsspec may know
+        return fs.FileSystem.from_uri(f"fsspec+{url}")
 
 
 def _replace(path: Path, content: bytes) -> None:
