@@ -220,9 +220,9 @@ class _Run:
         for request, measure in jobs if self._plan.overwrite else ():
             if request.named:
                 self._store(request, measure).drop_parts()
-        for outcome in self._executor.run(self._plan, units, stop, advance):
-            advance(outcome.unit, left[id(outcome.unit)])
-            self._hear(outcome)
+        for unit, outcome in self._executor.run(self._plan, units, stop, advance):
+            advance(unit, left[id(unit)])
+            self._hear(unit.request.card.id, outcome)
 
     def _units(self, request: Request, measure: str | None, jobs: int) -> Iterator[Unit]:
         """An entrant's samples of this run's share, in units that keep all workers at work."""
@@ -237,10 +237,9 @@ class _Run:
         cycle = targets.partners(self._plan.benchmark, self._plan.settings.seed)
         return [name for name in (self._plan.ids if measure in BLOCKS else cycle) if name in wanted]
 
-    def _hear(self, outcome: executors.Outcome) -> None:
+    def _hear(self, name: str, outcome: executors.Outcome) -> None:
         for line in outcome.told:
             self._tell(line)
-        name = outcome.unit.request.card.id
         if not outcome.failure:
             return
         if not outcome.unavailable:

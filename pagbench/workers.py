@@ -19,6 +19,9 @@ _POLL_S = 0.2
 _SPINNING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait by spinning take the cores from the workers beside them."""
 
+_LOADED = ["pagbench.training", "pagbench.units"]
+"""What all workers need, loaded once."""
+
 Send = Callable[[Any], None]
 """Tells the parent of progress, from within a task."""
 
@@ -65,6 +68,7 @@ class Pool:
     def __init__(self, begin: Begin, jobs: int) -> None:
         self._begin, self._jobs = cloudpickle.dumps(begin), jobs
         self._threads = max(1, cores() // jobs)
+        self._context = _context()
         self._waiting: deque[Any] = deque()
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, tuple[_Worker, Any]] = {}
@@ -130,10 +134,11 @@ class Pool:
     def _started(self) -> _Worker:
         taken = {worker.number for worker, _ in self._busy.values()} | {worker.number for worker in self._idle}
         number = next(number for number in range(self._jobs) if number not in taken)
-        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._begin, number, self._threads), daemon=True)
-        with environment({"OMP_NUM_THREADS": str(self._threads), **_SPINNING}):
+        ours, theirs = self._context.Pipe()
+        variables = {**os.environ, "OMP_NUM_THREADS": str(self._threads), **_SPINNING}
+        arguments = (theirs, self._begin, number, self._threads, variables)
+        process = self._context.Process(target=_work, args=arguments, daemon=True)
+        with environment(_SPINNING):
             process.start()
         theirs.close()  # the worker's end must be the only one, so that its death is heard
         return _Worker(ours, process, number)
@@ -144,8 +149,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(pipe: Connection, begin: bytes, number: int, threads: int) -> None:
+def _context() -> Any:
+    """How processes are started: from one that has PyTorch and nothing else, since CUDA does not survive a fork."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_LOADED)
+    return context
+
+
+def _work(pipe: Connection, begin: bytes, number: int, threads: int, variables: dict[str, str]) -> None:
     """Does tasks in a process of its own until its parent says or hears nothing any more."""
+    os.environ.clear()  # which are those of the first worker's time
+    os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, all get it: the parent passes on what it means
     import torch
 

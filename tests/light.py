@@ -75,17 +75,26 @@ class Locks(Linear):
 
 
 class Dies(Linear):
+    """Kills its process at the first batch of 32; with a file of that name, in the second batch, and once."""
+
+    once = None
+
     def fault(self, x):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if len(x) == 32 and (self.once is None or (self._second() and not self.once.exists())):
+            if self.once is not None:
+                self.once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _second(self):
+        self.batches = getattr(self, "batches", 0) + 1
+        return self.batches > 60
 
 
 class Leaks(Linear):
     """Keeps 2 MB at every call."""
 
-    kept = []
-
     def fault(self, x):
-        self.kept.append(torch.ones(500_000))
+        self.kept = [*getattr(self, "kept", []), np.ones(250_000)]
 
 
 class Crowded(Linear):

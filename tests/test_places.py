@@ -103,7 +103,9 @@ def test_a_run_into_a_bucket_is_resumed_and_read_as_from_a_disk(bucket, tmp_path
     measured = rows.select_dtypes("float").columns
     np.testing.assert_allclose(rows[measured], expected[measured], rtol=1e-5, atol=1e-6)
     merged = sorted(found.name for found in Place.of(url).children(deep=True))
-    assert merged == ["bayes.parquet", "noise-0.6.parquet", "standard.parquet"], "parts are gone, and nothing else lies there"
+    assert merged == ["bayes.parquet", "noise-0.6.parquet", "standard.parquet"], (
+        "parts are gone, and nothing else lies there"
+    )
     again = pagbench.leaderboard(url, benchmark=cosine)
     here = pagbench.leaderboard(tmp_path / "disk", benchmark=cosine)
     assert list(again["model"]) == list(here["model"])

@@ -15,7 +15,7 @@ from torch import nn
 
 import pagbench
 from pagbench import benchmarks, columns, results, runner, target_files, targets, units
-from pagbench.errors import ContractError, ResultsError, UnknownNameError, WeightsError
+from pagbench.errors import ContractError, ResultsError, UnknownNameError
 from pagbench.measures import MEASURES
 from pagbench.models import checks, registry, requests
 from pagbench.preflight import Check, Preflight, Refusal

@@ -1,10 +1,12 @@
 """What an executor is, and what it says of each unit."""
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pagbench.errors import PagbenchError
 from pagbench.interrupts import Stop, Stopped
+from pagbench.models import requests
 from pagbench.units import Plan, Unavailable, Unit, Worker
 
 Advance = Callable[[Unit, int], None]
@@ -19,18 +21,39 @@ class Outcome(NamedTuple):
     """What became of a unit.
 
     Attributes:
-        unit: the unit.
         failure: one line where it is not done; empty where it is.
         unavailable: whether it is an anchor that nobody named and that is not to be had.
         told: lines for the user.
         stopped: the signal for which it stopped between two batches; 0 where none has come.
     """
 
-    unit: Unit
     failure: str = ""
     unavailable: bool = False
     told: tuple[str, ...] = ()
     stopped: int = 0
+
+
+class Packed(NamedTuple):
+    """A unit for another process."""
+
+    request: bytes
+    measure: str | None
+    ids: tuple[str, ...]
+
+    def unit(self) -> Unit:
+        """The unit again."""
+        return Unit(pickle.loads(self.request), self.measure, self.ids)
+
+
+def pack(units: Sequence[Unit]) -> list[Packed]:
+    """Units for another process; each entrant is packed once.
+
+    Raises:
+        ContractError: an entrant cannot be sent.
+    """
+    sent = {id(unit.request): unit.request for unit in units}
+    packed = {key: requests.send(request) for key, request in sent.items()}
+    return [Packed(packed[id(unit.request)], unit.measure, unit.ids) for unit in units]
 
 
 class Executor(Protocol):
@@ -43,8 +66,8 @@ class Executor(Protocol):
         """Samples of one unit, so that there is work for all."""
         ...
 
-    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[Outcome]:
-        """Does the units.
+    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
+        """Does the units, and says of each what became of it.
 
         Args:
             plan: what they share.
@@ -73,7 +96,7 @@ def attempt(worker: Worker, unit: Unit, advance: Callable[[int], None], told: li
     try:
         worker.do(unit, advance)
     except Stopped as stopped:
-        return Outcome(unit, str(stopped), stopped=stopped.number, told=tuple(told))
+        return Outcome(str(stopped), stopped=stopped.number, told=tuple(told))
     except PagbenchError as error:
-        return Outcome(unit, str(error), isinstance(error, Unavailable), tuple(told))
-    return Outcome(unit, told=tuple(told))
+        return Outcome(str(error), isinstance(error, Unavailable), tuple(told))
+    return Outcome(told=tuple(told))

@@ -16,7 +16,7 @@ class Here:
         """All of an entrant's samples."""
         return max(1, images)
 
-    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[Outcome]:
+    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`."""
         told: list[str] = []
         worker = Worker(plan, stop, told.append)
@@ -26,4 +26,4 @@ class Here:
             told.clear()
             if outcome.stopped:
                 raise Stopped(outcome.stopped, outcome.failure)
-            yield outcome
+            yield unit, outcome

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from pagbench import results
-from pagbench.executors.contract import Advance, Outcome, attempt, share
+from pagbench.executors.contract import Advance, Outcome, Packed, attempt, pack, share
 from pagbench.interrupts import Stop
 from pagbench.units import Plan, Unit, Worker
 from pagbench.workers import Died, Finished, Pool, Progress, Send
@@ -47,20 +47,26 @@ class Processes:
         """See `Executor`."""
         return share(images, entrants, self._jobs)
 
-    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[Outcome]:
+    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`. The unit of a worker that dies goes on with another, as long as batches get finished."""
-        deaths: dict[Unit, list[int]] = {}
+        deaths: dict[Packed, list[int]] = {}
+        given = dict(zip(pack(units), units, strict=True))
         with Pool(_beginning(plan, self._jobs), self._jobs) as pool:
-            for unit in units:
-                pool.submit(unit)
-            for unit, event in pool.events(lambda: _pass_on(stop, pool)):
+            for packed in given:
+                pool.submit(packed)
+            for packed, event in pool.events(lambda: _pass_on(stop, pool)):
+                unit = given[packed]
                 if isinstance(event, Progress):
                     advance(unit, event.message)
                 elif isinstance(event, Finished):
                     if not event.result.stopped:
-                        yield event.result._replace(unit=unit)
+                        yield unit, event.result
                 elif not stop.asked:
-                    yield from _mourned(plan, unit, event, deaths.setdefault(unit, []), pool)
+                    before = deaths.setdefault(packed, [])
+                    if _again(plan, unit, event, before):
+                        pool.submit(packed)
+                    else:
+                        yield unit, Outcome(f"{unit.name}: {_cause(event, plan)}; finished batches are kept")
         stop.check()
 
 
@@ -72,14 +78,11 @@ def _pass_on(stop: Stop, pool: Pool) -> None:
         pool.signal(signal.SIGTERM)
 
 
-def _mourned(plan: Plan, unit: Unit, death: Died, before: list[int], pool: Pool) -> Iterator[Outcome]:
-    """Gives the unit of a dead worker to another, unless nothing was finished since the last death."""
+def _again(plan: Plan, unit: Unit, death: Died, before: list[int]) -> bool:
+    """Whether another worker goes on with the unit of a dead one: as long as something was finished since the last."""
     parts = len(results.store_of(plan.folder, plan.benchmark, unit.request.card.id, unit.measure).parts())
     before.append(parts)
-    if death.code != _HANG and before.count(parts) < _TRIES:
-        pool.submit(unit)
-        return
-    yield Outcome(unit, f"{unit.name}: {_cause(death, plan)}; finished batches are kept")
+    return death.code != _HANG and before.count(parts) < _TRIES
 
 
 def _cause(death: Died, plan: Plan) -> str:
@@ -91,19 +94,19 @@ def _cause(death: Died, plan: Plan) -> str:
     return f"its worker died {_TRIES} times without finishing a batch ({reason}; perhaps for want of memory)"
 
 
-def _beginning(plan: Plan, jobs: int) -> Callable[[int, Send], Callable[[Unit], Outcome]]:
+def _beginning(plan: Plan, jobs: int) -> Callable[[int, Send], Callable[[Packed], Outcome]]:
     """What each worker begins with; only this module's own names go into it."""
     factor, seconds = _GRACE
     timeout = None if plan.timeout is None else factor * plan.timeout + seconds
     memory = int(_MEMORY_SHARE * psutil.virtual_memory().total / jobs)
 
-    def begin(number: int, send: Send) -> Callable[[Unit], Outcome]:
+    def begin(number: int, send: Send) -> Callable[[Packed], Outcome]:
         return _begun(plan, number, send, timeout, memory)
 
     return begin
 
 
-def _begun(plan: Plan, number: int, send: Send, timeout: float | None, memory: int) -> Callable[[Unit], Outcome]:
+def _begun(plan: Plan, number: int, send: Send, timeout: float | None, memory: int) -> Callable[[Packed], Outcome]:
     _take_gpu(number)
     stop = Stop()
     told: list[str] = []
@@ -121,11 +124,11 @@ def _begun(plan: Plan, number: int, send: Send, timeout: float | None, memory: i
         if myself.memory_info().rss > memory:
             os._exit(_FULL)  # what is finished is kept; another worker goes on with memory of its own
 
-    def do(unit: Unit) -> Outcome:
+    def do(packed: Packed) -> Outcome:
         told.clear()
         watch()
         try:
-            return attempt(worker, unit, advance, told)
+            return attempt(worker, packed.unit(), advance, told)
         finally:
             faulthandler.cancel_dump_traceback_later()
 

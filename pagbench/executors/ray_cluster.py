@@ -10,7 +10,7 @@ from typing import Any
 import cloudpickle
 
 from pagbench.errors import ContractError, first_line
-from pagbench.executors.contract import Advance, Outcome, attempt, share
+from pagbench.executors.contract import Advance, Outcome, Packed, attempt, pack, share
 from pagbench.interrupts import Stop
 from pagbench.units import Plan, Unit, Worker
 
@@ -39,13 +39,18 @@ class RayCluster:
         """See `Executor`."""
         return share(images, entrants, max(1, int(_joined(self._address).cluster_resources().get("CPU", 1))))
 
-    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[Outcome]:
+    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`."""
         ray = _joined(self._address)
         gpus = self._gpus if plan.settings.device.type == "cuda" else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_do)
         shared = ray.put(cloudpickle.dumps(plan))
-        begun = {task.remote(shared, cloudpickle.dumps(unit)): (unit, time.monotonic()) for unit in units}
+        packed = dict(zip(units, pack(units), strict=True))
+
+        def begin(unit: Unit) -> Any:
+            return task.remote(shared, packed[unit])
+
+        begun = {begin(unit): (unit, time.monotonic()) for unit in units}
         done: set[Unit] = set()
         seconds: list[float] = []
         while begun:
@@ -61,9 +66,9 @@ class RayCluster:
                     seconds.append(time.monotonic() - started)
                     outcome = _outcome(ray, reference, unit)
                     advance(unit, len(unit.ids))
-                    yield outcome
+                    yield unit, outcome
             begun = {reference: kept for reference, kept in begun.items() if kept[0] not in done}
-            begun |= _twins(begun, seconds, lambda unit: task.remote(shared, cloudpickle.dumps(unit)))
+            begun |= _twins(begun, seconds, begin)
 
 
 def _twins(begun: dict[Any, tuple[Unit, float]], seconds: list[float], begin: Any) -> dict[Any, tuple[Unit, float]]:
@@ -100,15 +105,15 @@ def _outcome(ray: Any, reference: Any, unit: Unit) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
     except ray.exceptions.RayError as error:
-        return Outcome(unit, f"{unit.name}: its workers died ({first_line(error)}); finished batches are kept")
-    return outcome._replace(unit=unit)
+        return Outcome(f"{unit.name}: its workers died ({first_line(error)}); finished batches are kept")
+    return outcome
 
 
-def _do(plan: bytes, unit: bytes) -> Outcome:
+def _do(plan: bytes, packed: Packed) -> Outcome:
     """Does a unit in one of Ray's workers."""
     worker, told = _worker(plan)
     told.clear()
-    return attempt(worker, cloudpickle.loads(unit), lambda samples: None, told)
+    return attempt(worker, packed.unit(), lambda samples: None, told)
 
 
 @lru_cache(maxsize=1)

@@ -1,17 +1,19 @@
 """Entrants as users name them: ids, card files, checkpoints with a function, Python functions, modules."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import cloudpickle
 from torch import nn
 
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, ContractError
+from pagbench.errors import CardError, ContractError, first_line
 from pagbench.models import factories, loading, registry, sources, wrapping
 from pagbench.models.classifier import Classifier
 
@@ -186,3 +188,26 @@ def load_model(entrant: str | Path, benchmark: str | None = None) -> Classifier:
         benchmark = registry.find(str(entrant))[0].dataset or "digits"
     definition = benchmarks.load(benchmark)
     return _resolve(entrant, definition).load(definition).classifier
+
+
+def send(request: Request) -> bytes:
+    """A request for another process. A module's class goes by its value where that process could not import it.
+
+    Raises:
+        ContractError: the module cannot be sent.
+    """
+    foreign = {type(part).__module__ for part in request.network.modules()} if request.network is not None else set()
+    by_value = [sys.modules[name] for name in foreign if name.endswith(".py") and name in sys.modules]
+    for module in by_value:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        content: bytes = cloudpickle.dumps(request)
+    except Exception as error:  # a third party's module may refuse in any way
+        raise ContractError(
+            f"{request.card.id}: cannot be sent to another process ({first_line(error)}); use --executor local, or "
+            "give it a card with weights"
+        ) from None
+    finally:
+        for module in by_value:
+            cloudpickle.unregister_pickle_by_value(module)
+    return content

@@ -104,23 +104,22 @@ class Place:
 
     def children(self, *, deep: bool = False) -> list["Place"]:
         """Files in the folder, and with `deep` in those below, in order; none where there is no folder."""
-        found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
+        try:
+            found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
+        except FileNotFoundError:  # removed while it is listed
+            return []
         return [Place(self.files, info.path) for info in sorted(found, key=lambda i: i.path) if info.is_file]
 
     def write(self, content: bytes) -> None:
         """Puts the whole file there: readers see the old one or the new one, never half of one.
 
-        On a disk it is written beside its place, and renamed. Object stores show no object before it is whole; on any
-        other file system a reader finds out by the file's digest (`pagbench.results.files`).
+        It is written beside its place, and renamed; object stores show no object before it is whole.
 
         Raises:
             OSError: the file system refuses.
         """
         if self.local is None:
-            if self.files.type_name not in _OBJECT_STORES:  # which have no folders
-                self.files.create_dir(str(PurePosixPath(self.path).parent), recursive=True)
-            with self.files.open_output_stream(self.path) as stream:
-                stream.write(content)
+            self._put(content)
             return
         for attempt in range(_ATTEMPTS):
             try:
@@ -129,6 +128,18 @@ class Place:
             except FileNotFoundError:  # another run has just emptied and removed the folder
                 if attempt == _ATTEMPTS - 1:
                     raise
+
+    def _put(self, content: bytes) -> None:
+        """The same behind a URL."""
+        if self.files.type_name in _OBJECT_STORES:
+            with self.files.open_output_stream(self.path) as stream:
+                stream.write(content)
+            return
+        temporary = self.beside(_temporary(self.name))
+        self.files.create_dir(self.parent.path, recursive=True)
+        with self.files.open_output_stream(temporary.path) as stream:
+            stream.write(content)
+        self.files.move(temporary.path, self.path)
 
     def remove(self) -> None:
         """Removes the file, if it is there."""
@@ -162,8 +173,13 @@ def _known(url: str) -> tuple[fs.FileSystem, str]:
         return fs.FileSystem.from_uri(f"fsspec+{url}")
 
 
+def _temporary(name: str) -> str:
+    """A name that no other process uses, on any host."""
+    return f".{name}.{uuid.uuid4().hex}{TEMPORARY}"
+
+
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")  # processes on two hosts share ids
+    temporary = path.with_name(_temporary(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
