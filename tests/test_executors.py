@@ -1,5 +1,6 @@
 """Units of work in other processes: the rows are those of one process, whatever happens to a worker."""
 
+import multiprocessing
 import os
 import signal
 import threading

@@ -15,24 +15,6 @@ from pagbench.results import Place
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    """URL of a bucket on an S3-compatible server of this machine."""
-    server_of = pytest.importorskip("moto.server", reason="needs moto: results in an S3 bucket")
-    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with pytest.MonkeyPatch.context() as patch:
-        server.start()
-        host, port = server.get_host_and_port()
-        for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}.items():
-            patch.setenv(name, value)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        made = Place.of("s3://pags?allow_bucket_creation=true")
-        made.files.create_dir("pags")
-        yield "s3://pags"
-        server.stop()
-
-
 @pytest.fixture
 def cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "cache"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import pagbench
 from pagbench import columns, results
 from pagbench.errors import ResultsError
-from pagbench.results import DamagedError, Result, Store, places
+from pagbench.results import DamagedError, Place, Result, Store
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
@@ -122,10 +122,11 @@ def test_parts_of_other_batch_sizes_do_not_overwrite_each_other(whole, tmp_path)
     assert ids(store) == list(whole.rows["sample_id"][:12])
 
 
-@pytest.mark.parametrize("url", [False, True])
-def test_two_runs_at_once_lose_no_row_and_write_none_twice(whole, tmp_path, url):
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_two_runs_at_once_lose_no_row_and_write_none_twice(whole, tmp_path, where, request):
     """Threads add parts of several sizes and merge whenever they like, on a disk and where nothing can be locked."""
-    place = places.Place.of("memory://two-runs" if url else tmp_path) / f"{url}" / "a.parquet"
+    folder = tmp_path if where == "disk" else request.getfixturevalue("bucket")
+    place = Place.of(folder) / "two-runs" / "a.parquet"
     rng = np.random.default_rng(0)
     plans = [rng.permutation(np.arange(0, 24, size)) for size in (1, 2, 3, 4)]
     failures = []
