@@ -21,6 +21,8 @@ from pagbench.figures import canvas, draw_all, galleries, panels, path_charts, s
 from pagbench.study import legend, networks, paths, strengths
 from pagbench.training.families import FAMILIES
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 SHIPPED = Path(__file__).parent.parent / "leaderboard" / "results"
 FAMILIES_DRAWN = {"gradient-norm": ("0.1", "1", "100"), "noise": ("0.15", "0.6", "2.5")}
 FILES = {"paths.png", "paths.pdf", "scatter.png", "scatter.pdf", "summary.json"}

@@ -15,7 +15,7 @@ from pagbench.errors import TrainingError
 from pagbench.models.registry import find
 from pagbench.training import Plan, Recipe
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 GAUSSIANS = benchmarks.load("gaussians")
 TINY = Recipe(epochs=2, batch_size=64)
