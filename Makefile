@@ -11,11 +11,12 @@ run: $(VENV)/.installed
 	$(BIN)/pagbench gradients --output $(RESULTS)/gradients.png
 	@echo "Parquet files: $(RESULTS)/digits@1   gradients: $(RESULTS)/gradients.png"
 
+# bytecode is kept even where the environment says not to: many tests start a process, and each would compile all again
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 bench: $(VENV)/.installed-test
 	$(BIN)/pytest benchmarks --benchmark-only --benchmark-sort=name

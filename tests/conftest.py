@@ -5,6 +5,7 @@ from browser import browser, page, site  # noqa: F401 (fixtures)
 from pagbench import benchmarks, data, targets
 from pagbench.cards import CifarCard, IdxCard, ImageNetCard
 from pagbench.data import cifar, idx, imagenet
+from pagbench.measures import calibration
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.observation import Observation
 from pagbench.models import checks, loading, registry
@@ -34,6 +35,14 @@ def short_preflight():
         checks.probe.cache_clear()
         yield
     checks.probe.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def short_runs(short_preflight):
+    """Runs that also resample the temperature few times, for tests that compare with no run of the full number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "_RESAMPLES", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from pagbench.models.classifier import Classifier
 from pagbench.ranking import render
 from pagbench.runner import RunError
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 L2, LINF = Budget("l2", 0.5, "0.5"), Budget("linf", 8 / 255, "8/255")
 AUTOATTACK = ["adversarial_l2_0.5", "adversarial_linf_8_255"]

@@ -12,7 +12,7 @@ from pagbench.data import gaussians
 from pagbench.errors import CardError, DataError
 from pagbench.manifolds import PosteriorCovariance
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 PUBLISHED = {
     "cifar10-paper@1": "3677fe81617448aabd995652b7a06c0ee47abc2de901170e77872c20295c7c56",

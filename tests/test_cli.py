@@ -18,6 +18,8 @@ from pagbench import benchmarks, models
 from pagbench.cli import app
 from pagbench.models import architectures
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 COMMANDS = [
     "run", "leaderboard", "fetch", "list", "show", "check", "gradients", "figures", "train", "sweep", "fit", "tangents",
     "submit init", "submit check", "submit run", "submit add",
@@ -46,6 +48,13 @@ def folder(tmp_path_factory):
     assert done.exit_code == 0, done.output
     assert str(path / "digits@1") in done.output
     return path
+
+
+@pytest.fixture
+def anchored(folder, tmp_path):
+    """A results folder in which the anchors are measured, so that a run measures what it names and no more."""
+    shutil.copytree(folder, tmp_path / "results")
+    return tmp_path / "results"
 
 
 @pytest.fixture
@@ -230,7 +239,7 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
         (["run", "--batch-size", "-1"], ["batch size -1 is out of range"]),
         (["run", "--seed", "-1"], ["seed -1 is out of range"]),
         (["train", "digits", "--family", "standard", "--seed", "-1"], ["seed -1 is out of range"]),
-        (["run", "gaussians/standard"], ["gaussians/standard", "has 4 classes, digits@1 has 10"]),
+        (["run", "gaussians/standard", "--limit", "1"], ["gaussians/standard", "has 4 classes, digits@1 has 10"]),
         (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@1 (it has none)", "pagbench run"]),
         (["leaderboard", "-r", "nowhere", "--output", "/proc/none/x"], ["no results"]),
         (["show", "digits/standart"], ["unknown entrant", "digits/standard"]),
@@ -269,9 +278,9 @@ def test_a_missing_device_is_one_clear_line(tmp_path):
         ({"mean": [0.5]}, ["mean and std go together"]),
     ],
 )
-def test_a_wrong_card_gets_one_clear_line(card, fields, parts, tmp_path):
+def test_a_wrong_card_gets_one_clear_line(card, fields, parts, anchored):
     change(card, **fields)
-    assert_one_line(invoke("run", card, "--limit", 1, "-r", tmp_path / "results"), *parts)
+    assert_one_line(invoke("run", card, "--limit", 1, "-r", anchored), *parts)
 
 
 def test_yaml_that_is_none_gets_one_clear_line(tmp_path):
@@ -297,7 +306,7 @@ class Exploit:
         ("list.pt", "list", "expected a state dict"),
     ],
 )
-def test_bad_weights_get_one_clear_line_and_no_code_runs(card, tmp_path, monkeypatch, name, content, part):
+def test_bad_weights_get_one_clear_line_and_no_code_runs(card, anchored, tmp_path, monkeypatch, name, content, part):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / name
     network = architectures.build("small-cnn", (1, 8, 8), 10)
@@ -311,7 +320,7 @@ def test_bad_weights_get_one_clear_line_and_no_code_runs(card, tmp_path, monkeyp
     else:
         file.write_bytes(content)
     change(card, weights=name, weights_sha256=None)
-    assert_one_line(invoke("run", card, "--limit", 1, "-r", tmp_path / "results"), part)
+    assert_one_line(invoke("run", card, "--limit", 1, "-r", anchored), part)
     assert not Path("exploited").exists()
 
 

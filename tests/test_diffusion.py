@@ -53,7 +53,7 @@ def test_score_of_an_exact_denoiser_is_the_closed_form_in_pixel_units(exact, noi
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
-    recipe = Recipe(epochs=80, batch_size=60, learning_rate=3e-3, ema=0.98, clip=1.0)
+    recipe = Recipe(epochs=60, batch_size=100, learning_rate=0.03, ema=0.97, clip=1.0)
     return parts.fit(GAUSSIANS, "diffusion", output=tmp_path_factory.mktemp("parts"), width=8, recipe=recipe)
 
 

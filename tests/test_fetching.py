@@ -32,6 +32,8 @@ from pagbench.data import idx
 from pagbench.errors import DataError, WeightsError
 from pagbench.fetching import content, lockfile, mirrors, transport
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 QUOTA = b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>"
 SIGN_IN = b"<html><head><title>Sign in &amp; go on</title></head></html>"
 NAME = "some/model.pt"

@@ -22,6 +22,8 @@ from pagbench.models import registry
 from pagbench.site import pictures
 from pagbench.training.entrant import Plan
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 ENTRANTS = ("digits/noise-0.6", "control/constant")
 
 

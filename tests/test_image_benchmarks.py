@@ -18,7 +18,7 @@ from pagbench.models import architectures
 from pagbench.scores import EmpiricalDensity
 from pagbench.scores.some_classes import SomeClasses
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 
 def write_card(folder, shape, classes, dataset):

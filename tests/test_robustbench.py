@@ -21,7 +21,7 @@ from pagbench.models import loading, registry, sources
 from pagbench.models.sources import robustbench
 from pagbench.models.sources.robustbench import importing, zoo
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 PREACT = "robustbench/cifar10/Linf/Andriushchenko2020Understanding"
 DEEPMIND = "robustbench/cifar10/Linf/Rade2021Helper_R18_extra"

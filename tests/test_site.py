@@ -183,6 +183,22 @@ def test_builds_are_the_same_everywhere(site, tmp_path):
     assert [path for path in one if one[path] != other[path]] == []
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Results of one small benchmark, and the site's files made from them."""
+    folder = tmp_path_factory.mktemp("few") / "results"
+    shutil.copytree(results.PUBLISHED / "gaussians@1", folder / "gaussians@1")
+    return folder, building.contents(building.read(folder))
+
+
+@pytest.fixture
+def few(small, monkeypatch):
+    """These results, whose files are made once for tests of how they are written."""
+    folder, made = small
+    monkeypatch.setattr(building, "contents", lambda studies: made)
+    return folder
+
+
 @pytest.fixture
 def earlier(tmp_path):
     """A site's folder with a page of an older build, and a file beside it that no build has written."""
@@ -202,11 +218,12 @@ def leave(root, files):
 OLD = hashlib.sha256(b"old").hexdigest()
 
 
-def test_what_is_no_longer_part_of_the_site_is_removed(site, earlier):
+def test_what_is_no_longer_part_of_the_site_is_removed(small, few, earlier):
     (earlier / manifest.PLACE).write_bytes(manifest.content({"models/old/gone.html": b"old"}))
-    building.build(site.parent / "results", earlier)
+    building.build(few, earlier)
     assert not (earlier / "models" / "old").exists() and (earlier / "models" / "mine.txt").exists()
-    assert (earlier / manifest.PLACE).read_bytes() == (site / manifest.PLACE).read_bytes()
+    assert (earlier / manifest.PLACE).read_bytes() == manifest.content(small[1])
+    assert {path: (earlier / path).read_bytes() for path in small[1]} == small[1]
 
 
 def test_no_manifest_removes_what_no_build_has_written(earlier, tmp_path):
@@ -238,9 +255,7 @@ def test_damaged_manifests_name_nothing(earlier, damaged):
     assert manifest.leftovers(earlier, {}) == []
 
 
-def test_files_of_someone_else_are_not_written_over(tmp_path):
-    few = tmp_path / "results"
-    shutil.copytree(results.PUBLISHED / "gaussians@1", few / "gaussians@1")
+def test_files_of_someone_else_are_not_written_over(few, tmp_path):
     for place in ("index.html", "assets/site.css", manifest.PLACE):
         folder = tmp_path / place.replace("/", "-")
         (folder / place).parent.mkdir(parents=True)

@@ -19,7 +19,7 @@ from pagbench.models import loading, registry, requests, smoothing, wrapping
 from pagbench.models.classifier import Classifier
 from pagbench.models.smoothing import SmoothedNetwork, sampled
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 WRAPPED = "smoothed:0.25:8:digits/noise-0.6"
 ID = "smoothed-0.25-8/digits/noise-0.6"

@@ -1,6 +1,5 @@
 """Results on disk: what two runs, damage and slow disks do to them, which is nothing."""
 
-import hashlib
 import threading
 import time
 from pathlib import Path
@@ -203,9 +202,13 @@ def test_a_digest_is_of_values_and_provenance_alone(whole, tmp_path):
         results.read(tmp_path / "d.parquet", SCHEMA)
 
 
-def test_names_of_parts_say_which_samples_they_hold(whole, tmp_path):
+def test_the_name_of_a_part_is_that_of_its_samples_and_provenance(whole, tmp_path):
     store = Store(tmp_path / "a.parquet", SMALL)
     store.add(part(whole, 0, 3))
     (place,) = store.parts()
-    names = "\0".join(sorted(whole.rows["sample_id"][:3]))
-    assert place.name == f"{hashlib.sha256(names.encode()).hexdigest()[:24]}.parquet"
+    store.add(part(whole, 0, 3))
+    assert store.parts() == [place]
+    told = part(whole, 0, 3)
+    store.add(Result(told.rows, {**told.provenance, "command": "another"}))
+    store.add(part(whole, 0, 4))
+    assert len(store.parts()) == 3

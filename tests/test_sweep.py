@@ -15,7 +15,7 @@ from pagbench.errors import TrainingError
 from pagbench.models.registry import find
 from pagbench.training import Plan, Recipe
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 GAUSSIANS = benchmarks.load("gaussians")
 TINY = Recipe(epochs=2, batch_size=64)
@@ -48,18 +48,6 @@ def test_strengths_that_make_no_path_are_one_line(text):
         sweep.strengths(text)
 
 
-def test_networks_trained_side_by_side_are_those_trained_one_by_one(tmp_path):
-    seen = []
-    side = sweep.train_all(plans(0.1, 0.2), tmp_path / "two", jobs=2, advance=lambda name, share: seen.append(name))
-    one = sweep.train_all(plans(0.1, 0.2), tmp_path / "one")
-    assert side.failures == one.failures == []
-    side, one = side.cards, one.cards
-    assert [path.name for path in side] == [path.name for path in one] == ["noise-0.1.yaml", "noise-0.2.yaml"]
-    for a, b in zip(side, one, strict=True):
-        assert find(str(a))[0].weights_sha256 == find(str(b))[0].weights_sha256
-    assert set(seen) == {"noise-0.1", "noise-0.2"}
-
-
 def test_a_failing_network_does_not_stop_the_others(tmp_path):
     wild = Plan(GAUSSIANS, "noise", 0.5, recipe=Recipe(epochs=1, learning_rate=1e30))
     found = sweep.train_all([*plans(0.1), wild, *plans(0.2)], tmp_path)
@@ -75,7 +63,7 @@ def test_strengths_that_coincide_are_one_line(text):
         sweep.strengths(text)
 
 
-def test_a_killed_process_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_networks_trained_side_by_side_are_those_trained_one_by_one_though_a_process_is_killed(tmp_path, monkeypatch):
     attempt = sweep._attempt
 
     def fatal(plan, output, device, advance):
@@ -84,10 +72,20 @@ def test_a_killed_process_does_not_stop_the_others(tmp_path, monkeypatch):
         return attempt(plan, output, device, advance)
 
     monkeypatch.setattr(sweep, "_attempt", fatal)
-    found = sweep.train_all(plans(0.1, 0.2, 0.3), tmp_path, jobs=2)
-    assert [path.stem for path in found.cards] == ["noise-0.1", "noise-0.3"]
-    assert len(found.failures) == 1
-    assert "noise-0.2: its process ended with code -9" in found.failures[0]
+    seen = set()
+    side = sweep.train_all(
+        plans(0.1, 0.2, 0.3), tmp_path / "side", jobs=2, advance=lambda name, share: seen.add((name, share))
+    )
+    assert len(side.failures) == 1
+    assert "noise-0.2: its process ended with code -9" in side.failures[0]
+    one = sweep.train_all(plans(0.1, 0.3), tmp_path / "one")
+    assert one.failures == []
+    assert (
+        [path.name for path in side.cards] == [path.name for path in one.cards] == ["noise-0.1.yaml", "noise-0.3.yaml"]
+    )
+    for a, b in zip(side.cards, one.cards, strict=True):
+        assert find(str(a))[0].weights_sha256 == find(str(b))[0].weights_sha256
+    assert {name for name, share in seen if share == 1} == {"noise-0.1", "noise-0.3"}
 
 
 def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path):

@@ -42,9 +42,10 @@ def fit_temperature(logits: Float[Tensor, "n k"], labels: Int[Tensor, "n"], *, s
 
 def _fit(logits: np.ndarray, labels: np.ndarray) -> float:
     own = logits[np.arange(len(labels)), labels]
-
-    def nll(log_temperature: float) -> float:
-        scale = np.exp(-log_temperature)
-        return float(np.mean(np.log(np.exp(logits * scale).sum(1)) - own * scale))
-
-    return float(np.exp(minimize_scalar(nll, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-6}).x))
+    minimum = minimize_scalar(  # a lambda: tests would compile the check of a named function's types at every fit
+        lambda t: np.mean(np.log(np.exp(logits * np.exp(-t)).sum(1)) - own * np.exp(-t)),
+        bounds=_LOG_RANGE,
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(np.exp(minimum.x))

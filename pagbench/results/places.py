@@ -99,8 +99,13 @@ class Place:
             FileNotFoundError: there is none.
             OSError: it cannot be read.
         """
-        with self.files.open_input_file(self.path) as file:
-            return file.read()
+        try:
+            with self.files.open_input_file(self.path) as file:
+                return file.read()
+        except OSError:
+            if self.exists():
+                raise
+            raise FileNotFoundError(self.path) from None  # object stores say it in their own words
 
     def children(self, *, deep: bool = False) -> list["Place"]:
         """Files in the folder, and with `deep` in those below, in order; none where there is no folder."""

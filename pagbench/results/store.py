@@ -131,8 +131,9 @@ class Store:
 
 
 def _name(result: Result) -> str:
-    """A name of its own for every set of samples."""
-    return hashlib.sha256("\0".join(sorted(result.rows["sample_id"])).encode()).hexdigest()[:24]
+    """A name of its own for every set of samples with one provenance."""
+    said = json.dumps([sorted(result.rows["sample_id"]), dict(result.provenance)], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:24]
 
 
 def _runs(found: Sequence[Result]) -> list[dict[str, Any]]:
