@@ -104,6 +104,8 @@ def _joined(address: str | None) -> Any:
 def _outcome(ray: Any, reference: Any, unit: Unit) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        return Outcome(f"{unit.name}: fails in a worker ({first_line(error.cause)}); finished batches are kept")
     except ray.exceptions.RayError as error:
         return Outcome(f"{unit.name}: its workers died ({first_line(error)}); finished batches are kept")
     return outcome

@@ -1,10 +1,11 @@
 """Entrants as users name them: ids, card files, checkpoints with a function, Python functions, modules."""
 
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -190,14 +191,23 @@ def load_model(entrant: str | Path, benchmark: str | None = None) -> Classifier:
     return _resolve(entrant, definition).load(definition).classifier
 
 
+def _installed(module: ModuleType) -> bool:
+    """Whether other machines have a module, too, as far as one can tell."""
+    if module.__name__.partition(".")[0] in ("pagbench", "__main__"):
+        return True  # cloudpickle sends what is of the main program by value anyway
+    places = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    file = getattr(module, "__file__", None)
+    return file is None or any(Path(file).is_relative_to(place) for place in places)
+
+
 def send(request: Request) -> bytes:
-    """A request for another process. A module's class goes by its value where that process could not import it.
+    """A request for another process, on any machine. Classes go by their value unless they are of installed packages.
 
     Raises:
         ContractError: the module cannot be sent.
     """
-    foreign = {type(part).__module__ for part in request.network.modules()} if request.network is not None else set()
-    by_value = [sys.modules[name] for name in foreign if name.endswith(".py") and name in sys.modules]
+    homes = {type(part).__module__ for part in request.network.modules()} if request.network is not None else set()
+    by_value = [sys.modules[name] for name in homes if name in sys.modules and not _installed(sys.modules[name])]
     for module in by_value:
         cloudpickle.register_pickle_by_value(module)
     try:
