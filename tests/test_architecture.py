@@ -26,8 +26,8 @@ ORDER = [
     {"targets", "tangents"},
     {"measuring"},
     {"runner", "gallery"},
-    {"sweep", "submissions"},
-    {"cli_training", "cli_tangents", "cli_fetching", "cli_site", "cli_submit", "cli_verify"},
+    {"sweep", "submissions", "doctor"},
+    {"cli_training", "cli_tangents", "cli_fetching", "cli_site", "cli_submit", "cli_verify", "cli_doctor"},
     {"cli"},
     {"__main__"},
 ]
