@@ -18,7 +18,7 @@ def totals(tflops: float) -> str:
     for cost in found:
         groups.setdefault(" ".join(cost.id.split("/")[:2]), []).append(cost)
     lines = [
-        "| data set, threat | models | TFLOP of a forward pass of each | PFLOP | GPU hours | weights | results |",
+        "| data set, threat | models | TFLOP of one forward pass through all | PFLOP | GPU hours | weights | results |",
         "|---|---:|---:|---:|---:|---:|---:|",
         *(_total(name, group, tflops) for name, group in groups.items()),
         _total("all", found, tflops),
@@ -53,7 +53,7 @@ GPU hours = (images × (forward passes × F + backward passes × B) + passes onc
 - **F** and **B** are the floating-point operations of a model's forward pass of one image, and of the backward pass to
   its pixels: two for each multiplication with addition, in convolutions and matrix products, as PyTorch's
   `FlopCounterMode` counts them on each network with random weights ([cost-models.csv](cost-models.csv);
-  `python docs/cost.py models`). The weights are frozen, so that B is F but for two percent at most: a gradient costs
+  `python docs/cost.py models`). The weights are frozen, so that B exceeds F by {more:.0%} at most: a gradient costs
   two forward passes, not three.
 - **Passes** are counted by running `pagbench.run` on each definition with fewer images, which are noise, and a network
   that counts ([cost-units.csv](cost-units.csv); `python docs/cost.py units`). A test compares the table with the code.
@@ -89,7 +89,7 @@ def page() -> str:
     """The whole page."""
     units, found = read(UNITS), costs()
     parts = [
-        _INTRODUCTION.format(tflops=TFLOPS),
+        _INTRODUCTION.format(tflops=TFLOPS, more=_excess()),
         "\n".join(_passes(units)),
         "## The total, an estimate\n",
         *_judged(found, units),
@@ -102,6 +102,11 @@ def page() -> str:
         _SPLIT.format(kept=_kept(units)),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _excess() -> float:
+    """By how much a backward pass takes more than the forward pass, at most."""
+    return max(int(row["backward"]) / int(row["forward"]) for row in read(MODELS) if row["forward"]) - 1
 
 
 def _passes(units: list[Row]) -> Iterator[str]:
@@ -129,7 +134,7 @@ def _judged(found: list[Cost], units: list[Row]) -> Iterator[str]:
     lost = [row for row in read(MODELS) if not row["forward"]]
     counted = f"{len(found)} of {len(list(robustbench.names()))} models are counted"
     if lost:
-        told = (f"`{row['id']}` ({row['where'].removeprefix('not counted: ')})" for row in lost)
+        told = (f"`{row['id']}` ({row['where'].removeprefix('not counted: ').rstrip('.')})" for row in lost)
         counted += f"; the counter fails on {', '.join(told)}"
     dependent = sum(row["where"] == "cpu" for row in read(MODELS))
     yield f"{counted}. {dependent} look at values, and were counted on a CPU; the others on tensors without values."

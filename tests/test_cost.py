@@ -42,7 +42,7 @@ def test_passes_are_those_that_a_run_makes(cost, sums, label):
     images, calibration = 256, 8 if int(unit["calibration"]) else 0
     found = cost.cost_units.run(label, images, calibration, side=8)
     once = calibration * float(unit["forward_calibration"]) + float(unit["forward_once"])
-    told = "docs/cost-units.csv is stale: python docs/cost.py units page"
+    told = "docs/cost-units.csv is stale: run python docs/cost.py units, then page"
     assert found.forward == pytest.approx(images * float(unit["forward"]) + once), told
     assert found.backward == pytest.approx(images * float(unit["backward"]) + float(unit["backward_once"])), told
     assert found.score / images == pytest.approx(float(unit["score"]), rel=0.1), told
