@@ -30,8 +30,8 @@ ORDER = [
     {"units"},
     {"executors"},
     {"runner", "gallery"},
-    {"sweep", "submissions"},
-    {"cli_training", "cli_tangents", "cli_fetching", "cli_site", "cli_submit", "cli_verify"},
+    {"sweep", "submissions", "doctor"},
+    {"cli_training", "cli_tangents", "cli_fetching", "cli_site", "cli_submit", "cli_verify", "cli_doctor"},
     {"cli"},
     {"__main__"},
 ]

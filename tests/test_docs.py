@@ -101,6 +101,7 @@ def test_staleness_is_seen_and_rounding_is_not():
         "CONTRIBUTING.md",
         "leaderboard/README.md",
         "docs/cli.md",
+        "docs/cost.md",
         "docs/measures.md",
         "docs/study.md",
         "docs/submitting.md",

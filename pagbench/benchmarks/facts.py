@@ -89,6 +89,11 @@ def of(benchmark: Benchmark) -> Facts:
     )
 
 
+def fit_time(benchmark: Benchmark) -> str:
+    """How long the network takes that the first run trains."""
+    return str(_notes()["fits"].get(benchmark.label, "not measured"))
+
+
 def citation() -> str:
     """How pagbench itself is cited; `CITATION.cff` says the same."""
     return (

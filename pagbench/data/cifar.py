@@ -49,6 +49,13 @@ def find(card: CifarCard) -> Path | None:
     return place if place.is_dir() else None
 
 
+def lacking(card: CifarCard) -> list[str]:
+    """Names of the publisher's files that the folder has not."""
+    publisher = _publisher(card)
+    names = [name for name, _ in (*publisher.train_list, *publisher.test_list)]
+    return [name for name in names if not (folder.root() / publisher.base_folder / name).is_file()]
+
+
 def _publisher(card: CifarCard) -> Any:
     from torchvision import datasets
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pagbench import cache, data, weights
 from pagbench.benchmarks import Benchmark
+from pagbench.cards import AutoencoderRecipe
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.fetching.progress import tell
 from pagbench.manifolds.autoencoder import Autoencoder
@@ -146,13 +147,10 @@ def with_autoencoder(benchmark: Benchmark, device: torch.device) -> Benchmark:
         TrainingError: the network does not fit the images, or training diverged.
         WeightsError: the cache folder cannot be written.
     """
-    card = benchmark.manifold
-    if card is None or card.recipe is None:
+    card, folder = benchmark.manifold, recipe_folder(benchmark)
+    if card is None or card.recipe is None or folder is None:
         return benchmark
-    recipe = dataclasses.replace(PARTS["autoencoder"].recipe, epochs=card.recipe.epochs)
-    split = benchmark.training or (*benchmark.samples, *benchmark.calibration)
-    about = [benchmark.dataset.digest(), card.digest(), json.dumps(asdict(recipe)), *split]
-    folder = cache.root() / "fitted" / hashlib.sha256("/".join(about).encode()).hexdigest()[:16]
+    recipe = _recipe(card.recipe)
     weights.make_folder(folder)
     with FileLock(folder / ".lock"):
         path, digest = fit(
@@ -167,6 +165,20 @@ def with_autoencoder(benchmark: Benchmark, device: torch.device) -> Benchmark:
         )
     fitted = {"weights": str(path), "weights_sha256": digest, "recipe": None}
     return benchmark.model_copy(update={"manifold": card.model_copy(update=fitted)})
+
+
+def recipe_folder(benchmark: Benchmark) -> Path | None:
+    """Where the autoencoder of a manifold's recipe lies once it is trained; None without a recipe."""
+    card = benchmark.manifold
+    if card is None or card.recipe is None:
+        return None
+    split = benchmark.training or (*benchmark.samples, *benchmark.calibration)
+    about = [benchmark.dataset.digest(), card.digest(), json.dumps(asdict(_recipe(card.recipe))), *split]
+    return cache.root() / "fitted" / hashlib.sha256("/".join(about).encode()).hexdigest()[:16]
+
+
+def _recipe(card: AutoencoderRecipe) -> Recipe:
+    return dataclasses.replace(PARTS["autoencoder"].recipe, epochs=card.epochs)
 
 
 def _tenths(benchmark: Benchmark, folder: Path) -> Progress:

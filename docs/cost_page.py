@@ -1,0 +1,190 @@
+"""The page on what the zoo costs, from three tables of counts; `docs/cost.py` makes them."""
+
+from collections.abc import Iterator
+
+from cost_sums import HERE, MODELS, SPEED, TFLOPS, UNITS, Cost, Row, costs, read
+from rich.filesize import decimal
+
+from pagbench.models.sources import robustbench
+
+PAGE = HERE / "cost.md"
+_DEAREST = 5
+
+
+def totals(tflops: float) -> str:
+    """A Markdown table by data set and threat, and of all."""
+    found = costs()
+    groups: dict[str, list[Cost]] = {}
+    for cost in found:
+        groups.setdefault(" ".join(cost.id.split("/")[:2]), []).append(cost)
+    lines = [
+        "| data set, threat | models | TFLOP of one forward pass through all | PFLOP | GPU hours | weights | results |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *(_total(name, group, tflops) for name, group in groups.items()),
+        _total("all", found, tflops),
+    ]
+    return "\n".join(lines)
+
+
+def _total(name: str, group: list[Cost], tflops: float) -> str:
+    operations, hours = (sum(part) for part in ((c.operations for c in group), (c.hours(tflops) for c in group)))
+    size, results = sum(c.weights for c in group), sum(c.results for c in group)
+    return (
+        f"| {name} | {len(group)} | {sum(c.forward for c in group):.2f} | {operations / 1000:,.0f} | {hours:,.1f} "
+        f"| {decimal(size)} | {decimal(results)} |"
+    )
+
+
+_INTRODUCTION = """\
+# What the zoo costs
+
+How long it takes, and how many bytes, to measure all of RobustBench's models on `cifar10@1`, `cifar100@1` and
+`imagenet@1`. Nobody has run it: operations, passes and bytes are **counted**, seconds on a CPU are **measured**, GPU
+hours are an **estimate** that rests on one assumption, the throughput. Written by `docs/cost.py` from the tables beside
+it.
+
+## The formula
+
+```
+GPU hours = (images × (forward passes × F + backward passes × B) + passes once per model + other networks)
+            ÷ throughput ÷ 3600
+```
+
+- **F** and **B** are the floating-point operations of a model's forward pass of one image, and of the backward pass to
+  its pixels: two for each multiplication with addition, in convolutions and matrix products, as PyTorch's
+  `FlopCounterMode` counts them on each network with random weights ([cost-models.csv](cost-models.csv);
+  `python docs/cost.py models`). The weights are frozen, so that B exceeds F by {more:.0%} at most: a gradient costs
+  two forward passes, not three.
+- **Passes** are counted by running `pagbench.run` on each definition with fewer images, which are noise, and a network
+  that counts ([cost-units.csv](cost-units.csv); `python docs/cost.py units`). A test compares the table with the code.
+- **Throughput** is an assumption: {tflops:g} TFLOP/s in float32, in which pagbench computes, with TF32 off. NVIDIA
+  gives 67 TFLOP/s as the peak of an H100 and 19.5 as that of an A100. Put in your own:
+  `python docs/cost.py total --tflops 10`."""
+
+_ONCE = """
+Once per model come the pre-flight card, the images that the temperature is fitted on, and the pictures. Some of the
+card's passes are in float64, which many GPUs do slowly. Optional measures, as AutoAttack, are not in it, nor is the
+Bayes control, which is no network."""
+
+_SIZES = """
+Weights are four bytes a parameter: no list gives the sizes of the files, and some hold more than one set. Results are
+the Parquet file of a run on noise, whose pictures compress least. Memory is that of a batch of 64 images: the weights
+and what autograd keeps between the passes, counted with the operations; what a library takes besides is not in it.
+Targets of an image are without its LPIPS embedding."""
+
+_SPLIT = """\
+## How to split it
+
+Models and images are independent, so that the hours divide by the number of GPUs, but for targets and starts.
+
+- On one machine, `--executor local:J` gives each of J workers a share of the cores; on a cluster, `--executor
+  ray[:ADDRESS]` takes the GPUs that Ray has. Without Ray, `--shard i/n` in a job array measures one part of n, and the
+  parts are merged.
+- Every process computes the targets of its images by itself. {kept}
+- A run that was killed goes on from the batches that are finished.
+- Take the dearest models first: they decide when the last GPU is done."""
+
+
+def page() -> str:
+    """The whole page."""
+    units, found = read(UNITS), costs()
+    parts = [
+        _INTRODUCTION.format(tflops=TFLOPS, more=_excess()),
+        "\n".join(_passes(units)),
+        "## The total, an estimate\n",
+        *_judged(found, units),
+        "## The dearest models\n",
+        "\n".join(_dearest(found)),
+        "## Bytes\n",
+        "\n".join(_bytes(found, units)),
+        "## A CPU instead\n",
+        "\n".join(_speeds(found)),
+        _SPLIT.format(kept=_kept(units)),
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _excess() -> float:
+    """By how much a backward pass takes more than the forward pass, at most."""
+    return max(int(row["backward"]) / int(row["forward"]) for row in read(MODELS) if row["forward"]) - 1
+
+
+def _passes(units: list[Row]) -> Iterator[str]:
+    yield "| benchmark | images | forward passes of an image | backward | forward passes once per model | backward |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for unit in units:
+        once = int(unit["calibration"]) * float(unit["forward_calibration"]) + float(unit["forward_once"])
+        passes = f"{float(unit['forward']):g} | {float(unit['backward']):g}"
+        images = f"{int(unit['images']):,}"
+        yield f"| {unit['benchmark']} | {images} | {passes} | {once:,.0f} | {float(unit['backward_once']):,.0f} |"
+    yield _ONCE
+
+
+def _judged(found: list[Cost], units: list[Row]) -> Iterator[str]:
+    yield totals(TFLOPS)
+    others = sum(cost.others for cost in found)
+    share = others / sum(cost.operations for cost in found)
+    score = next(unit for unit in units if int(unit["score_flops"]))
+    yield (
+        f"At {TFLOPS:g} TFLOP/s. Of it {share:.0%} are other networks than the model's own: LPIPS, and on "
+        f"`{score['benchmark']}`,\nwhose targets are too many to keep, {float(score['score']):.1f} passes of "
+        f"{int(score['score_flops']) / 1e12:.2f} TFLOP through the score model for each image,\nagain for each model. "
+        "The targets of the CIFAR benchmarks are closed forms, computed once per run:\ntheir pages have the times."
+    )
+    lost = [row for row in read(MODELS) if not row["forward"]]
+    counted = f"{len(found)} of {len(list(robustbench.names()))} models are counted"
+    if lost:
+        told = (f"`{row['id']}` ({row['where'].removeprefix('not counted: ').rstrip('.')})" for row in lost)
+        counted += f"; the counter fails on {', '.join(told)}"
+    dependent = sum(row["where"] == "cpu" for row in read(MODELS))
+    yield f"{counted}. {dependent} look at values, and were counted on a CPU; the others on tensors without values."
+
+
+def _dearest(found: list[Cost]) -> Iterator[str]:
+    yield "| model | TFLOP of a forward pass | GPU hours | weights | memory, 64 images |"
+    yield "|---|---:|---:|---:|---:|"
+    for cost in sorted(found, key=lambda cost: -cost.operations)[:_DEAREST]:
+        size, memory = decimal(cost.weights), decimal(cost.memory)
+        yield f"| {cost.id} | {cost.forward:.3f} | {cost.hours():.2f} | {size} | {memory} |"
+
+
+def _bytes(found: list[Cost], units: list[Row]) -> Iterator[str]:
+    yield "| benchmark | targets of an image | of all | weights | results of a model | memory: median, most |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for unit in units:
+        group = [cost for cost in found if cost.id.startswith(unit["benchmark"].partition("@")[0] + "/")]
+        if not group:
+            continue
+        memory = sorted(cost.memory for cost in group)
+        size, images = int(unit["target_bytes"]), int(unit["images"])
+        whole = decimal(size * images) if unit["targets_kept"] == "True" else "not kept"
+        yield (
+            f"| {unit['benchmark']} | {decimal(size)} | {whole} | {decimal(sum(cost.weights for cost in group))} "
+            f"| {decimal(group[0].results)} | {decimal(memory[len(memory) // 2])}, {decimal(memory[-1])} |"
+        )
+    yield _SIZES
+
+
+def _speeds(found: list[Cost]) -> Iterator[str]:
+    rows = read(SPEED)
+    seconds = sorted(float(row["seconds_per_tflop"]) for row in rows)
+    yield "| model | CPU seconds for a TFLOP |"
+    yield "|---|---:|"
+    for row in rows:
+        yield f"| {row['id']} | {float(row['seconds_per_tflop']):.0f} |"
+    yield ""
+    days = sum(cost.operations for cost in found) * seconds[len(seconds) // 2] / 86400
+    yield (
+        f"Measured: CPU time of one thread for the forward and the backward pass of {rows[0]['images']} images, the\n"
+        "fastest of four, on a two-core machine that others used at the same time (`python docs/cost.py speed`). At\n"
+        f"the median the whole zoo would take one such core {days:,.0f} days: this is work for GPUs."
+    )
+
+
+def _kept(units: list[Row]) -> str:
+    kept = [unit for unit in units if unit["targets_kept"] == "True"]
+    size = max(int(unit["target_bytes"]) * int(unit["images"]) for unit in kept)
+    names = " or ".join(f"`{unit['benchmark']}`" for unit in kept)
+    return (
+        f"Those of all of {names} take\n  {decimal(size)} of memory in each; a shard computes and keeps its own alone."
+    )

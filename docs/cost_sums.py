@@ -1,0 +1,78 @@
+"""What each model costs, added up from the tables of counts beside this file; `docs/cost.py` makes them."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MODELS, UNITS, SPEED = (HERE / f"cost-{name}.csv" for name in ("models", "units", "speed"))
+LABELS = ("cifar10@1", "cifar100@1", "imagenet@1")
+MODEL_COLUMNS = ("id", "parameters", "forward", "backward", "saved", "where")
+TFLOPS = 25.0
+"""An assumption: what one GPU sustains in float32, 10^12 operations a second."""
+
+_BATCH = 64
+
+Row = dict[str, str]
+
+
+def read(path: Path) -> list[Row]:
+    """Rows of a table; none where there is none yet."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one model costs on its benchmark.
+
+    Attributes:
+        id: data set, threat and name.
+        forward: TFLOP of a forward pass of one image.
+        operations: TFLOP of a whole run.
+        others: TFLOP of these that other networks take: LPIPS, and score models whose targets are not kept.
+        weights: bytes, at four for each parameter.
+        memory: bytes of a batch on the device: weights, and what autograd keeps.
+        results: bytes of its Parquet file.
+    """
+
+    id: str
+    forward: float
+    operations: float
+    others: float
+    weights: int
+    memory: int
+    results: int
+
+    def hours(self, tflops: float = TFLOPS) -> float:
+        """On one GPU that sustains so much."""
+        return self.operations / tflops / 3600
+
+
+def costs() -> list[Cost]:
+    """Of every model that was counted, in the zoo's order."""
+    units = {row["benchmark"].partition("@")[0]: row for row in read(UNITS)}
+    return [_cost(row, units[row["id"].partition("/")[0]]) for row in read(MODELS) if row["forward"]]
+
+
+def _cost(model: Row, unit: Row) -> Cost:
+    images, calibration = int(unit["images"]), int(unit["calibration"])
+    forward = images * float(unit["forward"]) + calibration * float(unit["forward_calibration"])
+    backward = images * float(unit["backward"]) + float(unit["backward_once"])
+    forward += float(unit["forward_once"])
+    own = forward * int(model["forward"]) + backward * int(model["backward"])
+    others = images * float(unit["lpips"]) * int(unit["lpips_flops"])
+    if unit["targets_kept"] == "False":
+        others += images * float(unit["score"]) * int(unit["score_flops"])
+    weights = 4 * int(model["parameters"])
+    return Cost(
+        model["id"],
+        int(model["forward"]) / 1e12,
+        (own + others) / 1e12,
+        others / 1e12,
+        weights,
+        weights + _BATCH * int(model["saved"]),
+        round(images * float(unit["row_bytes"]) + int(unit["file_bytes"])),
+    )

@@ -1,0 +1,217 @@
+"""What a benchmark asks for each image, counted by running it on a network of no size, with data of noise.
+
+Everything is counted by what `pagbench.run` does: nothing is known here of its measures.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import pagbench
+from pagbench import benchmarks, data, scores, targets
+from pagbench.benchmarks import Benchmark
+from pagbench.data import Dataset, Splits
+from pagbench.measures import lpips
+from pagbench.models import checks
+
+COLUMNS = (
+    "benchmark", "images", "calibration", "forward", "backward", "forward_calibration", "forward_once", "backward_once",
+    "score", "score_flops", "lpips", "lpips_flops", "target_bytes", "targets_kept", "row_bytes", "file_bytes",
+)  # fmt: skip
+"""Passes per image; per image of the calibration split; once per entrant; operations of one pass; bytes."""
+
+_SIDE = 64
+"""Of larger images: the pictures in a results file have no larger ones."""
+
+_TRAINING = 40
+_NEIGHBOURS, _RANK = 24, 8
+
+
+class Counts(NamedTuple):
+    """Images that passed in one run, and bytes of its results: their columns, and what stands beside them."""
+
+    forward: int
+    backward: int
+    score: int
+    lpips: int
+    columns: int
+    rest: int
+
+
+class _Tally:
+    """Counts as a run goes on."""
+
+    def __init__(self) -> None:
+        self.forward = self.backward = self.score = self.lpips = 0
+
+
+class Counted(nn.Module):
+    """Logits of the mean squared pixels; counts the images of each pass, in copies of itself, too."""
+
+    def __init__(self, channels: int, classes: int, tally: _Tally) -> None:
+        super().__init__()
+        weight = torch.randn(channels, classes, generator=torch.Generator().manual_seed(0))
+        self.weight, self._tally = nn.Parameter(weight), tally
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Counted":
+        channels, classes = self.weight.shape
+        return Counted(channels, classes, self._tally).to(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, of whose gradient the images are counted when it comes."""
+        self._tally.forward += len(x)
+        logits: Tensor = x.square().mean((2, 3)) @ self.weight
+        if logits.requires_grad:
+            logits.register_hook(self._count)
+        return logits
+
+    def _count(self, gradient: Tensor) -> None:
+        self._tally.backward += len(gradient)
+
+
+class _Score:
+    """Stands for a diffusion model; counts the images that it is asked for."""
+
+    def __init__(self, tally: _Tally) -> None:
+        self._tally = tally
+
+    def score(self, x: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
+        self._tally.score += len(x)
+        return x - 0.5 if labels is None else (1 + labels.to(x)[:, None, None, None]) * (x - 0.5)
+
+
+def run(label: str, images: int, calibration: int, side: int | None = None) -> Counts:
+    """Counts of one network in one run on a benchmark of so many images.
+
+    Args:
+        label: of the benchmark; its measures, steps, directions and classes are kept.
+        images: that are measured.
+        calibration: that the temperature is fitted on; none where the benchmark has no such split.
+        side: of the images; the benchmark's own by default. It changes no pass.
+    """
+    published = benchmarks.load(label)
+    small = _small(published, images, calibration, side)
+    tally = _Tally()
+    network = Counted(small.input_shape[0], small.classes, tally)
+    with tempfile.TemporaryDirectory() as folder, _noise(small, published, tally):
+        pagbench.run({"counted": network}, benchmark=small, results=folder, device="cpu")
+        (path,) = Path(folder).rglob("*.parquet")
+        size, columns = path.stat().st_size, _columns(path)
+    return Counts(tally.forward, tally.backward, tally.score, tally.lpips, columns, size - columns)
+
+
+def _columns(path: Path) -> int:
+    """Bytes of the columns in a Parquet file, compressed."""
+    found = pq.ParquetFile(path).metadata
+    groups = (found.row_group(index) for index in range(found.num_row_groups))
+    return sum(group.column(index).total_compressed_size for group in groups for index in range(group.num_columns))
+
+
+def _small(published: Benchmark, images: int, calibration: int, side: int | None) -> Benchmark:
+    """The benchmark with fewer images, without anchors, and with tangent spaces that cost little."""
+    training = max(_TRAINING, published.classes) if published.score.kind == "empirical" else 1  # of each class one
+    names = [str(index) for index in range(training + images + calibration)]
+    channels, *sides = published.input_shape
+    manifold = published.manifold
+    if manifold is not None:
+        manifold = manifold.model_copy(update={"neighbours": _NEIGHBOURS, "rank": _RANK})
+    changed = {
+        "training": tuple(names[:training]),
+        "samples": tuple(names[training : training + images]),
+        "calibration": tuple(names[training + images :]) if published.calibration else (),
+        "input_shape": (channels, side or sides[0], side or sides[1]),
+        "manifold": manifold,
+        "reference": None,
+        "bayes": None,
+        "thresholds": None,
+    }
+    return published.model_copy(update=changed)
+
+
+@contextlib.contextmanager
+def _noise(small: Benchmark, published: Benchmark, tally: _Tally) -> Iterator[None]:
+    """Noise for images, a stand-in for a score model that is a network, and targets kept as for the published size."""
+    names = (*(small.training or ()), *small.samples, *small.calibration)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(len(names), *small.input_shape, generator=generator)
+    labels = torch.arange(len(names)) % small.classes
+    every = Dataset(names, pixels, labels)
+    splits = Splits(*(every.select(part) for part in (small.training or (), small.calibration, small.samples)))
+    checks.probe.cache_clear()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(data, "splits", lambda _: splits))
+        stack.enter_context(mock.patch.object(targets, "_ROOM", targets._ROOM if kept(published) else 0))
+        if published.score.kind != "empirical":
+            stack.enter_context(mock.patch.object(scores, "load", lambda *_: _Score(tally)))
+        network = lpips.model(torch.device("cpu")).net
+        hook = network.register_forward_pre_hook(lambda _, inputs: _add(tally, inputs[0]))
+        stack.callback(hook.remove)
+        yield
+    checks.probe.cache_clear()
+
+
+def _add(tally: _Tally, images: Tensor) -> None:
+    tally.lpips += len(images)
+
+
+def kept(benchmark: Benchmark) -> bool:
+    """Whether a run keeps the targets of all images for all of its entrants."""
+    return len(benchmark.samples) * targets._size(benchmark) <= targets._ROOM
+
+
+def of(label: str, images: tuple[int, int] = (256, 320)) -> dict[str, Any]:
+    """The row of a benchmark: slopes and intercepts of the counts over two numbers of images."""
+    published = benchmarks.load(label)
+    side = min(_SIDE, *published.input_shape[1:])
+    few, many = images
+    calibrated = 8 if published.calibration else 0
+    low, high = run(label, few, calibrated, side), run(label, many, calibrated, side)
+    passes = Counts(*(round((b - a) / (many - few), 3) for a, b in zip(low, high, strict=True)))  # type: ignore[arg-type]
+    further = run(label, few, 2 * calibrated, side).forward - low.forward if calibrated else 0
+    per_calibration = further / calibrated if calibrated else 0
+    return {
+        "benchmark": label,
+        "images": len(published.samples),
+        "calibration": len(published.calibration),
+        "forward": passes.forward,
+        "backward": passes.backward,
+        "forward_calibration": per_calibration,
+        "forward_once": round(low.forward - few * passes.forward - calibrated * per_calibration),
+        "backward_once": round(low.backward - few * passes.backward),
+        "score": passes.score,
+        "score_flops": _score_flops(published),
+        "lpips": passes.lpips,
+        "lpips_flops": _flops(lpips.embed, published.input_shape),
+        "target_bytes": targets._size(published),
+        "targets_kept": kept(published),
+        "row_bytes": round(high.columns / many, 1),
+        "file_bytes": high.rest,
+    }
+
+
+def _flops(function: Any, shape: tuple[int, ...]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        function(torch.zeros(1, *shape))
+    return int(counter.get_total_flops())
+
+
+def _score_flops(benchmark: Benchmark) -> int:
+    """Of one pass through the score model, where it is a network."""
+    if benchmark.score.kind != "adm":
+        return 0
+    from azula.plugins import adm
+    from azula.plugins.utils import load_cards
+
+    config = dict(load_cards(adm.__name__)[benchmark.score.architecture].config)
+    backbone = adm.make_model(**config, clip_mean=False).backbone.eval()
+    side = config["image_size"]
+    time, label = torch.zeros(1), torch.zeros(1, dtype=torch.long)
+    return _flops(lambda x: backbone(x, time, y=label), (3, side, side))
