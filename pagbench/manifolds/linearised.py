@@ -4,6 +4,7 @@ PyTorch's own float64 convolutions are several times slower on a CPU than the ma
 """
 
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from jaxtyping import Float
@@ -32,10 +33,8 @@ def _of_one(decoder: nn.Sequential, at: Float[Tensor, "1 latent"]) -> Float[Tens
         maps.append(_derivative(layer, at))
         at = layer(at)
     columns = []
-    for moved in directions.split(_DIRECTIONS):
-        for push in maps:
-            moved = push(moved)
-        columns.append(moved.flatten(1))
+    for part in directions.split(_DIRECTIONS):
+        columns.append(reduce(lambda moved, push: push(moved), maps, part).flatten(1))
     return torch.cat(columns)
 
 
@@ -60,7 +59,7 @@ def _transposed(
 
     Channels come first in memory, here and in what both convolutions return.
     """
-    n, (inputs, outputs, size, _), reach = len(x), weight.shape, weight.shape[2] // stride
+    n, (inputs, outputs), reach = len(x), weight.shape[:2], weight.shape[2] // stride
     margin = reach - 1
     padded = nn.functional.pad(x.transpose(0, 1), (margin,) * 4)
     h, w = x.shape[2] + margin, x.shape[3] + margin

@@ -13,6 +13,9 @@ from pagbench.benchmarks import Benchmark
 from pagbench.measures.calibration import Temperature
 from pagbench.models.classifier import Classifier
 
+_DIFFERENTIATE = frozenset({"sensitivity", "paper"})
+"""Measures that take further gradients of the batch, beside that of the log-odds."""
+
 
 class SecondScores(NamedTuple):
     """What a second score model says of each image.
@@ -89,7 +92,8 @@ class Observation:
     @cached_property
     def forward_pass(self) -> geometry.ForwardPass:
         """The batch's only forward pass that is differentiated."""
-        return geometry.ForwardPass(self.classifier, self.batch.images)
+        several = not _DIFFERENTIATE.isdisjoint(self.benchmark.measures)
+        return geometry.ForwardPass(self.classifier, self.batch.images, keep=several)
 
     @cached_property
     def logits(self) -> Float[Tensor, "b k"]:
