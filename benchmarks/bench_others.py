@@ -126,7 +126,7 @@ def test_autoattack(turns, told):
 
     def theirs():
         attack = AutoAttack(classifier, norm="L2", eps=0.25, seed=0, version="standard")
-        with adversarial._quiet():
+        with adversarial._quiet():  # it logs to the screen
             return attack.run_standard_evaluation(some.images, some.labels, batch_size=8)[0]
 
     def ours():
