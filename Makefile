@@ -18,7 +18,7 @@ test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 bench: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
+	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --table --benchmark-only --benchmark-columns=median,iqr,rounds
 
 bench-growth: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py

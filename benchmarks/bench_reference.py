@@ -153,28 +153,27 @@ def test_evaluation_of_twenty_entrants(turns, told, given, manifold, plain, metr
     count = 8
     some = part(given, count)
     entrants = [Classifier(setting.network(seed)) for seed in range(ENTRANTS)]
-    tangent, entrant = [], []
+    tangent, entrant, results = [], [], {}
 
     def ours():
         prepared = setting.prepare(manifold, some)
-        return [setting.evaluate(classifier, some, prepared) for classifier in entrants]
+        results["ours"] = [setting.evaluate(classifier, some, prepared) for classifier in entrants]
 
     def theirs():
         start = pairs.clock()
         vectors = tangent_vectors(given, 0)
         tangent.append(pairs.clock() - start)
         start = pairs.clock()
-        row = reference.evaluate(
+        results["reference"] = reference.evaluate(
             plain, some.pixels[0], int(some.labels[0]),
             vectors=vectors, noise=some.noise[0], score=some.scores[0], lpips=metric,
         )  # fmt: skip
         entrant.append(pairs.clock() - start)
-        return row
 
     mine, _ = turns(ours, theirs, rounds=3)
-    for found, expected in zip(ours()[0], theirs(), strict=True):
+    for found, expected in zip(results["ours"][0], results["reference"], strict=True):
         np.testing.assert_allclose(found[0], expected, atol=1e-4)
-    tangent, entrant, mine = tangent[:-1], entrant[:-1], over(mine, count)
+    mine = over(mine, count)
     what = f"full evaluation of {ENTRANTS} entrants, an image"
     times = f"(timed on 1 image and 1 entrant, times {ENTRANTS})"
     kept = [t + ENTRANTS * e for t, e in zip(tangent, entrant, strict=True)]

@@ -7,6 +7,10 @@ import torch
 ROWS = pytest.StashKey[list[pairs.Row]]()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--table", action="store_true", help="write the table into benchmarks/results.md and the docs")
+
+
 def pytest_configure(config):
     config.stash[ROWS] = []
     torch.set_num_threads(1)  # the ratios are of work, not of how well it spreads over cores
@@ -45,5 +49,5 @@ def pytest_terminal_summary(terminalreporter, config):
     if rows:
         terminalreporter.write_line("")
         terminalreporter.write_line(pairs.render(rows))
-        if not config.option.keyword and not config.option.collectonly:
+        if config.option.table:
             pairs.write(rows)
