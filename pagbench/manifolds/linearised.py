@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_DIRECTIONS = 16
+_DIRECTIONS = 32
 """Directions that are pushed together: few enough for their maps to stay in a processor's cache."""
 
 Map = Callable[[Tensor], Tensor]
