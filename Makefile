@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
 
-.PHONY: run test bench docs site clean
+.PHONY: run test bench bench-growth docs site clean
 
 run: $(VENV)/.installed
 	$(BIN)/pagbench run --results $(RESULTS)
@@ -19,7 +19,10 @@ test: $(VENV)/.installed-test
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 bench: $(VENV)/.installed-test
-	$(BIN)/pytest benchmarks --benchmark-only --benchmark-sort=name
+	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --table --benchmark-only --benchmark-columns=median,iqr,rounds
+
+bench-growth: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py
 
 docs: $(VENV)/.installed
 	$(BIN)/pagbench figures --benchmark fashion-mnist --results leaderboard/results --output docs/figures

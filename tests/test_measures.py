@@ -100,8 +100,8 @@ def test_adding_c_of_x_does_change_the_papers_gradients(noise_trained, digits_ba
     shifted = Classifier(Shifted(noise_trained, 3.0))
     x, y = digits_batch.images, digits_batch.labels
     for gradient in (
-        lambda f: geometry.logit_sum_gradient(f, x),
-        lambda f: geometry.logit_gradient(f, x, y),
+        lambda f: geometry.ForwardPass(f, x).logit_sum_gradient(),
+        lambda f: geometry.ForwardPass(f, x).logit_gradient(y),
     ):
         assert (geometry.cosine(gradient(shifted), gradient(noise_trained)) < 0.9).all()
 
@@ -187,7 +187,7 @@ def test_probabilities_and_logits_of_one_network_give_the_same_columns(observe, 
 
 
 def test_sensitivity_is_the_limit_of_the_response(noise_trained, digits_batch):
-    jacobian = geometry.probability_jacobian(noise_trained, digits_batch.images)
+    jacobian = geometry.ForwardPass(noise_trained, digits_batch.images).probability_jacobian()
     step = 1e-2 * digits_batch.on[:, 0]
     x = digits_batch.images
     moved = noise_trained(x + step.reshape(x.shape)).softmax(1) - noise_trained(x - step.reshape(x.shape)).softmax(1)

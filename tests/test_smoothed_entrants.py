@@ -183,13 +183,15 @@ def test_many_passes_give_the_outputs_and_gradients_of_one(monkeypatch, kept):
     with sampled(Classifier(network), IDS):
         assert len(network.passes(x)) == 1
         logits, gradient = geometry.log_odds_gradient(network, x, labels)
-        jacobian = geometry.probability_jacobian(network, x)
+        jacobian = geometry.ForwardPass(network, x).probability_jacobian()
         monkeypatch.setattr(smoothing, "PASS", 6 * 2 * 4 * 3)
         assert network.passes(x) == [(0, 3), (3, 6), (6, 9), (9, 10)]
         again, other = geometry.log_odds_gradient(network, x, labels)
         torch.testing.assert_close(again, logits, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(other, gradient, rtol=1e-10, atol=1e-12)
-        torch.testing.assert_close(geometry.probability_jacobian(network, x), jacobian, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(
+            geometry.ForwardPass(network, x).probability_jacobian(), jacobian, rtol=1e-10, atol=1e-12
+        )
 
 
 def test_no_forward_pass_holds_all_draws_at_once():

@@ -32,6 +32,7 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     Raises:
         ValueError: there are fewer than four classes.
     """
+    seen.release()
     return {
         columns.budget_name("adversarial", budget): _survives(seen, budget)
         for budget in columns.budgets(seen.benchmark)

@@ -13,6 +13,9 @@ from pagbench.benchmarks import Benchmark
 from pagbench.measures.calibration import Temperature
 from pagbench.models.classifier import Classifier
 
+_DIFFERENTIATE = frozenset({"sensitivity", "paper"})
+"""Measures that take further gradients of the batch, beside that of the log-odds."""
+
 
 class SecondScores(NamedTuple):
     """What a second score model says of each image.
@@ -87,19 +90,25 @@ class Observation:
     seed: int = 0
 
     @cached_property
-    def log_odds_gradient(self) -> geometry.InputGradient:
-        """Logits and strict gradient of the batch: one forward and one backward pass."""
-        return geometry.log_odds_gradient(self.classifier, self.batch.images, self.batch.labels)
+    def forward_pass(self) -> geometry.ForwardPass:
+        """The batch's only forward pass that is differentiated."""
+        several = not _DIFFERENTIATE.isdisjoint(self.benchmark.measures)
+        return geometry.ForwardPass(self.classifier, self.batch.images, keep=several)
 
-    @property
+    @cached_property
     def logits(self) -> Float[Tensor, "b k"]:
         """Logits of the batch."""
-        return self.log_odds_gradient.logits
+        return self.forward_pass.logits
 
-    @property
+    def release(self) -> None:
+        """Frees what backward passes need, before a measure that differentiates by itself; the logits stay."""
+        vars(self)["logits"] = self.logits
+        vars(self).pop("forward_pass", None)
+
+    @cached_property
     def gradient(self) -> Float[Tensor, "b c h w"]:
         """Input gradient of the log-odds of the true class; NaN where it is not scored."""
-        return self.log_odds_gradient.gradient
+        return self.forward_pass.log_odds_gradient(self.batch.labels)
 
 
 def not_scored(seen: Observation, *names: str) -> dict[str, Float[Tensor, "b"]]:

@@ -43,12 +43,11 @@ def _unit(v: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
 def responses(
     classifier: Classifier,
     x: Float[Tensor, "b c h w"],
+    logits: Float[Tensor, "b k"],
     direction: Float[Tensor, "b 1 d"],
     epsilons: Sequence[float] = EPSILONS,
 ) -> Float[Tensor, "b e"]:
-    """‖softmax f(x + e·u) - softmax f(x)‖₁ for each step length, unclipped."""
-    with torch.no_grad():
-        logits = classifier(x)
+    """‖softmax f(x + e·u) - softmax f(x)‖₁ for each step length, unclipped; `logits` are f(x)."""
     return l1_change(geometry.moved_logits(classifier, x, direction, epsilons), logits[:, None, None])[:, :, 0]
 
 
@@ -83,15 +82,16 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     if batch.second.conditional is not None:
         predicted = card is not None and card.paper_gradient == "predicted"
         chosen = seen.logits.argmax(dim=1) if predicted else batch.labels
-        gradient = geometry.logit_gradient(seen.classifier, batch.images, chosen)
+        gradient = seen.forward_pass.logit_gradient(chosen)
         found["paper_alignment"] = 1 - perceptual_distance(gradient, batch.second.conditional)
     if batch.second.marginal is not None:
-        gradient = geometry.logit_sum_gradient(seen.classifier, batch.images)
+        gradient = seen.forward_pass.logit_sum_gradient()
         found["paper_alignment_sum"] = 1 - perceptual_distance(gradient, batch.second.marginal)
     if batch.noise_parts is not None:
         asked = batch.noise_parts.on.flatten(1).isfinite().all(1)
         for name, part in zip(_COLUMNS[2:], batch.noise_parts, strict=True):
             if asked.any():
-                moved = responses(seen.classifier, batch.images[asked], part[asked], EPSILONS[1:2])
-                found[name][asked] = moved[:, 0]
+                # of the whole batch, by whose order smoothed entrants know which draws are whose
+                moved = responses(seen.classifier, batch.images, seen.logits, part.nan_to_num(), EPSILONS[1:2])
+                found[name] = moved[:, 0].where(asked, torch.nan)
     return found

@@ -55,6 +55,7 @@ def measure_confined(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
 
 def _survives(seen: Observation, norm: Norm, epsilon: float, within: Projection | None) -> Float[Tensor, "b"]:
     batch = seen.batch
+    seen.release()
     start = random_start(batch.images, batch.ids, norm=norm, epsilon=epsilon, seed=seen.seed, within=within)
     found = attack(seen.classifier, batch.images, batch.labels, start, norm=norm, epsilon=epsilon, within=within)
     return (found.robust & (seen.logits.argmax(dim=1) == batch.labels)).to(seen.logits)
@@ -112,12 +113,12 @@ def attack(
     images = x + delta
     for step in range(steps + 1):
         moved = x + delta
-        logits, gradient = geometry.log_odds_gradient(classifier, moved, labels)
+        passed = geometry.ForwardPass(classifier, moved)
         images = moved.where(robust[:, None, None, None], images)
-        robust = robust & (logits.argmax(dim=1) == labels)
+        robust = robust & (passed.logits.argmax(dim=1) == labels)
         if step == steps or not robust.any():
             break
-        descent = -gradient.nan_to_num()
+        descent = -passed.log_odds_gradient(labels).nan_to_num()
         if within is not None:
             descent = within(descent.flatten(1)).reshape(x.shape)
         stride = _STRIDE * epsilon / steps * geometry.steepest(descent, norm)

@@ -13,7 +13,7 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
 
     One backward pass per class. For u uniform on the unit sphere of the tangent space, E‖J u‖² = ‖J P‖²_F/k.
     """
-    jacobian = geometry.probability_jacobian(seen.classifier, seen.batch.images).mT
+    jacobian = seen.forward_pass.probability_jacobian().mT
     tangent = geometry.project(seen.batch.basis, jacobian)
     d, k = seen.batch.basis.shape[1:]
     return {

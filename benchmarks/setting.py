@@ -1,0 +1,107 @@
+"""What both sides of a comparison are given: CIFAR's size, ResNet-18, random weights and images of fixed seeds."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from pagbench import benchmarks, geometry
+from pagbench.benchmarks import Benchmark
+from pagbench.manifolds.autoencoder import Autoencoder, AutoencoderManifold
+from pagbench.measures import Batch, Observation, lpips, paper
+from pagbench.measures.calibration import Temperature
+from pagbench.models.classifier import Classifier
+
+SHAPE, LATENT, CLASSES = (3, 32, 32), 128, 10
+
+
+def network(seed: int = 0) -> nn.Module:
+    """ResNet-18 with CIFAR's stem: a 3×3 convolution of stride 1, and no pooling after it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found = resnet18(num_classes=CLASSES)
+        found.conv1, found.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    return found.eval()
+
+
+def autoencoder(width: int = 16) -> Autoencoder:
+    """The convolutional autoencoder that `pagbench fit` trains, 128 latents."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Autoencoder(SHAPE, LATENT, width).eval()
+
+
+class Images(NamedTuple):
+    """Images with what the protocol needs of them."""
+
+    pixels: Float[Tensor, "n 3 32 32"]
+    labels: Int[Tensor, "n"]
+    noise: Float[Tensor, "n 3 32 32"]
+    scores: Float[Tensor, "n 3 32 32"]
+
+
+def images(count: int, shape: tuple[int, int, int] = SHAPE) -> Images:
+    """Uniform pixels, random labels; normal noise and, for a score that is given, normal maps."""
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.rand(count, *shape, generator=generator)
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    noise, scores = torch.randn(2, count, *shape, generator=generator)
+    return Images(pixels, labels, noise, scores)
+
+
+class Rows(NamedTuple):
+    """The protocol's numbers of one model on a batch."""
+
+    correct: Float[Tensor, "n"]
+    on: Float[Tensor, "n e"]
+    off: Float[Tensor, "n e"]
+    alignment: Float[Tensor, "n"]
+
+
+class Prepared(NamedTuple):
+    """What the package computes once for all models: directions, and the embedding of the scores."""
+
+    directions: geometry.Directions
+    embedded: Float[Tensor, "n f"]
+
+
+def prepare(manifold: AutoencoderManifold, given: Images) -> Prepared:
+    """Tangent spaces, the noise split by them, and the scores embedded by LPIPS's network."""
+    basis = manifold.tangent_basis(given.pixels).float()
+    scaled = geometry.scale_to_unit_range(given.scores)
+    return Prepared(paper.split_noise(basis, given.noise), lpips.embed(scaled, resize=False))
+
+
+def evaluate(classifier: nn.Module, given: Images, prepared: Prepared) -> Rows:
+    """The protocol's numbers by the package: one forward pass is shared, all images move together."""
+    passed = geometry.ForwardPass(classifier, given.pixels)
+    gradient = geometry.scale_to_unit_range(passed.logit_gradient(given.labels))
+    distance = lpips.distance(lpips.embed(gradient, resize=False), prepared.embedded)
+    on, off = (paper.responses(classifier, given.pixels, passed.logits, part) for part in prepared.directions)
+    return Rows((passed.logits.argmax(1) == given.labels).float(), on, off, 1 - distance)
+
+
+def definition(**changes: object) -> Benchmark:
+    """`cifar10@1` with other step lengths, directions or measures."""
+    return benchmarks.load("cifar10").model_copy(update=changes)
+
+
+def observation(classifier: Classifier, benchmark: Benchmark, batch: Batch) -> Observation:
+    """A classifier on a batch, its temperature taken as fitted."""
+    return Observation(classifier, batch, benchmark, Temperature(1.0, 1.0, 1.0))
+
+
+def batch(benchmark: Benchmark, count: int) -> Batch:
+    """Random images, targets, and tangent spaces of the benchmark's rank."""
+    given, generator = images(count), torch.Generator().manual_seed(2)
+    basis = torch.linalg.qr(torch.randn(count, benchmark.dimension, benchmark.rank, generator=generator)).Q
+    noise = torch.randn(count, benchmark.dimension, benchmark.directions, generator=generator)
+    steps, order = geometry.directions(basis, noise), torch.arange(count).roll(1)
+    embedding = lpips.embed(geometry.scale_to_unit_range(given.scores))
+    return Batch(
+        images=given.pixels, labels=given.labels, target=given.scores, chance_target=given.scores[order],
+        basis=basis, chance_basis=basis[order], on=steps.on, off=steps.off,
+        embedding=embedding, chance_embedding=embedding[order], ids=tuple(map(str, range(count))),
+    )  # fmt: skip
