@@ -17,7 +17,7 @@ from torch import Tensor
 from pagbench import cache
 from pagbench.benchmarks import Benchmark
 
-ROOM = 16 * 2**30
+ROOM = 40 * 2**30
 """Bytes that the targets of a benchmark may take on disk; those of a larger one are computed again by every run."""
 
 _PACKAGE = Path(__file__).parent
