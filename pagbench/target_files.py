@@ -59,7 +59,7 @@ class TargetFiles:
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if self._needed > min(ROOM, shutil.disk_usage(path.parent).free / 2):
+            if self._needed > min(ROOM, _free(path.parent) / 2):
                 return
             content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
@@ -69,6 +69,10 @@ class TargetFiles:
 
     def _path(self, ids: Sequence[str]) -> Path:
         return self._folder / f"{hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:32]}.targets"
+
+
+def _free(place: Path) -> int:
+    return shutil.disk_usage(place).free
 
 
 def folder() -> Path:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pagbench import maps, measuring, provenance, results
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import PagbenchError, ResultsError
+from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
 from pagbench.interrupts import Patience, Stop
 from pagbench.measuring import Session, Settings
 from pagbench.models import checks
@@ -132,6 +132,8 @@ class Worker:
                 self._loaded = (request, request.load(self._plan.benchmark))
             except PagbenchError as error:
                 raise error if request.named else Unavailable(str(error)) from None
+            except Exception as error:  # a third party's network, or the lack of memory for it
+                raise ContractError(f"{request.card.id}: cannot be loaded ({first_line(error)})") from error
         return self._loaded[1]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from browser import browser, page, site  # noqa: F401 (fixtures)
 
-from pagbench import benchmarks, data, targets
+from pagbench import benchmarks, data, target_files, targets
 from pagbench.cards import CifarCard, IdxCard, ImageNetCard
 from pagbench.data import cifar, idx, imagenet
 from pagbench.measures import calibration
@@ -42,6 +42,15 @@ def short_runs(short_preflight):
     """Runs that also resample the temperature few times, for tests that compare with no run of the full number."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "_RESAMPLES", 20)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_targets(tmp_path_factory):
+    """Targets that these tests compute, so that none meets those of another day."""
+    place = tmp_path_factory.mktemp("targets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target_files, "folder", lambda: place)
         yield
 
 

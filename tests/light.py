@@ -98,10 +98,10 @@ class Leaks(Linear):
 
 
 class Crowded(Linear):
-    """Runs out of memory with more than three images."""
+    """Runs out of memory with more than four images."""
 
     def fault(self, x):
-        if len(x) > 3:
+        if len(x) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 EiB")
 
 
