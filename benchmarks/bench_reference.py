@@ -134,9 +134,7 @@ def test_alignment(turns, told, given, plain, classifier, metric):
     embedded = lpips.embed(setting.geometry.scale_to_unit_range(some.scores), resize=False)
 
     def ours():
-        gradient = setting.geometry.ForwardPass(classifier, some.pixels).logit_gradient(some.labels)
-        gradient = setting.geometry.scale_to_unit_range(gradient)
-        return 1 - lpips.distance(lpips.embed(gradient, resize=False), embedded)
+        return setting.alignment(classifier, some, embedded)
 
     def theirs():
         cases = zip(some.pixels[:2], some.labels[:2].tolist(), some.scores[:2], strict=True)
@@ -147,6 +145,28 @@ def test_alignment(turns, told, given, plain, classifier, metric):
     what = "alignment of the gradient with a given score, an image"
     name = "one image and one pair at a time (timed on 2 images)"
     told(pairs.faster(what, over(mine, count), name, over(other, 2), least=None))
+
+
+def test_alignment_of_twenty_entrants(turns, told, given, plain, metric):
+    count = 8
+    some, score = part(given, count), setting.score_model()
+    entrants = [Classifier(setting.network(seed)) for seed in range(ENTRANTS)]
+    results = {}
+
+    def ours():
+        scores = score(some.pixels)
+        embedded = lpips.embed(setting.geometry.scale_to_unit_range(scores), resize=False)
+        results["ours"] = [setting.alignment(classifier, some, embedded) for classifier in entrants]
+
+    def theirs():
+        found = score(some.pixels[:1])[0]
+        results["reference"] = reference.alignment(plain, some.pixels[0], int(some.labels[0]), found, metric)
+
+    mine, other = turns(ours, theirs, rounds=3)
+    np.testing.assert_allclose(results["ours"][0][0], results["reference"], atol=1e-4)
+    what = f"alignment of {ENTRANTS} entrants with a diffusion model's score, from the image, an image"
+    name = f"one image and one pair at a time, nothing shared (timed on 1 image and 1 entrant, times {ENTRANTS})"
+    told(pairs.faster(what, over(mine, count), name, [ENTRANTS * value for value in other], least=5))
 
 
 def test_evaluation_of_twenty_entrants(turns, told, given, manifold, plain, metric):

@@ -1,5 +1,6 @@
 """What both sides of a comparison are given: CIFAR's size, ResNet-18, random weights and images of fixed seeds."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -81,6 +82,33 @@ def evaluate(classifier: nn.Module, given: Images, prepared: Prepared) -> Rows:
     distance = lpips.distance(lpips.embed(gradient, resize=False), prepared.embedded)
     on, off = (paper.responses(classifier, given.pixels, passed.logits, part) for part in prepared.directions)
     return Rows((passed.logits.argmax(1) == given.labels).float(), on, off, 1 - distance)
+
+
+def alignment(classifier: nn.Module, given: Images, embedded: Float[Tensor, "n f"]) -> Float[Tensor, "n"]:
+    """1 - LPIPS of the label's logit's gradients with scores that are embedded already."""
+    gradient = geometry.ForwardPass(classifier, given.pixels).logit_gradient(given.labels)
+    return 1 - lpips.distance(lpips.embed(geometry.scale_to_unit_range(gradient), resize=False), embedded)
+
+
+def score_model() -> Callable[[Tensor], Tensor]:
+    """Scores by a network of the size of `google/ddpm-cifar10-32`, which `cifar10-paper@1` takes; random weights."""
+    from diffusers import UNet2DModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = UNet2DModel(
+            sample_size=32, in_channels=3, out_channels=3, layers_per_block=2, block_out_channels=(128, 256, 256, 256),
+            down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=None, norm_eps=1e-6, freq_shift=1, flip_sin_to_cos=False, downsample_padding=0,
+        ).eval()  # fmt: skip
+
+    @torch.no_grad()
+    def score(pixels: Tensor) -> Tensor:
+        found: Tensor = -network(2 * pixels - 1, 144).sample
+        return found
+
+    return score
 
 
 def definition(**changes: object) -> Benchmark:

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from pagbench.cache import environment
+from pagbench.errors import first_line
 
 _POLL_S = 0.2
 _SPINNING = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -39,6 +41,19 @@ class Finished(NamedTuple):
     """What a task returns."""
 
     result: Any
+
+
+class Broke(NamedTuple):
+    """An error that no task should raise.
+
+    Attributes:
+        message: one line.
+    """
+
+    message: str
+
+
+Event = Progress | Finished | Broke
 
 
 class Died(NamedTuple):
@@ -98,7 +113,7 @@ class Pool:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.process.pid, number)
 
-    def events(self, poll: Callable[[], object] = lambda: None) -> Iterator[tuple[Any, Progress | Finished | Died]]:
+    def events(self, poll: Callable[[], object] = lambda: None) -> Iterator[tuple[Any, Event | Died]]:
         """What becomes of each task, until none is waited for; tasks may be submitted meanwhile.
 
         Args:
@@ -118,15 +133,15 @@ class Pool:
             worker.pipe.send_bytes(cloudpickle.dumps(task))
         self._busy[worker.pipe] = (worker, task)
 
-    def _heard(self, pipe: Connection) -> tuple[Any, Progress | Finished | Died]:
+    def _heard(self, pipe: Connection) -> tuple[Any, Event | Died]:
         worker, task = self._busy[pipe]
         try:
-            message: Progress | Finished = pipe.recv()
+            message: Event = pipe.recv()
         except (EOFError, OSError):
             del self._busy[pipe]
             worker.process.join()
             return task, Died(worker.process.exitcode or 0)
-        if isinstance(message, Finished):
+        if not isinstance(message, Progress):
             del self._busy[pipe]
             self._idle.append(worker)
         return task, message
@@ -163,6 +178,7 @@ def _work(pipe: Connection, begin: bytes, number: int, threads: int, variables: 
     os.environ.clear()  # which are those of the first worker's time
     os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, all get it: the parent passes on what it means
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
@@ -173,9 +189,21 @@ def _work(pipe: Connection, begin: bytes, number: int, threads: int, variables: 
         except OSError:
             os._exit(1)  # nobody listens any more
 
-    try:
-        do = cloudpickle.loads(begin)(number, send)
-        while True:
-            pipe.send(Finished(do(cloudpickle.loads(pipe.recv_bytes()))))
-    except (EOFError, OSError):
-        os._exit(0)
+    do: Callable[[Any], Any] | None = None
+    while True:
+        try:
+            content = pipe.recv_bytes()
+        except (EOFError, OSError):
+            os._exit(0)
+        try:
+            do = do or cloudpickle.loads(begin)(number, send)
+            answer: Event = Finished(do(cloudpickle.loads(content)))
+        except Exception as error:
+            answer = Broke(f"{type(error).__name__}: {first_line(error)}")
+        pipe.send(answer)
+
+
+def _end_with(parent: Any) -> None:
+    """Ends this process when its parent has ended, whatever it is at."""
+    wait([parent.sentinel])
+    os._exit(1)

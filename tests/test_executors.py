@@ -3,8 +3,11 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import light
 import pandas as pd
@@ -94,6 +97,53 @@ def test_each_worker_has_its_share_of_the_cores():
         pool.submit(1)
         ((_, event),) = list(pool.events())
     assert event.result == (0, max(1, workers.cores() // 2), "PASSIVE")
+
+
+def test_an_error_that_no_task_should_raise_is_told_and_the_worker_goes_on():
+    def begin(number, send):
+        def do(task):
+            if task == 1:
+                raise ZeroDivisionError("one\nof two lines")
+            return os.getpid()
+
+        return do
+
+    with workers.Pool(begin, 1) as pool:
+        for task in (0, 1, 2):
+            pool.submit(task)
+        events = dict(pool.events())
+    assert events[1] == workers.Broke("ZeroDivisionError: one")
+    assert events[0].result == events[2].result
+
+
+PARENT = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import light
+from pagbench import workers
+
+def begin(number, send):
+    def do(task):
+        send(os.getpid())
+        light.Locks().fault(None)
+    return do
+
+if __name__ == "__main__":
+    with workers.Pool(begin, 1) as pool:
+        pool.submit(0)
+        for task, event in pool.events():
+            print(event.message, flush=True)
+"""
+
+
+def test_workers_end_with_their_parent_whatever_they_are_at(tmp_path):
+    """Also one whose call never comes back."""
+    (tmp_path / "main.py").write_text(PARENT)
+    command = [sys.executable, tmp_path / "main.py", Path(__file__).parent]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    worker.wait(timeout=20)
 
 
 def faulty(tmp_path):

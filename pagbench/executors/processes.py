@@ -13,7 +13,7 @@ from pagbench import results
 from pagbench.executors.contract import Advance, Outcome, Packed, attempt, pack, share
 from pagbench.interrupts import Stop
 from pagbench.units import Plan, Unit, Worker
-from pagbench.workers import Died, Finished, Pool, Progress, Send
+from pagbench.workers import Broke, Died, Finished, Pool, Progress, Send
 
 _TRIES = 2
 """Deaths without a finished batch between them, after which a unit is given up; a hang is not tried again."""
@@ -61,6 +61,8 @@ class Processes:
                 elif isinstance(event, Finished):
                     if not event.result.stopped:
                         yield unit, event.result
+                elif isinstance(event, Broke):
+                    yield unit, Outcome(f"{unit.name}: fails in a worker ({event.message}); finished batches are kept")
                 elif not stop.asked:
                     before = deaths.setdefault(packed, [])
                     if _again(plan, unit, event, before):
