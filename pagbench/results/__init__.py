@@ -1,7 +1,8 @@
 """Results on disk: one Parquet file per benchmark and entrant, one row per sample, provenance inside. No torch."""
 
 from pagbench.results.files import FLOAT_BITS, FORMAT, read, significant, write
-from pagbench.results.folders import PUBLISHED, check_writable, has_results, joined, path_of, read_all, with_measure
+from pagbench.results.folders import PUBLISHED, check_writable, has_results, path_of
+from pagbench.results.reading import each, joined, positions, read_all, with_measure
 from pagbench.results.result import Provenance, Result
 from pagbench.results.store import Store
 
@@ -13,9 +14,11 @@ __all__ = [
     "Result",
     "Store",
     "check_writable",
+    "each",
     "has_results",
     "joined",
     "path_of",
+    "positions",
     "read",
     "read_all",
     "significant",

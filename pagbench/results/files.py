@@ -87,7 +87,8 @@ def read(path: Path, schema: pa.Schema) -> Result:
         MemoryError: there is no room for it.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
         content = json.loads((table.schema.metadata or {})[_KEY])
         if isinstance(content, dict) and content.get("format") != FORMAT:
             raise ResultsError(
@@ -107,6 +108,5 @@ def read(path: Path, schema: pa.Schema) -> Result:
     if not table.schema.equals(schema):
         odd = sorted(set(table.schema.names) ^ set(schema.names)) or ["of other types"]
         raise ResultsError(f"{path}: columns {', '.join(odd)} do not fit the benchmark; run again with --overwrite")
-    rows = table.to_pandas()
-    measured = [field.name for field in schema if field.type == pa.float32()]
-    return Result(rows.astype(dict.fromkeys(measured, np.float64)), content)
+    doubles = [field.with_type(pa.float64()) if field.type == pa.float32() else field for field in schema]
+    return Result(table.cast(pa.schema(doubles, schema.metadata)).to_pandas(), content)
