@@ -139,6 +139,12 @@ class Study:
         return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
 
     @cached_property
+    def ranked_values(self) -> Mapping[str, list[float]]:
+        """Values of the ranked entrants by column of the leaderboard, for the columns of numbers; NaN where none."""
+        ranked = self.board[self.board["status"] == eligibility.RANKED].select_dtypes("number")
+        return {str(name): ranked[name].astype(float).tolist() for name in ranked}
+
+    @cached_property
     def anchors(self) -> tuple[Anchored, Anchored] | None:
         """Reference and Bayes control, between which regimes are judged; None where they cannot be."""
         chosen = [network for network in (self.reference, self.named(self.benchmark.bayes)) if network]
