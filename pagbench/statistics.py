@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 REPLICATES = 2000
+_BLOCK = 64
+"""Pairs of entrants at a time: their differences stay in a core's cache."""
 
 
 class Interval(NamedTuple):
@@ -26,27 +28,34 @@ def resampling_weights(n: int, *, seed: int, replicates: int = REPLICATES) -> Ar
     numbers, so that shares of images come out the same on every machine, in whatever order they are summed.
 
     Returns:
-        Shape (1 + replicates, n); rows sum to n.
+        Shape (1 + replicates, n), an image's weights side by side in memory; rows sum to n.
     """
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=replicates)
-    return np.vstack([np.ones(n), drawn])
+    weights = np.ones((1 + replicates, n), order="F")
+    weights[1:] = rng.multinomial(n, np.full(n, 1 / n), size=replicates)
+    return weights
 
 
 def weighted_means(weights: Array, values: Array) -> Array:
     """Means of each column under each row of weights; images that are not scored (NaN) are left out.
 
     Args:
-        weights: shape (replicates, n).
+        weights: shape (replicates, n); rows sum to n, as those of `resampling_weights` do.
         values: shape (n, columns).
 
     Returns:
-        Shape (replicates, columns); NaN where no image of a replicate is scored.
+        Shape (replicates, columns), a column's means side by side in memory; NaN where no image of a replicate is
+        scored.
     """
     scored = ~np.isnan(values)
-    total = weights @ np.where(scored, values, 0.0)
-    mass = weights @ scored.astype(np.float64)
-    return np.divide(total, mass, out=np.full_like(total, np.nan), where=mass > 0)
+    partial = ~scored.all(axis=0)
+    if not partial.any():
+        return np.asarray((values.T @ weights.T).T / len(values))
+    means = (np.where(scored, values, 0.0).T @ weights.T).T
+    means[:, ~partial] /= len(values)
+    mass = weights @ scored[:, partial].astype(np.float64)
+    means[:, partial] = np.divide(means[:, partial], mass, out=np.full_like(mass, np.nan), where=mass > 0)
+    return means
 
 
 def interval(replicates: Array) -> Interval:
@@ -158,14 +167,65 @@ def rank_intervals(replicates: Array) -> NDArray[np.int64]:
         Shape (M, 2): best and worst rank of each entrant.
     """
     m = replicates.shape[1]
-    i, j = np.triu_indices(m, k=1)
-    significant = np.zeros((m, m), dtype=bool)
-    if len(i):
-        difference = replicates[:, i] - replicates[:, j]
-        estimate, drawn = difference[0], difference[1:]
-        scale = drawn.std(axis=0, ddof=1)
-        scale[scale == 0] = np.finfo(float).tiny
-        critical = np.quantile(np.max(np.abs(drawn - estimate) / scale, axis=1), 0.95)
-        significant[i, j] = estimate > critical * scale
-        significant[j, i] = -estimate > critical * scale
-    return np.stack([1 + significant.sum(axis=0), m - significant.sum(axis=1)], axis=1)
+    estimate = replicates[0][:, None] - replicates[0]
+    scale, largest = _deviations(np.ascontiguousarray(replicates.T))
+    critical = np.quantile(largest, 0.95)
+    above = estimate > critical * scale
+    np.fill_diagonal(above, False)
+    return np.stack([1 + above.sum(axis=0), m - above.sum(axis=1)], axis=1)
+
+
+def _deviations(replicates: Array) -> tuple[Array, Array]:
+    """How far the pairwise differences of entrants vary; a few of the M(M - 1)/2 pairs at a time are in memory.
+
+    Args:
+        replicates: shape (M, 1 + replicates), the estimate first.
+
+    Returns:
+        Standard deviation of each difference, shape (M, M), tiny instead of 0; and the largest studentised deviation
+        over all pairs in each replicate, shape (replicates,).
+    """
+    m, draws = replicates.shape[0], replicates.shape[1] - 1
+    scale, largest = np.full((m, m), np.finfo(float).tiny), np.zeros(draws)
+    for first in range(m - 1):
+        for start in range(first + 1, m, _BLOCK):
+            others = slice(start, min(start + _BLOCK, m))
+            difference = replicates[others] - replicates[first]
+            estimate, drawn = difference[:, :1], difference[:, 1:]
+            spread = drawn.std(axis=1, ddof=1, keepdims=True)
+            spread[spread == 0] = np.finfo(float).tiny
+            drawn -= estimate
+            drawn /= spread
+            np.maximum(largest, np.abs(drawn, out=drawn).max(axis=0), out=largest)
+            scale[first, others] = scale[others, first] = spread[:, 0]
+    return scale, largest
+
+
+def kendall(x: Array, y: Array) -> float:
+    """Kendall's rank correlation, tau-b; NaN where x or y is constant.
+
+    Args:
+        x: shape (n,), finite.
+        y: shape (n,), finite.
+
+    >>> kendall(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+    0.3333333333333333
+    """
+    a, b = (np.sign(part[:, None] - part).astype(np.int8) for part in (x, y))
+    untied = [np.sqrt(np.count_nonzero(signs) / 2) for signs in (a, b)]
+    agreeing = float((a * b).sum()) / 2
+    return agreeing / untied[0] / untied[1] if min(untied) > 0 else float("nan")
+
+
+def binomial_tail(successes: int, trials: int, chance: float) -> float:
+    """Probability of at least so many successes in independent trials.
+
+    >>> round(binomial_tail(2, 3, 0.5), 12)
+    0.5
+    """
+    if successes <= 0 or chance >= 1:
+        return 1.0
+    factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
+    number = np.arange(successes, trials + 1)
+    ways = factorial[trials] - factorial[number] - factorial[trials - number]
+    return float(np.exp(ways + number * np.log(chance) + (trials - number) * np.log1p(-chance)).sum())

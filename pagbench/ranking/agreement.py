@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import pandas as pd
-from scipy.stats import kendalltau
 
 from pagbench.benchmarks import Benchmark
 from pagbench.ranking import eligibility
-from pagbench.statistics import Interval, clustered_spearman
+from pagbench.statistics import Interval, clustered_spearman, kendall
 
 OTHERS = {
     "alignment_second_corrected": "the second target",
@@ -48,7 +47,7 @@ def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
 def _agreement(ranked: pd.DataFrame, column: str, seed: int) -> Agreement:
     x, y = ranked["alignment"].to_numpy(float), ranked[column].to_numpy(float)
     spearman = clustered_spearman(x, y, ranked["family"].tolist(), seed=seed)
-    return Agreement(column, spearman, float(kendalltau(x, y).statistic), len(ranked))
+    return Agreement(column, spearman, kendall(x, y), len(ranked))
 
 
 def sentence(found: Agreement) -> str:

@@ -6,22 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pagbench import benchmarks, columns, regimes, results, statistics
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
 from pagbench.preflight import Preflight
-from pagbench.ranking import eligibility
-from pagbench.verification import SELF_REPORTED, Verification
-
-Replicates = Mapping[str, NDArray[np.float64]]
+from pagbench.ranking import eligibility, summaries
+from pagbench.ranking.summaries import Declared, Replicates, Summary
+from pagbench.verification import Verification
 
 _SAME = 1e-4
-_PAIRS = {name: f"{name}_chance" for name in ("alignment_lpips", "alignment_cosine", "alignment_second")}
 _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")
-_FIXED = ("temperature", "temperature_low", "temperature_high")
 
 
 class Ranked(NamedTuple):
@@ -51,10 +46,11 @@ def leaderboard(
     """
     if isinstance(rows, pd.DataFrame):
         definition = _benchmark_of(rows, benchmark)
+        found = ranked(rows, definition)
     else:
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
-        rows = results.joined(results.read_all(results.local(rows), definition))
-    return _sorted(ranked(rows, definition).board, sort, definition)
+        found = of(summaries.read(results.local(rows), definition), definition)
+    return _sorted(found.board, sort, definition)
 
 
 def ranked(rows: pd.DataFrame, benchmark: Benchmark) -> Ranked:
@@ -69,12 +65,30 @@ def ranked(rows: pd.DataFrame, benchmark: Benchmark) -> Ranked:
     """
     said, rows = rows.attrs, rows.copy(deep=False)
     rows.attrs = {}  # or pandas would copy them at every step
-    rows = rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)]
-    rows = _with_certified(_distinct(rows, benchmark))
-    groups = {str(name): group for name, group in rows.groupby("entrant", sort=True)}
+    rows = _distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-    replicates = {name: replicates_of(group, benchmark, weights) for name, group in groups.items()}
-    board = _with_ranks(_board(groups, benchmark, replicates, said), replicates)
+    groups = rows.groupby("entrant")
+    return of(
+        [summaries.of(group, benchmark, weights, _declared(said, str(name))) for name, group in groups], benchmark
+    )
+
+
+def _declared(said: Mapping[Any, Mapping[str, Any]], name: str) -> Declared:
+    """What `results.joined` keeps of an entrant in `.attrs`."""
+    card, rerun = said.get("preflight", {}).get(name), said.get("verifications", {}).get(name)
+    return Declared(
+        None if card is None else Preflight.model_validate(card),
+        None if rerun is None else Verification.model_validate(rerun),
+        said.get("licenses", {}).get(name),
+        said.get("trained_on_target", {}).get(name),
+    )
+
+
+def of(entrants: Sequence[Summary], benchmark: Benchmark) -> Ranked:
+    """The leaderboard of entrants of which only the summaries are left; see `ranked`."""
+    listed = sorted(entrants, key=lambda summary: summary.name)
+    replicates = {summary.name: summary.replicates for summary in listed}
+    board = _with_ranks(_board({summary.name: summary for summary in listed}, benchmark), replicates)
     return Ranked(_sorted(_ordered_columns(board, benchmark), None, benchmark), replicates)
 
 
@@ -124,66 +138,26 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
     return benchmarks.load(labels[0])
 
 
-def _board(
-    groups: Mapping[str, pd.DataFrame],
-    benchmark: Benchmark,
-    replicates: Mapping[str, Replicates],
-    said: Mapping[Any, Mapping[str, Any]],
-) -> pd.DataFrame:
-    """One row per entrant, without ranks. `said` is what `results.joined` keeps in `.attrs`."""
-    cards = {name: Preflight.model_validate(card) for name, card in said.get("preflight", {}).items()}
-    reruns = {name: Verification.model_validate(kept) for name, kept in said.get("verifications", {}).items()}
-    seeds = {int(seed) for group in groups.values() for seed in group["seed"].unique()}
+def _board(entrants: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
+    """One row per entrant, without ranks."""
+    seeds = {summary.evidence.seed for summary in entrants.values()}
     board_seed = benchmark.seed if benchmark.seed in seeds else min(seeds)
     statuses = {
-        name: eligibility.status(group, benchmark, board_seed, cards.get(name), reruns.get(name))
-        for name, group in groups.items()
+        name: eligibility.status(
+            summary.evidence, benchmark, board_seed, summary.declared.preflight, summary.declared.verification
+        )
+        for name, summary in entrants.items()
     }
-    noise = {name: (frozenset(group["sample_id"]), frozenset(group["seed"])) for name, group in groups.items()}
-    anchors = () if lacking_anchor(groups, benchmark) else _between(benchmark)
+    anchors = () if lacking_anchor(entrants, benchmark) else _between(benchmark)
     table = []
-    for name, group in groups.items():
-        entry = {
-            "model": name,
-            "family": group["family"].iloc[0],
-            "strength": group["strength"].iloc[0],
-            "control": bool(group["control"].iloc[0]),
-            "n_scored": int(group[benchmark.alignment].notna().sum()),
-            "n_total": len(group),
-            "license": said.get("licenses", {}).get(name),
-            "score_license": _score_licence(benchmark),
-            "trained_on_target": said.get("trained_on_target", {}).get(name),
-            "status": statuses[name],
-            "preflight": cards[name].summary() if name in cards else None,
-            "verification": reruns[name].summary() if name in reruns else SELF_REPORTED,
-        }
-        if partial := _partial(group, benchmark):
-            entry[columns.PARTIAL_MEASURES] = partial
-        judged = (name, *anchors) if anchors else ()
-        meaningful = all(eligibility.has_result(statuses[key]) and noise[key] == noise[name] for key in judged)
-        regime = _regime([replicates[key] for key in judged], benchmark) if judged and meaningful else {}
-        table.append(entry | _intervals(group, replicates[name]) | (regime or dict.fromkeys(_REGIME)))
+    for name, summary in entrants.items():
+        judged = [entrants[key] for key in (name, *anchors)] if anchors else []
+        meaningful = all(
+            eligibility.has_result(statuses[other.name]) and other.noise == summary.noise for other in judged
+        )
+        regime = _regime([other.replicates for other in judged], benchmark) if judged and meaningful else {}
+        table.append(summary.entry | {"status": statuses[name]} | (regime or dict.fromkeys(_REGIME)))
     return pd.DataFrame(table)
-
-
-def _partial(group: pd.DataFrame, benchmark: Benchmark) -> str:
-    """Which optional measures of an entrant were taken of some of its images only; empty where none was."""
-    told = []
-    for measure in columns.OPTIONAL:
-        names = [c.name for c in columns.sample_columns(benchmark, [measure]) if c.name in group]
-        count = int(group[names].notna().any(axis=1).sum()) if names else 0
-        if 0 < count < len(group):
-            told.append(f"{measure} on {count} of {len(group)} images")
-    return ", ".join(told)
-
-
-def _with_certified(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with what the board averages of certificates: correct at each radius, and correct radius."""
-    if "certified_radius" not in rows:
-        return rows
-    correct, radius = rows["certified_correct"], rows["certified_radius"]
-    certified = {f"certified_accuracy_{r:g}": correct * (radius >= r) for r in columns.CERTIFIED_RADII}
-    return rows.assign(**certified, average_certified_radius=correct * radius)
 
 
 def _between(benchmark: Benchmark) -> tuple[str, ...]:
@@ -200,52 +174,6 @@ def lacking_anchor(found: Collection[str], benchmark: Benchmark) -> str:
         return "there is no unregularised reference" if benchmark.reference is None else "it has no Bayes control"
     missing = [name for name in anchors if name not in found]
     return f"{missing[0]} is not measured (`pagbench run {missing[0]} -b {benchmark.name}`)" if missing else ""
-
-
-def _score_licence(benchmark: Benchmark) -> str | None:
-    cards = [benchmark.score, *([benchmark.second.score] if benchmark.second else [])]
-    return ", ".join(dict.fromkeys(card.license for card in cards if card.license)) or None
-
-
-def replicates_of(group: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64]) -> Replicates:
-    """Bootstrap replicates of every statistic of one entrant; the first entry is the estimate."""
-    names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
-    names += [c.name for c in columns.optional_board_columns(benchmark) if c.name in group]
-    aligned = group.set_index("sample_id")[names].reindex(list(benchmark.samples))
-    means = dict(zip(names, statistics.weighted_means(weights, aligned.to_numpy(float)).T, strict=True))
-    found = dict(means)
-    found["accuracy"] = found.pop("correct")
-    for name, chance in _PAIRS.items():
-        if name in means:
-            found[f"{name}_corrected"] = (means[name] - means[chance]) / (1 - means[chance])
-    found["alignment"] = means[benchmark.alignment] if benchmark.by_paper else found[f"{benchmark.alignment}_corrected"]
-    if benchmark.epsilon is not None:
-        chance_energy = benchmark.rank / benchmark.dimension
-        found["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)
-        for side in ("on", "off"):
-            found[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
-        found["log_ratio"] = _log_ratio(found["off_response"], found["on_response"])
-        calibrated = (means["off_response_calibrated"], means["on_response_calibrated"])
-        found["log_ratio_calibrated"] = _log_ratio(*calibrated)
-    if "off_sensitivity" in means:
-        found["log_ratio_infinitesimal"] = _log_ratio(means["off_sensitivity"], means["on_sensitivity"])
-    if "paper_on_response" in means:
-        found["paper_log_ratio"] = _log_ratio(means["paper_off_response"], means["paper_on_response"])
-    return found
-
-
-def _log_ratio(off: NDArray[np.float64], on: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log(off/on); NaN where one of them is no more than float32's rounding."""
-    resolved = np.minimum(off, on) > eligibility.MIN_RESPONSE
-    return np.log(np.where(resolved, off, np.nan) / np.where(resolved, on, np.nan))
-
-
-def _intervals(group: pd.DataFrame, replicates: Replicates) -> dict[str, float]:
-    entry: dict[str, float] = {}
-    found = statistics.intervals(np.stack(list(replicates.values()), axis=1))
-    for name, estimate in zip(replicates, found, strict=True):
-        entry |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return entry | {name: float(group[name].iloc[0]) for name in _FIXED if name in group}
 
 
 def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str | float]:

@@ -1,12 +1,14 @@
 """Who takes a rank, and the reason where an entrant does not."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
-from scipy.special import bdtrc
 
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
 from pagbench.preflight import Preflight
+from pagbench.statistics import binomial_tail
 from pagbench.verification import Verification
 
 RANKED = "ranked"
@@ -16,8 +18,33 @@ MAX_UNFAITHFUL = 0.05
 MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
+class Evidence(NamedTuple):
+    """What an entrant's rows say of its eligibility.
+
+    Attributes:
+        control: whether it is one.
+        seed: of the noise.
+        images: measured.
+        unscored: images without an alignment.
+        no_result: why its numbers mean nothing; None where they do.
+    """
+
+    control: bool
+    seed: int
+    images: int
+    unscored: int
+    no_result: str | None
+
+
+def evidence(rows: pd.DataFrame, benchmark: Benchmark) -> Evidence:
+    """Of the rows of one entrant."""
+    unscored = int(rows[benchmark.alignment].isna().sum())
+    control, seed = bool(rows["control"].iloc[0]), int(rows["seed"].iloc[0])
+    return Evidence(control, seed, len(rows), unscored, _no_result(rows, benchmark, unscored))
+
+
 def status(
-    rows: pd.DataFrame,
+    found: Evidence,
     benchmark: Benchmark,
     board_seed: int,
     preflight: Preflight | None = None,
@@ -26,16 +53,16 @@ def status(
     """`ranked`, or why not: a control, part of the samples, another seed, no meaningful, a doubtful, a refuted result.
 
     Args:
-        rows: of one entrant.
+        found: what the entrant's rows say.
         benchmark: the definition.
         board_seed: noise seed of the anchors; other seeds are not paired with them.
         preflight: the entrant's pre-flight card, where there is one.
         verification: what a rerun of some rows has found, where there was one.
     """
-    reason = _no_result(rows, benchmark) or _refuted(verification)
-    if rows["control"].iloc[0]:
+    reason = found.no_result or _refuted(verification)
+    if found.control:
         return f"control; {reason}" if reason else "control"
-    return reason or _no_rank(rows, benchmark, board_seed, preflight) or RANKED
+    return reason or _no_rank(found, benchmark, board_seed, preflight) or RANKED
 
 
 def _refuted(verification: Verification | None) -> str | None:
@@ -44,15 +71,13 @@ def _refuted(verification: Verification | None) -> str | None:
     return f"{verification.summary()}: {verification.reason}"
 
 
-def _no_rank(rows: pd.DataFrame, benchmark: Benchmark, board_seed: int, preflight: Preflight | None) -> str | None:
-    seed = int(rows["seed"].iloc[0])
-    if seed != board_seed:
-        return f"noise seed {seed}, the board's is {board_seed}"
-    if len(rows) < len(benchmark.samples):
-        return f"partial: {len(rows)} of {len(benchmark.samples)} images"
-    unscored = int(rows[benchmark.alignment].isna().sum())
-    if unscored:
-        return f"incomplete: the gradient vanishes on {unscored} of {len(rows)} images"
+def _no_rank(found: Evidence, benchmark: Benchmark, board_seed: int, preflight: Preflight | None) -> str | None:
+    if found.seed != board_seed:
+        return f"noise seed {found.seed}, the board's is {board_seed}"
+    if found.images < len(benchmark.samples):
+        return f"partial: {found.images} of {len(benchmark.samples)} images"
+    if found.unscored:
+        return f"incomplete: the gradient vanishes on {found.unscored} of {found.images} images"
     if preflight is not None and preflight.costs_the_rank:
         return f"doubtful: {preflight.summary()}"
     return None
@@ -63,16 +88,15 @@ def has_result(status: str) -> bool:
     return "no result" not in status
 
 
-def _no_result(rows: pd.DataFrame, benchmark: Benchmark) -> str | None:
+def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int) -> str | None:
     n, correct = len(rows), int(rows["correct"].sum())
     chance = float(rows["label"].value_counts(normalize=True).max())
-    if bdtrc(correct - 1, n, chance) >= SIGNIFICANCE:
+    if binomial_tail(correct, n, chance) >= SIGNIFICANCE:
         return f"no result: accuracy {correct / n:.3f} is not above chance {chance:.3f}"
     if benchmark.epsilon and rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= MIN_RESPONSE:
         return "no result: the output does not react to its input beyond rounding"
-    scored = int(rows[benchmark.alignment].notna().sum())
-    if scored < MIN_SCORED * n:
-        return f"no result: the gradient vanishes on {n - scored} of {n} images"
+    if n - unscored < MIN_SCORED * n:
+        return f"no result: the gradient vanishes on {unscored} of {n} images"
     unfaithful = float((rows["gradient_faithful"] == 0).mean())
     if unfaithful > MAX_UNFAITHFUL:
         return f"no result: the gradient is not that of the outputs on {unfaithful:.0%} of the images"

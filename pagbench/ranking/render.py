@@ -134,20 +134,24 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
         width: characters per line; unlimited by default.
     """
     shown = _shown(board, benchmark)
-    layouts = [
-        _rich_table(board, benchmark, shown, narrow=False),
-        _rich_table(board, benchmark, shown, narrow=True),
-        _rich_table(board, benchmark, [column for column in shown if column.name not in _DETAILS], narrow=True),
-    ]
-    sizes = [Console(width=10_000).measure(table).maximum for table in layouts]
-    room = max(sizes) if width is None else width
-    table = next((table for table, size in zip(layouts, sizes, strict=True) if size <= room), layouts[-1])
+    table = _rich_table(board, benchmark, shown, narrow=False)
+    room = _size(table) if width is None else width
+    if width is not None and _size(table) > room:
+        table = _rich_table(board, benchmark, shown, narrow=True)
+        if _size(table) > room:
+            brief = [column for column in shown if column.name not in _DETAILS]
+            table = _rich_table(board, benchmark, brief, narrow=True)
     console = Console(width=room, color_system=None)
     with console.capture() as capture:
         console.print(table)
         for line in [caption(board, benchmark), *_remarks(board, benchmark)]:
             console.print(Text(line), width=min(room, 140))
     return capture.get()
+
+
+def _size(table: Table) -> int:
+    """Characters per line that a table takes."""
+    return Console(width=10_000).measure(table).maximum
 
 
 def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Column], *, narrow: bool) -> Table:

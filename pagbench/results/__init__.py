@@ -1,18 +1,10 @@
 """Results on disk: one Parquet file per benchmark and entrant, one row per sample, provenance inside. No torch."""
 
+from pagbench.results.copies import local
 from pagbench.results.files import FLOAT_BITS, FORMAT, DamagedError, read, significant, write
-from pagbench.results.folders import (
-    PUBLISHED,
-    check_writable,
-    has_results,
-    joined,
-    local,
-    path_of,
-    read_all,
-    store_of,
-    with_measure,
-)
+from pagbench.results.folders import PUBLISHED, check_writable, has_results, path_of, store_of
 from pagbench.results.places import Place, is_url
+from pagbench.results.reading import each, joined, positions, read_all, with_measure
 from pagbench.results.result import Provenance, Result
 from pagbench.results.store import Store
 
@@ -26,11 +18,13 @@ __all__ = [
     "Result",
     "Store",
     "check_writable",
+    "each",
     "has_results",
     "is_url",
     "joined",
     "local",
     "path_of",
+    "positions",
     "read",
     "read_all",
     "significant",

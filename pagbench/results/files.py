@@ -119,8 +119,8 @@ def read(path: Path | Place, schema: pa.Schema) -> Result:
     if not table.schema.equals(schema):
         odd = sorted(set(names) ^ set(schema.names)) or ["of other types"]
         raise ResultsError(f"{path}: columns {', '.join(odd)} do not fit the benchmark; run again with --overwrite")
-    measured = [field.name for field in schema if field.type == pa.float32()]
-    return Result(table.to_pandas().astype(dict.fromkeys(measured, np.float64)), content)
+    doubles = [field.with_type(pa.float64()) if field.type == pa.float32() else field for field in schema]
+    return Result(table.cast(pa.schema(doubles, schema.metadata)).to_pandas(), content)
 
 
 def _provenance(path: Path | Place, table: pa.Table) -> dict[str, Any]:

@@ -83,14 +83,20 @@ class Store:
         if not found:
             return None
         same = [result for result in found if result.same_as(found[0].provenance)]
-        rows = pd.concat([result.rows for result in same], ignore_index=True)
-        if len(same) > 1:
-            rows = rows.drop_duplicates("sample_id")
-        order = {name: index for index, name in enumerate(self._benchmark.samples)}
-        rows = rows.sort_values("sample_id", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
+        rows = self._ordered([result.rows for result in same])
         fullest = max(same, key=lambda result: len(result.provenance))  # the first of those that have pictures
         seconds = round(sum(result.provenance.get("wall_seconds", 0.0) for result in same), 3)
         return Result(rows, {**fullest.provenance, "runs": _runs(same), "wall_seconds": seconds})
+
+    def _ordered(self, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        """Each sample once, in the benchmark's order."""
+        if len(parts) == 1 and tuple(parts[0]["sample_id"]) == self._benchmark.samples:
+            return parts[0]
+        rows = pd.concat(parts, ignore_index=True)
+        if len(parts) > 1:
+            rows = rows.drop_duplicates("sample_id")
+        order = {name: index for index, name in enumerate(self._benchmark.samples)}
+        return rows.sort_values("sample_id", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
 
     def drop_parts(self) -> None:
         """Forgets what unfinished runs have left."""

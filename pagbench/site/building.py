@@ -39,7 +39,16 @@ def build(folder: Path, output: Path) -> list[Path]:
     Raises:
         ResultsError: no results, damaged ones, the output cannot be written, or holds files of someone else in its way.
     """
-    written = contents(read(folder))
+    return write(read(folder), output)
+
+
+def write(studies: Sequence[Study], output: Path) -> list[Path]:
+    """Writes the site of these studies; see `build`.
+
+    Raises:
+        ResultsError: the output cannot be written, or holds files of someone else in its way.
+    """
+    written = contents(studies)
     if (foreign := manifest.foreign(output, written)) is not None:
         raise ResultsError(f"{foreign}: is there already, and is no file of an earlier site; give another --output")
     gone = manifest.leftovers(output, written)

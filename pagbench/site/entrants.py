@@ -15,6 +15,7 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
     for study in studies:
         for network in study.networks:
             found.setdefault(network.card.id, []).append((study, network))
+    cited = {study.benchmark.label: sources(study) for study in studies}
     for name, measured in sorted(found.items()):
         card = measured[0][1].card
         content = {
@@ -23,7 +24,7 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
             "parts": [part(study, network) for study, network in measured],
             "bibtex": citation.bibtex(card),
             "network_citation": citation.text(card),
-            "sources": dict.fromkeys(source for study, _ in measured for source in sources(study)),
+            "sources": dict.fromkeys(source for study, _ in measured for source in cited[study.benchmark.label]),
         }
         yield Page(f"models/{name}.html", "entrant.html.j2", name, content)
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagbench import columns
-from pagbench.columns import Column, epsilon_name
-from pagbench.study import Network, Study
+from pagbench.columns import Column
+from pagbench.study import Network, Study, shown_columns
 
 WIDTH, HEIGHT = 240.0, 80.0
 _BINS = 24
@@ -56,12 +56,10 @@ class Histogram:
 def histograms(study: Study, network: Network) -> list[Histogram]:
     """Of the measures that a page shows first and of what they are made of; those with a value on some image."""
     benchmark = study.benchmark
-    names = [benchmark.alignment, "alignment_second", "tangent_energy"]
-    if benchmark.epsilon is not None:
-        names += [epsilon_name(name, benchmark.epsilon) for name in ("on_response", "off_response")]
-    names += ["confidence", "gradient_norm"]
     known = {column.name: column for column in columns.sample_columns(benchmark)}
-    chosen = [name for name in names if name in network.rows and np.isfinite(_values(network, name)).any()]
+    chosen = [
+        name for name in shown_columns(benchmark) if name in network.rows and np.isfinite(_values(network, name)).any()
+    ]
     return [_histogram(study, network, known[name]) for name in chosen]
 
 

@@ -113,7 +113,8 @@ def gallery(study: Study, network: Network) -> Gallery | None:
         return None
     height, width = shown[0].image.shape[1:]
     cell = (height, width)
-    measured = network.rows.set_index("sample_id")[
+    rows_shown = network.rows[network.rows["sample_id"].isin({cells.sample for cells in shown})]
+    measured = rows_shown.set_index("sample_id")[
         ["label", *({study.benchmark.alignment, "alignment_cosine"} & set(network.rows))]
     ].to_dict("index")
     path, whole = _path(study, network), _whole(len(shown), cell)

@@ -91,7 +91,7 @@ def _scale(study: Study, network: Network, column: Column) -> Scale:
     own = study.interval(network.card.id, column.name)
     guessed = chance.level(study, column.name)
     landmarks = (math.nan if guessed is None else guessed, *(_of(study, name, column.name) for name in _anchors(study)))
-    others = [_of(study, name, column.name) for name, row in study.entries.items() if _ranked(row["status"])]
+    others = study.ranked_values[column.name]
     known = [value for value in (*own, *landmarks, *others) if math.isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=1.0)
 
@@ -110,10 +110,6 @@ def _scale(study: Study, network: Network, column: Column) -> Scale:
         marks=tuple(position(value) for value in landmarks),
         others=tuple(sorted({place for value in others if (place := position(value)) is not None})),
     )
-
-
-def _ranked(status: str) -> bool:
-    return status == eligibility.RANKED
 
 
 def _anchors(study: Study) -> tuple[str | None, str | None]:
@@ -140,7 +136,7 @@ def _place(study: Study, network: Network) -> str:
     row = study.entries[network.card.id]
     if row["rank"] is None:
         return f"{_sentence(network.status)}, without a rank"
-    ranked = sum(_ranked(other["status"]) for other in study.entries.values())
+    ranked = len(study.ranked_values["rank"])
     low, high = row["rank_low"], row["rank_high"]
     if ranked == 1:
         return "The only ranked network"

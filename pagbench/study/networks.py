@@ -3,27 +3,28 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pagbench import regimes, results
+from pagbench import columns, regimes, results, statistics
 from pagbench.benchmarks import Benchmark, Thresholds
 from pagbench.cards import ModelCard
+from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
 from pagbench.maps import Maps, decode
 from pagbench.preflight import Preflight
-from pagbench.ranking import board, eligibility
+from pagbench.ranking import board, eligibility, summaries
+from pagbench.ranking.summaries import Replicates, Summary
 from pagbench.regimes import Anchored, Verdict
+from pagbench.results import Result
 from pagbench.statistics import Interval
 from pagbench.verification import Verification
 
-Replicates = Mapping[str, NDArray[np.float64]]
 _STANDARD = "standard"
 
 
@@ -33,7 +34,7 @@ class Network:
 
     Attributes:
         card: what it is.
-        rows: one per sample.
+        rows: one per sample; its id, its label and the columns that pages show.
         provenance: where they come from; see `pagbench.provenance.gather`.
         status: the leaderboard's.
         paired: whether it has all samples of the benchmark, with the Bayes control's noise.
@@ -138,6 +139,12 @@ class Study:
         return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
 
     @cached_property
+    def ranked_values(self) -> Mapping[str, list[float]]:
+        """Values of the ranked entrants by column of the leaderboard, for the columns of numbers; NaN where none."""
+        ranked = self.board[self.board["status"] == eligibility.RANKED].select_dtypes("number")
+        return {str(name): ranked[name].astype(float).tolist() for name in ranked}
+
+    @cached_property
     def anchors(self) -> tuple[Anchored, Anchored] | None:
         """Reference and Bayes control, between which regimes are judged; None where they cannot be."""
         chosen = [network for network in (self.reference, self.named(self.benchmark.bayes)) if network]
@@ -177,33 +184,60 @@ class Study:
 
 
 def read(folder: Path, benchmark: Benchmark) -> Study:
-    """Reads the results of a benchmark, and nothing else.
+    """Reads the results of a benchmark, and nothing else; of the rows only what is shown stays in memory.
 
     Raises:
         ResultsError: there are none, or a file is damaged.
     """
-    found = results.read_all(folder, benchmark)
-    table, replicates = board.ranked(results.joined(found), benchmark)
+    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    samples = pd.CategoricalDtype(list(benchmark.samples), ordered=False)
+
+    def kept(result: Result) -> tuple[Summary, Result]:
+        summary = summaries.of_result(result, benchmark, weights)
+        return summary, replace(result, rows=_shown(result.rows, benchmark, samples))
+
+    found = results.each(folder, benchmark, kept)
+    table = board.of([summary for summary, _ in found], benchmark).board
     statuses = dict(zip(table["model"], table["status"], strict=True))
-    noise = {result.provenance["card"]["id"]: result.provenance["seed"] for result in found}
-    paired_with = noise.get(benchmark.bayes or "", benchmark.seed)
+    seeds = {summary.name: summary.evidence.seed for summary, _ in found}
+    paired_with = seeds.get(benchmark.bayes or "", benchmark.seed)
     networks = []
-    for result in found:
-        card = ModelCard.model_validate(result.provenance["card"])
-        whole = len(result.rows) == len(benchmark.samples) and noise[card.id] == paired_with
-        networks.append(
-            Network(
-                card=card,
-                rows=result.rows,
-                provenance=result.provenance,
-                status=statuses[card.id],
-                paired=whole,
-                replicates=replicates[card.id],
-                preflight=result.preflight,
-                verification=result.verification,
-                maps=decode(result.provenance.get("maps"), card.id),
-                gallery=decode(result.provenance.get("gallery"), card.id),
-                path=result.path if result.path is not None and result.path.exists() else None,
-            )
-        )
+    for summary, result in found:
+        whole = len(result.rows) == len(benchmark.samples) and summary.evidence.seed == paired_with
+        networks.append(_network(summary, result, statuses[summary.name], paired=whole))
     return Study(benchmark, tuple(networks), table)
+
+
+def _network(summary: Summary, result: Result, status: str, *, paired: bool) -> Network:
+    card = ModelCard.model_validate(result.provenance["card"])
+    return Network(
+        card=card,
+        rows=result.rows,
+        provenance=result.provenance,
+        status=status,
+        paired=paired,
+        replicates=summary.replicates,
+        preflight=result.preflight,
+        verification=result.verification,
+        maps=decode(result.provenance.get("maps"), card.id),
+        gallery=decode(result.provenance.get("gallery"), card.id),
+        path=result.path if result.path is not None and result.path.exists() else None,
+    )
+
+
+def shown_columns(benchmark: Benchmark) -> list[str]:
+    """Per-sample columns whose values pages show, in their order."""
+    names = [benchmark.alignment, "alignment_second", "tangent_energy"]
+    if benchmark.epsilon is not None:
+        names += [epsilon_name(name, benchmark.epsilon) for name in ("on_response", "off_response")]
+    return [*names, "confidence", "gradient_norm"]
+
+
+def _shown(rows: pd.DataFrame, benchmark: Benchmark, samples: pd.CategoricalDtype) -> pd.DataFrame:
+    """Sample, label, the columns that are shown and those of optional measures, as the floats that they are on disk."""
+    optional = [column.name for column in columns.sample_columns(benchmark, columns.OPTIONAL)]
+    wanted = dict.fromkeys([*shown_columns(benchmark), "alignment_cosine", *optional])
+    names = [name for name in wanted if name in rows]
+    places = results.positions(rows["sample_id"], benchmark)
+    ids = pd.Categorical.from_codes(places.astype(np.int32), dtype=samples)
+    return rows[["label", *names]].astype({"label": np.int32, **dict.fromkeys(names, np.float32)}).assign(sample_id=ids)
