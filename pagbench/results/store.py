@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
@@ -90,7 +91,7 @@ class Store:
 
     def _ordered(self, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """Each sample once, in the benchmark's order."""
-        if len(parts) == 1 and tuple(parts[0]["sample_id"]) == self._benchmark.samples:
+        if len(parts) == 1 and _same_names(parts[0], self._benchmark):
             return parts[0]
         rows = pd.concat(parts, ignore_index=True)
         if len(parts) > 1:
@@ -134,6 +135,12 @@ class Store:
                 if part.name != kept:
                     part.remove()
             self._parts.remove_if_empty()
+
+
+def _same_names(rows: pd.DataFrame, benchmark: Benchmark) -> bool:
+    names = pa.array(rows["sample_id"], pa.string(), from_pandas=True)
+    found: bool = names.equals(pa.array(benchmark.samples, pa.string()))
+    return found
 
 
 def _name(result: Result) -> str:
