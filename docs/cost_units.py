@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import pagbench
-from pagbench import benchmarks, data, scores, target_files, targets
+from pagbench import benchmarks, data, scores, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset, Splits
 from pagbench.measures import lpips
@@ -148,7 +148,7 @@ def _noise(small: Benchmark, published: Benchmark, tally: _Tally) -> Iterator[No
     checks.probe.cache_clear()
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(data, "splits", lambda _: splits))
-        stack.enter_context(mock.patch.object(target_files, "ROOM", 0))  # stand-ins are not for later runs
+        stack.enter_context(mock.patch.object(targets.files, "ROOM", 0))  # stand-ins are not for later runs
         stack.enter_context(mock.patch.object(targets, "_MEMORY", 2**40 if kept(published) else 0))
         if published.score.kind != "empirical":
             stack.enter_context(mock.patch.object(scores, "load", lambda *_: _Score(tally)))
@@ -165,7 +165,7 @@ def _add(tally: _Tally, images: Tensor) -> None:
 
 def kept(benchmark: Benchmark) -> bool:
     """Whether a run keeps the targets of all images for all of its entrants."""
-    return len(benchmark.samples) * targets._size(benchmark) <= target_files.ROOM
+    return len(benchmark.samples) * targets.size_of(benchmark) <= targets.files.ROOM
 
 
 def of(label: str, images: tuple[int, int] = (256, 320)) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def of(label: str, images: tuple[int, int] = (256, 320)) -> dict[str, Any]:
         "score_flops": _score_flops(published),
         "lpips": passes.lpips,
         "lpips_flops": _flops(lpips.embed, published.input_shape),
-        "target_bytes": targets._size(published),
+        "target_bytes": targets.size_of(published),
         "targets_kept": kept(published),
         "row_bytes": round(high.columns / many, 1),
         "file_bytes": high.rest,

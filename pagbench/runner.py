@@ -1,13 +1,12 @@
 """Runs a benchmark: entrants in, one row per entrant and sample out."""
 
-import re
 import shlex
 import sys
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import nn
 from pagbench import benchmarks, columns, devices, executors, measuring, provenance, results, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, PagbenchError, UnknownNameError
-from pagbench.executors.contract import CHUNK
+from pagbench.executors.shares import Share
 from pagbench.interrupts import Stop, Stopped, listening
 from pagbench.measures import BLOCKS
 from pagbench.measuring import Settings
@@ -180,7 +179,7 @@ class _Run:
         plan: Plan,
         asked: Sequence[Request],
         executor: executors.Executor,
-        share: "Share",
+        share: Share,
         tell: Callable[[str], object],
     ) -> None:
         self._plan, self._asked, self._executor, self._share, self._tell = plan, asked, executor, share, tell
@@ -265,37 +264,3 @@ class _Run:
         if kept is None:
             return None
         return results.Result(kept.rows[kept.rows["sample_id"].isin(self._plan.ids)], kept.provenance)
-
-
-@dataclass(frozen=True)
-class Share:
-    """The i-th of n shares of every entrant's samples; i counts from 1."""
-
-    number: int = 1
-    shares: int = 1
-
-    @classmethod
-    def parse(cls, text: str | None) -> "Share":
-        """A share from `i/n`; everything from None.
-
-        >>> Share.parse("2/8")
-        Share(number=2, shares=8)
-
-        Raises:
-            ContractError: it is none.
-        """
-        if text is None:
-            return cls()
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if found is None or not 1 <= int(found[1]) <= int(found[2]):
-            raise ContractError(f"shard {text!r}; expected i/n with i from 1 to n, as 1/8")
-        return cls(int(found[1]), int(found[2]))
-
-    def of(self, ids: Sequence[str]) -> Sequence[str]:
-        """Its samples; shares begin at whole chunks of targets where there are enough samples for it."""
-        first, last = (self._bound(len(ids), index) for index in (self.number - 1, self.number))
-        return ids[first:last]
-
-    def _bound(self, images: int, index: int) -> int:
-        bound = images * index // self.shares
-        return bound if index == self.shares or images < CHUNK * self.shares else bound // CHUNK * CHUNK

@@ -2,7 +2,7 @@ import pytest
 import torch
 from browser import browser, page, site  # noqa: F401 (fixtures)
 
-from pagbench import benchmarks, data, target_files, targets
+from pagbench import benchmarks, data, targets
 from pagbench.cards import CifarCard, IdxCard, ImageNetCard
 from pagbench.data import cifar, idx, imagenet
 from pagbench.measures import calibration
@@ -50,7 +50,7 @@ def _own_targets(tmp_path_factory):
     """Targets that these tests compute, so that none meets those of another day."""
     place = tmp_path_factory.mktemp("targets")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(target_files, "folder", lambda: place)
+        patch.setattr(targets.files, "folder", lambda: place)
         yield
 
 

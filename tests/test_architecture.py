@@ -24,7 +24,7 @@ ORDER = [
     {"manifolds", "models"},
     {"study"},
     {"measures", "listing", "figures", "site"},
-    {"training", "provenance", "target_files"},
+    {"training", "provenance"},
     {"targets", "tangents"},
     {"measuring"},
     {"units"},

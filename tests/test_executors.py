@@ -20,9 +20,10 @@ import pagbench
 from pagbench import executors, workers
 from pagbench.errors import ContractError
 from pagbench.executors import processes
+from pagbench.executors.shares import Share
 from pagbench.interrupts import Stopped
 from pagbench.models import registry, requests
-from pagbench.runner import RunError, Share
+from pagbench.runner import RunError
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import pagbench
-from pagbench import batches, data, results, target_files
+from pagbench import batches, data, results, targets
 from pagbench.batches import BatchSize
 from pagbench.runner import RunError
 
@@ -122,8 +122,8 @@ def test_a_full_folder_for_temporary_files_is_not_needed(rows, small_disk, tmp_p
 
 
 def test_a_full_disk_for_targets_costs_time_alone(rows, small_disk, tmp_path, monkeypatch):
-    monkeypatch.setattr(target_files, "folder", lambda: small_disk)
-    monkeypatch.setattr(target_files, "_free", lambda path: 2**40)
+    monkeypatch.setattr(targets.files, "folder", lambda: small_disk)
+    monkeypatch.setattr(targets.files, "_free", lambda path: 2**40)
     light.assert_same_rows(run({"a": light.Linear(1)}, tmp_path), rows)
 
 
@@ -224,7 +224,7 @@ def test_nan_on_one_image_costs_that_entrant_alone(rows, tmp_path):
 
 
 def test_targets_on_disk_that_are_damaged_are_computed_again(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(target_files, "folder", lambda: tmp_path / "targets")
+    monkeypatch.setattr(targets.files, "folder", lambda: tmp_path / "targets")
     run({"a": light.Linear(1)}, None)
     files = list((tmp_path / "targets").rglob("*.targets"))
     assert files
@@ -238,16 +238,14 @@ def test_targets_on_disk_that_are_damaged_are_computed_again(rows, tmp_path, mon
 
 
 def test_targets_on_disk_serve_later_runs_and_other_benchmarks_do_not_meet_them(rows, tmp_path, monkeypatch):
-    from pagbench import targets
-
-    monkeypatch.setattr(target_files, "folder", lambda: tmp_path / "targets")
+    monkeypatch.setattr(targets.files, "folder", lambda: tmp_path / "targets")
     run({"a": light.Linear(1)}, None)
     before = sorted(Path(tmp_path / "targets").rglob("*.targets"))
 
     def computed(*_):
         raise RuntimeError("targets were computed again")
 
-    monkeypatch.setattr(targets._Computation, "__call__", computed)
+    monkeypatch.setattr(targets.Computation, "__call__", computed)
     light.assert_same_rows(run({"a": light.Linear(1)}, None), rows)
     assert sorted(Path(tmp_path / "targets").rglob("*.targets")) == before
     other = SMALL.model_copy(update={"sigma": 0.8})

@@ -14,7 +14,7 @@ import yaml
 from torch import nn
 
 import pagbench
-from pagbench import benchmarks, columns, results, runner, target_files, targets, units
+from pagbench import benchmarks, columns, results, runner, targets, units
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
 from pagbench.measures import MEASURES
 from pagbench.models import checks, registry, requests
@@ -256,7 +256,7 @@ def test_numbers_of_two_autoencoders_are_not_mixed(tmp_path, digits, monkeypatch
 
     def trained_here(digest):
         record = {"manifold": {"weights_sha256": digest}}
-        monkeypatch.setattr(targets._Computation, "records", lambda self: record)
+        monkeypatch.setattr(targets.Computation, "records", lambda self: record)
 
     trained_here("a" * 64)
     pagbench.run("digits/standard", limit=2, results=tmp_path)
@@ -336,7 +336,7 @@ def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
 def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
     monkeypatch.setattr(targets, "_MEMORY", 0)
     monkeypatch.setattr(targets, "_CHUNK", 4)
-    monkeypatch.setattr(target_files, "ROOM", 0)
+    monkeypatch.setattr(targets.files, "ROOM", 0)
     assert_same_rows(pagbench.run(ENTRANTS, limit=12, batch_size=10), rows)
 
 

@@ -12,10 +12,6 @@ from pagbench.units import Plan, Unavailable, Unit, Worker
 Advance = Callable[[Unit, int], None]
 """Told of so many more finished samples of a unit."""
 
-_LARGEST = 1024
-CHUNK = 64
-"""Units begin and end at multiples of so many samples, whose targets are kept together."""
-
 
 class Outcome(NamedTuple):
     """What became of a unit.
@@ -79,16 +75,6 @@ class Executor(Protocol):
             Stopped: a signal has come.
         """
         ...
-
-
-def share(images: int, entrants: int, workers: int) -> int:
-    """Samples of one unit, so that each worker gets about four units; a multiple of `CHUNK`.
-
-    >>> share(1000, 1, 2), share(1000, 68, 2), share(10_000, 68, 16)
-    (128, 1024, 1024)
-    """
-    even = -(-images * entrants // (4 * workers))
-    return max(CHUNK, min(_LARGEST, -(-even // CHUNK) * CHUNK))
 
 
 def attempt(worker: Worker, unit: Unit, advance: Callable[[int], None], told: list[str]) -> Outcome:

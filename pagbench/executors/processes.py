@@ -10,7 +10,8 @@ import psutil
 import torch
 
 from pagbench import results
-from pagbench.executors.contract import Advance, Outcome, Packed, attempt, pack, share
+from pagbench.executors.contract import Advance, Outcome, Packed, attempt, pack
+from pagbench.executors.shares import unit_size
 from pagbench.interrupts import Stop
 from pagbench.units import Plan, Unit, Worker
 from pagbench.workers import Broke, Died, Finished, Pool, Progress, Send
@@ -45,7 +46,7 @@ class Processes:
 
     def unit_size(self, images: int, entrants: int) -> int:
         """See `Executor`."""
-        return share(images, entrants, self._jobs)
+        return unit_size(images, entrants, self._jobs)
 
     def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`. The unit of a worker that dies goes on with another, as long as batches get finished."""

@@ -10,7 +10,8 @@ from typing import Any
 import cloudpickle
 
 from pagbench.errors import ContractError, first_line
-from pagbench.executors.contract import Advance, Outcome, Packed, attempt, pack, share
+from pagbench.executors.contract import Advance, Outcome, Packed, attempt, pack
+from pagbench.executors.shares import unit_size
 from pagbench.interrupts import Stop
 from pagbench.units import Plan, Unit, Worker
 
@@ -37,7 +38,7 @@ class RayCluster:
 
     def unit_size(self, images: int, entrants: int) -> int:
         """See `Executor`."""
-        return share(images, entrants, max(1, int(_joined(self._address).cluster_resources().get("CPU", 1))))
+        return unit_size(images, entrants, max(1, int(_joined(self._address).cluster_resources().get("CPU", 1))))
 
     def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`."""

@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache as once
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -20,8 +22,8 @@ from pagbench.benchmarks import Benchmark
 ROOM = 40 * 2**30
 """Bytes that the targets of a benchmark may take on disk; those of a larger one are computed again by every run."""
 
-_PACKAGE = Path(__file__).parent
-_ROOMS = ("data", "scores", "manifolds", "measures", "draws.py", "geometry.py", "targets.py")
+_PACKAGE = Path(__file__).parent.parent
+_ROOMS = ("data", "scores", "manifolds", "measures", "targets", "draws.py", "geometry.py")
 _DIGEST = 32
 
 
@@ -43,24 +45,55 @@ class TargetFiles:
         name = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:32]
         self._folder = folder() / f"{benchmark.label}-{name}"
         self._needed = size * len(benchmark.samples)
+        self._trusted: set[Path] = set()
 
     def read(self, ids: Sequence[str]) -> dict[str, Tensor] | None:
         """The targets of these samples, on the CPU; None where they are not kept."""
+        path = self._path(ids)
         try:
-            content = self._path(ids).read_bytes()
-            digest, tensors = content[:_DIGEST], memoryview(content)[_DIGEST:]
-            return load(bytes(tensors)) if hashlib.sha256(tensors).digest() == digest else None
+            content = path.read_bytes()
+            digest, tensors = content[:_DIGEST], content[_DIGEST:]
+            if path not in self._trusted and hashlib.sha256(tensors).digest() != digest:
+                return None
+            found: dict[str, Tensor] = load(tensors)
         except (OSError, SafetensorError):
             return None
+        self._trusted.add(path)  # a run reads it once for each entrant
+        return found
+
+    @contextmanager
+    def alone(self, ids: Sequence[str]) -> Iterator[None]:
+        """Within, no other process computes the targets of these samples: it waits, and finds them."""
+        path = self._path(ids)
+        if path.exists() or not self._room(path):
+            yield
+            return
+        try:
+            lock = FileLock(path.with_suffix(".lock"))
+            lock.acquire()
+        except OSError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
+            path.with_suffix(".lock").unlink(missing_ok=True)
+
+    def _room(self, path: Path) -> bool:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return self._needed <= min(ROOM, _free(path.parent) / 2)
+        except OSError:
+            return False
 
     def write(self, ids: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
         """Keeps the targets of these samples, where there is room."""
         path = self._path(ids)
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        if not self._room(path):
+            return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if self._needed > min(ROOM, _free(path.parent) / 2):
-                return
             content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
             temporary.replace(path)
