@@ -170,7 +170,7 @@ def _add(tally: _Tally, images: Tensor) -> None:
 
 @contextlib.contextmanager
 def _own_cache() -> Iterator[None]:
-    """Targets are kept in a folder that goes, for those of stand-ins are not for later runs; none stay in memory."""
+    """Targets are kept in a folder that goes, for stand-ins are not for later runs; few stay in memory."""
     with (
         tempfile.TemporaryDirectory() as folder,
         cache.environment({"PAGBENCH_CACHE": folder}),
