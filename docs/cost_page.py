@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-from cost_sums import HERE, MODELS, SPEED, TFLOPS, UNITS, Cost, Row, costs, read
+from cost_sums import HERE, MODELS, SPEED, TFLOPS, UNITS, Cost, Row, costs, hours, read, targets
 from rich.filesize import decimal
 
+from pagbench import target_files
 from pagbench.models.sources import robustbench
+from pagbench.targets import _MEMORY
 
 PAGE = HERE / "cost.md"
 _DEAREST = 5
@@ -17,21 +19,23 @@ def totals(tflops: float) -> str:
     groups: dict[str, list[Cost]] = {}
     for cost in found:
         groups.setdefault(" ".join(cost.id.split("/")[:2]), []).append(cost)
+    once = targets()
     lines = [
         "| data set, threat | models | TFLOP of one forward pass through all | PFLOP | GPU hours | weights | results |",
         "|---|---:|---:|---:|---:|---:|---:|",
         *(_total(name, group, tflops) for name, group in groups.items()),
-        _total("all", found, tflops),
+        f"| targets, once | | | {once / 1000:,.0f} | {hours(once, tflops):,.1f} | | |",
+        _total("all", found, tflops, once),
     ]
     return "\n".join(lines)
 
 
-def _total(name: str, group: list[Cost], tflops: float) -> str:
-    operations, hours = (sum(part) for part in ((c.operations for c in group), (c.hours(tflops) for c in group)))
+def _total(name: str, group: list[Cost], tflops: float, once: float = 0.0) -> str:
+    operations = sum(cost.operations for cost in group) + once
     size, results = sum(c.weights for c in group), sum(c.results for c in group)
     return (
-        f"| {name} | {len(group)} | {sum(c.forward for c in group):.2f} | {operations / 1000:,.0f} | {hours:,.1f} "
-        f"| {decimal(size)} | {decimal(results)} |"
+        f"| {name} | {len(group)} | {sum(c.forward for c in group):.2f} | {operations / 1000:,.0f} "
+        f"| {hours(operations, tflops):,.1f} | {decimal(size)} | {decimal(results)} |"
     )
 
 
@@ -46,8 +50,8 @@ it.
 ## The formula
 
 ```
-GPU hours = (images × (forward passes × F + backward passes × B) + passes once per model + other networks)
-            ÷ throughput ÷ 3600
+GPU hours = (targets, once + for each model: images × (forward passes × F + backward passes × B + LPIPS)
+             + passes once per model) ÷ throughput ÷ 3600
 ```
 
 - **F** and **B** are the floating-point operations of a model's forward pass of one image, and of the backward pass to
@@ -57,9 +61,11 @@ GPU hours = (images × (forward passes × F + backward passes × B) + passes onc
   two forward passes, not three.
 - **Passes** are counted by running `pagbench.run` on each definition with fewer images, which are noise, and a network
   that counts ([cost-units.csv](cost-units.csv); `python docs/cost.py units`). A test compares the table with the code.
-- **Throughput** is an assumption: {tflops:g} TFLOP/s in float32, in which pagbench computes, with TF32 off. NVIDIA
-  gives 67 TFLOP/s as the peak of an H100 and 19.5 as that of an A100. Put in your own:
-  `python docs/cost.py total --tflops 10`."""
+- **Throughput** is an assumption, not a measurement: {tflops:g} TFLOP/s in float32, in which pagbench computes, with
+  TF32 off. An H100 of 132 multiprocessors has [at most 66.9](https://modal.com/gpu-glossary/perf/peak-rate); no network
+  reaches the peak, and small ones stay far below it. Put in your own: `python docs/cost.py total --tflops 10`.
+- **Targets** of the images, for which `imagenet@1` asks a diffusion model, are computed once for all models that share
+  a cache folder. They come in whole chunks of 64 neighbours in the order of measurement, 16 of large images."""
 
 _ONCE = """
 Once per model come the pre-flight card, the images that the temperature is fitted on, and the pictures. Some of the
@@ -67,20 +73,28 @@ card's passes are in float64, which many GPUs do slowly. Optional measures, as A
 Bayes control, which is no network."""
 
 _SIZES = """
+Targets are kept in `$PAGBENCH_CACHE/targets` (`~/.cache/pagbench/targets` by default), an LPIPS embedding among them:
+up to {room} per benchmark, where the disk has twice as much free as they need; otherwise every run computes them
+again. Their sizes here are those that pagbench reckons with, an upper bound. Each model's run reads them from there; a
+process has the latest {memory} of them in memory, two chunks at least.
+
 Weights are four bytes a parameter: no list gives the sizes of the files, and some hold more than one set. Results are
 the Parquet file of a run on noise, whose pictures compress least. Memory is that of a batch of 64 images: the weights
-and what autograd keeps between the passes, counted with the operations; what a library takes besides is not in it.
-Targets of an image are without its LPIPS embedding."""
+and what autograd keeps between the passes, counted with the operations; what a library takes besides is not in it."""
 
 _SPLIT = """\
 ## How to split it
 
 Models and images are independent, so that the hours divide by the number of GPUs, but for targets and starts.
 
-- On one machine, `--executor local:J` gives each of J workers a share of the cores; on a cluster, `--executor
-  ray[:ADDRESS]` takes the GPUs that Ray has. Without Ray, `--shard i/n` in a job array measures one part of n, and the
-  parts are merged.
-- Every process computes the targets of its images by itself. {kept}
+- On one machine, `--executor local:J` has J workers, each with a share of the cores, and a GPU where there are several.
+  On a cluster, `--executor ray[:ADDRESS]` takes what Ray has; a unit of work asks for one GPU, or for the share that
+  `--gpus-per-task` says. Without Ray, the runs of a job array with `--shard i/n` fill one results folder, each with a
+  part of the images; the last of them merges it.
+- Targets are shared by all processes that see the same cache folder and compute on the same kind of device with the
+  same versions of pagbench and PyTorch; without it, every machine computes them for itself. Nobody waits for another:
+  workers that come to the same images at the same time each compute their targets. Where these are dear, as on
+  `imagenet@1`, measure one small model first; the others then find them.
 - A run that was killed goes on from the batches that are finished.
 - Take the dearest models first: they decide when the last GPU is done."""
 
@@ -99,7 +113,7 @@ def page() -> str:
         "\n".join(_bytes(found, units)),
         "## A CPU instead\n",
         "\n".join(_speeds(found)),
-        _SPLIT.format(kept=_kept(units)),
+        _SPLIT,
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -122,14 +136,14 @@ def _passes(units: list[Row]) -> Iterator[str]:
 
 def _judged(found: list[Cost], units: list[Row]) -> Iterator[str]:
     yield totals(TFLOPS)
-    others = sum(cost.others for cost in found)
-    share = others / sum(cost.operations for cost in found)
+    gradients, once = sum(cost.others for cost in found), targets()
+    whole = sum(cost.operations for cost in found) + once
     score = next(unit for unit in units if int(unit["score_flops"]))
     yield (
-        f"At {TFLOPS:g} TFLOP/s. Of it {share:.0%} are other networks than the model's own: LPIPS, and on "
-        f"`{score['benchmark']}`,\nwhose targets are too many to keep, {float(score['score']):.1f} passes of "
-        f"{int(score['score_flops']) / 1e12:.2f} TFLOP through the score model for each image,\nagain for each model. "
-        "The targets of the CIFAR benchmarks are closed forms, computed once per run:\ntheir pages have the times."
+        f"At {TFLOPS:g} TFLOP/s. Of it {gradients / whole:.1%} is LPIPS of the models' gradients, and "
+        f"{once / whole:.1%} the targets:\non `{score['benchmark']}` {float(score['score_target']):g} passes of "
+        f"{int(score['score_flops']) / 1e12:.2f} TFLOP through the score model for each image, and LPIPS.\n"
+        "Targets of the CIFAR benchmarks are closed forms, which are not counted: their pages have the times."
     )
     lost = [row for row in read(MODELS) if not row["forward"]]
     counted = f"{len(found)} of {len(list(robustbench.names()))} models are counted"
@@ -145,7 +159,7 @@ def _dearest(found: list[Cost]) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|"
     for cost in sorted(found, key=lambda cost: -cost.operations)[:_DEAREST]:
         size, memory = decimal(cost.weights), decimal(cost.memory)
-        yield f"| {cost.id} | {cost.forward:.3f} | {cost.hours():.2f} | {size} | {memory} |"
+        yield f"| {cost.id} | {cost.forward:.3f} | {hours(cost.operations):.2f} | {size} | {memory} |"
 
 
 def _bytes(found: list[Cost], units: list[Row]) -> Iterator[str]:
@@ -156,13 +170,12 @@ def _bytes(found: list[Cost], units: list[Row]) -> Iterator[str]:
         if not group:
             continue
         memory = sorted(cost.memory for cost in group)
-        size, images = int(unit["target_bytes"]), int(unit["images"])
-        whole = decimal(size * images) if unit["targets_kept"] == "True" else "not kept"
+        size, images, weights = int(unit["target_bytes"]), int(unit["images"]), sum(cost.weights for cost in group)
         yield (
-            f"| {unit['benchmark']} | {decimal(size)} | {whole} | {decimal(sum(cost.weights for cost in group))} "
+            f"| {unit['benchmark']} | {decimal(size)} | {decimal(size * images)} | {decimal(weights)} "
             f"| {decimal(group[0].results)} | {decimal(memory[len(memory) // 2])}, {decimal(memory[-1])} |"
         )
-    yield _SIZES
+    yield _SIZES.format(room=decimal(target_files.ROOM), memory=decimal(_MEMORY))
 
 
 def _speeds(found: list[Cost]) -> Iterator[str]:
@@ -173,18 +186,9 @@ def _speeds(found: list[Cost]) -> Iterator[str]:
     for row in rows:
         yield f"| {row['id']} | {float(row['seconds_per_tflop']):.0f} |"
     yield ""
-    days = sum(cost.operations for cost in found) * seconds[len(seconds) // 2] / 86400
+    days = (sum(cost.operations for cost in found) + targets()) * seconds[len(seconds) // 2] / 86400
     yield (
         f"Measured: CPU time of one thread for the forward and the backward pass of {rows[0]['images']} images, the\n"
         "fastest of four, on a two-core machine that others used at the same time (`python docs/cost.py speed`). At\n"
         f"the median the whole zoo would take one such core {days:,.0f} days: this is work for GPUs."
-    )
-
-
-def _kept(units: list[Row]) -> str:
-    kept = [unit for unit in units if unit["targets_kept"] == "True"]
-    size = max(int(unit["target_bytes"]) * int(unit["images"]) for unit in kept)
-    names = " or ".join(f"`{unit['benchmark']}`" for unit in kept)
-    return (
-        f"Those of all of {names} take\n  {decimal(size)} of memory in each; a shard computes and keeps its own alone."
     )

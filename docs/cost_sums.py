@@ -32,7 +32,7 @@ class Cost:
         id: data set, threat and name.
         forward: TFLOP of a forward pass of one image.
         operations: TFLOP of a whole run.
-        others: TFLOP of these that other networks take: LPIPS, and score models whose targets are not kept.
+        others: TFLOP of these that LPIPS takes, of the model's gradients.
         weights: bytes, at four for each parameter.
         memory: bytes of a batch on the device: weights, and what autograd keeps.
         results: bytes of its Parquet file.
@@ -46,9 +46,10 @@ class Cost:
     memory: int
     results: int
 
-    def hours(self, tflops: float = TFLOPS) -> float:
-        """On one GPU that sustains so much."""
-        return self.operations / tflops / 3600
+
+def hours(operations: float, tflops: float = TFLOPS) -> float:
+    """Of so many TFLOP on one GPU that sustains so much."""
+    return operations / tflops / 3600
 
 
 def costs() -> list[Cost]:
@@ -64,8 +65,6 @@ def _cost(model: Row, unit: Row) -> Cost:
     forward += float(unit["forward_once"])
     own = forward * int(model["forward"]) + backward * int(model["backward"])
     others = images * float(unit["lpips"]) * int(unit["lpips_flops"])
-    if unit["targets_kept"] == "False":
-        others += images * float(unit["score"]) * int(unit["score_flops"])
     weights = 4 * int(model["parameters"])
     return Cost(
         model["id"],
@@ -76,3 +75,13 @@ def _cost(model: Row, unit: Row) -> Cost:
         weights + _BATCH * int(model["saved"]),
         round(images * float(unit["row_bytes"]) + int(unit["file_bytes"])),
     )
+
+
+def targets() -> float:
+    """TFLOP of the networks behind all benchmarks' targets, each once for all models."""
+    return sum(_of_targets(unit) for unit in read(UNITS)) / 1e12
+
+
+def _of_targets(unit: Row) -> float:
+    passes = (float(unit[f"{network}_target"]) * int(unit[f"{network}_flops"]) for network in ("lpips", "score"))
+    return int(unit["images"]) * sum(passes)
