@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from cost_sums import HERE, MODELS, SPEED, TFLOPS, UNITS, Cost, Row, costs, hours, read, targets
 from rich.filesize import decimal
 
-from pagbench import target_files
 from pagbench.models.sources import robustbench
-from pagbench.targets import _MEMORY
+from pagbench.targets import _MEMORY, files
 
 PAGE = HERE / "cost.md"
 _DEAREST = 5
@@ -175,7 +174,7 @@ def _bytes(found: list[Cost], units: list[Row]) -> Iterator[str]:
             f"| {unit['benchmark']} | {decimal(size)} | {decimal(size * images)} | {decimal(weights)} "
             f"| {decimal(group[0].results)} | {decimal(memory[len(memory) // 2])}, {decimal(memory[-1])} |"
         )
-    yield _SIZES.format(room=decimal(target_files.ROOM), memory=decimal(_MEMORY))
+    yield _SIZES.format(room=decimal(files.ROOM), memory=decimal(_MEMORY))
 
 
 def _speeds(found: list[Cost]) -> Iterator[str]:
