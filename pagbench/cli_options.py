@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pagbench import cache
+from pagbench.errors import ContractError
 
 
 class Device(enum.StrEnum):
@@ -27,9 +28,19 @@ ResultsOption = Annotated[
         envvar="PAGBENCH_RESULTS",
     ),
 ]
+
+
+def _at_least_one(batch_size: int | None) -> int | None:
+    if batch_size is not None and batch_size < 1:
+        raise ContractError(f"batch size {batch_size} is out of range; expected 1 or more")
+    return batch_size
+
+
 BatchSizeOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Images at a time, found by itself where not given; does not change a row."),
+    typer.Option(
+        help="Images at a time, found by itself where not given; does not change a row.", callback=_at_least_one
+    ),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")]
 

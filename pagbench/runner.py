@@ -221,7 +221,7 @@ class _Run:
                 self._store(request, measure).drop_parts()
         for unit, outcome in self._executor.run(self._plan, units, stop, advance):
             advance(unit, left[id(unit)])
-            self._hear(unit.request.card.id, outcome)
+            self._hear(unit, outcome)
 
     def _units(self, request: Request, measure: str | None, jobs: int) -> Iterator[Unit]:
         """An entrant's samples of this run's share, in units that keep all workers at work."""
@@ -236,7 +236,8 @@ class _Run:
         cycle = targets.partners(self._plan.benchmark, self._plan.settings.seed)
         return [name for name in (self._plan.ids if measure in BLOCKS else cycle) if name in wanted]
 
-    def _hear(self, name: str, outcome: executors.Outcome) -> None:
+    def _hear(self, unit: Unit, outcome: executors.Outcome) -> None:
+        name = unit.request.card.id
         for line in outcome.told:
             self._tell(line)
         if not outcome.failure:
@@ -245,7 +246,8 @@ class _Run:
             self._failures[outcome.failure] = None
         elif name not in self._lost:
             self._tell(_lost(name, outcome.failure))
-        self._lost.add(name)
+        if unit.measure is None:
+            self._lost.add(name)
 
     def _store(self, request: Request, measure: str | None) -> results.Store:
         return results.store_of(self._plan.folder, self._plan.benchmark, request.card.id, measure)

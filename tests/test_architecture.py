@@ -12,7 +12,7 @@ import pagbench
 ROOT = Path(pagbench.__file__).parent
 
 ORDER = [
-    {"errors", "assets", "cache", "draws", "hashing"},
+    {"errors", "assets", "cache", "draws", "hashing", "locking"},
     {"interrupts", "workers"},
     {"plain_yaml"},
     {"cards", "weights", "cli_options", "preflight", "writing"},

@@ -96,7 +96,7 @@ def test_a_broken_torch_is_a_line_with_a_command(answers):
     answers(torch="ImportError: libcudart.so.12", device="ImportError: libcudart.so.12", benchmark="ImportError: torch")
     done = run()
     assert done.exit_code == 1 and "Traceback" not in done.output
-    assert "cannot be imported: ImportError: libcudart.so.12" in done.output
+    assert "cannot be imported: ImportError: libcudart.so.12" in " ".join(done.output.split())
     assert "$ pip install --force-reinstall 'torch" in done.output
 
 

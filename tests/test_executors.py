@@ -198,11 +198,16 @@ def test_a_worker_that_is_killed_in_mid_run_costs_a_batch_and_no_row(rows, tmp_p
 
 def test_a_leak_takes_more_workers_and_no_row(rows, tmp_path, monkeypatch):
     """Each worker ends when it has taken more than its share; what it has finished is kept, and the next goes on."""
-    own = psutil.Process().memory_info().rss
-    monkeypatch.setattr(processes, "_MEMORY_SHARE", 2 * (own + 2e8) / psutil.virtual_memory().total)
-    started = []
-    begin = workers.Pool._started
-    monkeypatch.setattr(workers.Pool, "_started", lambda pool: started.append(1) or begin(pool))
+
+    def begin(number, send):
+        return lambda task: psutil.Process().memory_info().rss
+
+    with workers.Pool(begin, 1) as pool:
+        pool.submit(0)
+        ((_, fresh),) = list(pool.events())
+    monkeypatch.setattr(processes, "_MEMORY_SHARE", 2 * (fresh.result + 3e8) / psutil.virtual_memory().total)
+    started, start = [], workers.Pool._started
+    monkeypatch.setattr(workers.Pool, "_started", lambda pool: started.append(1) or start(pool))
     found = run({"a": light.Leaks(1, after=1)}, tmp_path, executor="local:2", batch_size=16)
     light.assert_same_rows(found.assign(entrant="a"), rows[rows["entrant"] == "a"])
     assert len(started) >= 3

@@ -51,6 +51,7 @@ def test_only_a_disk_can_be_locked_and_a_removed_folder_comes_back(tmp_path):
     place = Place.of(tmp_path / "results")
     with place.alone(), Place.of("memory://nowhere").alone():
         (place / "parts" / "a").write(b"1")
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["parts"], "no lock stays behind"
     (place / "parts" / ".a.0.tmp").write(b"half of a file that a killed process left")
     (place / "parts").remove_if_empty()
     assert (place / "parts" / "a").read() == b"1"

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pagbench
-from pagbench import columns, results
+from pagbench import columns, locking, results
 from pagbench.errors import ResultsError
 from pagbench.results import DamagedError, Place, Result, Store
 
@@ -212,3 +212,24 @@ def test_the_name_of_a_part_is_that_of_its_samples_and_provenance(whole, tmp_pat
     store.add(Result(told.rows, {**told.provenance, "command": "another"}))
     store.add(part(whole, 0, 4))
     assert len(store.parts()) == 3
+
+
+def test_one_process_at_a_time_holds_a_lock_that_leaves_no_file(tmp_path):
+    """Threads stand for processes: each opens the file anew. A removed file must not let two of them in."""
+    inside, most, entered = [], [], []
+
+    def enter():
+        for _ in range(20):
+            with locking.alone(tmp_path / ".lock"):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+                entered.append(1)
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1 and len(entered) == 80 and not list(tmp_path.iterdir())

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
-from filelock import FileLock
 from pyarrow import fs
 
 from pagbench.errors import ResultsError, first_line
+from pagbench.locking import alone
 
 TEMPORARY = ".tmp"
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _ATTEMPTS = 10
-_PATIENCE_S = 600.0
 
 
 def is_url(folder: str | Path) -> bool:
@@ -196,5 +195,5 @@ def _replace(path: Path, content: bytes) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock", timeout=_PATIENCE_S):
+    with alone(folder / ".lock"):
         yield

@@ -5,19 +5,19 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache as once
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from pagbench import cache
 from pagbench.benchmarks import Benchmark
+from pagbench.locking import alone
 
 ROOM = 40 * 2**30
 """Bytes that the targets of a benchmark may take on disk; those of a larger one are computed again by every run."""
@@ -65,20 +65,11 @@ class TargetFiles:
     def alone(self, ids: Sequence[str]) -> Iterator[None]:
         """Within, no other process computes the targets of these samples: it waits, and finds them."""
         path = self._path(ids)
-        if path.exists() or not self._room(path):
+        with ExitStack() as stack:
+            if not path.exists() and self._room(path):
+                with suppress(OSError):  # then it is computed here, too
+                    stack.enter_context(alone(path.with_suffix(".lock")))
             yield
-            return
-        try:
-            lock = FileLock(path.with_suffix(".lock"))
-            lock.acquire()
-        except OSError:
-            yield
-            return
-        try:
-            yield
-        finally:
-            lock.release()
-            path.with_suffix(".lock").unlink(missing_ok=True)
 
     def _room(self, path: Path) -> bool:
         try:
