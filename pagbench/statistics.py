@@ -208,7 +208,7 @@ def kendall(x: Array, y: Array) -> float:
         x: shape (n,), finite.
         y: shape (n,), finite.
 
-    >>> round(kendall(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])), 12)
+    >>> round(float(kendall(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))), 12)
     0.333333333333
     """
     a, b = (np.sign(part[:, None] - part).astype(np.int8) for part in (x, y))

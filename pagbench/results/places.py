@@ -98,13 +98,18 @@ class Place:
             FileNotFoundError: there is none.
             OSError: it cannot be read.
         """
-        try:
-            with self.files.open_input_file(self.path) as file:
-                return file.read()
-        except OSError:
-            if self.exists():
-                raise
-            raise FileNotFoundError(self.path) from None  # object stores say it in their own words
+        for _ in range(_ATTEMPTS):
+            try:
+                with self.files.open_input_file(self.path) as file:
+                    content: bytes = file.read()
+            except OSError:
+                if self.exists():
+                    raise
+                raise FileNotFoundError(self.path) from None  # object stores say it in their own words
+            # object stores are asked for the size first: another run may replace the object before it is read
+            if self.local is not None or len(content) == self.files.get_file_info(self.path).size:
+                break
+        return content
 
     def children(self, *, deep: bool = False) -> list["Place"]:
         """Files in the folder, and with `deep` in those below, in order; none where there is no folder."""
