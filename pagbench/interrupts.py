@@ -47,7 +47,10 @@ class Stop:
         """
         if self.asked:
             name = signal.Signals(self.asked).name
-            raise Stopped(self.asked, f"stopped by {name}; finished batches are kept, and the same command goes on")
+            raise Stopped(
+                self.asked,
+                f"stopped by {name}; finished batches are kept, and the same command goes on (without --overwrite)",
+            )
 
 
 @contextmanager
@@ -82,7 +85,7 @@ class Patience:
     """Time for one batch; whatever runs longer in this process's main thread gets a `HangError`.
 
     A call that never returns to Python is not reached by it: workers end such a process altogether
-    (`pagbench.executors.workers`).
+    (`pagbench.executors.processes`).
 
     Args:
         seconds: for each batch; None for any time.
@@ -120,4 +123,4 @@ class Patience:
     def restart(self) -> None:
         """A batch is finished."""
         if self.seconds is not None:
-            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+            signal.setitimer(signal.ITIMER_REAL, self.seconds, self.seconds)

@@ -165,7 +165,7 @@ def guarded(entrant: str, measure: str | None = None) -> Iterator[None]:
             yield
     except PagbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if devices.is_out_of_memory(error):
             images = "one image"
             if measure in BLOCKS:

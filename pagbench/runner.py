@@ -1,5 +1,6 @@
 """Runs a benchmark: entrants in, one row per entrant and sample out."""
 
+import re
 import shlex
 import sys
 import uuid
@@ -26,6 +27,7 @@ from pagbench.models.requests import Request
 from pagbench.results import Place
 from pagbench.units import Plan, Unit
 
+_LONGEST_S = 1e8
 TIMEOUT_S = 4 * 3600.0
 """Seconds for a batch, by default; a batch of an honest network takes seconds, of AutoAttack on a CPU up to hours."""
 
@@ -101,7 +103,8 @@ def run(  # noqa: PLR0913 (every option of the command)
     )
     ids = definition.samples[: None if limit is None else _within("limit", limit, 1)]
     if timeout is not None and not timeout > 0:
-        raise ContractError(f"timeout {timeout} is out of range; expected seconds above 0")
+        raise ContractError(f"timeout {timeout} is out of range; expected seconds above 0, or inf")
+    timeout = None if timeout is None or timeout > _LONGEST_S else timeout
     asked = requests.resolve(entrants, definition)
     if anchors:
         asked = _with_anchors(asked, definition, tell)
@@ -122,8 +125,10 @@ def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | Place]:
         ContractError: nothing is kept, but others must see it.
     """
     if folder is not None:
+        if not alone and str(folder).startswith("memory:"):
+            raise ContractError(f"{folder}: other processes are to fill the results, and cannot see this one's memory")
         results.check_writable(folder)
-        yield str(folder)
+        yield str(folder) if results.is_url(folder) else str(Path(folder).absolute())  # workers are elsewhere
         return
     if not alone:
         raise ContractError("other processes are to fill the results, and those are kept nowhere; give results=")
@@ -137,7 +142,9 @@ def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | Place]:
 
 
 def _told() -> dict[str, str]:
-    return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "started": provenance.now()}
+    """The command without keys that a URL may have in it."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": re.sub(r"(://)[^/@\s]*@|\?[^\s']*", r"\1", command), "started": provenance.now()}
 
 
 def _optional(names: Iterable[str]) -> tuple[str, ...]:
@@ -197,6 +204,11 @@ class _Run:
             named = [request for request in self._measured() if request.named]
             self._all([(request, name) for request in named for name in self._plan.settings.measures], bar, stop)
         rows = results.joined([found for found in map(self._found, self._measured()) if found is not None])
+        for request in self._measured() if self._share == Share() else ():
+            there = int((rows["entrant"] == request.card.id).sum()) if len(rows) else 0
+            if there < len(self._plan.ids):
+                name, folder = request.card.id, self._plan.folder
+                self._failures[f"{name}: {folder} has {there} of {len(self._plan.ids)} rows; run again"] = None
         if self._failures:
             raise RunError(list(self._failures), rows)
         return rows

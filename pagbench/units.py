@@ -208,14 +208,14 @@ class _Work:
 
     def _finish(self) -> None:
         """Merges the entrant's rows, with pictures, where all that the run asks for are there."""
-        if not self._store.parts():
-            return
-        found = self._store.load_parts() if self._anew else self._store.load()
-        if found is None or not set(found.rows["sample_id"]) >= set(self._plan.ids):
-            return
-        self._check_same(found)
-        shown = {} if self._unit.measure is not None else self._pictures(found.rows)
-        self._store.merge(shown, anew=self._anew)
+        while self._store.parts():
+            found = self._store.load_parts() if self._anew else self._store.load()
+            self._check_same(found)
+            if found is None or not set(found.rows["sample_id"]) >= set(self._plan.ids):
+                return
+            shown = {} if self._unit.measure is not None else self._pictures(found.rows)
+            if self._store.merge(shown, found.rows["sample_id"], anew=self._anew):
+                return
 
     def _pictures(self, rows: pd.DataFrame) -> dict[str, Any]:
         """Small maps for pictures: of the first images, and of those where the entrant is aligned best and worst."""

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from pagbench.cache import environment
-from pagbench.errors import first_line
+from pagbench.errors import ContractError, first_line
 
 _POLL_S = 0.2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SPINNING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait by spinning take the cores from the workers beside them."""
 
@@ -102,9 +103,11 @@ class Pool:
         """Queues a task, which cloudpickle must be able to send."""
         self._waiting.append(task)
 
-    def drop(self) -> None:
-        """Forgets the tasks that no worker has begun."""
-        self._waiting.clear()
+    def drop(self, chosen: Callable[[Any], bool] = lambda task: True) -> list[Any]:
+        """Forgets chosen tasks that no worker has begun, and returns them."""
+        dropped = [task for task in self._waiting if chosen(task)]
+        self._waiting = deque(task for task in self._waiting if task not in dropped)
+        return dropped
 
     def signal(self, number: int) -> None:
         """Sends a signal to the workers that are at a task."""
@@ -122,8 +125,9 @@ class Pool:
         while self._waiting or self._busy:
             while self._waiting and len(self._busy) < self._jobs:
                 self._give(self._waiting.popleft())
-            for pipe in wait(list(self._busy), timeout=_POLL_S):
-                assert isinstance(pipe, Connection)
+            ended = {worker.process.sentinel: pipe for pipe, (worker, _) in self._busy.items()}
+            ready = set(wait([*self._busy, *ended], timeout=_POLL_S))
+            for pipe in [pipe for end, pipe in ended.items() if pipe in ready or end in ready]:
                 yield self._heard(pipe)
             poll()
 
@@ -136,6 +140,8 @@ class Pool:
     def _heard(self, pipe: Connection) -> tuple[Any, Event | Died]:
         worker, task = self._busy[pipe]
         try:
+            if not pipe.poll():  # its end is heard, though a process of its own may keep the pipe open
+                raise EOFError
             message: Event = pipe.recv()
         except (EOFError, OSError):
             del self._busy[pipe]
@@ -153,8 +159,11 @@ class Pool:
         variables = {**os.environ, "OMP_NUM_THREADS": str(self._threads), **_SPINNING}
         arguments = (theirs, self._begin, number, self._threads, variables)
         process = self._context.Process(target=_work, args=arguments, daemon=True)
-        with environment(_SPINNING):
-            process.start()
+        try:
+            with environment(_SPINNING), _without_signals():
+                process.start()
+        except (OSError, EOFError) as error:
+            raise ContractError(f"workers cannot be started ({first_line(error)}); use --executor local") from None
         theirs.close()  # the worker's end must be the only one, so that its death is heard
         return _Worker(ours, process, number)
 
@@ -177,6 +186,8 @@ def _work(pipe: Connection, begin: bytes, number: int, threads: int, variables: 
     """Does tasks in a process of its own until its parent says or hears nothing any more."""
     os.environ.clear()  # which are those of the first worker's time
     os.environ.update(variables)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, all get it: the parent passes on what it means
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     import torch
@@ -198,9 +209,22 @@ def _work(pipe: Connection, begin: bytes, number: int, threads: int, variables: 
         try:
             do = do or cloudpickle.loads(begin)(number, send)
             answer: Event = Finished(do(cloudpickle.loads(content)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             answer = Broke(f"{type(error).__name__}: {first_line(error)}")
         pipe.send(answer)
+
+
+@contextlib.contextmanager
+def _without_signals() -> Iterator[None]:
+    """Within, signals wait: one that comes while the first process starts would leave it half made."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(parent: Any) -> None:

@@ -1,5 +1,6 @@
 """Data sets by card: float32 pixels in [0, 1], labels, and sample ids that stay the same for ever."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -55,6 +56,12 @@ class Dataset:
             raise DataError(f"sample id {missing[0]!r} is not among the {len(self.ids)} of the data set")
         index = torch.tensor([position[name] for name in ids], dtype=torch.long)
         return Dataset(tuple(ids), self.pixels[index], self.labels[index])
+
+    def fingerprint(self) -> str:
+        """A hash of the images and labels; of images in files, of the files' sizes and dates."""
+        found = hashlib.sha256(self.labels.numpy().tobytes())
+        found.update(self.pixels.numpy().tobytes() if isinstance(self.pixels, Tensor) else self.pixels.dates().encode())
+        return found.hexdigest()
 
     def without(self, ids: Sequence[str]) -> "Dataset":
         """The images whose ids are not among these, in the data set's order."""

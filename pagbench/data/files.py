@@ -32,6 +32,13 @@ class ImageFiles:
         chosen = self.paths[index] if isinstance(index, slice) else tuple(self.paths[i] for i in index.tolist())
         return ImageFiles(chosen, self.prepare)
 
+    def dates(self) -> str:
+        """Size and date of every file, in order; what has been put in its place since has others."""
+        found = [
+            (path.name, path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None for path in self.paths
+        ]
+        return repr(found)
+
     def load(self) -> Float[Tensor, "n c h w"]:
         """Reads and prepares all of them, in float32.
 

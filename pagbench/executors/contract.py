@@ -2,9 +2,10 @@
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from pagbench.errors import PagbenchError
+from pagbench.errors import PagbenchError, first_line
 from pagbench.interrupts import Stop, Stopped
 from pagbench.models import requests
 from pagbench.units import Plan, Unavailable, Unit, Worker
@@ -38,7 +39,14 @@ class Packed(NamedTuple):
 
     def unit(self) -> Unit:
         """The unit again."""
-        return Unit(pickle.loads(self.request), self.measure, self.ids)
+        return Unit(_request(self.request), self.measure, self.ids)
+
+
+@lru_cache(maxsize=1)
+def _request(content: bytes) -> requests.Request:
+    """The same one for all units of an entrant, which is loaded once."""
+    found: requests.Request = pickle.loads(content)
+    return found
 
 
 def pack(units: Sequence[Unit]) -> list[Packed]:
@@ -83,6 +91,8 @@ def attempt(worker: Worker, unit: Unit, advance: Callable[[int], None], told: li
         worker.do(unit, advance)
     except Stopped as stopped:
         return Outcome(str(stopped), stopped=stopped.number, told=tuple(told))
+    except OSError as error:
+        return Outcome(f"{unit.name}: the results folder fails ({first_line(error)})", told=tuple(told))
     except PagbenchError as error:
         return Outcome(str(error), isinstance(error, Unavailable), tuple(told))
     return Outcome(told=tuple(told))

@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -25,8 +26,8 @@ _MEMORY_SHARE = 0.8
 _FULL = 76
 """Exit code of a worker that has taken more than its share of memory."""
 
-_HANG = 1
-"""Exit code of a worker whose call did not come back in time."""
+_ENDED = 1
+"""Exit code of a worker whose call did not come back in time; also of others, which die sooner."""
 
 _GRACE = (1.5, 5.0)
 """A call that never comes back to Python is ended after so many times the timeout, and so many seconds."""
@@ -51,6 +52,7 @@ class Processes:
     def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`. The unit of a worker that dies goes on with another, as long as batches get finished."""
         deaths: dict[Packed, list[int]] = {}
+        heard: dict[Packed, float] = {}
         given = dict(zip(pack(units), units, strict=True))
         with Pool(_beginning(plan, self._jobs), self._jobs) as pool:
             for packed in given:
@@ -58,18 +60,27 @@ class Processes:
             for packed, event in pool.events(lambda: _pass_on(stop, pool)):
                 unit = given[packed]
                 if isinstance(event, Progress):
-                    advance(unit, event.message)
-                elif isinstance(event, Finished):
-                    if not event.result.stopped:
-                        yield unit, event.result
+                    heard[packed] = time.monotonic()
+                    advance(unit, event.message or 0)
+                    continue
+                if isinstance(event, Finished):
+                    outcome = event.result
                 elif isinstance(event, Broke):
-                    yield unit, Outcome(f"{unit.name}: fails in a worker ({event.message}); finished batches are kept")
-                elif not stop.asked:
-                    before = deaths.setdefault(packed, [])
-                    if _again(plan, unit, event, before):
+                    outcome = Outcome(f"{unit.name}: fails in a worker ({event.message}); finished batches are kept")
+                else:
+                    silent = time.monotonic() - heard[packed] if packed in heard else None
+                    hung = event.code == _ENDED and plan.timeout is not None and (silent or 0) >= plan.timeout
+                    if not hung and not stop.asked and _again(plan, unit, deaths.setdefault(packed, [])):
                         pool.submit(packed)
-                    else:
-                        yield unit, Outcome(f"{unit.name}: {_cause(event, plan)}; finished batches are kept")
+                        continue
+                    cause = _cause(event, plan, hung=hung, begun=silent is not None)
+                    outcome = Outcome(f"{unit.name}: {cause}; finished batches are kept")
+                if outcome.stopped or stop.asked:
+                    continue
+                yield unit, outcome
+                if outcome.failure:  # the entrant's other units would fail like this one
+                    siblings = pool.drop(lambda task, failed=packed: _siblings(task, failed))  # type: ignore[misc]
+                    yield from ((given[task], outcome) for task in siblings)
         stop.check()
 
 
@@ -81,18 +92,26 @@ def _pass_on(stop: Stop, pool: Pool) -> None:
         pool.signal(signal.SIGTERM)
 
 
-def _again(plan: Plan, unit: Unit, death: Died, before: list[int]) -> bool:
+def _siblings(a: Packed, b: Packed) -> bool:
+    return (a.request, a.measure) == (b.request, b.measure)
+
+
+def _again(plan: Plan, unit: Unit, before: list[int]) -> bool:
     """Whether another worker goes on with the unit of a dead one: as long as something was finished since the last."""
     parts = len(results.store_of(plan.folder, plan.benchmark, unit.request.card.id, unit.measure).parts())
     before.append(parts)
-    return death.code != _HANG and before.count(parts) < _TRIES
+    return before.count(parts) < _TRIES
 
 
-def _cause(death: Died, plan: Plan) -> str:
+def _cause(death: Died, plan: Plan, *, hung: bool, begun: bool) -> str:
     if death.code == _FULL:
         return "takes more memory for a batch than its worker may (lower --batch-size, or J of --executor local:J)"
-    if death.code == _HANG and plan.timeout is not None:
+    if hung:
         return f"did not come back in {plan.timeout:g} s and was ended (give it longer by --timeout)"
+    if not begun:
+        return (
+            f'its workers cannot start (code {death.code}); a script needs `if __name__ == "__main__":` around its run'
+        )
     reason = signal.Signals(-death.code).name if death.code < 0 else f"code {death.code}"
     return f"its worker died {_TRIES} times without finishing a batch ({reason}; perhaps for want of memory)"
 
@@ -101,7 +120,7 @@ def _beginning(plan: Plan, jobs: int) -> Callable[[int, Send], Callable[[Packed]
     """What each worker begins with; only this module's own names go into it."""
     factor, seconds = _GRACE
     timeout = None if plan.timeout is None else factor * plan.timeout + seconds
-    memory = int(_MEMORY_SHARE * psutil.virtual_memory().total / jobs)
+    memory = int(_MEMORY_SHARE * psutil.virtual_memory().total / jobs)  # beyond what PyTorch itself takes
 
     def begin(number: int, send: Send) -> Callable[[Packed], Outcome]:
         return _begun(plan, number, send, timeout, memory)
@@ -115,6 +134,7 @@ def _begun(plan: Plan, number: int, send: Send, timeout: float | None, memory: i
     told: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: setattr(stop, "asked", signal.SIGTERM))
     worker, myself = Worker(plan, stop, told.append), psutil.Process()
+    most = myself.memory_info().rss + memory
     silent = Path(os.devnull).open("w")  # noqa: SIM115 (faulthandler keeps it)
 
     def watch() -> None:
@@ -124,10 +144,11 @@ def _begun(plan: Plan, number: int, send: Send, timeout: float | None, memory: i
     def advance(samples: int) -> None:
         send(samples)
         watch()
-        if myself.memory_info().rss > memory:
+        if myself.memory_info().rss > most:
             os._exit(_FULL)  # what is finished is kept; another worker goes on with memory of its own
 
     def do(packed: Packed) -> Outcome:
+        send(None)
         told.clear()
         watch()
         try:

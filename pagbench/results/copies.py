@@ -35,7 +35,10 @@ def _copied(there: Place, copy: Path) -> Iterator[Place]:
         path = copy / PurePosixPath(place.path).relative_to(there.path)
         info = place.files.get_file_info(place.path)
         if not (path.exists() and path.stat().st_size == info.size and path.stat().st_mtime_ns == info.mtime_ns):
-            Place.of(path).write(place.read())
+            try:
+                Place.of(path).write(place.read())
+            except FileNotFoundError:  # a run has merged it meanwhile
+                continue
             if info.mtime_ns is not None:
                 os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
         yield place

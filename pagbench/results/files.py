@@ -103,12 +103,18 @@ def read(path: Path | Place, schema: pa.Schema) -> Result:
 
     Raises:
         DamagedError: its bytes are not those that were written.
-        ResultsError: it is not a results file of this format and schema.
+        ResultsError: it is not a results file of this format and schema, or the disk refuses.
         FileNotFoundError: it has vanished.
         MemoryError: there is no room for it.
     """
     try:
-        table = pq.read_table(io.BytesIO(Place.of(path).read()))
+        stored = Place.of(path).read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror or first_line(error)})") from None
+    try:
+        table = pq.read_table(io.BytesIO(stored))
         names, content = table.schema.names, _provenance(path, table)
     except (FileNotFoundError, MemoryError):
         raise

@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -49,7 +49,7 @@ class Place:
         if isinstance(folder, Place):
             return folder
         if not is_url(folder):
-            return cls(fs.LocalFileSystem(), os.path.abspath(folder))  # noqa: PTH100 (links stay as they are)
+            return cls(fs.LocalFileSystem(), Path(os.path.abspath(folder)).as_posix())  # noqa: PTH100 (links stay)
         url = str(folder)
         try:
             place = cls(*_known(url))
@@ -117,6 +117,8 @@ class Place:
             found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
         except FileNotFoundError:  # removed while it is listed
             return []
+        except OSError as error:
+            raise ResultsError(f"{self}: cannot be listed ({first_line(error)})") from None
         return [Place(self.files, info.path) for info in sorted(found, key=lambda i: i.path) if info.is_file]
 
     def write(self, content: bytes) -> None:
@@ -165,9 +167,11 @@ class Place:
             return
 
     def remove_if_empty(self) -> None:
-        """Removes the folder unless a file is in it; what a killed process has left half written does not count."""
-        if all(place.name.endswith(TEMPORARY) for place in self.children()):
-            self.remove_folder()
+        """Removes the folder unless something is in it, or has come meanwhile. Behind a URL an empty one may stay."""
+        if self.local is None:
+            return
+        with suppress(OSError):
+            self.local.rmdir()
 
     def alone(self) -> AbstractContextManager[None]:
         """Within, no other run changes what is in this folder; behind a URL, where nothing can be locked, it may."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,17 @@ class Store:
             One line for each. Damaged parts are removed; a merged file stays beside its place, under another name.
         """
         told = []
-        for place in [self._path, *self.parts()]:
-            try:
-                read(place, self._schema)
-            except FileNotFoundError:
-                continue
-            except DamagedError as error:
-                told.append(f"{str(error).partition('; ')[0]}; its rows are measured again")
-                if place == self._path:
-                    place.beside(f".{place.name}{DAMAGED}").write(place.read())
-                place.remove()
+        with self._path.parent.alone():  # another run may be at it, or have written the file anew
+            for place in [self._path, *self.parts()]:
+                try:
+                    read(place, self._schema)
+                except FileNotFoundError:
+                    continue
+                except DamagedError as error:
+                    told.append(f"{str(error).partition('; ')[0]}; its rows are measured again")
+                    if place == self._path:
+                        place.beside(f".{place.name}{DAMAGED}").write(place.read())
+                    place.remove()
         return told
 
     def _joined(self, places: Sequence[Place]) -> Result | None:
@@ -107,7 +108,7 @@ class Store:
         """Keeps finished rows as a part, named by what is in it: no other run can overwrite it with fewer."""
         write(self._parts / f"{_name(result)}{_SUFFIX}", result, self._schema)
 
-    def merge(self, more: Mapping[str, Any], *, anew: bool = False) -> None:
+    def merge(self, more: Mapping[str, Any], samples: Collection[str] | None = None, *, anew: bool = False) -> bool:
         """Writes all rows as one file, in place of an older one, and drops the parts that are in it.
 
         No other run merges meanwhile. Behind a URL, where nothing can be locked, an entrant whose rows are not complete
@@ -115,13 +116,19 @@ class Store:
 
         Args:
             more: what the provenance says beside what the parts' does.
+            samples: whose rows `more` speaks of; None for any.
             anew: leave out the older file's rows.
+
+        Returns:
+            Whether it was done: not where there are rows of other samples by now.
         """
         with self._path.parent.alone():
             parts = self.parts()
             found = self._joined(parts if anew else [self._path, *parts])
             if found is None:
-                return
+                return True
+            if samples is not None and set(found.rows["sample_id"]) != set(samples):
+                return False
             result = Result(found.rows, {**found.provenance, **more})
             whole = set(result.rows["sample_id"]) >= set(self._benchmark.samples)
             if whole or self._path.local is not None:
@@ -135,6 +142,7 @@ class Store:
                 if part.name != kept:
                     part.remove()
             self._parts.remove_if_empty()
+            return True
 
 
 def _same_names(rows: pd.DataFrame, benchmark: Benchmark) -> bool:

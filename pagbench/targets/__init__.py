@@ -112,11 +112,13 @@ class Targets:
         found = self.kept.pop(index, None)
         if found is None:
             ids = self.chunks[index]
-            with self.files.alone(ids):  # another process may be at it
-                tensors = self.files.read(ids)
-                found = self.of(self.data.select(ids)) if tensors is None else Computed.of(ids, tensors, self.device)
+            data = self.data.select(ids)
+            place = self.files.place(ids, data.fingerprint())
+            with self.files.alone(place):  # another process may be at it
+                tensors = self.files.read(place)
+                found = self.of(data) if tensors is None else Computed.of(ids, tensors, self.device)
                 if tensors is None:
-                    self.files.write(ids, found.tensors())
+                    self.files.write(place, found.tensors())
         self.kept[index] = found  # the latest comes last
         while len(self.kept) > 2 and sum(chunk.size for chunk in self.kept.values()) > _MEMORY:
             del self.kept[next(iter(self.kept))]

@@ -47,9 +47,13 @@ class TargetFiles:
         self._needed = size * len(benchmark.samples)
         self._trusted: set[Path] = set()
 
-    def read(self, ids: Sequence[str]) -> dict[str, Tensor] | None:
-        """The targets of these samples, on the CPU; None where they are not kept."""
-        path = self._path(ids)
+    def place(self, ids: Sequence[str], fingerprint: str) -> Path:
+        """The file of the targets of these samples, of images with that fingerprint."""
+        name = hashlib.sha256(json.dumps([*ids, fingerprint]).encode()).hexdigest()
+        return self._folder / f"{name[:32]}.targets"
+
+    def read(self, path: Path) -> dict[str, Tensor] | None:
+        """The targets in a file, on the CPU; None where they are not kept, or damaged when they are first read."""
         try:
             content = path.read_bytes()
             digest, tensors = content[:_DIGEST], content[_DIGEST:]
@@ -62,9 +66,8 @@ class TargetFiles:
         return found
 
     @contextmanager
-    def alone(self, ids: Sequence[str]) -> Iterator[None]:
-        """Within, no other process computes the targets of these samples: it waits, and finds them."""
-        path = self._path(ids)
+    def alone(self, path: Path) -> Iterator[None]:
+        """Within, no other process computes the targets of this file: it waits, and finds them."""
         with ExitStack() as stack:
             if not path.exists() and self._room(path):
                 with suppress(OSError):  # then it is computed here, too
@@ -78,9 +81,8 @@ class TargetFiles:
         except OSError:
             return False
 
-    def write(self, ids: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
-        """Keeps the targets of these samples, where there is room."""
-        path = self._path(ids)
+    def write(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        """Keeps targets, where there is room."""
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         if not self._room(path):
             return
@@ -90,9 +92,6 @@ class TargetFiles:
             temporary.replace(path)
         except OSError:  # a full disk costs time and nothing else
             temporary.unlink(missing_ok=True)
-
-    def _path(self, ids: Sequence[str]) -> Path:
-        return self._folder / f"{hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:32]}.targets"
 
 
 def _free(place: Path) -> int:
