@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns
+from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, epsilon_name, optional_board_columns
 from pagbench.ranking import agreement
 from pagbench.ranking.board import lacking_anchor
 from pagbench.verification import SELF_REPORTED
@@ -25,6 +25,16 @@ _DETAILS = (
     "alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "alignment_second_corrected", "log_ratio",
 )  # fmt: skip
 _UNRANKED = "–"
+
+
+def sources(benchmark: Benchmark) -> set[str]:
+    """The benchmark's per-sample columns that all of a table and its remarks are made of."""
+    told = [benchmark.alignment, *(column.name for column in _TABLE), *agreement.OTHERS]
+    means = {name.removesuffix("_corrected") for name in told}
+    named = {"correct", *means, *(f"{name}_chance" for name in means)}
+    if benchmark.epsilon is not None:
+        named |= {epsilon_name(name, benchmark.epsilon) for name in ("on_response", "off_response")}
+    return named
 
 
 def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
