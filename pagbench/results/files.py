@@ -108,7 +108,7 @@ def read(path: Path | Place, schema: pa.Schema) -> Result:
         MemoryError: there is no room for it.
     """
     try:
-        table = pq.read_table(io.BytesIO(Place.of(path).read()))
+        table = pq.ParquetFile(pa.BufferReader(Place.of(path).read())).read()  # `read_table` looks for partitions first
         names, content = table.schema.names, _provenance(path, table)
     except (FileNotFoundError, MemoryError):
         raise
