@@ -1,7 +1,8 @@
-"""Times what reads results, on a folder that `big_results.py` has written: the leaderboard, and the site.
+"""Times what reads results, on a folder that `big_results.py` has written: leaderboard, its table alone, and the site.
 
     python benchmarks/big_results.py /tmp/big --entrants 1000 --samples 10000
     python benchmarks/reading.py leaderboard /tmp/big --samples 10000
+    python benchmarks/reading.py table /tmp/big --samples 10000
     python benchmarks/reading.py site /tmp/big --samples 10000
 
 Prints seconds and the process's largest memory. Each is a process of its own, for memory is never given back.
@@ -19,13 +20,20 @@ from big_results import definition
 
 from pagbench import study
 from pagbench.benchmarks import Benchmark
-from pagbench.ranking import leaderboard
+from pagbench.ranking import board as ranking
+from pagbench.ranking import leaderboard, render
 from pagbench.site import building
 
 
 def board(folder: Path, benchmark: Benchmark) -> str:
     """The whole leaderboard, with intervals, ranks and regimes."""
     return f"{len(leaderboard(folder, benchmark=benchmark))} entrants"
+
+
+def table(folder: Path, benchmark: Benchmark) -> str:
+    """What `pagbench leaderboard` prints, with the statistics that it shows."""
+    shown = ranking.shown(folder, benchmark, render.sources(benchmark))
+    return f"{len(render.to_table(shown, benchmark).splitlines())} lines"
 
 
 def site(folder: Path, benchmark: Benchmark) -> str:
@@ -39,7 +47,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-PARTS: dict[str, Callable[[Path, Benchmark], str]] = {"leaderboard": board, "site": site}
+PARTS: dict[str, Callable[[Path, Benchmark], str]] = {"leaderboard": board, "table": table, "site": site}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

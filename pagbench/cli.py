@@ -156,10 +156,15 @@ def leaderboard(
 ) -> None:
     """Rank the entrants of a results folder, with intervals and regimes."""
     from pagbench import benchmarks
-    from pagbench.ranking import leaderboard, render
+    from pagbench.ranking import board as ranking
+    from pagbench.ranking import render
 
     definition = benchmarks.load(benchmark)
-    board = leaderboard(_read_from(results, definition), benchmark=definition, sort=sort)
+    folder = _read_from(results, definition)
+    if sort is None and format in (Format.table, Format.markdown):
+        board = ranking.shown(folder, definition, render.sources(definition))
+    else:
+        board = ranking.leaderboard(folder, benchmark=definition, sort=sort)
     if output is None and format is Format.table:
         width = Console().width if sys.stdout.isatty() else None
         typer.echo(render.to_table(board, definition, width), nl=False)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, kendalltau
 
 import pagbench
-from pagbench import results, statistics
-from pagbench.ranking import board
+from pagbench import benchmarks, results, statistics
+from pagbench.ranking import board, render
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -166,3 +166,30 @@ def test_summaries_for_the_leaderboard_keep_what_it_compares_and_no_more(invente
     folder, benchmark = invented
     kept = board.summaries.read(folder, benchmark)
     assert {len(summary.replicates) for summary in kept} == {4}
+
+
+def same_text(folder, benchmark):
+    brief = board.shown(folder, benchmark, render.sources(benchmark))
+    whole = pagbench.leaderboard(folder, benchmark=benchmark)
+    assert len(brief.columns) < len(whole.columns)
+    pd.testing.assert_frame_equal(brief, whole[brief.columns], rtol=1e-12)
+    for width in (None, 200, 80):
+        assert render.to_table(brief, benchmark, width) == render.to_table(whole, benchmark, width)
+    assert render.to_markdown(brief, benchmark) == render.to_markdown(whole, benchmark)
+
+
+@pytest.mark.parametrize("label", sorted(path.name for path in results.PUBLISHED.glob("*@*") if "+" not in path.name))
+def test_tables_need_no_more_statistics_than_are_computed_for_them(label):
+    same_text(results.PUBLISHED, benchmarks.load(label))
+
+
+def test_tables_of_unscored_and_partial_results_need_no_more_statistics(invented):
+    same_text(*invented)
+
+
+def test_samples_are_found_whatever_holds_their_names(invented):
+    names = list(invented[1].samples)
+    halves = pd.concat([pd.Series(names[:9]), pd.Series(names[9:])])
+    for ids in (pd.Series(names), pd.Series(names, dtype=object), pd.Series(names, dtype="category"), halves):
+        assert results.whole(results.positions(ids, invented[1]), invented[1])
+    assert results.positions(pd.Series([names[2], "unknown", None, names[0]]), invented[1]).tolist() == [2, -1, -1, 0]

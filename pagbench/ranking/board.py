@@ -53,6 +53,20 @@ def leaderboard(
     return _sorted(found.board, sort, definition)
 
 
+def shown(folder: Path, benchmark: Benchmark, only: Collection[str]) -> pd.DataFrame:
+    """The leaderboard of a results folder, by rank, with no more statistics than are made of these columns of its rows.
+
+    Args:
+        folder: the results folder.
+        benchmark: the definition.
+        only: per-sample columns, as `render.sources` names those of a table.
+
+    Raises:
+        ResultsError: see `results.each`.
+    """
+    return of(summaries.read(folder, benchmark, only), benchmark).board
+
+
 def ranked(rows: pd.DataFrame, benchmark: Benchmark) -> Ranked:
     """The leaderboard of a benchmark, sorted by rank, with the replicates that it was computed from.
 

@@ -90,7 +90,7 @@ def has_result(status: str) -> bool:
 
 def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int) -> str | None:
     n, correct = len(rows), int(rows["correct"].sum())
-    chance = float(rows["label"].value_counts(normalize=True).max())
+    chance = float(np.unique(rows["label"], return_counts=True)[1].max() / n)
     if binomial_tail(correct, n, chance) >= SIGNIFICANCE:
         return f"no result: accuracy {correct / n:.3f} is not above chance {chance:.3f}"
     if benchmark.epsilon and rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= MIN_RESPONSE:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns
+from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, epsilon_name, optional_board_columns
 from pagbench.ranking import agreement
 from pagbench.ranking.board import lacking_anchor
 from pagbench.verification import SELF_REPORTED
@@ -25,6 +26,16 @@ _DETAILS = (
     "alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "alignment_second_corrected", "log_ratio",
 )  # fmt: skip
 _UNRANKED = "–"
+
+
+def sources(benchmark: Benchmark) -> set[str]:
+    """The benchmark's per-sample columns that all of a table and its remarks are made of."""
+    told = [benchmark.alignment, *(column.name for column in _TABLE), *agreement.OTHERS]
+    means = {name.removesuffix("_corrected") for name in told}
+    named = {"correct", *means, *(f"{name}_chance" for name in means)}
+    if benchmark.epsilon is not None:
+        named |= {epsilon_name(name, benchmark.epsilon) for name in ("on_response", "off_response")}
+    return named
 
 
 def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
@@ -162,14 +173,15 @@ def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Colum
         show_edge=not narrow,
         show_lines=narrow,
     )
-    for column in shown:
+    rows = [[_cell(row, column, "\n" if narrow else " ") for column in shown] for _, row in board.iterrows()]
+    if narrow:
+        rows = [[_without_collection(cell) for cell in cells] for cells in rows]
+    for column, *cells in zip(shown, *rows, strict=True):
         header = _header(column).replace(" ", "\n") if narrow else _header(column)
-        table.add_column(header, justify="left" if column.name in _TEXT else "right", no_wrap=True)
+        width = max(cell_len(line) for cell in (header, *cells) for line in cell.splitlines())
+        table.add_column(header, justify="left" if column.name in _TEXT else "right", no_wrap=True, width=width)
     last_ranked = int(board["rank"].notna().to_numpy().nonzero()[0].max(initial=-1))
-    for position, (_, row) in enumerate(board.iterrows()):
-        cells = [_cell(row, column, "\n" if narrow else " ") for column in shown]
-        if narrow:
-            cells = [_without_collection(cell) for cell in cells]
+    for position, cells in enumerate(rows):
         table.add_row(*map(Text, cells), end_section=position == last_ranked)
     return table
 

@@ -1,6 +1,6 @@
 """What the leaderboard keeps of an entrant's rows: its entry, bootstrap replicates, and what decides its rank."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,12 @@ Replicates = Mapping[str, NDArray[np.float64]]
 _COMPARED = ("alignment", "accuracy", "tangent_energy", "on_response")
 """Statistics whose replicates ranks and regimes are judged by."""
 _PAIRS = {name: f"{name}_chance" for name in ("alignment_lpips", "alignment_cosine", "alignment_second")}
+_RATIOS = {
+    "log_ratio": ("off_response", "on_response"),
+    "log_ratio_calibrated": ("off_response_calibrated", "on_response_calibrated"),
+    "log_ratio_infinitesimal": ("off_sensitivity", "on_sensitivity"),
+    "paper_log_ratio": ("paper_off_response", "paper_on_response"),
+}
 _FIXED = ("temperature", "temperature_low", "temperature_high")
 
 
@@ -62,26 +68,39 @@ class Summary:
         return replace(self, replicates=kept)
 
 
-def read(folder: Path, benchmark: Benchmark) -> list[Summary]:
+def read(folder: Path, benchmark: Benchmark, only: Collection[str] | None = None) -> list[Summary]:
     """Summaries of every entrant of a results folder, without replicates that the leaderboard does not need.
 
     The rows of a few entrants at a time are in memory.
+
+    Args:
+        folder: the results folder.
+        benchmark: the definition.
+        only: see `of`.
 
     Raises:
         ResultsError: see `results.each`.
     """
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-    return results.each(folder, benchmark, lambda result: of_result(result, benchmark, weights).compared())
+    return results.each(folder, benchmark, lambda result: of_result(result, benchmark, weights, only).compared())
 
 
-def of_result(result: Result, benchmark: Benchmark, weights: NDArray[np.float64]) -> Summary:
+def of_result(
+    result: Result, benchmark: Benchmark, weights: NDArray[np.float64], only: Collection[str] | None = None
+) -> Summary:
     """Summary of an entrant's results as read from a folder."""
     card = ModelCard.model_validate(result.provenance["card"])
     declared = Declared(result.preflight, result.verification, card.license, card.trained_on_target)
-    return of(result.rows, benchmark, weights, declared)
+    return of(result.rows, benchmark, weights, declared, only)
 
 
-def of(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64], declared: Declared) -> Summary:
+def of(
+    rows: pd.DataFrame,
+    benchmark: Benchmark,
+    weights: NDArray[np.float64],
+    declared: Declared,
+    only: Collection[str] | None = None,
+) -> Summary:
     """Summary of the rows of one entrant, each sample once.
 
     Args:
@@ -89,13 +108,14 @@ def of(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64], d
         benchmark: the definition.
         weights: how often each of its samples is drawn in each replicate, `statistics.resampling_weights`.
         declared: what is known beside the rows.
+        only: the benchmark's per-sample columns that statistics are made of; all by default.
     """
     rows = _with_certified(rows)
     places = results.positions(rows["sample_id"], benchmark)
     measured = np.zeros(len(benchmark.samples), dtype=bool)
     measured[places[places >= 0]] = True
     found = eligibility.evidence(rows, benchmark)
-    replicates = _replicates(rows, places, benchmark, weights)
+    replicates = _replicates(rows, places, benchmark, weights, only)
     entry = _entry(rows, benchmark, found, declared) | _intervals(rows, replicates)
     noise = np.packbits(measured).tobytes(), found.seed
     return Summary(str(rows["entrant"].iloc[0]), entry, found, noise, declared, replicates)
@@ -145,15 +165,24 @@ def _score_licence(benchmark: Benchmark) -> str | None:
 
 
 def _replicates(
-    rows: pd.DataFrame, places: NDArray[np.int64], benchmark: Benchmark, weights: NDArray[np.float64]
+    rows: pd.DataFrame,
+    places: NDArray[np.int64],
+    benchmark: Benchmark,
+    weights: NDArray[np.float64],
+    only: Collection[str] | None,
 ) -> Replicates:
     names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
+    names = [name for name in names if only is None or name in only]
     names += [c.name for c in columns.optional_board_columns(benchmark) if c.name in rows]
     values = rows[names].to_numpy(float)
-    if not np.array_equal(places, np.arange(len(benchmark.samples))):
+    if not results.whole(places, benchmark):
         known, values = values[places >= 0], np.full((len(benchmark.samples), len(names)), np.nan)
         values[places[places >= 0]] = known
-    means = dict(zip(names, statistics.weighted_means(weights, values).T, strict=True))
+    return _statistics(dict(zip(names, statistics.weighted_means(weights, values).T, strict=True)), benchmark)
+
+
+def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
+    """The means, and what is computed from them."""
     found = dict(means)
     found["accuracy"] = found.pop("correct")
     for name, chance in _PAIRS.items():
@@ -165,13 +194,9 @@ def _replicates(
         found["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)
         for side in ("on", "off"):
             found[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
-        found["log_ratio"] = _log_ratio(found["off_response"], found["on_response"])
-        calibrated = (means["off_response_calibrated"], means["on_response_calibrated"])
-        found["log_ratio_calibrated"] = _log_ratio(*calibrated)
-    if "off_sensitivity" in means:
-        found["log_ratio_infinitesimal"] = _log_ratio(means["off_sensitivity"], means["on_sensitivity"])
-    if "paper_on_response" in means:
-        found["paper_log_ratio"] = _log_ratio(means["paper_off_response"], means["paper_on_response"])
+    for name, (off, on) in _RATIOS.items():
+        if off in found:
+            found[name] = _log_ratio(found[off], found[on])
     return found
 
 

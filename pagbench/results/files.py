@@ -114,7 +114,7 @@ def read(path: Path | Place, schema: pa.Schema) -> Result:
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror or first_line(error)})") from None
     try:
-        table = pq.read_table(io.BytesIO(stored))
+        table = pq.ParquetFile(pa.BufferReader(stored)).read()  # `read_table` looks for partitions first
         names, content = table.schema.names, _provenance(path, table)
     except (FileNotFoundError, MemoryError):
         raise

@@ -10,9 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pagbench import columns, verification
@@ -20,6 +17,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
 from pagbench.results.folders import entrant_at, home_of, path_of, places, submitted
 from pagbench.results.result import Result, target_weights
+from pagbench.results.samples import positions
 from pagbench.results.store import Store
 from pagbench.verification import Verification
 
@@ -164,13 +162,6 @@ def _check(result: Result, benchmark: Benchmark, path: Path, home: Path, digest:
     labels = rows["benchmark"].unique().tolist(), rows["version"].unique().tolist()
     if labels != ([benchmark.name], [benchmark.version]) or known.min() < 0 or np.bincount(known).max() > 1:
         raise ResultsError(f"{path}: rows are duplicated or not of {benchmark.label}; run again with --overwrite")
-
-
-def positions(sample_ids: "pd.Series[Any]", benchmark: Benchmark) -> NDArray[np.int64]:
-    """Where samples lie in the benchmark's order, shape (n,); -1 for those that are not its own."""
-    ids = pa.array(sample_ids, from_pandas=True)
-    found = pc.index_in(ids.cast(pa.string()), value_set=pa.array(benchmark.samples, pa.string()))
-    return np.asarray(pc.fill_null(found, -1)).astype(np.int64)
 
 
 def joined(found: Sequence[Result]) -> pd.DataFrame:

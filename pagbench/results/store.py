@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.results.files import DamagedError, read, write
 from pagbench.results.places import Place
 from pagbench.results.result import Result
+from pagbench.results.samples import positions, whole
 
 PARTS = ".parts"
 DAMAGED = ".damaged"
@@ -92,7 +92,7 @@ class Store:
 
     def _ordered(self, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """Each sample once, in the benchmark's order."""
-        if len(parts) == 1 and _same_names(parts[0], self._benchmark):
+        if len(parts) == 1 and whole(positions(parts[0]["sample_id"], self._benchmark), self._benchmark):
             return parts[0]
         rows = pd.concat(parts, ignore_index=True)
         if len(parts) > 1:
@@ -143,12 +143,6 @@ class Store:
                     part.remove()
             self._parts.remove_if_empty()
             return True
-
-
-def _same_names(rows: pd.DataFrame, benchmark: Benchmark) -> bool:
-    names = pa.array(rows["sample_id"], pa.string(), from_pandas=True)
-    found: bool = names.equals(pa.array(benchmark.samples, pa.string()))
-    return found
 
 
 def _name(result: Result) -> str:
