@@ -52,6 +52,11 @@ class Linear(nn.Module):
         """Nothing."""
 
 
+class Quits(Linear):
+    def fault(self, x):
+        raise SystemExit(1)
+
+
 class Raises(Linear):
     def fault(self, x):
         raise KeyError("third party's own words")

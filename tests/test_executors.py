@@ -15,9 +15,11 @@ import psutil
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 import pagbench
-from pagbench import executors, workers
+from pagbench import executors, interrupts, workers
+from pagbench.cli import app
 from pagbench.errors import ContractError
 from pagbench.executors import processes
 from pagbench.executors.shares import Share
@@ -216,6 +218,48 @@ def test_a_network_of_a_file_is_sent_to_workers_by_its_value(tmp_path):
     assert len(found) == 4
 
 
+def test_units_of_an_entrant_that_has_failed_are_not_tried(tmp_path, monkeypatch):
+    """Several units of one network that raises: those that had not begun are dropped."""
+    network, many, dropped = light.Raises(1, after=100), light.benchmark(360), []
+    drop = workers.Pool.drop
+    monkeypatch.setattr(workers.Pool, "drop", lambda pool, chosen: dropped.append(drop(pool, chosen)) or dropped[-1])
+    with pytest.raises(RunError, match="third party's own words") as caught:
+        pagbench.run({"bad": network}, benchmark=many, results=tmp_path / "r", anchors=False, executor="local:2")
+    assert len(str(caught.value).splitlines()) == 1
+    assert sum(map(len, dropped)) >= 2
+
+
+def test_a_network_that_wants_to_end_the_program_ends_nothing(rows, tmp_path):
+    networks = {"quits": light.Quits(1, after=100), "b": light.Linear(2)}
+    with pytest.raises(RunError, match=r"quits: fails while it is measured") as caught:
+        run(networks, tmp_path)
+    light.assert_same_rows(caught.value.rows, rows[rows["entrant"] == "b"])
+
+
+def test_workers_of_a_script_without_a_guard_say_so(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import sys; sys.path.insert(0, sys.argv[1])\nimport light, pagbench\n"
+        "pagbench.run({'a': light.Linear()}, limit=2, anchors=False, results=sys.argv[2], executor='local:1')\n"
+    )
+    command = [sys.executable, tmp_path / "script.py", Path(__file__).parent, tmp_path / "results"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode and "a script needs `if __name__" in done.stderr.splitlines()[-1]
+
+
+def test_the_command_ends_with_the_signals_exit_code_and_a_second_one_acts_at_once(tmp_path, short_preflight):
+    code = Path(light.__file__).read_text() + "\ndef make():\n    return Interrupted(1, after=100)\n"
+    (tmp_path / "net.py").write_text(code)
+    done = CliRunner().invoke(
+        app, ["run", f"{tmp_path / 'net.py'}:make", "--limit", "40", "--batch-size", "8", "-r", str(tmp_path)]
+    )
+    assert done.exit_code == 128 + signal.SIGINT
+    assert done.stderr.splitlines()[-1].startswith("error: stopped by SIGINT; finished batches are kept")
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts.listening(interrupts.Stop()) as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked == signal.SIGINT and signal.getsignal(signal.SIGINT) == before
+
+
 def test_what_cannot_be_sent_is_told_in_one_line(tmp_path):
     network = light.Linear(1)
     network.guard = threading.Lock()
@@ -262,7 +306,7 @@ def test_a_hang_that_python_sees_ends_in_this_process_too(rows, tmp_path):
     light.assert_same_rows(caught.value.rows, rows[rows["entrant"] == "b"])
 
 
-@pytest.mark.parametrize("timeout", [0, -1])
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_no_time_at_all_is_refused(timeout):
     with pytest.raises(ContractError, match="expected seconds above 0"):
         pagbench.run("digits/standard", timeout=timeout)

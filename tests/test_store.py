@@ -14,6 +14,7 @@ import pagbench
 from pagbench import columns, locking, results
 from pagbench.errors import ResultsError
 from pagbench.results import DamagedError, Place, Result, Store
+from pagbench.runner import RunError
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
@@ -233,3 +234,65 @@ def test_one_process_at_a_time_holds_a_lock_that_leaves_no_file(tmp_path):
     for thread in threads:
         thread.join()
     assert max(most) == 1 and len(entered) == 80 and not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(whole, tmp_path, monkeypatch):
+    """As where another user may not read it, or a disk does not answer: it stays."""
+    store = Store(tmp_path / "a.parquet", SMALL)
+    store.add(part(whole, 0, 10))
+
+    def refuse(place):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "read", refuse)
+        with pytest.raises(ResultsError, match=r"cannot be read \(Permission denied\)") as caught:
+            store.load()
+        assert not isinstance(caught.value, DamagedError)
+        with pytest.raises(ResultsError, match="cannot be read"):
+            store.heal()
+    assert len(store.load().rows) == 10
+
+
+def test_a_part_that_comes_while_an_empty_folder_is_removed_stays(whole, tmp_path, monkeypatch):
+    store = Store(tmp_path / "a.parquet", SMALL)
+    store.add(part(whole, 0, 10))
+    rmdir = Path.rmdir
+
+    def late(path):
+        store.add(part(whole, 10, 12))
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", late)
+    store.merge({})
+    assert len(store.load().rows) == 12
+
+
+def test_a_file_that_another_run_has_mended_meanwhile_is_not_removed(whole, tmp_path, monkeypatch):
+    store = Store(tmp_path / "a.parquet", SMALL)
+    results.write(tmp_path / "a.parquet", whole, SCHEMA)
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content[:100])
+    with pytest.raises(DamagedError):
+        store.load()
+    (tmp_path / "a.parquet").write_bytes(content)
+    assert store.heal() == [] and len(store.load().rows) == 24
+
+
+def test_another_network_of_the_same_id_is_found_in_whichever_order_they_finish(tmp_path, monkeypatch):
+    """While one is measured, a shorter run of another network under its id is merged."""
+    small = light.benchmark()
+    from pagbench import units
+
+    finish = units._Work._finish
+
+    def after_another(work):
+        monkeypatch.setattr(units._Work, "_finish", finish)
+        pagbench.run({"a": light.Linear(2)}, benchmark=small, results=tmp_path / "other", anchors=False, limit=4)
+        other = tmp_path / "other" / "digits@1" / "a.parquet"
+        (tmp_path / "r" / "digits@1" / "a.parquet").write_bytes(other.read_bytes())
+        finish(work)
+
+    monkeypatch.setattr(units._Work, "_finish", after_another)
+    with pytest.raises(RunError, match="holds other results under this id"):
+        pagbench.run({"a": light.Linear(1)}, benchmark=small, results=tmp_path / "r", anchors=False)

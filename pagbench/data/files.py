@@ -34,10 +34,8 @@ class ImageFiles:
 
     def dates(self) -> str:
         """Size and date of every file, in order; what has been put in its place since has others."""
-        found = [
-            (path.name, path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None for path in self.paths
-        ]
-        return repr(found)
+        stats = [path.stat() if path.exists() else None for path in self.paths]
+        return repr([None if stat is None else (stat.st_size, stat.st_mtime_ns) for stat in stats])
 
     def load(self) -> Float[Tensor, "n c h w"]:
         """Reads and prepares all of them, in float32.

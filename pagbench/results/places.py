@@ -167,10 +167,15 @@ class Place:
             return
 
     def remove_if_empty(self) -> None:
-        """Removes the folder unless something is in it, or has come meanwhile. Behind a URL an empty one may stay."""
+        """Removes the folder unless a file is in it, or has come meanwhile. Behind a URL an empty one may stay.
+
+        What a killed process has left half written goes, too; one that lives writes it anew.
+        """
         if self.local is None:
             return
         with suppress(OSError):
+            for path in self.local.glob(f".*{TEMPORARY}"):
+                path.unlink(missing_ok=True)
             self.local.rmdir()
 
     def alone(self) -> AbstractContextManager[None]:
