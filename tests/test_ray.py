@@ -52,6 +52,9 @@ def test_a_killed_worker_and_a_killed_node_cost_no_row(cluster, tmp_path):
     thread.join(60)
     assert dies.once.exists(), "a worker was killed"
     assert there and there[0] < 3 * 12, "the node was killed while there was work to do"
+    deadline = time.monotonic() + 60
+    while sum(node["Alive"] for node in ray.nodes()) > 2 and time.monotonic() < deadline:
+        time.sleep(0.5)
     assert sum(node["Alive"] for node in ray.nodes()) == 2, "the head and one node are left"
     dies.once = None
     alone = pagbench.run({"dies": light.Dies(1), "a": light.Linear(2), "b": light.Linear(3)}, **options)

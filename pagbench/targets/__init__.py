@@ -13,10 +13,20 @@ from torch import Tensor
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset, Splits
 from pagbench.measures import Batch
-from pagbench.targets.computation import Computation, Computed, bayes_target, sample_noise, size_of
+from pagbench.targets.computation import Computation, Computed, bayes_target, other_classes, sample_noise, size_of
 from pagbench.targets.files import TargetFiles
 
-__all__ = ["Computation", "Computed", "Targets", "bayes_target", "compute", "partners", "sample_noise", "size_of"]
+__all__ = [
+    "Computation",
+    "Computed",
+    "Targets",
+    "bayes_target",
+    "compute",
+    "other_classes",
+    "partners",
+    "sample_noise",
+    "size_of",
+]
 
 _CHUNK = 64
 _LARGE = 2**14
