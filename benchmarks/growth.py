@@ -92,7 +92,7 @@ def draw(found, path):
         x = [point[curve] for point in points]
         column[0].loglog(x, [point["cpu_seconds"] for point in points], "o-")
         column[1].loglog(x, [point["peak_mb"] for point in points], "o-")
-        column[1].set(xlabel=curve, xticks=x, xticklabels=x, ylim=(100, None))
+        column[1].set(xlabel=curve, xticks=x, xticklabels=x, ylim=(100, 3000))
         column[0].set(xticks=x, xticklabels=[])
         for panel in column:
             panel.minorticks_off()
