@@ -17,6 +17,9 @@ _LPIPS = "Zhang et al. 2018, arXiv 1801.03924"
 _AUTOATTACK = "Croce & Hein 2020, arXiv 2003.01690"
 _PGD = "Madry et al. 2018, arXiv 1706.06083"
 _STUTZ = "after Stutz, Hein & Schiele 2019, arXiv 1812.00740"
+_SANTURKAR = "after Santurkar et al. 2019, arXiv 1906.09453"
+_KID = "Bińkowski et al. 2018, arXiv 1801.01401"
+_TV = "Chambolle 2004, J. Math. Imaging Vis."
 _COHEN = "Cohen, Rosenfeld & Kolter 2019, arXiv 1902.02918"
 
 
@@ -104,7 +107,8 @@ _B = "b = s(x|y) - s(x), the Bayes target at the benchmark's sigma"
 _CHANCE = "the same with the target, or the tangent space, of another image (a fixed permutation)"
 
 _SHARE, _COSINE, _L1, _LENGTH = (0.0, 1.0), (-1.0, 1.0), (0.0, 2.0), (0.0, math.inf)
-_SIMILARITY = (-math.inf, 1.0)
+_SIMILARITY, _DIFFERENCE, _ANY = (-math.inf, 1.0), (-2.0, 2.0), (-math.inf, math.inf)
+_JUDGE = "an independent classifier of another architecture"
 
 SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
     "accuracy": (
@@ -169,13 +173,63 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("smoothed_probability_error", "", False, "Standard error of a smoothed entrant's probability of the true class, from its antithetic pairs of draws; null for entrants that are not smoothed.", valid=_LENGTH),
         Column("smoothed_gradient_error", "", False, f"Standard error of the gradient, relative to its length: the root of the trace of the covariance (delta method) over ‖g‖₂, {_G}; an error e lowers cosines of g by a factor of about √(1 - e²).", valid=_LENGTH),
     ),
+    "generation": (
+        Column("generation_recognised", "", True, f"1 where {_JUDGE} finds the class in what the gradient makes of a draw from the Gaussian fitted to the class.", reference=_SANTURKAR, valid=_SHARE, binary=True),
+        Column("generation_recognised_chance", "", None, "The same of the start, before the gradient is followed.", valid=_SHARE, binary=True),
+        Column("generation_kid", "", False, "Kernel inception distance of generated from real images of the same class, in the features of that classifier, within a block of 64: the sample's influence, of which the distance is the mean.", reference=_KID),
+        Column("generation_kid_chance", "", None, "The same of the start."),
+        Column("generation_off_data", "pixel units", False, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma.", valid=_LENGTH),
+        Column("generation_off_data_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
+        Column("generation_nearest", "pixel units", None, "L2 distance of the generated image to the nearest training image; 0 for a copy.", valid=_LENGTH),
+        Column("generation_nearest_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
+        Column("generation_noise_recognised", "", True, f"1 where {_JUDGE} finds the class in what the gradient makes of noise around the mean image.", "generated recognised", _SANTURKAR, valid=_SHARE, binary=True),
+        Column("generation_noise_recognised_chance", "", None, "The same of the start, before the gradient is followed.", valid=_SHARE, binary=True),
+        Column("generation_noise_kid", "", False, "Kernel inception distance of generated from real images of the same class, in the features of that classifier, within a block of 64: the sample's influence, of which the distance is the mean.", "generated KID", _KID),
+        Column("generation_noise_kid_chance", "", None, "The same of the start."),
+        Column("generation_noise_off_data", "pixel units", False, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma.", valid=_LENGTH),
+        Column("generation_noise_off_data_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
+        Column("generation_noise_nearest", "pixel units", None, "L2 distance of the generated image to the nearest training image; 0 for a copy.", valid=_LENGTH),
+        Column("generation_noise_nearest_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
+        Column("generation_recognised_ceiling", "", None, "1 where that classifier finds the class in the real image.", valid=_SHARE, binary=True),
+        Column("generation_off_data_ceiling", "pixel units", None, "‖D(x) - x‖₂ of the real image.", valid=_LENGTH),
+        Column("generation_nearest_ceiling", "pixel units", None, "L2 distance of the real image to the nearest training image.", valid=_LENGTH),
+    ),
+    "denoising": (
+        Column("denoising_psnr", "dB", True, "Gain in PSNR over the noisy image, following the gradient towards the class that the entrant itself finds there; noise of that share of the benchmark's sigma.", "denoising dB", _SANTURKAR, valid=_ANY),
+        Column("denoising_ssim", "", True, "The same in SSIM.", valid=_DIFFERENCE),
+        Column("denoising_psnr_label", "dB", None, "The same in PSNR towards the true class.", valid=_ANY),
+        Column("denoising_ssim_label", "", None, "The same in SSIM towards the true class.", valid=_DIFFERENCE),
+        Column("denoising_psnr_tv", "dB", None, "Gain in PSNR of a total-variation filter: an anchor that knows no data.", reference=_TV, valid=_ANY),
+        Column("denoising_ssim_tv", "", None, "Its gain in SSIM.", reference=_TV, valid=_DIFFERENCE),
+        Column("denoising_psnr_denoiser", "dB", None, "Gain in PSNR of the denoiser of the benchmark's own score: the anchor above.", valid=_ANY),
+        Column("denoising_ssim_denoiser", "", None, "Its gain in SSIM.", valid=_DIFFERENCE),
+    ),
+    "inpainting": (
+        Column("inpainting_psnr", "dB", True, "Gain in PSNR within a missing patch of 60/224 of each side over a fill with the mean colour of the rest, following the gradient towards the true class.", "in-painting dB", _SANTURKAR, valid=_ANY),
+        Column("inpainting_psnr_ceiling", "dB", None, "The same of the denoiser of the benchmark's score of the class, at its sigma.", valid=_ANY),
+        Column("inpainting_recognised", "", True, f"1 where {_JUDGE} finds the class in the in-painted image.", "in-painted recognised", _SANTURKAR, valid=_SHARE, binary=True),
+        Column("inpainting_recognised_chance", "", None, "The same of the mean fill.", valid=_SHARE, binary=True),
+        Column("inpainting_recognised_ceiling", "", None, "The same of the whole image.", valid=_SHARE, binary=True),
+    ),
 }  # fmt: skip
 """Per-sample columns, by the measure that fills them.
 
-`on_response` and `off_response` exist once per epsilon, `adversarial` and `pgd` once per budget.
+`on_response` and `off_response` exist once per epsilon, `adversarial` and `pgd` once per budget, those of denoising once
+per level of noise.
 """
 
-OPTIONAL = ("adversarial", "pgd", "confined", "certified", "smoothing")
+ABILITIES = ("generation", "denoising", "inpainting")
+"""Measures of what one can do by following an entrant's gradient, taken of a benchmark's first images only."""
+
+_ABILITY_SAMPLES = 192
+
+STARTS = ("generation", "generation_noise")
+"""Where generation begins: in a Gaussian of the class, or in noise around the mean image; first parts of columns."""
+
+NOISE_LEVELS = (0.25, 0.5, 1.0)
+"""Standard deviations of the noise that is to be removed, in shares of the benchmark's sigma."""
+
+OPTIONAL = ("adversarial", "pgd", "confined", "certified", "smoothing", *ABILITIES)
 """Measures that no benchmark takes by itself: a run takes them where it is asked to, `--measures`."""
 
 PARTIAL_MEASURES = "partial_measures"
@@ -239,10 +293,27 @@ def sample_columns(benchmark: Benchmark, measures: Sequence[str] | None = None) 
     return [column for measure in chosen for filled in SAMPLE_COLUMNS[measure] for column in _each(filled, benchmark)]
 
 
+def samples_of(benchmark: Benchmark, measure: str | None) -> tuple[str, ...]:
+    """The samples that a measure is taken of: all, or of `ABILITIES` the first 192.
+
+    Args:
+        benchmark: the definition.
+        measure: an optional measure; None for the benchmark's own measures.
+    """
+    return benchmark.samples[:_ABILITY_SAMPLES] if measure in ABILITIES else benchmark.samples
+
+
 def _each(column: Column, benchmark: Benchmark) -> list[Column]:
     """A column, or its versions for every epsilon or budget."""
     if column.name in ("on_response", "off_response"):
         return [replace(column, name=epsilon_name(column.name, epsilon)) for epsilon in benchmark.epsilons]
+    if column.name.startswith("denoising"):
+        return [
+            replace(
+                column, name=f"{column.name}_{level:g}", header=f"{column.header} {level:g}" if column.header else ""
+            )
+            for level in NOISE_LEVELS
+        ]
     if column.name in ("adversarial", "pgd"):
         return [
             replace(

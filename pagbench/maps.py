@@ -3,9 +3,10 @@
 import base64
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,10 @@ EACH = 2
 """How many of the best, median and worst aligned samples get one."""
 KINDS = ("best", "median", "worst")
 FIRST = "first"
+MADE = 8
+"""How many images each file shows that were made by following its entrant's gradient."""
 _MAX_SIDE = 64
+_GREYS = 31
 _CLIP = 0.995
 
 
@@ -43,6 +47,18 @@ class Maps:
     gradients: Array
     targets: Array | None
     kinds: tuple[str, ...]
+
+
+class Made(NamedTuple):
+    """Images that were made by following a gradient, or that were there before.
+
+    Attributes:
+        sample_ids: of the images.
+        images: pixels in [0, 1], shape (n, c, h, w).
+    """
+
+    sample_ids: tuple[str, ...]
+    images: Array
 
 
 def extremes(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
@@ -107,20 +123,59 @@ def decode(content: Any, entrant: str) -> Maps | None:
     """
     if content is None:
         return None
-    try:
-        ids, shape = tuple(map(str, content["sample_ids"])), tuple(map(int, content["shape"]))
-        if len(ids) > _MAX_SIDE or len(shape) != 3 or not all(0 < side <= _MAX_SIDE for side in shape):
-            raise ValueError(f"{len(ids)} maps of shape {shape}")
+    with _reading(entrant):
+        ids, shape = _identity(content)
         kinds = tuple(content.get("kinds", [FIRST] * len(ids)))
         if len(kinds) != len(ids) or not {FIRST, *KINDS} >= set(kinds):
             raise ValueError(f"kinds {kinds}"[:80])
         pixels = (_unpacked(content["images"], (len(ids), *shape), np.uint8) / 255).astype(np.float32)
         targets = None if content.get("targets") is None else _stacked(content["targets"], (len(ids), *shape))
         return Maps(ids, pixels, _stacked(content["gradients"], pixels.shape), targets, kinds)
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
+
+
+def encode_made(sample_ids: Sequence[str], images: Mapping[str, Array]) -> dict[str, Any]:
+    """Plain JSON values of images by name, in 32 levels of grey or of each colour, as `encode` packs them.
+
+    Args:
+        sample_ids: n ids.
+        images: pixels in [0, 1], clipped to it, shape (n, c, h, w), by what they are.
+    """
+    pixels = {name: np.rint(_GREYS * np.clip(_reduced(made), 0, 1)).astype(np.uint8) for name, made in images.items()}
+    shape = next(iter(pixels.values())).shape[1:]
+    return {
+        name: {"sample_ids": list(sample_ids), "shape": list(shape), "images": _packed(p)} for name, p in pixels.items()
+    }
+
+
+def decode_made(content: Any, entrant: str) -> dict[str, Made]:
+    """What `encode_made` has written; nothing where a results file has none.
+
+    Raises:
+        ResultsError: the content is damaged.
+    """
+    with _reading(entrant):
+        return {str(name): _made(found) for name, found in (content or {}).items()}
+
+
+def _made(content: Any) -> Made:
+    ids, shape = _identity(content)
+    return Made(ids, (_unpacked(content["images"], (len(ids), *shape), np.uint8) / _GREYS).astype(np.float32))
+
+
+def _identity(content: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    ids, shape = tuple(map(str, content["sample_ids"])), tuple(map(int, content["shape"]))
+    if len(ids) > _MAX_SIDE or len(shape) != 3 or not all(0 < side <= _MAX_SIDE for side in shape):
+        raise ValueError(f"{len(ids)} maps of shape {shape}")
+    return ids, shape
+
+
+@contextmanager
+def _reading(entrant: str) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
         raise ResultsError(
-            f"{entrant}: the gradient maps in its results file are damaged ({first_line(error)}); "
-            "run again with --overwrite"
+            f"{entrant}: the pictures in its results file are damaged ({first_line(error)}); run again with --overwrite"
         ) from None
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from pagbench import columns, data, devices, targets
+from pagbench import columns, data, devices, maps, targets
 from pagbench.batches import BatchSize, halving
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, first_line
-from pagbench.measures import BLOCKS, MEASURES, Observation
+from pagbench.measures import BLOCKS, MEASURES, PICTURES, Observation
 from pagbench.measures.calibration import Temperature, fit_temperature
+from pagbench.measures.judge import Judge
 from pagbench.models.classifier import Classifier
 from pagbench.models.loading import Entrant
 from pagbench.models.smoothing import sampled
@@ -56,6 +58,7 @@ class Session:
         self.benchmark, self.ids, self.settings = benchmark, ids, settings
         self.splits = data.splits(benchmark)
         self._targets: targets.Targets | None = None
+        self.judge = Judge(benchmark, self.splits, settings.device)
 
     @property
     def targets(self) -> targets.Targets:
@@ -91,6 +94,22 @@ class Session:
         else:
             yield from self._batch_size().parts(self.targets.ordered(ids), measured)
 
+    def pictures(self, entrant: Entrant, measure: str) -> dict[str, Any]:
+        """Images that an entrant's gradient makes of the first samples, as plain JSON values (`pagbench.maps`).
+
+        What was there before comes with the Bayes control only, since it is the same for all; or with every entrant
+        where a benchmark has no such control.
+        """
+        benchmark = self.benchmark
+        ids = columns.samples_of(benchmark, measure)[: maps.MADE]
+        classifier = entrant.classifier.to(self.settings.device)
+        with sampled(classifier, ids):
+            seen = Observation(classifier, self.targets.batch(ids), benchmark, _UNKNOWN, self.settings.seed, self.judge)
+            made = PICTURES[measure](seen)
+        shared = benchmark.bayes in (None, entrant.card.id)
+        kept = {name: value.cpu().numpy() for name, value in made.items() if shared or name.startswith(measure)}
+        return maps.encode_made(ids, kept)
+
     @property
     def first_batch(self) -> int:
         """Images at a time where nothing is known yet of the memory that they take."""
@@ -123,7 +142,7 @@ class Session:
         measure: str | None,
     ) -> pd.DataFrame:
         batch = self.targets.batch(ids)
-        seen = Observation(classifier, batch, self.benchmark, temperature, self.settings.seed)
+        seen = Observation(classifier, batch, self.benchmark, temperature, self.settings.seed, self.judge)
         if not seen.logits.isfinite().all():
             raise ContractError(
                 f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"

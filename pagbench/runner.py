@@ -244,9 +244,9 @@ class _Run:
 
     def _order(self, measure: str | None) -> list[str]:
         """The samples in the order in which a unit shares most: targets, or the blocks of a measure."""
-        wanted = set(self._plan.ids)
-        cycle = targets.partners(self._plan.benchmark, self._plan.settings.seed)
-        return [name for name in (self._plan.ids if measure in BLOCKS else cycle) if name in wanted]
+        asked = self._plan.samples(measure)
+        wanted, cycle = set(asked), targets.partners(self._plan.benchmark, self._plan.settings.seed)
+        return [name for name in (asked if measure in BLOCKS else cycle) if name in wanted]
 
     def _hear(self, unit: Unit, outcome: executors.Outcome) -> None:
         name = unit.request.card.id

@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from pagbench import maps, measuring, provenance, results
+from pagbench import columns, maps, measuring, provenance, results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
 from pagbench.interrupts import Patience, Stop
+from pagbench.measures import PICTURES
 from pagbench.measuring import Session, Settings
 from pagbench.models import checks
 from pagbench.models.loading import Entrant
@@ -48,6 +49,11 @@ class Plan:
     overwrite: bool
     timeout: float | None
     told: Mapping[str, str]
+
+    def samples(self, measure: str | None) -> tuple[str, ...]:
+        """The samples that the run asks a measure for: not all measures are taken of all."""
+        wanted = set(columns.samples_of(self.benchmark, measure))
+        return tuple(name for name in self.ids if name in wanted)
 
 
 class Unavailable(PagbenchError):
@@ -211,14 +217,20 @@ class _Work:
         while self._store.parts():
             found = self._store.load_parts() if self._anew else self._store.load()
             self._check_same(found)
-            if found is None or not set(found.rows["sample_id"]) >= set(self._plan.ids):
+            if found is None or not set(found.rows["sample_id"]) >= set(self._plan.samples(self._unit.measure)):
                 return
-            shown = {} if self._unit.measure is not None else self._pictures(found.rows)
+            shown = self._pictures(found.rows)
             if self._store.merge(shown, found.rows["sample_id"], anew=self._anew):
                 return
 
     def _pictures(self, rows: pd.DataFrame) -> dict[str, Any]:
-        """Small maps for pictures: of the first images, and of those where the entrant is aligned best and worst."""
+        """Small maps for pictures: of the first images, and of those where the entrant is aligned best and worst.
+
+        Of an optional measure, what it makes of the first images.
+        """
+        if self._unit.measure is not None:
+            made = self._unit.measure in PICTURES
+            return {"made": self._session.pictures(self._entrant, self._unit.measure)} if made else {}
         session, benchmark = self._session, self._plan.benchmark
         test, target, device = session.splits.test, session.targets.target, self._plan.settings.device
         size = session.first_batch

@@ -5,12 +5,17 @@ from collections.abc import Callable, Mapping
 from jaxtyping import Float
 from torch import Tensor
 
+from pagbench.columns import ABILITIES
 from pagbench.measures import (
     accuracy,
     adversarial,
     alignment,
     certified,
+    denoising,
     faithfulness,
+    following,
+    generation,
+    inpainting,
     paper,
     pgd,
     response,
@@ -20,7 +25,7 @@ from pagbench.measures import (
 )
 from pagbench.measures.observation import Batch, Observation
 
-__all__ = ["BLOCKS", "MEASURES", "Batch", "Observation"]
+__all__ = ["BLOCKS", "MEASURES", "PICTURES", "Batch", "Observation"]
 
 Measure = Callable[[Observation], Mapping[str, Float[Tensor, "b"]]]
 
@@ -39,8 +44,18 @@ MEASURES: dict[str, Measure] = {
     "confined": pgd.measure_confined,
     "certified": certified.measure,
     "smoothing": smoothing.measure,
+    "generation": generation.measure,
+    "denoising": denoising.measure,
+    "inpainting": inpainting.measure,
 }
 """Measures by the name that benchmarks and `--measures` use; `pagbench.columns.SAMPLE_COLUMNS` has their columns."""
 
-BLOCKS = {"adversarial": adversarial.BLOCK}
+PICTURES: dict[str, Callable[[Observation], Mapping[str, Float[Tensor, "b c h w"]]]] = {
+    "generation": generation.pictures,
+    "denoising": denoising.pictures,
+    "inpainting": inpainting.pictures,
+}
+"""Images that measures of abilities make; what there was before is the same for all entrants."""
+
+BLOCKS = {"adversarial": adversarial.BLOCK, **dict.fromkeys(ABILITIES, following.BLOCK)}
 """Measures whose rows depend on which images are measured together: so many of a benchmark's samples, in order."""

@@ -1,5 +1,6 @@
 """What measures see: one classifier on one batch of images with the benchmark's targets."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from torch import Tensor
 from pagbench import geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.measures.calibration import Temperature
+from pagbench.measures.judge import Judge
 from pagbench.models.classifier import Classifier
 
 _DIFFERENTIATE = frozenset({"sensitivity", "paper"})
@@ -81,6 +83,7 @@ class Observation:
         benchmark: the definition.
         temperature: fitted on the calibration split.
         seed: of what a measure draws, beside the sample's id.
+        judged_by: who judges images; None where no measure asks.
     """
 
     classifier: Classifier
@@ -88,6 +91,18 @@ class Observation:
     benchmark: Benchmark
     temperature: Temperature
     seed: int = 0
+    judged_by: Judge | None = None
+
+    @property
+    def judge(self) -> Judge:
+        """Who judges images that the classifier's gradient makes."""
+        assert self.judged_by is not None  # the session gives it to the measures that ask
+        return self.judged_by
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """Of what depends on the batch's images and draws only."""
+        return self.batch.ids, self.seed
 
     @cached_property
     def forward_pass(self) -> geometry.ForwardPass:

@@ -145,8 +145,9 @@ def _partial(rows: pd.DataFrame, benchmark: Benchmark) -> str:
     for measure in columns.OPTIONAL:
         names = [c.name for c in columns.sample_columns(benchmark, [measure]) if c.name in rows]
         count = int(rows[names].notna().any(axis=1).sum()) if names else 0
-        if 0 < count < len(rows):
-            told.append(f"{measure} on {count} of {len(rows)} images")
+        asked = min(len(rows), len(columns.samples_of(benchmark, measure)))
+        if 0 < count < asked:
+            told.append(f"{measure} on {count} of {asked} images")
     return ", ".join(told)
 
 

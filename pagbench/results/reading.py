@@ -138,7 +138,9 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
         )
     names = [column.name for column in columns.sample_columns(benchmark, [measure])]
     added = other.rows[["entrant", "sample_id", *names]]
-    return replace(result, rows=result.rows.merge(added, on=["entrant", "sample_id"], how="left"))
+    rows = result.rows.merge(added, on=["entrant", "sample_id"], how="left")
+    made = {**result.provenance.get("made", {}), **other.provenance.get("made", {})}
+    return replace(result, rows=rows, provenance={**result.provenance, **({"made": made} if made else {})})
 
 
 def _check(result: Result, benchmark: Benchmark, path: Path, home: Path, digest: str) -> None:

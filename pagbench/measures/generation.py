@@ -1,0 +1,72 @@
+"""Generation: what becomes of a random start when a classifier's gradient is followed towards a class.
+
+After Santurkar et al. 2019 (arXiv 1906.09453), whose seeds are drawn from Gaussians of each class.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pagbench.columns import STARTS
+from pagbench.measures import kid
+from pagbench.measures.following import Followed, follow, scaled
+from pagbench.measures.judge import Judge
+from pagbench.measures.observation import Batch, Observation
+
+STEPS = 30
+_BUDGETS = {"generation": 40.0, "generation_noise": 80.0}
+"""L2, for images of 3·224² values: of Santurkar et al.'s tasks, 40 draws from sketches and 80 translates.
+
+Each takes 30 steps of a twentieth, so that a path may be half as long again as its budget.
+"""
+
+
+def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+    """Columns of both starts; NaN where the gradient is not scored there."""
+    batch, judge = seen.batch, seen.judge
+    found: dict[str, Float[Tensor, "b"]] = {}
+
+    for name in STARTS:
+        before = start(seen, name)
+        made = generate(seen.classifier, before, batch.labels, name)
+        chance = judge.once((name, "judged", *seen.key), _judged, judge, before, batch)
+        found |= {
+            f"{name}_{what}": value.where(made.scored, torch.nan)
+            for what, value in _judged(judge, made.images, batch).items()
+        }
+        found |= {f"{name}_{what}_chance": value for what, value in chance.items()}
+    ceiling = judge.once(("real", *seen.key), _judged, judge, batch.images, batch)
+    return found | {f"generation_{what}_ceiling": value for what, value in ceiling.items() if what != "kid"}
+
+
+def pictures(seen: Observation) -> dict[str, Float[Tensor, "b c h w"]]:
+    """What the gradient makes of both starts, by the start's name, and the starts, `before_<name>`."""
+    found = {}
+    for name in STARTS:
+        before = start(seen, name)
+        found[name] = generate(seen.classifier, before, seen.batch.labels, name).images
+        found[f"before_{name}"] = before
+    return found
+
+
+def start(seen: Observation, name: str) -> Float[Tensor, "b c h w"]:
+    """Where a batch begins: draws from its classes' Gaussians, or noise around the mean image."""
+    batch, judge = seen.batch, seen.judge
+    if name == "generation":
+        return judge.once((name, *seen.key), judge.from_class, batch.ids, batch.labels, seen.seed)
+    return judge.once((name, *seen.key), judge.from_noise, batch.ids, seen.seed)
+
+
+def generate(classifier: nn.Module, before: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"], name: str) -> Followed:
+    """Images of the classes, out of a start that has its budget."""
+    epsilon = _BUDGETS[name]
+    return follow(classifier, before, labels, scaled(epsilon, STEPS, epsilon / 20, before[0].numel()))
+
+
+def _judged(judge: Judge, images: Float[Tensor, "b c h w"], batch: Batch) -> dict[str, Float[Tensor, "b"]]:
+    return {
+        "recognised": judge.recognised(images, batch.labels),
+        "kid": kid.influences(judge.features(images), judge.features(batch.images), batch.labels).to(images),
+        "off_data": judge.off_data(images, batch.labels),
+        "nearest": judge.nearest(images),
+    }
