@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from pagbench import cache, cli_doctor, cli_fetching, cli_site, cli_submit, cli_tangents, cli_training, cli_verify
 from pagbench.cli_options import BatchSizeOption, BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
-from pagbench.errors import ContractError, PagbenchError, ResultsError, printable
+from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError, printable
 from pagbench.interrupts import Stopped
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def run(
         str,
         typer.Option(
             help="Further measures of the named entrants, separated by commas: adversarial, pgd, confined, certified, "
-            "smoothing (see docs/measures.md).",
+            "smoothing, generation, denoising, inpainting (see docs/measures.md).",
             metavar="MEASURE,...",
         ),
     ] = "",
@@ -241,27 +241,40 @@ def check(
     raise typer.Exit(worst)
 
 
-@app.command(epilog="Example: pagbench gradients digits/standard digits/noise-0.6 control/bayes --output gradients.png")
+@app.command(epilog="Example: pagbench gradients digits/standard digits/noise-0.6 control/bayes --task generation")
 def gradients(
     entrants: Annotated[
         list[str] | None, typer.Argument(metavar="[ENTRANT]...", help="As for run; all trained ones by default.")
     ] = None,
     benchmark: BenchmarkOption = "digits",
     samples: Annotated[int, typer.Option(min=1, help="Number of images, one row each.")] = 8,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw what is made by following the gradients instead: generation, denoising or inpainting.",
+            metavar="TASK",
+        ),
+    ] = None,
     device: DeviceOption = Device.auto,
     output: Annotated[Path, typer.Option(help="The PNG.")] = Path("gradients.png"),
     architecture: Architecture = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Draw a grid of image, Bayes target and the entrants' input gradients."""
-    from pagbench import benchmarks, devices, gallery
+    """Draw a grid of image, Bayes target and the entrants' input gradients, or of what these make."""
+    from pagbench import benchmarks, columns, devices, gallery
     from pagbench.models import requests
 
     definition = benchmarks.load(benchmark)
+    if task is not None and task not in columns.ABILITIES:
+        raise UnknownNameError("task", task, columns.ABILITIES)
     asked = requests.resolve(_entrants(entrants or [], architecture, definition), definition)
     shown = asked if entrants else [request for request in asked if not request.card.control]
     loaded = [request.load(definition) for request in shown]
-    path = gallery.draw(loaded, definition, output, samples=samples, device=devices.choose_device(device.value))
+    chosen = devices.choose_device(device.value)
+    if task is None:
+        path = gallery.draw(loaded, definition, output, samples=samples, device=chosen)
+    else:
+        path = gallery.draw_made(loaded, definition, output, measure=task, samples=samples, device=chosen)
     typer.echo(f"picture: {path}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -100,15 +101,21 @@ class Session:
         What was there before comes with the Bayes control only, since it is the same for all; or with every entrant
         where a benchmark has no such control.
         """
-        benchmark = self.benchmark
-        ids = columns.samples_of(benchmark, measure)[: maps.MADE]
-        classifier = entrant.classifier.to(self.settings.device)
-        with sampled(classifier, ids):
-            seen = Observation(classifier, self.targets.batch(ids), benchmark, _UNKNOWN, self.settings.seed, self.judge)
-            made = PICTURES[measure](seen)
-        shared = benchmark.bayes in (None, entrant.card.id)
-        kept = {name: value.cpu().numpy() for name, value in made.items() if shared or name.startswith(measure)}
+        ids = columns.samples_of(self.benchmark, measure)[: maps.MADE]
+        shared = self.benchmark.bayes in (None, entrant.card.id)
+        made = self.made(entrant.classifier, ids, measure)
+        kept = {name: images.cpu().numpy() for name, images in made.items() if shared or name.startswith(measure)}
         return maps.encode_made(ids, kept)
+
+    def made(self, classifier: Classifier, ids: Sequence[str], measure: str) -> Mapping[str, Float[Tensor, "b c h w"]]:
+        """Images that a classifier's gradient makes of some samples, and what was there before (`PICTURES`)."""
+        classifier = classifier.to(self.settings.device)
+        with sampled(classifier, ids), devices.single_precision():
+            return PICTURES[measure](self._observation(classifier, _UNKNOWN, ids))
+
+    def _observation(self, classifier: Classifier, temperature: Temperature, ids: Sequence[str]) -> Observation:
+        batch = self.targets.batch(ids)
+        return Observation(classifier, batch, self.benchmark, temperature, self.settings.seed, self.judge)
 
     @property
     def first_batch(self) -> int:
@@ -141,8 +148,7 @@ class Session:
         ids: Sequence[str],
         measure: str | None,
     ) -> pd.DataFrame:
-        batch = self.targets.batch(ids)
-        seen = Observation(classifier, batch, self.benchmark, temperature, self.settings.seed, self.judge)
+        seen = self._observation(classifier, temperature, ids)
         if not seen.logits.isfinite().all():
             raise ContractError(
                 f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
@@ -158,7 +164,7 @@ class Session:
             "control": card.control,
             "seed": self.settings.seed,
             "sample_id": list(ids),
-            "label": batch.labels.cpu().numpy(),
+            "label": seen.batch.labels.cpu().numpy(),
         }
         return pd.DataFrame({**identity, **_checked(measured, self.benchmark, measures, len(ids), card.id)})
 
