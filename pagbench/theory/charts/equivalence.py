@@ -89,7 +89,7 @@ def _agreement(axis: Any, found: Equivalence) -> None:
     frame.label(
         axis,
         "c",
-        "every image, colours as in b",
+        "every image, marks as in b",
         "off-manifold energy ρ₂ of the gradient",
         "off-manifold robustness ρ₁(s)",
     )

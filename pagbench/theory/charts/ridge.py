@@ -69,6 +69,7 @@ def _shade(axis: Any, path: RidgePath, *, named: bool) -> None:
         left, right = edges[position], edges[position := position + len(list(run))]
         regime = regimes.REGIMES[int(label)]
         axis.axvspan(left, right, facecolor=TINTS[regime], lw=0, zorder=0)
+        axis.axvline(right, color=frame.INK, lw=0.8, zorder=1)
         if named:
             middle = np.sqrt(left * right)
             axis.text(
