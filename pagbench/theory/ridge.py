@@ -142,7 +142,7 @@ def claims(path: RidgePath) -> list[Claim]:
         ),
         Claim(
             "the risk is least before alignment peaks", "argmin risk < argmax cos",
-            "after Figure 3", float(path.strengths[best] / path.strengths[peak]), "of the peak's λ", 0.5,
+            "after Figure 3", float(path.strengths[best] / path.strengths[peak]), "of the peak's λ", 1 / 3,
         ),
         Claim(
             "weak, Bayes-aligned and excessive robustness come in this order", "λ ≪ sₙ², sₙ² ≪ λ ≪ l_k, l₁ ≪ λ",
