@@ -26,6 +26,7 @@ bench-growth: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed
 	$(BIN)/pagbench figures --benchmark fashion-mnist --results leaderboard/results --output docs/figures
+	$(BIN)/pagbench theory --output docs/figures
 	$(BIN)/python docs/generate.py
 
 site: $(VENV)/.installed

@@ -10,11 +10,12 @@ from typing import Any
 
 import typer
 
-from pagbench import benchmarks, columns, glossary, listing
+from pagbench import benchmarks, columns, glossary, listing, theory
 from pagbench.cli import app
 from pagbench.ranking import render
 from pagbench.site import building
 from pagbench.study import Study
+from pagbench.theory import claims
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
@@ -33,10 +34,11 @@ def studies() -> dict[str, Study]:
 
 def documents(found: dict[str, Study]) -> dict[Path, str]:
     """Every generated file and what it should contain."""
-    readme, study_page = ROOT / "README.md", ROOT / "docs" / "study.md"
+    readme, study_page, theory_page = (ROOT / name for name in ("README.md", "docs/study.md", "docs/theory.md"))
     return {
         readme: _fill(readme.read_text(encoding="utf-8"), _best_of_each_family(found["fashion-mnist@1"])),
         study_page: _fill(study_page.read_text(encoding="utf-8"), _study(found)),
+        theory_page: _fill(theory_page.read_text(encoding="utf-8"), _theory()),
         ROOT / "leaderboard" / "README.md": _boards(found),
         ROOT / "docs" / "measures.md": _measures(),
         ROOT / "docs" / "cli.md": _cli(),
@@ -63,6 +65,12 @@ def _best_of_each_family(found: Study) -> str:
 def _study(found: dict[str, Study]) -> str:
     distractor = study.distractor(found["fashion-distractor@1"])
     return f"{study.tables(found['fashion-mnist@1'])}\n#### Signal and distractor\n\n{distractor}"
+
+
+def _theory() -> str:
+    """What the experiments find when they run now."""
+    every = theory.EXPERIMENTS.values()
+    return claims.to_markdown([claim for each in every for claim in each.claims(each.measure())])
 
 
 def _boards(found: dict[str, Study]) -> str:

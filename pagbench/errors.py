@@ -54,3 +54,7 @@ class ResultsError(PagbenchError):
 
 class TrainingError(PagbenchError):
     """A training run that cannot start or has diverged."""
+
+
+class PredictionError(PagbenchError):
+    """A prediction of theory that the package's own numbers do not bear out."""

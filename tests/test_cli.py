@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("short_runs")
 
 COMMANDS = [
     "run", "leaderboard", "fetch", "list", "show", "check", "gradients", "figures", "train", "sweep", "fit", "tangents",
-    "submit init", "submit check", "submit run", "submit add",
+    "theory", "submit init", "submit check", "submit run", "submit add",
 ]  # fmt: skip
 
 

@@ -1,15 +1,12 @@
 """Intervals cover, rank intervals hold simultaneously, regimes come out right along a ridge path of known regimes."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
-import torch
-from closed_forms import images_of
 
-from pagbench import benchmarks, geometry, statistics
+from pagbench import benchmarks, statistics
 from pagbench.regimes import BOUNDARY, REGIMES, Anchored, classify, judge
 from pagbench.statistics import interval, rank_intervals, resampling_weights, weighted_means
+from pagbench.theory import ridge
 
 WEAK, ALIGNED, EXCESSIVE = range(3)
 
@@ -150,96 +147,9 @@ def test_rank_intervals_hold_all_true_ranks_at_once_with_their_confidence(means,
     assert least <= np.mean(held) <= most
 
 
-class RidgePath(NamedTuple):
-    """Ridge regressions of y = w*·x + τη with w* in the span of x = U z + noise, and what theory says of them.
-
-    Attributes:
-        strengths: λ, shape (strengths,).
-        on: ‖P w‖², shape (repeats, strengths).
-        off: ‖(I - P) w‖².
-        tangent_energy: share of ‖w‖² in the span.
-        cosine: between w and w*.
-        excess: excess risk over the variance of y.
-        on_theory: shape (strengths,).
-        off_theory: shape (strengths,).
-    """
-
-    strengths: np.ndarray
-    on: np.ndarray
-    off: np.ndarray
-    tangent_energy: np.ndarray
-    cosine: np.ndarray
-    excess: np.ndarray
-    on_theory: np.ndarray
-    off_theory: np.ndarray
-
-
-D, RANK, NOISE, LABEL_NOISE, REPEATS = 40, 5, 0.02, 0.5, 40
-IMAGES = 20 * D
-VARIANCES = np.geomspace(2.0, 0.5, RANK)
-STRENGTHS = np.logspace(-7, 3, 41)
-
-
-def ridge_weights(rng, basis, target):
-    """Of one sample, at every strength."""
-    latent = np.sqrt(VARIANCES) * rng.standard_normal((IMAGES, RANK))
-    x = latent @ basis.T + NOISE * rng.standard_normal((IMAGES, D))
-    y = x @ target + LABEL_NOISE * rng.standard_normal(IMAGES)
-    values, vectors = np.linalg.eigh(x.T @ x / IMAGES)
-    return (vectors @ ((vectors.T @ (x.T @ y / IMAGES))[:, None] / (values[:, None] + STRENGTHS))).T
-
-
 @pytest.fixture(scope="module")
 def path():
-    rng = np.random.default_rng(0)
-    basis = np.linalg.qr(rng.standard_normal((D, RANK)))[0]
-    a = rng.standard_normal(RANK)
-    a /= np.linalg.norm(a)
-    target = basis @ a
-    weights = np.stack([ridge_weights(rng, basis, target) for _ in range(REPEATS)])
-    flat = torch.from_numpy(weights.reshape(-1, D))
-    bases = torch.from_numpy(basis).expand(len(flat), D, RANK)
-    covariance = (basis * VARIANCES) @ basis.T + NOISE**2 * np.eye(D)
-    error = weights - target
-    inside = geometry.project(bases, flat).square().sum(1).numpy().reshape(weights.shape[:2])
-    spectrum = VARIANCES + NOISE**2
-    shrunk = spectrum * a / (spectrum + STRENGTHS[:, None])
-    floor = LABEL_NOISE**2 + (spectrum * (a - shrunk) ** 2).sum(1)
-    variance_on = LABEL_NOISE**2 / IMAGES * (spectrum / (spectrum + STRENGTHS[:, None]) ** 2).sum(1)
-    return RidgePath(
-        strengths=STRENGTHS,
-        on=inside,
-        off=(weights**2).sum(2) - inside,
-        tangent_energy=geometry.tangent_energy(bases, images_of(flat)).numpy().reshape(weights.shape[:2]),
-        cosine=weights @ target / np.linalg.norm(weights, axis=2),
-        excess=np.einsum("rsd,de,rse->rs", error, covariance, error) / (target @ covariance @ target + LABEL_NOISE**2),
-        on_theory=(shrunk**2).sum(1) + variance_on,
-        off_theory=(D - RANK) * NOISE**2 * floor / (IMAGES * (NOISE**2 + STRENGTHS) ** 2),
-    )
-
-
-def test_ridge_weights_have_the_theorys_norm_on_and_off_the_manifold(path):
-    assert path.on.mean(0) == pytest.approx(path.on_theory, rel=0.05)
-    assert path.off.mean(0) == pytest.approx(path.off_theory, rel=0.15)
-
-
-def test_ridge_gradients_are_as_tangent_as_random_ones_at_the_theorys_crossing(path):
-    crossing = NOISE * LABEL_NOISE * np.sqrt(RANK / IMAGES) - NOISE**2
-    energy = np.interp(np.log(crossing), np.log(path.strengths), path.tangent_energy.mean(0))
-    assert energy == pytest.approx(RANK / D, rel=0.1)
-
-
-def test_ridge_alignment_rises_to_one_peak_and_falls(path):
-    cosine = path.cosine.mean(0)
-    peak = cosine.argmax()
-    assert 0 < peak < len(cosine) - 1
-    assert (np.diff(cosine)[:peak] > 0).all()
-    assert (np.diff(cosine)[peak:] < 0).all()
-    assert cosine[peak] > 0.99
-
-
-def test_ridge_alignment_peaks_at_more_regularisation_than_the_risk_asks_for(path):
-    assert path.strengths[path.cosine.mean(0).argmax()] > 3 * path.strengths[path.excess.mean(0).argmin()]
+    return ridge.measure()
 
 
 def anchored(path, index):
@@ -248,12 +158,12 @@ def anchored(path, index):
     Regression has no accuracy; the share of y's variance that is not excess risk takes its place, so that `drop` is
     the explained variance lost against the reference.
     """
-    return Anchored(path.tangent_energy[:, index], np.sqrt(path.on[:, index]), 1 - path.excess[:, index])
+    return Anchored(path.tangent_energy[:, index], np.sqrt(path.found.on[:, index]), 1 - path.found.excess[:, index])
 
 
 def bayes_anchor():
     """w*, of unit length and in the span."""
-    return Anchored(np.ones(REPEATS), np.ones(REPEATS), np.ones(REPEATS))
+    return Anchored(np.ones(ridge.REPEATS), np.ones(ridge.REPEATS), np.ones(ridge.REPEATS))
 
 
 def thresholds(**changed):
@@ -268,7 +178,7 @@ def labels(path, chosen):
 
 def expected_regimes(path):
     """Where theory leaves no doubt: λ far below, far between or far above the variances off and on the manifold."""
-    off, on = NOISE**2, VARIANCES
+    off, on = ridge.NOISE**2, ridge.VARIANCES
     return {
         WEAK: path.strengths < off / 5,
         ALIGNED: (path.strengths > 20 * off) & (path.strengths < on.min() / 3),

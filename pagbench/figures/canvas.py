@@ -1,10 +1,12 @@
 """What all figures share: fonts, markers, and pictures written whole."""
 
+import io
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from PIL import Image
 
 from pagbench import writing
 
@@ -27,3 +29,15 @@ def save(figure: Figure, path: Path, *, dpi: int = _DPI) -> Path:
     kind = path.suffix.removeprefix(".") or "png"
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}}.get(kind)
     return writing.atomically(path, lambda place: figure.savefig(place, format=kind, dpi=dpi, metadata=metadata))
+
+
+def save_palette(figure: Figure, path: Path) -> Path:
+    """Writes a PNG of 256 colours, a third as large: for lines and letters, not for pictures in colour.
+
+    Raises:
+        ResultsError: the disk refuses.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=_DPI)
+    reduced = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    return writing.atomically(path, lambda place: reduced.save(place, format="png", optimize=True))

@@ -38,6 +38,10 @@ class SignalDistractor(ClassMixture):
         distractor = self._distractor.log_joint(halves, sigma).logsumexp(dim=1).unflatten(0, (2, len(x)))
         return (signal + distractor.flip(0)[..., None]).transpose(0, 1) - math.log(2)
 
+    def side_posterior(self, x: Float[Tensor, "b c h2 w"], sigma: float) -> Float[Tensor, "b 2"]:
+        """Probability that the signal is above, and that it is below."""
+        return self._log_parts(x, sigma).logsumexp(dim=2).softmax(dim=1)
+
     def log_joint(self, x: Float[Tensor, "b c h2 w"], sigma: float) -> Float[Tensor, "b classes"]:
         """Log p(x, c), up to one constant where signal or distractor are given up to one."""
         return self._log_parts(x, sigma).logsumexp(dim=1)
@@ -58,7 +62,7 @@ class SignalDistractor(ClassMixture):
         parts = (self._signal, self._distractor)
         means = [part.denoise(halves, sigma).flatten(1).unflatten(0, (2, len(x))) for part in parts]
         spreads = [part.posterior_covariance(halves, sigma).unflatten(0, (2, len(x))) for part in parts]
-        sides = self._log_parts(x, sigma).logsumexp(dim=2).softmax(dim=1)
+        sides = self.side_posterior(x, sigma)
         mean = torch.stack([torch.cat([means[s][0], means[1 - s][1]], dim=1) for s in (0, 1)], dim=1)
         spread = torch.stack([_block_diagonal(spreads[s][0], spreads[1 - s][1]) for s in (0, 1)], dim=1)
         second = spread + mean[..., None] * mean[:, :, None]
