@@ -1,6 +1,6 @@
-"""Measures what the published entrants' gradients can do: `python leaderboard/abilities.py BENCHMARK [EXECUTOR]`.
+"""Measures what the published entrants' gradients can do: `python leaderboard/abilities.py BENCHMARK [ENTRANT]...`.
 
-Of the entrants that have results, whose rows stay as they are. `python leaderboard/compact.py` afterwards.
+All entrants that have results by default; their other rows stay as they are. `python leaderboard/compact.py` afterwards.
 """
 
 import sys
@@ -12,14 +12,11 @@ from pagbench import columns
 RESULTS = Path(__file__).parent / "results"
 
 
-def main(benchmark: str, executor: str = "local") -> None:
+def main(benchmark: str, *entrants: str) -> None:
     """Adds the rows of all three measures."""
     home = RESULTS / pagbench.benchmarks.load(benchmark).label
-    names = [path.relative_to(home).with_suffix("").as_posix() for path in sorted(home.rglob("*.parquet"))]
-    names.sort(key=lambda name: name.startswith("control/"))  # the Bayes classifier takes longest
-    pagbench.run(
-        names, benchmark=benchmark, measures=columns.ABILITIES, results=RESULTS, executor=executor, progress=True
-    )
+    names = entrants or [path.relative_to(home).with_suffix("").as_posix() for path in sorted(home.rglob("*.parquet"))]
+    pagbench.run(names, benchmark=benchmark, measures=columns.ABILITIES, results=RESULTS, progress=True)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Followed(NamedTuple):
 def scaled(epsilon: float, steps: int, stride: float, dimension: int) -> Budget:
     """A budget for images of another size, given for those of 3·224² values.
 
-    >>> scaled(40, 60, 1, 3 * 224**2)
+    >>> scaled(40.0, 60, 1.0, 3 * 224**2)
     Budget(epsilon=40.0, steps=60, stride=1.0)
     """
     scale = math.sqrt(dimension / _REFERENCE_DIMENSION)
