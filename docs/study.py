@@ -26,9 +26,29 @@ _CORRELATED = (
 )
 
 
+_ABILITIES = (
+    ("generation_noise_recognised", 1, "generated from noise: recognised"),
+    ("generation_noise_kid", -1, "generated from noise: closeness in KID"),
+    ("generation_kid", -1, "generated from the class's Gaussian: closeness in KID"),
+    ("denoising_psnr_0.5", 1, "denoising, dB"),
+    ("denoising_ssim_0.5", 1, "denoising, SSIM"),
+    ("denoising_psnr_label_0.5", 1, "denoising towards the true class, dB"),
+    ("inpainting_psnr", 1, "in-painting, dB"),
+    ("inpainting_recognised", 1, "in-painted: recognised"),
+)
+"""Abilities with the sign that makes more of them better."""
+_PREDICTORS = (
+    ("alignment", 1, "alignment"),
+    ("log_ratio", -1, "off-manifold robustness, -log off/on"),
+    ("tangent_energy", 1, "tangent energy"),
+    ("pgd_l2_0.5", 1, "adversarial accuracy (PGD, L2 .5)"),
+    ("accuracy", 1, "accuracy"),
+)
+
+
 def tables(study: Study) -> str:
     """All tables of one benchmark's study, as Markdown."""
-    parts = (_correlations, _peaks, _regimes, _smoothing, _protocols, _targets, _makes, _seeds)
+    parts = (_correlations, _peaks, _regimes, _smoothing, _protocols, _targets, _makes, _seeds, _abilities, _makers)
     return "\n".join("\n".join(part(study)) + "\n" for part in parts)
 
 
@@ -65,6 +85,65 @@ def _correlations(study: Study) -> Iterator[str]:
         if first in drawn[0].replicates and second in drawn[0].replicates:
             cells = [_spearman(chosen, first, second, study.benchmark) for chosen in (drawn, accurate, honest)]
             yield _row([meaning, *cells])
+
+
+def _abilities(study: Study) -> Iterator[str]:
+    for given in (None, "accuracy"):
+        predictors = [predictor for predictor in _PREDICTORS if predictor[0] != given]
+        yield "#### What predicts what one can do with a gradient" + ("" if given is None else ", given accuracy")
+        yield ""
+        yield _row(["ability", *(meaning for _, _, meaning in predictors)])
+        yield _rule(1 + len(predictors))
+        for ability, better, meaning in _ABILITIES:
+            cells = [_predicts(study, name, ability, sign * better, given) for name, sign, _ in predictors]
+            yield _row([meaning, *cells])
+        yield ""
+
+
+def _predicts(study: Study, first: str, second: str, sign: int, given: str | None) -> str:
+    """Spearman's rho over networks, partial where something is given; families drawn whole."""
+    chosen = [n for n in study.drawn if first in n.replicates and second in n.replicates]
+    x, y, z = (np.array([n.replicates[name][0] for n in chosen]) for name in (first, second, given or "accuracy"))
+    rho = clustered_spearman(
+        sign * x, y, [n.card.family for n in chosen], given=None if given is None else z, seed=study.benchmark.seed
+    )
+    return f"{rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]"
+
+
+def _makers(study: Study) -> Iterator[str]:
+    yield "#### What one can do with the gradients of each family's best aligned network, of controls and anchors"
+    yield ""
+    yield _row(["entrant", "alignment", *(meaning for _, _, meaning in _ABILITIES)])
+    yield _rule(2 + len(_ABILITIES))
+    best: dict[str, Network] = {}
+    for network in sorted(study.drawn, key=lambda n: float(n.replicates["alignment"][0])):
+        best[network.card.family] = network
+    controls = [n for n in study.networks if n.card.control and "inpainting_psnr" in n.replicates]
+    for network in [*sorted(best.values(), key=lambda n: -float(n.replicates["alignment"][0])), *controls]:
+        values = [network.replicates.get(name) for name in ("alignment", *(name for name, _, _ in _ABILITIES))]
+        yield _row([network.card.id, *("–" if v is None or np.isnan(v[0]) else _text(v, digits=2) for v in values)])
+    shown = next((n for n in study.drawn if "inpainting_psnr" in n.replicates), None)
+    for title, suffixes in _ANCHORS if shown is not None else ():
+        cells = [_anchor(shown, name, suffixes) for name, _, _ in _ABILITIES]
+        if any(cells):
+            yield _row([f"*{title}*", "", *cells])
+
+
+_ANCHORS = (
+    ("the start, the noisy image, the mean fill", ("chance",)),
+    ("total-variation filter", ("tv",)),
+    ("the real image; the score's denoiser", ("ceiling", "denoiser")),
+)
+
+
+def _anchor(network: Network, ability: str, suffixes: Sequence[str]) -> str:
+    """The value of an ability that is not the entrant's own: chance, anchors, ceiling."""
+    parts = ability.replace("_label", "").split("_")
+    ends = [f"{'_'.join(parts)}_{suffix}" for suffix in suffixes]
+    ends += ["_".join([*parts[:-1], suffix, parts[-1]]) for suffix in suffixes]
+    ends += [name.replace("generation_noise", "generation") for name in ends if name.endswith("ceiling")]
+    found = next((network.replicates[name] for name in ends if name in network.replicates), None)
+    return "" if found is None else _text(found, digits=2)
 
 
 def _spearman(chosen: Sequence[Network], first: str, second: str, benchmark: Benchmark) -> str:

@@ -1,6 +1,7 @@
 """Measures what the published entrants' gradients can do: `python leaderboard/abilities.py BENCHMARK [ENTRANT]...`.
 
-All entrants that have results by default; their other rows stay as they are. `python leaderboard/compact.py` afterwards.
+All entrants that have results by default; their other rows stay as they are. Adversarial accuracy (PGD) is measured on
+the same images, for comparison. `python leaderboard/compact.py` afterwards.
 """
 
 import sys
@@ -13,10 +14,13 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main(benchmark: str, *entrants: str) -> None:
-    """Adds the rows of all three measures."""
-    home = RESULTS / pagbench.benchmarks.load(benchmark).label
+    """Adds the rows of the measures."""
+    definition = pagbench.benchmarks.load(benchmark)
+    home = RESULTS / definition.label
     names = entrants or [path.relative_to(home).with_suffix("").as_posix() for path in sorted(home.rglob("*.parquet"))]
     pagbench.run(names, benchmark=benchmark, measures=columns.ABILITIES, results=RESULTS, progress=True)
+    limit = len(columns.samples_of(definition, columns.ABILITIES[0]))
+    pagbench.run(names, benchmark=benchmark, measures=["pgd"], limit=limit, results=RESULTS, progress=True)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,13 @@ def over_seeds(columns: Sequence[Array], *, seed: int) -> Array:
 
 
 def clustered_spearman(
-    x: Array, y: Array, clusters: Sequence[str], *, seed: int, replicates: int = REPLICATES
+    x: Array,
+    y: Array,
+    clusters: Sequence[str],
+    *,
+    given: Array | None = None,
+    seed: int,
+    replicates: int = REPLICATES,
 ) -> Interval:
     """Spearman's rank correlation with a bootstrap interval that draws whole clusters.
 
@@ -121,21 +127,32 @@ def clustered_spearman(
         x: shape (n,); pairs that are not finite are left out.
         y: shape (n,).
         clusters: the cluster of each point.
+        given: shape (n,); what x and y may both depend on: the partial correlation, of ranks, is returned then.
         seed: of the drawing.
         replicates: number of drawings.
 
     Returns:
         NaN with fewer than three points or where x or y is constant; no bounds with a single cluster.
     """
-    known = np.isfinite(x) & np.isfinite(y)
+    known = np.isfinite(x) & np.isfinite(y) & (True if given is None else np.isfinite(given))
     names, member = np.unique(np.asarray(clusters)[known], return_inverse=True)
     if known.sum() < 3:
         return Interval(np.nan, np.nan, np.nan)
     counts = resampling_weights(len(names), seed=seed, replicates=replicates)[:, member]
-    correlations = _correlations(counts, _ranks(counts, x[known]), _ranks(counts, y[known]))
+    a, b = _ranks(counts, x[known]), _ranks(counts, y[known])
+    correlations = _correlations(counts, a, b)
+    if given is not None:
+        z = _ranks(counts, given[known])
+        correlations = _partial(correlations, _correlations(counts, a, z), _correlations(counts, b, z))
     if len(names) == 1:
         return Interval(float(correlations[0]), np.nan, np.nan)
     return interval(correlations)
+
+
+def _partial(ab: Array, az: Array, bz: Array) -> Array:
+    """Correlation of a and b given z; NaN where z says everything of one of them."""
+    left = np.sqrt((1 - az**2) * (1 - bz**2))
+    return np.divide(ab - az * bz, left, out=np.full_like(left, np.nan), where=left > 1e-9)
 
 
 def _ranks(counts: Array, values: Array) -> Array:

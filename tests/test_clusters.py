@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from pagbench.statistics import clustered_spearman, interval, over_seeds, resampling_weights, weighted_means
 
@@ -123,3 +123,18 @@ def test_unknown_values_are_left_out_with_their_cluster():
     some = clustered_spearman(x[:-6], y[:-6], names[:-6], seed=0)
     x[-6:] = np.nan
     assert clustered_spearman(x, y, names, seed=0) == pytest.approx(some)
+
+
+def test_the_partial_correlation_is_that_of_what_ranks_leave_unexplained():
+    rng = np.random.default_rng(6)
+    z = rng.standard_normal(60)
+    x, y = z + rng.standard_normal(60), 2 * z + rng.standard_normal(60)
+    names = [str(index // 6) for index in range(60)]
+    ranks = [rankdata(part) for part in (x, y, z)]
+    design = np.stack([np.ones(60), ranks[2]], axis=1)
+    left = [part - design @ np.linalg.lstsq(design, part, rcond=None)[0] for part in ranks[:2]]
+    found = clustered_spearman(x, y, names, given=z, seed=0)
+    assert found.value == pytest.approx(np.corrcoef(*left)[0, 1])
+    assert found.low < 0 < found.high
+    assert clustered_spearman(x, y, names, seed=0).low > 0.2
+    assert np.isnan(clustered_spearman(x, y, names, given=x, seed=0).value)

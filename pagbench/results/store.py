@@ -37,6 +37,7 @@ class Store:
         self._parts = self._path.beside(f".{self._path.name}{PARTS}")
         self._benchmark = benchmark
         self._schema = columns.schema(benchmark, measure)
+        self._samples = columns.samples_of(benchmark, measure)
 
     def load(self) -> Result | None:
         """Rows of the merged file and of all parts that belong to it, in the benchmark's order; None if there are none.
@@ -130,7 +131,7 @@ class Store:
             if samples is not None and set(found.rows["sample_id"]) != set(samples):
                 return False
             result = Result(found.rows, {**found.provenance, **more})
-            whole = set(result.rows["sample_id"]) >= set(self._benchmark.samples)
+            whole = set(result.rows["sample_id"]) >= set(self._samples)
             if whole or self._path.local is not None:
                 write(self._path, result, self._schema)
             else:

@@ -1,7 +1,7 @@
 """What a submitted results file claims, checked without measuring anything: form, origin, rows, values. No torch."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -114,7 +114,7 @@ def _errors(
 ) -> Iterator[str]:
     yield from _origin(result, card, benchmark, weights_sha256)
     yield from _identity(result.rows, card, benchmark)
-    yield from _samples(result.rows, benchmark, labels)
+    yield from _samples(result.rows, benchmark, columns.samples_of(benchmark, measure), labels)
     measured = columns.sample_columns(benchmark, None if measure is None else [measure])
     yield from _ranges(result.rows, measured)
     if measure is None:
@@ -188,17 +188,19 @@ def _absent(value: object) -> bool:
     return value is None or value != value  # noqa: PLR0124 (NaN)
 
 
-def _samples(rows: pd.DataFrame, benchmark: Benchmark, labels: Mapping[str, int] | None) -> Iterator[str]:
-    """Every sample of the benchmark once, and with its label."""
-    ids, known = rows["sample_id"], set(benchmark.samples)
+def _samples(
+    rows: pd.DataFrame, benchmark: Benchmark, asked: Sequence[str], labels: Mapping[str, int] | None
+) -> Iterator[str]:
+    """Every sample that is asked for once, and with its label."""
+    ids, known = rows["sample_id"], set(asked)
     unknown = [name for name in ids if name not in known]
     if unknown:
-        yield f"{len(unknown)} rows of samples that the benchmark does not have ({_some(unknown)})"
+        yield f"{len(unknown)} rows of samples that are not asked for ({_some(unknown)})"
     twice = ids[ids.duplicated()].tolist()
     if twice:
         yield f"{len(twice)} samples more than once ({_some(twice)}); expected each once"
     present = set(ids)
-    missing = [name for name in benchmark.samples if name not in present]
+    missing = [name for name in asked if name not in present]
     if missing:
         yield f"{len(missing)} of {len(known)} samples are missing ({_some(missing)}); `pagbench run` measures the rest"
     outside = ~rows["label"].between(0, benchmark.classes - 1)
