@@ -59,7 +59,8 @@ def _best_of_each_family(found: Study) -> str:
     board = found.board
     best = board[board["status"] == "ranked"].groupby("family")["alignment"].idxmax()
     chosen = {*board.loc[best, "model"], *found.benchmark.anchors}
-    return render.to_markdown(board, found.benchmark, models=chosen)
+    measured = [column.name for column in columns.optional_board_columns(found.benchmark)]
+    return render.to_markdown(board.drop(columns=measured, errors="ignore"), found.benchmark, models=chosen)
 
 
 def _study(found: dict[str, Study]) -> str:

@@ -182,9 +182,9 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("generation_off_data_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
         Column("generation_nearest", "pixel units", None, "L2 distance of the generated image to the nearest training image; 0 for a copy.", valid=_LENGTH),
         Column("generation_nearest_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
-        Column("generation_noise_recognised", "", True, f"1 where {_JUDGE} finds the class in what the gradient makes of noise around the mean image.", "generated recognised", _SANTURKAR, valid=_SHARE, binary=True),
+        Column("generation_noise_recognised", "", True, f"1 where {_JUDGE} finds the class in what the gradient makes of noise around the mean image.", "generated", _SANTURKAR, valid=_SHARE, binary=True),
         Column("generation_noise_recognised_chance", "", None, "The same of the start, before the gradient is followed.", valid=_SHARE, binary=True),
-        Column("generation_noise_kid", "", False, "Kernel inception distance of generated from real images of the same class, in the features of that classifier, within a block of 64: the sample's influence, of which the distance is the mean.", "generated KID", _KID),
+        Column("generation_noise_kid", "", False, "Kernel inception distance of generated from real images of the same class, in the features of that classifier, within a block of 64: the sample's influence, of which the distance is the mean.", reference=_KID),
         Column("generation_noise_kid_chance", "", None, "The same of the start."),
         Column("generation_noise_off_data", "pixel units", False, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma.", valid=_LENGTH),
         Column("generation_noise_off_data_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
@@ -195,7 +195,7 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("generation_nearest_ceiling", "pixel units", None, "L2 distance of the real image to the nearest training image.", valid=_LENGTH),
     ),
     "denoising": (
-        Column("denoising_psnr", "dB", True, "Gain in PSNR over the noisy image, following the gradient towards the class that the entrant itself finds there; noise of that share of the benchmark's sigma.", "denoising dB", _SANTURKAR, valid=_ANY),
+        Column("denoising_psnr", "dB", True, "Gain in PSNR over the noisy image, following the gradient towards the class that the entrant itself finds there; noise of that share of the benchmark's sigma.", "denoised dB", _SANTURKAR, valid=_ANY),
         Column("denoising_ssim", "", True, "The same in SSIM.", valid=_DIFFERENCE),
         Column("denoising_psnr_label", "dB", None, "The same in PSNR towards the true class.", valid=_ANY),
         Column("denoising_ssim_label", "", None, "The same in SSIM towards the true class.", valid=_DIFFERENCE),
@@ -205,9 +205,9 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("denoising_ssim_denoiser", "", None, "Its gain in SSIM.", valid=_DIFFERENCE),
     ),
     "inpainting": (
-        Column("inpainting_psnr", "dB", True, "Gain in PSNR within a missing patch of 60/224 of each side over a fill with the mean colour of the rest, following the gradient towards the true class.", "in-painting dB", _SANTURKAR, valid=_ANY),
+        Column("inpainting_psnr", "dB", True, "Gain in PSNR within a missing patch of 60/224 of each side over a fill with the mean colour of the rest, following the gradient towards the true class.", "in-painted dB", _SANTURKAR, valid=_ANY),
         Column("inpainting_psnr_ceiling", "dB", None, "The same of the denoiser of the benchmark's score of the class, at its sigma.", valid=_ANY),
-        Column("inpainting_recognised", "", True, f"1 where {_JUDGE} finds the class in the in-painted image.", "in-painted recognised", _SANTURKAR, valid=_SHARE, binary=True),
+        Column("inpainting_recognised", "", True, f"1 where {_JUDGE} finds the class in the in-painted image.", reference=_SANTURKAR, valid=_SHARE, binary=True),
         Column("inpainting_recognised_chance", "", None, "The same of the mean fill.", valid=_SHARE, binary=True),
         Column("inpainting_recognised_ceiling", "", None, "The same of the whole image.", valid=_SHARE, binary=True),
     ),
@@ -309,9 +309,7 @@ def _each(column: Column, benchmark: Benchmark) -> list[Column]:
         return [replace(column, name=epsilon_name(column.name, epsilon)) for epsilon in benchmark.epsilons]
     if column.name.startswith("denoising"):
         return [
-            replace(
-                column, name=f"{column.name}_{level:g}", header=f"{column.header} {level:g}" if column.header else ""
-            )
+            replace(column, name=f"{column.name}_{level:g}", header=column.header if level == NOISE_LEVELS[1] else "")
             for level in NOISE_LEVELS
         ]
     if column.name in ("adversarial", "pgd"):

@@ -73,7 +73,7 @@ def put(column, value, row=3):
     [
         (lambda rows: rows.iloc[:-7], "7 of 360 samples are missing"),
         (lambda rows: pd.concat([rows.iloc[:-1], rows.iloc[:1]]), "1 samples more than once"),
-        (put("sample_id", "no-such"), "1 rows of samples that the benchmark does not have"),
+        (put("sample_id", "no-such"), "1 rows of samples that are not asked for"),
         (swapped, "labels are not the data set's"),
         (put("label", 10), "1 labels are not of the 10 classes"),
         (put("entrant", "digits/standard"), "rows with entrant digits/standard, expected digits/noise-0.6"),

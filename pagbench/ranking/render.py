@@ -25,6 +25,8 @@ _REMARKED = ("status", "verification")
 _DETAILS = (
     "alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "alignment_second_corrected", "log_ratio",
 )  # fmt: skip
+_NAMED = 3
+"""Entrants of which the same is said that are named; of more it is said how many."""
 _UNRANKED = "–"
 
 
@@ -115,8 +117,9 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
         if row["preflight"] not in row["status"]
     ]
     if PARTIAL_MEASURES in board:
-        partial = board[board[PARTIAL_MEASURES].notna()]
-        remarks += [f"{row['model']}: {row[PARTIAL_MEASURES]}." for _, row in partial.iterrows()]
+        for told, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
+            named = ", ".join(models) if len(models) <= _NAMED else f"{len(models)} of {len(board)} entrants"
+            remarks.append(f"{named}: {told}.")
     remarks.append(_verifications(board))
     found = agreement.agreements(board, benchmark) if benchmark.second is not None else []
     return remarks + [agreement.sentence(part) for part in found]
