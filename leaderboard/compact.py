@@ -14,9 +14,11 @@ BITS = 11
 def main() -> None:
     """Rewrites every results file; a rounded one stays as it is."""
     for label in benchmarks.names():
-        schema = columns.schema(benchmarks.load(label))
-        for path in sorted((RESULTS / label).rglob("*.parquet")):
-            results.write(path, results.read(path, schema), schema, bits=BITS)
+        for measure in (None, *columns.OPTIONAL):
+            schema = columns.schema(benchmarks.load(label), measure)
+            folder = RESULTS / (label if measure is None else f"{label}+{measure}")
+            for path in sorted(folder.rglob("[!.]*.parquet")):
+                results.write(path, results.read(path, schema), schema, bits=BITS)
 
 
 if __name__ == "__main__":

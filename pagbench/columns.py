@@ -178,7 +178,7 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("generation_recognised_chance", "", None, "The same of the start, before the gradient is followed.", valid=_SHARE, binary=True),
         Column("generation_kid", "", False, "Kernel inception distance of generated from real images of the same class, in the features of that classifier, within a block of 64: the sample's influence, of which the distance is the mean.", reference=_KID),
         Column("generation_kid_chance", "", None, "The same of the start."),
-        Column("generation_off_data", "pixel units", False, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma.", valid=_LENGTH),
+        Column("generation_off_data", "pixel units", None, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma; to compare with that of real images, for a blank one may have less.", valid=_LENGTH),
         Column("generation_off_data_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
         Column("generation_nearest", "pixel units", None, "L2 distance of the generated image to the nearest training image; 0 for a copy.", valid=_LENGTH),
         Column("generation_nearest_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
@@ -186,7 +186,7 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("generation_noise_recognised_chance", "", None, "The same of the start, before the gradient is followed.", valid=_SHARE, binary=True),
         Column("generation_noise_kid", "", False, "Kernel inception distance of generated from real images of the same class, in the features of that classifier, within a block of 64: the sample's influence, of which the distance is the mean.", reference=_KID),
         Column("generation_noise_kid_chance", "", None, "The same of the start."),
-        Column("generation_noise_off_data", "pixel units", False, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma.", valid=_LENGTH),
+        Column("generation_noise_off_data", "pixel units", None, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma; to compare with that of real images, for a blank one may have less.", valid=_LENGTH),
         Column("generation_noise_off_data_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
         Column("generation_noise_nearest", "pixel units", None, "L2 distance of the generated image to the nearest training image; 0 for a copy.", valid=_LENGTH),
         Column("generation_noise_nearest_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
@@ -220,6 +220,11 @@ per level of noise.
 
 ABILITIES = ("generation", "denoising", "inpainting")
 """Measures of what one can do by following an entrant's gradient, taken of a benchmark's first images only."""
+
+_SHARED = frozenset({"chance", "ceiling", "tv", "denoiser"})
+
+JUDGED = ("generation", "inpainting")
+"""Those whose images an independent classifier judges."""
 
 _ABILITY_SAMPLES = 192
 
@@ -291,6 +296,11 @@ def sample_columns(benchmark: Benchmark, measures: Sequence[str] | None = None) 
     """Per-sample columns of the benchmark's own measures, or of others, in Parquet's order."""
     chosen = benchmark.measures if measures is None else measures
     return [column for measure in chosen for filled in SAMPLE_COLUMNS[measure] for column in _each(filled, benchmark)]
+
+
+def is_own(column: Column) -> bool:
+    """Whether a column of an ability speaks of the entrant, not of chance, an anchor or a ceiling."""
+    return _SHARED.isdisjoint(column.name.split("_"))
 
 
 def samples_of(benchmark: Benchmark, measure: str | None) -> tuple[str, ...]:

@@ -27,7 +27,10 @@ from pagbench.models.smoothing import sampled
 Targeting = Callable[[Dataset], Tensor]
 """Bayes targets of some images, shape (n, c, h, w)."""
 
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "pyautoattack", "scikit-learn")
+_PACKAGES = (
+    "torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "pyautoattack", "scikit-image",
+    "scikit-learn",
+)  # fmt: skip
 
 
 def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.device) -> dict[str, Any]:

@@ -187,7 +187,8 @@ class _Work:
         if self._unit.measure is None:
             checked = None if kept is None else kept.provenance.get("preflight")
             self._source["preflight"] = checked or self._preflight()
-        self._source["networks"] = self._session.targets.networks
+        judged = {} if self._unit.measure not in columns.JUDGED else self._session.judge.record()
+        self._source["networks"] = {**self._session.targets.networks, **judged}
         self._check_same(kept)
         started = time.perf_counter()
         for rows in self._session.rows(self._entrant, missing, self._unit.measure):

@@ -19,7 +19,7 @@ _SHARE = 0.1
 """Of the noise's length, how far an image may go: what a class says of a noisy image is a small part of the noise."""
 _TV_WEIGHT = 0.75
 """Of the total-variation filter, in standard deviations of the noise: about the best on images not measured."""
-_WINDOW = 7
+_WINDOW, _SMALLEST_WINDOW = 7, 3
 _HALF_A_GREY_LEVEL = (1 / 510) ** 2
 
 
@@ -28,7 +28,8 @@ class Quality(NamedTuple):
 
     Attributes:
         psnr: peak signal-to-noise ratio, dB, of a peak of 1; errors below half a grey level count as that.
-        ssim: mean structural similarity (Wang et al. 2004), windows of 7×7 or the largest odd size that fits.
+        ssim: mean structural similarity (Wang et al. 2004), windows of 7×7 or the largest odd size that fits; NaN for
+            sides below 3.
     """
 
     psnr: Float[Tensor, "b"]
@@ -37,6 +38,7 @@ class Quality(NamedTuple):
 
 def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     """Gains in PSNR and SSIM over the noisy image at each level; NaN where the gradient is not scored there."""
+    seen.release()
     found: dict[str, Float[Tensor, "b"]] = {}
     clean, labels = seen.batch.images, seen.batch.labels
     for level in NOISE_LEVELS:
@@ -117,6 +119,8 @@ def psnr(squared_error: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
 
 def _ssim(x: Float[Tensor, "b c h w"], clean: Float[Tensor, "b c h w"]) -> Float[Tensor, "b"]:
     side = min(_WINDOW, *x.shape[2:])
+    if side < _SMALLEST_WINDOW:
+        return torch.full_like(x[:, 0, 0, 0], torch.nan)
     window = side - (side + 1) % 2
     pairs = zip(x.double().cpu().numpy(), clean.double().cpu().numpy(), strict=True)
     found = [structural_similarity(a, b, win_size=window, data_range=1.0, channel_axis=0) for a, b in pairs]

@@ -4,7 +4,7 @@ After Santurkar et al. 2019 (arXiv 1906.09453), whose seeds are drawn from Gauss
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pagbench.columns import STARTS
@@ -24,16 +24,15 @@ Each takes 30 steps of a twentieth, so that a path may be half as long again as 
 def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     """Columns of both starts; NaN where the gradient is not scored there."""
     batch, judge = seen.batch, seen.judge
+    seen.release()
     found: dict[str, Float[Tensor, "b"]] = {}
 
     for name in STARTS:
         before = start(seen, name)
         made = generate(seen.classifier, before, batch.labels, name)
         chance = judge.once((name, "judged", *seen.key), _judged, judge, before, batch)
-        found |= {
-            f"{name}_{what}": value.where(made.scored, torch.nan)
-            for what, value in _judged(judge, made.images, batch).items()
-        }
+        judged = _judged(judge, made.images, batch, made.scored)
+        found |= {f"{name}_{what}": value.where(made.scored, torch.nan) for what, value in judged.items()}
         found |= {f"{name}_{what}_chance": value for what, value in chance.items()}
     ceiling = judge.once(("real", *seen.key), _judged, judge, batch.images, batch)
     return found | {f"generation_{what}_ceiling": value for what, value in ceiling.items() if what != "kid"}
@@ -63,10 +62,13 @@ def generate(classifier: nn.Module, before: Float[Tensor, "b c h w"], labels: In
     return follow(classifier, before, labels, scaled(epsilon, STEPS, epsilon / 20, before[0].numel()))
 
 
-def _judged(judge: Judge, images: Float[Tensor, "b c h w"], batch: Batch) -> dict[str, Float[Tensor, "b"]]:
+def _judged(
+    judge: Judge, images: Float[Tensor, "b c h w"], batch: Batch, scored: Bool[Tensor, "b"] | None = None
+) -> dict[str, Float[Tensor, "b"]]:
+    features, real = judge.features(images), judge.features(batch.images)
     return {
         "recognised": judge.recognised(images, batch.labels),
-        "kid": kid.influences(judge.features(images), judge.features(batch.images), batch.labels).to(images),
+        "kid": kid.influences(features, real, batch.labels, scored).to(images),
         "off_data": judge.off_data(images, batch.labels),
         "nearest": judge.nearest(images),
     }

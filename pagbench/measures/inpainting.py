@@ -30,6 +30,7 @@ class Holed(NamedTuple):
 
 def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     """Gain in PSNR within the patch over the mean fill, and recognition; NaN where the gradient is not scored."""
+    seen.release()
     clean, labels, judge = seen.batch.images, seen.batch.labels, seen.judge
     holed = judge.once(("holed", *seen.key), make_holes, clean, seen.batch.ids, seen.seed)
     made = inpaint(seen.classifier, holed, labels)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -62,13 +61,18 @@ class Judge:
         Raises:
             CardError: the benchmark has neither one of its own nor a Bayes classifier.
         """
-        path = judge_card(self._benchmark)
+        path = assets.judge(self._benchmark.data_name)
         if path is not None:
             card = ModelCard.parse(read_yaml(path), str(path))
             return load(card, path, self._benchmark).classifier.to(self._device)
         if not isinstance(self.score, scores.ClassMixture):
             raise CardError(f"{self._benchmark.label}: no independent classifier is shipped that judges its images")
-        return Classifier(controls.BayesClassifier(self.score, self._benchmark.sigma))
+        return Classifier(controls.BayesClassifier(self.score, self._benchmark.sigma)).to(self._device)
+
+    def record(self) -> dict[str, dict[str, str]]:
+        """Hash of the independent classifier's weights, for provenance; nothing where the Bayes classifier judges."""
+        path = assets.judge(self._benchmark.data_name)
+        return {} if path is None else {"judge": {"weights_sha256": str(read_yaml(path)["weights_sha256"])}}
 
     @torch.no_grad()
     def recognised(self, x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
@@ -116,13 +120,16 @@ class Judge:
         """L2 distance to the nearest training image, pixel units."""
         flat, found = x.flatten(1), torch.full_like(x[:, 0, 0, 0], torch.inf)
         for part in self._train().chunks(_CHUNK):
-            found = found.minimum(torch.cdist(flat, part.images.to(x).flatten(1)).amin(1))
+            images = part.images.to(x).flatten(1)
+            nearest = images[torch.cdist(flat, images).argmin(1)]  # whose distances are rounded; that of a copy is 0
+            found = found.minimum((flat - nearest).norm(dim=1))
         return found
 
     def from_class(self, ids: tuple[str, ...], labels: Int[Tensor, "b"], seed: int) -> Float[Tensor, "b c h w"]:
         """A draw from the Gaussian that is fitted to the training images of each sample's class, clipped to [0, 1].
 
         It has their mean and covariance, of full rank or not: mean + Σ_j z_j (x_j - mean)/√(n - 1), z standard normal.
+        Clipping shrinks both where pixels are often black or white.
         """
         train, drawn = self._train(), torch.empty(len(ids), *self._benchmark.input_shape)
         classes = labels.cpu()
@@ -156,9 +163,3 @@ class Judge:
         if not self._splits.train.ids:
             raise ContractError(f"{self._benchmark.label}: has no training images, which generation begins with")
         return self._splits.train
-
-
-def judge_card(benchmark: Benchmark) -> Path | None:
-    """The card of the independent classifier of a benchmark's data; None where none is shipped."""
-    path = assets.FOLDER / "judges" / f"{benchmark.data_name}.yaml"
-    return path if path.is_file() else None

@@ -28,7 +28,9 @@ class BayesClassifier(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Log p_sigma(x, c), centred so that single precision keeps the differences."""
         joint = self._density.log_joint(x, self._sigma)
-        return (joint - joint.mean(dim=1, keepdim=True)).to(x.dtype).to(x.device)
+        known = joint.isfinite()  # a class without training images has probability 0
+        mean = joint.where(known, 0).sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True)
+        return (joint - mean).to(x.dtype).to(x.device)
 
 
 class SignFlipped(nn.Module):

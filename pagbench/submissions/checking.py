@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pagbench import benchmarks, fetching
+from pagbench import assets, benchmarks, fetching
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import CardError, PagbenchError, UnknownNameError
@@ -128,6 +128,9 @@ def _fitting(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
     if card.input_shape is not None and card.input_shape != benchmark.input_shape and card.resize is None:
         message = f"{card.input_shape}, {benchmark.label} has {benchmark.input_shape}; or let `resize` adapt them"
         yield Finding("error", "input_shape", message)
+    judge = assets.judge(benchmark.data_name)
+    if judge is not None and card.weights_sha256 == read_yaml(judge)["weights_sha256"]:
+        yield Finding("error", "weights", "those of the network that judges what gradients make; it is no entrant")
     if card.dataset != benchmark.data_name:
         message = f"trained on {card.dataset!r}, {benchmark.label} is for networks of {benchmark.data_name!r}"
         yield Finding("warning", "dataset", f"{message}; a reader will wonder")
