@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from pagbench import cache, cli_doctor, cli_fetching, cli_site, cli_submit, cli_tangents, cli_training, cli_verify
+from pagbench import (
+    cache,
+    cli_doctor,
+    cli_fetching,
+    cli_sensitivity,
+    cli_site,
+    cli_submit,
+    cli_tangents,
+    cli_training,
+    cli_verify,
+)
 from pagbench.cli_options import BatchSizeOption, BenchmarkOption, Device, DeviceOption, OfflineOption, ResultsOption
 from pagbench.errors import ContractError, PagbenchError, ResultsError, printable
 from pagbench.interrupts import Stopped
@@ -340,6 +350,7 @@ for _name, _command, _example in (
     *cli_fetching.COMMANDS,
     *cli_training.COMMANDS,
     *cli_tangents.COMMANDS,
+    *cli_sensitivity.COMMANDS,
     *cli_site.COMMANDS,
     *cli_verify.COMMANDS,
 ):

@@ -1,0 +1,40 @@
+"""The command that moves a benchmark's own choices."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from pagbench.cli_options import Device, DeviceOption, OfflineOption, ResultsOption
+
+
+def sensitivity(
+    benchmark: Annotated[str, typer.Argument(help="Name, or name@version.")],
+    images: Annotated[int, typer.Option(min=2, help="Images that entrants are measured on again.")] = 250,
+    results: ResultsOption = "results",
+    device: DeviceOption = Device.auto,
+    offline: OfflineOption = False,
+) -> None:
+    """Say how much a benchmark's ranking depends on its own choices: one is moved at a time, all else as published."""
+    from pagbench import benchmarks, devices, remeasuring
+    from pagbench import results as stored
+    from pagbench.sensitivity import report, table
+
+    definition, folder = benchmarks.load(benchmark), stored.local(results)
+    found = remeasuring.run(
+        definition,
+        folder,
+        images=images,
+        device=devices.choose_device(device.value),
+        progress=True,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    path = report.write(found, report.place(folder, definition))
+    table.show(found)
+    typer.echo(f"report: {path}  (next: pagbench site -r {results})")
+
+
+COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("sensitivity", sensitivity, "pagbench sensitivity fashion-mnist --results leaderboard/results"),
+)
+"""Name, function and example of each command, for `pagbench.cli`."""
