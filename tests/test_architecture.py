@@ -31,7 +31,16 @@ ORDER = [
     {"executors"},
     {"runner", "gallery"},
     {"sweep", "submissions", "doctor"},
-    {"cli_training", "cli_tangents", "cli_sensitivity", "cli_fetching", "cli_site", "cli_submit", "cli_verify", "cli_doctor"},
+    {
+        "cli_training",
+        "cli_tangents",
+        "cli_sensitivity",
+        "cli_fetching",
+        "cli_site",
+        "cli_submit",
+        "cli_verify",
+        "cli_doctor",
+    },
     {"cli"},
     {"__main__"},
 ]

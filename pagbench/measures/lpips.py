@@ -64,7 +64,7 @@ def _load_shipped(network: Any) -> None:
 
 
 def enlarge(x: Float[Tensor, "b c h w"], side: int = MIN_SIDE) -> Float[Tensor, "b c _ _"]:
-    """Enlarges bilinearly so that no side is below a length, keeping the aspect ratio; larger images stay as they are."""
+    """Enlarges bilinearly so that no side is below one, keeping the aspect ratio; larger images stay as they are."""
     scale = side / min(x.shape[2:])
     if scale <= 1:
         return x

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from pagbench.errors import CardError, DataError, WeightsError
 from pagbench.measures import lpips
 from pagbench.remeasuring.blocks import Block
 from pagbench.remeasuring.sources import Sources
-from pagbench.sensitivity.choices import RESPONSES, Alignment, Choice, Response, Target, Way
+from pagbench.sensitivity.choices import RESPONSES
+from pagbench.sensitivity.ways import Alignment, Choice, Response, Setting, Target, Way
 
 _BLOCK = 50
 
@@ -80,14 +82,14 @@ class Prepared:
         """
         found, left_out = [], []
         for choice in choices:
-            kept = []
+            kept: list[Setting] = []
             for setting in choice.settings:
-                flaw = self._flaw(setting.way, lambda n, name=f"{choice.name}: {setting.name}": advance(name, n))
-                if flaw:
-                    left_out.append(f"{choice.name}, {setting.name}: {flaw}")
+                told = f"{choice.name}: {setting.name}"
+                if flaw := self._flaw(setting.way, partial(advance, told)):
+                    left_out.append(f"{told}: {flaw}")
                 else:
                     kept.append(setting)
-            if len(kept) > 1 and kept[0] is choice.settings[0]:
+            if len(kept) > 1 and kept[0] is choice.published:
                 found.append(replace(choice, settings=tuple(kept)))
         return found, left_out
 

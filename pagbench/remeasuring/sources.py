@@ -11,7 +11,7 @@ from pagbench import manifolds, scores, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ManifoldCard
 from pagbench.data import Dataset, Splits
-from pagbench.sensitivity.choices import Target
+from pagbench.sensitivity.ways import Target
 from pagbench.targets.files import TargetFiles
 from pagbench.training import parts
 

@@ -1,138 +1,30 @@
 """The choices of a benchmark that could have been made otherwise, and the settings that each is moved to."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ManifoldCard
 from pagbench.errors import CardError
-
-Gradient = Literal[
-    "sum of logits", "logit of the label", "logit of the prediction", "log p", "log-odds", "p", "margin", "log-sum-exp"
-]
-Comparison = Literal["cosine", "lpips", "ssim", "spearman", "coherence"]
-Normalisation = Literal["max-abs", "99.5 % clip", "unit RMS", "3-std clip"]
+from pagbench.sensitivity.ways import (
+    Alignment,
+    Choice,
+    Comparison,
+    Gradient,
+    Normalisation,
+    Response,
+    Rows,
+    Setting,
+    Similarity,
+    Target,
+    Way,
+)
 
 RESPONSES = 100
 """Images that choices of the tangent space and of the steps are moved on: an estimate of one takes seconds."""
 SEEDS = (1, 2, 3)
 """Added to the benchmark's own."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What gradients are compared with.
-
-    Attributes:
-        sigma: noise level, pixel units.
-        part: s(x|y) - s(x), or one of both.
-        second: of the second score model instead of the first.
-    """
-
-    sigma: float
-    part: Literal["difference", "conditional", "marginal"] = "difference"
-    second: bool = False
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """How two maps are compared.
-
-    Attributes:
-        comparison: cosine; 1 - LPIPS; SSIM; Spearman's rho of magnitudes; radial spectral coherence.
-        blur: standard deviation of a Gaussian that both are blurred with first, pixels.
-        normalisation: of maps before LPIPS.
-        side: of maps before LPIPS, at least; pixels.
-        backbone: of LPIPS.
-    """
-
-    comparison: Comparison
-    blur: float = 0.0
-    normalisation: Normalisation = "max-abs"
-    side: int = 64
-    backbone: Literal["alex", "vgg", "squeeze"] = "alex"
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """One way to measure alignment.
-
-    Attributes:
-        gradient: which scalar of the logits is differentiated.
-        target: what its gradient is compared with.
-        similarity: how.
-        seed: of the permutation that gives each image its partner, for the level of chance.
-    """
-
-    gradient: Gradient
-    target: Target
-    similarity: Similarity
-    seed: int
-
-
-@dataclass(frozen=True)
-class Response:
-    """One way to measure tangent energy and responses.
-
-    Attributes:
-        manifold: whose tangent spaces.
-        directions: so many of the benchmark's on either side.
-        seed: of the directions.
-    """
-
-    manifold: ManifoldCard
-    directions: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One way to read the published rows, which needs no pass.
-
-    Attributes:
-        images: the first so many.
-        epsilon: length of the steps whose responses are read; None where alignment is.
-    """
-
-    images: int
-    epsilon: float | None = None
-
-
-Way = Alignment | Response | Rows
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One value of a choice.
-
-    Attributes:
-        name: for people, within its choice.
-        way: how entrants are measured under it; all else as published.
-    """
-
-    name: str
-    way: Way
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A choice of the benchmark.
-
-    Attributes:
-        name: for files and people.
-        summary: what is chosen, in a few words.
-        ranking: column of the leaderboard whose ranking it concerns.
-        settings: the published one first.
-        regimes: whether regimes are judged by it, too.
-    """
-
-    name: str
-    summary: str
-    ranking: str
-    settings: tuple[Setting, ...]
-    regimes: bool = False
-
-
 SIGMAS = {"× 1/4": 0.25, "× 1/2": 0.5, "× 1/√2": 0.5**0.5, "× √2": 2**0.5, "× 2": 2.0, "× 4": 4.0}
 GRADIENTS: dict[Gradient, str] = {
     "sum of logits": "∇ Σ z",
@@ -201,7 +93,7 @@ def _alignment(benchmark: Benchmark) -> list[Choice]:
     sigmas = {
         text: replace(own, target=Target(float(f"{factor * benchmark.sigma:.4g}"))) for text, factor in SIGMAS.items()
     }
-    others = {}
+    others: dict[str, Way] = {}
     if benchmark.second is not None and benchmark.second.sigma is not None:
         others[benchmark.second.score.kind] = replace(own, target=Target(benchmark.second.sigma, second=True))
     targets = {text: replace(own, target=Target(benchmark.sigma, part)) for text, part in TARGETS.items()}
@@ -212,7 +104,7 @@ def _alignment(benchmark: Benchmark) -> list[Choice]:
         _choice("sigma", "noise level of the target", "alignment", ("× 1", own), sigmas),
         _choice("score", "score model of the target", "alignment", (benchmark.score.kind, own), others),
         _choice("target", "which score is the target", "alignment", ("s(x|y) − s(x)", own), targets),
-        _choice("gradient", "what is differentiated", "alignment", ("∇ log-odds", own), gradients, regimes=True),
+        _choice("gradient", "what is differentiated", "alignment", ("∇ log-odds", own), gradients),
         _choice("similarity", "how maps are compared", "alignment", (name, own), similarities),
         _choice("permutation", "partners for chance", "alignment", (f"seed {benchmark.seed}", own), seeds),
     ]
@@ -223,13 +115,14 @@ def _lpips(benchmark: Benchmark) -> list[Choice]:
     own = replace(published(benchmark), similarity=Similarity("lpips"))
     ranking = "alignment" if own == published(benchmark) else _LPIPS
 
-    def moved(**field: object) -> Alignment:
-        return replace(own, similarity=replace(own.similarity, **field))
-
     smallest = min(benchmark.input_shape[1:])
-    sides = {f"{side} pixels": moved(side=side) for side in SIDES if side > smallest}
-    scales = {text: moved(normalisation=text) for text in NORMALISATIONS}
-    backbones = {text: moved(backbone=name) for text, name in BACKBONES.items()}
+    sides = {
+        f"{side} pixels": replace(own, similarity=Similarity("lpips", side=side)) for side in SIDES if side > smallest
+    }
+    scales: dict[str, Way] = {
+        text: replace(own, similarity=Similarity("lpips", normalisation=text)) for text in NORMALISATIONS
+    }
+    backbones = {text: replace(own, similarity=Similarity("lpips", backbone=name)) for text, name in BACKBONES.items()}
     return [
         _choice("normalisation", "scale of maps before LPIPS", ranking, ("max-abs", own), scales),
         _choice("upsampling", "size of maps before LPIPS", ranking, (f"{max(64, smallest)} pixels", own), sides),
@@ -247,26 +140,18 @@ def _responses(benchmark: Benchmark, manifold: ManifoldCard) -> list[Choice]:
     seeds = {f"seed {seed + more}": replace(own, seed=seed + more) for more in SEEDS[:2]}
     every = len(benchmark.samples)
     steps = {f"{e:g}": Rows(every, e) for e in benchmark.epsilons if e != epsilon}
+    own_steps = (f"{epsilon:g}", Rows(every, epsilon))
     return [
-        _choice(
-            "tangent space", "whose tangent spaces", "tangent_energy", (_title(manifold), own), estimates, regimes=True
-        ),
-        _choice("rank", "dimension of tangent spaces", "tangent_energy", (f"{rank}", own), ranks, regimes=True),
-        _choice(
-            "epsilon", "length of steps", "log_ratio", (f"{epsilon:g}", Rows(every, epsilon)), steps, regimes=True
-        ),
-        _choice(
-            "directions", "steps per image", "log_ratio", (f"{benchmark.directions}", own), counts, regimes=True
-        ),
-        _choice("noise", "draw of the steps", "log_ratio", (f"seed {seed}", own), seeds, regimes=True),
-    ]  # fmt: skip
+        _choice("tangent space", "whose tangent spaces", "tangent_energy", (_title(manifold), own), estimates),
+        _choice("rank", "dimension of tangent spaces", "tangent_energy", (f"{rank}", own), ranks),
+        _choice("epsilon", "length of steps", "log_ratio", own_steps, steps),
+        _choice("directions", "steps per image", "log_ratio", (f"{benchmark.directions}", own), counts),
+        _choice("noise", "draw of the steps", "log_ratio", (f"seed {seed}", own), seeds),
+    ]
 
 
-def _choice(
-    name: str, summary: str, ranking: str, own: tuple[str, Way], others: dict[str, Way], *, regimes: bool = False
-) -> Choice:
-    settings = tuple(Setting(text, way) for text, way in (own, *others.items()))
-    return Choice(name, summary, ranking, settings, regimes)
+def _choice(name: str, summary: str, ranking: str, own: tuple[str, Way], others: Mapping[str, Way]) -> Choice:
+    return Choice(name, summary, ranking, tuple(Setting(text, way) for text, way in (own, *others.items())))
 
 
 def _estimates(benchmark: Benchmark, own: ManifoldCard) -> list[ManifoldCard]:

@@ -58,7 +58,8 @@ class Outcome(Card):
     tau: Tau
     moved: tuple[str, ...] = ()
     """Entrants whose rank here lies outside their published rank interval, the farthest first."""
-    first: str
+    first: str | None
+    """Entrant of rank 1; null where none has a value."""
     overturns: tuple[str, ...] = ()
     """By which clauses of the rule, `pagbench.sensitivity.rule`."""
 
@@ -103,8 +104,8 @@ class Report(Card):
 
     format: int = FORMAT
     benchmark: str
-    digest: str
-    """Of its definition."""
+    definition: str
+    """Its digest."""
     threshold: float = THRESHOLD
     images: int
     """That alignments were measured on."""
@@ -142,7 +143,7 @@ def write(report: Report, path: Path) -> Path:
     content = report.model_dump(mode="json")
     choices = content.pop("choices")
     lines = [f"{json.dumps(key)}:{_compact(value)}," for key, value in content.items()]
-    told = [f'{_compact(choice | {"outcomes": []})[:-2]}\n{_joined(choice["outcomes"])}\n]}}' for choice in choices]
+    told = [f"{_compact(choice | {'outcomes': []})[:-2]}\n{_joined(choice['outcomes'])}\n]}}" for choice in choices]
     text = "\n".join(["{", *lines, '"choices":[', ",\n".join(told), "]", "}", ""])
     return atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
@@ -168,4 +169,4 @@ def read(folder: Path, benchmark: Benchmark) -> Report | None:
         return None
     except (OSError, ValidationError) as error:
         raise ResultsError(f"{path}: not a sensitivity report ({first_line(error)}); delete it and run again") from None
-    return report if report.digest == benchmark.digest() and report.format == FORMAT else None
+    return report if report.definition == benchmark.digest() and report.format == FORMAT else None

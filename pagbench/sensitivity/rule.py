@@ -8,10 +8,10 @@ THRESHOLD = 0.5
 """Kendall's tau at which a quarter of all pairs of entrants stand in another order."""
 ORDER, FIRST = "order", "first"
 SAID = (
-    "A setting overturns a ranking if surely more than a quarter of all pairs of entrants change their order (the whole 95 % "
-    f"interval of Kendall's tau lies below {THRESHOLD:g}), or if another entrant is surely first (none whose 95 % rank "
-    "interval contains 1 in the one ranking has one that does in the other)."
-)  # fmt: skip
+    "A setting overturns a ranking if surely more than a quarter of all pairs of entrants change their order (the "
+    f"whole 95 % interval of Kendall's tau lies below {THRESHOLD:g}), or if another entrant is surely first (none "
+    "whose 95 % rank interval contains 1 in the one ranking has one that does in the other)."
+)
 
 
 def clauses(tau: Interval, published: Sequence[tuple[int, int]], moved: Sequence[tuple[int, int]]) -> tuple[str, ...]:

@@ -6,12 +6,23 @@ from rich.table import Table
 from pagbench.sensitivity import rule, wording
 from pagbench.sensitivity.report import Report
 
+_HEADS = ("choice", "setting", "tau [95 %]", "families", "beyond rank", "farthest", "regimes", "overturns")
+
 
 def show(report: Report, console: Console | None = None) -> None:
     """Prints a row per setting: tau, who is first, who moves, and how many regimes do."""
     console = console or Console()
     table = Table(title=f"{report.benchmark}: one choice moved at a time", title_justify="left")
-    for head in ("choice", "setting", "tau [95 %]", "families", "beyond their rank", "farthest", "regimes", "overturns"):
+    for head in (
+        "choice",
+        "setting",
+        "tau [95 %]",
+        "families",
+        "beyond their rank",
+        "farthest",
+        "regimes",
+        "overturns",
+    ):
         table.add_column(head, overflow="fold")
     for choice in report.choices:
         for outcome in choice.others:
