@@ -127,7 +127,7 @@ def _quantities(seen: Pass, block: Block, choice: Choice, way: Way) -> dict[str,
     manifold = block.benchmark.manifold
     if isinstance(way, Alignment):
         measured = dict(zip((VALUE, CHANCE), seen.alignment(way), strict=True))
-        if choice.moves_regimes and block.bases and manifold is not None:
+        if choice.moves_regimes and manifold is not None and manifold in block.bases:
             measured[TANGENT] = seen.tangent_energy(way.gradient, manifold)
         return measured
     if isinstance(way, Response) and block.bases:

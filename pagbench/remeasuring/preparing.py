@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -96,7 +97,7 @@ class Prepared:
     def _flaw(self, way: Way, advance: Callable[[int], None]) -> str:
         """Why a setting cannot be computed here; empty where it can."""
         if isinstance(way, Alignment) and (file := lpips.lacking(way.similarity.backbone)):
-            return f"no {file}"
+            return f"torchvision's {Path(file).name} is not in the cache of torch.hub, and nothing is downloaded"
         try:
             for count in self._computed(way):
                 advance(count)

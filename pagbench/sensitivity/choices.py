@@ -39,9 +39,9 @@ TARGETS: dict[str, Literal["conditional", "marginal"]] = {"s(x|y)": "conditional
 SIMILARITIES = {
     "cosine": Similarity("cosine"),
     "LPIPS": Similarity("lpips"),
-    "cosine, blur 1": Similarity("cosine", blur=1.0),
-    "cosine, blur 2": Similarity("cosine", blur=2.0),
-    "cosine, blur 4": Similarity("cosine", blur=4.0),
+    "cosine (blur 1)": Similarity("cosine", blur=1.0),
+    "cosine (blur 2)": Similarity("cosine", blur=2.0),
+    "cosine (blur 4)": Similarity("cosine", blur=4.0),
     "SSIM": Similarity("ssim"),
     "Spearman of magnitudes": Similarity("spearman"),
     "spectral coherence": Similarity("coherence"),
@@ -51,6 +51,8 @@ SIDES = (32, 128)
 BACKBONES: dict[str, Literal["vgg", "squeeze"]] = {"VGG-16": "vgg", "SqueezeNet": "squeeze"}
 IMAGES = (100, 250, 500)
 DIRECTIONS = (2, 4)
+POSTERIORS = (0.5, 2.0)
+"""Times the benchmark's sigma, where its own tangent spaces are those of a posterior."""
 _LPIPS = "alignment_lpips_corrected"
 _EXACT = ("span", "sphere", "mask")
 """Manifolds whose rank is no choice."""
@@ -156,16 +158,15 @@ def _choice(name: str, summary: str, ranking: str, own: tuple[str, Way], others:
 
 def _estimates(benchmark: Benchmark, own: ManifoldCard) -> list[ManifoldCard]:
     """Estimates of the benchmark's rank that its own manifold is not."""
-    found = [
-        ManifoldCard(kind="posterior-covariance", rank=own.rank),
-        ManifoldCard(kind="local-pca", rank=own.rank, neighbours=4 * own.rank),
-    ]
+    posterior = ManifoldCard(kind="posterior-covariance", rank=own.rank)
+    local = ManifoldCard(kind="local-pca", rank=own.rank, neighbours=4 * own.rank)
     second = benchmark.second
+    others = [posterior.model_copy(update={"sigma": factor * benchmark.sigma}) for factor in POSTERIORS]
+    if own.kind != "posterior-covariance":
+        others = []
     if second is not None and second.score.kind == "diffusion" and second.sigma is not None:
-        found.append(
-            ManifoldCard(kind="posterior-covariance", rank=own.rank, score=second.score, sigma=second.sigma)
-        )  # fmt: skip
-    return [card for card in found if card != own]
+        others.append(posterior.model_copy(update={"score": second.score, "sigma": second.sigma}))
+    return [card for card in (posterior, *others, local) if card != own]
 
 
 def _of_rank(own: ManifoldCard, rank: int) -> ManifoldCard:
@@ -174,4 +175,5 @@ def _of_rank(own: ManifoldCard, rank: int) -> ManifoldCard:
 
 
 def _title(card: ManifoldCard) -> str:
-    return card.kind.replace("-", " ") + ("" if card.score is None else f" of {card.score.kind}")
+    told = card.kind.replace("-", " ") + ("" if card.score is None else f" of {card.score.kind}")
+    return told + ("" if card.sigma is None else f", sigma {card.sigma:g}")

@@ -59,10 +59,15 @@ def changed_regimes(choice: Moved, outcome: Outcome, report: Report) -> dict[str
     return {name: (was, now) for name, was, now in told if was != now}
 
 
+def concerning(report: Report) -> list[Moved]:
+    """The choices that the published ranking depends on."""
+    return [choice for choice in report.choices if choice.ranking == "alignment"]
+
+
 def verdict(report: Report) -> str:
     """Which choices overturn the published ranking, in one sentence."""
     found = report.overturned
-    moved = [choice for choice in report.choices if choice.ranking == "alignment"]
+    moved = concerning(report)
     if not found:
         return f"None of the {len(moved)} choices that it depends on overturns the published ranking."
     named = "; ".join(f"{choice.summary} ({_settings(choice)})" for choice in found)
