@@ -15,6 +15,8 @@ from pagbench.sensitivity.ways import Choice, Setting
 from pagbench.statistics import Interval
 
 Array = NDArray[np.float64]
+_MIN_SCORED = 0.95
+"""Share of the replicates that an entrant's value is in, or it is compared with none."""
 
 
 def moved(choice: Choice, measured: Measured, own_steps: tuple[Choice, Setting] | None) -> Moved:
@@ -47,15 +49,17 @@ def _better_up(values: Array, ranking: str) -> Array:
 
 
 def _rank_intervals(values: Array, ranking: str, measured: Measured) -> dict[str, tuple[int, int]]:
-    """Simultaneous 95 % rank intervals of the ranked entrants that have a value in every replicate."""
+    """Simultaneous 95 % rank intervals of the ranked entrants that have a value."""
     places = _known(values, measured)
-    found = statistics.rank_intervals(_better_up(values[:, places], ranking))
+    known = _better_up(values[:, places], ranking)
+    found = statistics.rank_intervals(known[np.isfinite(known).all(axis=1)])
     return {measured.ranked[p]: (int(low), int(high)) for p, (low, high) in zip(places, found, strict=True)}
 
 
 def _known(values: Array, measured: Measured) -> list[int]:
-    """Places of the ranked entrants that have a value in every replicate."""
-    return [place for place in range(len(measured.ranked)) if np.isfinite(values[:, place]).all()]
+    """Places of the ranked entrants that have a value, and in nearly all replicates."""
+    scored = np.isfinite(values)
+    return [p for p in range(len(measured.ranked)) if scored[0, p] and scored[:, p].mean() > _MIN_SCORED]
 
 
 def _outcome(
@@ -90,7 +94,8 @@ def _outcome(
 
 def _taus(a: Array, b: Array, places: Sequence[int], measured: Measured) -> tuple[Interval, Interval]:
     families = [measured.families[measured.ranked[place]] for place in places]
-    return taus.over_images(a, b), taus.over_families(a[0], b[0], families, seed=measured.benchmark.seed)
+    whole = (np.isfinite(a) & np.isfinite(b)).all(axis=1)
+    return taus.over_images(a[whole], b[whole]), taus.over_families(a[0], b[0], families, seed=measured.benchmark.seed)
 
 
 def _ranks(values: Array, measured: Measured) -> dict[str, int]:

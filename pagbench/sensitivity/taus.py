@@ -42,6 +42,8 @@ def over_families(a: Array, b: Array, families: Sequence[str], *, seed: int) -> 
     Returns:
         NaN where one ranks all entrants alike; no bounds with a single family.
     """
+    if not len(a):
+        return Interval(np.nan, np.nan, np.nan)
     names, member = np.unique(np.asarray(families), return_inverse=True)
     counts = statistics.resampling_weights(len(names), seed=seed)[:, member]
     s, t = (np.sign(part[:, None] - part) for part in (a, b))
