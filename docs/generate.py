@@ -19,6 +19,7 @@ from pagbench.study import Study
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 import pages  # noqa: E402  (beside this file, which tests load by its path)
+import sensitivities  # noqa: E402
 import study  # noqa: E402
 
 RESULTS = ROOT / "leaderboard" / "results"
@@ -33,10 +34,11 @@ def studies() -> dict[str, Study]:
 
 def documents(found: dict[str, Study]) -> dict[Path, str]:
     """Every generated file and what it should contain."""
-    readme, study_page = ROOT / "README.md", ROOT / "docs" / "study.md"
+    readme, study_page, moved = ROOT / "README.md", ROOT / "docs" / "study.md", ROOT / "docs" / "sensitivity.md"
     return {
         readme: _fill(readme.read_text(encoding="utf-8"), _best_of_each_family(found["fashion-mnist@1"])),
         study_page: _fill(study_page.read_text(encoding="utf-8"), _study(found)),
+        moved: _fill(moved.read_text(encoding="utf-8"), _sensitivity(found)),
         ROOT / "leaderboard" / "README.md": _boards(found),
         ROOT / "docs" / "measures.md": _measures(),
         ROOT / "docs" / "cli.md": _cli(),
@@ -63,6 +65,11 @@ def _best_of_each_family(found: Study) -> str:
 def _study(found: dict[str, Study]) -> str:
     distractor = study.distractor(found["fashion-distractor@1"])
     return f"{study.tables(found['fashion-mnist@1'])}\n#### Signal and distractor\n\n{distractor}"
+
+
+def _sensitivity(found: dict[str, Study]) -> str:
+    longest_first = sorted(found.values(), key=lambda study: -len(study.networks))
+    return sensitivities.tables([study.sensitivity for study in longest_first if study.sensitivity is not None])
 
 
 def _boards(found: dict[str, Study]) -> str:

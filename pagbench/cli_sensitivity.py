@@ -1,11 +1,13 @@
 """The command that moves a benchmark's own choices."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pagbench.cli_options import Device, DeviceOption, OfflineOption, ResultsOption
+from pagbench.errors import ContractError
 
 
 def sensitivity(
@@ -20,7 +22,9 @@ def sensitivity(
     from pagbench import results as stored
     from pagbench.sensitivity import report, table
 
-    definition, folder = benchmarks.load(benchmark), stored.local(results)
+    if stored.is_url(results):
+        raise ContractError(f"{results}: the report is written beside the results; give a folder on a disk")
+    definition, folder = benchmarks.load(benchmark), Path(results)
     found = remeasuring.run(
         definition,
         folder,

@@ -186,7 +186,7 @@ def test_the_report_is_read_as_it_was_written_and_no_other(tmp_path):
     assert report.read(tmp_path, digits) is None
     assert report.read(tmp_path / "nowhere", digits) is None
     path.write_text("{}")
-    with pytest.raises(ResultsError, match="not a sensitivity report .*delete it"):
+    with pytest.raises(ResultsError, match=r"not a sensitivity report .*delete it"):
         report.read(tmp_path, digits)
 
 
@@ -252,10 +252,11 @@ def test_the_terminal_has_a_row_for_every_setting(capsys):
         (["cifar10-paper"], "ranks by the paper's own protocol"),
         (["digits", "--device", "warp"], "warp"),
         (["digits", "--images", "1"], "--images"),
+        (["digits", "--results", "memory://results"], "give a folder on a disk"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, said, tmp_path):
-    done = CliRunner().invoke(app, ["sensitivity", *arguments, "--results", str(tmp_path)])
+    done = CliRunner().invoke(app, ["sensitivity", "--results", str(tmp_path), *arguments])
     assert done.exit_code == 2
     assert said in done.output
     assert "Traceback" not in done.output
