@@ -6,8 +6,15 @@ from pagbench.sensitivity import wording
 from pagbench.sensitivity.report import Moved, Report
 
 _HEADS = (
-    "setting", "τ [95 %]", "over families", "beyond their rank interval", "farthest, with both ranks", "regimes", "overturns",
-)  # fmt: skip
+    "setting",
+    "τ [95 %]",
+    "families",
+    "beyond rank interval",
+    "farthest, both ranks",
+    "first",
+    "regimes",
+    "overturns",
+)
 
 
 def tables(reports: list[Report]) -> str:
@@ -30,19 +37,26 @@ def _benchmark(report: Report) -> Iterator[str]:
 
 def _choice(choice: Moved, report: Report) -> Iterator[str]:
     concerned = "" if choice.ranking == "alignment" else f"; it concerns {wording.NAMES[choice.ranking]}"
-    yield f"**{choice.summary.capitalize()}** (published: {choice.published.name}; {choice.published.images} images{concerned})"
+    own = choice.published
+    yield f"**{choice.summary.capitalize()}** (published: {_escaped(own.name)}; {own.images} images{concerned})"
     yield ""
     yield f"| {' | '.join(_HEADS)} |"
     yield "|" + "---|" * len(_HEADS)
     for outcome in choice.others:
         cells = (
-            outcome.name,
+            _escaped(outcome.name),
             wording.tau(outcome.tau),
             wording.families(outcome.tau),
             f"{len(outcome.moved)} of {wording.compared(outcome)}",
             wording.farthest(choice, outcome, report),
+            wording.first(outcome, report),
             wording.regimes(choice, outcome, report),
             " and ".join(outcome.overturns) or "no",
         )
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        yield f"| {' | '.join(cells)} |"
     yield ""
+
+
+def _escaped(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    return text.replace("|", "\\|")

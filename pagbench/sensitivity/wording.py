@@ -9,6 +9,7 @@ NAMES = {
     "log_ratio": "the ranking by log off/on",
 }
 """Rankings, by the column of the leaderboard that they are by."""
+BAYES = "control/bayes"
 _FEW = 2
 _NONE = "–"
 
@@ -36,18 +37,30 @@ def compared(outcome: Outcome) -> int:
 def farthest(choice: Moved, outcome: Outcome, report: Report, few: int = _FEW) -> str:
     """The entrants that move farthest beyond their rank intervals, with published rank and rank here."""
     place = {name: index for index, name in enumerate(report.names)}
-    collection = f"{report.benchmark.partition('@')[0]}/"
     named = [
-        f"{name.removeprefix(collection)} {choice.published.ranks[place[name]]} → {outcome.ranks[place[name]]}"
+        f"{_short(name, report)} {choice.published.ranks[place[name]]} → {outcome.ranks[place[name]]}"
         for name in outcome.moved[:few]
     ]
     return ", ".join(named) or _NONE
 
 
+def first(outcome: Outcome, report: Report) -> str:
+    """Who is first, with its value and that of the Bayes control, whose gradient a fitting setting puts on top."""
+    if outcome.first is None:
+        return _NONE
+    values = dict(zip(report.names, outcome.values, strict=True))
+    bayes = values.get(BAYES)
+    beside = "" if bayes is None else f" (Bayes {bayes:.2f})"
+    return f"{_short(outcome.first, report)} {values[outcome.first]:.2f}{beside}".replace("-0.", "−0.")
+
+
 def regimes(choice: Moved, outcome: Outcome, report: Report) -> str:
     """How many entrants' regimes differ from the published ones on the same images."""
     found = changed_regimes(choice, outcome, report)
-    return _NONE if found is None else f"{len(found)} move"
+    if found is None:
+        return _NONE
+    judged = any(regime is not None for regime in outcome.regimes or ())
+    return f"{len(found)} of {len(report.entrants)} move" if judged else "none can be judged"
 
 
 def changed_regimes(choice: Moved, outcome: Outcome, report: Report) -> dict[str, tuple[str | None, str | None]] | None:
@@ -72,6 +85,11 @@ def verdict(report: Report) -> str:
         return f"None of the {len(moved)} choices that it depends on overturns the published ranking."
     named = "; ".join(f"{choice.summary} ({_settings(choice)})" for choice in found)
     return f"{len(found)} of the {len(moved)} choices that it depends on would overturn the published ranking: {named}."
+
+
+def _short(name: str, report: Report) -> str:
+    """An id without the collection that most are of."""
+    return name.removeprefix(f"{report.benchmark.partition('@')[0]}/")
 
 
 def _settings(choice: Moved) -> str:

@@ -37,14 +37,16 @@ class Row:
         outcome: what came of it.
         cells: ranks of the ranked entrants, in published order.
         farthest: who moves farthest beyond their rank intervals.
-        regimes: entrants whose regime moves, with both; None where the choice moves none.
+        regimes: how many move.
+        changed: entrants whose regime moves, with both; empty where none does or can be judged.
     """
 
     choice: Moved
     outcome: Outcome
     cells: tuple[Cell, ...]
     farthest: str
-    regimes: dict[str, tuple[str | None, str | None]] | None
+    regimes: str
+    changed: dict[str, tuple[str | None, str | None]]
 
 
 def path(label: str) -> str:
@@ -85,10 +87,16 @@ def _rows(choice: Moved, report: Report) -> list[Row]:
             outcome,
             _cells(choice, outcome, report),
             wording.farthest(choice, outcome, report),
-            wording.changed_regimes(choice, outcome, report),
+            wording.regimes(choice, outcome, report),
+            _changed(choice, outcome, report),
         )
         for outcome in choice.others
     ]
+
+
+def _changed(choice: Moved, outcome: Outcome, report: Report) -> dict[str, tuple[str | None, str | None]]:
+    found = wording.changed_regimes(choice, outcome, report) or {}
+    return found if any(now is not None for _, now in found.values()) else {}
 
 
 def _cells(choice: Moved, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
