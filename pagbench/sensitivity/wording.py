@@ -50,8 +50,8 @@ def first(outcome: Outcome, report: Report) -> str:
         return _NONE
     values = dict(zip(report.names, outcome.values, strict=True))
     bayes = values.get(BAYES)
-    beside = "" if bayes is None else f" (Bayes {bayes:.2f})"
-    return f"{_short(outcome.first, report)} {values[outcome.first]:.2f}{beside}".replace("-0.", "−0.")
+    beside = "" if bayes is None else f" (Bayes {_number(bayes)})"
+    return f"{_short(outcome.first, report)} {_number(values[outcome.first])}{beside}"
 
 
 def regimes(choice: Moved, outcome: Outcome, report: Report) -> str:
@@ -96,9 +96,13 @@ def _settings(choice: Moved) -> str:
     return ", ".join(outcome.name for outcome in choice.overturning)
 
 
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.2f}".replace("-", "−")
+
+
 def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    return _NONE if value is None else f"{value:.2f} {_bounds(low, high)}".replace("-", "−")
+    return _NONE if value is None else f"{_number(value)} {_bounds(low, high)}"
 
 
 def _bounds(low: float | None, high: float | None) -> str:
-    return _NONE if low is None or high is None else f"[{low:.2f}, {high:.2f}]".replace("-", "−")
+    return _NONE if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
