@@ -37,8 +37,8 @@ def _benchmark(report: Report) -> Iterator[str]:
 
 def _choice(choice: Moved, report: Report) -> Iterator[str]:
     concerned = "" if choice.ranking == "alignment" else f"; it concerns {wording.NAMES[choice.ranking]}"
-    own = choice.published
-    yield f"**{choice.summary.capitalize()}** (published: {_escaped(own.name)}; {own.images} images{concerned})"
+    own, summary = choice.published, f"{choice.summary[0].upper()}{choice.summary[1:]}"
+    yield f"**{summary}** (published: {_escaped(own.name)}; {own.images} images{concerned})"
     yield ""
     yield f"| {' | '.join(_HEADS)} |"
     yield "|" + "---|" * len(_HEADS)

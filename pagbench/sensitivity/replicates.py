@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pagbench import statistics
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
+from pagbench.ranking.summaries import log_ratio
 from pagbench.sensitivity.choices import RESPONSES
 from pagbench.sensitivity.ways import Alignment, Choice, Rows, Setting
 
@@ -109,7 +110,7 @@ def replicated(
         unscored = sum(int(measured.tables[name][column].isna().sum()) for name in measured.ranked)
         return Replicated(_corrected(values, chances), chances, judged, images, unscored)
     tangent, on, off = (means(quantity, some) for quantity in (TANGENT, ON, OFF))
-    values = tangent if choice.ranking == "tangent_energy" else _log_ratio(off, on)
+    values = tangent if choice.ranking == "tangent_energy" else log_ratio(off, on)
     return Replicated(values, None, (tangent, on, _accuracy(measured, measured.tables, some)), some, 0)
 
 
@@ -130,16 +131,10 @@ def _of_steps(way: Rows, epsilon: float, measured: Measured) -> Replicated:
     """The published responses to steps of another length."""
     on, off = (measured.means(measured.rows, epsilon_name(name, epsilon), way.images) for name in (ON, OFF))
     tangent, accuracy = (measured.means(measured.rows, name, way.images) for name in (TANGENT, CORRECT))
-    return Replicated(_log_ratio(off, on), None, (tangent, on, accuracy), way.images, 0)
+    return Replicated(log_ratio(off, on), None, (tangent, on, accuracy), way.images, 0)
 
 
 def _corrected(values: Array, chances: Array) -> Array:
     """(A - A_chance)/(1 - A_chance), of means."""
     corrected: Array = (values - chances) / (1 - chances)
     return corrected
-
-
-def _log_ratio(off: Array, on: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: Array = np.log(off / on)
-    return np.where(np.isfinite(ratio), ratio, np.nan)
