@@ -116,7 +116,6 @@ def _lpips(benchmark: Benchmark) -> list[Choice]:
     """Choices within LPIPS; they concern the ranking by it, whether or not that is the benchmark's own."""
     own = replace(published(benchmark), similarity=Similarity("lpips"))
     ranking = "alignment" if own == published(benchmark) else _LPIPS
-
     smallest = min(benchmark.input_shape[1:])
     sides = {
         f"{side} pixels": replace(own, similarity=Similarity("lpips", side=side)) for side in SIDES if side > smallest
