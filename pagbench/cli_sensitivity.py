@@ -6,14 +6,19 @@ from typing import Annotated
 
 import typer
 
-from pagbench.cli_options import Device, DeviceOption, OfflineOption, ResultsOption
+from pagbench.cli_options import Device, DeviceOption, OfflineOption
 from pagbench.errors import ContractError
 
 
 def sensitivity(
     benchmark: Annotated[str, typer.Argument(help="Name, or name@version.")],
     images: Annotated[int, typer.Option(min=2, help="Images that entrants are measured on again.")] = 250,
-    results: ResultsOption = "results",
+    results: Annotated[
+        str,
+        typer.Option(
+            "--results", "-r", help="Folder of Parquet files; the report is put there, too.", envvar="PAGBENCH_RESULTS"
+        ),
+    ] = "results",
     device: DeviceOption = Device.auto,
     offline: OfflineOption = False,
 ) -> None:
