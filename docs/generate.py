@@ -20,6 +20,7 @@ from pagbench.theory import claims
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 import pages  # noqa: E402  (beside this file, which tests load by its path)
+import sensitivities  # noqa: E402
 import study  # noqa: E402
 
 RESULTS = ROOT / "leaderboard" / "results"
@@ -34,11 +35,14 @@ def studies() -> dict[str, Study]:
 
 def documents(found: dict[str, Study]) -> dict[Path, str]:
     """Every generated file and what it should contain."""
-    readme, study_page, theory_page = (ROOT / name for name in ("README.md", "docs/study.md", "docs/theory.md"))
+    readme, study_page, theory_page, moved = (
+        ROOT / name for name in ("README.md", "docs/study.md", "docs/theory.md", "docs/sensitivity.md")
+    )
     return {
         readme: _fill(readme.read_text(encoding="utf-8"), _best_of_each_family(found["fashion-mnist@1"])),
         study_page: _fill(study_page.read_text(encoding="utf-8"), _study(found)),
         theory_page: _fill(theory_page.read_text(encoding="utf-8"), _theory()),
+        moved: _fill(moved.read_text(encoding="utf-8"), _sensitivity(found)),
         ROOT / "leaderboard" / "README.md": _boards(found),
         ROOT / "docs" / "measures.md": _measures(),
         ROOT / "docs" / "cli.md": _cli(),
@@ -72,6 +76,10 @@ def _theory() -> str:
     """What the experiments find when they run now."""
     every = theory.EXPERIMENTS.values()
     return claims.to_markdown([claim for each in every for claim in each.claims(each.measure())])
+
+
+def _sensitivity(found: dict[str, Study]) -> str:
+    return sensitivities.tables([found[label].sensitivity for label in ("fashion-mnist@1", "digits@1")])
 
 
 def _boards(found: dict[str, Study]) -> str:

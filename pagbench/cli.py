@@ -14,6 +14,7 @@ from pagbench import (
     cache,
     cli_doctor,
     cli_fetching,
+    cli_sensitivity,
     cli_site,
     cli_submit,
     cli_tangents,
@@ -364,6 +365,7 @@ for _name, _command, _example in (
     *cli_training.COMMANDS,
     *cli_tangents.COMMANDS,
     *cli_theory.COMMANDS,
+    *cli_sensitivity.COMMANDS,
     *cli_site.COMMANDS,
     *cli_verify.COMMANDS,
 ):

@@ -74,6 +74,27 @@ class ForwardPass:
         with torch.enable_grad():
             return self._gradient(self._logits.gather(1, labels[:, None]).sum())
 
+    def logsumexp_gradient(self) -> Float[Tensor, "b c h w"]:
+        """∇x log Σ_k exp z_k, an energy-based model's (Grathwohl et al. 2020). Adding c(x) to all logits changes it."""
+        with torch.enable_grad():
+            return self._gradient(self._logits.logsumexp(dim=1).sum())
+
+    def log_probability_gradient(self, labels: Int[Tensor, "b"]) -> Float[Tensor, "b c h w"]:
+        """∇x log p_y = (1 - p_y) ∇x log p_y/(1 - p_y): of the same direction, but rounding is all of it as p_y → 1."""
+        with torch.enable_grad():
+            return self._gradient(self._logits.log_softmax(dim=1).gather(1, labels[:, None]).sum())
+
+    def probability_gradient(self, labels: Int[Tensor, "b"]) -> Float[Tensor, "b c h w"]:
+        """∇x p_y = p_y ∇x log p_y: of that direction, and vanishing as p_y → 0, too."""
+        with torch.enable_grad():
+            return self._gradient(self._logits.softmax(dim=1).gather(1, labels[:, None]).sum())
+
+    def margin_gradient(self, labels: Int[Tensor, "b"]) -> Float[Tensor, "b c h w"]:
+        """∇x (z_y - max_{j≠y} z_j): unchanged by logits + c(x), and not saturating."""
+        with torch.enable_grad():
+            others = self._logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+            return self._gradient((self._logits.gather(1, labels[:, None])[:, 0] - others).sum())
+
     def probability_jacobian(self) -> Float[Tensor, "b k d"]:
         """Jacobian of the softmax output, one backward pass per class."""
         with torch.enable_grad():

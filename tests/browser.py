@@ -21,6 +21,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     for label in BENCHMARKS:
         shutil.copytree(ROOT / "leaderboard" / "results" / label, folder / "results" / label)
+    shutil.copytree(ROOT / "leaderboard" / "results" / "sensitivity", folder / "results" / "sensitivity")
     build(folder / "results", folder / "site")
     return folder / "site"
 

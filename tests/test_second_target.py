@@ -79,7 +79,7 @@ def test_small_maps_get_a_margin_and_large_ones_do_not():
             frame = torch.zeros(size)
             left = (size[3] - side - 1) // 2
             frame[:, :, low : low + side, left : left + side + 1] = geometry.scale_to_unit_range(part)
-            framed.append(lpips.embed(frame, resize=False))
+            framed.append(lpips.embed(frame, side=None))
         torch.testing.assert_close(paper.perceptual_distance(a, b), lpips.distance(*framed))
 
 

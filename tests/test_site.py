@@ -76,9 +76,14 @@ def parsed(site):
 
 
 def kinds(site):
-    """One page of each kind: those at the top, a benchmark with results and one without, a model, a comparison."""
+    """One page of each kind: those at the top, a benchmark with results and one without, a model and the others."""
     shown = [path.name for path in sorted(site.glob("*.html"))]
-    shown += ["benchmarks/digits@1.html", "benchmarks/cifar10@1.html", "models/digits/noise-0.6.html"]
+    shown += [
+        "benchmarks/digits@1.html",
+        "benchmarks/cifar10@1.html",
+        "models/digits/noise-0.6.html",
+        "sensitivity/digits@1.html",
+    ]
     return shown + [f"compare/{path.name}" for path in sorted(site.glob("compare/*.html"))[:1]]
 
 

@@ -13,7 +13,7 @@ from pagbench.training import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "leaderboard" / "results"
-PUBLISHED = sorted(path.name for path in RESULTS.iterdir())
+PUBLISHED = sorted(path.name for path in RESULTS.glob("*@*"))
 IMAGES, SMOOTHED_IMAGES = 250, 40
 
 

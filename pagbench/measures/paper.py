@@ -57,7 +57,7 @@ def perceptual_distance(gradient: Float[Tensor, "b c h w"], score: Float[Tensor,
     Maps below 32×32, which the paper does not have, get a margin of zeros.
     """
     maps = (_with_margin(geometry.scale_to_unit_range(part)) for part in (gradient, score))
-    return lpips.distance(*(lpips.embed(part, resize=False) for part in maps))
+    return lpips.distance(*(lpips.embed(part, side=None) for part in maps))
 
 
 def _with_margin(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:

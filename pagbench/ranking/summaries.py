@@ -197,11 +197,11 @@ def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
             found[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
     for name, (off, on) in _RATIOS.items():
         if off in found:
-            found[name] = _log_ratio(found[off], found[on])
+            found[name] = log_ratio(found[off], found[on])
     return found
 
 
-def _log_ratio(off: NDArray[np.float64], on: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_ratio(off: NDArray[np.float64], on: NDArray[np.float64]) -> NDArray[np.float64]:
     """log(off/on); NaN where one of them is no more than float32's rounding."""
     resolved = np.minimum(off, on) > eligibility.MIN_RESPONSE
     return np.log(np.where(resolved, off, np.nan) / np.where(resolved, on, np.nan))

@@ -19,6 +19,7 @@ from pagbench.site import (
     methods,
     origins,
     pictures,
+    sensitivities,
 )
 from pagbench.site.rendering import Page, render
 from pagbench.study import Study
@@ -110,6 +111,8 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
     for shown in studies:
         yield boards.page(shown)
         yield comparison.page(shown)
+        if (found := sensitivities.page(shown)) is not None:
+            yield found
     shown_labels = {shown.benchmark.label for shown in studies}
     for label in benchmarks.names():
         if label not in shown_labels:

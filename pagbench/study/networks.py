@@ -22,6 +22,8 @@ from pagbench.ranking import board, eligibility, summaries
 from pagbench.ranking.summaries import Replicates, Summary
 from pagbench.regimes import Anchored, Verdict
 from pagbench.results import Result
+from pagbench.sensitivity import report
+from pagbench.sensitivity.report import Report
 from pagbench.statistics import Interval
 from pagbench.verification import Verification
 
@@ -81,11 +83,19 @@ def anchored(replicates: Replicates) -> Anchored:
 
 @dataclass(frozen=True)
 class Study:
-    """All networks that were measured on a benchmark, and their leaderboard."""
+    """All networks that were measured on a benchmark, and their leaderboard.
+
+    Attributes:
+        benchmark: the definition.
+        networks: all of them.
+        board: by rank.
+        sensitivity: how much the ranking depends on the benchmark's choices; None where nobody has moved them.
+    """
 
     benchmark: Benchmark
     networks: tuple[Network, ...]
     board: pd.DataFrame
+    sensitivity: Report | None = None
 
     def check_bayes(self) -> None:
         """Refuses a study without the Bayes control.
@@ -205,7 +215,7 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
     for summary, result in found:
         whole = len(result.rows) == len(benchmark.samples) and summary.evidence.seed == paired_with
         networks.append(_network(summary, result, statuses[summary.name], paired=whole))
-    return Study(benchmark, tuple(networks), table)
+    return Study(benchmark, tuple(networks), table, report.read(folder, benchmark))
 
 
 def _network(summary: Summary, result: Result, status: str, *, paired: bool) -> Network:
