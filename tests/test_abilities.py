@@ -18,7 +18,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import pagbench
-from pagbench import assets, benchmarks, columns, data, geometry, maps, results
+from pagbench import assets, benchmarks, columns, data, geometry, maps, results, scores
 from pagbench.cli import app
 from pagbench.errors import ContractError, ResultsError
 from pagbench.measures import BLOCKS, denoising, inpainting, kid
@@ -232,15 +232,10 @@ def test_everything_that_judges_is_on_the_device(gaussians):
 
 
 def test_classes_without_images_do_not_confuse_the_bayes_classifier():
-    class Some:
-        def log_joint(self, x, sigma):
-            joint = -(x.flatten(1)[:, :4].double() ** 2)
-            joint[:, 0] = -torch.inf
-            return joint
-
-    x = torch.rand(6, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-    found = controls.BayesClassifier(Some(), 1.0)(x)
-    assert torch.equal(found.argmax(1), 1 + (x.flatten(1)[:, 1:4] ** 2).argmin(1))
+    points, labels = images(6).float(), torch.arange(6) % 3
+    some = scores.SomeClasses(scores.EmpiricalDensity(points, labels, classes=3), torch.tensor([1, 2, 3]), 4)
+    found = controls.BayesClassifier(some, 0.1)(points)
+    assert torch.equal(found.argmax(1), 1 + labels)
     assert (found[:, 0] == -torch.inf).all()
     assert found[:, 1:].isfinite().all()
 
@@ -374,15 +369,15 @@ def test_a_constant_network_has_no_result(measured):
 
 
 def test_rows_are_the_same_for_any_batch_size_and_in_shares(tmp_path):
-    """Of three blocks, the last of which is short."""
-    definition = benchmark(2 * BLOCK + 9)
-    asked = {"measures": columns.ABILITIES, "benchmark": definition, "anchors": False}
-    whole = pagbench.run("digits/smoothing-0.6", results=tmp_path / "whole", batch_size=50, **asked)
-    for shard in ("2/3", "3/3", "1/3"):
-        pagbench.run("digits/smoothing-0.6", results=tmp_path / "shares", batch_size=7, shard=shard, **asked)
-    shared = pagbench.run("digits/smoothing-0.6", results=tmp_path / "shares", **asked)
-    first = pagbench.run("digits/smoothing-0.6", results=tmp_path / "first", limit=5, **asked)
-    names = [c.name for c in columns.sample_columns(definition, columns.ABILITIES)]
+    """Of two blocks, the last of which is short."""
+    definition, measures = benchmark(BLOCK + 9), ("generation", "inpainting")
+    asked = {"measures": measures, "benchmark": definition, "anchors": False}
+    whole = pagbench.run("digits/noise-0.6", results=tmp_path / "whole", batch_size=50, **asked)
+    for shard in ("2/2", "1/2"):
+        pagbench.run("digits/noise-0.6", results=tmp_path / "shares", batch_size=7, shard=shard, **asked)
+    shared = pagbench.run("digits/noise-0.6", results=tmp_path / "shares", **asked)
+    first = pagbench.run("digits/noise-0.6", results=tmp_path / "first", limit=5, **asked)
+    names = [c.name for c in columns.sample_columns(definition, measures)]
     expected = whole.set_index("sample_id")[names]
     pd.testing.assert_frame_equal(shared.set_index("sample_id")[names], expected)
     pd.testing.assert_frame_equal(first.set_index("sample_id")[names], expected.iloc[:5])
