@@ -68,6 +68,11 @@ def shown(column: Column, interval: Interval) -> Measured:
     return Measured(column, f"{interval.value:.{digits}f}", bounds)
 
 
+def plain(value: float) -> str:
+    """A value without an interval as text."""
+    return f"{value:.3f}" if math.isfinite(value) else _ABSENT
+
+
 def documented(benchmark: Benchmark) -> dict[str, Column]:
     """The columns that a leaderboard of the benchmark may have, by name."""
     return {column.name: column for column in table_columns.documented(benchmark)}
@@ -104,7 +109,7 @@ def _scale(study: Study, network: Network, column: Column) -> Scale:
     span = position(own.low), position(own.high)
     return Scale(
         measured=shown(column, own),
-        landmarks=tuple(f"{value:.3f}" if math.isfinite(value) else _ABSENT for value in landmarks),
+        landmarks=tuple(plain(value) for value in landmarks),
         span=None if span[0] is None or span[1] is None else (span[0], span[1]),
         at=position(own.value),
         marks=tuple(position(value) for value in landmarks),

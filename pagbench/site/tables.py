@@ -198,7 +198,7 @@ def _column(column: Shown, rows: Sequence[dict[str, Any]], place: int) -> dict[s
         "unit": column.column.unit,
         "arrow": column.arrow,
         "better": column.better,
-        "summary": column.column.summary,
+        "summary": column.summary,
         "anchor": column.anchor,
         "kind": column.kind,
         "default": column.default,

@@ -113,19 +113,23 @@ async function show() {
   showSentences(networks, problems);
   showTable(networks);
   showPictures(networks);
+  showMade(networks);
 }
 
 function showChosen(networks) {
   const ids = networks.map((network) => network.id);
   document.getElementById("chosen").replaceChildren(...networks.map((network, place) => {
     const others = ids.filter((id) => id !== network.id);
-    const link = element("a", { href: `${root}models/${addressOf(network.id)}.html` }, network.id);
-    const item = element("li", {}, link, " ");
+    const item = element("li", {}, modelLink(network.id), " ");
     item.append(place ? button("make it the baseline", () => choose([network.id, ...others])) : "baseline");
     if (ids.length > 1) item.append(" ", button("remove", () => choose(others)));
     item.append(element("p", {}, network.summary));
     return item;
   }));
+}
+
+function modelLink(id) {
+  return element("a", { href: `${root}models/${addressOf(id)}.html` }, id);
 }
 
 function button(text, act) {
@@ -222,6 +226,27 @@ function showPictures(networks) {
   document.getElementById("pictures").replaceChildren(
     element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)))),
     element("tbody", {}, ...rows));
+}
+
+/* What following the gradient makes, task by task: what was there before, then every network's images of the same samples. */
+function showMade(networks) {
+  const shown = setting.tasks.filter((task) => networks.some((network) => network.made[task.name]));
+  document.getElementById("following").parentElement.hidden = !shown.length;
+  document.getElementById("made").replaceChildren(...shown.map((task) => element("div", {},
+    element("h3", {}, task.title),
+    element("p", { class: "note" }, task.told),
+    element("dl", { class: "lines" },
+      ...task.around.map(([words, cell]) => line(words, picture(cell))),
+      ...networks.map((network) => line(modelLink(network.id), madeBy(network, task)))))));
+}
+
+function line(words, images) {
+  return element("div", {}, element("dt", {}, words), element("dd", {}, images));
+}
+
+function madeBy(network, task) {
+  if (!Object.hasOwn(network.made, task.name)) return "not measured";
+  return network.made[task.name] ? picture(network.made[task.name]) : "no result: there is no gradient to follow";
 }
 
 /* A cell of a network's picture, as the galleries of the networks' pages draw it. */
