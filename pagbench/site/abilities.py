@@ -76,7 +76,7 @@ COLUMNS = {column: f"{task.title}: {words}" for task in TASKS for column, words 
 """Columns that pages show first, with their names for people."""
 _LEADS = {
     "generation_noise_recognised": "generates the most recognisable images out of noise",
-    "generation_noise_kid": "generates those most like real images (KID)",
+    "generation_noise_kid": "generates those nearest to real images by KID",
     f"denoising_psnr_{_LEVEL:g}": "denoises best",
     "inpainting_psnr": "in-paints best",
 }
@@ -179,9 +179,10 @@ def leaders(study: Study) -> list[Leader]:
             values = np.stack([v if column.higher_is_better else -v for v in drawn.values()], axis=1)
             best = int(values[0].argmax())
             model, worst = list(drawn)[best], statistics.rank_intervals(values)[best, 1]
-            value = standing.shown(column, study.interval(model, name)).value
-            against = _against(study, name)[:1]
-            found.append(Leader(model, does, f"{value} {column.unit}".strip(), "".join(against), int(worst) - 1))
+            interval = study.interval(model, name)
+            value = f"{standing.shown(column, interval).value} {column.unit}".strip()
+            against = _against(study, name, standing.decimals(interval))[:1]
+            found.append(Leader(model, does, value, "".join(against), int(worst) - 1))
     return found
 
 
@@ -210,8 +211,8 @@ def _value(study: Study, network: Network, name: str, words: str) -> Value:
     return Value(words, measured, landmarks, tuple(_against(study, name)))
 
 
-def _against(study: Study, name: str) -> list[str]:
-    return [f"{level.words} {standing.plain(level.value)}" for level in levels.others(study.board, name)]
+def _against(study: Study, name: str, digits: int = 3) -> list[str]:
+    return [f"{level.words} {standing.plain(level.value, digits)}" for level in levels.others(study.board, name)]
 
 
 def _is_scored(study: Study, network: Network, task: Task) -> bool:

@@ -68,9 +68,9 @@ def shown(column: Column, interval: Interval) -> Measured:
     return Measured(column, f"{interval.value:.{digits}f}", bounds)
 
 
-def plain(value: float) -> str:
+def plain(value: float, digits: int = 3) -> str:
     """A value without an interval as text."""
-    return f"{value:.3f}" if math.isfinite(value) else _ABSENT
+    return f"{value:.{digits}f}" if math.isfinite(value) else _ABSENT
 
 
 def documented(benchmark: Benchmark) -> dict[str, Column]:

@@ -16,7 +16,7 @@ from pagbench.columns import Column
 from pagbench.errors import PagbenchError, ResultsError
 from pagbench.hashing import sha256_of
 from pagbench.results import Result
-from pagbench.submissions import bounded, wording
+from pagbench.submissions import bounded, pictured, wording
 from pagbench.submissions.findings import Finding
 
 ROUNDING = 1e-3
@@ -114,7 +114,8 @@ def _errors(
 ) -> Iterator[str]:
     yield from _origin(result, card, benchmark, weights_sha256)
     yield from _identity(result.rows, card, benchmark)
-    yield from _samples(result.rows, benchmark, labels)
+    yield from _samples(result.rows, columns.samples_of(benchmark, measure), benchmark.classes, labels)
+    yield from pictured.faults(result, benchmark, measure)
     measured = columns.sample_columns(benchmark, None if measure is None else [measure])
     yield from _ranges(result.rows, measured)
     if measure is None:
@@ -188,9 +189,11 @@ def _absent(value: object) -> bool:
     return value is None or value != value  # noqa: PLR0124 (NaN)
 
 
-def _samples(rows: pd.DataFrame, benchmark: Benchmark, labels: Mapping[str, int] | None) -> Iterator[str]:
-    """Every sample of the benchmark once, and with its label."""
-    ids, known = rows["sample_id"], set(benchmark.samples)
+def _samples(
+    rows: pd.DataFrame, samples: tuple[str, ...], classes: int, labels: Mapping[str, int] | None
+) -> Iterator[str]:
+    """Every sample that is measured once, and with its label."""
+    ids, known = rows["sample_id"], set(samples)
     unknown = [name for name in ids if name not in known]
     if unknown:
         yield f"{len(unknown)} rows of samples that the benchmark does not have ({_some(unknown)})"
@@ -198,12 +201,12 @@ def _samples(rows: pd.DataFrame, benchmark: Benchmark, labels: Mapping[str, int]
     if twice:
         yield f"{len(twice)} samples more than once ({_some(twice)}); expected each once"
     present = set(ids)
-    missing = [name for name in benchmark.samples if name not in present]
+    missing = [name for name in samples if name not in present]
     if missing:
         yield f"{len(missing)} of {len(known)} samples are missing ({_some(missing)}); `pagbench run` measures the rest"
-    outside = ~rows["label"].between(0, benchmark.classes - 1)
+    outside = ~rows["label"].between(0, classes - 1)
     if outside.any():
-        yield f"{outside.sum()} labels are not of the {benchmark.classes} classes"
+        yield f"{outside.sum()} labels are not of the {classes} classes"
     elif labels is not None:
         wrong = [name for name, label in zip(ids, rows["label"], strict=True) if labels.get(name, label) != label]
         if wrong:
