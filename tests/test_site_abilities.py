@@ -180,6 +180,12 @@ def test_columns_are_held_against_doing_nothing_real_images_and_other_methods(re
             assert chance.level(read, column) == pytest.approx(found["doing nothing"])
 
 
+def test_the_notes_of_the_table_name_what_first_columns_are_held_against(read):
+    (note,) = [note for note in tables.content(read)["table"]["notes"] if "following the gradient" in note]
+    found = dict(levels.of(read.board, "denoising_psnr_0.5"))
+    assert f"a total-variation filter {found['a total-variation filter']:.3f}" in note
+
+
 def test_the_page_of_an_entrant_has_its_abilities_between_what_they_are_held_against(read):
     page = page_of(read, "digits/noise-0.6")
     table = page[page.index('<table class="abilities">') :].partition("</table>")[0]

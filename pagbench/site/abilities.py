@@ -8,7 +8,7 @@ import numpy as np
 
 from pagbench import statistics
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import ABILITIES, NOISE_LEVELS, samples_of
+from pagbench.columns import ABILITIES, NOISE_LEVELS, Column, samples_of
 from pagbench.ranking import eligibility
 from pagbench.site import made, standing
 from pagbench.site.painting import Tile
@@ -44,7 +44,7 @@ TASKS = (
         "Generated from the class's Gaussian",
         "A draw from the Gaussian that is fitted to a class follows the gradient towards that class.",
         "start",
-        {"generation_recognised": "recognised", "generation_kid": "KID"},
+        {"generation_kid": "KID"},
     ),
     Task(
         "generation_noise",
@@ -142,7 +142,8 @@ def count(benchmark: Benchmark) -> int:
 
 def of(study: Study, network: Network) -> list[Shown]:
     """The tasks that an entrant was measured by."""
-    return [_shown(study, network, task) for task in TASKS if is_measured(network, task)]
+    known = standing.documented(study.benchmark)
+    return [_shown(study, network, task, known) for task in TASKS if is_measured(network, task)]
 
 
 def is_measured(network: Network, task: Task) -> bool:
@@ -181,7 +182,7 @@ def leaders(study: Study) -> list[Leader]:
             model, worst = list(drawn)[best], statistics.rank_intervals(values)[best, 1]
             interval = study.interval(model, name)
             value = f"{standing.shown(column, interval).value} {column.unit}".strip()
-            against = _against(study, name, standing.decimals(interval))[:1]
+            against = _against(study, name, min(2, standing.decimals(interval)))[:1]
             found.append(Leader(model, does, value, "".join(against), int(worst) - 1))
     return found
 
@@ -191,23 +192,24 @@ def _competes(network: Network, name: str) -> bool:
     return has and bool(np.isfinite(network.replicates[name]).all())
 
 
-def _shown(study: Study, network: Network, task: Task) -> Shown:
+def _shown(study: Study, network: Network, task: Task, known: Mapping[str, Column]) -> Shown:
     others = [study.named(study.benchmark.bayes), study.reference]
     beside = [one for one in others if one is not None and one is not network and is_measured(one, task)]
     lines = [*around(study, task)]
     lines += [Line(one.card.id, True, line(study, one, task)) for one in (*beside, network)]
-    values = tuple(_value(study, network, column, words) for column, words in task.columns.items())
+    values = tuple(_value(study, network, known[name], words) for name, words in task.columns.items())
     return Shown(task, values, tuple(lines), _is_scored(study, network, task))
 
 
-def _value(study: Study, network: Network, name: str, words: str) -> Value:
+def _value(study: Study, network: Network, column: Column, words: str) -> Value:
+    name = column.name
     nothing = levels.nothing(study.board, name)
     anchors = [
         study.interval(one, name).value if one in study.entries and one is not None else math.nan
         for one in (study.benchmark.reference, study.benchmark.bayes)
     ]
     landmarks = tuple(standing.plain(value) for value in (math.nan if nothing is None else nothing, *anchors))
-    measured = standing.shown(standing.documented(study.benchmark)[name], study.interval(network.card.id, name))
+    measured = standing.shown(column, study.interval(network.card.id, name))
     return Value(words, measured, landmarks, tuple(_against(study, name)))
 
 

@@ -38,8 +38,7 @@ def holder(study: Study, name: str, network: Network | None = None) -> Network |
 
 def classes(study: Study) -> list[int]:
     """The class of each image of a line, for the samples that were measured."""
-    known = max((network.rows for network in study.networks), key=len).set_index("sample_id")["label"]
-    return [int(known[sample]) for sample in study.benchmark.samples[:MADE] if sample in known.index]
+    return [study.labels[sample] for sample in study.benchmark.samples[:MADE] if sample in study.labels]
 
 
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ from pagbench.columns import Column
 from pagbench.ranking import eligibility
 from pagbench.site import table_columns
 from pagbench.statistics import Interval
-from pagbench.study import Network, Study, chance
+from pagbench.study import Network, Study, chance, levels
 
 KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
 """Columns of the leaderboard that a page shows first; those that a benchmark has."""
@@ -79,9 +79,9 @@ def documented(benchmark: Benchmark) -> dict[str, Column]:
 
 
 def measures(study: Study, network: Network) -> list[Measured]:
-    """Every measured column of the leaderboard that the network has a value of, in the leaderboard's order."""
-    known = documented(study.benchmark)
-    names = [name for name in study.board.columns if f"{name}_low" in study.board and name in known and name != "rank"]
+    """Every measured column of the leaderboard that says something of the network, in the leaderboard's order."""
+    known, others = documented(study.benchmark), {"rank", *levels.columns(study.board)}
+    names = [name for name in study.board if f"{name}_low" in study.board and name in known and name not in others]
     found = [(known[name], study.interval(network.card.id, name)) for name in names]
     return [shown(column, interval) for column, interval in found if math.isfinite(interval.value)]
 

@@ -80,8 +80,12 @@ class Shown:
     @property
     def summary(self) -> str:
         """What it is, and the levels that it is held against."""
-        told = ", ".join(f"{level.words} {level.value:.3f}" for level in self.levels)
-        return f"{self.column.summary} For comparison: {told}." if told else self.column.summary
+        return f"{self.column.summary} For comparison: {self.told}." if self.told else self.column.summary
+
+    @property
+    def told(self) -> str:
+        """The levels in words; empty where there are none."""
+        return ", ".join(f"{level.words} {level.value:.3f}" for level in self.levels)
 
     @property
     def name(self) -> str:

@@ -141,6 +141,12 @@ class Study:
         return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
 
     @cached_property
+    def labels(self) -> Mapping[str, int]:
+        """Class of each sample, of the network with the most."""
+        rows = max((network.rows for network in self.networks), key=len)
+        return {str(name): int(label) for name, label in zip(rows["sample_id"], rows["label"], strict=True)}
+
+    @cached_property
     def ranked_values(self) -> Mapping[str, list[float]]:
         """Values of the ranked entrants by column of the leaderboard, for the columns of numbers; NaN where none."""
         ranked = self.board[self.board["status"] == eligibility.RANKED].select_dtypes("number")
