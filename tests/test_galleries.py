@@ -143,7 +143,7 @@ BOMB = maps._packed(np.zeros(10_000_000, np.uint8))
 )
 def test_damaged_galleries_are_one_clear_line(changed):
     assert maps.decode(content(), "mine").kinds == ("best", "worst")
-    with pytest.raises(ResultsError, match=r"^mine: the gradient maps in its results file are damaged .*overwrite$"):
+    with pytest.raises(ResultsError, match=r"^mine: the pictures in its results file are damaged .*overwrite$"):
         maps.decode(content(**changed), "mine")
 
 
