@@ -231,6 +231,13 @@ _ABILITY_SAMPLES = 192
 STARTS = ("generation", "generation_noise")
 """Where generation begins: in a Gaussian of the class, or in noise around the mean image; first parts of columns."""
 
+
+def made_of(measure: str) -> tuple[str, ...]:
+    """Names of the images that an ability's results may carry: made ones, those there were before, and clean ones."""
+    own = STARTS if measure == "generation" else (measure,)
+    return (*own, *(f"before_{name}" for name in own), *(("clean",) if measure != "generation" else ()))
+
+
 NOISE_LEVELS = (0.25, 0.5, 1.0)
 """Standard deviations of the noise that is to be removed, in shares of the benchmark's sigma."""
 

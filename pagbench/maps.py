@@ -157,6 +157,26 @@ def decode_made(content: Any, entrant: str) -> dict[str, Made]:
         return {str(name): _made(found) for name, found in (content or {}).items()}
 
 
+def reduced_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Channels, height and width of the pictures of images of a shape.
+
+    >>> reduced_shape((3, 224, 112))
+    (3, 64, 32)
+    """
+    height, width = (max(1, round(side * min(1.0, _MAX_SIDE / max(shape[1:])))) for side in shape[1:])
+    return shape[0], height, width
+
+
+def join_made(contents: Sequence[Any], entrant: str) -> dict[str, Any]:
+    """All images that several results files of an entrant have by `encode_made`, encoded still; None counts as none.
+
+    Raises:
+        ResultsError: a content is damaged.
+    """
+    with _reading(entrant):
+        return {str(name): found for content in contents for name, found in (content or {}).items()}
+
+
 def _made(content: Any) -> Made:
     ids, shape = _identity(content)
     return Made(ids, (_unpacked(content["images"], (len(ids), *shape), np.uint8) / _GREYS).astype(np.float32))
@@ -211,10 +231,10 @@ def _from_signed_bytes(text: str | None, shape: tuple[int, ...]) -> Array:
 def _reduced(images: Array) -> Array:
     """Area averages, so that no side is longer than 64."""
     height, width = images.shape[2:]
-    factor = min(1.0, _MAX_SIDE / max(height, width))
-    if factor == 1:
+    _, *smaller = reduced_shape((1, height, width))
+    if smaller == [height, width]:
         return images
-    rows, columns = (_area_weights(side, max(1, round(side * factor))) for side in (height, width))
+    rows, columns = (_area_weights(side, new) for side, new in zip((height, width), smaller, strict=True))
     reduced: Array = (rows @ images @ columns.T).astype(np.float32)
     return reduced
 

@@ -19,9 +19,11 @@ _INSIDE = ("file:", "data:", "blob:")
 def site(tmp_path_factory):
     """The folder of a small site, built from two benchmarks of the published results. Tests only read it."""
     folder = tmp_path_factory.mktemp("small")
+    published = ROOT / "leaderboard" / "results"
     for label in BENCHMARKS:
-        shutil.copytree(ROOT / "leaderboard" / "results" / label, folder / "results" / label)
-    shutil.copytree(ROOT / "leaderboard" / "results" / "sensitivity", folder / "results" / "sensitivity")
+        for home in (published / label, *published.glob(f"{label}+*")):
+            shutil.copytree(home, folder / "results" / home.name)
+    shutil.copytree(published / "sensitivity", folder / "results" / "sensitivity")
     build(folder / "results", folder / "site")
     return folder / "site"
 

@@ -2,6 +2,7 @@
 
 import struct
 
+import ability_results
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -150,6 +151,43 @@ def test_another_title_is_only_a_warning(findings):
 def test_rows_of_another_benchmark_are_refused(findings):
     assert "columns, expected" in messages(findings(measured=benchmarks.load("fashion-mnist")))
     assert "rows, but the benchmark has 360 samples" not in messages(findings())
+
+
+def pictures(edit):
+    """Provenance whose first maps are edited."""
+    return lambda kept: kept | {"maps": edit(dict(kept["maps"]))}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "reason"),
+    [
+        (pictures(lambda shown: shown | {"images": "no base64"}), "the pictures in its results file are damaged"),
+        (pictures(lambda shown: shown | {"sample_ids": list("abcd")}), "images that the benchmark does not have"),
+        (pictures(lambda shown: shown | {"shape": [1, 4, 16]}), "shape (1, 4, 16), expected (1, 8, 8)"),
+        (lambda kept: kept | {"made": {"generation": {}}}, "pictures are of 'generation', expected none"),
+        (lambda kept: kept | {"made": 3}, "the pictures in its results file are damaged"),
+    ],
+)  # fmt: skip
+def test_pictures_that_cannot_be_of_the_benchmark_are_refused(findings, provenance, reason):
+    found = findings(provenance=provenance)
+    assert refused(found) and reason in messages(found)
+
+
+def test_results_of_an_ability_are_checked_with_their_pictures(digits, tmp_path):
+    """They are of the first images only."""
+    card, path = registry.find("digits/standard")
+
+    def check(**said):
+        place = ability_results.write_one(tmp_path, card.id, "generation", said=said)
+        return claims.findings(place, card, digits, claims.weights_sha256(card, path.parent), measure="generation")
+
+    (honest,) = check()
+    assert honest.level == "ok" and "192 rows" in honest.message
+    made = ability_results.images(card.id, "generation", 0)
+    other = {"generation": made["generation"] | {"sample_ids": ["nobody"] * 8}}
+    assert "images that the benchmark does not have" in messages(check(made=other))
+    assert "pictures are of 'denoising', expected generation or" in messages(check(made={"denoising": {}}))
+    assert "damaged" in messages(check(made={"generation": {"sample_ids": []}}))
 
 
 class TestBounded:

@@ -233,7 +233,7 @@ def test_too_few_entrants_no_results_and_damaged_maps_are_one_clear_line(digits,
     cases = {
         "few": "digits@1: no family has 3 strengths of small-cnn silu among the 2 complete results",
         "none": "no results of digits@1",
-        "bad": "digits/noise-0.6: the gradient maps in its results file are damaged",
+        "bad": "digits/noise-0.6: the pictures in its results file are damaged",
     }
     for name, message in cases.items():
         done = CliRunner().invoke(app, ["figures", "-r", str(tmp_path / name), "-o", str(tmp_path / "figures")])

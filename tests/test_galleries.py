@@ -19,7 +19,7 @@ import pagbench.study
 from pagbench import benchmarks, columns, geometry, maps, results
 from pagbench.errors import ResultsError
 from pagbench.models import registry
-from pagbench.site import pictures
+from pagbench.site import painting, pictures
 from pagbench.training.entrant import Plan
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -143,7 +143,7 @@ BOMB = maps._packed(np.zeros(10_000_000, np.uint8))
 )
 def test_damaged_galleries_are_one_clear_line(changed):
     assert maps.decode(content(), "mine").kinds == ("best", "worst")
-    with pytest.raises(ResultsError, match=r"^mine: the gradient maps in its results file are damaged .*overwrite$"):
+    with pytest.raises(ResultsError, match=r"^mine: the pictures in its results file are damaged .*overwrite$"):
         maps.decode(content(**changed), "mine")
 
 
@@ -212,11 +212,11 @@ def network(study, name):
 def test_the_colours_of_maps_are_those_of_the_figures():
     mapped = matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, 127), bytes=True)
     np.testing.assert_allclose(
-        pictures.PALETTE[1:128].astype(int), mapped.astype(int), atol=4
+        painting.PALETTE[1:128].astype(int), mapped.astype(int), atol=4
     )  # its table has 256 steps
-    assert pictures.PALETTE[0, 3] == 0
-    assert (pictures.PALETTE[128, :3] == 0).all()
-    assert (pictures.PALETTE[255] == 255).all()
+    assert painting.PALETTE[0, 3] == 0
+    assert (painting.PALETTE[128, :3] == 0).all()
+    assert (painting.PALETTE[255] == 255).all()
 
 
 def test_the_pixels_of_a_picture_are_those_of_its_maps(study):
@@ -240,7 +240,7 @@ def test_the_pixels_of_a_picture_are_those_of_its_maps(study):
 
 def number(pixels):
     """The number of each colour in the palette's part for maps."""
-    return (pixels[:, :, None] == pictures.PALETTE[None, None, 1:128]).all(-1).argmax(-1)
+    return (pixels[:, :, None] == painting.PALETTE[None, None, 1:128]).all(-1).argmax(-1)
 
 
 def test_the_first_images_have_the_bayes_controls_gradients_as_targets(study):

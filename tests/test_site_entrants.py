@@ -10,11 +10,11 @@ import pytest
 import yaml
 from browser import ROOT, screenshot
 
-from pagbench import benchmarks, results, study
+from pagbench import benchmarks, columns, results, study
 from pagbench.preflight import Check, Preflight
 from pagbench.site import citation, comparison, entrants, histograms, origins, standing
 from pagbench.site.rendering import render
-from pagbench.study import paths
+from pagbench.study import levels, paths
 from pagbench.verification import Verification
 
 PUBLISHED = ROOT / "leaderboard" / "results"
@@ -65,10 +65,11 @@ def changed(read, name, **fields):
 def test_every_measure_of_the_board_is_on_the_page_with_its_interval_unit_and_definition(digits):
     rows = {row[0]: row[1:] for row in Cells(page_of("digits/noise-0.6", digits)).rows if len(row) == 6}
     entry = digits.entries["digits/noise-0.6"]
-    measured = [name for name in digits.board if f"{name}_low" in digits.board and entry[name] is not None]
+    others = {"rank", *levels.columns(digits.board)}
+    measured = {name for name in digits.board if f"{name}_low" in digits.board and entry[name] is not None} - others
     known = standing.documented(digits.benchmark)
-    assert set(rows) - {"measure"} == set(measured) - {"rank"}
-    for name in set(measured) - {"rank"}:
+    assert set(rows) - {"measure"} == measured
+    for name in measured:
         value, interval, unit, better, definition = rows[name]
         unit_of_last = 10.0 ** -len(value.partition(".")[2])
         assert float(value) == pytest.approx(entry[name], abs=0.5001 * unit_of_last)
@@ -139,8 +140,15 @@ def test_neighbours_link_back(digits):
             assert network in paths.neighbours(digits, other).weaker
 
 
+def plain(read, name):
+    """A network without the columns of optional measures."""
+    network = read.named(name)
+    optional = {column.name for column in columns.sample_columns(read.benchmark, columns.OPTIONAL)}
+    return dataclasses.replace(network, rows=network.rows[[one for one in network.rows if one not in optional]])
+
+
 def test_command_names_seed_and_optional_measures_only_where_they_differ(digits):
-    network = digits.named("digits/noise-0.6")
+    network = plain(digits, "digits/noise-0.6")
     assert origins.commands(digits, network)[0].line == "pagbench run digits/noise-0.6 --benchmark digits@1"
     attacked = network.rows.assign(pgd_on_manifold=1.0, pgd_off_manifold=1.0)
     other = dataclasses.replace(network, rows=attacked, provenance={**network.provenance, "seed": 7})
@@ -148,7 +156,7 @@ def test_command_names_seed_and_optional_measures_only_where_they_differ(digits)
 
 
 def test_command_of_a_network_that_pagbench_does_not_know_names_a_card(digits):
-    network = digits.named("digits/noise-0.6")
+    network = plain(digits, "digits/noise-0.6")
     own = dataclasses.replace(network, card=network.card.model_copy(update={"id": "acme/net"}))
     assert origins.commands(digits, own)[0].line == "pagbench run model.yaml --benchmark digits@1"
 
@@ -171,7 +179,7 @@ def test_every_page_of_every_benchmark_can_be_written():
 def test_pages_of_a_benchmark_without_manifold_and_anchors_from_results_without_maps(digits):
     absent = dict.fromkeys(("manifold", "epsilon", "bayes", "reference", "thresholds"))
     benchmark = digits.benchmark.model_copy(update={**absent, "epsilons": ()})
-    gone = ("response", "sensitivity", "tangent", "log_ratio", "regime", "p_")
+    gone = ("response", "sensitivity", "tangent", "log_ratio", "regime", "p_", *columns.ABILITIES)
     kept = [name for name in digits.board if not any(part in name for part in gone)]
     networks = tuple(
         dataclasses.replace(

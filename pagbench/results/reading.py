@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from pagbench import columns, verification
+from pagbench import columns, maps, verification
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
 from pagbench.results.folders import entrant_at, home_of, path_of, places, submitted
@@ -127,7 +127,7 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
     """An entrant's results with the columns of an optional measure's; NaN where these lack a sample.
 
     Raises:
-        ResultsError: they are of another network, or of another seed.
+        ResultsError: they are of another network, or of another seed, or their pictures are damaged.
     """
     difference = result.difference(other.provenance)
     if difference:
@@ -139,8 +139,19 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
     names = [column.name for column in columns.sample_columns(benchmark, [measure])]
     added = other.rows[["entrant", "sample_id", *names]]
     rows = result.rows.merge(added, on=["entrant", "sample_id"], how="left")
-    made = {**result.provenance.get("made", {}), **other.provenance.get("made", {})}
-    return replace(result, rows=rows, provenance={**result.provenance, **({"made": made} if made else {})})
+    return replace(result, rows=rows, provenance={**result.provenance, **_shared(result, other)})
+
+
+def _shared(result: Result, other: Result) -> dict[str, Any]:
+    """What the provenance of an entrant's results takes from those of an optional measure: images and runs."""
+    said = [one.provenance for one in (result, other)]
+    made = maps.join_made([one.get("made") for one in said], said[0]["card"]["id"])
+    runs = [run for one in said for run in _listed(one.get("runs"))]
+    return {name: content for name, content in (("made", made), ("runs", runs)) if content}
+
+
+def _listed(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else []
 
 
 def _check(result: Result, benchmark: Benchmark, path: Path, home: Path, digest: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 
 from pagbench import benchmarks, results, study, writing
@@ -14,6 +14,7 @@ from pagbench.site import (
     downloads,
     entrants,
     home,
+    made,
     manifest,
     measures,
     methods,
@@ -65,7 +66,9 @@ def contents(studies: Sequence[Study]) -> dict[str, bytes]:
     """Every file of the site by its path, but for the manifest; the same bytes from the same results."""
     measured = newest(studies)
     written = {page.path: render(page, measured).encode() for page in pages(studies)}
-    written |= {**dict(pictures.files(studies)), **dict(comparison.files(studies)), **dict(assets())}
+    for files in (pictures.files, made.files, comparison.files):
+        written |= dict(files(studies))
+    written |= dict(assets())
     return written | {file.path: file.content for shown in studies for file in downloads.files(shown)}
 
 
@@ -124,5 +127,5 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
 
 def assets() -> Iterator[tuple[str, bytes]]:
     """Styles and scripts, with their place below the site's folder."""
-    for file in sorted(files("pagbench.site").joinpath("assets").iterdir(), key=lambda file: file.name):
+    for file in sorted(resources.files("pagbench.site").joinpath("assets").iterdir(), key=lambda file: file.name):
         yield f"assets/{file.name}", file.read_bytes()

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pagbench.columns import Column
 from pagbench.maps import FIRST
 from pagbench.ranking import eligibility
-from pagbench.site import pictures, standing
+from pagbench.site import abilities, made, pictures, standing
 from pagbench.site.rendering import Page, embedded
 from pagbench.study import Network, Study
 
@@ -32,14 +33,21 @@ def page(study: Study) -> Page:
         "label": benchmark.label,
         "images": len(benchmark.samples),
         "statistics": [
-            {"name": name, "header": known[name].header, "better": known[name].higher_is_better}
+            {"name": name, "header": _header(known[name]), "better": known[name].higher_is_better}
             | {"unit": known[name].unit, "summary": known[name].summary}
             for name in statistics(study)
         ],
         "networks": {name: refusal(study, study.named(name)) for name in study.board["model"]},
         "chosen": chosen(study),
+        "tasks": tasks(study),
     }
-    content = {"benchmark": benchmark, "setting": setting, "measure": pictures.measure(benchmark)}
+    content = {
+        "benchmark": benchmark,
+        "setting": setting,
+        "measure": pictures.measure(benchmark),
+        "followed": abilities.count(benchmark),
+        "classes": made.classes(study),
+    }
     return Page(f"compare/{benchmark.label}.html", "compare.html.j2", f"Compare on {benchmark.title}", content)
 
 
@@ -54,7 +62,23 @@ def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
 
 def statistics(study: Study) -> list[str]:
     """The columns that are compared: those that a page shows first."""
-    return [name for name in standing.KEYS if name in study.board]
+    return [name for name in (*standing.KEYS, *abilities.COLUMNS) if name in study.board]
+
+
+def _header(column: Column) -> str:
+    return abilities.COLUMNS.get(column.name, column.header)
+
+
+def tasks(study: Study) -> list[dict[str, Any]]:
+    """What gradients were followed for, with the images that are the same for all networks."""
+    measured = [
+        task for task in abilities.TASKS if any(abilities.is_measured(network, task) for network in study.networks)
+    ]
+    return [
+        {"name": task.name, "title": task.title, "told": task.told}
+        | {"around": [[line.words, asdict(line.tile)] for line in abilities.around(study, task) if line.tile]}
+        for task in measured
+    ]
 
 
 def chosen(study: Study) -> list[str]:
@@ -76,7 +100,7 @@ def refusal(study: Study, network: Network | None) -> str | None:
 
 def content(study: Study, network: Network) -> dict[str, Any]:
     """What a browser needs of one network: values as on the leaderboard, and their replicates as codes."""
-    replicates = {name: network.replicates[name] for name in statistics(study)}
+    replicates = {name: network.replicates[name] for name in statistics(study) if name in network.replicates}
     return {
         "id": network.card.id,
         "summary": standing.summary(study, network),
@@ -84,11 +108,19 @@ def content(study: Study, network: Network) -> dict[str, Any]:
         "scored": int(study.entries[network.card.id]["n_scored"]),
         "values": {
             name: [bound if math.isfinite(bound) else None for bound in study.interval(network.card.id, name)]
-            for name in replicates
+            for name in statistics(study)
         },
         "replicates": {name: coded(values[1:]) for name, values in replicates.items()},
         "pictures": shown(study, network),
+        "made": followed(study, network),
     }
+
+
+def followed(study: Study, network: Network) -> dict[str, Any]:
+    """The images that the network's gradient makes, by task; null where it leads nowhere, absent where not measured."""
+    measured = [task for task in abilities.TASKS if abilities.is_measured(network, task)]
+    lines = {task.name: abilities.line(study, network, task) for task in measured}
+    return {name: None if tile is None else asdict(tile) for name, tile in lines.items()}
 
 
 def shown(study: Study, network: Network) -> list[dict[str, Any]]:

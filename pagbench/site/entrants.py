@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pagbench.benchmarks import facts
-from pagbench.site import citation, histograms, origins, pictures, standing
+from pagbench.site import abilities, citation, histograms, made, origins, pictures, standing
 from pagbench.site.rendering import Page
 from pagbench.study import Network, Study, paths
 
@@ -45,6 +45,9 @@ def part(study: Study, network: Network) -> dict[str, Any]:
         "scales": standing.scales(study, network),
         "measures": standing.measures(study, network),
         "gallery": pictures.gallery(study, network),
+        "abilities": abilities.of(study, network),
+        "followed": abilities.count(study.benchmark),
+        "classes": made.classes(study),
         "steps": steps(study, network),
         "histograms": histograms.histograms(study, network),
         "commands": origins.commands(study, network),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark, facts
 from pagbench.cards import GaussiansCard, SphereCard
-from pagbench.site import pictures, verdicts
+from pagbench.site import verdicts
+from pagbench.site.painting import Tile
 from pagbench.site.rendering import Page
 from pagbench.site.verdicts import Standing, Verdict
 from pagbench.study import Study
@@ -25,7 +26,7 @@ class Shown:
 
     title: str
     model: str
-    gradient: pictures.Tile
+    gradient: Tile
     cosine: float | None
 
 
@@ -40,7 +41,7 @@ class Example:
     """
 
     benchmark: Benchmark
-    image: pictures.Tile
+    image: Tile
     columns: tuple[Shown, ...]
 
 

@@ -1,9 +1,5 @@
-"""Galleries: what an entrant's gradients look like, one picture of all its images, targets and gradients per benchmark.
+"""Galleries: what an entrant's gradients look like, a picture of its images, targets and gradients per benchmark."""
 
-The colours are those of the figures. No torch, no matplotlib.
-"""
-
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,50 +7,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.maps import Maps
+from pagbench.site import painting
+from pagbench.site.painting import Tile
 from pagbench.study import Network, Study
 
-Pixels = NDArray[np.uint8]
-
-_GAP = 1
-_BLUE_TO_RED = (
-    (5, 48, 97), (33, 102, 172), (67, 147, 195), (146, 197, 222), (209, 229, 240), (247, 247, 247),
-    (253, 219, 199), (244, 165, 130), (214, 96, 77), (178, 24, 43), (103, 0, 31),
-)  # fmt: skip
-"""ColorBrewer's RdBu, reversed: red raises the class, blue lowers it."""
 _WORDS = {
     "best": "Best aligned",
     "median": "About the median",
     "worst": "Worst aligned",
     "first": "The benchmark's first images",
 }
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One cell of a picture; pages show it enlarged.
-
-    Attributes:
-        path: of the picture, below the site's folder.
-        x: left edge of the cell, in pixels of the picture.
-        y: its upper edge.
-        width: of the cell.
-        height: of the cell.
-        whole: width and height of the picture.
-        alt: what it shows, in words.
-    """
-
-    path: str
-    x: int
-    y: int
-    width: int
-    height: int
-    whole: tuple[int, int]
-    alt: str
 
 
 @dataclass(frozen=True)
@@ -117,12 +83,12 @@ def gallery(study: Study, network: Network) -> Gallery | None:
     measured = rows_shown.set_index("sample_id")[
         ["label", *({study.benchmark.alignment, "alignment_cosine"} & set(network.rows))]
     ].to_dict("index")
-    path, whole = _path(study, network), _whole(len(shown), cell)
+    path, whole = _path(study, network), painting.corner(len(shown), 3, cell)
     rows = []
     for number, cells in enumerate(shown):
         values = measured.get(cells.sample, {})
         tiles = [
-            None if cell_map is None else Tile(path, *_corner(number, column, cell), width, height, whole, alt)
+            None if cell_map is None else Tile(path, *painting.corner(number, column, cell), width, height, whole, alt)
             for column, (cell_map, alt) in enumerate(zip(cells.maps, _alts(cells, values, network), strict=True))
         ]
         assert tiles[0] is not None
@@ -146,7 +112,7 @@ def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
         for network in study.networks:
             shown = _shown(study, network)
             if shown:
-                yield _path(study, network), _png(_picture(shown))
+                yield _path(study, network), painting.grid([cells.maps for cells in shown], images=1)
 
 
 @dataclass(frozen=True)
@@ -205,65 +171,3 @@ def _alts(cells: _Cells, values: Mapping[Any, float], network: Network) -> tuple
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _corner(row: int, column: int, cell: tuple[int, int]) -> tuple[int, int]:
-    """Left and upper edge of a cell."""
-    return _GAP + column * (cell[1] + _GAP), _GAP + row * (cell[0] + _GAP)
-
-
-def _whole(rows: int, cell: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of a picture of so many rows, a gap around every cell."""
-    return _corner(rows, 3, cell)
-
-
-def _picture(shown: Sequence[_Cells]) -> Image.Image:
-    """All cells in a grid; transparent between them, and where there is no map."""
-    channels, height, width = shown[0].image.shape
-    across, down = _whole(len(shown), (height, width))
-    canvas = np.zeros((down, across) if channels == 1 else (down, across, 4), np.uint8)
-    for number, cells in enumerate(shown):
-        for column, values in enumerate(cells.maps):
-            if values is not None:
-                x, y = _corner(number, column, (height, width))
-                canvas[y : y + height, x : x + width] = (_grey if channels == 1 else _coloured)(values, column == 0)
-    picture = Image.fromarray(canvas)
-    if channels == 1:
-        picture.putpalette(PALETTE.tobytes(), "RGBA")
-    return picture
-
-
-def _grey(values: NDArray[np.float32], is_image: bool) -> Pixels:
-    """Numbers of colours, shape (h, w): an image in [0, 1] in greys, a map in [-1, 1] from blue to red."""
-    scaled = 128 + 127 * values[0].clip(0, 1) if is_image else 64 + 63 * values[0].clip(-1, 1)
-    numbers: Pixels = np.rint(scaled).astype(np.uint8)
-    return numbers
-
-
-def _coloured(values: NDArray[np.float32], is_image: bool) -> Pixels:
-    """Red, green, blue and opacity, shape (h, w, 4), of an image in [0, 1] or a map in [-1, 1], whose zero is grey."""
-    scaled = values.clip(0, 1) if is_image else (values.clip(-1, 1) + 1) / 2
-    opaque = np.ones_like(scaled[:1])
-    colours: Pixels = np.rint(255 * np.concatenate([scaled, opaque]).transpose(1, 2, 0)).astype(np.uint8)
-    return colours
-
-
-def _palette() -> Pixels:
-    """Colours by number: 0 is transparent, 1 to 127 go from blue (-1) through nearly white to red (1), then greys."""
-    anchors = np.array(_BLUE_TO_RED, float)
-    places = np.linspace(0, len(anchors) - 1, 127)
-    maps = np.stack([np.interp(places, range(len(anchors)), channel) for channel in anchors.T], axis=1)
-    greys = np.linspace(0, 255, 128)[:, None].repeat(3, axis=1)
-    colours = np.rint(np.concatenate([np.zeros((1, 3)), maps, greys])).astype(np.uint8)
-    return np.column_stack([colours, [0, *[255] * 255]]).astype(np.uint8)
-
-
-PALETTE = _palette()
-"""Of pictures of grey images, shape (256, 4)."""
-
-
-def _png(picture: Image.Image) -> bytes:
-    """The same bytes for the same picture: no time, no software's name."""
-    written = io.BytesIO()
-    picture.save(written, "PNG", optimize=True)
-    return written.getvalue()

@@ -9,7 +9,7 @@ from pagbench.columns import Column
 from pagbench.ranking import eligibility
 from pagbench.site import table_columns
 from pagbench.statistics import Interval
-from pagbench.study import Network, Study, chance
+from pagbench.study import Network, Study, chance, levels
 
 KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
 """Columns of the leaderboard that a page shows first; those that a benchmark has."""
@@ -68,15 +68,20 @@ def shown(column: Column, interval: Interval) -> Measured:
     return Measured(column, f"{interval.value:.{digits}f}", bounds)
 
 
+def plain(value: float, digits: int = 3) -> str:
+    """A value without an interval as text."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else _ABSENT
+
+
 def documented(benchmark: Benchmark) -> dict[str, Column]:
     """The columns that a leaderboard of the benchmark may have, by name."""
     return {column.name: column for column in table_columns.documented(benchmark)}
 
 
 def measures(study: Study, network: Network) -> list[Measured]:
-    """Every measured column of the leaderboard that the network has a value of, in the leaderboard's order."""
-    known = documented(study.benchmark)
-    names = [name for name in study.board.columns if f"{name}_low" in study.board and name in known and name != "rank"]
+    """Every measured column of the leaderboard that says something of the network, in the leaderboard's order."""
+    known, others = documented(study.benchmark), {"rank", *levels.columns(study.board)}
+    names = [name for name in study.board if f"{name}_low" in study.board and name in known and name not in others]
     found = [(known[name], study.interval(network.card.id, name)) for name in names]
     return [shown(column, interval) for column, interval in found if math.isfinite(interval.value)]
 
@@ -104,7 +109,7 @@ def _scale(study: Study, network: Network, column: Column) -> Scale:
     span = position(own.low), position(own.high)
     return Scale(
         measured=shown(column, own),
-        landmarks=tuple(f"{value:.3f}" if math.isfinite(value) else _ABSENT for value in landmarks),
+        landmarks=tuple(plain(value) for value in landmarks),
         span=None if span[0] is None or span[1] is None else (span[0], span[1]),
         at=position(own.value),
         marks=tuple(position(value) for value in landmarks),

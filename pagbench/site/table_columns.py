@@ -11,7 +11,8 @@ from pagbench import columns, glossary
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
 from pagbench.ranking import eligibility
-from pagbench.study import Study, chance
+from pagbench.study import Study, chance, levels
+from pagbench.study.levels import Level
 
 Kind = Literal["number", "text", "regime"]
 
@@ -23,13 +24,20 @@ CARD_COLUMNS = (
 
 _ALWAYS = ("rank", "model", "control", "status")
 """Every row shows them, in columns or in its place."""
-_NOT_FIRST = ("family", "strength", "temperature", "alignment_lpips_chance", "verification")
-"""They have a header, but are not shown until asked for: names, the row of chance levels and marks say most of it."""
+_NOT_FIRST = (
+    "family", "strength", "temperature", "alignment_lpips_chance", "verification",
+    "denoising_psnr_0.25", "denoising_psnr_1", "inpainting_recognised",
+)  # fmt: skip
+"""They have a header, but are not shown until asked for: names, the row of chance levels, marks and other columns say
+most of it."""
 _MEAN = "Mean of the per-sample column."
 _ENTRANT = "Entrant"
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Alignment": ("alignment",),
     "Predictions": ("accuracy", "nll", "confidence", "temperature"),
+    "Following the gradient: generation": ("generation_",),
+    "Following the gradient: denoising": ("denoising_",),
+    "Following the gradient: in-painting": ("inpainting_",),
     "Regime": ("regime", "p_"),
     "Tangent space": ("tangent_", "gradient_"),
     "Responses": ("on_", "off_", "log_ratio"),
@@ -56,6 +64,7 @@ class Shown:
         chance: what guessing, or a random direction, gives; None where there is no such level.
         chance_column: the column that has it, where it is each network's own.
         anchor: its place on the page of measures; None for what that page does not define.
+        levels: what doing nothing, real images and other methods have, where it is held against those.
     """
 
     column: Column
@@ -66,6 +75,17 @@ class Shown:
     chance: float | None
     chance_column: str | None
     anchor: str | None
+    levels: tuple[Level, ...]
+
+    @property
+    def summary(self) -> str:
+        """What it is, and the levels that it is held against."""
+        return f"{self.column.summary} For comparison: {self.told}." if self.told else self.column.summary
+
+    @property
+    def told(self) -> str:
+        """The levels in words; empty where there are none."""
+        return ", ".join(f"{level.words} {level.value:.3f}" for level in self.levels)
 
     @property
     def name(self) -> str:
@@ -89,7 +109,7 @@ class Shown:
 
 
 def shown(board: pd.DataFrame, study: Study) -> list[Shown]:
-    """Every documented column that has a value, beside rank and model, in the table's order.
+    """Every documented column that says something of entrants, beside rank and model, in the table's order.
 
     Args:
         board: the study's leaderboard, with the columns of `CARD_COLUMNS`.
@@ -97,6 +117,7 @@ def shown(board: pd.DataFrame, study: Study) -> list[Shown]:
     """
     benchmark = study.benchmark
     defined = {column.name for group in glossary.groups() for column in group.columns}
+    hidden = {*_ALWAYS, *levels.columns(board)}
     found = [
         Shown(
             column=column,
@@ -107,9 +128,10 @@ def shown(board: pd.DataFrame, study: Study) -> list[Shown]:
             chance=chance.level(study, column.name),
             chance_column=f"{column.name}_chance" if column.name in _CHANCE_PER_NETWORK else None,
             anchor=_anchor(column.name, defined),
+            levels=tuple(levels.of(board, column.name)),
         )
         for column in documented(benchmark)
-        if column.name in board and column.name not in _ALWAYS and not board[column.name].isna().all()
+        if column.name in board and column.name not in hidden and not board[column.name].isna().all()
     ]
     return sorted(found, key=lambda column: _ORDER.index(column.group))
 

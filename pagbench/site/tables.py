@@ -51,7 +51,7 @@ def content(study: Study) -> dict[str, Any]:
         "data": data,
         "facets": _facets(rows),
         "groups": groups,
-        "notes": [render.caption(study.board, study.benchmark), *_agreements(study)],
+        "notes": [render.caption(study.board, study.benchmark), *_levels(shown), *_agreements(study)],
         "files": downloads.files(study),
     }
     return {"table": table}
@@ -198,7 +198,7 @@ def _column(column: Shown, rows: Sequence[dict[str, Any]], place: int) -> dict[s
         "unit": column.column.unit,
         "arrow": column.arrow,
         "better": column.better,
-        "summary": column.column.summary,
+        "summary": column.summary,
         "anchor": column.anchor,
         "kind": column.kind,
         "default": column.default,
@@ -211,6 +211,13 @@ def _column(column: Shown, rows: Sequence[dict[str, Any]], place: int) -> dict[s
 
 def _ends(values: Sequence[float]) -> list[float]:
     return [min(values), max(values)] if values else []
+
+
+def _levels(shown: Sequence[Shown]) -> list[str]:
+    """What doing nothing, real images and other methods have, of the columns that are shown at first."""
+    told = [f"{column.header} ({column.told})" for column in shown if column.default and column.told]
+    followed = "What following the gradient makes is held against doing nothing, real images and other methods"
+    return [f"{followed}: {', '.join(told)}."] if told else []
 
 
 def _agreements(study: Study) -> list[str]:

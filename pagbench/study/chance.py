@@ -1,10 +1,13 @@
 """What guessing gives: the level below which a column of the leaderboard says nothing."""
 
+from pagbench.study import levels
 from pagbench.study.networks import Study
 
 
 def level(study: Study, column: str) -> float | None:
     """What a network that always names the commonest class has, or a gradient that knows nothing of the image.
+
+    Of an ability, what there is before any gradient is followed.
 
     Args:
         study: of the benchmark.
@@ -20,7 +23,7 @@ def level(study: Study, column: str) -> float | None:
         return benchmark.rank / benchmark.dimension
     if column.endswith("_corrected") or (column == "alignment" and not benchmark.by_paper):
         return 0.0
-    return None
+    return levels.nothing(study.board, column)
 
 
 def _commonest(study: Study) -> float:

@@ -16,7 +16,7 @@ from pagbench.benchmarks import Benchmark, Thresholds
 from pagbench.cards import ModelCard
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
-from pagbench.maps import Maps, decode
+from pagbench.maps import Made, Maps, decode, decode_made
 from pagbench.preflight import Preflight
 from pagbench.ranking import board, eligibility, summaries
 from pagbench.ranking.summaries import Replicates, Summary
@@ -43,6 +43,7 @@ class Network:
         replicates: of every statistic over images, the estimate first; the board's own.
         maps: gradients on the first samples; None where its results file has none.
         gallery: gradients where it is aligned best, about the median, and worst; None likewise.
+        made: images that were made by following its gradient, and those there were before, where its results have any.
         preflight: its pre-flight card, where there is one.
         verification: what a rerun of some of its rows has found, where there was one.
         path: its results file; None where a run has not yet finished it.
@@ -56,6 +57,7 @@ class Network:
     replicates: Replicates
     maps: Maps | None
     gallery: Maps | None
+    made: Mapping[str, Made]
     preflight: Preflight | None
     verification: Verification | None
     path: Path | None
@@ -149,6 +151,12 @@ class Study:
         return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
 
     @cached_property
+    def labels(self) -> Mapping[str, int]:
+        """Class of each sample, of the network with the most."""
+        rows = max((network.rows for network in self.networks), key=len)
+        return {str(name): int(label) for name, label in zip(rows["sample_id"], rows["label"], strict=True)}
+
+    @cached_property
     def ranked_values(self) -> Mapping[str, list[float]]:
         """Values of the ranked entrants by column of the leaderboard, for the columns of numbers; NaN where none."""
         ranked = self.board[self.board["status"] == eligibility.RANKED].select_dtypes("number")
@@ -231,6 +239,7 @@ def _network(summary: Summary, result: Result, status: str, *, paired: bool) -> 
         verification=result.verification,
         maps=decode(result.provenance.get("maps"), card.id),
         gallery=decode(result.provenance.get("gallery"), card.id),
+        made=decode_made(result.provenance.get("made"), card.id),
         path=result.path if result.path is not None and result.path.exists() else None,
     )
 

@@ -1,7 +1,7 @@
 """What a submitted results file claims, checked without measuring anything: form, origin, rows, values. No torch."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from pagbench.columns import Column
 from pagbench.errors import PagbenchError, ResultsError
 from pagbench.hashing import sha256_of
 from pagbench.results import Result
-from pagbench.submissions import bounded, wording
+from pagbench.submissions import bounded, pictured, wording
 from pagbench.submissions.findings import Finding
 
 ROUNDING = 1e-3
@@ -114,7 +114,8 @@ def _errors(
 ) -> Iterator[str]:
     yield from _origin(result, card, benchmark, weights_sha256)
     yield from _identity(result.rows, card, benchmark)
-    yield from _samples(result.rows, benchmark, columns.samples_of(benchmark, measure), labels)
+    yield from _samples(result.rows, columns.samples_of(benchmark, measure), benchmark.classes, labels)
+    yield from pictured.faults(result, benchmark, measure)
     measured = columns.sample_columns(benchmark, None if measure is None else [measure])
     yield from _ranges(result.rows, measured)
     if measure is None:
@@ -189,10 +190,10 @@ def _absent(value: object) -> bool:
 
 
 def _samples(
-    rows: pd.DataFrame, benchmark: Benchmark, asked: Sequence[str], labels: Mapping[str, int] | None
+    rows: pd.DataFrame, samples: tuple[str, ...], classes: int, labels: Mapping[str, int] | None
 ) -> Iterator[str]:
-    """Every sample that is asked for once, and with its label."""
-    ids, known = rows["sample_id"], set(asked)
+    """Every sample that is measured once, and with its label."""
+    ids, known = rows["sample_id"], set(samples)
     unknown = [name for name in ids if name not in known]
     if unknown:
         yield f"{len(unknown)} rows of samples that are not asked for ({_some(unknown)})"
@@ -200,12 +201,12 @@ def _samples(
     if twice:
         yield f"{len(twice)} samples more than once ({_some(twice)}); expected each once"
     present = set(ids)
-    missing = [name for name in asked if name not in present]
+    missing = [name for name in samples if name not in present]
     if missing:
         yield f"{len(missing)} of {len(known)} samples are missing ({_some(missing)}); `pagbench run` measures the rest"
-    outside = ~rows["label"].between(0, benchmark.classes - 1)
+    outside = ~rows["label"].between(0, classes - 1)
     if outside.any():
-        yield f"{outside.sum()} labels are not of the {benchmark.classes} classes"
+        yield f"{outside.sum()} labels are not of the {classes} classes"
     elif labels is not None:
         wrong = [name for name, label in zip(ids, rows["label"], strict=True) if labels.get(name, label) != label]
         if wrong:
