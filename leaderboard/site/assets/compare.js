@@ -1,8 +1,9 @@
 "use strict";
 /* Compares the networks that the address names after its #: differences of bootstrap replicates, paired over networks. */
 
-const { element, drawn } = Dom;
+const { element, addressOf } = Dom;
 const setting = JSON.parse(document.getElementById("comparison").textContent);
+const { showPictures, showMade } = ComparedPictures;
 const root = document.querySelector("a.brand").getAttribute("href").replace(/index\.html$/, "");
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const NONE = 4095;
@@ -11,8 +12,6 @@ const NONE = 4095;
 const loaded = new Map();
 const waiting = new Map();
 globalThis.pagbench = { compare: (network) => waiting.get(network.id)?.(decoded(network)) };
-
-const addressOf = (id) => id.split("/").map(encodeURIComponent).join("/");
 
 function load(id) {
   if (!loaded.has(id)) {
@@ -112,20 +111,24 @@ async function show() {
   showChosen(networks);
   showSentences(networks, problems);
   showTable(networks);
-  showPictures(networks);
+  showPictures(networks, root);
+  showMade(networks, setting.tasks, modelLink, root);
 }
 
 function showChosen(networks) {
   const ids = networks.map((network) => network.id);
   document.getElementById("chosen").replaceChildren(...networks.map((network, place) => {
     const others = ids.filter((id) => id !== network.id);
-    const link = element("a", { href: `${root}models/${addressOf(network.id)}.html` }, network.id);
-    const item = element("li", {}, link, " ");
+    const item = element("li", {}, modelLink(network.id), " ");
     item.append(place ? button("make it the baseline", () => choose([network.id, ...others])) : "baseline");
     if (ids.length > 1) item.append(" ", button("remove", () => choose(others)));
     item.append(element("p", {}, network.summary));
     return item;
   }));
+}
+
+function modelLink(id) {
+  return element("a", { href: `${root}models/${addressOf(id)}.html` }, id);
 }
 
 function button(text, act) {
@@ -205,31 +208,6 @@ function differenceCell(network, baseline, name) {
     signed(found.value, decimals(found.low, found.high)),
     element("small", {}, bounds(found.low, found.high)),
     element("small", {}, `above 0: ${certainty(found.probability)}`));
-}
-
-/* One row for each image that all have: the image and its target once, then every network's gradient. */
-function showPictures(networks) {
-  const [first, ...others] = networks.map((network) => new Map(network.pictures.map((row) => [row.sample, row])));
-  const samples = first ? [...first.keys()].filter((sample) => others.every((rows) => rows.has(sample))) : [];
-  document.getElementById("gradients").parentElement.hidden = !samples.length;
-  const heads = ["image", "Bayes target", ...networks.map((network) => network.id)];
-  const rows = samples.map((sample) => {
-    const gradients = [first, ...others].map((rows) => rows.get(sample));
-    const cells = [gradients[0].image, gradients[0].target, ...gradients.map((row) => row.gradient)].map(picture);
-    const notes = ["", "", ...gradients.map((row) => (row.alignment === null ? "–" : row.alignment.toFixed(2)))];
-    return element("tr", {}, ...cells.map((cell, place) => element("td", {}, cell, element("small", {}, notes[place]))));
-  });
-  document.getElementById("pictures").replaceChildren(
-    element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)))),
-    element("tbody", {}, ...rows));
-}
-
-/* A cell of a network's picture, as the galleries of the networks' pages draw it. */
-function picture(cell) {
-  if (!cell) return element("span", { class: "tile absent" }, "–");
-  const view = [cell.x, cell.y, cell.width, cell.height].join(" ");
-  const image = drawn("image", { href: root + addressOf(cell.path), width: cell.whole[0], height: cell.whole[1] });
-  return drawn("svg", { class: "tile", viewBox: view, role: "img", "aria-label": cell.alt }, image);
 }
 
 /* Adding one: its whole name, or a part that only one name has. */

@@ -1,5 +1,5 @@
 "use strict";
-/* Elements with attributes, of HTML and of SVG, for the other scripts. Data become attributes and text, never markup. */
+/* Elements with attributes, of HTML and of SVG, and addresses, for the other scripts. Data become attributes and text, never markup. */
 globalThis.Dom = (() => {
   function filled(made, attributes, children) {
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -11,5 +11,8 @@ globalThis.Dom = (() => {
   const drawn = (tag, attributes = {}, ...children) =>
     filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
-  return { element, drawn };
+  /* A path below the site's folder, or an id, as part of an address. */
+  const addressOf = (path) => path.split("/").map(encodeURIComponent).join("/");
+
+  return { element, drawn, addressOf };
 })();

@@ -83,7 +83,7 @@ globalThis.boardRows = (() => {
       if (column.anchor) button.dataset.more = `${root}measures.html#${encodeURIComponent(column.anchor)}`;
     }
     const made = element("th", { scope: "col", class: column.kind }, button);
-    if (column.unit) made.append(" ", element("small", {}, column.unit));
+    if (column.unit && !column.header.includes(column.unit)) made.append(" ", element("small", {}, column.unit));
     return made;
   }
 
