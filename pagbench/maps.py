@@ -22,7 +22,7 @@ EACH = 2
 """How many of the best, median and worst aligned samples get one."""
 KINDS = ("best", "median", "worst")
 FIRST = "first"
-MADE = 8
+MADE = 6
 """How many images each file shows that were made by following its entrant's gradient."""
 _MAX_SIDE = 64
 _GREYS = 31
