@@ -1,8 +1,11 @@
 """The tables of `docs/study.md`, computed from the committed results; `docs/generate.py` writes them."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pagbench import regimes, statistics
@@ -102,12 +105,22 @@ def _abilities(study: Study) -> Iterator[str]:
 
 def _predicts(study: Study, first: str, second: str, sign: int, given: str | None) -> str:
     """Spearman's rho over networks, partial where something is given; families drawn whole."""
-    chosen = [n for n in study.drawn if first in n.replicates and second in n.replicates]
-    x, y, z = (np.array([n.replicates[name][0] for n in chosen]) for name in (first, second, given or "accuracy"))
+    attacked = _adversarial()
+    chosen = [
+        n for n in study.drawn if second in n.replicates and (first in n.replicates or n.card.id in attacked.index)
+    ]
+    x = np.array([n.replicates[first][0] if first in n.replicates else attacked[first][n.card.id] for n in chosen])
+    y, z = (np.array([n.replicates[name][0] for n in chosen]) for name in (second, given or "accuracy"))
     rho = clustered_spearman(
         sign * x, y, [n.card.family for n in chosen], given=None if given is None else z, seed=study.benchmark.seed
     )
     return f"{rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]"
+
+
+@cache
+def _adversarial() -> pd.DataFrame:
+    """Adversarial accuracy by entrant, on the images that abilities are measured on; see leaderboard/abilities.py."""
+    return pd.read_csv(Path(__file__).parent / "adversarial.csv", index_col="entrant")
 
 
 def _makers(study: Study) -> Iterator[str]:
