@@ -131,7 +131,7 @@ def test_responses_from_the_image(turns, told, given, manifold, plain, classifie
 def test_alignment(turns, told, given, plain, classifier, metric):
     count = 16
     some = part(given, count)
-    embedded = lpips.embed(setting.geometry.scale_to_unit_range(some.scores), resize=False)
+    embedded = lpips.embed(setting.geometry.scale_to_unit_range(some.scores), side=None)
 
     def ours():
         return setting.alignment(classifier, some, embedded)
@@ -155,7 +155,7 @@ def test_alignment_of_twenty_entrants(turns, told, given, plain, metric):
 
     def ours():
         scores = score(some.pixels)
-        embedded = lpips.embed(setting.geometry.scale_to_unit_range(scores), resize=False)
+        embedded = lpips.embed(setting.geometry.scale_to_unit_range(scores), side=None)
         results["ours"] = [setting.alignment(classifier, some, embedded) for classifier in entrants]
 
     def theirs():

@@ -72,14 +72,14 @@ def prepare(manifold: AutoencoderManifold, given: Images) -> Prepared:
     """Tangent spaces, the noise split by them, and the scores embedded by LPIPS's network."""
     basis = manifold.tangent_basis(given.pixels).float()
     scaled = geometry.scale_to_unit_range(given.scores)
-    return Prepared(paper.split_noise(basis, given.noise), lpips.embed(scaled, resize=False))
+    return Prepared(paper.split_noise(basis, given.noise), lpips.embed(scaled, side=None))
 
 
 def evaluate(classifier: nn.Module, given: Images, prepared: Prepared) -> Rows:
     """The protocol's numbers by the package: one forward pass is shared, all images move together."""
     passed = geometry.ForwardPass(classifier, given.pixels)
     gradient = geometry.scale_to_unit_range(passed.logit_gradient(given.labels))
-    distance = lpips.distance(lpips.embed(gradient, resize=False), prepared.embedded)
+    distance = lpips.distance(lpips.embed(gradient, side=None), prepared.embedded)
     on, off = (paper.responses(classifier, given.pixels, passed.logits, part) for part in prepared.directions)
     return Rows((passed.logits.argmax(1) == given.labels).float(), on, off, 1 - distance)
 
@@ -87,7 +87,7 @@ def evaluate(classifier: nn.Module, given: Images, prepared: Prepared) -> Rows:
 def alignment(classifier: nn.Module, given: Images, embedded: Float[Tensor, "n f"]) -> Float[Tensor, "n"]:
     """1 - LPIPS of the label's logit's gradients with scores that are embedded already."""
     gradient = geometry.ForwardPass(classifier, given.pixels).logit_gradient(given.labels)
-    return 1 - lpips.distance(lpips.embed(geometry.scale_to_unit_range(gradient), resize=False), embedded)
+    return 1 - lpips.distance(lpips.embed(geometry.scale_to_unit_range(gradient), side=None), embedded)
 
 
 def score_model() -> Callable[[Tensor], Tensor]:

@@ -13,7 +13,7 @@ from pagbench.training import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "leaderboard" / "results"
-PUBLISHED = sorted(path.name for path in RESULTS.glob("*@*"))
+PUBLISHED = sorted(path.name for path in RESULTS.glob("*@*") if "+" not in path.name)
 IMAGES, SMOOTHED_IMAGES = 250, 40
 
 

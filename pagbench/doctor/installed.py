@@ -11,7 +11,7 @@ from pagbench.doctor.probing import Answer
 OPTIONAL = {"ray": "optional: spreads a run over machines"}
 """Packages that pagbench takes where they are, with what they are for."""
 
-_MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+_MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-image": "skimage", "scikit-learn": "sklearn"}
 """Where the module is not called as the package is."""
 
 _TOLD = ("torch", "torchvision", "timm", "robustbench", "diffusers", "azula", "lpips", "ray")

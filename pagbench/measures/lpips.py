@@ -36,7 +36,6 @@ def lacking(backbone: Backbone) -> str:
     return "" if path.exists() else str(path)
 
 
-@cache
 def model(device: torch.device, backbone: Backbone = "alex") -> Any:
     """The `lpips` package's network, without its download: `lpips.LPIPS` in eval mode, frozen.
 
@@ -45,6 +44,11 @@ def model(device: torch.device, backbone: Backbone = "alex") -> Any:
     """
     if file := lacking(backbone):
         raise WeightsError(f"LPIPS with {backbone}: no {file}; put torchvision's file there")
+    return _model(device, backbone)
+
+
+@cache
+def _model(device: torch.device, backbone: Backbone) -> Any:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the package calls torchvision in a deprecated way
         import lpips as package
