@@ -75,7 +75,7 @@ def test_damaged_files_are_found_told_and_measured_again(whole, tmp_path):
     run()
     path = results.path_of(tmp_path, SMALL, "a")
     content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 255
+    content[content.index(b"fingerprint")] ^= 1  # not just any byte: a few mean nothing
     path.write_bytes(bytes(content))
     with pytest.raises(DamagedError, match="run again"):
         results.read_all(tmp_path, SMALL)
