@@ -478,3 +478,14 @@ def test_a_picture_has_a_row_for_each_image_and_start(task, rows, tmp_path):
     assert done.exit_code == 0, done.output
     with Image.open(place) as picture:
         assert picture.height == pytest.approx(110 * (1.35 * rows + 0.4), abs=3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: abilities there against the CPU's")
+@pytest.mark.parametrize("name", ["digits", "gaussians"])
+def test_abilities_on_a_gpu_are_those_of_the_cpu(name):
+    """On average: along a path the rounding of a device adds up. Of `gaussians` the Bayes classifier is the judge."""
+    asked = {"benchmark": name, "measures": columns.ABILITIES, "limit": 5, "anchors": False}
+    names = [c.name for c in columns.sample_columns(benchmarks.load(name), columns.ABILITIES)]
+    here, there = (pagbench.run(f"{name}/standard", device=device, **asked)[names].mean() for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(there, here, rtol=0.05, atol=0.02)
