@@ -280,6 +280,8 @@ def gradients(
         raise UnknownNameError("task", task, columns.ABILITIES)
     asked = requests.resolve(_entrants(entrants or [], architecture, definition), definition)
     shown = asked if entrants else [request for request in asked if not request.card.control]
+    if task is not None and not shown:
+        raise ContractError(f"{definition.label}: no trained entrant is shipped for it; name some, as control/bayes")
     loaded = [request.load(definition) for request in shown]
     chosen = devices.choose_device(device.value)
     if task is None:

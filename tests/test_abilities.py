@@ -458,6 +458,10 @@ def test_blocks_are_measured_together():
             "unknown optional measure 'generate'; closest: generation",
         ),
         (["gradients", "digits/standard", "--task", "denoise"], "unknown task 'denoise'; closest: denoising"),
+        (
+            ["gradients", "-b", "samples-cifar10", "--task", "denoising"],
+            "samples-cifar10@1: no trained entrant is",
+        ),
     ],
 )
 def test_a_wrong_name_is_one_line(arguments, said, tmp_path, monkeypatch):

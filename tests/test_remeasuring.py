@@ -14,7 +14,6 @@ from pagbench.errors import ResultsError
 from pagbench.measures import lpips
 from pagbench.remeasuring import similarities, tables
 from pagbench.remeasuring.blocks import Block
-from pagbench.results import store_of
 from pagbench.sensitivity import choices
 from pagbench.sensitivity.ways import Similarity
 
@@ -286,9 +285,3 @@ def test_one_entrant_is_no_ranking(short_runs, cache, tmp_path):
     pagbench.run(["digits/standard"], benchmark=definition, results=tmp_path / "results")
     with pytest.raises(ResultsError, match=r"digits@1: 1 ranked entrants .* a ranking needs 2; measure more"):
         moved((definition, tmp_path / "results"))
-
-
-def test_no_file_of_it_lies_where_results_are_read(measured):
-    definition, folder = measured
-    assert store_of(folder, definition, "digits/standard").load() is not None
-    assert not [path for path in folder.rglob("*") if "sensitivity" in path.parts]

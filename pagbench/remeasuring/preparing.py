@@ -38,7 +38,8 @@ class Prepared:
         self.ids = tuple(self._partner)[:images]
         self.sources = Sources(benchmark, self._splits, device)
         size = min(_BLOCK, BatchSize(None, benchmark, device).size)
-        self.parts = [self.ids[start : start + size] for start in range(0, len(self.ids), size)]
+        starts = [start for start in range(0, len(self.ids), size) if start == 0 or start + 1 < len(self.ids)]
+        self.parts = [self.ids[a:b] for a, b in zip(starts, [*starts[1:], len(self.ids)], strict=True)]
 
     def images(self, ids: Sequence[str]) -> data.Dataset:
         """The images themselves."""

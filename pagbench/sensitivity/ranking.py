@@ -1,5 +1,6 @@
 """From per-sample tables to rankings: what moves when one choice does."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -87,7 +88,7 @@ def _outcome(
         unscored=one.unscored,
         tau=Tau(value=tau.value, low=tau.low, high=tau.high, families_low=families.low, families_high=families.high),
         moved=_beyond(ranks, published),
-        first=min(ranks, key=lambda name: ranks[name], default=None),
+        first=_first(ranks),
         overturns=() if is_published else rule.clauses(tau, *([found[n] for n in names] for found in (published, own))),
     )
 
@@ -104,10 +105,17 @@ def _ranks(values: Array, measured: Measured) -> dict[str, int]:
     return {str(name): int(rank) for name, rank in ranked.rank(ascending=False, method="min").items()}
 
 
+def _first(ranks: Mapping[str, int]) -> str | None:
+    """Whose rank is 1; None where several share it, or none has a value."""
+    best = [name for name, rank in ranks.items() if rank == 1]
+    return best[0] if len(best) == 1 else None
+
+
 def _beyond(ranks: Mapping[str, int], published: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-    """Entrants outside their published rank intervals, by how far."""
+    """Entrants outside their published rank intervals, by how far; of tied ones no rank that they share is inside."""
+    tied = Counter(ranks.values())
     far = {
-        name: max(published[name][0] - rank, rank - published[name][1])
+        name: max(published[name][0] - (rank + tied[rank] - 1), rank - published[name][1])
         for name, rank in ranks.items()
         if name in published
     }

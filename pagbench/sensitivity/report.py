@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, ValidationError, model_validator
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Card
@@ -117,6 +117,16 @@ class Report(Card):
     left_out: tuple[str, ...] = ()
     """Settings and entrants that could not be measured, with the reason."""
     versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Report":
+        if not self.choices or not all(choice.outcomes for choice in self.choices):
+            raise ValueError("no choices, or a choice without settings")
+        for choice in self.choices:
+            for outcome in choice.outcomes:
+                if {len(outcome.values), len(outcome.ranks)} != {len(self.entrants)}:
+                    raise ValueError(f"{choice.name}, {outcome.name}: not one value for each entrant")
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -28,7 +28,9 @@ def clauses(tau: Interval, published: Sequence[tuple[int, int]], moved: Sequence
     ('first',)
     >>> clauses(Interval(0.9, 0.8, 0.95), [(1, 2), (1, 2), (3, 3)], [(1, 2), (1, 2), (3, 3)])
     ()
+    >>> clauses(Interval(0.9, 0.8, 0.95), [(2, 3), (2, 3)], [(1, 2), (1, 2)])  # the first has no value there
+    ()
     """
     found = [ORDER] if max(tau.value, tau.high) < THRESHOLD else []
     leaders = [{place for place, (best, _) in enumerate(ranks) if best == 1} for ranks in (published, moved)]
-    return (*found, *([FIRST] if leaders[0].isdisjoint(leaders[1]) else []))
+    return (*found, *([FIRST] if all(leaders) and leaders[0].isdisjoint(leaders[1]) else []))

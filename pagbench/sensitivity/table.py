@@ -10,19 +10,10 @@ _HEADS = ("choice", "setting", "tau [95 %]", "families", "beyond rank", "farthes
 
 
 def show(report: Report, console: Console | None = None) -> None:
-    """Prints a row per setting: tau, who is first, who moves, and how many regimes do."""
+    """Prints a row per setting: tau, who moves, and how many regimes do."""
     console = console or Console()
     table = Table(title=f"{report.benchmark}: one choice moved at a time", title_justify="left")
-    for head in (
-        "choice",
-        "setting",
-        "tau [95 %]",
-        "families",
-        "beyond their rank",
-        "farthest",
-        "regimes",
-        "overturns",
-    ):
+    for head in _HEADS:
         table.add_column(head, overflow="fold")
     for choice in report.choices:
         for outcome in choice.others:

@@ -30,9 +30,9 @@ def line(study: Study, network: Network | None, name: str, alt: str) -> Tile | N
     return Tile(_path(study, network), x, y, whole[0] - 2 * painting.GAP, height, whole, alt)
 
 
-def holder(study: Study, name: str, network: Network | None = None) -> Network | None:
-    """Whose results file has the images of a name: a network's own, else the Bayes control's, else the first one's."""
-    listed = (network, study.named(study.benchmark.bayes), *study.networks)
+def holder(study: Study, name: str) -> Network | None:
+    """Whose results file has the images of a name: the Bayes control's, else the first one's."""
+    listed = (study.named(study.benchmark.bayes), *study.networks)
     return next((one for one in listed if one is not None and name in _lines(study, one)), None)
 
 
