@@ -180,7 +180,7 @@ def test_other_backbones_are_used_only_where_their_weights_lie(maps, tmp_path, m
     assert lpips.lacking("squeeze") == ""
     found = similar(Similarity("lpips", backbone="squeeze"), maps, maps.flip(0))
     assert (found < 1).all()
-    lpips.model.cache_clear()
+    lpips._model.cache_clear()
 
 
 def test_partners_are_a_cycle_without_fixed_points(digits):
