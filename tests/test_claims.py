@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pagbench import benchmarks, columns, results
+from pagbench import benchmarks, columns, maps, results
 from pagbench.errors import ResultsError
 from pagbench.models import registry
 from pagbench.submissions import bounded, claims
@@ -184,7 +184,7 @@ def test_results_of_an_ability_are_checked_with_their_pictures(digits, tmp_path)
     (honest,) = check()
     assert honest.level == "ok" and "192 rows" in honest.message
     made = ability_results.images(card.id, "generation", 0)
-    other = {"generation": made["generation"] | {"sample_ids": ["nobody"] * 8}}
+    other = {"generation": made["generation"] | {"sample_ids": ["nobody"] * maps.MADE}}
     assert "images that the benchmark does not have" in messages(check(made=other))
     assert "pictures are of 'denoising', expected generation or" in messages(check(made={"denoising": {}}))
     assert "damaged" in messages(check(made={"generation": {"sample_ids": []}}))

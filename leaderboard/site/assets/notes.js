@@ -22,6 +22,10 @@
     more.hidden = !owner.dataset.more;
     if (owner.dataset.more) more.href = owner.dataset.more;
     note.hidden = false;
+    beside(owner);
+  }
+
+  function beside(owner) {
     const place = owner.getBoundingClientRect();
     const below = place.bottom + 6 + note.offsetHeight < innerHeight;
     note.style.top = `${below ? place.bottom + 6 : Math.max(4, place.top - 6 - note.offsetHeight)}px`;
@@ -51,7 +55,13 @@
   });
   document.addEventListener("focusin", (event) => (owner(event) ? show(owner(event)) : hide()));
   document.addEventListener("focusout", hide);
-  document.addEventListener("scroll", hide, { capture: true, passive: true });
+  function scrolled() {
+    // the focus brings what lies outside into view
+    if (shown && (shown === document.activeElement || shown.matches(":hover"))) beside(shown);
+    else hide();
+  }
+
+  document.addEventListener("scroll", scrolled, { capture: true, passive: true });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") hide();
   });
