@@ -9,7 +9,7 @@ import torch
 from pagbench import data, geometry, scores, targets
 from pagbench.benchmarks import Benchmark
 from pagbench.figures import canvas, cells
-from pagbench.measuring import Session, Settings
+from pagbench.measuring import Session, Settings, guarded
 from pagbench.models.loading import Entrant
 from pagbench.models.smoothing import sampled
 
@@ -37,7 +37,10 @@ def draw_made(
     """
     ids = benchmark.samples[:samples]
     session = Session(benchmark, ids, Settings(None, device, benchmark.seed))
-    made = [session.made(entrant.classifier, ids, measure) for entrant in entrants]
+    made = []
+    for entrant in entrants:
+        with guarded(entrant.card.id, measure):
+            made.append(session.made(entrant.classifier, ids, measure))
     before = {name.removeprefix("before_"): images for name, images in made[0].items() if name.startswith("before_")}
     shown = [("image", made[0]["clean"])] if "clean" in made[0] else []
     tables = [

@@ -26,6 +26,7 @@ from pagbench.measures.following import BLOCK, Budget, follow, scaled
 from pagbench.measures.judge import Judge
 from pagbench.measuring import Session, Settings
 from pagbench.models import controls, registry
+from pagbench.submissions import checking
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
@@ -205,6 +206,16 @@ def test_the_judge_of_digits_recognises_real_images(session, digits_splits):
     test = digits_splits.test
     assert session.judge.recognised(test.images, test.labels).mean() > 0.97
     assert session.judge.features(test.images[:3]).shape == (3, 64)
+
+
+def test_the_judge_is_no_entrant_and_rows_say_who_judged(measured, digits):
+    card, _ = registry.find(str(assets.judge("digits")))
+    errors = [found for found in checking._fitting(card, digits) if found.level == "error"]
+    assert [found.subject for found in errors] == ["weights"]
+    for measure, known in (("inpainting", {"judge": card.weights_sha256}), ("denoising", {})):
+        kept = results.store_of(measured[0], benchmark(BLOCK), "digits/noise-0.6", measure).load().provenance
+        found = {part: record["weights_sha256"] for part, record in kept["networks"].items()}
+        assert found == known
 
 
 @pytest.fixture(scope="module")
