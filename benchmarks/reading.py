@@ -18,11 +18,11 @@ from pathlib import Path
 
 from big_results import definition
 
-from pagbench import study
+from pagbench import studies as study
 from pagbench.benchmarks import Benchmark
 from pagbench.ranking import board as ranking
 from pagbench.ranking import leaderboard, render
-from pagbench.site import building
+from pagbench.reports.site import building
 
 
 def board(folder: Path, benchmark: Benchmark) -> str:

@@ -6,7 +6,7 @@ from cost_sums import HERE, MODELS, SPEED, TFLOPS, UNITS, Cost, Row, costs, hour
 from rich.filesize import decimal
 
 from pagbench.models.sources import robustbench
-from pagbench.targets import _MEMORY, files
+from pagbench.running.targets import _MEMORY, files
 
 PAGE = HERE / "cost.md"
 _DEAREST = 5

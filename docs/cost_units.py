@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import pagbench
-from pagbench import benchmarks, cache, data, scores, targets
+from pagbench import benchmarks, data
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset, Splits
+from pagbench.densities import scores
 from pagbench.measures import lpips
 from pagbench.models import checks
+from pagbench.running import targets
+from pagbench.storage import cache
 
 COLUMNS = (
     "benchmark", "images", "calibration", "forward", "backward", "forward_calibration", "forward_once", "backward_once",

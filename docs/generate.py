@@ -10,12 +10,14 @@ from typing import Any
 
 import typer
 
-from pagbench import benchmarks, columns, glossary, listing, theory
-from pagbench.cli import app
+from pagbench import benchmarks, columns
+from pagbench.cli import app, listing
 from pagbench.ranking import render
-from pagbench.site import building
-from pagbench.study import Study
-from pagbench.theory import claims
+from pagbench.reports import glossary
+from pagbench.reports.site import building
+from pagbench.studies import theory
+from pagbench.studies.networks import Study
+from pagbench.studies.theory import claims
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))

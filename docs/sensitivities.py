@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from pagbench.sensitivity import wording
-from pagbench.sensitivity.report import Moved, Report
+from pagbench.studies.stability import wording
+from pagbench.studies.stability.report import Moved, Report
 
 _HEADS = (
     "setting",

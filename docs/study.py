@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pagbench import regimes, statistics
 from pagbench.benchmarks import Benchmark
-from pagbench.ranking import agreement
-from pagbench.statistics import Interval, clustered_spearman, interval
-from pagbench.study.networks import Network, Study
+from pagbench.ranking import agreement, regimes, statistics
+from pagbench.ranking.statistics import Interval, clustered_spearman, interval
+from pagbench.studies.networks import Network, Study
 
 Array = NDArray[np.float64]
 _ACCURATE = 0.8

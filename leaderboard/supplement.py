@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pagbench import benchmarks, columns, data, devices, geometry, provenance, results, scores, targets
+from pagbench import benchmarks, columns, data, geometry, results
 from pagbench.benchmarks import Benchmark
-from pagbench.models import checks, loading, requests
+from pagbench.densities import scores
+from pagbench.models import checks, devices, loading, requests
 from pagbench.models.smoothing import sampled
+from pagbench.running import provenance, targets
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")

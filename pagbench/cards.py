@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from pagbench import plain_yaml
-from pagbench.errors import CardError
+from pagbench.errors import CardError, first_line
 
 Identifier = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+@-]*(/[A-Za-z0-9][A-Za-z0-9._+@-]*)*$")
@@ -49,20 +49,87 @@ class Card(BaseModel):
             raise CardError(f"{source}: field {field!r}: {first['msg']}{got}{known}") from None
 
 
+LARGEST_YAML = 256 * 1024
+"""Bytes; the longest published definition of a benchmark takes a seventh of it."""
+_DEEPEST = 8
+"""Levels of nesting; a benchmark's definition has four."""
+_LONGEST_NUMBER = 64
+"""Characters; YAML has numbers to the base of 16 and 60, which grow faster than Python prints them."""
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+class PlainYamlError(Exception):
+    """What is not plain, in a few words with its line."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses, before it is built, whatever can grow, repeat itself, or name a Python type."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise _at(event, "an anchor or alias (& or *)")
+        if event.tag is not None:
+            raise _at(event, f"the tag {event.tag[:60]!r}")
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _at(event, f"more than {_DEEPEST} levels of nesting")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise _at(node, f"a number of {len(node.value)} characters")
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                raise _at(key, "a key that is no name")
+            if key.value in seen:
+                raise _at(key, f"the key {key.value[:60]!r} for the second time")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _at(place: Any, reason: str) -> PlainYamlError:
+    return PlainYamlError(f"{reason} in line {place.start_mark.line + 1}")
+
+
+def parse_yaml(content: bytes) -> Any:
+    """The value of a YAML document as cards need it: small, without tags, anchors, merges or repeated keys.
+
+    Raises:
+        PlainYamlError: it is too large or too deep, uses tags, anchors or merges, repeats a key, or is no YAML.
+    """
+    if len(content) > LARGEST_YAML:
+        raise PlainYamlError(f"more than {LARGEST_YAML} bytes")
+    try:
+        return yaml.load(content.decode("utf-8"), _PlainLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or first_line(error)
+        raise PlainYamlError(f"{reason}{where}") from None
+    except ValueError as error:  # not UTF-8, a date that is none
+        raise PlainYamlError(f"a value that cannot be read: {error}") from None
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads one plain YAML mapping (`pagbench.plain_yaml`): no tags, no anchors, no repeated keys.
+    """Reads one plain YAML mapping (`parse_yaml`): no tags, no anchors, no repeated keys.
 
     Raises:
         CardError: the file is missing, is not plain YAML, or is not a mapping.
     """
     try:
         with path.open("rb") as file:
-            content = plain_yaml.read(file.read(plain_yaml.LARGEST + 1))
+            content = parse_yaml(file.read(LARGEST_YAML + 1))
     except OSError as error:
         raise CardError(
             f"{path}: cannot read the card ({error.strerror or error}); give a card id or a YAML file"
         ) from None
-    except plain_yaml.PlainError as error:
+    except PlainYamlError as error:
         raise CardError(f"{path}: not a YAML card ({error}); see `pagbench show ENTRANT` for one") from None
     if not isinstance(content, dict):
         raise CardError(f"{path}: expected a YAML mapping of fields, got {type(content).__name__}")
@@ -82,10 +149,10 @@ class SmoothingCard(Card):
 
 
 class RemoteFile(Card):
-    """A file that is fetched once and kept below the cache folder; see `pagbench.fetching`."""
+    """A file that is fetched once and kept below the cache folder; see `pagbench.storage.downloads`."""
 
     path: Identifier
-    """Where it is kept, below `pagbench.cache.root()`, as in `robustbench/cifar10/L2/Engstrom2019Robustness.pt`."""
+    """Where it is kept, below the cache folder, as in `robustbench/cifar10/L2/Engstrom2019Robustness.pt`."""
     mirrors: tuple[str, ...] = ()
     """Where it is fetched from, tried in order: `https://…`, `gdrive:<id>`, `hf:<owner>/<name>@<revision>/<file>`."""
     sha256: Sha256 | None = None

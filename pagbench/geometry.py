@@ -1,8 +1,13 @@
-"""Input gradients and their geometry: the only place that differentiates a classifier with respect to its input."""
+"""Input gradients and their geometry, and the random draws of a sample.
 
+Nothing else differentiates a classifier with respect to its input.
+"""
+
+import hashlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -255,3 +260,15 @@ def into_ball(delta: Float[Tensor, "b c h w"], epsilon: float, norm: Norm) -> Fl
 
 def _length(v: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
     return v.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+
+
+def generator(seed: int, purpose: str, sample_id: str, *index: int) -> np.random.Generator:
+    """Random numbers that depend on the seed, the purpose and the sample's id, never on batches or order.
+
+    Where a sample needs several generators, `index` tells them apart.
+
+    >>> bool(generator(0, "response", "3").standard_normal() == generator(0, "response", "3").standard_normal())
+    True
+    """
+    key = np.frombuffer(hashlib.sha256(f"{purpose}/{sample_id}".encode()).digest(), dtype=np.uint32)
+    return np.random.default_rng([seed, *key.tolist(), *index])

@@ -4,7 +4,8 @@ import shutil
 
 import numpy as np
 
-from pagbench import benchmarks, columns, maps, results
+from pagbench import benchmarks, columns, results
+from pagbench.results import thumbnails as maps
 
 BENCHMARK = benchmarks.load("digits")
 MEASURED = ("digits/standard", "digits/noise-0.6", "digits/noise-2.5", "control/bayes", "control/constant")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pagbench.site import build
+from pagbench.reports.site import build
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ("digits@1", "fashion-distractor@1")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from browser import browser, page, site  # noqa: F401 (fixtures)
 
-from pagbench import benchmarks, data, targets
+from pagbench import benchmarks, data
 from pagbench.cards import CifarCard, IdxCard, ImageNetCard
 from pagbench.data import cifar, idx, imagenet
 from pagbench.measures import calibration
@@ -10,6 +10,7 @@ from pagbench.measures.calibration import Temperature
 from pagbench.measures.observation import Observation
 from pagbench.models import checks, loading, registry
 from pagbench.results import Place
+from pagbench.running import targets
 
 torch.set_num_threads(1)  # the networks are tiny, and spinning threads of two processes are many times slower
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pagbench.site import boards, building
-from pagbench.site.rendering import render
+from pagbench.reports.site import boards, building
+from pagbench.reports.site.rendering import render
 
 HOSTILE = """</script><script>alert(1)</script>"'><img src=x onerror=alert(2)>javascript:alert(3)"""
 

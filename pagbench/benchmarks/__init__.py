@@ -49,7 +49,7 @@ SampleIds = Annotated[tuple[str, ...], BeforeValidator(_expand)]
 
 
 class Thresholds(Card):
-    """Where one regime ends and the next begins; see `pagbench.regimes`."""
+    """Where one regime ends and the next begins; see `pagbench.ranking.regimes`."""
 
     gain: Positive
     """Share of the way from the reference's tangent energy to the Bayes control's."""

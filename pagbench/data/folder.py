@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pagbench import cache
 from pagbench.errors import DataError, first_line
+from pagbench.storage import cache
 
 
 def root() -> Path:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta, norm
 from torch import Tensor, nn
 
-from pagbench import draws
+from pagbench import geometry
 from pagbench.measures.observation import Observation, not_scored
 from pagbench.models.smoothing import PASS, smoothed_network
 
@@ -68,7 +68,7 @@ def certify(
         estimation: further draws that bound its probability; the largest radius is sigma Φ⁻¹(alpha^(1/estimation)).
         alpha: chance that a certificate is wrong.
     """
-    generators = [draws.generator(seed, "certified", name) for name in ids]
+    generators = [geometry.generator(seed, "certified", name) for name in ids]
     top = _counts(network, x, generators, sigma, selection).argmax(dim=1)
     hits = _counts(network, x, generators, sigma, estimation).gather(1, top[:, None])[:, 0]
     bound = lower_bound(hits.cpu().numpy(), estimation, alpha)

@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor, nn
 
-from pagbench import draws
+from pagbench import geometry
 from pagbench.columns import NOISE_LEVELS
 from pagbench.measures.following import Budget, Followed, follow
 from pagbench.measures.observation import Observation
@@ -70,7 +70,9 @@ def pictures(seen: Observation) -> dict[str, Float[Tensor, "b c h w"]]:
 def add_noise(seen: Observation, level: float) -> Float[Tensor, "b c h w"]:
     """The batch's images with Gaussian noise of a level, in shares of the benchmark's sigma; unclipped."""
     shape = seen.batch.images.shape[1:]
-    noise = [draws.generator(seen.seed, f"denoising/{level:g}", name).standard_normal(shape) for name in seen.batch.ids]
+    noise = [
+        geometry.generator(seen.seed, f"denoising/{level:g}", name).standard_normal(shape) for name in seen.batch.ids
+    ]
     return seen.batch.images + level * seen.benchmark.sigma * torch.from_numpy(np.stack(noise)).to(seen.batch.images)
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pagbench import draws
+from pagbench import geometry
 from pagbench.measures.denoising import psnr
 from pagbench.measures.following import Followed, follow, scaled
 from pagbench.measures.observation import Observation
@@ -64,7 +64,7 @@ def make_holes(x: Float[Tensor, "b c h w"], ids: tuple[str, ...], seed: int) -> 
     patch = torch.zeros_like(x)
     sides = [max(1, round(_PATCH * side)) for side in x.shape[2:]]
     for one, name in zip(patch, ids, strict=True):
-        rng = draws.generator(seed, "inpainting", name)
+        rng = geometry.generator(seed, "inpainting", name)
         top, left = (int(rng.integers(full - side + 1)) for full, side in zip(x.shape[2:], sides, strict=True))
         one[:, top : top + sides[0], left : left + sides[1]] = 1
     rest = 1 - patch

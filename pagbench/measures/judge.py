@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pagbench import assets, draws, scores
+from pagbench import geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.data import Dataset, Splits
+from pagbench.densities import scores
 from pagbench.errors import CardError, ContractError
 from pagbench.models import controls
 from pagbench.models.classifier import Classifier
 from pagbench.models.loading import load
+from pagbench.storage import assets
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -31,7 +33,7 @@ class Judge:
     """What a benchmark knows of images: its training split, its score model, and an independent classifier.
 
     That classifier saw the training split only and has an architecture that no published entrant has
-    (`pagbench/assets/judges`). Where a benchmark has none, its Bayes classifier judges.
+    (`pagbench/storage/assets/judges`). Where a benchmark has none, its Bayes classifier judges.
 
     Args:
         benchmark: the definition.
@@ -141,7 +143,7 @@ class Judge:
             pixels = (images if isinstance(images, Tensor) else images.load()).flatten(1).double()
             mean = pixels.mean(0)
             for row in (classes == label).nonzero()[:, 0].tolist():
-                z = torch.from_numpy(draws.generator(seed, "generation", ids[row]).standard_normal(len(pixels)))
+                z = torch.from_numpy(geometry.generator(seed, "generation", ids[row]).standard_normal(len(pixels)))
                 sample = mean + (z @ pixels - z.sum() * mean) / np.sqrt(len(pixels) - 1)
                 drawn[row] = sample.reshape(self._benchmark.input_shape).float()
         return drawn.clamp(0, 1).to(self._device)
@@ -149,7 +151,8 @@ class Judge:
     def from_noise(self, ids: tuple[str, ...], seed: int) -> Float[Tensor, "b c h w"]:
         """The mean training image and Gaussian noise of standard deviation 1/4, clipped to [0, 1]."""
         noise = [
-            draws.generator(seed, "generation/noise", name).standard_normal(self._benchmark.input_shape) for name in ids
+            geometry.generator(seed, "generation/noise", name).standard_normal(self._benchmark.input_shape)
+            for name in ids
         ]
         drawn = self._mean + _NOISE * torch.from_numpy(np.stack(noise))
         return drawn.float().clamp(0, 1).to(self._device)

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pagbench.errors import WeightsError
+from pagbench.storage import assets
 
-_ASSETS = Path(__file__).parent.parent / "assets"
 MIN_SIDE = 64
 Backbone = Literal["alex", "vgg", "squeeze"]
 WEIGHTS = {"vgg": "vgg16-397923af.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
@@ -60,7 +60,7 @@ def _model(device: torch.device, backbone: Backbone) -> Any:
 
 
 def _load_shipped(network: Any) -> None:
-    features = load_file(_ASSETS / "alexnet_features.safetensors")
+    features = load_file(assets.FOLDER / "alexnet_features.safetensors")
     renamed = {f"{name.split('.')[1]}.{name.split('.')[2]}": value for name, value in features.items()}
     slices = [network.net.slice1, network.net.slice2, network.net.slice3, network.net.slice4, network.net.slice5]
     for part in slices:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from pagbench import columns, draws, geometry
+from pagbench import columns, geometry
 from pagbench.geometry import Norm
 from pagbench.measures.observation import Observation, not_scored
 
@@ -71,7 +71,7 @@ def random_start(
     within: Projection | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """A perturbation in the ball, or in its part within a space, that depends on the seed and the sample's id only."""
-    generators = [draws.generator(seed, f"pgd/{norm}", name) for name in ids]
+    generators = [geometry.generator(seed, f"pgd/{norm}", name) for name in ids]
     if norm == "linf":
         drawn = np.stack([part.uniform(-1, 1, x.shape[1:]) for part in generators])
         return epsilon * torch.from_numpy(drawn).to(x)

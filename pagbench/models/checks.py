@@ -11,16 +11,17 @@ from jaxtyping import Bool, Float
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from pagbench import data, devices, geometry
-from pagbench.batches import halving
+from pagbench import data, geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.data import Dataset
 from pagbench.errors import ContractError, first_line
+from pagbench.models import devices
+from pagbench.models.batches import halving
 from pagbench.models.classifier import Classifier
 from pagbench.models.loading import Entrant
 from pagbench.models.requests import Request
-from pagbench.preflight import Check, Preflight, Refusal, Verdict
+from pagbench.results.preflight import Check, Preflight, Refusal, Verdict
 
 IMAGES = 256
 """Images of the measured split, evenly spaced, that accuracy is compared on."""

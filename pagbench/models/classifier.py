@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from pagbench.errors import first_line
-from pagbench.preflight import Check, Preflight, Refusal
+from pagbench.results.preflight import Check, Preflight, Refusal
 
 Output = Literal["logits", "probabilities", "log-probabilities"]
 

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagbench import data, scores
+from pagbench import data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
+from pagbench.densities import scores
 from pagbench.errors import UnknownNameError
 from pagbench.models import architectures
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pagbench import fetching, weights
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, ContractError, first_line
 from pagbench.models import architectures, controls, sources
 from pagbench.models.classifier import Classifier, Output, check_contract, kind_of, raw_output
 from pagbench.models.smoothing import SmoothedNetwork
-from pagbench.preflight import Check
+from pagbench.results.preflight import Check
+from pagbench.storage import downloads as fetching
+from pagbench.storage import weights
 
 _PROBES = 4
 _FINGERPRINT = 10

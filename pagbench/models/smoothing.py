@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pagbench import draws
+from pagbench import geometry
 
 PASS = 2**18
 """Pixel values that one forward pass holds, where a single draw for the batch does not need more."""
@@ -107,7 +107,7 @@ class SmoothedNetwork(nn.Module):
         drawn = torch.empty(len(self._ids), stop - start, *shape)
         for row, name in zip(drawn.numpy(), self._ids, strict=True):
             for place, pair in zip(row, range(start, stop), strict=True):
-                draws.generator(self.seed, "smoothing", name, pair).standard_normal(out=place, dtype="float32")
+                geometry.generator(self.seed, "smoothing", name, pair).standard_normal(out=place, dtype="float32")
         return self.sigma * drawn.to(self.noise)
 
     def take(self, ids: tuple[str, ...]) -> tuple[str, ...]:

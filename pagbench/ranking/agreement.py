@@ -6,7 +6,7 @@ import pandas as pd
 
 from pagbench.benchmarks import Benchmark
 from pagbench.ranking import eligibility
-from pagbench.statistics import Interval, clustered_spearman, kendall
+from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 
 OTHERS = {
     "alignment_second_corrected": "the second target",

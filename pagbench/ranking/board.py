@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pagbench import benchmarks, columns, regimes, results, statistics
+from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
-from pagbench.preflight import Preflight
-from pagbench.ranking import eligibility, summaries
+from pagbench.ranking import eligibility, regimes, statistics, summaries
 from pagbench.ranking.summaries import Declared, Replicates, Summary
-from pagbench.verification import Verification
+from pagbench.results.preflight import Preflight
+from pagbench.results.verification import Verification
 
 _SAME = 1e-4
 _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")

@@ -7,9 +7,9 @@ import pandas as pd
 
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
-from pagbench.preflight import Preflight
-from pagbench.statistics import binomial_tail
-from pagbench.verification import Verification
+from pagbench.ranking.statistics import binomial_tail
+from pagbench.results.preflight import Preflight
+from pagbench.results.verification import Verification
 
 RANKED = "ranked"
 SIGNIFICANCE = 1e-3

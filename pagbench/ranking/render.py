@@ -15,7 +15,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, epsilon_name, optional_board_columns
 from pagbench.ranking import agreement
 from pagbench.ranking.board import lacking_anchor
-from pagbench.verification import SELF_REPORTED
+from pagbench.results.verification import SELF_REPORTED
 
 _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pagbench import columns, results, statistics
+from pagbench import columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.columns import epsilon_name
-from pagbench.preflight import Preflight
-from pagbench.ranking import eligibility
+from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.eligibility import Evidence
 from pagbench.results import Result
-from pagbench.verification import SELF_REPORTED, Verification
+from pagbench.results.preflight import Preflight
+from pagbench.results.verification import SELF_REPORTED, Verification
 
 Replicates = Mapping[str, NDArray[np.float64]]
 

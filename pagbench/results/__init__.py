@@ -3,11 +3,11 @@
 from pagbench.results.copies import local
 from pagbench.results.files import FLOAT_BITS, FORMAT, DamagedError, read, significant, write
 from pagbench.results.folders import PUBLISHED, check_writable, has_results, path_of, store_of
-from pagbench.results.places import Place, is_url
 from pagbench.results.reading import each, joined, read_all, with_measure
 from pagbench.results.result import Provenance, Result
 from pagbench.results.samples import positions, whole
 from pagbench.results.store import Store
+from pagbench.storage.paths import Place, is_url
 
 __all__ = [
     "FLOAT_BITS",

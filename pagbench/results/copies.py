@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pagbench import cache
 from pagbench.errors import ResultsError, first_line
-from pagbench.results.places import Place, is_url
+from pagbench.storage import cache
+from pagbench.storage.paths import Place, is_url
 
 
 def local(folder: str | Path) -> Path:

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pagbench.errors import ResultsError, first_line
-from pagbench.results.places import Place
 from pagbench.results.result import Provenance, Result
+from pagbench.storage.paths import Place
 
 FORMAT = 2
 """1: doubles. 2: floats."""

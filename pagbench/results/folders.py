@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError, first_line
-from pagbench.results.places import Place
 from pagbench.results.store import PARTS, Store
+from pagbench.storage.paths import Place
 
 PUBLISHED = Path(__file__).parent.parent.parent / "leaderboard" / "results"
 """Results of the published leaderboard; in a checkout only."""

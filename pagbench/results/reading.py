@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from pagbench import columns, maps, verification
+from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
+from pagbench.results import thumbnails as maps
+from pagbench.results import verification
 from pagbench.results.folders import entrant_at, home_of, path_of, places, submitted
 from pagbench.results.result import Result, target_weights
 from pagbench.results.samples import positions
 from pagbench.results.store import Store
-from pagbench.verification import Verification
+from pagbench.results.verification import Verification
 
 _THREADS = min(4, os.cpu_count() or 1)
 """Entrants that are read at a time. Decoding and products do without Python's lock; a product keeps to one thread, for

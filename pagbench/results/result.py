@@ -10,15 +10,15 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from pagbench.cards import ModelCard
-from pagbench.preflight import Preflight
-from pagbench.verification import Verification
+from pagbench.results.preflight import Preflight
+from pagbench.results.verification import Verification
 
 _IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
 _FINGERPRINT_TOLERANCE = 1e-3
 
 
 class Provenance(BaseModel):
-    """What a results file must say of itself; see `pagbench.provenance.gather` for all that it does say."""
+    """What a results file must say of itself; see `pagbench.running.provenance.gather` for all that it does say."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -11,9 +11,9 @@ import pandas as pd
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.results.files import DamagedError, read, write
-from pagbench.results.places import Place
 from pagbench.results.result import Result
 from pagbench.results.samples import positions, whole
+from pagbench.storage.paths import Place
 
 PARTS = ".parts"
 DAMAGED = ".damaged"

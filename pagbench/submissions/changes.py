@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pagbench import plain_yaml
+from pagbench import cards
 from pagbench.errors import PagbenchError
 from pagbench.submissions.findings import Finding
 from pagbench.submissions.folder import CARD
@@ -91,8 +91,8 @@ def _authors(card: str | None) -> str | None:
     if card is None:
         return None
     try:
-        content = plain_yaml.read(card.encode(errors="surrogateescape"))
-    except plain_yaml.PlainError:
+        content = cards.parse_yaml(card.encode(errors="surrogateescape"))
+    except cards.PlainYamlError:
         return ""
     return str(content.get("authors")) if isinstance(content, dict) else ""
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pagbench import assets, benchmarks, fetching
+from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import CardError, PagbenchError, UnknownNameError
+from pagbench.storage import assets
+from pagbench.storage import downloads as fetching
 from pagbench.submissions import adding, confined, folder, names, wording
 from pagbench.submissions.confined import ConfinedError, Limits
 from pagbench.submissions.findings import Finding, refused

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pagbench import benchmarks, columns, results, verification
+from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.columns import Column
 from pagbench.errors import PagbenchError, ResultsError
-from pagbench.hashing import sha256_of
-from pagbench.results import Result
+from pagbench.results import Result, verification
+from pagbench.storage.hashing import sha256_of
 from pagbench.submissions import bounded, pictured, wording
 from pagbench.submissions.findings import Finding
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
-from pagbench.maps import Maps
+from pagbench.results.thumbnails import Maps
 
 TOLERANCE = 1e-3
 """Of a value, plus of its column's root mean square over the compared rows.

@@ -9,11 +9,11 @@ import yaml
 from pagbench import benchmarks
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError
-from pagbench.hashing import sha256_of
+from pagbench.storage.hashing import sha256_of
+from pagbench.storage.writing import atomically
 from pagbench.submissions import limits
 from pagbench.submissions.folder import CARD
 from pagbench.submissions.questions import Answers
-from pagbench.writing import atomically
 
 
 def draft(root: Path, answers: Answers) -> Path:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from pagbench import columns, maps
+from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
 from pagbench.results import Result
+from pagbench.results import thumbnails as maps
 
 _AGAIN = "measure again (pagbench submit run DIR --overwrite)"
 

@@ -5,11 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pagbench import benchmarks, fetching
+from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import PagbenchError
-from pagbench.hashing import sha256_of
+from pagbench.storage import downloads as fetching
+from pagbench.storage.hashing import sha256_of
 from pagbench.submissions import claims, containers
 from pagbench.submissions.findings import Finding, refused
 from pagbench.submissions.folder import CARD, RESULTS
@@ -39,7 +40,7 @@ def examine(folder: str, label: str) -> Iterator[dict[str, Any]]:
 
 def read_weights(folder: str) -> Iterator[dict[str, Any]]:
     """The findings about a submission's file of weights alone, which is read whole."""
-    from pagbench import weights
+    from pagbench.storage import weights
 
     root = Path(folder)
     card = ModelCard.parse(read_yaml(root / CARD), CARD)

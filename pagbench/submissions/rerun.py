@@ -7,19 +7,22 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from pagbench import columns, devices, maps, measuring, provenance, verification
+from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, PagbenchError
-from pagbench.measuring import Session, Settings
-from pagbench.models import checks, requests
+from pagbench.models import checks, devices, requests
 from pagbench.models.loading import Entrant
-from pagbench.preflight import Refusal
-from pagbench.results import Result
+from pagbench.results import Result, verification
+from pagbench.results import thumbnails as maps
+from pagbench.results.preflight import Refusal
+from pagbench.results.verification import Verification
+from pagbench.running import provenance
+from pagbench.running import session as measuring
+from pagbench.running.session import Session, Settings
 from pagbench.submissions import bounded, checking, claims
 from pagbench.submissions.claimed import Claim
 from pagbench.submissions.comparison import TOLERANCE, compare, compare_maps
 from pagbench.submissions.findings import refused
-from pagbench.verification import Verification
 
 SAMPLES = 50
 """If a share p of the rows is wrong, n drawn ones show it with a probability of 1 - (1 - p)^n or more: p = .05, .92."""

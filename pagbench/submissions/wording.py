@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from pagbench.cards import ModelCard, RemoteFile
-from pagbench.fetching import mirrors
+from pagbench.storage.downloads import mirrors
 from pagbench.submissions import limits
 from pagbench.submissions.findings import Finding
 from pagbench.submissions.folder import CARD, WEIGHTS_SUFFIXES

@@ -11,12 +11,14 @@ import yaml
 from jaxtyping import Float
 from torch import Tensor
 
-from pagbench import data, scores, weights
+from pagbench import data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Identifier, ModelCard, SmoothingCard
 from pagbench.data import Dataset
+from pagbench.densities import scores
 from pagbench.errors import CardError, TrainingError, UnknownNameError
 from pagbench.models import architectures, registry
+from pagbench.storage import weights
 from pagbench.training.families import FAMILIES
 from pagbench.training.loop import Progress, guard_memory, train
 from pagbench.training.recipe import Recipe

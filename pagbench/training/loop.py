@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pagbench import devices
-from pagbench.devices import is_out_of_memory
 from pagbench.errors import TrainingError
+from pagbench.models import devices
+from pagbench.models.devices import is_out_of_memory
 from pagbench.training.recipe import Recipe
 from pagbench.training.state import DivergedError, Loss, Minibatch, State
 

@@ -12,13 +12,14 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from pagbench import cache, data, weights
+from pagbench import data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import AutoencoderRecipe
+from pagbench.densities.manifolds.autoencoder import Autoencoder
+from pagbench.densities.scores.diffusion import Denoiser, edm_loss
 from pagbench.errors import TrainingError, UnknownNameError
-from pagbench.fetching.progress import tell
-from pagbench.manifolds.autoencoder import Autoencoder
-from pagbench.scores.diffusion import Denoiser, edm_loss
+from pagbench.storage import cache, weights
+from pagbench.storage.downloads.progress import tell
 from pagbench.training.loop import Progress, guard_memory, train
 from pagbench.training.recipe import Recipe
 from pagbench.training.state import Loss, Minibatch
@@ -30,7 +31,7 @@ def reconstruction(network: nn.Module, batch: Minibatch, generator: torch.Genera
 
 
 def denoising(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
-    """EDM's weighted denoising error; see `pagbench.scores.diffusion.edm_loss`."""
+    """EDM's weighted denoising error; see `pagbench.densities.scores.diffusion.edm_loss`."""
     assert isinstance(network, Denoiser)
     return edm_loss(network, batch.images, batch.labels, generator)
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict
 
-from pagbench import cache, fetching
 from pagbench.cards import Card, Count, ModelCard, RemoteFile
 from pagbench.errors import CardError, UnknownNameError, WeightsError, first_line
 from pagbench.models.sources import timm
+from pagbench.storage import cache
+from pagbench.storage import downloads as fetching
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +67,8 @@ def card(entrant: str) -> ModelCard:
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     """The network with its weights; a timm configuration's are converted as timm converts them."""
-    from pagbench import weights
     from pagbench.models import architectures
+    from pagbench.storage import weights
 
     assert card.architecture and card.input_shape and card.classes  # by `card`
     config, file = _read(files[0]), files[1]

@@ -85,8 +85,8 @@ def card(entrant: str) -> ModelCard:
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     """The network alone; the publisher's normalisation and the smoothing are the card's."""
-    from pagbench import weights
     from pagbench.models import architectures
+    from pagbench.storage import weights
 
     assert card.architecture and card.input_shape and card.classes  # by `card`
     network = architectures.build(card.architecture, card.input_shape, card.classes)

@@ -92,7 +92,7 @@ def describe(cfg: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     """The network with its weights, which timm itself brings into its present form."""
-    from pagbench import weights
+    from pagbench.storage import weights
 
     return with_weights(card.id.removeprefix("timm/"), weights.read(files[0]), str(files[0]))
 

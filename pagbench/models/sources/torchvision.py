@@ -60,8 +60,8 @@ def card(entrant: str) -> ModelCard:
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     """The network with its weights; the hash in the file's name is compared."""
-    from pagbench import weights
     from pagbench.models import architectures
+    from pagbench.storage import weights
 
     assert card.architecture and card.input_shape and card.classes  # by `card`
     file = files[0]

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pagbench import weights
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, PagbenchError, WeightsError, first_line
 from pagbench.models.sources.robustbench.importing import quiet, robustbench
+from pagbench.storage import weights
 
 _CONSTANTS = ("mu", "sigma", "mean", "std", "num_batches_tracked")
 """What many files lack: normalisation, which the constructor sets, and a counter that only training reads."""

@@ -1,0 +1,61 @@
+"""ADM networks (Dhariwal & Nichol 2021, arXiv 2105.05233) as score models, in the architecture that azula keeps."""
+
+from typing import Any
+
+from torch import Tensor
+
+from pagbench.cards import RemoteFile
+from pagbench.densities.scores.network import DiscreteScore
+from pagbench.errors import UnknownNameError
+from pagbench.storage import downloads as fetching
+from pagbench.storage import weights
+
+
+def read(architecture: str, file: RemoteFile) -> DiscreteScore:
+    """Builds the score model; the denoised image is not clipped, which would bias the score.
+
+    Args:
+        architecture: name of a card in `azula.plugins.adm`, as in `imagenet_64x64_cond`.
+        file: the weights, as OpenAI publishes them.
+
+    Raises:
+        UnknownNameError: azula has no such card.
+        WeightsError: the weights are missing, altered, or of another network.
+    """
+    from azula.plugins import adm
+    from azula.plugins.utils import load_cards
+
+    cards = load_cards(adm.__name__)
+    if architecture not in cards:
+        raise UnknownNameError("ADM network", architecture, cards)
+    config: dict[str, Any] = dict(cards[architecture].config)
+    path = fetching.get(file)  # which compares its hash
+    state = weights.read(path)
+    return wrap(adm.make_model(**config, clip_mean=False), config, state, str(path), weights.file_sha256(path))
+
+
+def wrap(denoiser: Any, config: dict[str, Any], state: dict[str, Tensor], source: str, sha256: str) -> DiscreteScore:
+    """The score model of azula's denoiser with these weights.
+
+    Raises:
+        WeightsError: the weights are of another network.
+    """
+    backbone = denoiser.backbone
+    weights.load_into(backbone, state, source)
+    spread = denoiser.sigmas.double()
+    side = config["image_size"]
+
+    def predict(x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        out: Tensor = backbone(x, t, y=labels)
+        return out[:, : x.shape[1]]  # the learned variance comes after the mean
+
+    return DiscreteScore(
+        backbone,
+        predict,
+        "epsilon",
+        spread / (1 - spread.square()).sqrt(),
+        conditional=config.get("num_classes") is not None,
+        null_label=None,
+        input_shape=(3, side, side),
+        weights_sha256=sha256,
+    )

@@ -1,0 +1,43 @@
+"""What all figures share: fonts, markers, and pictures written whole."""
+
+import io
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pagbench.storage import writing
+
+GREY = "#777777"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+_DPI = 160
+
+
+def style() -> AbstractContextManager[None]:
+    """Fonts and lines of all figures, for the time of drawing."""
+    return mpl.rc_context({"font.size": 8.0, "axes.linewidth": 0.6, "pdf.fonttype": 42})
+
+
+def save(figure: Figure, path: Path, *, dpi: int = _DPI) -> Path:
+    """Writes a picture in the format of its suffix, PNG by default; PNG and PDF are the same bytes each time.
+
+    Raises:
+        ResultsError: the disk refuses.
+    """
+    kind = path.suffix.removeprefix(".") or "png"
+    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}}.get(kind)
+    return writing.atomically(path, lambda place: figure.savefig(place, format=kind, dpi=dpi, metadata=metadata))
+
+
+def save_palette(figure: Figure, path: Path) -> Path:
+    """Writes a PNG of 256 colours, a third as large: for lines and letters, not for pictures in colour.
+
+    Raises:
+        ResultsError: the disk refuses.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=_DPI)
+    reduced = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    return writing.atomically(path, lambda place: reduced.save(place, format="png", optimize=True))

@@ -1,0 +1,103 @@
+"""Pictures of what entrants' gradients are (the paper's Figure 1), and of what one can make by following them."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pagbench import data, geometry
+from pagbench.benchmarks import Benchmark
+from pagbench.densities import scores
+from pagbench.models.loading import Entrant
+from pagbench.models.smoothing import sampled
+from pagbench.reports.figures import canvas, cells
+from pagbench.running import targets
+from pagbench.running.session import Session, Settings, guarded
+
+_TITLE_WIDTH = 18
+_DPI = 110
+
+
+def draw_made(
+    entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, measure: str, samples: int, device: torch.device
+) -> Path:
+    """Writes a PNG with one row per image: clean where there is such a one, before, and what each entrant makes of it.
+
+    Generation has two rows per image, one for each start.
+
+    Args:
+        entrants: loaded entrants, one column each.
+        benchmark: whose first samples are shown.
+        path: the PNG.
+        measure: of `pagbench.columns.ABILITIES`.
+        samples: number of images.
+        device: where to compute.
+
+    Raises:
+        ResultsError: the picture cannot be written.
+    """
+    ids = benchmark.samples[:samples]
+    session = Session(benchmark, ids, Settings(None, device, benchmark.seed))
+    made = []
+    for entrant in entrants:
+        with guarded(entrant.card.id, measure):
+            made.append(session.made(entrant.classifier, ids, measure))
+    before = {name.removeprefix("before_"): images for name, images in made[0].items() if name.startswith("before_")}
+    shown = [("image", made[0]["clean"])] if "clean" in made[0] else []
+    tables = [
+        [
+            *shown,
+            ("before", start),
+            *((_name(e, benchmark), each[name]) for e, each in zip(entrants, made, strict=True)),
+        ]
+        for name, start in before.items()
+    ]
+    figure, axes = cells.grid(len(ids) * len(tables), len(tables[0]))
+    for index, row in enumerate(axes):
+        sample, table = divmod(index, len(tables))
+        for axis, (title, images) in zip(row, tables[table], strict=True):
+            cells.show_image(axis, images[sample].clamp(0, 1).cpu().numpy())
+            axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH) if index == 0 else "", fontsize=7)
+    return canvas.save(figure, path, dpi=_DPI)
+
+
+def _name(entrant: Entrant, benchmark: Benchmark) -> str:
+    return entrant.card.id.removeprefix(f"{benchmark.name}/")
+
+
+def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, samples: int, device: torch.device) -> Path:
+    """Writes a PNG with one row per image; the number under a gradient is its cosine with the Bayes target.
+
+    Gradients of the log-odds of the true class, scaled per image to their 99.5 % largest magnitude; in grey images, red
+    raises the class and blue lowers it; in colour images, grey is zero.
+
+    Args:
+        entrants: loaded entrants, one column each.
+        benchmark: whose first samples are shown, one per class in turn.
+        path: the PNG.
+        samples: number of rows.
+        device: where to compute.
+
+    Raises:
+        ResultsError: the picture cannot be written.
+    """
+    ids = benchmark.samples[:samples]
+    splits = data.splits(benchmark)
+    shown = splits.test.select(ids)
+    target = targets.bayes_target(scores.load(benchmark, splits.train), benchmark, shown, device).float().cpu()
+    images, labels = shown.images.to(device), shown.labels.to(device)
+    listed = [("Bayes target", target)]
+    for entrant in entrants:
+        with sampled(entrant.classifier, ids):
+            gradient = geometry.log_odds_gradient(entrant.classifier.to(device), images, labels).gradient.cpu()
+        listed.append((_name(entrant, benchmark), gradient))
+    figure, axes = cells.grid(len(ids), 1 + len(listed))
+    for row in range(len(ids)):
+        cells.show_image(axes[row, 0], shown.images[row].numpy())
+        for column, (_, maps) in enumerate(listed, start=1):
+            similarity = float(geometry.cosine(maps[row : row + 1], target[row : row + 1])[0])
+            cells.show_map(axes[row, column], maps[row].numpy(), similarity)
+    for axis, title in zip(axes[0], ["image", *(name for name, _ in listed)], strict=True):
+        axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH), fontsize=7)
+    return canvas.save(figure, path, dpi=_DPI)

@@ -1,0 +1,158 @@
+"""The plots of a benchmark's page: the values that they draw, and which of them there are."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pagbench.ranking import eligibility
+from pagbench.reports.site import plot_words
+from pagbench.reports.site.rendering import address
+from pagbench.studies import chance, legend, paths, strengths
+from pagbench.studies.networks import Network, Study
+from pagbench.studies.paths import Path
+from pagbench.studies.strengths import Scale
+
+QUANTITIES = {
+    "alignment": "alignment",
+    "accuracy": "accuracy",
+    "tangent_energy": "tangent energy",
+    "log_ratio": "log off/on",
+    "on_response": "on-manifold response",
+    "off_response": "off-manifold response",
+}
+"""Columns of the leaderboard that the plots show, with their names on axes."""
+SCATTERS = {
+    "ratio": ("log_ratio", "alignment"),
+    "accuracy": ("accuracy", "alignment"),
+    "responses": ("on_response", "off_response", "log_ratio"),
+}
+"""Columns that a point of each plot of all models needs; without a log ratio a response is no more than rounding."""
+BAYES, CONTROLS = "Bayes control", "other controls"
+"""Groups beside the families."""
+_DIGITS = 6
+
+Json = dict[str, Any]
+
+
+def content(study: Study) -> Json:
+    """What the section shows, under `plots`: payload, which plots there are, words, who is left out, the anchors."""
+    drawn = payload(study)
+    models = [entrant["values"].keys() for entrant in drawn["entrants"] if not entrant["control"]]
+    has = {name: any(set(columns) <= measured for measured in models) for name, columns in SCATTERS.items()}
+    left_out = [network.card.id for network in study.networks if not (network.card.control or _has_result(network))]
+    shown = {
+        "payload": drawn,
+        "has": has | {"paths": bool(drawn["paths"])},
+        "words": plot_words.words(study),
+        "missing": {name: _missing(drawn, columns) for name, columns in SCATTERS.items()},
+        "left_out": left_out,
+        "anchors": (study.benchmark.reference, study.benchmark.bayes) if study.anchors else None,
+    }
+    return {"plots": shown}
+
+
+def payload(study: Study) -> Json:
+    """Everything that is drawn, as plain JSON values.
+
+    Returns:
+        `quantities` (column: name), `groups` (families, then controls: `name`, `light` and `dark` colour, `shown` at
+        first), `entrants` (by group, strength and seed), `paths` (see `_path`), `bayes` (the control's id) and
+        `chance` (column: level). Values are [estimate, low, high] by column; a column without an estimate is absent.
+    """
+    groups = _groups(study)
+    order = {group["name"]: index for index, group in enumerate(groups)}
+    entrants = [_entrant(network, study, order) for network in _shown(study)]
+    entrants.sort(key=lambda entrant: (entrant["group"], entrant["strength"] or 0, entrant["model"]))
+    measured = {name: label for name, label in QUANTITIES.items() if any(name in e["values"] for e in entrants)}
+    laid_out = [(path, strengths.scale(path, paths.origin(study, path.make))) for path in paths.every_path(study)]
+    return {
+        "quantities": measured,
+        "groups": groups,
+        "entrants": entrants,
+        "paths": [_path(path, scale, order, study) for path, scale in laid_out if len(scale.points) > 1],
+        "bayes": study.benchmark.bayes,
+        "chance": {name: found for name in measured if (found := chance.level(study, name)) is not None},
+    }
+
+
+def _missing(drawn: Json, columns: Iterable[str]) -> list[str]:
+    """Models that a plot shows at first but has no point for."""
+    shown = [entrant for entrant in drawn["entrants"] if drawn["groups"][entrant["group"]]["shown"]]
+    return [entrant["model"] for entrant in shown if not set(columns) <= entrant["values"].keys()]
+
+
+def _has_result(network: Network) -> bool:
+    return eligibility.has_result(network.status)
+
+
+def _shown(study: Study) -> list[Network]:
+    """Networks with a meaningful result, and all controls, of which some are there because they have none."""
+    return [network for network in study.networks if network.card.control or _has_result(network)]
+
+
+def _group_of(network: Network, study: Study) -> str:
+    if not network.card.control:
+        return network.card.family
+    return BAYES if network.card.id == study.benchmark.bayes else CONTROLS
+
+
+def _groups(study: Study) -> list[Json]:
+    """Families in alphabetical order after the one without regularisation, then controls.
+
+    Controls other than Bayes are hidden at first: a gradient of the wrong sign would stretch every axis.
+    """
+    found = {_group_of(network, study) for network in _shown(study)}
+    light, dark = (
+        legend.family_colours(found - {BAYES, CONTROLS}, study.standard, palette, "var(--text)")
+        for palette in (legend.ON_LIGHT, legend.ON_DARK)
+    )
+    families = [{"name": name, "light": light[name], "dark": dark[name], "shown": True} for name in light]
+    ink = {"light": "var(--text)", "dark": "var(--text)"}
+    return families + [{"name": name, **ink, "shown": name == BAYES} for name in (BAYES, CONTROLS) if name in found]
+
+
+def _entrant(network: Network, study: Study, order: Mapping[str, int]) -> Json:
+    card = network.card
+    row = study.board.loc[study.board["model"] == card.id].iloc[0]
+    measured = [name for name in QUANTITIES if name in row]
+    return {
+        "model": card.id,
+        "page": address(f"models/{card.id}.html"),
+        "group": order[_group_of(network, study)],
+        "control": bool(card.control),
+        "strength": card.strength,
+        "make": " ".join(filter(None, network.make)),
+        "regime": row["regime"] if isinstance(row["regime"], str) else None,
+        "values": _values({name: (row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in measured}),
+    }
+
+
+def _path(path: Path, scale: Scale, order: Mapping[str, int], study: Study) -> Json:
+    """A path from its weakest point: its group, its axis, and whether it is of the reference's architecture."""
+    points = [
+        {
+            "strength": point.strength,
+            "place": _rounded(place),
+            "regime": point.regime,
+            "models": [network.card.id for network in point.networks],
+            "values": _values({name: point.values[name] for name in QUANTITIES if name in point.values}),
+        }
+        for point, place in zip(scale.points, scale.places, strict=True)
+    ]
+    return {
+        "group": order[path.family],
+        "usual": path.make == study.make,
+        "make": " ".join(filter(None, path.make)),
+        "unit": legend.UNITS.get(path.family, "strength"),
+        "edges": [_rounded(edge) for edge in scale.edges],
+        "points": points,
+    }
+
+
+def _values(found: Mapping[str, tuple[float, float, float]]) -> dict[str, list[float | None]]:
+    """Estimate, low and high by column; columns without an estimate are left out."""
+    return {name: [_rounded(part) for part in parts] for name, parts in found.items() if math.isfinite(parts[0])}
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None

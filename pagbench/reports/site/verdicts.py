@@ -1,0 +1,139 @@
+"""Whose gradients are the most aligned on a benchmark, and how sure that is: a leaderboard in a few sentences."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pagbench.benchmarks import Benchmark
+from pagbench.ranking import eligibility
+from pagbench.ranking.statistics import Interval
+from pagbench.reports.site import pictures
+from pagbench.results.verification import SELF_REPORTED
+from pagbench.studies.networks import Study
+
+_NAMED = 3
+"""So many rivals are named, the others counted."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One row of the leaderboard, as sentences need it.
+
+    Attributes:
+        model: its id.
+        alignment: with its 95 % interval.
+        rank: None for controls.
+        rank_low: best rank that the comparisons allow.
+        rank_high: worst one.
+        regime: None where none is judged.
+        regime_probability: of the regime.
+        trained_on_target: what its card declares; None where it declares nothing.
+        trust: self-reported, verified or refuted.
+        checked: how, by whom and when; empty where self-reported.
+        gallery: its pictures, where there are any.
+    """
+
+    model: str
+    alignment: Interval
+    rank: int | None
+    rank_low: int | None
+    rank_high: int | None
+    regime: str | None
+    regime_probability: float | None
+    trained_on_target: bool | None
+    trust: str
+    checked: str
+    gallery: pictures.Gallery | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a leaderboard says of its first place.
+
+    Two models cannot be told apart where the simultaneous 95 % comparisons of all pairs do not separate them. As many
+    as that are not separated from the first one lie between its rank and its worst rank; those whose best rank is 1 are
+    certainly among them, for nothing is better than these.
+
+    Attributes:
+        benchmark: the definition.
+        measure: short name of the column that ranks.
+        best: the first place; None where no model is ranked.
+        ranked: how many models are.
+        measured: how many models are measured, controls aside.
+        indistinct: how many models cannot be told apart from the best.
+        rivals: some of them, the best ones first.
+        second: the second place; None where fewer than two models are ranked.
+        untrained: the best model that does not declare to be trained on the target, where the best one does.
+        reference: the unregularised network.
+        bayes: the Bayes control.
+    """
+
+    benchmark: Benchmark
+    measure: str
+    best: Standing | None
+    ranked: int
+    measured: int
+    indistinct: int
+    rivals: tuple[str, ...]
+    second: str | None
+    untrained: Standing | None
+    reference: Standing | None
+    bayes: Standing | None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The rivals that a sentence names."""
+        return self.rivals[:_NAMED]
+
+    @property
+    def opponent(self) -> str | None:
+        """Whom it is worth to compare the best model with: a rival, the best untrained model, or the next one."""
+        untrained = None if self.untrained is None else self.untrained.model
+        return next((name for name in (*self.rivals, untrained, self.second) if name is not None), None)
+
+
+def content(study: Study) -> dict[str, Any]:
+    """What `_verdict.html.j2` shows."""
+    return {"verdict": of(study)}
+
+
+def of(study: Study) -> Verdict:
+    """The verdict of a benchmark's leaderboard."""
+    entries = study.entries
+    ranked = sorted((row for row in entries.values() if row["status"] == eligibility.RANKED), key=lambda r: r["rank"])
+    first = ranked[0] if ranked else None
+    untrained = [row for row in ranked if row["trained_on_target"] is not True]
+    return Verdict(
+        benchmark=study.benchmark,
+        measure=pictures.measure(study.benchmark),
+        best=_standing(study, first),
+        ranked=len(ranked),
+        measured=sum(not row["control"] for row in entries.values()),
+        indistinct=0 if first is None else int(first["rank_high"]) - 1,
+        rivals=tuple(str(row["model"]) for row in ranked[1:] if row["rank_low"] == 1),
+        second=str(ranked[1]["model"]) if len(ranked) > 1 else None,
+        untrained=_standing(study, untrained[0]) if untrained and untrained[0] is not first else None,
+        reference=_standing(study, entries.get(study.benchmark.reference or "")),
+        bayes=_standing(study, entries.get(study.benchmark.bayes or "")),
+    )
+
+
+def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
+    """None where there is no such row, or its gradients were never scored."""
+    if row is None or row["alignment"] is None:
+        return None
+    network = study.named(row["model"])
+    found = None if network is None else network.verification
+    return Standing(
+        model=str(row["model"]),
+        alignment=study.interval(row["model"], "alignment"),
+        rank=row["rank"],
+        rank_low=row["rank_low"],
+        rank_high=row["rank_high"],
+        regime=row["regime"],
+        regime_probability=row["regime_probability"],
+        trained_on_target=row["trained_on_target"],
+        trust=SELF_REPORTED if found is None else found.verdict,
+        checked="" if found is None else found.summary().removeprefix(found.verdict).strip(),
+        gallery=None if network is None else pictures.gallery(study, network),
+    )

@@ -1,0 +1,131 @@
+"""Whether someone else has measured an entrant's rows again, and found them. No torch."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from pagbench.errors import ResultsError, first_line
+from pagbench.storage.hashing import sha256_of
+from pagbench.storage.writing import atomically
+
+SELF_REPORTED = "self-reported"
+_SUFFIX = ".verified.json"
+_LARGEST = 1 << 20
+LONGEST = 1000
+"""Characters of one line of a record."""
+
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=LONGEST)]
+"""Text without line breaks or control characters."""
+
+
+class Verification(BaseModel):
+    """The record of a rerun: some of a results file's rows were measured again and compared.
+
+    It speaks of one file, named by its hash: where the file has changed since, it says nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: Line
+    """Label, `name@version`."""
+    entrant: Line
+    results_sha256: str
+    """Of the results file whose rows were compared."""
+    weights_sha256: str
+    """Of the network that was measured again; of the one that the file names where none could be."""
+    samples: Annotated[int, Field(ge=0)]
+    """How many of the benchmark's samples were measured again; 0 where the file alone is refuted."""
+    seed: int
+    """Of the draw of these samples."""
+    verdict: Literal["verified", "refuted"]
+    reason: Line = ""
+    """What differs, where the verdict is refuted."""
+    worst_column: Line = ""
+    worst_difference: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Largest difference of a value, in units of what is tolerated: at most 1 where verified."""
+    by: Line
+    when: Line
+    """UTC, as 2026-11-23T12:00:00Z."""
+    versions: dict[Line, Line]
+    """Of pagbench, Python and the packages that compute."""
+    commit: Line | None = None
+    """Of pagbench's source, where it ran from a checkout."""
+    device: Line
+
+    def summary(self) -> str:
+        """The verdict in a few words, for tables.
+
+        >>> fields = {"benchmark": "digits@1", "entrant": "x", "results_sha256": "", "weights_sha256": "", "seed": 0}
+        >>> fields |= {"samples": 50, "verdict": "verified", "by": "me", "when": "2026-11-23T12:00:00Z"}
+        >>> Verification(**fields, versions={}, device="cpu").summary()
+        'verified by rerun of 50 images (me, 2026-11-23)'
+        """
+        how = f"by rerun of {self.samples} images" if self.samples else "by the file itself"
+        return f"{self.verdict} {how} ({self.by}, {self.when[:10]})"
+
+
+def path_of(results_file: Path) -> Path:
+    """Where the record of a results file lies: beside it."""
+    return results_file.with_name(f"{results_file.stem}{_SUFFIX}")
+
+
+def write(results_file: Path, record: Verification) -> Path:
+    """Puts a record beside its results file, in place of an older one.
+
+    Raises:
+        ResultsError: the disk refuses.
+    """
+    content = record.model_dump_json(indent=1) + "\n"
+    return atomically(path_of(results_file), lambda path: path.write_text(content, encoding="utf-8"))
+
+
+def of(results_file: Path, benchmark: str, entrant: str, weights_sha256: str | None) -> Verification | None:
+    """The record of a results file; None where there is none, or none of the file as it is now.
+
+    Args:
+        results_file: the file.
+        benchmark: label of the benchmark that its rows are of.
+        entrant: whose rows they are.
+        weights_sha256: of the network that they are of, as the file says; None where that is not known.
+
+    Raises:
+        ResultsError: the record is damaged, or is of this very file but speaks of others' results.
+    """
+    path = path_of(results_file)
+    found = _read(path)
+    if found is None or found.results_sha256 != sha256(results_file):
+        return None
+    if (found.benchmark, found.entrant) != (benchmark, entrant):
+        raise ResultsError(
+            f"{path}: speaks of {found.entrant} on {found.benchmark}, expected {entrant} on {benchmark}; delete it"
+        )
+    if found.verdict == "verified" and weights_sha256 not in (None, found.weights_sha256):
+        raise ResultsError(
+            f"{path}: verifies the weights {found.weights_sha256[:12]}, but the results are of "
+            f"{str(weights_sha256)[:12]}; delete it"
+        )
+    return found
+
+
+def sha256(results_file: Path) -> str:
+    """Of a results file's bytes, by which its record names it.
+
+    Raises:
+        ResultsError: it cannot be read.
+    """
+    try:
+        return sha256_of(results_file)
+    except OSError as error:
+        raise ResultsError(f"{results_file}: cannot be read ({error.strerror or error})") from None
+
+
+def _read(path: Path) -> Verification | None:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ResultsError(f"{path}: not a verification record (more than {_LARGEST} bytes); delete it")
+        return Verification.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise ResultsError(f"{path}: not a verification record ({first_line(error)}); delete it") from None

@@ -1,0 +1,161 @@
+"""Units on a Ray cluster, which finds machines, retries on the death of a worker or a node, and shares out GPUs."""
+
+import logging
+import os
+import socket
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import cloudpickle
+
+from pagbench.errors import ContractError, first_line
+from pagbench.running.executors.contract import Advance, Outcome, Packed, attempt, pack
+from pagbench.running.executors.shares import unit_size
+from pagbench.running.interrupts import Stop
+from pagbench.running.units import Plan, Unit, Worker
+
+_POLL_S = 0.5
+_ANSWER_S = 5.0
+_VARIABLES = (
+    "PAGBENCH_CACHE", "PAGBENCH_DATA", "PAGBENCH_OFFLINE", "PAGBENCH_RUN_CODE",
+    "HF_HUB_OFFLINE", "HF_HUB_CACHE", "TORCH_HOME",
+)  # fmt: skip
+"""Of the driver's environment, that its tasks get."""
+_RETRIES = 5
+"""Deaths of a worker or its node, after which a unit is given up."""
+
+_STRAGGLING = 3.0
+"""Where nothing waits any more, a unit that takes so many times the median is begun a second time elsewhere."""
+
+
+class RayCluster:
+    """A cluster that runs, or one that is started on this machine.
+
+    Args:
+        address: of the cluster, as `10.0.0.1:6379` or `auto`; None for the one that `RAY_ADDRESS` names, or a new one.
+        gpus: share of a GPU for each unit, where the device is one.
+    """
+
+    elsewhere = True
+
+    def __init__(self, address: str | None, gpus: float) -> None:
+        self._address, self._gpus = address, gpus
+
+    def unit_size(self, images: int, entrants: int) -> int:
+        """See `Executor`."""
+        return unit_size(images, entrants, max(1, int(_joined(self._address).cluster_resources().get("CPU", 1))))
+
+    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
+        """See `Executor`."""
+        ray = _joined(self._address)
+        gpus = self._gpus if plan.settings.device.type == "cuda" else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_do)
+        shared = ray.put(
+            cloudpickle.dumps((plan, {name: os.environ[name] for name in _VARIABLES if name in os.environ}))
+        )
+        packed = dict(zip(units, pack(units), strict=True))
+        waiting = deque(units)
+        begun: dict[Any, tuple[Unit, float]] = {}
+        seconds: list[float] = []
+
+        def begin(unit: Unit) -> Any:
+            return task.remote(shared, packed[unit])
+
+        while waiting or begun:
+            if stop.asked:
+                for reference in begun:
+                    ray.cancel(reference)  # a KeyboardInterrupt there: finished batches are kept
+                stop.check()
+            while waiting and len(begun) < max(1, int(ray.cluster_resources().get("CPU", 1))):
+                unit = waiting.popleft()  # no more than are done at once, so that their time is that of the work
+                begun[begin(unit)] = (unit, time.monotonic())
+            ready, _ = ray.wait(list(begun), timeout=_POLL_S)
+            for reference in [one for one in ready if one in begun]:
+                unit, started = begun.pop(reference)
+                seconds.append(time.monotonic() - started)
+                for twin in [other for other, (same, _) in begun.items() if same is unit]:
+                    ray.cancel(twin)
+                    del begun[twin]
+                outcome = _outcome(ray, reference, unit)
+                advance(unit, len(unit.ids))
+                yield unit, outcome
+                if outcome.failure:  # the entrant's other units would fail like this one
+                    lost = [u for u in waiting if u.request is unit.request and u.measure == unit.measure]
+                    waiting = deque(u for u in waiting if u not in lost)
+                    yield from ((u, outcome) for u in lost)
+            if not waiting:
+                begun |= _twins(begun, seconds, begin)
+
+
+def _twins(begun: dict[Any, tuple[Unit, float]], seconds: list[float], begin: Any) -> dict[Any, tuple[Unit, float]]:
+    """Second copies of the units that hold up the end; whichever comes first counts, for both write the same rows."""
+    units = [unit for unit, _ in begun.values()]
+    if len(seconds) < len(units) or not units:
+        return {}
+    late = time.monotonic() - _STRAGGLING * statistics.median(seconds)
+    slow = [unit for unit, started in begun.values() if started < late and units.count(unit) == 1]
+    return {begin(unit): (unit, time.monotonic()) for unit in slow}
+
+
+def _joined(address: str | None) -> Any:
+    """Ray, connected to the cluster.
+
+    Raises:
+        ContractError: it is not installed, or the cluster is not there.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ContractError("executor ray needs Ray; install it by: pip install 'pagbench[ray]'") from None
+    if not ray.is_initialized():
+        _check_answers(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        except Exception as error:
+            raise ContractError(
+                f"no Ray cluster at {address or 'RAY_ADDRESS'} ({first_line(error)}); start one by `ray start --head`"
+            ) from None
+    return ray
+
+
+def _check_answers(address: str | None) -> None:
+    """Asks the head's port, for Ray itself would wait for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except OSError as error:
+        raise ContractError(
+            f"no Ray cluster at {address} ({first_line(error)}); start one by `ray start --head`"
+        ) from None
+
+
+def _outcome(ray: Any, reference: Any, unit: Unit) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        return Outcome(f"{unit.name}: fails in a worker ({first_line(error.cause)}); finished batches are kept")
+    except ray.exceptions.RayError as error:
+        return Outcome(f"{unit.name}: its workers died ({first_line(error)}); finished batches are kept")
+    return outcome
+
+
+def _do(plan: bytes, packed: Packed) -> Outcome:
+    """Does a unit in one of Ray's workers."""
+    worker, told = _worker(plan)
+    told.clear()
+    return attempt(worker, packed.unit(), lambda samples: None, told)
+
+
+@lru_cache(maxsize=1)
+def _worker(plan: bytes) -> tuple[Worker, list[str]]:
+    """Kept by Ray's worker process from unit to unit of a run."""
+    told: list[str] = []
+    loaded, variables = cloudpickle.loads(plan)
+    os.environ.update(variables)
+    return Worker(loaded, Stop(), told.append), told

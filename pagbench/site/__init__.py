@@ -1,5 +1,0 @@
-"""The leaderboard as a static site: opens from disk, asks nothing of any host. No torch."""
-
-from pagbench.site.building import build
-
-__all__ = ["build"]

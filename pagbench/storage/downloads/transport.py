@@ -1,0 +1,272 @@
+"""One address to one file on disk: goes on after a drop, and knows what it must not go on from."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from html import unescape
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlencode, urljoin
+
+import requests
+import urllib3
+from rich import filesize
+
+from pagbench.storage.downloads import content, mirrors
+from pagbench.storage.downloads.mirrors import Address, MirrorError
+from pagbench.storage.downloads.progress import Display
+
+_TRIES = 4
+"""In a row that bring nothing new."""
+_PAUSE = 1.0
+"""Seconds before the second try; doubled before each further one."""
+_LONGEST_PAUSE = 60.0
+_TIMEOUT = (10.0, 30.0)
+"""Seconds to connect, and between two pieces of an answer."""
+_CHUNK = 1 << 18
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+
+
+class _Passing(MirrorError):
+    """An answer that another try may change; `pause` is what the server asks for, in seconds."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+@dataclass(frozen=True)
+class Part:
+    """The beginning of a file that has not arrived whole, and beside it, from where it came in which version."""
+
+    path: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    @property
+    def _origin(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.json")
+
+    def version(self, mirror: str) -> str | None:
+        """ETag or date of the version that it begins, where it came from that mirror."""
+        try:
+            origin = json.loads(self._origin.read_text(encoding="utf-8"))
+            return origin["version"] if origin["mirror"] == mirror else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self, mirror: str, version: str | None) -> None:
+        """Empties it."""
+        self.path.unlink(missing_ok=True)
+        self._origin.write_text(json.dumps({"mirror": mirror, "version": version}), encoding="utf-8")
+
+    def discard(self) -> None:
+        """Removes it."""
+        self.path.unlink(missing_ok=True)
+        self._origin.unlink(missing_ok=True)
+
+    def finish(self, place: Path) -> None:
+        """Moves it where it belongs."""
+        self.path.replace(place)
+        self._origin.unlink(missing_ok=True)
+
+
+def download(address: Address, part: Part, *, hashed: bool, display: Display, limit: int | None = None) -> None:
+    """Fetches what is missing of a file.
+
+    Drops, timeouts and passing errors are tried again, with growing pauses, as long as something new arrives.
+
+    Args:
+        address: where it is.
+        part: grows; what is already in it is kept where the server still has the same version.
+        hashed: whether the whole will be compared with a known hash, so that any beginning may be gone on from.
+        display: shows how far it is.
+        limit: bytes that it may have; what goes beyond is not kept.
+
+    Raises:
+        MirrorError: the server has not got it, does not answer, or sends more than the limit.
+        OSError: the disk refuses; what arrived stays.
+    """
+    furthest, tries = 0, 0
+    with requests.Session() as session:
+        session.hooks["response"].append(_stay_outside)
+        while True:
+            try:
+                return _transfer(session, address, part, hashed, display, limit)
+            except _Passing as error:
+                if part.size > furthest:
+                    furthest, tries = part.size, 0
+                tries += 1
+                if tries == _TRIES:
+                    raise
+                pause = min(max(_PAUSE * 2 ** (tries - 1), error.pause), _LONGEST_PAUSE)
+                display.wait(str(error), pause)
+                time.sleep(pause)
+
+
+def _stay_outside(response: requests.Response, **_: object) -> None:
+    """Looks at where a redirection leads before it is followed."""
+    if response.is_redirect:
+        mirrors.refuse_inside(response.url, urljoin(response.url, response.headers["Location"]))
+
+
+def _transfer(
+    session: requests.Session, address: Address, part: Part, hashed: bool, display: Display, limit: int | None
+) -> None:
+    """One request, from where the part ends."""
+    version = part.version(address.mirror)
+    if version is None and not hashed:
+        part.discard()
+    done = part.size
+    asked = {"Range": f"bytes={done}-"} if done else {}
+    if done and version is not None:
+        asked["If-Range"] = version
+    try:
+        with _open(session, address, asked) as response:
+            for hop in (*response.history, response):
+                mirrors.refuse_plain(hop.url, hashed=hashed or not address.url.startswith("https:"))
+            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                if _size(response) == done:
+                    return
+                part.discard()
+                raise _Passing("it is not the file that an earlier try began")
+            _refuse_errors(response, address)
+            if done and response.status_code == HTTPStatus.PARTIAL_CONTENT:
+                if not _continues(response, done, version):
+                    part.discard()
+                    raise _Passing("it answered with another part than the one asked for")
+            else:
+                part.begin(address.mirror, _version(response))
+                done = 0
+            _receive(response, part, done, display, limit)
+    except requests.exceptions.RequestException as error:
+        raise _failure(error) from None
+    except urllib3.exceptions.HTTPError:
+        raise _Passing("the connection broke off") from None
+
+
+def _open(session: requests.Session, address: Address, asked: dict[str, str]) -> requests.Response:
+    """The answer, past Google Drive's page that asks whether the file may come without a scan for viruses."""
+    headers = {"Accept-Encoding": "identity", **address.headers, **asked}
+    response = session.get(address.url, headers=headers, stream=True, timeout=_TIMEOUT)
+    if address.mirror.startswith("gdrive:") and response.ok and _is_page(response):
+        confirmed = _confirmed(_beginning(response).decode("utf-8", errors="replace"))
+        if confirmed is not None:
+            mirrors.refuse_inside(response.url, confirmed)
+            response.close()
+            response = session.get(confirmed, headers=headers, stream=True, timeout=_TIMEOUT)
+    return response
+
+
+def _confirmed(page: str) -> str | None:
+    """Where the button "Download anyway" leads."""
+    form = re.search(r'<form[^>]*\bid="download-form"[^>]*\baction="([^"]+)"', page)
+    if form is None:
+        return None
+    fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page)
+    return f"{unescape(form[1])}?{urlencode([(name, unescape(value)) for name, value in fields])}"
+
+
+def _is_page(response: requests.Response) -> bool:
+    return response.headers.get("Content-Type", "").startswith("text/html")
+
+
+def _beginning(response: requests.Response) -> bytes:
+    """The first bytes of an answer; kept, so that it can be asked twice."""
+    if not hasattr(response, "beginning"):
+        response.beginning = response.raw.read(content.HEAD, decode_content=True) or b""  # type: ignore[attr-defined]
+    return bytes(response.beginning)  # type: ignore[attr-defined]
+
+
+def _refuse_errors(response: requests.Response, address: Address) -> None:
+    """Raises what the server said, where it is not the file."""
+    status, page = response.status_code, None
+    if _is_page(response):
+        page = content.web_page(_beginning(response)) or "a web page instead of the file"
+    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        if page is not None:
+            raise MirrorError(page)
+        return
+    said = f"{status} {response.reason or ''}".strip()
+    if page is not None and "quota" in page:
+        said = f"{said}, {page}"
+    if status in _PASSING:
+        wait = response.headers.get("Retry-After", "")
+        raise _Passing(said, float(wait) if wait.isdigit() else 0.0)
+    if address.mirror.startswith("hf:") and status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        said = f"{said}, no such repository, or one that needs your token: accept its licence there and set HF_TOKEN"
+    raise MirrorError(said)
+
+
+def _version(response: requests.Response) -> str | None:
+    """What names the version of a file: a strong ETag, else its date."""
+    tag = response.headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+
+
+def _continues(response: requests.Response, done: int, version: str | None) -> bool:
+    """Whether a partial answer goes on where the part ends, in the same version."""
+    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return start is not None and int(start[1]) == done and (version is None or _version(response) in (version, None))
+
+
+def _size(response: requests.Response) -> int | None:
+    """Of the whole file, where the server says it."""
+    whole = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
+    length = response.headers.get("Content-Length", "")
+    if whole is not None:
+        return int(whole[1])
+    return int(length) if response.status_code == HTTPStatus.OK and length.isdigit() else None
+
+
+def _receive(response: requests.Response, part: Part, done: int, display: Display, limit: int | None) -> None:
+    total = _size(response)
+    if total is not None:
+        _refuse_excess(part, total, limit)
+        _require_room(part.path, total - done)
+    display.start(done, total)
+    with part.path.open("ab") as file:
+        for chunk in response.raw.stream(_CHUNK, decode_content=False):
+            done += len(chunk)
+            _refuse_excess(part, done, limit)
+            file.write(chunk)
+            display.advance(len(chunk))
+        file.flush()
+        os.fsync(file.fileno())
+    if total is not None and part.size < total:
+        raise _Passing(f"only {part.size} of {total} bytes came")
+
+
+def _refuse_excess(part: Part, size: int, limit: int | None) -> None:
+    """A server decides what it sends, and may send without end."""
+    if limit is not None and size > limit:
+        part.discard()
+        raise MirrorError(f"larger than the {limit} bytes that its card says (it goes on to {size} at least)")
+
+
+def _require_room(path: Path, needed: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        sizes = f"{filesize.decimal(needed)} to come, {filesize.decimal(free)} free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {sizes}")
+
+
+def _failure(error: requests.exceptions.RequestException) -> MirrorError:
+    """What went wrong below HTTP, in a few words."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return MirrorError("its TLS certificate is not accepted")
+    if isinstance(error, requests.exceptions.Timeout):
+        return _Passing(f"no answer within {_TIMEOUT[1]:.0f} s")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return _Passing("the proxy refuses")
+    if isinstance(error, requests.exceptions.ConnectionError):
+        unresolved = "resolve" in str(error).lower()
+        return _Passing("its name is not known (is there a network?)" if unresolved else "no connection")
+    return MirrorError(str(error).splitlines()[0] if str(error) else type(error).__name__)

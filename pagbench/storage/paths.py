@@ -1,0 +1,213 @@
+"""Where results lie: a file or folder on a disk, or behind a URL, through pyarrow's file systems. No torch."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+from pyarrow import fs
+
+from pagbench.errors import ResultsError, first_line
+from pagbench.storage.locking import alone
+
+TEMPORARY = ".tmp"
+_OBJECT_STORES = ("s3", "gcs", "abfs")
+_ATTEMPTS = 10
+
+
+def is_url(folder: str | Path) -> bool:
+    """Whether a user's name for a folder is a URL, as `s3://bucket/folder`.
+
+    >>> is_url("s3://bucket/results"), is_url("results")
+    (True, False)
+    """
+    return "://" in str(folder)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or a folder.
+
+    Attributes:
+        files: the file system.
+        path: in it.
+    """
+
+    files: fs.FileSystem
+    path: str
+
+    @classmethod
+    def of(cls, folder: "str | Path | Place") -> "Place":
+        """A folder on a disk, or behind a URL that pyarrow knows (s3, gs, hdfs) or fsspec does.
+
+        Raises:
+            ResultsError: no file system is known for it, or it cannot be reached.
+        """
+        if isinstance(folder, Place):
+            return folder
+        if not is_url(folder):
+            return cls(fs.LocalFileSystem(), Path(os.path.abspath(folder)).as_posix())  # noqa: PTH100 (links stay)
+        url = str(folder)
+        try:
+            place = cls(*_known(url))
+            if not place.path.strip("/"):
+                raise ValueError("it names no bucket or folder")
+            return place
+        except (pa.ArrowException, OSError, ValueError, ImportError) as error:
+            raise ResultsError(
+                f"{url}: cannot be reached ({first_line(error)}); expected a folder, or a URL of s3, gs or another "
+                "file system whose fsspec package is installed"
+            ) from None
+
+    @property
+    def local(self) -> Path | None:
+        """Its path, where it is on a disk."""
+        return Path(self.path) if isinstance(self.files, fs.LocalFileSystem) else None
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return PurePosixPath(self.path).name
+
+    def __str__(self) -> str:
+        return self.path if self.local is not None else f"{self.files.type_name}:{self.path}"
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(self.files, f"{self.path.rstrip('/')}/{name}")
+
+    @property
+    def parent(self) -> "Place":
+        """The folder that it is in."""
+        return Place(self.files, str(PurePosixPath(self.path).parent))
+
+    def beside(self, name: str) -> "Place":
+        """A place in the same folder."""
+        return Place(self.files, str(PurePosixPath(self.path).with_name(name)))
+
+    def exists(self) -> bool:
+        """Whether a file is there."""
+        return self.files.get_file_info(self.path).type == fs.FileType.File
+
+    def read(self) -> bytes:
+        """The whole file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: it cannot be read.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                with self.files.open_input_file(self.path) as file:
+                    content: bytes = file.read()
+            except OSError:
+                if self.exists():
+                    raise
+                raise FileNotFoundError(self.path) from None  # object stores say it in their own words
+            # object stores are asked for the size first: another run may replace the object before it is read
+            if self.local is not None or len(content) == self.files.get_file_info(self.path).size:
+                break
+        return content
+
+    def children(self, *, deep: bool = False) -> list["Place"]:
+        """Files in the folder, and with `deep` in those below, in order; none where there is no folder."""
+        try:
+            found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
+        except FileNotFoundError:  # removed while it is listed
+            return []
+        except OSError as error:
+            raise ResultsError(f"{self}: cannot be listed ({first_line(error)})") from None
+        return [Place(self.files, info.path) for info in sorted(found, key=lambda i: i.path) if info.is_file]
+
+    def write(self, content: bytes) -> None:
+        """Puts the whole file there: readers see the old one or the new one, never half of one.
+
+        It is written beside its place, and renamed; object stores show no object before it is whole.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        if self.local is None:
+            self._put(content)
+            return
+        for attempt in range(_ATTEMPTS):
+            try:
+                _replace(self.local, content)
+                return
+            except FileNotFoundError:  # another run has just emptied and removed the folder
+                if attempt == _ATTEMPTS - 1:
+                    raise
+
+    def _put(self, content: bytes) -> None:
+        """The same behind a URL."""
+        if self.files.type_name in _OBJECT_STORES:
+            with self.files.open_output_stream(self.path) as stream:
+                stream.write(content)
+            return
+        temporary = self.beside(_temporary(self.name))
+        self.files.create_dir(self.parent.path, recursive=True)
+        with self.files.open_output_stream(temporary.path) as stream:
+            stream.write(content)
+        self.files.move(temporary.path, self.path)
+
+    def remove(self) -> None:
+        """Removes the file, if it is there."""
+        try:
+            self.files.delete_file(self.path)
+        except FileNotFoundError:
+            return
+
+    def remove_folder(self) -> None:
+        """Removes the folder with what is in it, if it is there."""
+        try:
+            self.files.delete_dir(self.path)
+        except FileNotFoundError:
+            return
+
+    def remove_if_empty(self) -> None:
+        """Removes the folder unless a file is in it, or has come meanwhile. Behind a URL an empty one may stay.
+
+        What a killed process has left half written goes, too; one that lives writes it anew.
+        """
+        if self.local is None:
+            return
+        with suppress(OSError):
+            for path in self.local.glob(f".*{TEMPORARY}"):
+                path.unlink(missing_ok=True)
+            self.local.rmdir()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Within, no other run changes what is in this folder; behind a URL, where nothing can be locked, it may."""
+        return nullcontext() if self.local is None else _locked(self.local)
+
+
+def _known(url: str) -> tuple[fs.FileSystem, str]:
+    """File system of a URL, and the path in it."""
+    try:
+        return fs.FileSystem.from_uri(url)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a scheme that fsspec may know
+        return fs.FileSystem.from_uri(f"fsspec+{url}")
+
+
+def _temporary(name: str) -> str:
+    """A name that no other process uses, on any host."""
+    return f".{name}.{uuid.uuid4().hex}{TEMPORARY}"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(_temporary(path.name))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder / ".lock"):
+        yield

@@ -1,0 +1,259 @@
+"""Reads and writes weights: plain tensors only, hashed, never code."""
+
+import argparse
+import codecs
+import hashlib
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pagbench.errors import WeightsError, first_line
+from pagbench.storage.hashing import sha256_of
+
+
+def file_sha256(path: Path) -> str:
+    """Sha256 of a file's bytes.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
+
+
+def state_sha256(network: nn.Module) -> str:
+    """Sha256 of a network's parameters and buffers, in the order of their names."""
+    digest = hashlib.sha256()
+    tensors = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read(
+    path: Path, sha256: str | None = None, *, state_key: str | None = None, strip_prefix: str | None = None
+) -> dict[str, Tensor]:
+    """Reads a state dict from safetensors or from a PyTorch file of tensors only.
+
+    Args:
+        path: the file.
+        sha256: of the file; None to skip the comparison.
+        state_key: where the state dict lies in the file, as in `state_dict`; None where it is the whole file.
+        strip_prefix: removed from the names, as in `module.`; entries whose names lack it are left out. None to keep
+            the names.
+
+    Raises:
+        WeightsError: missing, altered, truncated, holding code, or not a state dict; no such key or prefix.
+    """
+    found = file_sha256(path)
+    if sha256 is not None and found != sha256:
+        raise WeightsError(
+            f"{path}: sha256 {found[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card"
+        )
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+    if state_key is not None:
+        if not isinstance(state, dict) or state_key not in state:
+            raise WeightsError(f"{path}: no entry {state_key!r} in {_contents(state)}; correct state_key")
+        state = state[state_key]
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise WeightsError(
+            f"{path}: expected a state dict (names to tensors), got {_contents(state)}; "
+            "save model.state_dict(), or name its entry in the card's state_key"
+        )
+    return state if strip_prefix is None else _stripped(state, strip_prefix, path)
+
+
+def _contents(value: object) -> str:
+    """What a file holds, in a few words."""
+    if not isinstance(value, dict):
+        return type(value).__name__
+    return f"dict of {', '.join(str(key) for key in list(value)[:8]) or 'nothing'}{', …' if len(value) > 8 else ''}"
+
+
+def _stripped(state: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:
+    kept = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if not kept:
+        raise WeightsError(f"{path}: no name begins with {prefix!r} in {_contents(state)}; correct strip_prefix")
+    return kept
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch the file anew") from None
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Reads a PyTorch file as it is: tensors, numbers and configurations, however nested, but no code.
+
+    Raises:
+        WeightsError: missing, truncated, a web page, or holding code.
+    """
+    _check_whole(path)
+    try:
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path}: holds code or is no PyTorch file; only tensors are loaded: save model.state_dict()"
+        ) from None
+    except Exception as error:  # half a pickle may fail in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: truncated or not a PyTorch file ({reason}); fetch the file anew") from None
+
+
+def _check_whole(path: Path) -> None:
+    """A download that went wrong leaves a web page, or the first part of an archive."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
+    if start.startswith(b"<"):
+        raise WeightsError(f"{path}: a web page, not weights; delete it and fetch the file anew")
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        raise WeightsError(f"{path}: truncated or not a PyTorch file (an archive without its end); fetch the file anew")
+
+
+@cache
+def _harmless() -> list[Any]:
+    """What checkpoints hold beside tensors and builds no more than a value: numpy's numbers and arrays, and options."""
+    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.array(0.0).__reduce__()[0]}
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+    named = [(maker, f"{module}.{name}") for module in modules for name, maker in makers.items()]
+    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"}
+    return [*named, np.dtype, np.ndarray, *kinds, codecs.encode, argparse.Namespace]
+
+
+def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Loads a state dict, every tensor of it and of the network.
+
+    Raises:
+        WeightsError: names or shapes differ.
+    """
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        prefix = _common_prefix(network, state)
+        reason = shorten(" ".join(str(error).splitlines()[1:2]), 160, placeholder=" …")
+        remedy = "check the architecture" if prefix is None else f"set strip_prefix: {prefix}"
+        raise WeightsError(f"{source}: weights of another network ({reason}); {remedy}") from None
+
+
+def _common_prefix(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """What stands before every name of the network in the state dict; None where nothing does."""
+    names = list(network.state_dict())
+    prefixes = [name.removesuffix(names[0]) for name in state if names and name.endswith(f".{names[0]}")]
+    return next((prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in names)), None)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, before the work whose results it shall hold begins.
+
+    Raises:
+        WeightsError: it is a file, or not writable.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot write there ({error.strerror or error}); give another --output") from None
+
+
+def write(network: nn.Module, path: Path, *, half: bool = False, metadata: Mapping[str, str] | None = None) -> str:
+    """Writes a network's weights as safetensors, by way of a temporary file, and returns their sha256.
+
+    Args:
+        network: whose state dict is written.
+        path: the file.
+        half: round floating-point tensors to 16 bits.
+        metadata: kept in the file's header.
+
+    Raises:
+        WeightsError: the disk refuses.
+    """
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if half:
+        state = {name: _halved(value, name, path) for name, value in state.items()}
+    with _replacing(path) as temporary:
+        save_file(state, temporary, metadata=dict(metadata) if metadata else None)
+    return file_sha256(path)
+
+
+def _halved(value: Tensor, name: str, path: Path) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    rounded = value.half()
+    if not torch.equal(rounded.isfinite(), value.isfinite()):
+        raise WeightsError(f"{path}: {name} has values up to {value.abs().max():.3g}, beyond half precision's 65504")
+    return rounded
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file beside its place, then renames.
+
+    Raises:
+        WeightsError: the disk refuses.
+    """
+    with _replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside its place that takes the place once it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise WeightsError(f"{path}: cannot write ({first_line(error)}); give another --output") from None
+
+
+def header(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file.
+
+    Raises:
+        WeightsError: the file is missing or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: cannot read the weights ({first_line(error)}); put the file there") from None
+
+
+def read_metadata(path: Path, kind: str) -> dict[str, Any]:
+    """The configuration in the header of a safetensors file of that kind.
+
+    Raises:
+        WeightsError: the file is missing, not safetensors, or of another kind.
+    """
+    metadata = header(path)
+    if metadata.get("kind") != kind:
+        raise WeightsError(f"{path}: holds {metadata.get('kind')!r}, expected {kind!r}; write it with `pagbench fit`")
+    try:
+        return dict(json.loads(metadata.get("config", "{}")))
+    except ValueError as error:
+        raise WeightsError(f"{path}: its configuration is not JSON ({first_line(error)}); fit it anew") from None

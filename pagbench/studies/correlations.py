@@ -1,0 +1,81 @@
+"""How two quantities go together over all ranked networks: rank correlations that do not take families for chance."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pagbench.errors import ResultsError
+from pagbench.ranking import eligibility, statistics
+from pagbench.ranking.statistics import Interval
+from pagbench.studies.networks import Study
+
+LOG_RATIOS = ("log_ratio", "log_ratio_infinitesimal")
+"""Columns of the leaderboard that say how much more robust a network is off the manifold than on it."""
+ACCURATE = 0.8
+"""Share of the reference's accuracy that an accurate network has."""
+_MIN_NETWORKS = 3
+
+
+class Correlation(NamedTuple):
+    """Spearman's rho of two columns of the leaderboard.
+
+    Attributes:
+        rho: with a 95 % interval of a bootstrap over families.
+        networks: number of points.
+        families: number of families they are of.
+    """
+
+    rho: Interval
+    networks: int
+    families: int
+
+    def said(self) -> str:
+        """In one line, for people."""
+        rho, count = self.rho, f"{self.networks} networks in {self.families} families"
+        if np.isnan(rho.value):
+            return f"ρ not defined ({count})"
+        interval = "no interval" if np.isnan(rho.low) else f"{rho.low:.2f}, {rho.high:.2f}"
+        return f"ρ = {rho.value:.2f} [{interval}], {count}".replace("-", "−")
+
+
+def points(study: Study) -> pd.DataFrame:
+    """Rows of the leaderboard that have a rank, with `architecture` (and activation) and `accurate`.
+
+    Raises:
+        ResultsError: there are fewer than three.
+    """
+    board = study.board[study.board["status"] == eligibility.RANKED]
+    if len(board) < _MIN_NETWORKS:
+        raise ResultsError(
+            f"{study.benchmark.label}: {len(board)} ranked networks, a correlation needs {_MIN_NETWORKS}; "
+            "measure more with `pagbench run`"
+        )
+    makes = {network.card.id: " ".join(filter(None, network.make)) or "unknown" for network in study.networks}
+    best = board["accuracy"].max() if study.reference is None else study.reference.replicates["accuracy"][0]
+    return board.assign(architecture=board["model"].map(makes), accurate=board["accuracy"] >= ACCURATE * best)
+
+
+def correlations(study: Study) -> dict[str, dict[str, Correlation]]:
+    """Correlation with alignment of each measured column of `LOG_RATIOS`, over `all` networks and the `accurate` ones.
+
+    Raises:
+        ResultsError: fewer than three networks have a rank.
+    """
+    table = points(study)
+    measured = [column for column in LOG_RATIOS if column in table and table[column].notna().any()]
+    return {column: over_parts(table, column, "alignment", study.benchmark.seed) for column in measured}
+
+
+def over_parts(table: pd.DataFrame, first: str, second: str, seed: int) -> dict[str, Correlation]:
+    """Correlation of two columns over `all` rows of `points` and the `accurate` ones."""
+    parts = {"all": table, "accurate": table[table["accurate"]]}
+    return {name: correlation(part, first, second, seed) for name, part in parts.items()}
+
+
+def correlation(part: pd.DataFrame, first: str, second: str, seed: int) -> Correlation:
+    """Correlation of two columns over the rows that have both."""
+    known = part[part[first].notna() & part[second].notna()]
+    x, y = (known[name].to_numpy(float) for name in (first, second))
+    rho = statistics.clustered_spearman(x, y, known["family"].tolist(), seed=seed)
+    return Correlation(rho, len(known), known["family"].nunique())

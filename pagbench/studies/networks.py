@@ -1,0 +1,262 @@
+"""Every network of a results folder with its card, bootstrap replicates and maps."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pagbench import columns, results
+from pagbench.benchmarks import Benchmark, Thresholds
+from pagbench.cards import ModelCard
+from pagbench.columns import epsilon_name
+from pagbench.errors import ResultsError
+from pagbench.ranking import board, eligibility, regimes, statistics, summaries
+from pagbench.ranking.regimes import Anchored, Verdict
+from pagbench.ranking.statistics import Interval
+from pagbench.ranking.summaries import Replicates, Summary
+from pagbench.results import Result
+from pagbench.results.preflight import Preflight
+from pagbench.results.thumbnails import Made, Maps, decode, decode_made
+from pagbench.results.verification import Verification
+from pagbench.studies.stability import report
+from pagbench.studies.stability.report import Report
+
+_STANDARD = "standard"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One entrant.
+
+    Attributes:
+        card: what it is.
+        rows: one per sample; its id, its label and the columns that pages show.
+        provenance: where they come from; see `pagbench.running.provenance.gather`.
+        status: the leaderboard's.
+        paired: whether it has all samples of the benchmark, with the Bayes control's noise.
+        replicates: of every statistic over images, the estimate first; the board's own.
+        maps: gradients on the first samples; None where its results file has none.
+        gallery: gradients where it is aligned best, about the median, and worst; None likewise.
+        made: images that were made by following its gradient, and those there were before, where its results have any.
+        preflight: its pre-flight card, where there is one.
+        verification: what a rerun of some of its rows has found, where there was one.
+        path: its results file; None where a run has not yet finished it.
+    """
+
+    card: ModelCard
+    rows: pd.DataFrame
+    provenance: Mapping[str, Any]
+    status: str
+    paired: bool
+    replicates: Replicates
+    maps: Maps | None
+    gallery: Maps | None
+    made: Mapping[str, Made]
+    preflight: Preflight | None
+    verification: Verification | None
+    path: Path | None
+
+    @property
+    def make(self) -> tuple[str, str]:
+        """Architecture and activation."""
+        return self.card.architecture or "", self.card.activation or ""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it is a point of a path: no control, all samples measured, and a meaningful result."""
+        return self.paired and not self.card.control and eligibility.has_result(self.status)
+
+    @property
+    def anchored(self) -> Anchored:
+        """What regimes are judged by."""
+        return anchored(self.replicates)
+
+
+def anchored(replicates: Replicates) -> Anchored:
+    """The replicates that the regime rule reads, without the estimate."""
+    return Anchored(replicates["tangent_energy"][1:], replicates["on_response"][1:], replicates["accuracy"][1:])
+
+
+@dataclass(frozen=True)
+class Study:
+    """All networks that were measured on a benchmark, and their leaderboard.
+
+    Attributes:
+        benchmark: the definition.
+        networks: all of them.
+        board: by rank.
+        sensitivity: how much the ranking depends on the benchmark's choices; None where nobody has moved them.
+    """
+
+    benchmark: Benchmark
+    networks: tuple[Network, ...]
+    board: pd.DataFrame
+    sensitivity: Report | None = None
+
+    def check_bayes(self) -> None:
+        """Refuses a study without the Bayes control.
+
+        Raises:
+            ResultsError: it was not measured, or the benchmark has none.
+        """
+        benchmark = self.benchmark
+        if benchmark.bayes is None:
+            raise ResultsError(
+                f"{benchmark.label} has no Bayes control, which the figures compare with; use `pagbench leaderboard`"
+            )
+        if self.named(benchmark.bayes) is None:
+            raise ResultsError(
+                f"figures of {benchmark.label} need the Bayes control; run "
+                f"`pagbench run {benchmark.bayes} -b {benchmark.name}`"
+            )
+
+    @cached_property
+    def bayes(self) -> Network:
+        """The Bayes control.
+
+        Raises:
+            ResultsError: see `check_bayes`.
+        """
+        self.check_bayes()
+        found = self.named(self.benchmark.bayes)
+        assert found is not None
+        return found
+
+    @cached_property
+    def reference(self) -> Network | None:
+        """The unregularised anchor; None on a benchmark without one."""
+        return self.named(self.benchmark.reference)
+
+    def named(self, entrant: str | None) -> Network | None:
+        """The network of an id; None where it was not measured."""
+        return next((network for network in self.networks if network.card.id == entrant), None)
+
+    @cached_property
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        """The leaderboard's rows by id; None where a column has no value."""
+        known = self.board.astype(object).where(self.board.notna(), None)
+        rows = known.to_dict("records")
+        return {str(row["model"]): {str(column): value for column, value in row.items()} for row in rows}
+
+    def interval(self, entrant: str, column: str) -> Interval:
+        """A column of the leaderboard with its 95 % interval; NaN where the entrant has none."""
+        row = self.entries[entrant]
+        value, low, high = (row.get(key) for key in (column, f"{column}_low", f"{column}_high"))
+        return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
+
+    @cached_property
+    def labels(self) -> Mapping[str, int]:
+        """Class of each sample, of the network with the most."""
+        rows = max((network.rows for network in self.networks), key=len)
+        return {str(name): int(label) for name, label in zip(rows["sample_id"], rows["label"], strict=True)}
+
+    @cached_property
+    def ranked_values(self) -> Mapping[str, list[float]]:
+        """Values of the ranked entrants by column of the leaderboard, for the columns of numbers; NaN where none."""
+        ranked = self.board[self.board["status"] == eligibility.RANKED].select_dtypes("number")
+        return {str(name): ranked[name].astype(float).tolist() for name in ranked}
+
+    @cached_property
+    def anchors(self) -> tuple[Anchored, Anchored] | None:
+        """Reference and Bayes control, between which regimes are judged; None where they cannot be."""
+        chosen = [network for network in (self.reference, self.named(self.benchmark.bayes)) if network]
+        if len(chosen) < 2 or self.benchmark.thresholds is None:
+            return None
+        if not all(n.paired and eligibility.has_result(n.status) for n in chosen):
+            return None
+        return chosen[0].anchored, chosen[1].anchored
+
+    def verdict(self, network: Network, thresholds: Thresholds) -> Verdict | None:
+        """The regime that a network would be in under these thresholds; None where none is judged."""
+        if self.anchors is None or not network.paired or not eligibility.has_result(network.status):
+            return None
+        return regimes.judge(network.anchored, *self.anchors, thresholds)
+
+    @cached_property
+    def drawn(self) -> list[Network]:
+        """Networks that are points of paths, by strength and training seed."""
+        chosen = [network for network in self.networks if network.drawn]
+        return sorted(chosen, key=lambda network: (network.card.strength or 0, network.card.seed or 0))
+
+    @cached_property
+    def make(self) -> tuple[str, str]:
+        """Architecture and activation of the paths: the reference's, or the commonest."""
+        if self.reference is not None:
+            return self.reference.make
+        return Counter(network.make for network in self.drawn).most_common(1)[0][0] if self.drawn else ("", "")
+
+    @property
+    def standard(self) -> str:
+        """The family of the networks without regularisation."""
+        return _STANDARD if self.reference is None else self.reference.card.family
+
+    def is_standard(self, network: Network) -> bool:
+        """Whether a network was trained without regularisation."""
+        return network.card.family == self.standard and not network.card.strength
+
+
+def read(folder: Path, benchmark: Benchmark) -> Study:
+    """Reads the results of a benchmark, and nothing else; of the rows only what is shown stays in memory.
+
+    Raises:
+        ResultsError: there are none, or a file is damaged.
+    """
+    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    samples = pd.CategoricalDtype(list(benchmark.samples), ordered=False)
+
+    def kept(result: Result) -> tuple[Summary, Result]:
+        summary = summaries.of_result(result, benchmark, weights)
+        return summary, replace(result, rows=_shown(result.rows, benchmark, samples))
+
+    found = results.each(folder, benchmark, kept)
+    table = board.of([summary for summary, _ in found], benchmark).board
+    statuses = dict(zip(table["model"], table["status"], strict=True))
+    seeds = {summary.name: summary.evidence.seed for summary, _ in found}
+    paired_with = seeds.get(benchmark.bayes or "", benchmark.seed)
+    networks = []
+    for summary, result in found:
+        whole = len(result.rows) == len(benchmark.samples) and summary.evidence.seed == paired_with
+        networks.append(_network(summary, result, statuses[summary.name], paired=whole))
+    return Study(benchmark, tuple(networks), table, report.read(folder, benchmark))
+
+
+def _network(summary: Summary, result: Result, status: str, *, paired: bool) -> Network:
+    card = ModelCard.model_validate(result.provenance["card"])
+    return Network(
+        card=card,
+        rows=result.rows,
+        provenance=result.provenance,
+        status=status,
+        paired=paired,
+        replicates=summary.replicates,
+        preflight=result.preflight,
+        verification=result.verification,
+        maps=decode(result.provenance.get("maps"), card.id),
+        gallery=decode(result.provenance.get("gallery"), card.id),
+        made=decode_made(result.provenance.get("made"), card.id),
+        path=result.path if result.path is not None and result.path.exists() else None,
+    )
+
+
+def shown_columns(benchmark: Benchmark) -> list[str]:
+    """Per-sample columns whose values pages show, in their order."""
+    names = [benchmark.alignment, "alignment_second", "tangent_energy"]
+    if benchmark.epsilon is not None:
+        names += [epsilon_name(name, benchmark.epsilon) for name in ("on_response", "off_response")]
+    return [*names, "confidence", "gradient_norm"]
+
+
+def _shown(rows: pd.DataFrame, benchmark: Benchmark, samples: pd.CategoricalDtype) -> pd.DataFrame:
+    """Sample, label, the columns that are shown and those of optional measures, as the floats that they are on disk."""
+    optional = [column.name for column in columns.sample_columns(benchmark, columns.OPTIONAL)]
+    wanted = dict.fromkeys([*shown_columns(benchmark), "alignment_cosine", *optional])
+    names = [name for name in wanted if name in rows]
+    places = results.positions(rows["sample_id"], benchmark)
+    ids = pd.Categorical.from_codes(places.astype(np.int32), dtype=samples)
+    return rows[["label", *names]].astype({"label": np.int32, **dict.fromkeys(names, np.float32)}).assign(sample_id=ids)

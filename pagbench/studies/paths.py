@@ -1,0 +1,159 @@
+"""Paths of growing regularisation, one per training family: the numbers, without a drawing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from pagbench.errors import ResultsError
+from pagbench.ranking import regimes, statistics
+from pagbench.ranking.statistics import Interval
+from pagbench.studies.networks import Network, Study, anchored
+
+QUANTITIES = (
+    "accuracy",
+    "alignment",
+    "tangent_energy",
+    "on_response",
+    "off_response",
+    "log_ratio",
+    "log_ratio_infinitesimal",
+)
+"""Columns of the leaderboard that a path follows."""
+MIN_STRENGTHS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """Networks that differ in their training seed only.
+
+    Attributes:
+        strength: in the family's unit; 0 for networks without regularisation.
+        networks: one per training seed.
+        values: mean over seeds of each of `QUANTITIES`, with the 95 % interval of a bootstrap over seeds and images.
+        regime: weak, bayes-aligned, excessive or boundary; None where none is judged.
+    """
+
+    strength: float
+    networks: tuple[Network, ...]
+    values: Mapping[str, Interval]
+    regime: str | None
+
+
+@dataclass(frozen=True)
+class Path:
+    """One training family, of one architecture and activation, by growing strength."""
+
+    family: str
+    make: tuple[str, str]
+    points: tuple[Point, ...]
+
+    @property
+    def seeds(self) -> int:
+        """Most training seeds that a strength has."""
+        return max(len(point.networks) for point in self.points)
+
+
+def main_paths(study: Study) -> list[Path]:
+    """Families with at least three strengths, of the reference's architecture and activation, by name.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    found = [path for path in _paths(study, [study.make]) if len(path.points) >= MIN_STRENGTHS]
+    if not found:
+        raise ResultsError(
+            f"{study.benchmark.label}: no family has {MIN_STRENGTHS} strengths of {' '.join(study.make)} among the "
+            f"{len(study.drawn)} complete results, and figures show paths; measure more with `pagbench run`"
+        )
+    return found
+
+
+def other_paths(study: Study) -> list[Path]:
+    """Paths of other architectures and activations, with at least two strengths."""
+    others = sorted({network.make for network in study.drawn} - {study.make})
+    return [path for path in _paths(study, others) if len(path.points) > 1]
+
+
+def every_path(study: Study) -> list[Path]:
+    """All families of all architectures, however short, the reference's architecture first."""
+    makes = sorted({network.make for network in study.drawn}, key=lambda make: (make != study.make, make))
+    return list(_paths(study, makes))
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Where a network stands on the path of its family and architecture.
+
+    Attributes:
+        siblings: same strength, another training seed.
+        weaker: of the next smaller strength, those without regularisation below the first; one per training seed.
+        stronger: of the next larger strength; for a network without regularisation the first of every family.
+    """
+
+    siblings: tuple[Network, ...]
+    weaker: tuple[Network, ...]
+    stronger: tuple[Network, ...]
+
+
+def neighbours(study: Study, network: Network) -> Neighbours:
+    """The networks that differ from one by training seed or by one step of strength; none for those off all paths."""
+    if not network.drawn:
+        return Neighbours((), (), ())
+    alike = [other for other in study.drawn if other.make == network.make]
+    start = [other for other in alike if study.is_standard(other)]
+    if study.is_standard(network):
+        families = sorted({other.card.family for other in alike if other.card.strength})
+        first = [next(other for other in alike if other.card.family == family) for family in families]
+        return Neighbours(_without(start, network), (), tuple(first))
+    steps = {
+        strength: list(members)
+        for strength, members in groupby(
+            (other for other in alike if other.card.family == network.card.family),
+            key=lambda other: other.card.strength or 0.0,
+        )
+    }
+    strengths = sorted(steps)
+    place = strengths.index(network.card.strength or 0.0)
+    weaker = steps[strengths[place - 1]] if place else start
+    stronger = steps[strengths[place + 1]] if place + 1 < len(strengths) else []
+    return Neighbours(_without(steps[strengths[place]], network), tuple(weaker), tuple(stronger))
+
+
+def _without(networks: Iterable[Network], one: Network) -> tuple[Network, ...]:
+    return tuple(network for network in networks if network is not one)
+
+
+def origin(study: Study, make: tuple[str, str]) -> Point | None:
+    """The networks without regularisation, where every path of an architecture begins; None if none was measured."""
+    standard = [network for network in study.drawn if network.make == make and study.is_standard(network)]
+    return point(0.0, standard, study) if standard else None
+
+
+def point(strength: float, networks: Sequence[Network], study: Study) -> Point:
+    """Joins the training seeds of one strength.
+
+    The same images are drawn for all networks, and the same seeds for all strengths, so that differences are paired.
+    """
+    replicates = {
+        name: statistics.over_seeds([network.replicates[name] for network in networks], seed=study.benchmark.seed + 1)
+        for name in QUANTITIES
+        if all(name in network.replicates for network in networks)
+    }
+    verdict = None
+    if study.anchors is not None and study.benchmark.thresholds is not None:
+        verdict = regimes.judge(anchored(replicates), *study.anchors, study.benchmark.thresholds)
+    values = {name: statistics.interval(found) for name, found in replicates.items()}
+    return Point(strength, tuple(networks), values, None if verdict is None else verdict.regime)
+
+
+def _paths(study: Study, makes: Iterable[tuple[str, str]]) -> list[Path]:
+    def key(network: Network) -> tuple[str, float]:
+        return network.card.family, network.card.strength or 0.0
+
+    found = []
+    for make in makes:
+        chosen = sorted((n for n in study.drawn if n.make == make and n.card.strength), key=key)
+        for family, members in groupby(chosen, key=lambda network: network.card.family):
+            points = [point(strength, list(group), study) for (_, strength), group in groupby(members, key=key)]
+            found.append(Path(family, make, tuple(points)))
+    return found

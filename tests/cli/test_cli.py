@@ -1,0 +1,369 @@
+import json
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from commands import assert_one_line, invoke
+from safetensors.torch import save_file
+
+from pagbench import benchmarks, models
+from pagbench.models import architectures
+
+pytestmark = pytest.mark.usefixtures("short_runs")
+
+COMMANDS = [
+    "run", "leaderboard", "fetch", "list", "show", "check", "gradients", "figures", "train", "sweep", "fit", "tangents",
+    "theory", "submit init", "submit check", "submit run", "submit add",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Results of a limited run of two entrants and the anchors."""
+    path = tmp_path_factory.mktemp("results")
+    done = invoke("run", "digits/noise-0.6", "--limit", 12, "--results", path)
+    assert done.exit_code == 0, done.output
+    assert str(path / "digits@1") in done.output
+    return path
+
+
+@pytest.fixture
+def anchored(folder, tmp_path):
+    """A results folder in which the anchors are measured, so that a run measures what it names and no more."""
+    shutil.copytree(folder, tmp_path / "results")
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def card(tmp_path):
+    """A copy of a shipped entrant's card and weights that a test may damage."""
+    found, path = models.find("digits/standard")
+    for name in (path.name, found.weights):
+        shutil.copy(path.parent / name, tmp_path / name)
+    change(tmp_path / path.name, id="mine/standard")
+    return tmp_path / path.name
+
+
+def change(card, **fields):
+    content = yaml.safe_load(card.read_text())
+    content.update(fields)
+    card.write_text(yaml.safe_dump({name: value for name, value in content.items() if value is not None}))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    text = invoke(*command.split(), "--help").output
+    assert f"Example: pagbench {command}" in text
+
+
+def test_help_lists_every_command_and_answers_in_under_a_second():
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-m", "pagbench", "--help"], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # processor time, for the cores may be busy with other tests
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert all(re.search(rf"\b{command.partition(' ')[0]}\b", done.stdout) for command in COMMANDS)
+    assert min(times) < 1
+
+
+def test_leaderboard_formats_agree(folder, tmp_path):
+    rows = json.loads(invoke("leaderboard", "-r", folder, "--format", "json").output)
+    table = invoke("leaderboard", "-r", folder).output
+    markdown = invoke("leaderboard", "-r", folder, "--format", "markdown").output
+    output = tmp_path / "board.csv"
+    assert f"written: {output}" in invoke("leaderboard", "-r", folder, "--format", "csv", "--output", output).output
+    csv = pd.read_csv(output)
+    assert list(csv["model"]) == [row["model"] for row in rows]
+    for row in rows:
+        assert row["model"] in table
+        cell = f"{row['accuracy']:.3f} ±{(row['accuracy_high'] - row['accuracy_low']) / 2:.3f}"
+        assert re.search(rf"\| {row['model']} \|.*{re.escape(cell)}", markdown)
+
+
+def test_json_rows_carry_what_is_promised(folder):
+    rows = json.loads(invoke("leaderboard", "-r", folder, "--format", "json").output)
+    plain = [
+        "rank",
+        "rank_low",
+        "rank_high",
+        "model",
+        "family",
+        "strength",
+        "n_scored",
+        "n_total",
+        "regime",
+        "regime_probability",
+        "status",
+    ]
+    measured = [
+        "accuracy",
+        "alignment",
+        "alignment_lpips",
+        "alignment_cosine",
+        "tangent_energy",
+        "on_response",
+        "off_response",
+        "log_ratio",
+        "temperature",
+    ]
+    for row in rows:
+        assert set(plain) <= set(row)
+        for name in measured:
+            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"], (row["model"], name)
+
+
+def test_a_narrow_terminal_puts_intervals_below_the_values(folder):
+    from pagbench.ranking import leaderboard, render
+
+    definition = benchmarks.load("digits")
+    board = leaderboard(folder, benchmark=definition)
+    narrow = render.to_table(board, definition, width=110)
+    assert max(len(line) for line in narrow.splitlines()) <= 110
+    assert "±" in narrow
+
+
+def test_sort_orders_by_any_column(folder):
+    rows = json.loads(invoke("leaderboard", "-r", folder, "--format", "json", "--sort", "off_response").output)
+    values = [row["off_response"] for row in rows if "control" not in row["status"]]
+    assert values == sorted(values)
+    assert_one_line(invoke("leaderboard", "-r", folder, "--sort", "beauty"), "no column 'beauty'", "alignment")
+
+
+def test_show_prints_the_card_and_the_results(folder):
+    text = invoke("show", "digits/noise-0.6", "-r", folder).output
+    assert "training_command: pagbench train digits --family noise --strength 0.6 --seed 0" in text
+    assert re.search(r"alignment +0\.\d{4}  \[", text)
+    assert "partial: 12 of 360 images" in text
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"), [("models", "digits/standard"), ("benchmarks", "sphere@1"), ("measures", "tangent_energy")]
+)
+def test_list(what, expected):
+    assert expected in invoke("list", what).output
+
+
+def test_tangents_compares_a_benchmarks_manifold_with_a_card(tmp_path):
+    (tmp_path / "pca.yaml").write_text("{kind: local-pca, rank: 8, neighbours: 64}")
+    result = invoke("tangents", "gaussians", "--manifold", tmp_path / "pca.yaml", "--images", 3)
+    assert result.exit_code == 0, result.output
+    header, row = (line.split() for line in result.stdout.strip().splitlines())
+    assert header == ["first", "second", "agreement", "standard_error", "chance"]
+    assert (row[0], row[-1]) == ("span", "0.125")
+    (tmp_path / "mask.yaml").write_text("{kind: mask, rank: 8}")
+    refused = invoke("tangents", "gaussians", "--manifold", tmp_path / "mask.yaml")
+    assert_one_line(refused, "manifold 'mask' does not fit data set 'gaussians'")
+
+
+def test_gradients_draws_a_picture(tmp_path):
+    output = tmp_path / "new" / "grid.png"
+    done = invoke("gradients", "digits/standard", "control/constant", "--samples", 2, "--output", output)
+    assert done.exit_code == 0, done.output
+    from matplotlib.image import imread
+
+    picture = imread(output)
+    assert picture.shape[0] > 200
+    assert picture.std() > 0.1
+
+
+def test_train_writes_what_run_takes(tmp_path):
+    done = invoke(
+        "train", "digits", "--family", "noise", "--strength", "0.3", "--seed", 3, "--epochs", 2, "--output", tmp_path
+    )
+    assert done.exit_code == 0, done.output
+    card = tmp_path / "noise-0.3.seed3.yaml"
+    done = invoke("run", card, "--limit", 4, "-r", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "results/digits@1/trained/digits/noise-0.3.seed3.parquet").exists()
+
+
+def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
+    network = architectures.build("small-cnn", (1, 8, 8), 10)
+    torch.save(network.state_dict(), tmp_path / "mine.pt")
+    (tmp_path / "mynets.py").write_text(
+        "from pagbench.models.architectures import build\ndef small():\n    return build('small-cnn', (1, 8, 8), 10)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = invoke("run", "mine.pt", "--architecture", "mynets:small", "--limit", 2)
+    assert done.exit_code == 0, done.output
+    assert "warning: --architecture runs the code of mynets:small" in done.stderr
+    assert Path("results/digits@1/local/mine.parquet").exists()
+    (tmp_path / "badnets.py").write_text(
+        "def fails():\n    raise RuntimeError('no weather')\ndef three():\n    return 3\n"
+    )
+    (tmp_path / "worse.py").write_text("def (:\n")
+    for architecture, part in [
+        ("badnets:fails", "no weather"),
+        ("badnets:three", "returned int"),
+        ("worse:net", "invalid syntax"),
+    ]:
+        assert_one_line(invoke("run", "mine.pt", "--architecture", architecture), part, "expected")
+    assert_one_line(
+        invoke("run", "mine.pt", "--architecture", "mynets:large"), "mynets:large", "has no attribute 'large'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["run", "digits/nose-0.6"], ["unknown entrant 'digits/nose-0.6'", "digits/noise-0.6"]),
+        (["run", "-b", "digit"], ["unknown benchmark 'digit'", "digits@1"]),
+        (["leaderboard", "-b", "digits@2"], ["unknown benchmark 'digits@2'", "digits@1"]),
+        (["run", "missing.yaml"], ["missing.yaml", "No such file", "give a card id or a YAML file"]),
+        (["run", "--limit", "0"], ["limit 0 is out of range"]),
+        (["run", "--batch-size", "-1"], ["batch size -1 is out of range"]),
+        (["run", "--seed", "-1"], ["seed -1 is out of range"]),
+        (["train", "digits", "--family", "standard", "--seed", "-1"], ["seed -1 is out of range"]),
+        (["run", "gaussians/standard", "--limit", "1"], ["gaussians/standard", "has 4 classes, digits@1 has 10"]),
+        (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@1 (it has none)", "pagbench run"]),
+        (["leaderboard", "-r", "nowhere", "--output", "/proc/none/x"], ["no results"]),
+        (["show", "digits/standart"], ["unknown entrant", "digits/standard"]),
+        (["train", "digits", "--family", "nosie", "--strength", "1"], ["unknown family 'nosie'", "noise"]),
+        (["train", "digits", "--family", "noise"], ["needs a strength above 0", "pixel units", "got None"]),
+        (["train", "digits", "--family", "noise", "--strength", "-1"], ["needs a strength above 0", "got -1"]),
+        (["train", "digits", "--family", "standard", "--strength", "1"], ["has no strength"]),
+    ],
+)
+def test_bad_input_gets_one_clear_line(arguments, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(invoke(*arguments), *parts)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device, so it cannot be missing")
+def test_a_missing_device_is_one_clear_line(tmp_path):
+    assert_one_line(invoke("run", "--device", "cuda", "-r", tmp_path), "device 'cuda' is not usable here", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("fields", "parts"),
+    [
+        ({"familly": "noise"}, ["field 'familly'", "known fields", "family"]),
+        ({"family": None}, ["field 'family'", "required"]),
+        ({"strength": "strong"}, ["field 'strength'", "got 'strong'"]),
+        ({"id": "../../etc/passwd"}, ["field 'id'"]),
+        ({"weights": "/etc/passwd"}, ["weights must be a file beside the card"]),
+        ({"weights": "../standard.safetensors"}, ["weights must be a file beside the card"]),
+        ({"weights": "gone.safetensors"}, ["gone.safetensors", "cannot read the weights", "put the file there"]),
+        ({"weights_sha256": "0" * 64}, ["the card says 000000000000"]),
+        ({"input_shape": [3, 8, 8]}, ["takes images of shape (3, 8, 8), digits@1 has (1, 8, 8)"]),
+        ({"classes": 9}, ["has 9 classes, digits@1 has 10"]),
+        ({"architecture": "resnet-5000"}, ["unknown architecture 'resnet-5000'", "small-resnet"]),
+        ({"architecture": "mlp"}, ["weights of another network"]),
+        ({"output": "probabilities"}, ["outputs do not sum to 1", "output: logits"]),
+        ({"mean": [0.5]}, ["mean and std go together"]),
+    ],
+)
+def test_a_wrong_card_gets_one_clear_line(card, fields, parts, anchored):
+    change(card, **fields)
+    assert_one_line(invoke("run", card, "--limit", 1, "-r", anchored), *parts)
+
+
+def test_yaml_that_is_none_gets_one_clear_line(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: [1\nb: 2")
+    assert_one_line(invoke("run", bad), "bad.yaml: not a YAML card", "line 2")
+    bad.write_text("- 1")
+    assert_one_line(invoke("run", bad), "expected a YAML mapping of fields, got list")
+
+
+class Exploit:
+    def __reduce__(self):
+        return (Path.touch, (Path("exploited"),))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("cut.safetensors", "cut", "not a whole safetensors file"),
+        ("cut.pt", "cut", "truncated or not a PyTorch file"),
+        ("code.pt", "code", "holds code"),
+        ("page.pt", b"<!DOCTYPE html><html>quota exceeded</html>", "a web page"),
+        ("list.pt", "list", "expected a state dict"),
+    ],
+)
+def test_bad_weights_get_one_clear_line_and_no_code_runs(card, anchored, tmp_path, monkeypatch, name, content, part):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / name
+    network = architectures.build("small-cnn", (1, 8, 8), 10)
+    if content == "code":
+        torch.save({"state": Exploit()}, file)
+    elif content == "list":
+        torch.save([1, 2], file)
+    elif content == "cut":
+        (save_file if file.suffix == ".safetensors" else torch.save)(network.state_dict(), file)
+        file.write_bytes(file.read_bytes()[:2000])
+    else:
+        file.write_bytes(content)
+    change(card, weights=name, weights_sha256=None)
+    assert_one_line(invoke("run", card, "--limit", 1, "-r", anchored), part)
+    assert not Path("exploited").exists()
+
+
+def test_a_results_folder_that_is_a_file_gets_one_clear_line(tmp_path):
+    (tmp_path / "file").touch()
+    assert_one_line(invoke("run", "-r", tmp_path / "file"), "cannot write results there", "--results")
+
+
+def test_a_foreign_or_damaged_parquet_file_gets_one_clear_line(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    target = tmp_path / "copy/digits@1/digits/noise-0.6.parquet"
+    target.write_bytes(target.read_bytes()[:100])
+    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "not a readable results file", "run again")
+    pd.DataFrame({"a": [1]}).to_parquet(target)
+    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "without pagbench's provenance")
+    shutil.copy(folder / "digits@1/digits/standard.parquet", target)
+    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "holds rows of digits/standard")
+    table = pq.read_table(folder / "digits@1/digits/noise-0.6.parquet")
+    pq.write_table(table.drop_columns(["off_sensitivity"]), target)
+    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "not those that were written")
+    older = table.replace_schema_metadata({"pagbench": table.schema.metadata[b"pagbench"]})
+    pq.write_table(older.drop_columns(["off_sensitivity"]), target)
+    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "columns off_sensitivity do not fit")
+    for content in ("[1]", '{"format": 1}', '{"format": 99}'):
+        pq.write_table(table.replace_schema_metadata({"pagbench": content}), target)
+        assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "noise-0.6.parquet", "run again")
+    target.unlink()
+    (tmp_path / "copy/digits@1/control/bayes.parquet").unlink()
+    assert "for control/bayes is not measured" in " ".join(
+        invoke("leaderboard", "-r", tmp_path / "copy").output.split()
+    )
+    assert_one_line(
+        invoke("figures", "-r", tmp_path / "copy", "-o", tmp_path), "need the Bayes control", "pagbench run"
+    )
+
+
+def test_a_picture_of_an_unknown_kind_is_one_clear_line(tmp_path):
+    done = invoke("gradients", "digits/standard", "--samples", 1, "--output", tmp_path / "grid.txt")
+    assert_one_line(done, "grid.txt", "give another --output")
+
+
+def test_training_into_a_file_is_refused_before_it_starts(tmp_path):
+    (tmp_path / "file").touch()
+    assert_one_line(
+        invoke("train", "digits", "--family", "standard", "--output", tmp_path / "file"), "cannot write there"
+    )
+
+
+def test_a_checkpoint_without_its_function_is_told_what_is_missing(tmp_path):
+    (tmp_path / "w.pt").touch()
+    assert_one_line(invoke("run", tmp_path / "w.pt"), "a file, but no card", "--architecture")
+    assert_one_line(invoke("run", "--architecture", "a:b"), "needs the checkpoints")
+
+
+def test_published_results_are_shown_where_there_are_none_and_no_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = invoke("leaderboard", "-b", "gaussians", "--format", "csv")
+    assert done.exit_code == 0, done.output
+    assert "no results in results: these are the published ones" in done.stderr
+    assert "gaussians/standard" in done.stdout
+    assert_one_line(invoke("leaderboard", "-b", "gaussians", "-r", "other"), "other: no results of gaussians@1")

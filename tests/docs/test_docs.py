@@ -1,0 +1,122 @@
+"""The documentation says what the code does."""
+
+import importlib.util
+import io
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import pagbench
+from pagbench import benchmarks
+from pagbench.cli import listing
+from pagbench.models import registry
+
+ROOT = Path(__file__).parent.parent.parent
+NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?")
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def generate():
+    return generator()
+
+
+@pytest.fixture(scope="module")
+def published(generate):
+    """All published results, read once for documents and site."""
+    return generate.studies()
+
+
+def same_text(found, expected):
+    """Whether two texts agree but for the last digit of their numbers, which the machine's rounding decides."""
+    if NUMBER.sub("#", found) != NUMBER.sub("#", expected):
+        return False
+    pairs = zip(NUMBER.findall(found), NUMBER.findall(expected), strict=True)
+    return all(one == other or _close(one, other) for one, other in pairs)
+
+
+def _close(one, other):
+    shown = len(other.partition("e")[0].partition(".")[2])
+    return math.isclose(float(one), float(other), rel_tol=1e-5, abs_tol=1e-9 if "e" in other else 1.1 * 10.0**-shown)
+
+
+def same_file(name, found, expected):
+    """Whether two files of the site say the same up to rounding, however pictures and tables were packed."""
+    if found == expected:
+        return True
+    if name.endswith(".png"):
+        one, other = (np.asarray(Image.open(io.BytesIO(part)).convert("RGBA"), dtype=int) for part in (found, expected))
+        return one.shape == other.shape and abs(one - other).max() <= 2
+    if name.endswith(".parquet"):
+        one, other = (pd.read_parquet(io.BytesIO(part)) for part in (found, expected))
+        return same_text(one.to_csv(), other.to_csv())
+    return same_text(found.decode(), expected.decode())
+
+
+def test_generated_documents_are_up_to_date(generate, published):
+    for path, expected in generate.documents(published).items():
+        assert same_text(path.read_text(encoding="utf-8"), expected), f"{path.name} is stale: run `make docs`"
+
+
+def test_staleness_is_seen_and_rounding_is_not():
+    assert same_text("0.839 ±0.023, 1.5e-17", "0.838 ±0.024, 2.5e-18")
+    assert not same_text("0.839", "0.837") and not same_text("a 1", "a 2") and not same_text("1.5e-03", "1.6e-03")
+    assert same_text("0.12345678901234567", "0.12345678901299999") and not same_text("0.1234567890", "0.1234667890")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "leaderboard/README.md",
+        "docs/abilities.md",
+        "docs/cli.md",
+        "docs/cost.md",
+        "docs/measures.md",
+        "docs/sensitivity.md",
+        "docs/study.md",
+        "docs/submitting.md",
+        "docs/theory.md",
+    ]
+    + [listing.page(benchmarks.load(name)) for name in benchmarks.names()],
+)
+def test_links_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
+        assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_entrants_and_commands_in_the_readme_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = set(re.findall(r"^pagbench (\w+)", readme, re.MULTILINE))
+    documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert {"run", "leaderboard", "site", "submit", "verify"} <= commands
+    assert all(f"## pagbench {command}" in documented for command in commands)
+    for entrant in re.findall(r"\| (fashion-mnist/[\w.-]+|control/[\w-]+) \|", readme):
+        assert entrant in registry.names()
+
+
+def test_public_names_are_documented_and_importable():
+    for name in pagbench.__all__:
+        value = getattr(pagbench, name)
+        assert name == "__version__" or value.__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pagbench.nothing  # noqa: B018
+
+
+def test_make_targets_in_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE):
+        assert f"\n{target}:" in makefile

@@ -1,0 +1,68 @@
+"""The published leaderboard: its entrants are what their results say, complete, and small enough to clone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import splits_or_skip
+
+from pagbench import benchmarks, results
+from pagbench.models import loading, registry
+from pagbench.training import FAMILIES
+
+ROOT = Path(__file__).parent.parent.parent
+RESULTS = ROOT / "leaderboard" / "results"
+PUBLISHED = sorted(path.name for path in RESULTS.glob("*@*") if "+" not in path.name)
+IMAGES, SMOOTHED_IMAGES = 250, 40
+
+
+@pytest.mark.parametrize("label", PUBLISHED)
+def test_accuracies_are_recomputed_from_the_shipped_weights(label):
+    benchmark = benchmarks.load(label)
+    test = splits_or_skip(benchmark).test
+    for result in results.read_all(RESULTS, benchmark):
+        name = result.provenance["card"]["id"]
+        card, path = registry.find(name)
+        if card.control:
+            continue
+        assert result.provenance["weights_sha256"] == card.weights_sha256, name
+        assert result.provenance["behaviour"] == card.behaviour(), name
+        part = next(test.chunks(SMOOTHED_IMAGES if card.smoothing else IMAGES))
+        with torch.no_grad():
+            logits = loading.load(card, path, benchmark).classifier(part.images)
+        rows = result.rows.iloc[: len(part.ids)]
+        assert tuple(rows["sample_id"]) == part.ids
+        nll = torch.nn.functional.cross_entropy(logits, part.labels, reduction="none").numpy()
+        np.testing.assert_allclose(nll, rows["nll"], rtol=2e-3, atol=2e-3, err_msg=name)
+        assert np.mean((logits.argmax(1) == part.labels).numpy() != rows["correct"]) <= 0.002, name
+
+
+def test_every_published_entrant_has_results_and_every_result_an_entrant():
+    for label in PUBLISHED:
+        benchmark = benchmarks.load(label)
+        measured = {result.provenance["card"]["id"] for result in results.read_all(RESULTS, benchmark)}
+        entrants = set(registry.entrants_of(benchmark))
+        assert measured <= entrants, label
+        assert {name for name in entrants - measured if not registry.find(name)[0].control} == set(), label
+        assert set(benchmark.anchors) <= measured, label
+
+
+def test_fashion_mnist_has_every_family_from_negligible_to_collapsed():
+    benchmark = benchmarks.load("fashion-mnist")
+    cards = [registry.find(name)[0] for name in registry.entrants_of(benchmark)]
+    trained = [card for card in cards if not card.control]
+    assert len(trained) >= 40
+    for family in set(FAMILIES) - {"standard"}:
+        assert len({card.strength for card in trained if card.family == family}) >= 6, family
+    assert {card.seed for card in trained if card.family == "standard"} >= {0, 1, 2}
+    assert len({card.architecture for card in trained}) >= 2
+    assert {"relu", "silu"} <= {card.activation for card in trained}
+    assert len({card.training["epochs"] for card in trained}) == 1  # one recipe along all paths
+
+
+def test_the_repository_stays_small_enough_to_clone():
+    weights = [*ROOT.glob("pagbench/**/*.safetensors"), *ROOT.glob("leaderboard/**/*.safetensors")]
+    assert sum(path.stat().st_size for path in weights) < 20e6 + 10e6  # LPIPS has 10 MB of them
+    assert sum(path.stat().st_size for path in weights) + sum(p.stat().st_size for p in RESULTS.rglob("*.*")) < 40e6
+    assert all(sum(path.stat().st_size for path in (RESULTS / label).rglob("*.parquet")) < 6e6 for label in PUBLISHED)

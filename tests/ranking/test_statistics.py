@@ -1,0 +1,256 @@
+"""Intervals cover, rank intervals hold simultaneously, regimes come out right along a ridge path of known regimes."""
+
+import numpy as np
+import pytest
+
+from pagbench import benchmarks
+from pagbench.ranking import statistics
+from pagbench.ranking.regimes import BOUNDARY, REGIMES, Anchored, classify, judge
+from pagbench.ranking.statistics import interval, rank_intervals, resampling_weights, weighted_means
+from pagbench.studies.theory import ridge
+
+WEAK, ALIGNED, EXCESSIVE = range(3)
+
+
+def skewed_responses(rng, shape):
+    """Values like L1 responses of a classifier: in [0, 2], most of them small, mean 0.4."""
+    return 2 * rng.beta(0.5, 2.0, size=shape)
+
+
+def test_intervals_cover_the_mean_of_skewed_responses():
+    values = skewed_responses(np.random.default_rng(0), (200, 3000))
+    replicates = weighted_means(resampling_weights(200, seed=0, replicates=1000), values)
+    found = np.array([interval(column) for column in replicates.T])
+    covered = (found[:, 1] <= 0.4) & (found[:, 2] >= 0.4)
+    assert 0.92 < covered.mean() < 0.97
+
+
+def test_intervals_narrow_with_the_square_root_of_the_number_of_images():
+    rng, widths = np.random.default_rng(1), []
+    for n in (100, 400):
+        replicates = weighted_means(resampling_weights(n, seed=0), skewed_responses(rng, (n, 50)))
+        found = np.array([interval(column) for column in replicates.T])
+        widths.append((found[:, 2] - found[:, 1]).mean())
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.1)
+
+
+def test_resampling_weights_are_drawings_with_replacement_after_the_sample_itself():
+    weights = resampling_weights(50, seed=3, replicates=400)
+    assert weights.shape == (401, 50)
+    assert (weights.sum(axis=1) == 50).all()
+    assert (weights[0] == 1).all()
+    counts = weights[1:]
+    assert (counts == counts.round()).all()
+    # a count of draws is binomial with variance 1 - 1/n
+    assert counts.var() == pytest.approx(1 - 1 / 50, rel=0.05)
+
+
+def test_resampling_weights_depend_on_the_seed_alone():
+    assert (resampling_weights(20, seed=1, replicates=5) == resampling_weights(20, seed=1, replicates=5)).all()
+    assert (resampling_weights(20, seed=1, replicates=5) != resampling_weights(20, seed=2, replicates=5)).any()
+    assert len(resampling_weights(20, seed=1)) == 1 + statistics.REPLICATES
+
+
+def test_weighted_means_are_the_means_of_the_resampled_images_without_unscored_ones():
+    rng = np.random.default_rng(4)
+    values = rng.standard_normal((12, 3))
+    values[[2, 5], 0] = np.nan
+    weights = resampling_weights(12, seed=5, replicates=50)
+    found = weighted_means(weights, values)
+    for row, expected_counts in zip(found, weights.astype(int), strict=True):
+        resampled = np.repeat(values, expected_counts, axis=0)
+        np.testing.assert_allclose(row, np.nanmean(resampled, axis=0), rtol=1e-12)
+
+
+def test_shares_of_images_do_not_depend_on_the_order_in_which_they_are_summed():
+    rng = np.random.default_rng(6)
+    correct = rng.integers(0, 2, (1000, 1)).astype(float)
+    weights, order = resampling_weights(1000, seed=7, replicates=200), rng.permutation(1000)
+    assert (weighted_means(weights, correct) == weighted_means(weights[:, order], correct[order])).all()
+
+
+def test_nothing_scored_gives_no_number_rather_than_zero():
+    weights = resampling_weights(5, seed=0, replicates=20)
+    found = weighted_means(weights, np.full((5, 1), np.nan))
+    assert np.isnan(found).all()
+    assert all(np.isnan(part) for part in interval(found[:, 0]))
+
+
+def test_intervals_are_those_of_each_statistic():
+    rng = np.random.default_rng(2)
+    replicates = rng.standard_normal((400, 6))
+    replicates[3:9, 1], replicates[0, 2], replicates[:, 3], replicates[7, 4] = np.nan, np.nan, np.nan, np.inf
+    np.testing.assert_equal(statistics.intervals(replicates), [interval(column) for column in replicates.T])
+
+
+def test_interval_leaves_out_replicates_that_are_not_finite():
+    replicates = np.concatenate([[0.5], np.linspace(0, 1, 101), [np.nan, np.inf, -np.inf]])
+    assert interval(replicates) == pytest.approx((0.5, 0.025, 0.975))
+    assert all(np.isnan(part) for part in interval(np.array([np.nan, 1.0, 2.0])))
+
+
+def entrants(seed, means, *, images=150, replicates=400, noise=0.3):
+    """Bootstrap replicates of entrants' means, images in common."""
+    rng = np.random.default_rng(seed)
+    shared = rng.standard_normal((images, 1))
+    values = np.asarray(means) + noise * (shared + rng.standard_normal((images, len(means))))
+    return weighted_means(resampling_weights(images, seed=seed, replicates=replicates), values)
+
+
+def test_identical_entrants_share_all_ranks():
+    one = entrants(0, [0.5])
+    assert rank_intervals(np.repeat(one, 3, axis=1)).tolist() == [[1, 3]] * 3
+
+
+def test_well_separated_entrants_have_one_rank_each():
+    assert rank_intervals(entrants(1, [0.0, 3.0, 1.0, 2.0])).tolist() == [[4, 4], [1, 1], [3, 3], [2, 2]]
+
+
+def test_tied_entrants_share_ranks_below_a_better_and_above_a_worse_one():
+    separated = entrants(2, [2.0, 1.0, 0.0])
+    replicates = separated[:, [0, 1, 1, 2]]
+    assert rank_intervals(replicates).tolist() == [[1, 1], [2, 3], [2, 3], [4, 4]]
+
+
+def test_an_entrant_that_is_better_by_a_constant_is_significantly_better():
+    one = entrants(3, [0.5])[:, 0]
+    assert rank_intervals(np.stack([one, one + 0.25], axis=1)).tolist() == [[2, 2], [1, 1]]
+
+
+def test_a_single_entrant_has_the_first_rank():
+    assert rank_intervals(entrants(4, [0.5])).tolist() == [[1, 1]]
+
+
+def test_rank_intervals_hold_the_rank_by_estimate():
+    for seed in range(20):
+        replicates = entrants(seed, [0.0, 0.02, 0.05, 0.05, 0.1, 0.3])
+        rank = (-replicates[0]).argsort().argsort() + 1
+        low, high = rank_intervals(replicates).T
+        assert ((low <= rank) & (rank <= high)).all()
+
+
+def test_rank_intervals_follow_the_entrants_when_these_are_reordered():
+    replicates = entrants(5, [0.0, 0.2, 0.05, 0.1])
+    order = [2, 0, 3, 1]
+    assert (rank_intervals(replicates[:, order]) == rank_intervals(replicates)[order]).all()
+
+
+@pytest.mark.parametrize(
+    ("means", "least", "most"), [([0.0] * 5, 0.90, 0.98), ([0.0, 0.0, 0.06, 0.06, 0.2], 0.93, 1.0)]
+)
+def test_rank_intervals_hold_all_true_ranks_at_once_with_their_confidence(means, least, most):
+    means = np.array(means)
+    best, worst = 1 + (means > means[:, None]).sum(1), len(means) - (means < means[:, None]).sum(1)
+    held = []
+    for seed in range(300):
+        low, high = rank_intervals(entrants(seed, means)).T
+        held.append(((low <= best) & (high >= worst)).all())
+    assert least <= np.mean(held) <= most
+
+
+@pytest.fixture(scope="module")
+def path():
+    return ridge.measure()
+
+
+def anchored(path, index):
+    """The repeats at one strength as replicates.
+
+    Regression has no accuracy; the share of y's variance that is not excess risk takes its place, so that `drop` is
+    the explained variance lost against the reference.
+    """
+    return Anchored(path.tangent_energy[:, index], np.sqrt(path.found.on[:, index]), 1 - path.found.excess[:, index])
+
+
+def bayes_anchor():
+    """w*, of unit length and in the span."""
+    return Anchored(np.ones(ridge.REPEATS), np.ones(ridge.REPEATS), np.ones(ridge.REPEATS))
+
+
+def thresholds(**changed):
+    return benchmarks.load("digits").thresholds.model_copy(update=changed)
+
+
+def labels(path, chosen):
+    """Regime of every strength and repeat, between the least regularised regression and w*."""
+    entries = [anchored(path, index) for index in range(len(path.strengths))]
+    return np.stack([classify(entry, entries[0], bayes_anchor(), chosen) for entry in entries])
+
+
+def expected_regimes(path):
+    """Where theory leaves no doubt: λ far below, far between or far above the variances off and on the manifold."""
+    off, on = ridge.NOISE**2, ridge.VARIANCES
+    return {
+        WEAK: path.strengths < off / 5,
+        ALIGNED: (path.strengths > 20 * off) & (path.strengths < on.min() / 3),
+        EXCESSIVE: path.strengths > 3 * on.max(),
+    }
+
+
+# without the accuracy clause the labels are the same: here lost alignment and lost response go together
+@pytest.mark.parametrize("drop", [0.15, 1e9])
+def test_regimes_of_the_ridge_path_are_right_away_from_the_boundaries(path, drop):
+    found = labels(path, thresholds(drop=drop))
+    for regime, where in expected_regimes(path).items():
+        assert where.sum() >= 4
+        assert (found[where] == regime).mean(axis=1).min() >= 0.95
+
+
+def test_regimes_of_the_ridge_path_come_in_order_in_every_repeat(path):
+    assert (np.diff(labels(path, thresholds()), axis=0) >= 0).all()
+
+
+def test_verdicts_along_the_ridge_path_are_named_in_order_with_boundaries_between(path):
+    reference, seen = anchored(path, 0), []
+    for index, strength in enumerate(path.strengths):
+        verdict = judge(anchored(path, index), reference, bayes_anchor(), thresholds())
+        assert sum(verdict.probabilities) == pytest.approx(1)
+        if verdict.regime != BOUNDARY:
+            assert max(verdict.probabilities) >= 0.9
+            seen.append(verdict.regime)
+        for regime, where in expected_regimes(path).items():
+            if strength in path.strengths[where]:
+                assert verdict.regime == REGIMES[regime]
+    assert list(dict.fromkeys(seen)) == list(REGIMES)
+    assert seen == sorted(seen, key=REGIMES.index)
+
+
+def fixed(tangent_energy, on_response=1.0, accuracy=0.9, replicates=100):
+    return Anchored(*(np.full(replicates, value) for value in (tangent_energy, on_response, accuracy)))
+
+
+def test_accuracy_lost_against_the_reference_alone_makes_robustness_excessive():
+    reference, bayes = fixed(0.2), fixed(0.9, accuracy=1.0)
+    assert judge(fixed(0.9, accuracy=0.7), reference, bayes, thresholds()).regime == "excessive"
+    assert judge(fixed(0.9, accuracy=0.8), reference, bayes, thresholds()).regime == "bayes-aligned"
+
+
+def test_response_lost_against_the_bayes_classifier_alone_makes_robustness_excessive():
+    reference, bayes = fixed(0.2, on_response=1.5), fixed(0.9)
+    assert judge(fixed(0.9, on_response=0.45), reference, bayes, thresholds()).regime == "excessive"
+    assert judge(fixed(0.9, on_response=0.55), reference, bayes, thresholds()).regime == "bayes-aligned"
+
+
+def test_gain_is_measured_on_the_way_from_the_reference_to_the_bayes_classifier():
+    reference, bayes = fixed(0.2), fixed(0.9)
+    assert judge(fixed(0.50), reference, bayes, thresholds()).regime == "weak"
+    assert judge(fixed(0.60), reference, bayes, thresholds()).regime == "bayes-aligned"
+    assert judge(reference, reference, bayes, thresholds()).regime == "weak"
+    assert judge(bayes, reference, bayes, thresholds()).regime == "bayes-aligned"
+
+
+def test_divided_replicates_give_a_boundary():
+    energy = np.where(np.arange(100) < 88, 0.9, 0.2)
+    verdict = judge(fixed(0.5)._replace(tangent_energy=energy), fixed(0.2), fixed(0.9), thresholds())
+    assert verdict.regime == BOUNDARY
+    assert verdict.probabilities == pytest.approx((0.12, 0.88, 0.0))
+
+
+@pytest.mark.parametrize("gap", [0.045, 0.0, -0.3])
+def test_anchors_that_are_too_close_or_in_the_wrong_order_give_no_verdict(gap):
+    assert judge(fixed(0.5), fixed(0.5), fixed(0.5 + gap), thresholds()) is None
+
+
+def test_replicates_that_nothing_was_scored_in_do_not_make_an_entrant_bayes_aligned():
+    verdict = judge(fixed(np.nan), fixed(0.2), fixed(0.9), thresholds())
+    assert verdict is None or verdict.regime == BOUNDARY

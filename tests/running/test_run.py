@@ -1,0 +1,369 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import pagbench
+from pagbench import benchmarks, columns, results
+from pagbench.errors import ContractError, ResultsError, UnknownNameError
+from pagbench.measures import MEASURES
+from pagbench.models import checks, registry, requests
+from pagbench.results.preflight import Check, Preflight, Refusal
+from pagbench.running import runner, targets, units
+from pagbench.running.runner import RunError
+
+pytestmark = pytest.mark.usefixtures("short_preflight")
+
+ENTRANTS = ["digits/noise-0.6", "digits/smoothing-0.6"]
+IDENTITY = ["benchmark", "version", "entrant", "family", "strength", "control", "seed", "sample_id", "label"]
+
+
+def assert_same_rows(a, b):
+    a, b = (rows.sort_values(["entrant", "sample_id"], ignore_index=True) for rows in (a, b))
+    pd.testing.assert_frame_equal(a[IDENTITY], b[IDENTITY])
+    measured = [name for name in a if name not in IDENTITY]
+    np.testing.assert_allclose(a[measured], b[measured], rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return pagbench.run(ENTRANTS, limit=12, batch_size=64)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_rows_do_not_depend_on_the_batch_size(rows, batch_size):
+    assert_same_rows(pagbench.run(ENTRANTS, limit=12, batch_size=batch_size), rows)
+
+
+def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained, observe):
+    ids = [digits.samples[i] for i in np.random.default_rng(1).permutation(12)]
+    batch = targets.compute(digits, digits_splits, ids, seed=0, device=torch.device("cpu")).batch(ids)
+    expected = rows[rows["entrant"] == "digits/noise-0.6"].set_index("sample_id").loc[ids]
+    seen = observe(noise_trained, temperature=float(expected["temperature"].iloc[0]), batch=batch)
+    for measure in digits.measures:
+        for name, values in MEASURES[measure](seen).items():
+            if not name.startswith("temperature"):
+                np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_limited_run_is_completed_later_and_gives_the_same_rows(rows, tmp_path):
+    pagbench.run(ENTRANTS, limit=9, batch_size=4, results=tmp_path)
+    assert_same_rows(pagbench.run(ENTRANTS, limit=12, results=tmp_path), rows)
+
+
+def test_finished_rows_are_not_measured_again(tmp_path, monkeypatch):
+    first = pagbench.run(ENTRANTS, limit=4, results=tmp_path)
+    monkeypatch.setattr(targets, "compute", lambda *args, **kwargs: pytest.fail("targets were computed again"))
+    assert_same_rows(pagbench.run(ENTRANTS, limit=4, results=tmp_path), first)
+
+
+def test_overwrite_measures_what_is_named_and_spares_the_anchors(tmp_path, digits):
+    pagbench.run(ENTRANTS[0], limit=4, results=tmp_path)
+    with pytest.raises(RunError, match=r"seed 0 instead of 2.*another --results folder"):
+        pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2)
+    with pytest.raises(RunError, match=r"control/bayes: .*seed 0 instead of 2") as caught:
+        pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2, overwrite=True)
+    assert set(caught.value.rows["seed"]) == {2}
+    seeds = {
+        result.provenance["card"]["id"]: result.provenance["seed"] for result in results.read_all(tmp_path, digits)
+    }
+    assert seeds == {"digits/noise-0.6": 2, "control/bayes": 0, "digits/standard": 0}
+
+
+def test_overwriting_keeps_the_old_rows_until_there_are_new_ones(tmp_path, digits, digits_splits):
+    poison = digits_splits.test.images[3]
+
+    class Network(nn.Module):
+        fragile = False
+
+        def forward(self, x):
+            if self.fragile and (x == poison).flatten(1).all(1).any():
+                raise RuntimeError("broken")
+            return x.flatten(1)[:, :10]
+
+    network = Network()
+    before = pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path)
+    network.fragile = True
+    with pytest.raises(RunError, match="broken"):
+        pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path, overwrite=True)
+    kept = [result for result in results.read_all(tmp_path, digits) if result.provenance["card"]["id"] == "net"]
+    assert_same_rows(kept[0].rows, before[before["entrant"] == "net"])
+
+
+def test_rows_of_a_network_with_the_same_weights_and_other_code_are_not_taken_for_its_own(tmp_path):
+    class Scaled(nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, x):
+            return self.scale * x.flatten(1)[:, :10]
+
+    pagbench.run({"mine": Scaled(1.0)}, limit=2, results=tmp_path)
+    with pytest.raises(RunError, match="other outputs on the probe images"):
+        pagbench.run({"mine": Scaled(2.0)}, limit=2, results=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["control/bayes", "digits/standard", "digits/noise-0.6"])
+def test_a_shipped_id_cannot_be_taken(name):
+    with pytest.raises(ContractError, match=f"'{name}' is the id of a shipped entrant"):
+        pagbench.run({name: nn.Flatten()}, limit=1)
+
+
+@pytest.mark.parametrize("entrant", [3, lambda x: x, {"mine": 3}])
+def test_what_is_no_entrant_is_refused(entrant):
+    with pytest.raises(ContractError, match="expected"):
+        pagbench.run(entrant, limit=1)
+
+
+def test_a_module_in_double_precision_is_measured_in_single(rows):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    single = pagbench.run({"net": network}, limit=3)
+    double = pagbench.run({"net": network.double()}, limit=3)
+    assert_same_rows(double, single)
+    assert network[1].weight.dtype == torch.float64
+
+
+def test_kill_9_loses_no_finished_batch(tmp_path, rows):
+    command = [sys.executable, "-m", "pagbench", "run", *ENTRANTS, "--limit", "12", "--batch-size", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--results", str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob(".*.parts/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    survived = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    assert survived
+    for path in survived:
+        assert pq.read_table(path).num_rows
+    completed = pagbench.run(ENTRANTS, limit=12, results=tmp_path)
+    assert_same_rows(completed, rows)
+    assert not list(tmp_path.rglob(".*.parts"))
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.dropout(self.layer(x.flatten(1)))
+
+
+def test_any_module_is_accepted_and_left_as_it_was():
+    torch.manual_seed(0)
+    module = Linear().train()
+    rows = pagbench.run({"mine/linear": module}, limit=4)
+    assert set(rows["entrant"]) == {"mine/linear", "control/bayes", "digits/standard"}
+    assert module.training
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_one_failing_entrant_loses_no_other(tmp_path):
+    class Broken(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :10] * torch.nan
+
+    with pytest.raises(RunError, match=r"Broken: .*NaN") as caught:
+        pagbench.run([Broken(), Linear()], limit=4, results=tmp_path)
+    assert "Linear" in set(caught.value.rows["entrant"])
+    assert (tmp_path / "digits@1" / "Linear.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda x: x.flatten(1)[:, :9], r"shape \(4, 9\), expected \(4, 10\)"),
+        (lambda x: x.flatten(1)[:, :10].softmax(1), "outputs are probabilities but the card says 'logits'"),
+        (lambda x: x.flatten(1)[:, :10] * torch.nan, "NaN or infinite outputs"),
+        (lambda x: x.flatten(1)[:, :10] + torch.rand(1), "two calls on the same images differ"),
+        (lambda x: x.flatten(1)[:, :10].detach(), "does not depend differentiably"),
+        (lambda x: x.reshape(7, -1), "fails on images of shape"),
+        (lambda x: x, "expected a tensor of logits"),
+    ],
+)
+def test_a_broken_contract_is_one_clear_line(forward, message):
+    class Network(nn.Module):
+        def forward(self, x):
+            return forward(x)
+
+    with pytest.raises(RunError, match=message) as caught:
+        pagbench.run({"net": Network()}, limit=1)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_outputs_that_become_nan_on_some_image_are_refused(digits, digits_splits):
+    unseen = next(i for i, name in enumerate(digits.samples) if name not in checks.probe(digits).ids)
+    poison = digits_splits.test.images[unseen]
+
+    class Network(nn.Module):
+        def forward(self, x):
+            bad = (x == poison).flatten(1).all(1, keepdim=True)
+            return torch.where(bad, torch.nan, x.flatten(1)[:, :10])
+
+    with pytest.raises(RunError, match="NaN or infinite outputs among samples"):
+        pagbench.run({"net": Network()}, limit=unseen + 1)
+
+
+def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_the_others(
+    tmp_path, digits, digits_splits
+):
+    assert digits.samples[3] not in checks.probe(digits).ids
+    poison = digits_splits.test.images[3]
+
+    class Fragile(nn.Module):
+        def forward(self, x):
+            if (x == poison).flatten(1).all(1).any():
+                raise KeyError("third party's own words")
+            return x.flatten(1)[:, :10]
+
+    with pytest.raises(RunError, match=r"net: fails while it is measured \(\"third party's own words\"\)") as caught:
+        pagbench.run({"net": Fragile()}, limit=6, batch_size=1, results=tmp_path)
+    assert set(caught.value.rows["entrant"]) == {"control/bayes", "digits/standard"}
+    order = [name for name in targets.partners(digits, digits.seed) if name in digits.samples[:6]]
+    finished = order.index(digits.samples[3])
+    assert finished and len(list((tmp_path / "digits@1" / ".net.parquet.parts").glob("*.parquet"))) == finished
+
+
+def test_two_entrants_of_one_name_are_refused():
+    with pytest.raises(ContractError, match="two entrants are called 'digits/standard'"):
+        pagbench.run(["digits/standard", "digits/standard"])
+
+
+def test_results_of_another_definition_are_refused(tmp_path, digits):
+    pagbench.run(limit=2, entrants=["control/bayes"], results=tmp_path)
+    changed = digits.model_copy(update={"sigma": 0.8})
+    with pytest.raises(ResultsError, match="measured on another definition of digits@1"):
+        pagbench.leaderboard(tmp_path, benchmark=changed)
+    with pytest.raises(ResultsError, match=r"no results of gaussians@1 \(it has digits@1\)"):
+        pagbench.leaderboard(tmp_path, benchmark=benchmarks.load("gaussians"))
+
+
+def test_numbers_of_two_autoencoders_are_not_mixed(tmp_path, digits, monkeypatch):
+    """One that is trained where it is first needed differs between machines, though the definition is the same."""
+
+    def trained_here(digest):
+        record = {"manifold": {"weights_sha256": digest}}
+        monkeypatch.setattr(targets.Computation, "records", lambda self: record)
+
+    trained_here("a" * 64)
+    pagbench.run("digits/standard", limit=2, results=tmp_path)
+    pagbench.run("digits/noise-0.6", limit=2, results=tmp_path)
+    assert len(pagbench.leaderboard(tmp_path, benchmark=digits)) == 3
+    trained_here("b" * 64)
+    with pytest.raises(RunError, match=r"noise-0\.6: .*manifold weights aaaaaaaaaaaa instead of bbbbbbbbbbbb"):
+        pagbench.run("digits/noise-0.6", limit=4, results=tmp_path)
+    with pytest.raises(ResultsError, match=r"its manifold has weights \w{12}, that of .* are not comparable") as caught:
+        pagbench.run("digits/smoothing-0.6", limit=2, results=tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ResultsError, match="are not comparable"):
+        pagbench.leaderboard(tmp_path, benchmark=digits)
+
+
+def test_rows_of_another_revision_of_the_measures_are_refused(tmp_path, digits, monkeypatch):
+    pagbench.run("control/bayes", limit=1, results=tmp_path)
+    monkeypatch.setattr(columns, "REVISION", columns.REVISION + 1)
+    with pytest.raises(ResultsError, match=r"measured by revision \d+ of the measures, this is \d+; run again"):
+        pagbench.leaderboard(tmp_path, benchmark=digits)
+    with pytest.raises(RunError, match=r"revision \d+ instead of \d+"):
+        pagbench.run("control/bayes", limit=1, results=tmp_path)
+
+
+def test_parquet_says_where_its_rows_come_from(tmp_path, digits):
+    pagbench.run(["digits/noise-0.6"], limit=2, results=tmp_path)
+    source = next(
+        result.provenance
+        for result in results.read_all(tmp_path, digits)
+        if result.provenance["card"]["id"] == "digits/noise-0.6"
+    )
+    assert [run["rows"] for run in source["runs"]] == [2]
+    assert source["benchmark_digest"] == digits.digest()
+    assert source["weights_sha256"] == source["card"]["weights_sha256"]
+    assert {"torch", "python", "pagbench"} <= set(source["versions"])
+    assert {"seed", "command", "device", "precision", "wall_seconds", "started", "commit"} <= set(source)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: GPU rows against CPU rows")
+def test_rows_on_a_gpu_are_those_of_the_cpu(rows):
+    on_gpu = pagbench.run(ENTRANTS, limit=12, device="cuda")
+    measured = [name for name in rows if name not in IDENTITY]
+    np.testing.assert_allclose(on_gpu[measured], rows[measured], rtol=1e-4, atol=2e-5)
+
+
+def test_an_anchor_that_cannot_be_had_costs_the_regimes_and_nothing_else(rows, digits):
+    """Named, the same entrant is a failure."""
+    alone = digits.model_copy(update={"reference": "nobody/standard"})
+    told = []
+    found = pagbench.run(ENTRANTS[0], benchmark=alone, limit=3, tell=told.append)
+    assert set(found["entrant"]) == {ENTRANTS[0], "control/bayes"}
+    assert len(told) == 1 and "nobody/standard is not measured, and without it no regimes" in told[0]
+    assert pagbench.leaderboard(found, benchmark=alone)["regime"].isna().all()
+    with pytest.raises(UnknownNameError):
+        pagbench.run("nobody/standard", benchmark=alone, limit=3)
+    with pytest.warns(UserWarning, match="nobody/standard"):
+        pagbench.run(ENTRANTS[0], benchmark=alone, limit=1)
+
+
+def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
+    found, _ = registry.find("digits/standard")
+    card = found.model_copy(update={"id": "mine/standard", "weights": "gone.safetensors"})
+    file = tmp_path / "card.yaml"
+    file.write_text(yaml.safe_dump(card.model_dump(mode="json", exclude_none=True)))
+    request = requests.Request(card, file)
+    told = []
+    unnamed = dataclasses.replace(request, named=False)
+    monkeypatch.setattr(runner, "_with_anchors", lambda asked, benchmark, tell: [*asked, unnamed])
+    rows = pagbench.run("control/bayes", limit=2, tell=told.append)
+    assert set(rows["entrant"]) == {"control/bayes"}
+    assert len(told) == 1 and "gone.safetensors" in told[0] and "without it no regimes" in told[0]
+    with pytest.raises(RunError, match=r"gone\.safetensors"):
+        pagbench.run(request, limit=2, anchors=False)
+
+
+def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
+    monkeypatch.setattr(targets, "_MEMORY", 0)
+    monkeypatch.setattr(targets, "_CHUNK", 4)
+    monkeypatch.setattr(targets.files, "ROOM", 0)
+    assert_same_rows(pagbench.run(ENTRANTS, limit=12, batch_size=10), rows)
+
+
+def test_batches_follow_the_cycle_of_partners(digits, digits_splits):
+    """Each image is then computed and read about once instead of twice."""
+    ids = digits.samples
+    shared = targets.compute(digits, digits_splits, ids, seed=0, device=torch.device("cpu"))
+    order = shared.ordered(ids)
+    assert sorted(order) == sorted(ids)
+    assert [shared.partner[name] for name in order] == [*order[1:], order[0]]
+    assert [name for chunk in shared.chunks for name in chunk] == order
+
+
+def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeypatch):
+    check = units._Work._preflight
+    failed = Preflight(checks=(Check(name="range", verdict="fail", found="NaN", expected="numbers", advice="none"),))
+
+    def refuse(work):
+        if work._name == "digits/standard":
+            raise Refusal(work._name, failed)
+        return check(work)
+
+    monkeypatch.setattr(units._Work, "_preflight", refuse)
+    told = []
+    rows = pagbench.run(ENTRANTS[0], limit=2, tell=told.append)
+    assert set(rows["entrant"]) == {ENTRANTS[0], "control/bayes"}
+    assert len(told) == 1 and "digits/standard is not measured, and without it no regimes" in told[0]
+    with pytest.raises(RunError, match="digits/standard"):
+        pagbench.run("digits/standard", limit=2)

@@ -1,0 +1,628 @@
+"""Files of others: whole and as expected in their place, or one line that says what each mirror answered."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections import namedtuple
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import requests
+import torch
+import urllib3
+import yaml
+from mirror import Mirror, drop, silence, status
+from safetensors.torch import save
+from typer.testing import CliRunner
+
+from pagbench import benchmarks, models
+from pagbench.cards import IdxCard, RemoteFile
+from pagbench.cli import app
+from pagbench.data import idx
+from pagbench.errors import DataError, WeightsError
+from pagbench.storage import cache
+from pagbench.storage import downloads as fetching
+from pagbench.storage.downloads import content, lockfile, mirrors, transport
+
+pytestmark = pytest.mark.usefixtures("short_runs")
+
+QUOTA = b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>"
+SIGN_IN = b"<html><head><title>Sign in &amp; go on</title></head></html>"
+NAME = "some/model.pt"
+
+
+def checkpoint(seed=0, size=100_000):
+    """A PyTorch file of about 4 bytes per element."""
+    file = io.BytesIO()
+    torch.save({"weight": torch.rand(size, generator=torch.Generator().manual_seed(seed))}, file)
+    return file.getvalue()
+
+
+WHOLE, OTHER = checkpoint(), checkpoint(1)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty cache folder, and no patience."""
+    monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("PAGBENCH_OFFLINE", raising=False)
+    monkeypatch.setattr(transport, "_PAUSE", 0.01)
+    monkeypatch.setattr(fetching, "_compared", set())
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server():
+    with Mirror() as mirror:
+        yield mirror
+        mirror.shutdown()
+
+
+def asked(*mirrors, sha256=None, path=NAME):
+    return RemoteFile(path=path, mirrors=mirrors, sha256=sha256)
+
+
+def refusal(file):
+    with pytest.raises(WeightsError) as caught:
+        fetching.get(file)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def leftovers(folder):
+    """Files but the lockfile and the locks."""
+    return sorted(path.name for path in folder.rglob("*.*") if path.is_file() and path.suffix not in (".json", ".lock"))
+
+
+def another_process():
+    """Forgets what this process has compared."""
+    fetching._compared.clear()
+
+
+def test_a_file_is_fetched_once_and_recorded(server, folder):
+    url = server.serve("/model.pt", WHOLE)
+    path = fetching.get(asked(url))
+    assert path == folder / NAME
+    assert path.read_bytes() == WHOLE
+    another_process()
+    assert fetching.get(asked(url)) == path
+    assert server.sent == len(WHOLE)
+    entry = json.loads((folder / "fetched.json").read_text())[NAME]
+    assert entry.items() >= {"sha256": sha256(WHOLE), "size": len(WHOLE), "mirror": url}.items()
+    assert leftovers(folder) == ["model.pt"]
+
+
+def endless(handler):
+    """An answer that says no length and does not end."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/octet-stream")
+    handler.end_headers()
+    for _ in range(1000):
+        handler.body(bytes(1 << 20))
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["length told", "endless"])
+def test_a_download_that_exceeds_its_cards_size_is_cut_off(server, folder, told):
+    url = server.serve("/model.pt", bytes(50 << 20), *([] if told else [endless]))
+    file = asked(url, sha256=sha256(WHOLE)).model_copy(update={"size": len(WHOLE)})
+    assert f"larger than the {len(WHOLE)} bytes that its card says" in refusal(file)
+    assert server.sent < 20 << 20
+    assert leftovers(folder) == []
+
+
+def test_after_drops_only_what_is_missing_is_sent(server):
+    url = server.serve("/model.pt", WHOLE, drop(100_000), drop(250_000))
+    assert fetching.get(asked(url)).read_bytes() == WHOLE
+    assert server.sent == len(WHOLE)
+    assert [server.header("Range", request) for request in (0, 1, 2)] == [None, "bytes=100000-", "bytes=250000-"]
+    assert server.header("If-Range") is not None
+
+
+@pytest.mark.parametrize("trait", ["ranges", "etags"])
+def test_a_server_without_ranges_or_versions_is_asked_for_the_whole(server, trait):
+    setattr(server, trait, False)
+    url = server.serve("/model.pt", WHOLE, drop(100_000))
+    assert fetching.get(asked(url)).read_bytes() == WHOLE
+    assert server.sent == 100_000 + len(WHOLE)
+
+
+def test_a_known_hash_lets_any_mirror_go_on_where_another_ended(server):
+    server.etags = False
+    first = server.serve("/a", WHOLE, *[drop(100_000)] * 4)
+    second = server.serve("/b", WHOLE)
+    assert fetching.get(asked(first, second, sha256=sha256(WHOLE))).read_bytes() == WHOLE
+    assert server.sent == len(WHOLE)
+
+
+def test_a_file_that_changes_between_two_tries_is_not_patched_together(server):
+    url = server.serve("/model.pt", WHOLE, drop(100_000))
+
+    def change(handler):
+        server.files["/model.pt"] = OTHER
+        handler.answer(OTHER)
+
+    server.queue["/model.pt"].append(change)
+    assert fetching.get(asked(url)).read_bytes() == OTHER
+
+
+def test_a_foreign_beginning_is_thrown_away_when_the_hash_says_so(server, folder):
+    url = server.serve("/model.pt", WHOLE)
+    (folder / "some").mkdir(parents=True)
+    (folder / "some/.model.pt.part").write_bytes(OTHER[:100_000])
+    assert fetching.get(asked(url, sha256=sha256(WHOLE))).read_bytes() == WHOLE
+
+
+def test_passing_errors_and_silence_are_waited_out(server, monkeypatch, capsys):
+    monkeypatch.setattr(transport, "_TIMEOUT", (0.3, 0.3))
+    url = server.serve("/model.pt", WHOLE, status(503, Retry_After="0"), silence(0.5), status(429))
+    assert fetching.get(asked(url)).read_bytes() == WHOLE
+    assert "503 Service Unavailable; again in" in capsys.readouterr().err
+
+
+def test_a_server_that_asks_for_a_pause_gets_it(server, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(transport.time, "sleep", pauses.append)
+    fetching.get(asked(server.serve("/model.pt", WHOLE, status(503, Retry_After="7"), status(429, Retry_After="9999"))))
+    assert [pause for pause in pauses if pause] == [7, 60]
+
+
+def test_redirects_are_followed(server):
+    server.serve("/model.pt", WHOLE)
+    url = server.serve("/old.pt", b"", status(302, Location=f"{server.url}/model.pt"))
+    assert fetching.get(asked(url)).read_bytes() == WHOLE
+
+
+FAULTS = {
+    "404": (b"", [status(404)], "404 Not Found"),
+    "403": (b"", [status(403)], "403 Forbidden"),
+    "503": (b"", [status(503)] * 4, "503 Service Unavailable"),
+    "page": (b"", [status(200, SIGN_IN)], "a web page (Sign in & go on) instead of the file"),
+    "quota": (b"", [status(200, QUOTA)], "quota of downloads is used up"),
+    "quota-403": (b"", [status(403, QUOTA)], "403 Forbidden, its quota of downloads is used up"),
+    "page-as-file": (SIGN_IN, [], "a web page (Sign in & go on) instead of the file"),
+    "text": (b'{"error": "rate limited"}', [], "no .pt file (it begins with"),
+    "empty": (b"", [], "an empty file"),
+    "half": (WHOLE[: len(WHOLE) // 2], [], "truncated (an archive without its end"),
+    "drops": (WHOLE, [drop(0)] * 4, "the connection broke off"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_not_the_file_is_told_and_the_next_mirror_asked(server, folder, fault):
+    body, answers, said = FAULTS[fault]
+    bad = server.serve("/bad.pt", body, *answers)
+    message = refusal(asked(bad))
+    assert said in message
+    assert message.startswith(f"{NAME}: {bad}: ")
+    assert message.endswith(f"put the file at {folder / NAME}")
+    assert not (folder / NAME).exists()
+    server.serve("/bad.pt", body, *answers)
+    good = server.serve("/good.pt", WHOLE)
+    assert fetching.get(asked(bad, good)).read_bytes() == WHOLE
+    assert leftovers(folder) == ["model.pt"]
+
+
+def test_another_file_than_the_cards_never_takes_its_name(server, folder):
+    url = server.serve("/model.pt", OTHER)
+    message = refusal(asked(url, f"{server.url}/none", sha256=sha256(WHOLE)))
+    assert f"another file, sha256 {sha256(OTHER)[:12]}…, the card says {sha256(WHOLE)[:12]}…" in message
+    assert "/none: 404 Not Found" in message
+    assert message.endswith(f"put the file at {folder / NAME} (sha256 {sha256(WHOLE)})")
+    assert leftovers(folder) == []
+
+
+def test_nobody_listens(server):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert "no connection" in refusal(asked(f"http://127.0.0.1:{port}/model.pt"))
+
+
+@pytest.mark.parametrize(
+    ("mirror", "said"),
+    [
+        ("http://example.org/model.pt", "http without a known sha256 is not trusted (example.org)"),
+        ("ftp://example.org/model.pt", "no mirror that pagbench knows"),
+        ("hf:model.pt", "expected hf:<owner>/<name>[@revision]/<file>"),
+        ("gdrive:", "no mirror that pagbench knows"),
+    ],
+)
+def test_mirrors_that_are_none_are_refused_before_a_socket_opens(mirror, said, no_sockets):
+    assert said in refusal(asked(mirror))
+
+
+def test_a_redirect_must_not_lead_from_https_to_http_without_a_hash():
+    with pytest.raises(mirrors.MirrorError, match="not trusted"):
+        mirrors.refuse_plain("http://example.org/x", hashed=False)
+    mirrors.refuse_plain("http://example.org/x", hashed=True)
+    mirrors.refuse_plain("https://example.org/x", hashed=False)
+
+
+@pytest.mark.parametrize("way", [["https", "http"], ["https", "http", "https"]])
+def test_no_hop_of_a_redirect_may_be_plain(way, monkeypatch):
+    """Not even one in the middle: whoever answers there says where the file is."""
+    hops = [f"{scheme}://example.org/{index}" for index, scheme in enumerate(way)]
+
+    def answer(adapter, request, **_):
+        following = hops[hops.index(request.url) + 1 :]
+        response = requests.Response()
+        response.request, response.url = request, request.url
+        response.status_code = 302 if following else 200
+        response.headers.update({"Location": following[0]} if following else {})
+        response.raw = urllib3.HTTPResponse(io.BytesIO(WHOLE), preload_content=False)
+        return response
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", answer)
+    assert "http without a known sha256 is not trusted (example.org)" in refusal(asked(hops[0]))
+    assert fetching.get(asked(hops[0], sha256=sha256(WHOLE))).read_bytes() == WHOLE
+
+
+def test_an_archive_that_is_broken_or_finds_no_room_gets_one_clear_line(folder):
+    archive, content = folder / "all.tar", b"".join(b"line %d\n" % line for line in range(20_000))
+    folder.mkdir()
+    with tarfile.open(archive, "w:gz", compresslevel=0) as tar:
+        entry = tarfile.TarInfo("some/list.txt")
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    whole = archive.read_bytes()
+    file = RemoteFile(path="some/list.txt", archive=RemoteFile(path="all.tar"))
+    archive.write_bytes(whole[:30_000] + b"\xff" * 70_000 + whole[100_000:])  # an error of zlib, not of tarfile
+    assert f"{archive}: cannot be unpacked" in refusal(file)
+    (folder / "fetched.json").unlink()
+    archive.write_bytes(whole)
+    (folder / "some").rmdir()
+    (folder / "some").write_text("in the way")
+    assert f"{folder / 'some/list.txt'}: cannot write there (File exists)" in refusal(file)
+    (folder / "some").unlink()
+    assert fetching.get(file).read_bytes() == content
+
+
+def test_what_links_out_of_an_archive_is_not_taken(folder, tmp_path):
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(WHOLE)
+    with tarfile.open(folder / "all.tar", "w") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            entry = tarfile.TarInfo("some/model.pt")
+            entry.type, entry.linkname = kind, str(tmp_path / "secret")
+            tar.addfile(entry)
+        for name in ("/some/model.pt", "../some/model.pt"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(OTHER)
+            tar.addfile(entry, io.BytesIO(OTHER))
+    assert "has no some/model.pt" in refusal(RemoteFile(path=NAME, archive=RemoteFile(path="all.tar")))
+    assert not (folder / NAME).exists()
+
+
+def test_a_place_that_cannot_be_looked_into_is_passed_over(server):
+    file = asked(server.serve("/model.pt", WHOLE)).model_copy(update={"also": (f"/{'x' * 300}/model.pt",)})
+    assert fetching.get(file).read_bytes() == WHOLE
+
+
+def test_a_changed_file_is_an_error_that_says_what_to_do(server, folder):
+    file = asked(server.serve("/model.pt", WHOLE))
+    path = fetching.get(file)
+    path.write_bytes(OTHER)
+    message = refusal(file)
+    assert f"{path}: sha256 {sha256(OTHER)[:12]}…, it was {sha256(WHOLE)[:12]}… on its first use" in message
+    assert f"delete its entry in {folder / 'fetched.json'} to trust the new one" in message
+    (folder / "fetched.json").unlink()
+    assert fetching.get(file) == path
+    assert lockfile.find(NAME).sha256 == sha256(OTHER)
+
+
+def test_a_file_that_the_publisher_changed_is_not_taken(server, folder):
+    file = asked(server.serve("/model.pt", WHOLE))
+    fetching.get(file).unlink()
+    server.serve("/model.pt", OTHER)
+    message = refusal(file)
+    assert f"another file, sha256 {sha256(OTHER)[:12]}…, it was {sha256(WHOLE)[:12]}… on its first use" in message
+    assert leftovers(folder) == []
+
+
+def test_a_file_put_there_by_hand_is_recorded_and_compared(folder, no_sockets):
+    path = folder / NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(WHOLE)
+    assert fetching.get(asked()) == path
+    assert lockfile.find(NAME).mirror is None
+    path.write_bytes(OTHER)
+    assert "on its first use" in refusal(asked())
+    assert f"the card says {sha256(WHOLE)[:12]}…" in refusal(asked(sha256=sha256(WHOLE)))
+    path.write_bytes(SIGN_IN)
+    assert "a web page (Sign in & go on) instead of the file; delete the file" in refusal(asked())
+
+
+def test_a_file_is_used_where_others_keep_it_and_fetched_where_they_do_not(server, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ELSEWHERE", str(tmp_path))
+    file = asked(server.serve("/model.pt", WHOLE)).model_copy(update={"also": ("$UNSET/m.pt", "$ELSEWHERE/m.pt")})
+    kept = tmp_path / "m.pt"
+    kept.write_bytes(OTHER)
+    assert fetching.get(file) == kept
+    assert server.requests == []
+    kept.write_bytes(SIGN_IN)
+    assert f"{kept}: a web page" in refusal(file)
+    kept.write_bytes(WHOLE)
+    assert f"{kept}: sha256 {sha256(WHOLE)[:12]}…, it was {sha256(OTHER)[:12]}…" in refusal(file)
+    (folder / "fetched.json").unlink()
+    kept.unlink()
+    assert fetching.get(file) == folder / NAME
+
+
+def test_a_damaged_lockfile_is_named(server, folder):
+    file = asked(server.serve("/model.pt", WHOLE))
+    fetching.get(file)
+    (folder / "fetched.json").write_text("{")
+    another_process()
+    assert refusal(file).startswith(f"{folder / 'fetched.json'}: cannot be read")
+
+
+def test_a_full_disk_is_one_line_and_what_arrived_is_kept(server, folder, monkeypatch):
+    file = asked(server.serve("/model.pt", WHOLE))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1000))
+        message = refusal(file)
+        assert message.startswith(f"{folder / NAME}: cannot write there (No space left on device: 401.")
+        assert "1.0 kB free" in message
+    assert leftovers(folder) == []
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transport.os, "fsync", full)
+        assert "No space left on device" in refusal(file)
+    assert leftovers(folder) == [".model.pt.part"]
+    assert fetching.get(file).read_bytes() == WHOLE
+    assert server.header("Range") == f"bytes={len(WHOLE)}-", "all of it had arrived"
+
+
+def test_a_cache_folder_that_is_a_file_is_one_line(server, folder):
+    folder.write_text("")
+    assert "PAGBENCH_CACHE" in refusal(asked(server.serve("/model.pt", WHOLE)))
+
+
+FETCH = """
+import sys
+from pagbench.storage import downloads as fetching
+from pagbench.cards import RemoteFile
+fetching.get(RemoteFile(path=sys.argv[1], mirrors=(sys.argv[2],)))
+"""
+
+
+def start(url):
+    return subprocess.Popen([sys.executable, "-c", FETCH, NAME, url], stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_download_goes_on_where_it_ended(server, folder):
+    server.delay = 0.05
+    data = checkpoint(2, 1_000_000)
+    url = server.serve("/model.pt", data)
+    killed, part = start(url), folder / "some/.model.pt.part"
+    deadline = time.monotonic() + 20
+    while not (part.exists() and part.stat().st_size >= 1 << 18):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    arrived = part.stat().st_size
+    assert not (folder / NAME).exists()
+    server.delay = 0
+    assert fetching.get(asked(url)).read_bytes() == data
+    assert server.header("Range") == f"bytes={arrived}-"
+
+
+def test_two_processes_fetch_a_file_once(server, folder):
+    server.delay = 0.05
+    data = checkpoint(2, 400_000)
+    url = server.serve("/model.pt", data)
+    both = [start(url), start(url)]
+    for process in both:
+        assert process.wait(30) == 0, process.communicate()
+    assert (folder / NAME).read_bytes() == data
+    assert server.sent == len(data)
+    assert set(json.loads((folder / "fetched.json").read_text())) == {NAME}
+
+
+def test_google_drives_warning_is_confirmed(server, monkeypatch):
+    """The page about files too large to scan, with the form of its button, as Google Drive writes it."""
+    server.serve("/confirmed", WHOLE)
+    form = (
+        f'<html><head><title>Google Drive - Virus scan warning</title></head><body><form id="download-form" '
+        f'action="{server.url}/confirmed" method="get"><input type="submit" id="uc-download-link" value="Download '
+        'anyway"/><input type="hidden" name="id" value="abc"><input type="hidden" name="uuid" value="1&amp;2"></form>'
+    )
+    server.serve("/download", b"", status(200, form.encode()))
+    monkeypatch.setattr(mirrors, "_DRIVE", f"{server.url}/download?id={{}}&confirm=t")
+    assert fetching.get(asked("gdrive:abc")).read_bytes() == WHOLE
+    assert [path for path, _ in server.requests] == ["/download?id=abc&confirm=t", "/confirmed?id=abc&uuid=1%262"]
+    server.serve("/download", b"", status(200, QUOTA))
+    message = refusal(asked("gdrive:xyz", path="other.pt"))
+    assert "https://drive.google.com/file/d/xyz/view: its quota of downloads is used up" in message
+
+
+def test_the_hub_is_asked_at_its_endpoint_with_revision_and_token(server, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    server.serve("/lab/nets/resolve/v1/a/model.pt", WHOLE)
+    assert fetching.get(asked("hf:lab/nets@v1/a/model.pt")).read_bytes() == WHOLE
+    assert server.header("Authorization") == "Bearer hf_secret"
+    server.serve("/lab/closed/resolve/main/model.pt", b"", status(401))
+    message = refusal(asked("hf:lab/closed/model.pt", path="other.pt"))
+    assert "https://huggingface.co/lab/closed/blob/main/model.pt: 401 Unauthorized" in message
+    assert "set HF_TOKEN" in message
+    assert "hf_secret" not in message
+
+
+def test_every_truncation_is_seen(tmp_path):
+    tensors = save({"a": torch.rand(3, 5), "b": torch.zeros(0), "c": torch.ones(1)}, metadata={"kind": "x"})
+    for name, data in (("w.safetensors", tensors), ("w.pt", checkpoint(0, 5)), ("w.pt_m0", checkpoint(0, 5))):
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert content.flaw(path, name) is None
+        for cut in range(0, len(data) - 1, 23):
+            path.write_bytes(data[:cut])
+            assert content.flaw(path, name), (name, cut)
+    (tmp_path / "w.safetensors").write_bytes(tensors + b"x")
+    assert content.flaw(tmp_path / "w.safetensors", "w.safetensors")
+
+
+def test_every_file_within_a_card_is_found():
+    card, _ = models.find("digits/standard")
+    files = (asked(path="a.pt"), asked(path="b.pt"))
+    assert fetching.named_in(card) == ()
+    assert fetching.named_in(card.model_copy(update={"download": files})) == files
+    definition = benchmarks.load("gaussians")
+    score = definition.score.model_copy(update={"download": files[:1]})
+    assert fetching.named_in(definition) == ()
+    assert fetching.named_in(definition.model_copy(update={"score": score})) == files[:1]
+
+
+@pytest.fixture
+def no_sockets(monkeypatch):
+    def refuse(*_):
+        pytest.fail("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def card(server, tmp_path):
+    """A card whose weights a mirror has; below the second name, no mirror has them."""
+    found, path = models.find("digits/standard")
+    content = (path.parent / found.weights).read_bytes()
+    server.serve("/weights", content)
+    for name, mirror in (("far", "/weights"), ("gone", "/gone")):
+        fields = found.model_dump(mode="json", exclude_none=True) | {
+            "id": f"mine/{name}",
+            "license": "MIT",
+            "download": [
+                {"path": f"mine/{name}.safetensors", "mirrors": [f"{server.url}{mirror}"], "size": len(content)}
+            ],
+        }
+        del fields["weights"]
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(fields))
+    return tmp_path / "far.yaml"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def test_fetch_goes_on_after_a_failure_and_tells_where_files_are(card, folder, server):
+    gone = card.with_name("gone.yaml")
+    done = invoke("fetch", gone, card, "digits/standard", "--benchmark", "gaussians")
+    assert done.exit_code == 2
+    assert f"{card}: {folder / 'mine/far.safetensors'}" in done.stdout
+    assert "digits/standard: nothing to fetch" in done.stdout
+    assert "gaussians@1: its data are here" in done.stdout
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert error.startswith(f"error: mine/gone.safetensors: {server.url}/gone: 404")
+    assert invoke("fetch", card).exit_code == 0
+
+
+def test_fetch_list_fetches_nothing(card, server, folder, no_sockets):
+    done = invoke("fetch", card, "--list", "--benchmark", "digits")
+    assert done.exit_code == 0, done.output
+    (line,) = done.stdout.splitlines()
+    assert line.split("  ") == [
+        "mine/far", str(folder / "mine/far.safetensors"), "190.8 kB", "missing", f"{server.url}/weights", "MIT"
+    ]  # fmt: skip
+    assert invoke("fetch", "digits/standard", "--list").stdout == "nothing to fetch\n"
+    assert not folder.exists()
+
+
+def test_run_fetches_what_it_needs(card, server, tmp_path):
+    done = invoke("run", card, "--limit", 2, "-r", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "results/digits@1/mine/far.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [("--offline", "fetch"), ("fetch", "--offline"), ("run", "--offline", "--limit", "2")], ids=" ".join
+)
+def test_offline_no_socket_is_opened(card, folder, tmp_path, no_sockets, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    done = invoke(*command, card)
+    assert done.exit_code == 2
+    assert "mine/far.safetensors: not in the cache, and offline; fetch http" in done.stderr
+    assert f"put the file at {folder / 'mine/far.safetensors'}" in done.stderr
+    found, path = models.find("digits/standard")
+    (folder / "mine").mkdir(parents=True)
+    shutil.copy(path.parent / found.weights, folder / "mine/far.safetensors")
+    done = invoke(*command, card)
+    assert done.exit_code == 0, done.output
+    assert not cache.offline(), "the option lasts no longer than its command"
+
+
+def test_the_variable_is_as_good_as_the_option(monkeypatch, no_sockets, folder):
+    monkeypatch.setenv("PAGBENCH_OFFLINE", "1")
+    monkeypatch.setenv("PAGBENCH_DATA", str(folder))
+    monkeypatch.setattr(idx, "_DEBIAN", folder)
+    assert "not in the cache, and offline; fetch https://a.org/x elsewhere" in refusal(asked("https://a.org/x"))
+    with pytest.raises(DataError, match=r"download failed \(offline\)"):
+        idx.load(IdxCard(kind="mnist"))
+
+
+def test_everything_lies_below_one_folder(folder, monkeypatch):
+    monkeypatch.delenv("PAGBENCH_DATA", raising=False)
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", "elsewhere")
+    assert idx.root() == folder / "data"
+    with cache.libraries():
+        assert Path(torch.hub.get_dir()) == folder / "torch" / "hub"
+        assert os.environ["HF_HUB_CACHE"] == "elsewhere"
+    assert "TORCH_HOME" not in os.environ
+
+
+def test_a_benchmarks_own_files_are_asked_for(server, folder, monkeypatch):
+    published = benchmarks.load("gaussians")
+    score = published.score.model_copy(update={"download": (asked(server.serve("/model.pt", WHOLE)),)})
+    monkeypatch.setattr(benchmarks, "load", lambda _: published.model_copy(update={"score": score}))
+    done = invoke("fetch", "--benchmark", "gaussians")
+    assert done.exit_code == 0, done.output
+    assert f"gaussians@1: {folder / NAME}" in done.stdout
+
+
+def test_fetching_nothing_says_what_to_name():
+    done = invoke("fetch")
+    assert done.exit_code == 2
+    assert "name entrants, or a benchmark with --benchmark" in done.output
+
+
+@pytest.mark.parametrize(
+    "target", ["http://169.254.169.254/latest", "https://localhost/x", "//[::1]/x", "http://x.internal"]
+)
+def test_a_public_server_does_not_lead_into_the_private_network(target):
+    """A redirection is refused before it is followed; one within the private network is the user's own."""
+    answer = requests.Response()
+    answer.status_code, answer.headers["Location"] = 302, target
+    for url, refused in (("https://example.org/w.pt", True), ("http://127.0.0.1/w.pt", False)):
+        answer.url = url
+        with pytest.raises(mirrors.MirrorError, match="no public host") if refused else nullcontext():
+            transport._stay_outside(answer)
+
+
+@pytest.mark.parametrize(
+    "header", [b"[" * 50_000, b'{"a": {"data_offsets": [0, "x"]}}', b'{"a": {"data_offsets": [0, null]}}']
+)
+def test_hostile_headers_are_told_and_not_raised(tmp_path, header):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"x")
+    assert content.flaw(path, path.name) == "truncated or no safetensors file"

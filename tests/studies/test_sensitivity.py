@@ -1,0 +1,261 @@
+"""Rankings under moved choices: tau, movers, the one rule, and the report that pages read without torch."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pandas as pd
+import pytest
+from light import benchmark as light
+from scipy.stats import kendalltau
+from typer.testing import CliRunner
+
+from pagbench import benchmarks
+from pagbench.cli import app
+from pagbench.errors import ResultsError
+from pagbench.reports.site import boards, sensitivities
+from pagbench.reports.site.rendering import render
+from pagbench.studies.networks import Study
+from pagbench.studies.stability import choices, ranking, report, rule, table, taus, wording
+from pagbench.studies.stability.replicates import CHANCE, CORRECT, VALUE, Measured, key
+from pagbench.studies.stability.report import Entrant, Report
+from pagbench.studies.stability.ways import Choice, Rows, Setting
+
+IMAGES = 24
+NAMES = tuple("abcdefgh")
+
+
+def measured(settings, controls=(), seed=0, noise=0.02):
+    """Eight entrants, best first under the published setting; other settings add to the means of their values."""
+    definition = light(IMAGES)
+    own = choices.published(definition)
+    choice = Choice("sigma", "noise level", "alignment", tuple(Setting(name, own) for name in ("own", *settings)))
+    rng = np.random.default_rng(seed)
+    names = (*NAMES, *controls)
+    base = dict(zip(names, np.linspace(0.8, 0.1, len(names)), strict=True))
+    tables = {}
+    for name in names:
+        columns = {CORRECT: np.ones(IMAGES)}
+        for setting, mean in (("own", base), *settings.items()):
+            columns[f"sigma/{setting}/{VALUE}"] = mean[name] + noise * rng.normal(size=IMAGES)
+            columns[f"sigma/{setting}/{CHANCE}"] = 0.01 * rng.normal(size=IMAGES)
+        tables[name] = pd.DataFrame(columns, index=list(definition.samples))
+    families = {name: "one" if name in "abcd" else "two" for name in names}
+    return choice, Measured(definition, NAMES, tuple(controls), families, tables, {})
+
+
+def means(*order):
+    return dict(zip(order, np.linspace(0.8, 0.1, len(order)), strict=True))
+
+
+def outcomes(*args, **options):
+    choice, tables = measured(*args, **options)
+    return ranking.moved(choice, tables, None)
+
+
+def a_report(found, **fields):
+    names = (*NAMES,)
+    told = {
+        "benchmark": "digits@1",
+        "definition": benchmarks.load("digits").digest(),
+        "images": IMAGES,
+        "responses": IMAGES,
+        "entrants": tuple(Entrant(id=name, family="f", ranked=True) for name in names),
+        "choices": (found,),
+        "versions": {"pagbench": "0"},
+    }
+    return Report(**told | fields)
+
+
+@pytest.mark.parametrize("levels", [5, 1000])
+def test_tau_is_scipys_in_every_replicate(levels):
+    rng = np.random.default_rng(levels)
+    a, b = (rng.integers(levels, size=(30, 9)).astype(float) for _ in range(2))
+    expected = [kendalltau(x, y).statistic for x, y in zip(a, b, strict=True)]
+    found = taus.over_images(a, b)
+    assert found.value == pytest.approx(expected[0], abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(tuple(np.nanquantile(expected[1:], [0.025, 0.975])))
+
+
+def test_tau_over_families_repeats_their_members():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 7))
+    families = ["x", "x", "y", "z", "z", "z", "y"]
+    found = taus.over_families(a, b, families, seed=3)
+    names = np.unique(families)
+    drawn, which = np.unique(taus.statistics.resampling_weights(3, seed=3).astype(int), axis=0, return_inverse=True)
+    repeats = [counts[np.searchsorted(names, families)] for counts in drawn]
+    each = [kendalltau(np.repeat(a, times), np.repeat(b, times)).statistic for times in repeats]
+    expected = np.array(each)[which.ravel()]
+    assert found.value == pytest.approx(expected[0], abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(tuple(np.nanquantile(expected[1:], [0.025, 0.975])))
+    assert np.isnan(taus.over_families(a, b, ["x"] * 7, seed=3).low)
+
+
+def test_the_published_setting_is_the_published_ranking():
+    found = outcomes({"same": means(*NAMES, "control/bayes")}, controls=("control/bayes",))
+    own = found.published
+    assert (own.tau.value, own.tau.low, own.tau.high, own.tau.families_low) == (1, 1, 1, 1)
+    assert own.ranks == (*range(1, 9), None)
+    assert own.moved == own.overturns == ()
+    assert own.first == "a"
+    assert found.rank_intervals[-1] is None
+
+
+def test_a_choice_that_reverses_the_ranking_overturns_it():
+    found = outcomes({"reversed": means(*NAMES[::-1])}).others[0]
+    assert found.tau.value == found.tau.low == found.tau.high == -1
+    assert found.overturns == (rule.ORDER, rule.FIRST)
+    assert found.ranks == tuple(range(8, 0, -1))
+    assert set(found.moved) == set(NAMES)
+    assert set(found.moved[:2]) == {"a", "h"}
+
+
+def test_a_choice_that_only_shifts_and_stretches_overturns_nothing():
+    stretched = {name: 0.05 + 0.3 * value for name, value in means(*NAMES).items()}
+    found = outcomes({"stretched": stretched}, noise=0.002).others[0]
+    assert found.tau.value == 1
+    assert found.overturns == found.moved == ()
+
+
+def test_another_first_place_overturns_though_the_order_hardly_changes():
+    found = outcomes({"b first": means("b", "a", *NAMES[2:])}).others[0]
+    assert found.overturns == (rule.FIRST,)
+    assert found.tau.value == pytest.approx(1 - 2 / 28, abs=1e-5)
+    assert set(found.moved) == {"a", "b"}
+
+
+def test_a_first_place_that_noise_decides_overturns_nothing():
+    close = {name: 0.8 + 0.001 * place for place, name in enumerate(NAMES)}
+    choice, tables = measured({"other": close}, noise=0.3)
+    for frame in tables.tables.values():
+        frame[f"sigma/own/{VALUE}"] = frame[f"sigma/other/{VALUE}"] + 0.3 * np.random.default_rng(1).normal(size=IMAGES)
+    assert rule.FIRST not in ranking.moved(choice, tables, None).others[0].overturns
+
+
+def test_an_entrant_without_a_value_has_no_rank_and_the_others_have():
+    choice, tables = measured({"other": means(*NAMES)})
+    tables.tables["c"][key(choice, choice.settings[1], VALUE)] = np.nan
+    found = ranking.moved(choice, tables, None).others[0]
+    assert found.ranks == (1, 2, None, 3, 4, 5, 6, 7)
+    assert found.tau.value == 1
+    assert found.unscored == IMAGES
+
+
+def test_fewer_images_are_the_published_rows_of_the_first():
+    choice, tables = measured({})
+    rows = {
+        name: pd.DataFrame({
+            "alignment_cosine": frame[f"sigma/own/{VALUE}"], "alignment_cosine_chance": frame[f"sigma/own/{CHANCE}"],
+        })
+        for name, frame in tables.tables.items()
+    }  # fmt: skip
+    choice = Choice("images", "number", "alignment", (Setting("24", Rows(24)), Setting("5", Rows(5))))
+    found = ranking.moved(choice, replace(tables, rows=rows), None)
+    for outcome, images in zip(found.outcomes, (24, 5), strict=True):
+        for name, value in zip(NAMES, outcome.values, strict=True):
+            mean, chance = rows[name].iloc[:images].mean()
+            assert value == pytest.approx((mean - chance) / (1 - chance), rel=1e-4)
+
+
+@pytest.mark.parametrize("label", ["digits", "fashion-mnist", "gaussians", "sphere", "fashion-distractor"])
+def test_every_choice_moves_one_thing_and_has_distinct_settings(label):
+    definition = benchmarks.load(label)
+    found = choices.of(definition)
+    assert len({choice.name for choice in found}) == len(found)
+    for choice in found:
+        ways = [setting.way for setting in choice.settings]
+        assert len(set(ways)) == len({setting.name for setting in choice.settings}) == len(ways)
+        for way in ways[1:]:
+            own = vars(ways[0])
+            assert sum(value != own[field] for field, value in vars(way).items()) == 1
+    own = {choice.published.way for choice in found if choice.ranking == "alignment" and choice.name != "images"}
+    assert own == {choices.published(definition)}
+
+
+def test_the_report_is_read_as_it_was_written_and_no_other(tmp_path):
+    digits = benchmarks.load("digits")
+    found = a_report(outcomes({"reversed": means(*NAMES[::-1])}), left_out=('"quoted", x',))
+    path = report.write(found, report.place(tmp_path, digits))
+    assert report.read(tmp_path, digits) == found
+    assert json.loads(path.read_text())["benchmark"] == "digits@1"
+    report.write(a_report(found.choices[0], definition="of another day"), path)
+    assert report.read(tmp_path, digits) is None
+    assert report.read(tmp_path / "nowhere", digits) is None
+    path.write_text("{}")
+    with pytest.raises(ResultsError, match=r"not a sensitivity report .*delete it"):
+        report.read(tmp_path, digits)
+
+
+def board(found):
+    """The study of a report, with a board as far as its pages look."""
+    rows = [{"model": name, "status": "ranked"} for name in (*NAMES, "newcomer")]
+    return Study(benchmarks.load("digits"), (), pd.DataFrame(rows), found)
+
+
+def words(html):
+    return unescape(" ".join(re.sub(r"<[^>]*>", " ", html).split()))
+
+
+def test_the_page_says_which_choice_overturns_and_who_moves():
+    found = a_report(outcomes({"same": means(*NAMES), "reversed": means(*NAMES[::-1])}))
+    page = sensitivities.page(board(found))
+    html = render(page)
+    text = words(html)
+    assert page.path == "sensitivity/digits@1.html"
+    assert "1 of the 1 choices that it depends on would overturn the published ranking: noise level (reversed)" in text
+    assert rule.SAID in text
+    assert "order and first" in text
+    assert "Ranked since, and not in these numbers: newcomer" in text
+    assert re.search(r'<th scope="row">reversed</th><td class="down3"><b>8</b></td>', html)
+    assert re.search(r'<th scope="row">same</th><td>1</td><td>2</td>', html)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"reversed": means(*NAMES[::-1])}, "would overturn it, moved alone: noise level (reversed)"),
+        ({"same": means(*NAMES)}, "none of 1 overturns it, moved alone"),
+    ],
+)
+def test_the_first_screen_says_it_in_one_sentence(settings, said):
+    found = sensitivities.content(board(a_report(outcomes(settings))))
+    page = boards.Page("benchmarks/digits@1.html", "_sensitivity.html.j2", "a page", found)
+    assert said in words(render(page))
+    silent = boards.Page(page.path, page.template, "a page", sensitivities.content(board(None)))
+    assert not render(silent).strip()
+    assert sensitivities.page(board(None)) is None
+
+
+def test_names_of_others_cannot_be_markup():
+    found = a_report(outcomes({"<script>": means(*NAMES)}))
+    assert "<script>" not in render(sensitivities.page(board(found)))
+
+
+def test_the_terminal_has_a_row_for_every_setting(capsys):
+    found = a_report(outcomes({"same": means(*NAMES), "reversed": means(*NAMES[::-1])}))
+    table.show(found)
+    printed = capsys.readouterr().out
+    assert "same" in printed
+    assert "−1.00" in printed
+    assert wording.verdict(found).split(":")[0] in " ".join(printed.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "unknown benchmark 'nonsense'"),
+        (["digits"], "no results of digits@1"),
+        (["cifar10-paper"], "ranks by the paper's own protocol"),
+        (["digits", "--device", "warp"], "warp"),
+        (["digits", "--images", "1"], "--images"),
+        (["digits", "--results", "memory://results"], "give a folder on a disk"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(arguments, said, tmp_path):
+    done = CliRunner().invoke(app, ["sensitivity", "--results", str(tmp_path), *arguments])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "Traceback" not in done.output

@@ -1,0 +1,289 @@
+"""What a results file alone gives away: its form, its origin, its rows, and values that cannot be."""
+
+import struct
+
+import ability_results
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pagbench import benchmarks, columns, results
+from pagbench.errors import ResultsError
+from pagbench.models import registry
+from pagbench.results import thumbnails as maps
+from pagbench.submissions import bounded, claims
+from pagbench.submissions.findings import refused
+
+ENTRANT = "digits/noise-0.6"
+
+
+@pytest.fixture
+def place(tmp_path):
+    return results.path_of(tmp_path, benchmarks.load("digits"), ENTRANT)
+
+
+@pytest.fixture
+def findings(digits, place):
+    """Findings on the published results after an edit of their rows and provenance."""
+    card, path = registry.find(ENTRANT)
+    honest = results.read(results.path_of(results.PUBLISHED, digits, ENTRANT), columns.schema(digits))
+
+    def check(rows=lambda rows: rows, provenance=lambda kept: kept, measured=digits, card=card):
+        edited = results.Result(rows(honest.rows.copy()), provenance(dict(honest.provenance)))
+        results.write(place, edited, columns.schema(digits))
+        return claims.findings(place, card, measured, claims.weights_sha256(card, path.parent))
+
+    return check
+
+
+def messages(found):
+    return " | ".join(str(finding) for finding in found)
+
+
+def test_honest_results_are_believed(findings):
+    (found,) = findings()
+    assert found.level == "ok"
+    assert "360 rows" in found.message
+
+
+def test_published_results_are_believed():
+    for label in benchmarks.names():
+        benchmark, home = benchmarks.load(label), results.PUBLISHED / label
+        for path in sorted(home.rglob("*.parquet"))[::7]:
+            card, place = registry.find(path.relative_to(home).with_suffix("").as_posix())
+            found = claims.findings(path, card, benchmark, claims.weights_sha256(card, place.parent))
+            assert not refused(found), messages(found)
+
+
+def swapped(rows):
+    labels = rows["label"].to_numpy()
+    return rows.assign(label=np.roll(labels, 1))
+
+
+def put(column, value, row=3):
+    def edit(rows):
+        rows.loc[row, column] = value
+        return rows
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda rows: rows.iloc[:-7], "7 of 360 samples are missing"),
+        (lambda rows: pd.concat([rows.iloc[:-1], rows.iloc[:1]]), "1 samples more than once"),
+        (put("sample_id", "no-such"), "1 rows of samples that are not asked for"),
+        (swapped, "labels are not the data set's"),
+        (put("label", 10), "1 labels are not of the 10 classes"),
+        (put("entrant", "digits/standard"), "rows with entrant digits/standard, expected digits/noise-0.6"),
+        (put("family", "<script>alert(1)</script>"), "rows with family <script>"),
+        (put("strength", 0.7), "rows with strength 0.7"),
+        (put("control", True), "rows with control True"),
+        (put("seed", 9), "rows with seed 9"),
+        (put("version", 2), "rows with version 2"),
+        (put("benchmark", "gaussians"), "rows with benchmark gaussians"),
+        (put("alignment_lpips", 1.05), "alignment_lpips: 1 values out of range"),
+        (put("alignment_cosine", -1.2), "alignment_cosine: 1 values out of range"),
+        (put("tangent_energy", 1.2), "expected 0 to 1"),
+        (put("on_response_1", 2.5), "on_response_1: 1 values out of range"),
+        (put("off_sensitivity", -0.1), "off_sensitivity: 1 values out of range"),
+        (put("gradient_norm", np.inf), "gradient_norm: 1 values out of range"),
+        (put("gradient_faithful", 0.5), "expected 0 or 1"),
+        (put("nll", np.nan), "nll: 1 values are missing"),
+        (put("off_response_1", np.nan), "off_response_1: 1 values are missing"),
+        (put("alignment_cosine", np.nan), "1 rows lack some but not all columns of the gradient"),
+        (put("temperature", 3.0), "temperature: 2 values, expected one"),
+        (lambda rows: rows.assign(correct=1.0), "are called correct against their own probabilities"),
+        (lambda rows: rows.assign(correct=0.0), "are called wrong against their own probabilities"),
+        (lambda rows: rows.assign(confidence=0.9), "against their own probabilities"),
+        (lambda rows: rows.assign(nll=rows["nll"] / 2), "against their own probabilities"),
+    ],
+)
+def test_edited_rows_are_refused(findings, edit, reason):
+    found = findings(rows=edit)
+    assert refused(found)
+    assert reason in messages(found)
+    assert all(str(finding).isprintable() for finding in found)
+
+
+def test_what_a_file_says_is_cut_short(findings):
+    (found,) = findings(rows=put("family", "x" * 100_000))
+    assert len(str(found)) < 700
+    (found,) = findings(provenance=lambda kept: kept | {"format": "y" * 100_000})
+    assert len(str(found)) < 700
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ({"weights_sha256": "0" * 64}, "the results are of other weights"),
+        ({"behaviour": "0" * 64}, "the card was of another network"),
+        ({"benchmark_digest": "0" * 64}, "the benchmark's definition was another"),
+        ({"benchmark": "digits@9"}, "benchmark digits@9, expected digits@1"),
+        ({"revision": 1}, "revision 1, expected"),
+        ({"seed": 5}, "the noise was not the benchmark's"),
+        ({"format": 1}, "results format 1"),
+        ({"preflight": {"checks": [{"name": "range", "verdict": "fail", "found": "NaN"}]}}, "pre-flight has failed"),
+        ({"card": {"id": "x"}}, "not a readable results file"),
+    ],
+)
+def test_results_of_another_origin_are_refused(findings, edit, reason):
+    found = findings(provenance=lambda kept: kept | edit)
+    assert refused(found)
+    assert reason in messages(found)
+
+
+def test_results_under_another_card_are_refused(findings):
+    other, _ = registry.find("digits/noise-2.5")
+    found = findings(provenance=lambda kept: kept | {"card": other.model_dump(mode="json")})
+    assert "the card in it is of digits/noise-2.5" in messages(found)
+
+
+def test_another_title_is_only_a_warning(findings):
+    card, _ = registry.find(ENTRANT)
+    found = findings(card=card.model_copy(update={"title": "The best network"}))
+    assert [finding.level for finding in found] == ["ok", "warning"]
+    assert "another title" in messages(found)
+
+
+def test_rows_of_another_benchmark_are_refused(findings):
+    assert "columns, expected" in messages(findings(measured=benchmarks.load("fashion-mnist")))
+    assert "rows, but the benchmark has 360 samples" not in messages(findings())
+
+
+def pictures(edit):
+    """Provenance whose first maps are edited."""
+    return lambda kept: kept | {"maps": edit(dict(kept["maps"]))}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "reason"),
+    [
+        (pictures(lambda shown: shown | {"images": "no base64"}), "the pictures in its results file are damaged"),
+        (pictures(lambda shown: shown | {"sample_ids": list("abcd")}), "images that the benchmark does not have"),
+        (pictures(lambda shown: shown | {"shape": [1, 4, 16]}), "shape (1, 4, 16), expected (1, 8, 8)"),
+        (lambda kept: kept | {"made": {"generation": {}}}, "pictures are of 'generation', expected none"),
+        (lambda kept: kept | {"made": 3}, "the pictures in its results file are damaged"),
+    ],
+)  # fmt: skip
+def test_pictures_that_cannot_be_of_the_benchmark_are_refused(findings, provenance, reason):
+    found = findings(provenance=provenance)
+    assert refused(found) and reason in messages(found)
+
+
+def test_results_of_an_ability_are_checked_with_their_pictures(digits, tmp_path):
+    """They are of the first images only."""
+    card, path = registry.find("digits/standard")
+
+    def check(**said):
+        place = ability_results.write_one(tmp_path, card.id, "generation", said=said)
+        return claims.findings(place, card, digits, claims.weights_sha256(card, path.parent), measure="generation")
+
+    (honest,) = check()
+    assert honest.level == "ok" and "192 rows" in honest.message
+    made = ability_results.images(card.id, "generation", 0)
+    other = {"generation": made["generation"] | {"sample_ids": ["nobody"] * maps.MADE}}
+    assert "images that the benchmark does not have" in messages(check(made=other))
+    assert "pictures are of 'denoising', expected generation or" in messages(check(made={"denoising": {}}))
+    assert "damaged" in messages(check(made={"generation": {"sample_ids": []}}))
+
+
+class TestBounded:
+    """Hostile files: nothing is unpacked before its size is known, and one line says why."""
+
+    @pytest.fixture(autouse=True)
+    def _place(self, digits, place):
+        place.parent.mkdir(parents=True)
+        self.path, self.schema, self.digits = place, columns.schema(digits), digits
+
+    def refusal(self, rows=360):
+        with pytest.raises(ResultsError) as caught:
+            bounded.read(self.path, self.schema, rows)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def honest(self):
+        self.path.write_bytes(results.path_of(results.PUBLISHED, self.digits, ENTRANT).read_bytes())
+
+    def test_what_is_not_parquet(self):
+        self.path.write_bytes(b"<html>" * 10)
+        assert "not a Parquet file" in self.refusal()
+        self.path.write_bytes(b"")
+        assert "not a Parquet file" in self.refusal()
+
+    def test_half_a_file(self):
+        self.honest()
+        self.path.write_bytes(self.path.read_bytes()[:-100])
+        assert "not a whole one" in self.refusal()
+
+    def test_links(self):
+        self.path.symlink_to(results.path_of(results.PUBLISHED, self.digits, ENTRANT))
+        assert "not a plain file" in self.refusal()
+
+    def test_a_footer_that_is_larger_than_the_file(self):
+        self.path.write_bytes(b"PAR1" + b"\0" * 40 + struct.pack("<I", 2**31) + b"PAR1")
+        assert "a footer of 2147483648 bytes" in self.refusal()
+
+    def test_a_footer_of_nonsense(self):
+        self.path.write_bytes(b"PAR1" + b"\xff" * 40 + struct.pack("<I", 40) + b"PAR1")
+        assert "not a readable Parquet file" in self.refusal()
+
+    def test_large_files(self, monkeypatch):
+        self.honest()
+        monkeypatch.setattr(bounded.limits, "RESULTS", 1000)
+        assert "expected at most" in self.refusal()
+
+    def empty(self, rows):
+        return pa.table({field.name: pa.nulls(rows, field.type) for field in self.schema})
+
+    def test_a_million_rows_too_many_are_not_read(self, monkeypatch):
+        pq.write_table(self.empty(1_000_360), self.path, compression="brotli")
+        monkeypatch.setattr(results, "read", lambda *_: pytest.fail("read"))
+        assert "1000360 rows, but the benchmark has 360 samples" in self.refusal()
+
+    def test_thousands_of_columns_are_not_read(self, monkeypatch):
+        pq.write_table(pa.table({f"c{i}": [1.0] for i in range(5000)}), self.path)
+        monkeypatch.setattr(results, "read", lambda *_: pytest.fail("read"))
+        assert "5000 columns, expected 35" in self.refusal()
+
+    def bomb(self, size):
+        """A file of few bytes whose one cell unpacks to many."""
+        place = self.schema.names.index("family")
+        table = self.empty(1).set_column(place, "family", [["a" * size]])
+        pq.write_table(table, self.path, compression="gzip", use_dictionary=False)
+        assert self.path.stat().st_size < size / 500
+
+    def test_a_bomb_that_says_its_size_is_not_unpacked(self, monkeypatch):
+        self.bomb(bounded.LARGEST_CONTENT + 1)
+        monkeypatch.setattr(results, "read", lambda *_: pytest.fail("read"))
+        assert "unpacks to 64 MiB, expected at most 64 MiB" in self.refusal()
+
+    def test_a_bomb_that_hides_its_size_meets_the_limit_of_memory(self, monkeypatch):
+        self.bomb(2**27)
+        monkeypatch.setattr(bounded, "LARGEST_CONTENT", 2**40)
+        monkeypatch.setattr(bounded, "MEMORY", 2**25)
+        assert "unpacks to more than 32 MiB" in self.refusal()
+        monkeypatch.undo()
+        np.zeros(2**27)  # the limit is gone again
+
+    def test_provenance_that_nests_without_end(self):
+        self.honest()
+        table = pq.read_table(self.path)
+        nested = table.replace_schema_metadata({b"pagbench": b"[" * 200_000})
+        pq.write_table(nested, self.path)
+        assert "not a readable results file" in self.refusal()
+
+
+def test_a_folder_of_results_names_its_benchmark_and_entrant(digits, tmp_path):
+    card, path = registry.find(ENTRANT)
+    honest = results.path_of(results.PUBLISHED, digits, ENTRANT)
+    for place in ("digits@1/digits/noise-0.6", "digits@1/digits/noise-2.5", "digits@7/digits/noise-0.6"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{place}.parquet").write_bytes(honest.read_bytes())
+    found = claims.of_folder(tmp_path, card, claims.weights_sha256(card, path.parent))
+    assert [finding.level for finding in found] == ["ok", "error", "error"]
+    assert "expected digits@1/digits/noise-0.6.parquet" in messages(found)
+    assert "no benchmark of this name" in messages(found)
