@@ -18,7 +18,7 @@ IMAGES, BATCH = 256, 32
 
 def measured(classifier, benchmark, batch):
     """All columns of a batch, as a run has them."""
-    seen = setting.observation(classifier, benchmark, batch)
+    seen = setting.context(classifier, benchmark, batch)
     return {name: value for measure in benchmark.measures for name, value in MEASURES[measure](seen).items()}
 
 

@@ -67,11 +67,11 @@ def test_lpips(turns, told, given):
     mine, other = turns(ours, theirs, ROUNDS)
     for found, expected in zip(ours(), theirs(), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    what = f"LPIPS of {IMAGES} gradients with target and chance target, embedded once for all entrants"
+    what = f"LPIPS of {IMAGES} gradients with target and chance target, embedded once for all models"
     told(pairs.faster(what, mine, "lpips", other, least=1))
 
 
-def test_lpips_of_one_entrant(turns, told, given):
+def test_lpips_of_one_model(turns, told, given):
     maps, target = (geometry.scale_to_unit_range(values) for values in (given.noise, given.scores))
     package = lpips.model(torch.device("cpu"))
 
@@ -91,7 +91,7 @@ def test_accuracy_and_gradient(turns, told, classifier):
     saliency = Saliency(classifier)
 
     def ours():
-        seen = setting.observation(classifier, benchmark, batch)
+        seen = setting.context(classifier, benchmark, batch)
         return float(MEASURES["accuracy"](seen)["correct"].mean()), seen.gradient
 
     def theirs():

@@ -18,7 +18,7 @@ from pagbench.models.classifier import Classifier
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
-ENTRANTS = 20
+MODELS = 20
 
 
 @pytest.fixture(scope="module")
@@ -147,16 +147,16 @@ def test_alignment(turns, told, given, plain, classifier, metric):
     told(pairs.faster(what, over(mine, count), name, over(other, 2), least=None))
 
 
-def test_alignment_of_twenty_entrants(turns, told, given, plain, metric):
+def test_alignment_of_twenty_models(turns, told, given, plain, metric):
     count = 8
     some, score = part(given, count), setting.score_model()
-    entrants = [Classifier(setting.network(seed)) for seed in range(ENTRANTS)]
+    models = [Classifier(setting.network(seed)) for seed in range(MODELS)]
     results = {}
 
     def ours():
         scores = score(some.pixels)
         embedded = lpips.embed(setting.geometry.scale_to_unit_range(scores), side=None)
-        results["ours"] = [setting.alignment(classifier, some, embedded) for classifier in entrants]
+        results["ours"] = [setting.alignment(classifier, some, embedded) for classifier in models]
 
     def theirs():
         found = score(some.pixels[:1])[0]
@@ -164,20 +164,20 @@ def test_alignment_of_twenty_entrants(turns, told, given, plain, metric):
 
     mine, other = turns(ours, theirs, rounds=3)
     np.testing.assert_allclose(results["ours"][0][0], results["reference"], atol=1e-4)
-    what = f"alignment of {ENTRANTS} entrants with a diffusion model's score, from the image, an image"
-    name = f"one image and one pair at a time, nothing shared (timed on 1 image and 1 entrant, times {ENTRANTS})"
-    told(pairs.faster(what, over(mine, count), name, [ENTRANTS * value for value in other], least=5))
+    what = f"alignment of {MODELS} models with a diffusion model's score, from the image, an image"
+    name = f"one image and one pair at a time, nothing shared (timed on 1 image and 1 model, times {MODELS})"
+    told(pairs.faster(what, over(mine, count), name, [MODELS * value for value in other], least=5))
 
 
-def test_evaluation_of_twenty_entrants(turns, told, given, manifold, plain, metric):
+def test_evaluation_of_twenty_models(turns, told, given, manifold, plain, metric):
     count = 8
     some = part(given, count)
-    entrants = [Classifier(setting.network(seed)) for seed in range(ENTRANTS)]
-    tangent, entrant, results = [], [], {}
+    models = [Classifier(setting.network(seed)) for seed in range(MODELS)]
+    tangent, model, results = [], [], {}
 
     def ours():
         prepared = setting.prepare(manifold, some)
-        results["ours"] = [setting.evaluate(classifier, some, prepared) for classifier in entrants]
+        results["ours"] = [setting.evaluate(classifier, some, prepared) for classifier in models]
 
     def theirs():
         start = pairs.clock()
@@ -188,18 +188,18 @@ def test_evaluation_of_twenty_entrants(turns, told, given, manifold, plain, metr
             plain, some.pixels[0], int(some.labels[0]),
             vectors=vectors, noise=some.noise[0], score=some.scores[0], lpips=metric,
         )  # fmt: skip
-        entrant.append(pairs.clock() - start)
+        model.append(pairs.clock() - start)
 
     mine, _ = turns(ours, theirs, rounds=3)
     for found, expected in zip(results["ours"][0], results["reference"], strict=True):
         np.testing.assert_allclose(found[0], expected, atol=1e-4)
     mine = over(mine, count)
-    what = f"full evaluation of {ENTRANTS} entrants, an image"
-    times = f"(timed on 1 image and 1 entrant, times {ENTRANTS})"
-    kept = [t + ENTRANTS * e for t, e in zip(tangent, entrant, strict=True)]
-    told(pairs.faster(what, mine, f"tangent vectors kept for all entrants {times}", kept, least=None))
-    anew = [ENTRANTS * (t + e) for t, e in zip(tangent, entrant, strict=True)]
-    told(pairs.faster(what, mine, f"nothing shared between entrants {times}", anew, least=30))
+    what = f"full evaluation of {MODELS} models, an image"
+    times = f"(timed on 1 image and 1 model, times {MODELS})"
+    kept = [t + MODELS * e for t, e in zip(tangent, model, strict=True)]
+    told(pairs.faster(what, mine, f"tangent vectors kept for all models {times}", kept, least=None))
+    anew = [MODELS * (t + e) for t, e in zip(tangent, model, strict=True)]
+    told(pairs.faster(what, mine, f"nothing shared between models {times}", anew, least=30))
 
 
 def over(values, count):

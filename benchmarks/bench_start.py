@@ -15,5 +15,5 @@ LEADERBOARD = ["leaderboard", "--results", str(RESULTS), "--benchmark", "fashion
 def test_start(benchmark, told, arguments, most):
     command = [sys.executable, "-m", "pagbench", *arguments]
     benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=5, warmup_rounds=1)
-    entrants = "" if arguments == ["--help"] else ", 65 published entrants"
-    told(pairs.limit(f"`pagbench {arguments[0]}`{entrants}, wall time", list(benchmark.stats.stats.data), most))
+    models = "" if arguments == ["--help"] else ", 65 published models"
+    told(pairs.limit(f"`pagbench {arguments[0]}`{models}, wall time", list(benchmark.stats.stats.data), most))

@@ -1,6 +1,6 @@
 """Writes a large results folder of invented rows, to time what reads one.
 
-    python benchmarks/big_results.py FOLDER --entrants 1000 --samples 10000
+    python benchmarks/big_results.py FOLDER --models 1000 --samples 10000
 
 The rows are those of Fashion-MNIST's benchmark, on as many samples as asked for, under a definition of its own.
 """
@@ -29,15 +29,15 @@ def definition(samples: int) -> Benchmark:
     return benchmarks.load("fashion-mnist").model_copy(update={"samples": ids})
 
 
-def names(benchmark: Benchmark, entrants: int) -> list[str]:
-    """The two anchors and as many further entrants as make up the number."""
-    return [*benchmark.anchors, *(f"fashion-mnist/made-{index:04d}" for index in range(entrants - 2))]
+def names(benchmark: Benchmark, models: int) -> list[str]:
+    """The two anchors and as many further models as make up the number."""
+    return [*benchmark.anchors, *(f"fashion-mnist/made-{index:04d}" for index in range(models - 2))]
 
 
-def write(folder: Path, benchmark: Benchmark, entrants: int, *, workers: int = 1) -> None:
-    """Writes a results file for each of so many entrants, the anchors among them."""
+def write(folder: Path, benchmark: Benchmark, models: int, *, workers: int = 1) -> None:
+    """Writes a results file for each of so many models, the anchors among them."""
     one = partial(_write_one, folder, benchmark)
-    numbered = enumerate(names(benchmark, entrants))
+    numbered = enumerate(names(benchmark, models))
     if workers == 1:
         for item in numbered:
             one(item)
@@ -53,7 +53,7 @@ def _write_one(folder: Path, benchmark: Benchmark, numbered: tuple[int, str]) ->
 
 
 def rows(benchmark: Benchmark, index: int, name: str) -> pd.DataFrame:
-    """Plausible rows of one entrant: classes in a cycle, most of them found, measures that differ with the index."""
+    """Plausible rows of one model: classes in a cycle, most of them found, measures that differ with the index."""
     rng, n = np.random.default_rng(index), len(benchmark.samples)
     label = np.arange(n) % benchmark.classes
     strength = _strength(benchmark, index, name)
@@ -119,8 +119,8 @@ def provenance(benchmark: Benchmark, index: int, name: str) -> dict[str, object]
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--entrants", type=int, default=1000)
+    parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
-    write(asked.folder, definition(asked.samples), asked.entrants, workers=asked.workers)
+    write(asked.folder, definition(asked.samples), asked.models, workers=asked.workers)

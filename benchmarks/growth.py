@@ -1,4 +1,4 @@
-"""Time and peak memory of `pagbench.run` against images, entrants, the side of the images and directions.
+"""Time and peak memory of `pagbench.run` against images, models, the side of the images and directions.
 
 `python benchmarks/growth.py` measures every point in a process of its own, writes `docs/figures/growth.csv` and draws
 `docs/figures/growth.png`; `--quick` takes the two smallest points of each curve and only prints them.
@@ -18,11 +18,11 @@ FIGURES = ROOT / "docs" / "figures"
 
 CURVES: dict[str, list[int]] = {
     "images": [200, 1000, 3000, 10_000],
-    "entrants": [1, 5, 20, 40],
+    "models": [1, 5, 20, 40],
     "side": [28, 56, 112, 224],
     "directions": [4, 8, 16, 32],
 }
-USUAL = {"images": 200, "entrants": 1, "side": 28, "directions": 4}
+USUAL = {"images": 200, "models": 1, "side": 28, "directions": 4}
 """What the other curves keep."""
 
 FEWER = {"side": {"images": 64}}
@@ -60,12 +60,12 @@ def measure(point):
     benchmark = definition(point)
     networks = {
         f"network-{index}": architectures.build("strided-cnn", benchmark.input_shape, benchmark.classes)
-        for index in range(point["entrants"])
+        for index in range(point["models"])
     }
     start = time.process_time()
     rows = pagbench.run(networks, benchmark=benchmark, limit=point["images"], anchors=False, device="cpu")
     seconds = time.process_time() - start
-    assert len(rows) == point["images"] * point["entrants"]
+    assert len(rows) == point["images"] * point["models"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
     return {"cpu_seconds": round(seconds, 2), "peak_mb": round(peak)}
 

@@ -1,6 +1,6 @@
 """Times what reads results, on a folder that `big_results.py` has written: leaderboard, its table alone, and the site.
 
-    python benchmarks/big_results.py /tmp/big --entrants 1000 --samples 10000
+    python benchmarks/big_results.py /tmp/big --models 1000 --samples 10000
     python benchmarks/reading.py leaderboard /tmp/big --samples 10000
     python benchmarks/reading.py table /tmp/big --samples 10000
     python benchmarks/reading.py site /tmp/big --samples 10000
@@ -27,7 +27,7 @@ from pagbench.reports.site import building
 
 def board(folder: Path, benchmark: Benchmark) -> str:
     """The whole leaderboard, with intervals, ranks and regimes."""
-    return f"{len(leaderboard(folder, benchmark=benchmark))} entrants"
+    return f"{len(leaderboard(folder, benchmark=benchmark))} models"
 
 
 def table(folder: Path, benchmark: Benchmark) -> str:

@@ -11,7 +11,7 @@ from torchvision.models import resnet18
 from pagbench import benchmarks, geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.densities.manifolds.autoencoder import Autoencoder, AutoencoderManifold
-from pagbench.measures import Batch, Observation, lpips, paper
+from pagbench.measures import Batch, MeasureContext, lpips, paper
 from pagbench.measures.calibration import Temperature
 from pagbench.models.classifier import Classifier
 
@@ -116,9 +116,9 @@ def definition(**changes: object) -> Benchmark:
     return benchmarks.load("cifar10").model_copy(update=changes)
 
 
-def observation(classifier: Classifier, benchmark: Benchmark, batch: Batch) -> Observation:
+def context(classifier: Classifier, benchmark: Benchmark, batch: Batch) -> MeasureContext:
     """A classifier on a batch, its temperature taken as fitted."""
-    return Observation(classifier, batch, benchmark, Temperature(1.0, 1.0, 1.0))
+    return MeasureContext(classifier, batch, benchmark, Temperature(1.0, 1.0, 1.0))
 
 
 def batch(benchmark: Benchmark, count: int) -> Batch:

@@ -29,9 +29,9 @@ COLUMNS = (
     "benchmark", "images", "calibration", "forward", "backward", "forward_calibration", "forward_once", "backward_once",
     "lpips", "lpips_target", "lpips_flops", "score_target", "score_flops", "target_bytes", "row_bytes", "file_bytes",
 )  # fmt: skip
-"""Passes per image; per image of the calibration split; once per entrant; operations of one pass; bytes.
+"""Passes per image; per image of the calibration split; once per model; operations of one pass; bytes.
 
-Passes of targets are made once for all entrants. They come in whole chunks of images, of which the last is smaller.
+Passes of targets are made once for all models. They come in whole chunks of images, of which the last is smaller.
 """
 
 _SIDE = 64

@@ -61,7 +61,7 @@ def _fill(text: str, content: str) -> str:
 
 
 def _best_of_each_family(found: Study) -> str:
-    """The best entrant of every family, the best of all other makes, and the anchors."""
+    """The best model of every family, the best of all other makes, and the anchors."""
     board = found.board
     best = board[board["status"] == "ranked"].groupby("family")["alignment"].idxmax()
     chosen = {*board.loc[best, "model"], *found.benchmark.anchors}
@@ -120,7 +120,7 @@ def _moving_labels(found: Study) -> str:
 
 
 def _regimes(found: Study, thresholds: benchmarks.Thresholds) -> dict[str, str]:
-    """By entrant, in the leaderboard's order."""
+    """By model, in the leaderboard's order."""
     networks = {network.card.id: network for network in found.networks}
     verdicts = {name: found.verdict(networks[name], thresholds) for name in found.board["model"]}
     return {name: "none" if verdict is None else verdict.regime for name, verdict in verdicts.items()}

@@ -23,8 +23,8 @@ def tables(reports: list[Report]) -> str:
 
 
 def _benchmark(report: Report) -> Iterator[str]:
-    ranked = sum(entrant.ranked for entrant in report.entrants)
-    yield f"### `{report.benchmark}`: {ranked} ranked entrants, {report.images} images"
+    ranked = sum(model.ranked for model in report.models)
+    yield f"### `{report.benchmark}`: {ranked} ranked models, {report.images} images"
     yield ""
     yield wording.verdict(report)
     yield ""

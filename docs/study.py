@@ -118,7 +118,7 @@ def _predicts(study: Study, first: str, second: str, sign: int, given: str | Non
 
 @cache
 def _adversarial() -> pd.DataFrame:
-    """Adversarial accuracy by entrant, on the images that abilities are measured on; see leaderboard/abilities.py."""
+    """Adversarial accuracy by model, on the images that abilities are measured on; see leaderboard/abilities.py."""
     return pd.read_csv(Path(__file__).parent / "adversarial.csv", index_col="entrant")
 
 
@@ -150,7 +150,7 @@ _ANCHORS = (
 
 
 def _anchor(network: Network, ability: str, suffixes: Sequence[str]) -> str:
-    """The value of an ability that is not the entrant's own: chance, anchors, ceiling."""
+    """The value of an ability that is not the model's own: chance, anchors, ceiling."""
     parts = ability.replace("_label", "").split("_")
     ends = [f"{'_'.join(parts)}_{suffix}" for suffix in suffixes]
     ends += ["_".join([*parts[:-1], suffix, parts[-1]]) for suffix in suffixes]

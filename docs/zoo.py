@@ -44,7 +44,7 @@ LICENSES = {
 
 _INTRODUCTION = """\
 The zoo of release 1.1.1, as `pagbench list models --source robustbench` lists it. Each network was built on a CPU with
-random weights and tried on two random images by the contract that every entrant keeps: one finite value per class, the
+random weights and tried on two random images by the contract that every model keeps: one finite value per class, the
 same in two calls, differentiable in the pixels, logits or what the card says. This tells that they load and
 differentiate, nothing of their trained weights: `pagbench check` does. Output is what the network was seen to return;
 seconds are those of one busy core. Written by `docs/zoo.py`.
@@ -130,7 +130,7 @@ def _resnet50() -> str:
     return str(torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url)
 
 
-def probe(entrant: str) -> dict[str, Any]:
+def probe(model: str) -> dict[str, Any]:
     """Builds a model with random weights and tries it on two random images."""
     import torch
 
@@ -138,20 +138,20 @@ def probe(entrant: str) -> dict[str, Any]:
     from pagbench.models.sources.robustbench import zoo
 
     start = time.perf_counter()
-    card = robustbench.card(entrant)
+    card = robustbench.card(model)
     torch.manual_seed(0)
     assert card.input_shape is not None and card.classes is not None
-    found: dict[str, Any] = {"id": entrant}
+    found: dict[str, Any] = {"id": model}
     try:
         network = zoo.untrained(card)
         found["parameters"] = sum(parameter.numel() for parameter in network.parameters())
         images = torch.rand(2, *card.input_shape)
         found["output"] = _kind(network, images)
         classifier = Classifier(network, output=card.output)
-        check_contract(classifier, images, card.classes, entrant)
+        check_contract(classifier, images, card.classes, model)
         found["result"] = "passes" + _gradient(classifier, images)
     except PagbenchError as error:
-        found["result"] = str(error).removeprefix(f"{entrant}: ")
+        found["result"] = str(error).removeprefix(f"{model}: ")
     return found | {"seconds": round(time.perf_counter() - start, 1), "gib": _peak()}
 
 
@@ -191,20 +191,20 @@ def probe_all(wanted: list[str], limit: float) -> None:
     torch.set_num_threads(1)
     done = {row["id"] for row in _rows()} if PROBES.exists() else set()
     fork = multiprocessing.get_context("fork")
-    for entrant in [name for name in wanted or robustbench.names() if name not in done]:
-        process = fork.Process(target=_write_probe, args=(entrant,))
+    for model in [name for name in wanted or robustbench.names() if name not in done]:
+        process = fork.Process(target=_write_probe, args=(model,))
         process.start()
         process.join(limit)
         if process.is_alive():
             process.kill()
             process.join()
-            _write({"id": entrant, "result": f"not done in {limit:.0f} s"})
+            _write({"id": model, "result": f"not done in {limit:.0f} s"})
         elif process.exitcode:
-            _write({"id": entrant, "result": f"ended with {process.exitcode}, out of memory or crashed"})
+            _write({"id": model, "result": f"ended with {process.exitcode}, out of memory or crashed"})
 
 
-def _write_probe(entrant: str) -> None:
-    _write(probe(entrant))
+def _write_probe(model: str) -> None:
+    _write(probe(model))
 
 
 def _write(row: dict[str, Any]) -> None:
@@ -229,10 +229,10 @@ def page() -> str:
         "| id | architecture | parameters | output | contract | s |",
         "|---|---|---:|---|---|---:|",
     ]
-    for entrant in robustbench.names():
-        row = rows.get(entrant, {"result": "not tried"})
+    for model in robustbench.names():
+        row = rows.get(model, {"result": "not tried"})
         millions = f"{row['parameters'] / 1e6:.1f} M" if "parameters" in row else "–"
-        name, architecture = entrant.removeprefix("robustbench/"), robustbench.card(entrant).architecture
+        name, architecture = model.removeprefix("robustbench/"), robustbench.card(model).architecture
         output, seconds = row.get("output", "–"), row.get("seconds", "–")
         lines.append(f"| {name} | {architecture} | {millions} | {output} | {row['result']} | {seconds} |")
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
-"""Measures what the published entrants' gradients can do: `python leaderboard/abilities.py BENCHMARK [ENTRANT]...`.
+"""Measures what the published models' gradients can do: `python leaderboard/abilities.py BENCHMARK [MODEL]...`.
 
-All entrants that have results by default; their other rows stay as they are. `leaderboard/compact.py` goes after it.
+All models that have results by default; their other rows stay as they are. `leaderboard/compact.py` goes after it.
 With `--adversarial` first, adversarial accuracy (PGD) on the same images instead, as `docs/adversarial.csv`.
 """
 
@@ -14,14 +14,14 @@ RESULTS = Path(__file__).parent / "results"
 ADVERSARIAL = Path(__file__).parent.parent / "docs" / "adversarial.csv"
 
 
-def main(benchmark: str, *entrants: str) -> None:
+def main(benchmark: str, *models: str) -> None:
     """Adds the rows of the measures."""
-    names = entrants or published(benchmark)
+    names = models or published(benchmark)
     pagbench.run(names, benchmark=benchmark, measures=columns.ABILITIES, results=RESULTS, progress=True)
 
 
 def adversarial(benchmark: str) -> None:
-    """Writes the means of all entrants but controls and smoothed ones, whose attack would take 32 times as long."""
+    """Writes the means of all models but controls and smoothed ones, whose attack would take 32 times as long."""
     definition = pagbench.benchmarks.load(benchmark)
     names = [name for name in published(benchmark) if not name.startswith("control/") and "/smoothing-" not in name]
     limit = len(columns.samples_of(definition, columns.ABILITIES[0]))
@@ -31,7 +31,7 @@ def adversarial(benchmark: str) -> None:
 
 
 def published(benchmark: str) -> list[str]:
-    """Ids of the entrants that have results."""
+    """Ids of the models that have results."""
     home = RESULTS / pagbench.benchmarks.load(benchmark).label
     paths = sorted(home.glob("*/[!.]*.parquet"))
     return [path.relative_to(home).with_suffix("").as_posix() for path in paths]

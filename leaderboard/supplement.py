@@ -1,6 +1,6 @@
 """Adds to the published results what they were measured too early to have: galleries, pre-flight cards, declarations.
 
-Computes the gradients of few images of every entrant, and compares their cosines with the rows, which stay as they are.
+Computes the gradients of few images of every model, and compares their cosines with the rows, which stay as they are.
 Files that change lose their verification: run `pagbench verify` on them. `python leaderboard/supplement.py`
 """
 
@@ -46,21 +46,19 @@ def add(path: Path, benchmark: Benchmark, target: provenance.Targeting) -> None:
     schema = columns.schema(benchmark)
     before = results.read(path, schema)
     name = before.provenance["card"]["id"]
-    card_file = HERE / "entrants" / f"{name}.yaml"
+    card_file = HERE / "models" / f"{name}.yaml"
     (request,) = requests.resolve(card_file if card_file.exists() else name, benchmark)
     card = {**before.provenance["card"], "trained_on_target": request.card.trained_on_target}
     if {"gallery", "preflight"} <= before.provenance.keys() and card == before.provenance["card"]:
         return
-    entrant = request.load(benchmark)
-    assert entrant.weights_sha256 == before.provenance["weights_sha256"], f"{name}: other weights"
+    model = request.load(benchmark)
+    assert model.weights_sha256 == before.provenance["weights_sha256"], f"{name}: other weights"
     test = data.splits(benchmark).test
-    found = provenance.gallery(
-        entrant, before.rows, test, benchmark.alignment, target=target, device=CPU, batch_size=64
-    )
+    found = provenance.gallery(model, before.rows, test, benchmark.alignment, target=target, device=CPU, batch_size=64)
     ids = [] if found is None else list(dict.fromkeys(found["sample_ids"]))
-    worst = check(entrant, before.rows, test.select(ids), target) if ids else 0.0
+    worst = check(model, before.rows, test.select(ids), target) if ids else 0.0
     with devices.single_precision():
-        flown = checks.preflight(entrant, benchmark, device=CPU, batch_size=64)
+        flown = checks.preflight(model, benchmark, device=CPU, batch_size=64)
     added = {"card": card, "gallery": found, "preflight": flown.model_dump(mode="json")}
     results.write(path, results.Result(before.rows, {**before.provenance, **added}), schema)
     pd.testing.assert_frame_equal(results.read(path, schema).rows, before.rows, check_exact=True)
@@ -68,14 +66,14 @@ def add(path: Path, benchmark: Benchmark, target: provenance.Targeting) -> None:
     sys.stdout.write(f"{benchmark.label} {name}: {told}\n")
 
 
-def check(entrant: loading.Entrant, rows: pd.DataFrame, shown: data.Dataset, target: provenance.Targeting) -> float:
+def check(model: loading.LoadedModel, rows: pd.DataFrame, shown: data.Dataset, target: provenance.Targeting) -> float:
     """Largest difference between the cosines of the gradients here and those of the rows."""
-    with sampled(entrant.classifier, shown.ids):
-        gradient = geometry.log_odds_gradient(entrant.classifier, shown.images, shown.labels).gradient
+    with sampled(model.classifier, shown.ids):
+        gradient = geometry.log_odds_gradient(model.classifier, shown.images, shown.labels).gradient
     found = geometry.cosine(gradient, target(shown).float()).numpy()
     measured = rows.set_index("sample_id").loc[list(shown.ids), "alignment_cosine"].to_numpy()
     worst = float(np.abs(found - measured).max())
-    assert worst < TOLERANCE, f"{entrant.card.id}: cosines {found} instead of {measured}"
+    assert worst < TOLERANCE, f"{model.card.id}: cosines {found} instead of {measured}"
     return worst
 
 

@@ -130,7 +130,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path}: cannot read the card ({error.strerror or error}); give a card id or a YAML file"
         ) from None
     except PlainYamlError as error:
-        raise CardError(f"{path}: not a YAML card ({error}); see `pagbench show ENTRANT` for one") from None
+        raise CardError(f"{path}: not a YAML card ({error}); see `pagbench show MODEL` for one") from None
     if not isinstance(content, dict):
         raise CardError(f"{path}: expected a YAML mapping of fields, got {type(content).__name__}")
     return content
@@ -145,7 +145,7 @@ class SmoothingCard(Card):
     """Monte Carlo draws, in antithetic pairs, the same for every image."""
     seed: int = 0
     around: Identifier | None = None
-    """Id of the entrant that `smoothed:...` wraps: each sample then has draws of its own, seeded by its id."""
+    """Id of the model that `smoothed:...` wraps: each sample then has draws of its own, seeded by its id."""
 
 
 class RemoteFile(Card):
@@ -166,7 +166,7 @@ class RemoteFile(Card):
 
 
 class ModelCard(Card):
-    """One entrant: which network, which weights, how it was trained, and under which name it is listed."""
+    """One model: which network, which weights, how it was trained, and under which name it is listed."""
 
     id: Identifier
     title: str
@@ -216,10 +216,10 @@ class ModelCard(Card):
 
     @property
     def control(self) -> bool:
-        """Whether the entrant only bounds the columns and takes no rank."""
+        """Whether the model only bounds the columns and takes no rank."""
         return self.loader == "control"
 
-    def behaviour(self) -> str:
+    def functional_hash(self) -> str:
         """Hash of the fields that change the classifier; titles, authors and the like do not count."""
         return self.model_copy(update=dict.fromkeys(_DESCRIPTION)).digest()
 

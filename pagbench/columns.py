@@ -100,7 +100,7 @@ IDENTITY: dict[str, pa.DataType] = {
     "sample_id": pa.string(),
     "label": pa.int32(),
 }
-"""Columns that say which row it is: unique by (benchmark, version, entrant, seed, sample_id)."""
+"""Columns that say which row it is: unique by (benchmark, version, model, seed, sample_id)."""
 
 _G = "g = ∇x [z_y - logsumexp of the other logits]"
 _B = "b = s(x|y) - s(x), the Bayes target at the benchmark's sigma"
@@ -156,7 +156,7 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("paper_off_response", "L1 of softmax", False, "The same with the unit normal part.", reference=_PAPER, valid=_L1),
     ),
     "adversarial": (
-        Column("adversarial", "", True, "1 where the image is classified correctly and AutoAttack (standard) does not change that within the budget; attacked in blocks of 64 of the benchmark's samples. A smoothed entrant is attacked with its draws fixed and known; a tie of the two largest logits counts as changed.", "AutoAttack", _AUTOATTACK, valid=_SHARE, binary=True),
+        Column("adversarial", "", True, "1 where the image is classified correctly and AutoAttack (standard) does not change that within the budget; attacked in blocks of 64 of the benchmark's samples. A smoothed model is attacked with its draws fixed and known; a tie of the two largest logits counts as changed.", "AutoAttack", _AUTOATTACK, valid=_SHARE, binary=True),
     ),
     "pgd": (
         Column("pgd", "", True, "The same of projected gradient descent on the log-odds of the true class, 40 steps from one random start: weaker than AutoAttack, and cheap.", "PGD", _PGD, valid=_SHARE, binary=True),
@@ -166,11 +166,11 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("pgd_off_manifold", "", True, "The same confined to the complement of the tangent space.", "PGD off", _STUTZ, valid=_SHARE, binary=True),
     ),
     "certified": (
-        Column("certified_radius", "pixel units", True, "L2 radius sigma Φ⁻¹(p) within which the majority vote of a smoothed entrant's base network under noise cannot change, p the Clopper-Pearson bound (confidence .999) of its top class under 1,000 draws, after 100 that choose the class; at most 2.46 sigma; 0 where it abstains, null for entrants that are not smoothed.", "", _COHEN, valid=_LENGTH),
+        Column("certified_radius", "pixel units", True, "L2 radius sigma Φ⁻¹(p) within which the majority vote of a smoothed model's base network under noise cannot change, p the Clopper-Pearson bound (confidence .999) of its top class under 1,000 draws, after 100 that choose the class; at most 2.46 sigma; 0 where it abstains, null for models that are not smoothed.", "", _COHEN, valid=_LENGTH),
         Column("certified_correct", "", True, "1 where the certified class is the label; 0 where it is not, or where the vote abstains.", "", _COHEN, valid=_SHARE, binary=True),
     ),
     "smoothing": (
-        Column("smoothed_probability_error", "", False, "Standard error of a smoothed entrant's probability of the true class, from its antithetic pairs of draws; null for entrants that are not smoothed.", valid=_LENGTH),
+        Column("smoothed_probability_error", "", False, "Standard error of a smoothed model's probability of the true class, from its antithetic pairs of draws; null for models that are not smoothed.", valid=_LENGTH),
         Column("smoothed_gradient_error", "", False, f"Standard error of the gradient, relative to its length: the root of the trace of the covariance (delta method) over ‖g‖₂, {_G}; an error e lowers cosines of g by a factor of about √(1 - e²).", valid=_LENGTH),
     ),
     "generation": (
@@ -195,7 +195,7 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("generation_nearest_ceiling", "pixel units", None, "L2 distance of the real image to the nearest training image.", valid=_LENGTH),
     ),
     "denoising": (
-        Column("denoising_psnr", "dB", True, "Gain in PSNR over the noisy image, following the gradient towards the class that the entrant itself finds there; noise of that share of the benchmark's sigma.", "denoised dB", _SANTURKAR, valid=_ANY),
+        Column("denoising_psnr", "dB", True, "Gain in PSNR over the noisy image, following the gradient towards the class that the model itself finds there; noise of that share of the benchmark's sigma.", "denoised dB", _SANTURKAR, valid=_ANY),
         Column("denoising_ssim", "", True, "The same in SSIM.", valid=_DIFFERENCE),
         Column("denoising_psnr_label", "dB", None, "The same in PSNR towards the true class.", valid=_ANY),
         Column("denoising_ssim_label", "", None, "The same in SSIM towards the true class.", valid=_DIFFERENCE),
@@ -219,7 +219,7 @@ per level of noise.
 """
 
 ABILITIES = ("generation", "denoising", "inpainting")
-"""Measures of what one can do by following an entrant's gradient, taken of a benchmark's first images only."""
+"""Measures of what one can do by following a model's gradient, taken of a benchmark's first images only."""
 
 _SHARED = frozenset({"chance", "ceiling", "tv", "denoiser"})
 
@@ -251,10 +251,10 @@ CERTIFIED_RADII = (0.25, 0.5, 1.0)
 """Radii at which the leaderboard gives certified accuracy, L2 in pixel units."""
 
 BOARD_COLUMNS: tuple[Column, ...] = (
-    Column("rank", "", None, "Position by alignment; none for controls and for entrants without a full, valid result.", "rank"),
+    Column("rank", "", None, "Position by alignment; none for controls and for models without a full, valid result.", "rank"),
     Column("rank_low", "", None, "Best rank that the 95 % simultaneous pairwise comparisons allow.", "", "Mogstad et al. 2024, Rev. Econ. Stud."),
     Column("rank_high", "", None, "Worst rank that they allow."),
-    Column("model", "", None, "The entrant's id.", "model"),
+    Column("model", "", None, "The model's id.", "model"),
     Column("family", "", None, "Training family.", "family"),
     Column("strength", "family's unit", None, "Strength of the regularisation.", "strength"),
     Column("n_scored", "images", None, "Images whose alignment could be scored."),
@@ -289,7 +289,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("p_weak", "", None, "Bootstrap probability of weak robustness."),
     Column("p_bayes_aligned", "", None, "Bootstrap probability of Bayes-aligned robustness."),
     Column("p_excessive", "", None, "Bootstrap probability of excessive robustness."),
-    Column("license", "", None, "Licence of the entrant's weights, as its card says."),
+    Column("license", "", None, "Licence of the model's weights, as its card says."),
     Column("score_license", "", None, "Licences of the networks that the benchmark's scores come from; null for exact scores and where a card names none."),
     Column("trained_on_target", "", None, "Whether its card declares that it was trained on the benchmark's own target; null: not declared."),
     Column("status", "", None, "ranked, control, or the reason why there is no rank.", "status"),
@@ -306,7 +306,7 @@ def sample_columns(benchmark: Benchmark, measures: Sequence[str] | None = None) 
 
 
 def is_own(column: Column) -> bool:
-    """Whether a column of an ability speaks of the entrant, not of chance, an anchor or a ceiling."""
+    """Whether a column of an ability speaks of the model, not of chance, an anchor or a ceiling."""
     return _SHARED.isdisjoint(column.name.split("_"))
 
 
@@ -360,7 +360,7 @@ def optional_board_columns(benchmark: Benchmark) -> list[Column]:
         for column in sample_columns(benchmark, [name for name in OPTIONAL if name != "certified"])
     ]
     partial = Column(
-        PARTIAL_MEASURES, "", None, "Optional measures that lack images of the entrant; null where none does."
+        PARTIAL_MEASURES, "", None, "Optional measures that lack images of the model; null where none does."
     )
     return [*means, *radii, average, partial]
 

@@ -27,7 +27,7 @@ def write(folder):
 
 
 def write_one(folder, name, measure, *, seed=0, said=None):
-    """Writes results of one entrant; `said` is changed in its provenance."""
+    """Writes results of one model; `said` is changed in its provenance."""
     place = results.path_of(folder, BENCHMARK, name, measure)
     place.parent.mkdir(parents=True, exist_ok=True)
     results.write(place, of(name, measure, seed, said or {}), columns.schema(BENCHMARK, measure))

@@ -7,9 +7,9 @@ from pagbench.cards import CifarCard, IdxCard, ImageNetCard
 from pagbench.data import cifar, idx, imagenet
 from pagbench.measures import calibration
 from pagbench.measures.calibration import Temperature
-from pagbench.measures.observation import Observation
+from pagbench.measures.context import MeasureContext
 from pagbench.models import checks, loading, registry
-from pagbench.results import Place
+from pagbench.results import StoragePath
 from pagbench.running import targets
 
 torch.set_num_threads(1)  # the networks are tiny, and spinning threads of two processes are many times slower
@@ -77,7 +77,7 @@ def observe(digits, digits_batch):
     """Looks at a classifier on sixteen digits."""
 
     def look(classifier, temperature=1.0, batch=digits_batch, benchmark=digits):
-        return Observation(classifier, batch, benchmark, Temperature(temperature, temperature, temperature))
+        return MeasureContext(classifier, batch, benchmark, Temperature(temperature, temperature, temperature))
 
     return look
 
@@ -99,7 +99,7 @@ def bucket():
             patch.setenv(name, value)
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        made = Place.of("s3://pags?allow_bucket_creation=true")
+        made = StoragePath.of("s3://pags?allow_bucket_creation=true")
         made.files.create_dir("pags")
         yield "s3://pags"
         server.stop()

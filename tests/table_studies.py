@@ -1,4 +1,4 @@
-"""Studies that try a benchmark's page: a crowd of entrants, and cards that mean harm."""
+"""Studies that try a benchmark's page: a crowd of models, and cards that mean harm."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ HOSTILE = """</script><script>alert(1)</script>"'><img src=x onerror=alert(2)>ja
 
 
 def crowd(small, count):
-    """A study of so many ranked entrants, made of a small one's with a little noise."""
+    """A study of so many ranked models, made of a small one's with a little noise."""
     ranked = small.board[small.board["rank"].notna()]
     chosen = np.arange(count) % len(ranked)
     board = ranked.iloc[chosen].reset_index(drop=True)

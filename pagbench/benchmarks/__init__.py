@@ -76,7 +76,7 @@ class Benchmark(Card):
     calibration: SampleIds = Field(repr=False)
     """Ids of the images that only the temperature is fitted on; none without the measure `response`."""
     trained_on: Identifier | None = None
-    """What the cards of its entrants call their data set; null for the benchmark's name."""
+    """What the cards of its models call their data set; null for the benchmark's name."""
     training: SampleIds | None = Field(default=None, repr=False)
     """Ids of the training split; null for all images that are neither measured nor fitted on."""
     input_shape: tuple[Count, Count, Count]
@@ -96,9 +96,9 @@ class Benchmark(Card):
     """Random orthonormal directions per image and space."""
     measures: tuple[Measure, ...]
     alignment: Literal["alignment_cosine", "alignment_lpips", "paper_alignment", "paper_alignment_sum"]
-    """The column whose mean ranks the entrants, chance-corrected unless it is the paper's."""
+    """The column whose mean ranks the models, chance-corrected unless it is the paper's."""
     reference: Identifier | None = None
-    """The unregularised entrant: the lower anchor of the regimes; null where no regimes are judged."""
+    """The unregularised model: the lower anchor of the regimes; null where no regimes are judged."""
     bayes: Identifier | None = None
     """The Bayes control: the upper anchor; null where the target has no closed-form classifier."""
     thresholds: Thresholds | None = None
@@ -112,12 +112,12 @@ class Benchmark(Card):
 
     @property
     def data_name(self) -> str:
-        """Name of the data set in the cards of the benchmark's entrants."""
+        """Name of the data set in the cards of the benchmark's models."""
         return self.trained_on or self.name
 
     @property
     def anchors(self) -> tuple[Identifier, ...]:
-        """Entrants that every run measures: the Bayes control and the reference, where there are any."""
+        """Models that every run measures: the Bayes control and the reference, where there are any."""
         return tuple(name for name in (self.bayes, self.reference) if name is not None)
 
     @property

@@ -54,7 +54,7 @@ class Facts:
         needs: data and networks that a run takes.
         memory: what a run takes, and whether that was measured.
         time: likewise.
-        commands: to measure an entrant, and to show the leaderboard.
+        commands: to measure a model, and to show the leaderboard.
         unpublished: why there are no results, where none are published.
         agreement: how far other estimates of the tangent spaces agree; empty where that was not measured.
         sources: to cite.

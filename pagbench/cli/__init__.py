@@ -104,10 +104,10 @@ _RESULTS = "results"
 
 @app.command(epilog="Example: pagbench run digits/standard digits/noise-0.6 --benchmark digits")
 def run(
-    entrants: Annotated[
+    models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ENTRANT]...",
+            metavar="[MODEL]...",
             help="Ids, card files, path.py:function, or checkpoints with --architecture; all shipped ones by default.",
         ),
     ] = None,
@@ -115,7 +115,7 @@ def run(
     measures: Annotated[
         str,
         typer.Option(
-            help="Further measures of the named entrants, separated by commas: adversarial, pgd, confined, certified, "
+            help="Further measures of the named models, separated by commas: adversarial, pgd, confined, certified, "
             "smoothing, generation, denoising, inpainting (see docs/measures.md).",
             metavar="MEASURE,...",
         ),
@@ -141,18 +141,18 @@ def run(
         typer.Option(help="The i-th of n shares of all samples, for n runs that fill one folder.", metavar="I/N"),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds for a batch, after which its entrant is given up; the others go on.")
+        float, typer.Option(help="Seconds for a batch, after which its model is given up; the others go on.")
     ] = 4 * 3600.0,
     architecture: Architecture = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Measure entrants on a benchmark; finished rows are kept and skipped next time."""
+    """Measure models on a benchmark; finished rows are kept and skipped next time."""
     from pagbench import benchmarks
     from pagbench.running import runner
 
     definition = benchmarks.load(benchmark)
     runner.run(
-        _entrants(entrants or [], architecture, definition),
+        _models(models or [], architecture, definition),
         benchmark=definition,
         measures=[name.strip() for name in measures.split(",") if name.strip()],
         limit=limit,
@@ -182,7 +182,7 @@ def leaderboard(
     ] = Format.table,
     output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
 ) -> None:
-    """Rank the entrants of a results folder, with intervals and regimes."""
+    """Rank the models of a results folder, with intervals and regimes."""
     from pagbench import benchmarks
     from pagbench.ranking import board as ranking
     from pagbench.ranking import render
@@ -225,40 +225,40 @@ def list_(
 
 @app.command(epilog="Example: pagbench show digits/noise-0.6")
 def show(
-    entrant: Annotated[str, typer.Argument(help="Card id or card file; or a benchmark.")],
+    model: Annotated[str, typer.Argument(help="Card id or card file; or a benchmark.")],
     results: ResultsOption = _RESULTS,
     offline: OfflineOption = False,
 ) -> None:
-    """Show an entrant's card and its results, or a benchmark's definition."""
+    """Show a model's card and its results, or a benchmark's definition."""
     from pagbench import benchmarks
     from pagbench import results as stored
     from pagbench.cli import listing
 
-    if entrant.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
-        typer.echo(listing.benchmark(entrant), nl=False)
+    if model.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
+        typer.echo(listing.benchmark(model), nl=False)
         return
     folder = stored.local(results)
     unnamed = results == _RESULTS and not folder.exists() and stored.PUBLISHED.exists()
-    typer.echo(listing.entrant(entrant, stored.PUBLISHED if unnamed else folder), nl=False)
+    typer.echo(listing.model(model, stored.PUBLISHED if unnamed else folder), nl=False)
 
 
 @app.command(epilog="Example: pagbench check digits/standard my-card.yaml --benchmark digits")
 def check(
-    entrants: Annotated[list[str], typer.Argument(metavar="ENTRANT...", help="As for run.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As for run.")],
     benchmark: Annotated[
         str | None,
-        typer.Option("--benchmark", "-b", help="Whose images are shown; by default that of the entrant's data set."),
+        typer.Option("--benchmark", "-b", help="Whose images are shown; by default that of the model's data set."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     device: DeviceOption = Device.auto,
     architecture: Architecture = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Show the pre-flight card of entrants. Exits with 0 if all pass, 1 if one is flagged, 2 if one is refused."""
+    """Show the pre-flight card of models. Exits with 0 if all pass, 1 if one is flagged, 2 if one is refused."""
     from pagbench.cli import listing
 
     worst = 0
-    for name in entrants:
+    for name in models:
         try:
             label, card = _examined(name, benchmark, architecture, batch_size, device)
         except PagbenchError as error:
@@ -272,8 +272,8 @@ def check(
 
 @app.command(epilog="Example: pagbench gradients digits/standard digits/noise-0.6 control/bayes --task generation")
 def gradients(
-    entrants: Annotated[
-        list[str] | None, typer.Argument(metavar="[ENTRANT]...", help="As for run; all trained ones by default.")
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="As for run; all trained ones by default.")
     ] = None,
     benchmark: BenchmarkOption = "digits",
     samples: Annotated[int, typer.Option(min=1, help="Number of images, one row each.")] = 8,
@@ -289,7 +289,7 @@ def gradients(
     architecture: Architecture = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Draw a grid of image, Bayes target and the entrants' input gradients, or of what these make."""
+    """Draw a grid of image, Bayes target and the models' input gradients, or of what these make."""
     from pagbench import benchmarks, columns
     from pagbench.models import devices, requests
     from pagbench.reports import gallery
@@ -297,10 +297,10 @@ def gradients(
     definition = benchmarks.load(benchmark)
     if task is not None and task not in columns.ABILITIES:
         raise UnknownNameError("task", task, columns.ABILITIES)
-    asked = requests.resolve(_entrants(entrants or [], architecture, definition), definition)
-    shown = asked if entrants else [request for request in asked if not request.card.control]
+    asked = requests.resolve(_models(models or [], architecture, definition), definition)
+    shown = asked if models else [request for request in asked if not request.card.control]
     if task is not None and not shown:
-        raise ContractError(f"{definition.label}: no trained entrant is shipped for it; name some, as control/bayes")
+        raise ContractError(f"{definition.label}: no trained model is shipped for it; name some, as control/bayes")
     loaded = [request.load(definition) for request in shown]
     chosen = devices.choose_device(device.value)
     if task is None:
@@ -329,13 +329,13 @@ def figures(
 def _examined(
     name: str, benchmark: str | None, architecture: str | None, batch_size: int, device: Device
 ) -> "tuple[str, Preflight]":
-    """Label of the benchmark, and the entrant's pre-flight card on it."""
+    """Label of the benchmark, and the model's pre-flight card on it."""
     from pagbench import benchmarks
     from pagbench.models import checks, devices, registry, requests
 
     named = benchmark or (architecture is None and registry.find(name)[0].dataset) or "digits"
     definition = benchmarks.load(named)
-    (request,) = requests.resolve(_entrants([name], architecture, definition), definition)
+    (request,) = requests.resolve(_models([name], architecture, definition), definition)
     chosen = devices.choose_device(device.value)
     return definition.label, checks.examine(request, definition, device=chosen, batch_size=batch_size)
 
@@ -363,7 +363,7 @@ def _put(text: str, output: Path | None) -> None:
     typer.echo(f"written: {output}")
 
 
-def _entrants(names: list[str], architecture: str | None, benchmark: "Benchmark") -> "list[str] | list[Request]":
+def _models(names: list[str], architecture: str | None, benchmark: "Benchmark") -> "list[str] | list[Request]":
     from pagbench.models import factories
 
     if architecture is None:

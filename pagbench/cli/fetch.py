@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 def fetch(
-    entrants: Annotated[
-        list[str] | None, typer.Argument(metavar="[ENTRANT]...", help="Card ids or card files.")
-    ] = None,
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Card ids or card files.")] = None,
     benchmark: Annotated[
         str | None, typer.Option("--benchmark", "-b", help="Also what this benchmark needs: its data and networks.")
     ] = None,
@@ -24,24 +22,24 @@ def fetch(
     ] = False,
     offline: OfflineOption = False,
 ) -> None:
-    """Download the weights of entrants and what a benchmark needs, so that runs need no network."""
+    """Download the weights of models and what a benchmark needs, so that runs need no network."""
     from pagbench import benchmarks
     from pagbench.cli import listing
 
-    if not entrants and benchmark is None:
-        raise ContractError("nothing to fetch; name entrants, or a benchmark with --benchmark")
+    if not models and benchmark is None:
+        raise ContractError("nothing to fetch; name models, or a benchmark with --benchmark")
     definition = None if benchmark is None else benchmarks.load(benchmark)
     if list_:
-        typer.echo(listing.downloads(entrants or [], definition))
+        typer.echo(listing.downloads(models or [], definition))
         return
-    failures = list(_fetch_entrants(entrants or []))
+    failures = list(_fetch_models(models or []))
     if definition is not None:
         failures += _fetch_parts(definition)
     if failures:
         raise WeightsError("\n".join(failures))
 
 
-def _fetch_entrants(names: list[str]) -> Iterator[str]:
+def _fetch_models(names: list[str]) -> Iterator[str]:
     """Fetches all it can and tells where the files are; yields what went wrong."""
     from pagbench import models
     from pagbench.storage import downloads as fetching
@@ -63,7 +61,7 @@ def _fetch_parts(benchmark: "Benchmark") -> Iterator[str]:
     from pagbench import data
     from pagbench.storage import downloads as fetching
 
-    yield from _fetch_entrants(list(benchmark.anchors))
+    yield from _fetch_models(list(benchmark.anchors))
     for file in fetching.named_in(benchmark):
         try:
             typer.echo(f"{benchmark.label}: {fetching.get(file)}")

@@ -1,4 +1,4 @@
-"""Listings for the command line: what is shipped, and what is known of an entrant. No torch."""
+"""Listings for the command line: what is shipped, and what is known of a model. No torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ import pandas as pd
 import yaml
 from rich import filesize
 
-from pagbench import benchmarks, columns, models, results
+from pagbench import benchmarks, columns, results
 from pagbench.cards import ModelCard, RemoteFile
 from pagbench.errors import ResultsError, UnknownNameError
-from pagbench.models import factories, sources
+from pagbench.models import factories, registry, sources
 from pagbench.ranking import leaderboard
 from pagbench.results.preflight import Preflight
 from pagbench.storage import downloads as fetching
@@ -29,7 +29,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 def all_models(
     source: str | None = None, dataset: str | None = None, threat: str | None = None, search: str | None = None
 ) -> str:
-    """Shipped entrants and those that installed packages offer: id, family, strength, title; or a source's models.
+    """Shipped models and those that installed packages offer: id, family, strength, title; or a source's models.
 
     Args:
         source: name of a collection in `pagbench.models.sources`, whose models are listed with architecture, published
@@ -41,7 +41,7 @@ def all_models(
     Raises:
         UnknownNameError: no such source, or no model of it for that data set or threat.
     """
-    cards = [models.find(name)[0] for name in models.names()] if source is None else _cards_of(source)
+    cards = [registry.find(name)[0] for name in registry.names()] if source is None else _cards_of(source)
     cards = _only(_only(cards, "dataset", dataset), "threat", threat)
     rows = [_row_of_source(card) if source else _shipped_row(card) for card in cards]
     if source is None and dataset is None and threat is None:
@@ -59,7 +59,7 @@ def _cards_of(name: str) -> list[ModelCard]:
     source = sources.of(name)
     if source is None:
         raise UnknownNameError("source", name, sources.SOURCES)
-    return [source.card(entrant) for entrant in source.names()]
+    return [source.card(model) for model in source.names()]
 
 
 def _only(cards: list[ModelCard], field: str, asked: str | None) -> list[ModelCard]:
@@ -113,14 +113,14 @@ def all_measures() -> str:
     return _aligned(rows)
 
 
-def downloads(entrants: Sequence[str], benchmark: benchmarks.Benchmark | None) -> str:
-    """What entrants, and a benchmark with its anchors, need from elsewhere: place, size, whether it is there, mirrors.
+def downloads(models: Sequence[str], benchmark: benchmarks.Benchmark | None) -> str:
+    """What models, and a benchmark with its anchors, need from elsewhere: place, size, whether it is there, mirrors.
 
     Raises:
-        PagbenchError: no such entrant.
+        PagbenchError: no such model.
     """
     anchors = () if benchmark is None else benchmark.anchors
-    cards = [models.find(name)[0] for name in (*entrants, *anchors)]
+    cards = [registry.find(name)[0] for name in (*models, *anchors)]
     rows = [
         (card.id, *_download(file), card.license or "licence unknown")
         for card in cards
@@ -149,9 +149,9 @@ def preflight(card: Preflight) -> str:
     return "\n".join([_aligned([("check", "verdict", "found", "expected"), *table]), *advice])
 
 
-def entrant(name: str, folder: Path) -> str:
-    """An entrant's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on."""
-    card, path = models.find(name)
+def model(name: str, folder: Path) -> str:
+    """A model's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on."""
+    card, path = registry.find(name)
     place = path or f"the source {card.id.partition('/')[0]!r}"
     text = f"# {place}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
     for label in benchmarks.names():

@@ -12,7 +12,7 @@ from pagbench.errors import ContractError
 
 def sensitivity(
     benchmark: Annotated[str, typer.Argument(help="Name, or name@version.")],
-    images: Annotated[int, typer.Option(min=2, help="Images that entrants are measured on again.")] = 250,
+    images: Annotated[int, typer.Option(min=2, help="Images that models are measured on again.")] = 250,
     results: Annotated[
         str,
         typer.Option(
@@ -26,7 +26,7 @@ def sensitivity(
     from pagbench import benchmarks
     from pagbench import results as stored
     from pagbench.models import devices
-    from pagbench.studies.stability import entrants as remeasuring
+    from pagbench.studies.stability import models as remeasuring
     from pagbench.studies.stability import report, table
 
     if stored.is_url(results):

@@ -1,4 +1,4 @@
-"""The commands that train: one entrant, a path of them, the parts of a benchmark."""
+"""The commands that train: one model, a path of them, the parts of a benchmark."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +67,7 @@ def train(
     )  # fmt: skip
     with _bar() as bar:
         task = bar.add_task(plan.name, total=None)
-        path = training.train_entrant(
+        path = training.train_model(
             plan, output=output, device=devices.choose_device(device.value), on_step=_show(bar, task, plan.name)
         )
     typer.echo(f"card: {path}  (next: pagbench run {path} -b {benchmark})")

@@ -26,7 +26,7 @@ def verify(
         list[str] | None,
         typer.Argument(
             metavar="[TARGET]...",
-            help="Submission folders, or entrants of the results folder; all of it and its submissions by default.",
+            help="Submission folders, or models of the results folder; all of it and its submissions by default.",
         ),
     ] = None,
     results: Annotated[

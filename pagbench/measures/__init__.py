@@ -23,11 +23,11 @@ from pagbench.measures import (
     smoothing,
     tangent,
 )
-from pagbench.measures.observation import Batch, Observation
+from pagbench.measures.context import Batch, MeasureContext
 
-__all__ = ["BLOCKS", "MEASURES", "PICTURES", "Batch", "Observation"]
+__all__ = ["BLOCKS", "MEASURES", "PICTURES", "Batch", "MeasureContext"]
 
-Measure = Callable[[Observation], Mapping[str, Float[Tensor, "b"]]]
+Measure = Callable[[MeasureContext], Mapping[str, Float[Tensor, "b"]]]
 
 MEASURES: dict[str, Measure] = {
     "accuracy": accuracy.measure,
@@ -50,12 +50,12 @@ MEASURES: dict[str, Measure] = {
 }
 """Measures by the name that benchmarks and `--measures` use; `pagbench.columns.SAMPLE_COLUMNS` has their columns."""
 
-PICTURES: dict[str, Callable[[Observation], Mapping[str, Float[Tensor, "b c h w"]]]] = {
+PICTURES: dict[str, Callable[[MeasureContext], Mapping[str, Float[Tensor, "b c h w"]]]] = {
     "generation": generation.pictures,
     "denoising": denoising.pictures,
     "inpainting": inpainting.pictures,
 }
-"""Images that measures of abilities make; what there was before is the same for all entrants."""
+"""Images that measures of abilities make; what there was before is the same for all models."""
 
 BLOCKS = {"adversarial": adversarial.BLOCK, **dict.fromkeys(ABILITIES, following.BLOCK)}
 """Measures whose rows depend on which images are measured together: so many of a benchmark's samples, in order."""

@@ -3,15 +3,15 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from pagbench.measures.observation import Observation
+from pagbench.measures.context import MeasureContext
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """`correct`, `nll` (nats) and `confidence` of each image."""
-    log_probabilities = seen.logits.log_softmax(dim=1)
-    labels = seen.batch.labels
+    log_probabilities = context.logits.log_softmax(dim=1)
+    labels = context.batch.labels
     return {
-        "correct": (seen.logits.argmax(dim=1) == labels).to(seen.logits),
+        "correct": (context.logits.argmax(dim=1) == labels).to(context.logits),
         "nll": -log_probabilities.gather(1, labels[:, None])[:, 0],
         "confidence": log_probabilities.amax(dim=1).exp(),
     }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pagbench import columns
 from pagbench.columns import Budget
-from pagbench.measures.observation import Observation
+from pagbench.measures.context import MeasureContext
 from pagbench.models import smoothing
 
 BLOCK = 64
@@ -23,7 +23,7 @@ _TARGETS = 9
 _NORMS = {"l2": "L2", "linf": "Linf"}
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """`adversarial_<norm>_<epsilon>`: 1 where the image is classified correctly and AutoAttack does not change that.
 
     An image whose two largest logits are equal lies on the decision boundary and counts as changed. Vanishing gradients
@@ -32,23 +32,23 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     Raises:
         ValueError: there are fewer than four classes.
     """
-    seen.release()
+    context.release()
     return {
-        columns.budget_name("adversarial", budget): _survives(seen, budget)
-        for budget in columns.budgets(seen.benchmark)
+        columns.budget_name("adversarial", budget): _survives(context, budget)
+        for budget in columns.budgets(context.benchmark)
     }
 
 
-def _survives(seen: Observation, budget: Budget) -> Float[Tensor, "b"]:
-    images, labels = seen.batch.images, seen.batch.labels
-    robust = seen.logits.argmax(dim=1) == labels
-    with smoothing.sampled(seen.classifier, ()):  # it attacks parts of the batch: draws that all images share
-        largest = _logits(seen.classifier, images).topk(2).values
+def _survives(context: MeasureContext, budget: Budget) -> Float[Tensor, "b"]:
+    images, labels = context.batch.images, context.batch.labels
+    robust = context.logits.argmax(dim=1) == labels
+    with smoothing.sampled(context.classifier, ()):  # it attacks parts of the batch: draws that all images share
+        largest = _logits(context.classifier, images).topk(2).values
         robust &= largest[:, 0] > largest[:, 1]
         if robust.any():
-            attacked = attack(seen.classifier, images[robust], labels[robust], budget, seed=seen.seed)
-            robust[robust.clone()] = _logits(seen.classifier, attacked).argmax(dim=1) == labels[robust]
-    return robust.to(seen.logits)
+            attacked = attack(context.classifier, images[robust], labels[robust], budget, seed=context.seed)
+            robust[robust.clone()] = _logits(context.classifier, attacked).argmax(dim=1) == labels[robust]
+    return robust.to(context.logits)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from scipy.stats import beta, norm
 from torch import Tensor, nn
 
 from pagbench import geometry
-from pagbench.measures.observation import Observation, not_scored
+from pagbench.measures.context import MeasureContext, not_scored
 from pagbench.models.smoothing import PASS, smoothed_network
 
 SELECTION, ESTIMATION, ALPHA = 100, 1000, 0.001
@@ -32,13 +32,13 @@ class Certificate(NamedTuple):
     radius: Float[Tensor, "b"]
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
-    """`certified_radius` and `certified_correct`; NaN for entrants that are not smoothed."""
-    network = smoothed_network(seen.classifier)
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
+    """`certified_radius` and `certified_correct`; NaN for models that are not smoothed."""
+    network = smoothed_network(context.classifier)
     if network is None:
-        return not_scored(seen, "certified_radius", "certified_correct")
-    found = certify(network.network, seen.batch.images, seen.batch.ids, sigma=network.sigma, seed=seen.seed)
-    correct = (found.prediction == seen.batch.labels).to(found.radius)
+        return not_scored(context, "certified_radius", "certified_correct")
+    found = certify(network.network, context.batch.images, context.batch.ids, sigma=network.sigma, seed=context.seed)
+    correct = (found.prediction == context.batch.labels).to(found.radius)
     return {"certified_radius": found.radius, "certified_correct": correct}
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pagbench import geometry
 from pagbench.columns import NOISE_LEVELS
+from pagbench.measures.context import MeasureContext
 from pagbench.measures.following import Budget, Followed, follow
-from pagbench.measures.observation import Observation
 
 STEPS = 10
 _SHARE = 0.1
@@ -36,44 +36,49 @@ class Quality(NamedTuple):
     ssim: Float[Tensor, "b"]
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """Gains in PSNR and SSIM over the noisy image at each level; NaN where the gradient is not scored there."""
-    seen.release()
+    context.release()
     found: dict[str, Float[Tensor, "b"]] = {}
-    clean, labels = seen.batch.images, seen.batch.labels
+    clean, labels = context.batch.images, context.batch.labels
     for level in NOISE_LEVELS:
-        noisy, sigma = add_noise(seen, level), level * seen.benchmark.sigma
-        before = seen.judge.once(("noisy", level, *seen.key), quality, noisy, clean)
-        for suffix, towards in (("", predicted(seen.classifier, noisy)), ("_label", labels)):
-            made = denoise(seen.classifier, noisy, towards, sigma)
+        noisy, sigma = add_noise(context, level), level * context.benchmark.sigma
+        before = context.judge.once(("noisy", level, *context.key), quality, noisy, clean)
+        for suffix, towards in (("", predicted(context.classifier, noisy)), ("_label", labels)):
+            made = denoise(context.classifier, noisy, towards, sigma)
             gains = _gains(f"denoising_%s{suffix}_{level:g}", quality(made.images, clean), before)
             found |= {name: gain.where(made.scored, torch.nan) for name, gain in gains.items()}
-        for name, after in seen.judge.once(("anchors", level, *seen.key), _anchors, seen, noisy, sigma).items():
+        for name, after in context.judge.once(
+            ("anchors", level, *context.key), _anchors, context, noisy, sigma
+        ).items():
             found |= _gains(f"denoising_%s_{name}_{level:g}", after, before)
     return found
 
 
-def _anchors(seen: Observation, noisy: Tensor, sigma: float) -> dict[str, Quality]:
-    clean, denoised = seen.batch.images, seen.judge.denoised(noisy, sigma, seen.batch.labels)
+def _anchors(context: MeasureContext, noisy: Tensor, sigma: float) -> dict[str, Quality]:
+    clean, denoised = context.batch.images, context.judge.denoised(noisy, sigma, context.batch.labels)
     return {"tv": quality(total_variation(noisy, sigma), clean), "denoiser": quality(denoised, clean)}
 
 
-def pictures(seen: Observation) -> dict[str, Float[Tensor, "b c h w"]]:
+def pictures(context: MeasureContext) -> dict[str, Float[Tensor, "b c h w"]]:
     """Noisy images of the middle level, `before_denoising`, what the gradient makes of them, and the clean ones."""
     level = NOISE_LEVELS[1]
-    noisy = add_noise(seen, level)
-    towards = predicted(seen.classifier, noisy)
-    made = denoise(seen.classifier, noisy, towards, level * seen.benchmark.sigma)
-    return {"denoising": made.images, "before_denoising": noisy, "clean": seen.batch.images}
+    noisy = add_noise(context, level)
+    towards = predicted(context.classifier, noisy)
+    made = denoise(context.classifier, noisy, towards, level * context.benchmark.sigma)
+    return {"denoising": made.images, "before_denoising": noisy, "clean": context.batch.images}
 
 
-def add_noise(seen: Observation, level: float) -> Float[Tensor, "b c h w"]:
+def add_noise(context: MeasureContext, level: float) -> Float[Tensor, "b c h w"]:
     """The batch's images with Gaussian noise of a level, in shares of the benchmark's sigma; unclipped."""
-    shape = seen.batch.images.shape[1:]
+    shape = context.batch.images.shape[1:]
     noise = [
-        geometry.generator(seen.seed, f"denoising/{level:g}", name).standard_normal(shape) for name in seen.batch.ids
+        geometry.generator(context.seed, f"denoising/{level:g}", name).standard_normal(shape)
+        for name in context.batch.ids
     ]
-    return seen.batch.images + level * seen.benchmark.sigma * torch.from_numpy(np.stack(noise)).to(seen.batch.images)
+    return context.batch.images + level * context.benchmark.sigma * torch.from_numpy(np.stack(noise)).to(
+        context.batch.images
+    )
 
 
 def denoise(classifier: nn.Module, noisy: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"], sigma: float) -> Followed:

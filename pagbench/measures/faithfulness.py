@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagbench import geometry
-from pagbench.measures.observation import Observation
+from pagbench.measures.context import MeasureContext
 
 _LONGEST_STEP = 1e-2
 _CHANGE = 0.1
@@ -13,7 +13,7 @@ _TOLERANCE = 0.05
 _DIRECTIONS = 2
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """`gradient_faithful`: 1 where ‖D - F‖ ≤ .05 ‖D‖, else 0; NaN where the gradient is not scored.
 
     F are central differences of the log-odds of the true class, D what autograd's gradient says of them, along the
@@ -21,12 +21,14 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     so large that the log-odds would change by more than .1. 0 for gradients that are masked, quantised, detached in
     part, or another network's, and where logits are so large that float32 hides their changes.
     """
-    gradient = seen.gradient.flatten(1)
+    gradient = context.gradient.flatten(1)
     norm = gradient.norm(dim=1, keepdim=True)
     along = torch.cat(
-        [(gradient / norm)[:, None], seen.batch.on[:, :_DIRECTIONS], seen.batch.off[:, :_DIRECTIONS]], dim=1
+        [(gradient / norm)[:, None], context.batch.on[:, :_DIRECTIONS], context.batch.off[:, :_DIRECTIONS]], dim=1
     )
     steps = (along * (_CHANGE / norm).clamp(max=_LONGEST_STEP)[..., None]).nan_to_num()
-    predicted, found = geometry.log_odds_changes(seen.classifier, seen.batch.images, seen.batch.labels, gradient, steps)
+    predicted, found = geometry.log_odds_changes(
+        context.classifier, context.batch.images, context.batch.labels, gradient, steps
+    )
     error = (predicted - found).norm(dim=1) / predicted.norm(dim=1)
     return {"gradient_faithful": (error <= _TOLERANCE).to(error).where(error.isfinite(), torch.nan)}

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pagbench.columns import STARTS
 from pagbench.measures import kid
+from pagbench.measures.context import Batch, MeasureContext
 from pagbench.measures.following import Followed, follow, scaled
 from pagbench.measures.judge import Judge
-from pagbench.measures.observation import Batch, Observation
 
 STEPS = 30
 _BUDGETS = {"generation": 40.0, "generation_noise": 80.0}
@@ -21,39 +21,39 @@ Each takes 30 steps of a twentieth, so that a path may be half as long again as 
 """
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """Columns of both starts; NaN where the gradient is not scored there."""
-    batch, judge = seen.batch, seen.judge
-    seen.release()
+    batch, judge = context.batch, context.judge
+    context.release()
     found: dict[str, Float[Tensor, "b"]] = {}
 
     for name in STARTS:
-        before = start(seen, name)
-        made = generate(seen.classifier, before, batch.labels, name)
-        chance = judge.once((name, "judged", *seen.key), _judged, judge, before, batch)
+        before = start(context, name)
+        made = generate(context.classifier, before, batch.labels, name)
+        chance = judge.once((name, "judged", *context.key), _judged, judge, before, batch)
         judged = _judged(judge, made.images, batch, made.scored)
         found |= {f"{name}_{what}": value.where(made.scored, torch.nan) for what, value in judged.items()}
         found |= {f"{name}_{what}_chance": value for what, value in chance.items()}
-    ceiling = judge.once(("real", *seen.key), _judged, judge, batch.images, batch)
+    ceiling = judge.once(("real", *context.key), _judged, judge, batch.images, batch)
     return found | {f"generation_{what}_ceiling": value for what, value in ceiling.items() if what != "kid"}
 
 
-def pictures(seen: Observation) -> dict[str, Float[Tensor, "b c h w"]]:
+def pictures(context: MeasureContext) -> dict[str, Float[Tensor, "b c h w"]]:
     """What the gradient makes of both starts, by the start's name, and the starts, `before_<name>`."""
     found = {}
     for name in STARTS:
-        before = start(seen, name)
-        found[name] = generate(seen.classifier, before, seen.batch.labels, name).images
+        before = start(context, name)
+        found[name] = generate(context.classifier, before, context.batch.labels, name).images
         found[f"before_{name}"] = before
     return found
 
 
-def start(seen: Observation, name: str) -> Float[Tensor, "b c h w"]:
+def start(context: MeasureContext, name: str) -> Float[Tensor, "b c h w"]:
     """Where a batch begins: draws from its classes' Gaussians, or noise around the mean image."""
-    batch, judge = seen.batch, seen.judge
+    batch, judge = context.batch, context.judge
     if name == "generation":
-        return judge.once((name, *seen.key), judge.from_class, batch.ids, batch.labels, seen.seed)
-    return judge.once((name, *seen.key), judge.from_noise, batch.ids, seen.seed)
+        return judge.once((name, *context.key), judge.from_class, batch.ids, batch.labels, context.seed)
+    return judge.once((name, *context.key), judge.from_noise, batch.ids, context.seed)
 
 
 def generate(classifier: nn.Module, before: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"], name: str) -> Followed:

@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagbench import geometry
+from pagbench.measures.context import MeasureContext
 from pagbench.measures.denoising import psnr
 from pagbench.measures.following import Followed, follow, scaled
-from pagbench.measures.observation import Observation
 
 _PATCH = 60 / 224
 _EPSILON, _STEPS, _STRIDE = 21.6, 36, 2.0
@@ -28,19 +28,19 @@ class Holed(NamedTuple):
     patch: Float[Tensor, "b c h w"]
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """Gain in PSNR within the patch over the mean fill, and recognition; NaN where the gradient is not scored."""
-    seen.release()
-    clean, labels, judge = seen.batch.images, seen.batch.labels, seen.judge
-    holed = judge.once(("holed", *seen.key), make_holes, clean, seen.batch.ids, seen.seed)
-    made = inpaint(seen.classifier, holed, labels)
+    context.release()
+    clean, labels, judge = context.batch.images, context.batch.labels, context.judge
+    holed = judge.once(("holed", *context.key), make_holes, clean, context.batch.ids, context.seed)
+    made = inpaint(context.classifier, holed, labels)
 
     def gain(images: Tensor) -> Tensor:
         return _psnr(images, clean, holed.patch) - _psnr(holed.images, clean, holed.patch)
 
-    sigma = seen.benchmark.sigma
+    sigma = context.benchmark.sigma
     painted = judge.once(
-        ("painted", *seen.key), judge.denoised, holed.images, sigma=sigma, labels=labels, of_class=True
+        ("painted", *context.key), judge.denoised, holed.images, sigma=sigma, labels=labels, of_class=True
     )
     return {
         "inpainting_psnr": gain(made.images).where(made.scored, torch.nan),
@@ -51,11 +51,11 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     }
 
 
-def pictures(seen: Observation) -> dict[str, Float[Tensor, "b c h w"]]:
+def pictures(context: MeasureContext) -> dict[str, Float[Tensor, "b c h w"]]:
     """Images with a filled patch, `before_inpainting`, what the gradient makes of them, and the clean ones."""
-    clean, ids = seen.batch.images, seen.batch.ids
-    holed = make_holes(clean, ids, seen.seed)
-    made = inpaint(seen.classifier, holed, seen.batch.labels)
+    clean, ids = context.batch.images, context.batch.ids
+    holed = make_holes(clean, ids, context.seed)
+    made = inpaint(context.classifier, holed, context.batch.labels)
     return {"inpainting": made.images, "before_inpainting": holed.images, "clean": clean}
 
 

@@ -32,7 +32,7 @@ _NOISE = 0.25
 class Judge:
     """What a benchmark knows of images: its training split, its score model, and an independent classifier.
 
-    That classifier saw the training split only and has an architecture that no published entrant has
+    That classifier saw the training split only and has an architecture that no published model has
     (`pagbench/storage/assets/judges`). Where a benchmark has none, its Bayes classifier judges.
 
     Args:
@@ -46,7 +46,7 @@ class Judge:
         self._known: dict[Hashable, object] = {}
 
     def once(self, key: Hashable, compute: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What does not depend on the entrant, computed for the first one that asks."""
+        """What does not depend on the model, computed for the first one that asks."""
         if key not in self._known:
             self._known[key] = compute(*args, **kwargs)
         return cast("T", self._known[key])
@@ -87,13 +87,13 @@ class Judge:
         linear = [module for module in self.classifier.modules() if isinstance(module, nn.Linear)]
         if not linear:
             return x.flatten(1)
-        seen: list[Tensor] = []
-        hook = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        context: list[Tensor] = []
+        hook = linear[-1].register_forward_pre_hook(lambda _, inputs: context.append(inputs[0]))
         try:
             self.classifier(x)
         finally:
             hook.remove()
-        return seen[-1].flatten(1)
+        return context[-1].flatten(1)
 
     @torch.no_grad()
     def denoised(

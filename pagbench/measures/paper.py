@@ -15,7 +15,7 @@ from torch import Tensor
 from pagbench import geometry
 from pagbench.errors import ContractError
 from pagbench.measures import lpips
-from pagbench.measures.observation import Observation
+from pagbench.measures.context import MeasureContext
 from pagbench.measures.response import l1_change
 from pagbench.models.classifier import Classifier
 
@@ -66,7 +66,7 @@ def _with_margin(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
     return torch.nn.functional.pad(x, margins)
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """Perceptual alignment of logit gradients with scores, and responses along one noise vector's two parts.
 
     NaN where the score model has no s(x|y) or no s(x), and where the benchmark has no manifold or asks for no responses
@@ -75,23 +75,23 @@ def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
     Raises:
         ContractError: the batch was built without a second target.
     """
-    batch, card = seen.batch, seen.benchmark.second
+    batch, card = context.batch, context.benchmark.second
     if batch.second is None:
         raise ContractError("the batch has no second target; build it for a benchmark that names one")
     found = {name: torch.full((len(batch.images),), torch.nan, device=batch.images.device) for name in _COLUMNS}
     if batch.second.conditional is not None:
         predicted = card is not None and card.paper_gradient == "predicted"
-        chosen = seen.logits.argmax(dim=1) if predicted else batch.labels
-        gradient = seen.forward_pass.logit_gradient(chosen)
+        chosen = context.logits.argmax(dim=1) if predicted else batch.labels
+        gradient = context.forward_pass.logit_gradient(chosen)
         found["paper_alignment"] = 1 - perceptual_distance(gradient, batch.second.conditional)
     if batch.second.marginal is not None:
-        gradient = seen.forward_pass.logit_sum_gradient()
+        gradient = context.forward_pass.logit_sum_gradient()
         found["paper_alignment_sum"] = 1 - perceptual_distance(gradient, batch.second.marginal)
     if batch.noise_parts is not None:
         asked = batch.noise_parts.on.flatten(1).isfinite().all(1)
         for name, part in zip(_COLUMNS[2:], batch.noise_parts, strict=True):
             if asked.any():
-                # of the whole batch, by whose order smoothed entrants know which draws are whose
-                moved = responses(seen.classifier, batch.images, seen.logits, part.nan_to_num(), EPSILONS[1:2])
+                # of the whole batch, by whose order smoothed models know which draws are whose
+                moved = responses(context.classifier, batch.images, context.logits, part.nan_to_num(), EPSILONS[1:2])
                 found[name] = moved[:, 0].where(asked, torch.nan)
     return found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pagbench import columns, geometry
 from pagbench.geometry import Norm
-from pagbench.measures.observation import Observation, not_scored
+from pagbench.measures.context import MeasureContext, not_scored
 
 STEPS = 40
 _STRIDE = 2.5
@@ -30,35 +30,35 @@ class Attack(NamedTuple):
     robust: Bool[Tensor, "b"]
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """`pgd_<norm>_<epsilon>`: 1 where the image is classified correctly and stays so within the budget."""
     return {
-        columns.budget_name("pgd", budget): _survives(seen, budget.norm, budget.epsilon, None)
-        for budget in columns.budgets(seen.benchmark)
+        columns.budget_name("pgd", budget): _survives(context, budget.norm, budget.epsilon, None)
+        for budget in columns.budgets(context.benchmark)
     }
 
 
-def measure_confined(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure_confined(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """`pgd_on_manifold` and `pgd_off_manifold`, L2 at the benchmark's epsilon, unclipped as the responses are.
 
     On- and off-manifold adversarial examples after Stutz, Hein & Schiele 2019, arXiv 1812.00740, linearised: the
     perturbation lies in the tangent space, or is orthogonal to it. NaN where the benchmark has no manifold.
     """
-    basis, epsilon = seen.batch.basis, seen.benchmark.epsilon
+    basis, epsilon = context.batch.basis, context.benchmark.epsilon
     if epsilon is None:
-        return not_scored(seen, "pgd_on_manifold", "pgd_off_manifold")
+        return not_scored(context, "pgd_on_manifold", "pgd_off_manifold")
     return {
-        "pgd_on_manifold": _survives(seen, "l2", epsilon, lambda v: geometry.project(basis, v)),
-        "pgd_off_manifold": _survives(seen, "l2", epsilon, lambda v: v - geometry.project(basis, v)),
+        "pgd_on_manifold": _survives(context, "l2", epsilon, lambda v: geometry.project(basis, v)),
+        "pgd_off_manifold": _survives(context, "l2", epsilon, lambda v: v - geometry.project(basis, v)),
     }
 
 
-def _survives(seen: Observation, norm: Norm, epsilon: float, within: Projection | None) -> Float[Tensor, "b"]:
-    batch = seen.batch
-    seen.release()
-    start = random_start(batch.images, batch.ids, norm=norm, epsilon=epsilon, seed=seen.seed, within=within)
-    found = attack(seen.classifier, batch.images, batch.labels, start, norm=norm, epsilon=epsilon, within=within)
-    return (found.robust & (seen.logits.argmax(dim=1) == batch.labels)).to(seen.logits)
+def _survives(context: MeasureContext, norm: Norm, epsilon: float, within: Projection | None) -> Float[Tensor, "b"]:
+    batch = context.batch
+    context.release()
+    start = random_start(batch.images, batch.ids, norm=norm, epsilon=epsilon, seed=context.seed, within=within)
+    found = attack(context.classifier, batch.images, batch.labels, start, norm=norm, epsilon=epsilon, within=within)
+    return (found.robust & (context.logits.argmax(dim=1) == batch.labels)).to(context.logits)
 
 
 def random_start(

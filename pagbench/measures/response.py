@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pagbench import geometry
 from pagbench.columns import epsilon_name
-from pagbench.measures.observation import Observation
+from pagbench.measures.context import MeasureContext
 
 
 def l1_change(
@@ -16,18 +16,18 @@ def l1_change(
     return ((moved / temperature).softmax(dim=-1) - (logits / temperature).softmax(dim=-1)).abs().sum(dim=-1)
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """`on_response_<e>` and `off_response_<e>`, their calibrated values at the benchmark's epsilon, the temperature."""
     columns: dict[str, Tensor] = {}
-    logits = seen.logits[:, None, None]
-    primary = seen.benchmark.epsilons.index(seen.benchmark.epsilon)
-    for side, steps in (("on", seen.batch.on), ("off", seen.batch.off)):
-        moved = geometry.moved_logits(seen.classifier, seen.batch.images, steps, seen.benchmark.epsilons)
+    logits = context.logits[:, None, None]
+    primary = context.benchmark.epsilons.index(context.benchmark.epsilon)
+    for side, steps in (("on", context.batch.on), ("off", context.batch.off)):
+        moved = geometry.moved_logits(context.classifier, context.batch.images, steps, context.benchmark.epsilons)
         response = l1_change(moved, logits).mean(dim=2)
-        for index, epsilon in enumerate(seen.benchmark.epsilons):
+        for index, epsilon in enumerate(context.benchmark.epsilons):
             columns[epsilon_name(f"{side}_response", epsilon)] = response[:, index]
-        calibrated = l1_change(moved[:, primary], logits[:, 0], seen.temperature.value)
+        calibrated = l1_change(moved[:, primary], logits[:, 0], context.temperature.value)
         columns[f"{side}_response_calibrated"] = calibrated.mean(dim=1)
-    for name, value in zip(("temperature", "temperature_low", "temperature_high"), seen.temperature, strict=True):
+    for name, value in zip(("temperature", "temperature_low", "temperature_high"), context.temperature, strict=True):
         columns[name] = torch.full_like(columns["on_response_calibrated"], value)
     return columns

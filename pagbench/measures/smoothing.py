@@ -5,18 +5,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagbench import geometry
-from pagbench.measures.observation import Observation, not_scored
+from pagbench.measures.context import MeasureContext, not_scored
 from pagbench.models.smoothing import SmoothedNetwork, smoothed_network
 
 _COLUMNS = ("smoothed_probability_error", "smoothed_gradient_error")
 
 
-def measure(seen: Observation) -> dict[str, Float[Tensor, "b"]]:
-    """`smoothed_probability_error` and `smoothed_gradient_error`; NaN for entrants that are not smoothed."""
-    network = smoothed_network(seen.classifier)
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
+    """`smoothed_probability_error` and `smoothed_gradient_error`; NaN for models that are not smoothed."""
+    network = smoothed_network(context.classifier)
     if network is None:
-        return not_scored(seen, *_COLUMNS)
-    return dict(zip(_COLUMNS, standard_errors(network, seen.batch.images, seen.batch.labels), strict=True))
+        return not_scored(context, *_COLUMNS)
+    return dict(zip(_COLUMNS, standard_errors(network, context.batch.images, context.batch.labels), strict=True))
 
 
 def standard_errors(

@@ -1,5 +1,5 @@
-"""Entrants: the shipped cards (`registry`, no torch), and the classifiers they load (`loading`)."""
+"""Models: the shipped cards (`registry`, no torch), and the classifiers they load (`loading`)."""
 
-from pagbench.models.registry import entrants_of, find, names
+from pagbench.models.registry import find, models_of, names
 
-__all__ = ["entrants_of", "find", "names"]
+__all__ = ["find", "models_of", "names"]

@@ -86,7 +86,7 @@ class BatchSize:
             torch.cuda.empty_cache()
 
 
-def halving(size: int, work: Callable[[int], T]) -> T:
+def retry_on_oom(size: int, work: Callable[[int], T]) -> T:
     """What the work returns with so many images at a time, or with half as many until memory holds them."""
     while True:
         try:

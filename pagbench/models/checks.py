@@ -1,4 +1,4 @@
-"""The pre-flight checks: what an entrant does on some of a benchmark's images, before anything is measured."""
+"""The pre-flight checks: what a model does on some of a benchmark's images, before anything is measured."""
 
 import copy
 import time
@@ -17,9 +17,9 @@ from pagbench.cards import ModelCard
 from pagbench.data import Dataset
 from pagbench.errors import ContractError, first_line
 from pagbench.models import devices
-from pagbench.models.batches import halving
+from pagbench.models.batches import retry_on_oom
 from pagbench.models.classifier import Classifier
-from pagbench.models.loading import Entrant
+from pagbench.models.loading import LoadedModel
 from pagbench.models.requests import Request
 from pagbench.results.preflight import Check, Preflight, Refusal, Verdict
 
@@ -45,13 +45,13 @@ _RANGES = {
 """Other ranges that networks are trained on, as the mean and std that lead there from [0, 1]."""
 
 
-def preflight(entrant: Entrant, benchmark: Benchmark, *, device: torch.device, batch_size: int) -> Preflight:
-    """Checks an entrant: its contract (already kept), then outputs, range, batches, gradients, accuracy and cost.
+def preflight(model: LoadedModel, benchmark: Benchmark, *, device: torch.device, batch_size: int) -> Preflight:
+    """Checks a model: its contract (already kept), then outputs, range, batches, gradients, accuracy and cost.
 
     Nothing here changes a row. A check whose code the network makes fail is itself a failed check.
 
     Args:
-        entrant: it is moved to the device.
+        model: it is moved to the device.
         benchmark: whose images are shown.
         device: where to compute.
         batch_size: images at a time; fewer where memory does not hold them.
@@ -60,13 +60,13 @@ def preflight(entrant: Entrant, benchmark: Benchmark, *, device: torch.device, b
         DataError: the benchmark's images are not there.
         torch.OutOfMemoryError: memory does not hold one image.
     """
-    return halving(batch_size, lambda size: _preflight(entrant, benchmark, device, size))
+    return retry_on_oom(batch_size, lambda size: _preflight(model, benchmark, device, size))
 
 
-def _preflight(entrant: Entrant, benchmark: Benchmark, device: torch.device, batch_size: int) -> Preflight:
-    look = _Look(entrant.card, entrant.classifier.to(device), probe(benchmark), benchmark, device, batch_size)
+def _preflight(model: LoadedModel, benchmark: Benchmark, device: torch.device, batch_size: int) -> Preflight:
+    look = _Look(model.card, model.classifier.to(device), probe(benchmark), benchmark, device, batch_size)
     outputs, logits = look.outputs()
-    checks = [*entrant.checks, outputs]
+    checks = [*model.checks, outputs]
     if outputs.verdict == "pass":
         right = logits.argmax(1) == look.shown.labels
         checks += [
@@ -81,7 +81,7 @@ def _preflight(entrant: Entrant, benchmark: Benchmark, device: torch.device, bat
 
 
 def examine(request: Request, benchmark: Benchmark, *, device: torch.device, batch_size: int) -> Preflight:
-    """Loads and checks an entrant; of one that breaks its contract, the checks until then.
+    """Loads and checks a model; of one that breaks its contract, the checks until then.
 
     Raises:
         PagbenchError: it cannot be loaded, or the benchmark's images are not there.

@@ -74,7 +74,7 @@ def check_contract(
         classifier: on the CPU.
         probe: pixels in [0, 1].
         classes: number of classes that it should tell apart.
-        name: of the entrant, for errors.
+        name: of the model, for errors.
         declared: what its card says that it returns, where the classifier has found otherwise.
 
     Returns:

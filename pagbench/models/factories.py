@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 GROUP = "pagbench.models"
-"""The entry points' group: each is an entrant's id and a function without arguments."""
+"""The entry points' group: each is a model's id and a function without arguments."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Factory:
     """A function without arguments that returns a module, or a module and fields of its card.
 
     Attributes:
-        id: of the entrant.
+        id: of the model.
         origin: where the function is, for people.
         find: imports the function.
         folder: from where it may import its neighbours; None where it is installed.
@@ -64,29 +64,29 @@ class Factory:
         return network, fields
 
 
-def find(entrant: str, *, others: Sequence[str] = ()) -> Factory | None:
+def find(model: str, *, others: Sequence[str] = ()) -> Factory | None:
     """The factory that a user names, as `path.py:function` or by the id of an entry point; None where it is neither.
 
     Args:
-        entrant: what the user typed.
+        model: what the user typed.
         others: what else has this id, for people.
 
     Raises:
-        ContractError: an entry point's id is that of another entrant, too.
+        ContractError: an entry point's id is that of another model, too.
     """
-    if is_file(entrant):
-        name, _, function = entrant.rpartition(":")
+    if is_file(model):
+        name, _, function = model.rpartition(":")
         path = Path(name).resolve()
-        return Factory(f"local/{path.stem}.{function}", entrant, lambda: getattr(_module(path), function), path.parent)
-    points = [point for point in installed() if point.name == entrant]
+        return Factory(f"local/{path.stem}.{function}", model, lambda: getattr(_module(path), function), path.parent)
+    points = [point for point in installed() if point.name == model]
     if not points:
         return None
     claims = [*others, *map(origin, points)]
     if len(claims) > 1:
         raise ContractError(
-            f"{entrant!r} is the id of {' and of '.join(claims)}; rename an entry point or uninstall its package"
+            f"{model!r} is the id of {' and of '.join(claims)}; rename an entry point or uninstall its package"
         )
-    return Factory(entrant, claims[0], points[0].load)
+    return Factory(model, claims[0], points[0].load)
 
 
 def from_module(name: str, function: str) -> Factory:
@@ -96,14 +96,14 @@ def from_module(name: str, function: str) -> Factory:
     return Factory(name, function, lambda: getattr(importlib.import_module(module), attribute), Path.cwd())
 
 
-def is_named(entrant: str) -> bool:
-    """Whether a user's name for an entrant is that of a function."""
-    return is_file(entrant) or any(point.name == entrant for point in installed())
+def is_named(model: str) -> bool:
+    """Whether a user's name for a model is that of a function."""
+    return is_file(model) or any(point.name == model for point in installed())
 
 
-def is_file(entrant: str) -> bool:
-    """Whether a user's name for an entrant asks to run a Python file: `path.py:function`."""
-    return re.fullmatch(r".+\.py:\w+", entrant) is not None
+def is_file(model: str) -> bool:
+    """Whether a user's name for a model asks to run a Python file: `path.py:function`."""
+    return re.fullmatch(r".+\.py:\w+", model) is not None
 
 
 def installed() -> tuple[EntryPoint, ...]:

@@ -22,7 +22,7 @@ _FINGERPRINT = 10
 
 
 @dataclass(frozen=True)
-class Entrant:
+class LoadedModel:
     """A classifier with its card.
 
     Attributes:
@@ -40,7 +40,7 @@ class Entrant:
     checks: tuple[Check, ...]
 
 
-def load(card: ModelCard, path: Path | None, benchmark: Benchmark, *, network: nn.Module | None = None) -> Entrant:
+def load(card: ModelCard, path: Path | None, benchmark: Benchmark, *, network: nn.Module | None = None) -> LoadedModel:
     """Builds the classifier of a card for a benchmark and checks its contract.
 
     Args:
@@ -70,7 +70,7 @@ def load(card: ModelCard, path: Path | None, benchmark: Benchmark, *, network: n
         state = weights.read(file, card.weights_sha256, state_key=card.state_key, strip_prefix=card.strip_prefix)
         weights.load_into(network, state, str(file))
         digest = weights.file_sha256(file)
-    return _entrant(card, network, digest, benchmark)
+    return _model(card, network, digest, benchmark)
 
 
 def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
@@ -92,8 +92,8 @@ def _weights_file(card: ModelCard, path: Path | None) -> Path:
     return fetching.get(card.download[0])
 
 
-def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> Entrant:
-    """An entrant from a module that takes pixels in [0, 1]; the module itself is left as it is.
+def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> LoadedModel:
+    """A model from a module that takes pixels in [0, 1]; the module itself is left as it is.
 
     Raises:
         ContractError: the module does not fit the benchmark or breaks the contract.
@@ -106,10 +106,10 @@ def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> Entrant:
         raise ContractError(
             f"{card.id}: the module cannot be copied ({reason}); detach the tensors it keeps"
         ) from error
-    return _entrant(card, network, weights.state_sha256(network), benchmark)
+    return _model(card, network, weights.state_sha256(network), benchmark)
 
 
-def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchmark) -> Entrant:
+def _model(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchmark) -> LoadedModel:
     network = network.float().to("cpu")
     size = card.input_shape[1:] if card.resize and card.input_shape else None
     resize = card.resize or "bilinear"
@@ -131,7 +131,7 @@ def _entrant(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchm
     checks = check_contract(classifier, probe, benchmark.classes, card.id, declared=declared)
     with torch.no_grad():
         logits = classifier(probe)
-    return Entrant(card, classifier, digest, tuple(logits[:, :_FINGERPRINT].flatten().tolist()), checks)
+    return LoadedModel(card, classifier, digest, tuple(logits[:, :_FINGERPRINT].flatten().tolist()), checks)
 
 
 def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:

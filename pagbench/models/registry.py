@@ -10,7 +10,7 @@ from pagbench.errors import CardError, UnknownNameError
 from pagbench.models import factories, sources, wrapping
 
 _PACKAGE = Path(__file__).parent.parent
-_FOLDERS = (_PACKAGE / "models" / "cards", _PACKAGE.parent / "leaderboard" / "entrants")
+_FOLDERS = (_PACKAGE / "models" / "cards", _PACKAGE.parent / "leaderboard" / "models")
 """The package's own cards, and in a checkout those of the published leaderboard, which are too large to install."""
 
 
@@ -64,7 +64,7 @@ def _read(path: Path) -> ModelCard:
     return ModelCard.parse(read_yaml(path), str(path))
 
 
-def find(entrant: str) -> tuple[ModelCard, Path | None]:
+def find(model: str) -> tuple[ModelCard, Path | None]:
     """The card of a shipped, submitted or third-party source's id, or of a YAML file; `smoothed:...` around any.
 
     The second value says where the card lies, for its weights are beside it; None for a source's.
@@ -76,32 +76,32 @@ def find(entrant: str) -> tuple[ModelCard, Path | None]:
         UnknownNameError: neither a shipped id nor a file; the message has the closest ids.
         CardError: the file is not a valid card, or a shipped card's id is not its place.
     """
-    smoothed = wrapping.parse(entrant)
+    smoothed = wrapping.parse(model)
     if smoothed is not None:
-        base, path = find(smoothed.entrant)
+        base, path = find(smoothed.model)
         return wrapping.card(base, smoothed), path
-    path = _known().get(entrant)
-    source = sources.of(entrant) if path is None else None
+    path = _known().get(model)
+    source = sources.of(model) if path is None else None
     if source is not None:
-        return source.card(entrant), None
-    if path is None and not entrant.endswith((".yaml", ".yml")):
-        if Path(entrant).is_file():
+        return source.card(model), None
+    if path is None and not model.endswith((".yaml", ".yml")):
+        if Path(model).is_file():
             raise CardError(
-                f"{entrant}: a file, but no card (.yaml); for a checkpoint give --architecture module:function, "
+                f"{model}: a file, but no card (.yaml); for a checkpoint give --architecture module:function, "
                 "for a function of a Python file its name after a colon"
             )
-        if factories.is_named(entrant):
-            raise CardError(f"{entrant}: a function builds it, so that its card depends on the benchmark; name one")
-        prefix, _, name = entrant.partition("/")
+        if factories.is_named(model):
+            raise CardError(f"{model}: a function builds it, so that its card depends on the benchmark; name one")
+        prefix, _, name = model.partition("/")
         meant = {f"{source}/{name}" for source in get_close_matches(prefix, sources.SOURCES, n=1, cutoff=0.75)}
         packaged = {point.name for point in factories.installed()}
-        raise UnknownNameError("entrant", entrant, {*_known(), *packaged, *meant})
+        raise UnknownNameError("model", model, {*_known(), *packaged, *meant})
     if path is None:
-        path = Path(entrant)
+        path = Path(model)
         return ModelCard.parse(read_yaml(path), str(path)), path
     card = _read(path)
-    if card.id != entrant:
-        raise CardError(f"{path}: field 'id' is {card.id!r}, expected {entrant!r}, the card's place")
+    if card.id != model:
+        raise CardError(f"{path}: field 'id' is {card.id!r}, expected {model!r}, the card's place")
     return card, path
 
 
@@ -109,8 +109,8 @@ _OF_BAYES = ("bayes", "sign-flipped")
 """Controls that are made of the Bayes classifier."""
 
 
-def entrants_of(benchmark: Benchmark) -> list[str]:
-    """Ids of the shipped entrants that a benchmark is for: those trained on its data, then the controls."""
+def models_of(benchmark: Benchmark) -> list[str]:
+    """Ids of the shipped models that a benchmark is for: those trained on its data, then the controls."""
     trained = [name for name in names() if find(name)[0].dataset == benchmark.data_name]
     cards = [find(name)[0] for name in names()]
     controls = [card for card in cards if card.control and (benchmark.bayes or card.architecture not in _OF_BAYES)]

@@ -1,4 +1,4 @@
-"""Entrants as users name them: ids, card files, checkpoints with a function, Python functions, modules."""
+"""Models as users name them: ids, card files, checkpoints with a function, Python functions, modules."""
 
 import sys
 import sysconfig
@@ -21,7 +21,7 @@ from pagbench.models.classifier import Classifier
 
 @dataclass(frozen=True)
 class Request:
-    """One entrant, resolved but not loaded.
+    """One model, resolved but not loaded.
 
     Attributes:
         card: its card.
@@ -35,7 +35,7 @@ class Request:
     network: nn.Module | None = None
     named: bool = True
 
-    def load(self, benchmark: Benchmark) -> loading.Entrant:
+    def load(self, benchmark: Benchmark) -> loading.LoadedModel:
         """Builds and checks the classifier; see `pagbench.models.loading`."""
         if self.path is None and self.network is not None:
             return loading.wrap(self.network, self.card, benchmark)
@@ -45,54 +45,54 @@ class Request:
 _SINGLE = (str, Path, nn.Module, Request)
 
 
-def resolve(entrants: Any, benchmark: Benchmark) -> list[Request]:
+def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
     """Resolves what the user named, all of it before anything is measured.
 
     Args:
-        entrants: an id, card file, `path.py:function`, `smoothed:...` around one, module or request, several of them,
-            or a mapping from names to modules; none for all shipped entrants of the benchmark.
+        models: an id, card file, `path.py:function`, `smoothed:...` around one, module or request, several of them,
+            or a mapping from names to modules; none for all shipped models of the benchmark.
         benchmark: what they will be measured on.
 
     Raises:
-        PagbenchError: unknown id, invalid card, or two entrants with one id.
+        PagbenchError: unknown id, invalid card, or two models with one id.
     """
-    if isinstance(entrants, Mapping):
-        for name, network in entrants.items():
+    if isinstance(models, Mapping):
+        for name, network in models.items():
             if not isinstance(network, nn.Module):
-                raise ContractError(f"entrant {name!r} is of type {type(network).__name__}, expected a torch.nn.Module")
-        found = [from_module(network, name, benchmark) for name, network in entrants.items()]
+                raise ContractError(f"model {name!r} is of type {type(network).__name__}, expected a torch.nn.Module")
+        found = [from_module(network, name, benchmark) for name, network in models.items()]
     else:
-        listed = list(entrants) if isinstance(entrants, Iterable) and not isinstance(entrants, _SINGLE) else [entrants]
-        found = [_resolve(entrant, benchmark) for entrant in listed or registry.entrants_of(benchmark)]
+        listed = list(models) if isinstance(models, Iterable) and not isinstance(models, _SINGLE) else [models]
+        found = [_resolve(model, benchmark) for model in listed or registry.models_of(benchmark)]
     ids = [request.card.id for request in found]
     for request in found:
         _check_name(request)
     twice = {name for name in ids if ids.count(name) > 1}
     if twice:
-        raise ContractError(f"two entrants are called {min(twice)!r}; give each its own id")
+        raise ContractError(f"two models are called {min(twice)!r}; give each its own id")
     return found
 
 
-def _resolve(entrant: Any, benchmark: Benchmark) -> Request:
-    if isinstance(entrant, Request):
-        return entrant
-    if isinstance(entrant, nn.Module):
-        return from_module(entrant, type(entrant).__name__, benchmark)
-    smoothed = wrapping.parse(str(entrant)) if isinstance(entrant, str | Path) else None
+def _resolve(model: Any, benchmark: Benchmark) -> Request:
+    if isinstance(model, Request):
+        return model
+    if isinstance(model, nn.Module):
+        return from_module(model, type(model).__name__, benchmark)
+    smoothed = wrapping.parse(str(model)) if isinstance(model, str | Path) else None
     if smoothed is not None:
-        base = _resolve(smoothed.entrant, benchmark)
+        base = _resolve(smoothed.model, benchmark)
         _check_name(base)
         return replace(base, card=wrapping.card(base.card, smoothed))
-    if isinstance(entrant, str | Path):
-        factory = factories.find(str(entrant), others=_shipped_as(str(entrant)))
-        return Request(*registry.find(str(entrant))) if factory is None else from_factory(factory, benchmark)
-    raise ContractError(f"entrant of type {type(entrant).__name__}; expected an id, a card file or a torch.nn.Module")
+    if isinstance(model, str | Path):
+        factory = factories.find(str(model), others=_shipped_as(str(model)))
+        return Request(*registry.find(str(model))) if factory is None else from_factory(factory, benchmark)
+    raise ContractError(f"model of type {type(model).__name__}; expected an id, a card file or a torch.nn.Module")
 
 
-def _shipped_as(entrant: str) -> list[str]:
+def _shipped_as(model: str) -> list[str]:
     """What pagbench itself has under an id."""
-    shipped = [str(registry.find(entrant)[1])] if entrant in registry.names() else []
-    return shipped + ([] if sources.of(entrant) is None else [f"the source {entrant.partition('/')[0]!r}"])
+    shipped = [str(registry.find(model)[1])] if model in registry.names() else []
+    return shipped + ([] if sources.of(model) is None else [f"the source {model.partition('/')[0]!r}"])
 
 
 def _check_name(request: Request) -> None:
@@ -106,9 +106,12 @@ def _check_name(request: Request) -> None:
             )
         return
     shipped, path = registry.find(name)
-    same = request.card.behaviour() == shipped.behaviour() and request.card.weights_sha256 == shipped.weights_sha256
+    same = (
+        request.card.functional_hash() == shipped.functional_hash()
+        and request.card.weights_sha256 == shipped.weights_sha256
+    )
     if request.path != path and not (same and request.path is not None and shipped.weights_sha256):
-        raise ContractError(f"{name!r} is the id of a shipped entrant with other weights; give yours its own id")
+        raise ContractError(f"{name!r} is the id of a shipped model with other weights; give yours its own id")
 
 
 def from_module(network: nn.Module, name: str, benchmark: Benchmark) -> Request:
@@ -172,23 +175,23 @@ def _own_card(
         "classes": benchmark.classes,
         "weights": weights,
     }
-    return ModelCard.parse({**fields, **given}, f"entrant {name!r}")
+    return ModelCard.parse({**fields, **given}, f"model {name!r}")
 
 
-def load_model(entrant: str | Path, benchmark: str | None = None) -> Classifier:
-    """Loads an entrant as a classifier: pixels in [0, 1] → logits, in eval mode, frozen, differentiable in the pixels.
+def load_model(model: str | Path, benchmark: str | None = None) -> Classifier:
+    """Loads a model as a classifier: pixels in [0, 1] → logits, in eval mode, frozen, differentiable in the pixels.
 
     Args:
-        entrant: an id, a card file, or `path.py:function`.
+        model: an id, a card file, or `path.py:function`.
         benchmark: for which benchmark; by default the one it was trained for, `digits` for controls.
 
     Raises:
-        PagbenchError: no such entrant, or it cannot be loaded or breaks the contract.
+        PagbenchError: no such model, or it cannot be loaded or breaks the contract.
     """
     if benchmark is None:
-        benchmark = registry.find(str(entrant))[0].dataset or "digits"
+        benchmark = registry.find(str(model))[0].dataset or "digits"
     definition = benchmarks.load(benchmark)
-    return _resolve(entrant, definition).load(definition).classifier
+    return _resolve(model, definition).load(definition).classifier
 
 
 def _installed(module: ModuleType) -> bool:

@@ -1,4 +1,4 @@
-"""`smoothed:SIGMA[:SAMPLES]:ENTRANT`: any entrant under randomised smoothing. No torch."""
+"""`smoothed:SIGMA[:SAMPLES]:MODEL`: any model under randomised smoothing. No torch."""
 
 import re
 from typing import NamedTuple
@@ -12,22 +12,22 @@ _SAMPLES = 100
 
 
 class Smoothed(NamedTuple):
-    """A request for an entrant under smoothing.
+    """A request for a model under smoothing.
 
     Attributes:
         card: the smoothing, `around` still unknown.
-        entrant: what is smoothed, as the user named it.
+        model: what is smoothed, as the user named it.
     """
 
     card: SmoothingCard
-    entrant: str
+    model: str
 
 
 def parse(request: str) -> Smoothed | None:
     """What is smoothed and how, as users write it or as the card's id says; None where the request does not ask for it.
 
     >>> parse("smoothed:0.25:digits/standard")
-    Smoothed(card=SmoothingCard(sigma=0.25, samples=100, seed=0, around=None), entrant='digits/standard')
+    Smoothed(card=SmoothingCard(sigma=0.25, samples=100, seed=0, around=None), model='digits/standard')
 
     Raises:
         CardError: sigma or the number of samples is missing or out of range.
@@ -36,23 +36,21 @@ def parse(request: str) -> Smoothed | None:
         request = _PREFIX + ":".join(found.groups())
     if not request.startswith(_PREFIX):
         return None
-    sigma, _, entrant = request.removeprefix(_PREFIX).partition(":")
-    count, separator, rest = entrant.partition(":")
+    sigma, _, model = request.removeprefix(_PREFIX).partition(":")
+    count, separator, rest = model.partition(":")
     samples = str(_SAMPLES)
     if separator and count.isdigit():
-        samples, entrant = count, rest
-    if not sigma or not entrant:
-        raise CardError(
-            f"{request}: expected smoothed:SIGMA[:SAMPLES]:ENTRANT, as in smoothed:0.25:100:digits/standard"
-        )
-    return Smoothed(SmoothingCard.parse({"sigma": sigma, "samples": samples}, request), entrant)
+        samples, model = count, rest
+    if not sigma or not model:
+        raise CardError(f"{request}: expected smoothed:SIGMA[:SAMPLES]:MODEL, as in smoothed:0.25:100:digits/standard")
+    return Smoothed(SmoothingCard.parse({"sigma": sigma, "samples": samples}, request), model)
 
 
 def card(base: ModelCard, smoothed: Smoothed) -> ModelCard:
-    """The card of a smoothed entrant, id `smoothed-<sigma>-<samples>/<id>`.
+    """The card of a smoothed model, id `smoothed-<sigma>-<samples>/<id>`.
 
     Raises:
-        CardError: the entrant is smoothed already.
+        CardError: the model is smoothed already.
     """
     if base.smoothing is not None:
         raise CardError(f"{base.id}: is smoothed already; smooth the network itself")

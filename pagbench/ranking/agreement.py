@@ -18,23 +18,23 @@ FEWEST = 5
 
 
 class Agreement(NamedTuple):
-    """Rank correlation of the board's alignment with another column, over ranked entrants.
+    """Rank correlation of the board's alignment with another column, over ranked models.
 
     Attributes:
         column: the other column.
         spearman: rho with its 95 % interval, families drawn whole.
         kendall: tau.
-        entrants: number of entrants.
+        models: number of models.
     """
 
     column: str
     spearman: Interval
     kendall: float
-    entrants: int
+    models: int
 
 
 def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
-    """Agreement with every other alignment that the board has; none with fewer than five ranked entrants."""
+    """Agreement with every other alignment that the board has; none with fewer than five ranked models."""
     ranked = board[board["status"] == eligibility.RANKED]
     own = (benchmark.alignment, f"{benchmark.alignment}_corrected")
     others = [name for name in OTHERS if name in board and name not in own]
@@ -55,5 +55,5 @@ def sentence(found: Agreement) -> str:
     rho = found.spearman
     return (
         f"Ranking by {OTHERS[found.column]} ({found.column}): Spearman {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}] "
-        f"with this one, Kendall {found.kendall:.2f}, over {found.entrants} ranked entrants (families drawn whole)."
+        f"with this one, Kendall {found.kendall:.2f}, over {found.models} ranked models (families drawn whole)."
     )

@@ -20,7 +20,7 @@ _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_exces
 
 
 class Ranked(NamedTuple):
-    """A leaderboard, and by entrant the bootstrap replicates of every statistic, the estimate first."""
+    """A leaderboard, and by model the bootstrap replicates of every statistic, the estimate first."""
 
     board: pd.DataFrame
     replicates: Mapping[str, Replicates]
@@ -29,7 +29,7 @@ class Ranked(NamedTuple):
 def leaderboard(
     rows: pd.DataFrame | str | Path, *, benchmark: str | Benchmark | None = None, sort: str | None = None
 ) -> pd.DataFrame:
-    """Ranks entrants by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
+    """Ranks models by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
 
     Args:
         rows: per-sample rows as `pagbench.run` returns them, or a results folder. Data frames that are put together by
@@ -38,7 +38,7 @@ def leaderboard(
         sort: column to order by, best first (or ascending where neither direction is better); rank by default.
 
     Returns:
-        One row per entrant, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and
+        One row per model, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and
         `_high`.
 
     Raises:
@@ -75,7 +75,7 @@ def ranked(rows: pd.DataFrame, benchmark: Benchmark) -> Ranked:
         benchmark: the definition; rows of others are left out.
 
     Raises:
-        ResultsError: one sample of an entrant has different values.
+        ResultsError: one sample of a model has different values.
     """
     said, rows = rows.attrs, rows.copy(deep=False)
     rows.attrs = {}  # or pandas would copy them at every step
@@ -88,7 +88,7 @@ def ranked(rows: pd.DataFrame, benchmark: Benchmark) -> Ranked:
 
 
 def _declared(said: Mapping[Any, Mapping[str, Any]], name: str) -> Declared:
-    """What `results.joined` keeps of an entrant in `.attrs`."""
+    """What `results.joined` keeps of a model in `.attrs`."""
     card, rerun = said.get("preflight", {}).get(name), said.get("verifications", {}).get(name)
     return Declared(
         None if card is None else Preflight.model_validate(card),
@@ -98,21 +98,21 @@ def _declared(said: Mapping[Any, Mapping[str, Any]], name: str) -> Declared:
     )
 
 
-def of(entrants: Sequence[Summary], benchmark: Benchmark) -> Ranked:
-    """The leaderboard of entrants of which only the summaries are left; see `ranked`."""
-    listed = sorted(entrants, key=lambda summary: summary.name)
+def of(models: Sequence[Summary], benchmark: Benchmark) -> Ranked:
+    """The leaderboard of models of which only the summaries are left; see `ranked`."""
+    listed = sorted(models, key=lambda summary: summary.name)
     replicates = {summary.name: summary.replicates for summary in listed}
     board = _with_ranks(_board({summary.name: summary for summary in listed}, benchmark), replicates)
     return Ranked(_sorted(_ordered_columns(board, benchmark), None, benchmark), replicates)
 
 
 def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
-    """Each sample of an entrant once: runs that are put together all hold the anchors.
+    """Each sample of a model once: runs that are put together all hold the anchors.
 
-    Of an entrant with rows of several noise seeds, those of the benchmark's own seed are kept.
+    Of a model with rows of several noise seeds, those of the benchmark's own seed are kept.
 
     Raises:
-        ResultsError: one sample of an entrant has different values, or several seeds that are not the benchmark's.
+        ResultsError: one sample of a model has different values, or several seeds that are not the benchmark's.
     """
     found = rows.groupby("entrant")["seed"].agg(lambda seeds: sorted(set(seeds)))
     for name, seeds in found.items():
@@ -152,20 +152,20 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
     return benchmarks.load(labels[0])
 
 
-def _board(entrants: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
-    """One row per entrant, without ranks."""
-    seeds = {summary.evidence.seed for summary in entrants.values()}
+def _board(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
+    """One row per model, without ranks."""
+    seeds = {summary.evidence.seed for summary in models.values()}
     board_seed = benchmark.seed if benchmark.seed in seeds else min(seeds)
     statuses = {
         name: eligibility.status(
             summary.evidence, benchmark, board_seed, summary.declared.preflight, summary.declared.verification
         )
-        for name, summary in entrants.items()
+        for name, summary in models.items()
     }
-    anchors = () if lacking_anchor(entrants, benchmark) else _between(benchmark)
+    anchors = () if lacking_anchor(models, benchmark) else _between(benchmark)
     table = []
-    for name, summary in entrants.items():
-        judged = [entrants[key] for key in (name, *anchors)] if anchors else []
+    for name, summary in models.items():
+        judged = [models[key] for key in (name, *anchors)] if anchors else []
         meaningful = all(
             eligibility.has_result(statuses[other.name]) and other.noise == summary.noise for other in judged
         )
@@ -191,13 +191,13 @@ def lacking_anchor(found: Collection[str], benchmark: Benchmark) -> str:
 
 
 def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str | float]:
-    """The verdict on an entrant between the reference and the Bayes control; empty where there is none."""
-    entrant, reference, bayes = (
+    """The verdict on a model between the reference and the Bayes control; empty where there is none."""
+    model, reference, bayes = (
         regimes.Anchored(values["tangent_energy"][1:], values["on_response"][1:], values["accuracy"][1:])
         for values in judged
     )
     assert benchmark.thresholds is not None  # or no one is judged
-    verdict = regimes.judge(entrant, reference, bayes, benchmark.thresholds)
+    verdict = regimes.judge(model, reference, bayes, benchmark.thresholds)
     if verdict is None:
         return {}
     found = (verdict.regime, max(verdict.probabilities), *verdict.probabilities)

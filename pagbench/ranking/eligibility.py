@@ -1,4 +1,4 @@
-"""Who takes a rank, and the reason where an entrant does not."""
+"""Who takes a rank, and the reason where a model does not."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
 class Evidence(NamedTuple):
-    """What an entrant's rows say of its eligibility.
+    """What a model's rows say of its eligibility.
 
     Attributes:
         control: whether it is one.
@@ -37,7 +37,7 @@ class Evidence(NamedTuple):
 
 
 def evidence(rows: pd.DataFrame, benchmark: Benchmark) -> Evidence:
-    """Of the rows of one entrant."""
+    """Of the rows of one model."""
     unscored = int(rows[benchmark.alignment].isna().sum())
     control, seed = bool(rows["control"].iloc[0]), int(rows["seed"].iloc[0])
     return Evidence(control, seed, len(rows), unscored, _no_result(rows, benchmark, unscored))
@@ -53,10 +53,10 @@ def status(
     """`ranked`, or why not: a control, part of the samples, another seed, no meaningful, a doubtful, a refuted result.
 
     Args:
-        found: what the entrant's rows say.
+        found: what the model's rows say.
         benchmark: the definition.
         board_seed: noise seed of the anchors; other seeds are not paired with them.
-        preflight: the entrant's pre-flight card, where there is one.
+        preflight: the model's pre-flight card, where there is one.
         verification: what a rerun of some rows has found, where there was one.
     """
     reason = found.no_result or _refuted(verification)
@@ -84,7 +84,7 @@ def _no_rank(found: Evidence, benchmark: Benchmark, board_seed: int, preflight: 
 
 
 def has_result(status: str) -> bool:
-    """Whether the entrant's numbers mean something, ranked or not."""
+    """Whether the model's numbers mean something, ranked or not."""
     return "no result" not in status
 
 

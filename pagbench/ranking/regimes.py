@@ -15,7 +15,7 @@ Replicates = NDArray[np.float64]
 
 
 class Anchored(NamedTuple):
-    """Bootstrap replicates of what the regime rule reads, of one entrant or of an anchor.
+    """Bootstrap replicates of what the regime rule reads, of one model or of an anchor.
 
     Attributes:
         tangent_energy: in [0, 1], shape (replicates,).
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     probabilities: tuple[float, float, float]
 
 
-def classify(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> NDArray[np.int64]:
+def classify(model: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> NDArray[np.int64]:
     """Regime of each replicate, as an index into `REGIMES`; -1 where a value it needs was not scored.
 
     With q = (τ - τ_ref)/(τ_Bayes - τ_ref), how far the gradient has gone from the unregularised reference's tangent
@@ -43,21 +43,21 @@ def classify(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds
     by more than `drop`; else weak if q < gain; else Bayes-aligned.
 
     Args:
-        entrant: replicates of the entrant.
+        model: replicates of the model.
         reference: of the unregularised anchor, on the same resampled images.
         bayes: of the Bayes control, on the same resampled images.
         thresholds: of the benchmark.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        gain = (entrant.tangent_energy - reference.tangent_energy) / (bayes.tangent_energy - reference.tangent_energy)
-    retention = entrant.on_response / bayes.on_response
-    drop = reference.accuracy - entrant.accuracy
+        gain = (model.tangent_energy - reference.tangent_energy) / (bayes.tangent_energy - reference.tangent_energy)
+    retention = model.on_response / bayes.on_response
+    drop = reference.accuracy - model.accuracy
     excessive = (retention < thresholds.retention) | (drop > thresholds.drop + _TIE)
     known = ~np.isnan(retention + drop) & (excessive | ~np.isnan(gain))
     return np.where(known, np.where(excessive, 2, np.where(gain < thresholds.gain, 0, 1)), -1)
 
 
-def judge(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> Verdict | None:
+def judge(model: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> Verdict | None:
     """The regime whose bootstrap probability reaches the benchmark's confidence, else "boundary".
 
     Returns:
@@ -66,7 +66,7 @@ def judge(entrant: Anchored, reference: Anchored, bayes: Anchored, thresholds: T
         replicates lack a scored value.
     """
     gap = np.nanmean(bayes.tangent_energy - reference.tangent_energy)
-    regimes = classify(entrant, reference, bayes, thresholds)
+    regimes = classify(model, reference, bayes, thresholds)
     known = regimes[regimes >= 0]
     if not gap >= thresholds.gap or 2 * len(known) < len(regimes):
         return None

@@ -26,7 +26,7 @@ _DETAILS = (
     "alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "alignment_second_corrected", "log_ratio",
 )  # fmt: skip
 _NAMED = 3
-"""Entrants of which the same is said that are named; of more it is said how many."""
+"""Models of which the same is said that are named; of more it is said how many."""
 _UNRANKED = "–"
 
 
@@ -107,7 +107,7 @@ def _shown(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
 
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
-    """Why entrants have no rank, what was flagged, who was verified, and how far another target agrees."""
+    """Why models have no rank, what was flagged, who was verified, and how far another target agrees."""
     telling = board[~board["status"].isin(["ranked", "control"])]
     remarks = [f"{row['model']}: {row['status']}." for _, row in telling.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
@@ -118,7 +118,7 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
     ]
     if PARTIAL_MEASURES in board:
         for told, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
-            named = ", ".join(models) if len(models) <= _NAMED else f"{len(models)} of {len(board)} entrants"
+            named = ", ".join(models) if len(models) <= _NAMED else f"{len(models)} of {len(board)} models"
             remarks.append(f"{named}: {told}.")
     remarks.append(_verifications(board))
     found = agreement.agreements(board, benchmark) if benchmark.second is not None else []
@@ -126,7 +126,7 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
 
 
 def _verifications(board: pd.DataFrame) -> str:
-    """How many entrants a rerun has verified; the minority by name. Refuted ones have that as their status."""
+    """How many models a rerun has verified; the minority by name. Refuted ones have that as their status."""
     verdicts = board["verification"].str.partition(" ")[0]
     verified, claimed = board[verdicts == "verified"]["model"], board[verdicts == SELF_REPORTED]["model"]
     told = f"Verified by rerun (pagbench verify): {len(verified)} of {len(board)}"
@@ -191,8 +191,8 @@ def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Colum
 
 def _without_collection(name: str) -> str:
     """The last part of an id; with the smoothing around it, if any."""
-    wrapper, _, entrant = name.rpartition("/")
-    return f"{wrapper.partition('/')[0]}/{entrant}" if wrapper.startswith("smoothed-") else entrant
+    wrapper, _, model = name.rpartition("/")
+    return f"{wrapper.partition('/')[0]}/{model}" if wrapper.startswith("smoothed-") else model
 
 
 def to_markdown(board: pd.DataFrame, benchmark: Benchmark, models: Collection[str] | None = None) -> str:

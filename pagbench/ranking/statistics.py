@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 
 REPLICATES = 2000
 _BLOCK = 64
-"""Pairs of entrants at a time: their differences stay in a core's cache."""
+"""Pairs of models at a time: their differences stay in a core's cache."""
 
 
 class Interval(NamedTuple):
@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 def resampling_weights(n: int, *, seed: int, replicates: int = REPLICATES) -> Array:
     """How often each of n images is drawn in each replicate; the first row is the sample itself.
 
-    The same weights serve all entrants, so that differences between entrants are paired over images. They are whole
+    The same weights serve all models, so that differences between models are paired over images. They are whole
     numbers, so that shares of images come out the same on every machine, in whatever order they are summed.
 
     Returns:
@@ -174,14 +174,14 @@ def rank_intervals(replicates: Array) -> NDArray[np.int64]:
     """95 % simultaneous rank intervals by pairwise comparisons (Mogstad, Romano, Shaikh & Wilhelm 2024).
 
     All pairwise differences get simultaneous bands from the bootstrap distribution of the largest studentised
-    deviation. An entrant's best rank is 1 + the number significantly better than it, its worst M - the number
+    deviation. A model's best rank is 1 + the number significantly better than it, its worst M - the number
     significantly worse.
 
     Args:
-        replicates: shape (1 + replicates, M), paired over entrants; higher is better; first row the estimates.
+        replicates: shape (1 + replicates, M), paired over models; higher is better; first row the estimates.
 
     Returns:
-        Shape (M, 2): best and worst rank of each entrant.
+        Shape (M, 2): best and worst rank of each model.
     """
     m = replicates.shape[1]
     estimate = replicates[0][:, None] - replicates[0]
@@ -193,7 +193,7 @@ def rank_intervals(replicates: Array) -> NDArray[np.int64]:
 
 
 def _deviations(replicates: Array) -> tuple[Array, Array]:
-    """How far the pairwise differences of entrants vary; a few of the M(M - 1)/2 pairs at a time are in memory.
+    """How far the pairwise differences of models vary; a few of the M(M - 1)/2 pairs at a time are in memory.
 
     Args:
         replicates: shape (M, 1 + replicates), the estimate first.

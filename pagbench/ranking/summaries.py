@@ -1,4 +1,4 @@
-"""What the leaderboard keeps of an entrant's rows: its entry, bootstrap replicates, and what decides its rank."""
+"""What the leaderboard keeps of a model's rows: its entry, bootstrap replicates, and what decides its rank."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ _FIXED = ("temperature", "temperature_low", "temperature_high")
 
 
 class Declared(NamedTuple):
-    """What is known of an entrant beside its rows; None where nothing is."""
+    """What is known of a model beside its rows; None where nothing is."""
 
     preflight: Preflight | None = None
     verification: Verification | None = None
@@ -44,13 +44,13 @@ class Declared(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """One entrant on a benchmark.
+    """One model on a benchmark.
 
     Attributes:
         name: its id.
-        entry: its columns of the leaderboard that depend on no other entrant.
+        entry: its columns of the leaderboard that depend on no other model.
         evidence: what its rows say of its eligibility.
-        noise: which samples it has, and the noise seed; replicates of entrants that agree in it are paired.
+        noise: which samples it has, and the noise seed; replicates of models that agree in it are paired.
         declared: what is known beside the rows.
         replicates: of every statistic over images, shape (1 + replicates,) each, the estimate first.
     """
@@ -63,15 +63,15 @@ class Summary:
     replicates: Replicates
 
     def compared(self) -> "Summary":
-        """The same with nothing but the replicates that entrants are compared by."""
+        """The same with nothing but the replicates that models are compared by."""
         kept = {name: self.replicates[name].copy() for name in _COMPARED if name in self.replicates}
         return replace(self, replicates=kept)
 
 
 def read(folder: Path, benchmark: Benchmark, only: Collection[str] | None = None) -> list[Summary]:
-    """Summaries of every entrant of a results folder, without replicates that the leaderboard does not need.
+    """Summaries of every model of a results folder, without replicates that the leaderboard does not need.
 
-    The rows of a few entrants at a time are in memory.
+    The rows of a few models at a time are in memory.
 
     Args:
         folder: the results folder.
@@ -88,7 +88,7 @@ def read(folder: Path, benchmark: Benchmark, only: Collection[str] | None = None
 def of_result(
     result: Result, benchmark: Benchmark, weights: NDArray[np.float64], only: Collection[str] | None = None
 ) -> Summary:
-    """Summary of an entrant's results as read from a folder."""
+    """Summary of a model's results as read from a folder."""
     card = ModelCard.model_validate(result.provenance["card"])
     declared = Declared(result.preflight, result.verification, card.license, card.trained_on_target)
     return of(result.rows, benchmark, weights, declared, only)
@@ -101,7 +101,7 @@ def of(
     declared: Declared,
     only: Collection[str] | None = None,
 ) -> Summary:
-    """Summary of the rows of one entrant, each sample once.
+    """Summary of the rows of one model, each sample once.
 
     Args:
         rows: one per sample.
@@ -140,7 +140,7 @@ def _entry(rows: pd.DataFrame, benchmark: Benchmark, found: Evidence, declared: 
 
 
 def _partial(rows: pd.DataFrame, benchmark: Benchmark) -> str:
-    """Which optional measures of an entrant were taken of some of its images only; empty where none was."""
+    """Which optional measures of a model were taken of some of its images only; empty where none was."""
     told = []
     for measure in columns.OPTIONAL:
         names = [c.name for c in columns.sample_columns(benchmark, [measure]) if c.name in rows and columns.is_own(c)]

@@ -1,4 +1,4 @@
-"""Pictures of what entrants' gradients are (the paper's Figure 1), and of what one can make by following them."""
+"""Pictures of what models' gradients are (the paper's Figure 1), and of what one can make by following them."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 from pagbench import data, geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.densities import scores
-from pagbench.models.loading import Entrant
+from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
 from pagbench.reports.figures import canvas, cells
 from pagbench.running import targets
@@ -20,14 +20,14 @@ _DPI = 110
 
 
 def draw_made(
-    entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, measure: str, samples: int, device: torch.device
+    models: Sequence[LoadedModel], benchmark: Benchmark, path: Path, *, measure: str, samples: int, device: torch.device
 ) -> Path:
-    """Writes a PNG with one row per image: clean where there is such a one, before, and what each entrant makes of it.
+    """Writes a PNG with one row per image: clean where there is such a one, before, and what each model makes of it.
 
     Generation has two rows per image, one for each start.
 
     Args:
-        entrants: loaded entrants, one column each.
+        models: loaded models, one column each.
         benchmark: whose first samples are shown.
         path: the PNG.
         measure: of `pagbench.columns.ABILITIES`.
@@ -40,16 +40,16 @@ def draw_made(
     ids = benchmark.samples[:samples]
     session = Session(benchmark, ids, Settings(None, device, benchmark.seed))
     made = []
-    for entrant in entrants:
-        with guarded(entrant.card.id, measure):
-            made.append(session.made(entrant.classifier, ids, measure))
+    for model in models:
+        with guarded(model.card.id, measure):
+            made.append(session.made(model.classifier, ids, measure))
     before = {name.removeprefix("before_"): images for name, images in made[0].items() if name.startswith("before_")}
     shown = [("image", made[0]["clean"])] if "clean" in made[0] else []
     tables = [
         [
             *shown,
             ("before", start),
-            *((_name(e, benchmark), each[name]) for e, each in zip(entrants, made, strict=True)),
+            *((_name(e, benchmark), each[name]) for e, each in zip(models, made, strict=True)),
         ]
         for name, start in before.items()
     ]
@@ -62,18 +62,20 @@ def draw_made(
     return canvas.save(figure, path, dpi=_DPI)
 
 
-def _name(entrant: Entrant, benchmark: Benchmark) -> str:
-    return entrant.card.id.removeprefix(f"{benchmark.name}/")
+def _name(model: LoadedModel, benchmark: Benchmark) -> str:
+    return model.card.id.removeprefix(f"{benchmark.name}/")
 
 
-def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, samples: int, device: torch.device) -> Path:
+def draw(
+    models: Sequence[LoadedModel], benchmark: Benchmark, path: Path, *, samples: int, device: torch.device
+) -> Path:
     """Writes a PNG with one row per image; the number under a gradient is its cosine with the Bayes target.
 
     Gradients of the log-odds of the true class, scaled per image to their 99.5 % largest magnitude; in grey images, red
     raises the class and blue lowers it; in colour images, grey is zero.
 
     Args:
-        entrants: loaded entrants, one column each.
+        models: loaded models, one column each.
         benchmark: whose first samples are shown, one per class in turn.
         path: the PNG.
         samples: number of rows.
@@ -88,10 +90,10 @@ def draw(entrants: Sequence[Entrant], benchmark: Benchmark, path: Path, *, sampl
     target = targets.bayes_target(scores.load(benchmark, splits.train), benchmark, shown, device).float().cpu()
     images, labels = shown.images.to(device), shown.labels.to(device)
     listed = [("Bayes target", target)]
-    for entrant in entrants:
-        with sampled(entrant.classifier, ids):
-            gradient = geometry.log_odds_gradient(entrant.classifier.to(device), images, labels).gradient.cpu()
-        listed.append((_name(entrant, benchmark), gradient))
+    for model in models:
+        with sampled(model.classifier, ids):
+            gradient = geometry.log_odds_gradient(model.classifier.to(device), images, labels).gradient.cpu()
+        listed.append((_name(model, benchmark), gradient))
     figure, axes = cells.grid(len(ids), 1 + len(listed))
     for row in range(len(ids)):
         cells.show_image(axes[row, 0], shown.images[row].numpy())

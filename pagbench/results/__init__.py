@@ -1,4 +1,4 @@
-"""Results on disk: one Parquet file per benchmark and entrant, one row per sample, provenance inside. No torch."""
+"""Results on disk: one Parquet file per benchmark and model, one row per sample, provenance inside. No torch."""
 
 from pagbench.results.copies import local
 from pagbench.results.files import FLOAT_BITS, FORMAT, DamagedError, read, significant, write
@@ -7,16 +7,16 @@ from pagbench.results.reading import each, joined, read_all, with_measure
 from pagbench.results.result import Provenance, Result
 from pagbench.results.samples import positions, whole
 from pagbench.results.store import Store
-from pagbench.storage.paths import Place, is_url
+from pagbench.storage.paths import StoragePath, is_url
 
 __all__ = [
     "FLOAT_BITS",
     "FORMAT",
     "PUBLISHED",
     "DamagedError",
-    "Place",
     "Provenance",
     "Result",
+    "StoragePath",
     "Store",
     "check_writable",
     "each",

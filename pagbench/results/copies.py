@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from pagbench.errors import ResultsError, first_line
 from pagbench.storage import cache
-from pagbench.storage.paths import Place, is_url
+from pagbench.storage.paths import StoragePath, is_url
 
 
 def local(folder: str | Path) -> Path:
@@ -18,7 +18,7 @@ def local(folder: str | Path) -> Path:
     """
     if not is_url(folder):
         return Path(folder)
-    there, name = Place.of(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
+    there, name = StoragePath.of(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
     copy = cache.root() / "results" / name
     try:
         wanted = {copy / PurePosixPath(place.path).relative_to(there.path) for place in _copied(there, copy)}
@@ -29,14 +29,14 @@ def local(folder: str | Path) -> Path:
     return copy
 
 
-def _copied(there: Place, copy: Path) -> Iterator[Place]:
+def _copied(there: StoragePath, copy: Path) -> Iterator[StoragePath]:
     """Every file there, after it was copied unless the copy is of the same size and not older."""
     for place in there.children(deep=True):
         path = copy / PurePosixPath(place.path).relative_to(there.path)
         info = place.files.get_file_info(place.path)
         if not (path.exists() and path.stat().st_size == info.size and path.stat().st_mtime_ns == info.mtime_ns):
             try:
-                Place.of(path).write(place.read())
+                StoragePath.of(path).write(place.read())
             except FileNotFoundError:  # a run has merged it meanwhile
                 continue
             if info.mtime_ns is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pagbench.errors import ResultsError, first_line
 from pagbench.results.result import Provenance, Result
-from pagbench.storage.paths import Place
+from pagbench.storage.paths import StoragePath
 
 FORMAT = 2
 """1: doubles. 2: floats."""
@@ -30,7 +30,7 @@ class DamagedError(ResultsError):
     """A results file that is not what was written: cut off, or with other bytes."""
 
 
-def write(path: Path | Place, result: Result, schema: pa.Schema, *, bits: int = FLOAT_BITS) -> None:
+def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: int = FLOAT_BITS) -> None:
     """Writes a file as a whole: readers see the old file or the new one, never half of one.
 
     Args:
@@ -63,7 +63,7 @@ def write(path: Path | Place, result: Result, schema: pa.Schema, *, bits: int = 
         writer.write_table(table)
         writer.add_key_value_metadata({_KEY: content, _DIGEST: digest(table, content)})
     try:
-        Place.of(path).write(buffer.getvalue())
+        StoragePath.of(path).write(buffer.getvalue())
     except OSError as error:
         raise ResultsError(
             f"{path}: cannot write results ({error.strerror or first_line(error)}); finished parts are kept"
@@ -98,7 +98,7 @@ def significant(values: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     return np.where(np.isfinite(values), kept.view(np.float32), values)
 
 
-def read(path: Path | Place, schema: pa.Schema) -> Result:
+def read(path: Path | StoragePath, schema: pa.Schema) -> Result:
     """Reads one results file.
 
     Raises:
@@ -108,7 +108,7 @@ def read(path: Path | Place, schema: pa.Schema) -> Result:
         MemoryError: there is no room for it.
     """
     try:
-        stored = Place.of(path).read()
+        stored = StoragePath.of(path).read()
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -129,7 +129,7 @@ def read(path: Path | Place, schema: pa.Schema) -> Result:
     return Result(table.cast(pa.schema(doubles, schema.metadata)).to_pandas(), content)
 
 
-def _provenance(path: Path | Place, table: pa.Table) -> dict[str, Any]:
+def _provenance(path: Path | StoragePath, table: pa.Table) -> dict[str, Any]:
     """What the file says of itself, compared with its digest where it has one.
 
     Raises:

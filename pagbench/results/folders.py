@@ -1,4 +1,4 @@
-"""A results folder: where each entrant's file lies."""
+"""A results folder: where each model's file lies."""
 
 import uuid
 from pathlib import Path
@@ -6,23 +6,23 @@ from pathlib import Path
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError, first_line
 from pagbench.results.store import PARTS, Store
-from pagbench.storage.paths import Place
+from pagbench.storage.paths import StoragePath
 
 PUBLISHED = Path(__file__).parent.parent.parent / "leaderboard" / "results"
 """Results of the published leaderboard; in a checkout only."""
 
 
-def path_of(folder: Path, benchmark: Benchmark, entrant: str, measure: str | None = None) -> Path:
-    """`<folder>/<name>@<version>/<entrant>.parquet`; an id cannot leave the folder (`pagbench.cards.Identifier`).
+def path_of(folder: Path, benchmark: Benchmark, model: str, measure: str | None = None) -> Path:
+    """`<folder>/<name>@<version>/<model>.parquet`; an id cannot leave the folder (`pagbench.cards.Identifier`).
 
     An optional measure's rows lie beside, in `<name>@<version>+<measure>`.
     """
-    return home_of(folder, benchmark, measure) / f"{entrant}.parquet"
+    return home_of(folder, benchmark, measure) / f"{model}.parquet"
 
 
-def store_of(folder: str | Path | Place, benchmark: Benchmark, entrant: str, measure: str | None = None) -> Store:
-    """Where a run keeps the rows of an entrant, below a folder on a disk or behind a URL."""
-    return Store(Place.of(folder) / _home(benchmark, measure) / f"{entrant}.parquet", benchmark, measure)
+def store_of(folder: str | Path | StoragePath, benchmark: Benchmark, model: str, measure: str | None = None) -> Store:
+    """Where a run keeps the rows of a model, below a folder on a disk or behind a URL."""
+    return Store(StoragePath.of(folder) / _home(benchmark, measure) / f"{model}.parquet", benchmark, measure)
 
 
 def home_of(folder: Path, benchmark: Benchmark, measure: str | None = None) -> Path:
@@ -39,13 +39,13 @@ def has_results(folder: Path, benchmark: Benchmark) -> bool:
     return any(places(folder / benchmark.label))
 
 
-def check_writable(folder: str | Path | Place) -> None:
+def check_writable(folder: str | Path | StoragePath) -> None:
     """Tries to write into the folder.
 
     Raises:
         ResultsError: it is a file, or not writable, or its URL leads nowhere.
     """
-    place = Place.of(folder)
+    place = StoragePath.of(folder)
     probe = place / f".writable-{uuid.uuid4().hex}"
     try:
         probe.write(b"")
@@ -58,18 +58,18 @@ def check_writable(folder: str | Path | Place) -> None:
 
 
 def submitted(folder: Path, benchmark: Benchmark) -> list[Path]:
-    """Results folders of the submissions to a benchmark: `submissions/<name>@<version>/<entrant>/results` beside it."""
+    """Results folders of the submissions to a benchmark: `submissions/<name>@<version>/<model>/results` beside it."""
     beside = folder.absolute().parent / "submissions" / benchmark.label
     return sorted(card.parent / "results" for card in beside.rglob("model.yaml"))
 
 
 def places(home: Path) -> list[Path]:
-    """Where the merged file of every entrant is, or will be."""
+    """Where the merged file of every model is, or will be."""
     merged = [path for path in home.rglob("*.parquet") if not path.parent.name.startswith(".")]
     unfinished = [path.with_name(path.name[1:].removesuffix(PARTS)) for path in home.rglob(f".*{PARTS}")]
     return sorted({*merged, *unfinished})
 
 
-def entrant_at(path: Path, home: Path) -> str:
-    """The id of the entrant whose file a path is, or would be, in a benchmark's part of the folder."""
+def model_at(path: Path, home: Path) -> str:
+    """The id of the model whose file a path is, or would be, in a benchmark's part of the folder."""
     return path.relative_to(home).with_suffix("").as_posix()

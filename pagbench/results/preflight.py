@@ -1,4 +1,4 @@
-"""The pre-flight card: what was tried on an entrant before anything of it was measured. No torch."""
+"""The pre-flight card: what was tried on a model before anything of it was measured. No torch."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ _COSTS_THE_RANK = ("accuracy", "batch")
 class Check(BaseModel):
     """One thing that was tried.
 
-    A failed check refuses the entrant, a flag marks its results, and what is unknown could not be tried.
+    A failed check refuses the model, a flag marks its results, and what is unknown could not be tried.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,7 +34,7 @@ class Check(BaseModel):
 
 
 class Preflight(BaseModel):
-    """All checks of one entrant on one benchmark, in the order in which they were made."""
+    """All checks of one model on one benchmark, in the order in which they were made."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,9 +64,9 @@ class Preflight(BaseModel):
 
 
 class Refusal(ContractError):
-    """An entrant that fails a check; `preflight` has those made until then."""
+    """A model that fails a check; `preflight` has those made until then."""
 
-    def __init__(self, entrant: str, preflight: Preflight) -> None:
+    def __init__(self, model: str, preflight: Preflight) -> None:
         failed = next(check for check in preflight.checks if check.verdict == "fail")
-        super().__init__(f"{entrant}: {failed.sentence()}")
+        super().__init__(f"{model}: {failed.sentence()}")
         self.preflight = preflight

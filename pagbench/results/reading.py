@@ -17,20 +17,20 @@ from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
 from pagbench.results import thumbnails as maps
 from pagbench.results import verification
-from pagbench.results.folders import entrant_at, home_of, path_of, places, submitted
+from pagbench.results.folders import home_of, model_at, path_of, places, submitted
 from pagbench.results.result import Result, target_weights
 from pagbench.results.samples import positions
 from pagbench.results.store import Store
 from pagbench.results.verification import Verification
 
 _THREADS = min(4, os.cpu_count() or 1)
-"""Entrants that are read at a time. Decoding and products do without Python's lock; a product keeps to one thread, for
+"""Models that are read at a time. Decoding and products do without Python's lock; a product keeps to one thread, for
 several that share their threads wait for each other."""
 Used = TypeVar("Used")
 
 
 def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
-    """Reads every entrant's results on a benchmark; all rows at once, where `each` holds those of a few entrants.
+    """Reads every model's results on a benchmark; all rows at once, where `each` holds those of a few models.
 
     Raises:
         ResultsError: see `each`.
@@ -39,27 +39,27 @@ def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
 
 
 def each(folder: Path, benchmark: Benchmark, use: Callable[[Result], Used]) -> list[Used]:
-    """Reads every entrant's results on a benchmark, complete or not, merged with parts of unfinished runs.
+    """Reads every model's results on a benchmark, complete or not, merged with parts of unfinished runs.
 
-    Columns of optional measures are added to the rows of the entrants that have them. Where a folder `submissions` lies
-    beside, as in the published leaderboard, the results of its entrants on this benchmark are read too.
+    Columns of optional measures are added to the rows of the models that have them. Where a folder `submissions` lies
+    beside, as in the published leaderboard, the results of its models on this benchmark are read too.
 
     Args:
         folder: the results folder.
         benchmark: the definition.
-        use: what is made of an entrant's results; called from a few threads at a time.
+        use: what is made of a model's results; called from a few threads at a time.
 
     Returns:
-        What was made, entrant by entrant.
+        What was made, model by model.
 
     Raises:
         ResultsError: there are none, or a file is of another definition of the benchmark, or its rows are not its
-            samples, or an optional measure's rows are of another network, or entrants were measured against different
+            samples, or an optional measure's rows are of another network, or models were measured against different
             networks.
     """
     homes = [folder, *submitted(folder, benchmark)]
     found = [(home, path) for home in homes for path in places(home_of(home, benchmark))]
-    _check_distinct([entrant_at(path, home_of(home, benchmark)) for home, path in found])
+    _check_distinct([model_at(path, home_of(home, benchmark)) for home, path in found])
     optional = [
         (home, measure) for measure in columns.OPTIONAL for home in homes if home_of(home, benchmark, measure).is_dir()
     ]
@@ -83,7 +83,7 @@ def each(folder: Path, benchmark: Benchmark, use: Callable[[Result], Used]) -> l
 def _read_whole(
     home: Path, path: Path, optional: Sequence[tuple[Path, str]], benchmark: Benchmark, digest: str
 ) -> Result | None:
-    """An entrant's results with those of optional measures, by home; None where a run has just begun."""
+    """A model's results with those of optional measures, by home; None where a run has just begun."""
     result = _read(path, home_of(home, benchmark), benchmark, digest)
     if result is None:
         return None
@@ -109,7 +109,7 @@ def _check_distinct(names: Sequence[str]) -> None:
 
 
 def _read(path: Path, home: Path, benchmark: Benchmark, digest: str, measure: str | None = None) -> Result | None:
-    """One entrant's results, checked; None where there are none."""
+    """One model's results, checked; None where there are none."""
     result = Store(path, benchmark, measure).load()
     if result is None:
         return None
@@ -126,7 +126,7 @@ def _verification(result: Result, benchmark: Benchmark, path: Path) -> Verificat
 
 
 def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: str) -> Result:
-    """An entrant's results with the columns of an optional measure's; NaN where these lack a sample.
+    """A model's results with the columns of an optional measure's; NaN where these lack a sample.
 
     Raises:
         ResultsError: they are of another network, or of another seed, or their pictures are damaged.
@@ -145,7 +145,7 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
 
 
 def _shared(result: Result, other: Result) -> dict[str, Any]:
-    """What the provenance of an entrant's results takes from those of an optional measure: images and runs."""
+    """What the provenance of a model's results takes from those of an optional measure: images and runs."""
     said = [one.provenance for one in (result, other)]
     made = maps.join_made([one.get("made") for one in said], said[0]["card"]["id"])
     runs = [run for one in said for run in _listed(one.get("runs"))]
@@ -157,7 +157,7 @@ def _listed(content: Any) -> list[Any]:
 
 
 def _check(result: Result, benchmark: Benchmark, path: Path, home: Path, digest: str) -> None:
-    """One entrant's rows, of this definition of the benchmark (by its digest), in the place of that entrant."""
+    """One model's rows, of this definition of the benchmark (by its digest), in the place of that model."""
     rows, card, seed = result.rows, result.provenance["card"], result.provenance["seed"]
     if result.provenance["benchmark_digest"] != digest:
         raise ResultsError(
@@ -171,7 +171,7 @@ def _check(result: Result, benchmark: Benchmark, path: Path, home: Path, digest:
         )
     said = {card["id"], *rows["entrant"].unique()}
     identity = {"seed": seed, "control": card["loader"] == "control"}
-    if said != {entrant_at(path, home)} or any(set(rows[name].unique()) != {value} for name, value in identity.items()):
+    if said != {model_at(path, home)} or any(set(rows[name].unique()) != {value} for name, value in identity.items()):
         raise ResultsError(f"{path}: holds rows of {', '.join(sorted(said))}; move it out of the results folder")
     known = positions(rows["sample_id"], benchmark)
     labels = rows["benchmark"].unique().tolist(), rows["version"].unique().tolist()
@@ -180,7 +180,7 @@ def _check(result: Result, benchmark: Benchmark, path: Path, home: Path, digest:
 
 
 def joined(found: Sequence[Result]) -> pd.DataFrame:
-    """Rows of several entrants; in `.attrs`, by entrant, their pre-flight cards, verifications and licences.
+    """Rows of several models; in `.attrs`, by model, their pre-flight cards, verifications and licences.
 
     Raises:
         ResultsError: they were measured against different networks.
@@ -193,7 +193,9 @@ def joined(found: Sequence[Result]) -> pd.DataFrame:
     licences = {result.provenance["card"]["id"]: result.provenance["card"].get("license") for result in found}
     rows.attrs["preflight"] = {name: card for name, card in cards.items() if card is not None}
     verified = {result.provenance["card"]["id"]: result.verification for result in found}
-    rows.attrs["verifications"] = {name: v.model_dump(mode="json") for name, v in verified.items() if v is not None}
+    rows.attrs["verifications"] = {
+        name: v.model_dump(mode="json", by_alias=True) for name, v in verified.items() if v is not None
+    }
     declared = {result.provenance["card"]["id"]: result.provenance["card"].get("trained_on_target") for result in found}
     rows.attrs["trained_on_target"] = {name: value for name, value in declared.items() if value is not None}
     rows.attrs["licenses"] = {name: licence for name, licence in licences.items() if licence is not None}
@@ -201,13 +203,13 @@ def joined(found: Sequence[Result]) -> pd.DataFrame:
 
 
 class _Seen:
-    """The networks behind the targets of the entrants so far, each with the first entrant that was measured on it."""
+    """The networks behind the targets of the models so far, each with the first model that was measured on it."""
 
     def __init__(self) -> None:
         self._weights: dict[str, tuple[str, str]] = {}
 
     def check(self, provenance: Mapping[str, Any]) -> None:
-        """Refuses an entrant that was measured against other networks, as against autoencoders of two machines."""
+        """Refuses a model that was measured against other networks, as against autoencoders of two machines."""
         name = provenance["card"]["id"]
         for part, digest in target_weights(provenance).items():
             other, expected = self._weights.setdefault(part, (name, digest))

@@ -1,4 +1,4 @@
-"""Rows of one entrant and where they come from, and whether two of them are of one run."""
+"""Rows of one model and where they come from, and whether two of them are of one run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Provenance(BaseModel):
 
 @dataclass(frozen=True)
 class Result:
-    """Rows of one entrant on one benchmark, and where they come from.
+    """Rows of one model on one benchmark, and where they come from.
 
     Attributes:
         rows: one row per sample, columns of `pagbench.columns.schema`; null (NaN) means not scored.
@@ -52,7 +52,7 @@ class Result:
 
     @property
     def preflight(self) -> Preflight | None:
-        """The entrant's pre-flight card; None in results that were measured without one."""
+        """The model's pre-flight card; None in results that were measured without one."""
         kept = self.provenance.get("preflight")
         return None if kept is None else Preflight.model_validate(kept)
 

@@ -29,5 +29,5 @@ def whole(places: NDArray[np.int64], benchmark: Benchmark) -> bool:
 
 @lru_cache(maxsize=8)
 def _array(samples: tuple[str, ...]) -> pa.Array:
-    """One for all entrants of a benchmark."""
+    """One for all models of a benchmark."""
     return pa.array(samples, pa.string())

@@ -1,4 +1,4 @@
-"""The rows of one entrant while they are measured: a merged file, and the parts of unfinished runs."""
+"""The rows of one model while they are measured: a merged file, and the parts of unfinished runs."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.results.files import DamagedError, read, write
 from pagbench.results.result import Result
 from pagbench.results.samples import positions, whole
-from pagbench.storage.paths import Place
+from pagbench.storage.paths import StoragePath
 
 PARTS = ".parts"
 DAMAGED = ".damaged"
@@ -21,10 +21,10 @@ _SUFFIX = ".parquet"
 
 
 class Store:
-    """The rows of one entrant: a merged file, and parts that unfinished runs have left.
+    """The rows of one model: a merged file, and parts that unfinished runs have left.
 
     Every part is written whole and never changes, so that a killed run loses at most the batch it was working on, and
-    several runs may fill one folder. Parts lie in a hidden folder, whose name no entrant can have.
+    several runs may fill one folder. Parts lie in a hidden folder, whose name no model can have.
 
     Args:
         path: the merged file.
@@ -32,8 +32,8 @@ class Store:
         measure: the optional measure whose rows they are; None for the benchmark's own measures.
     """
 
-    def __init__(self, path: Path | Place, benchmark: Benchmark, measure: str | None = None) -> None:
-        self._path = Place.of(path)
+    def __init__(self, path: Path | StoragePath, benchmark: Benchmark, measure: str | None = None) -> None:
+        self._path = StoragePath.of(path)
         self._parts = self._path.beside(f".{self._path.name}{PARTS}")
         self._benchmark = benchmark
         self._schema = columns.schema(benchmark, measure)
@@ -51,7 +51,7 @@ class Store:
         """Rows of the parts alone."""
         return self._joined(self.parts())
 
-    def parts(self) -> list[Place]:
+    def parts(self) -> list[StoragePath]:
         """The parts that there are."""
         return [place for place in self._parts.children() if place.name.endswith(_SUFFIX)]
 
@@ -75,7 +75,7 @@ class Store:
                     place.remove()
         return told
 
-    def _joined(self, places: Sequence[Place]) -> Result | None:
+    def _joined(self, places: Sequence[StoragePath]) -> Result | None:
         found = []
         for place in places:
             try:
@@ -112,7 +112,7 @@ class Store:
     def merge(self, more: Mapping[str, Any], samples: Collection[str] | None = None, *, anew: bool = False) -> bool:
         """Writes all rows as one file, in place of an older one, and drops the parts that are in it.
 
-        No other run merges meanwhile. Behind a URL, where nothing can be locked, an entrant whose rows are not complete
+        No other run merges meanwhile. Behind a URL, where nothing can be locked, a model whose rows are not complete
         stays in parts, the new one among them: two runs there write the same rows in the end, and neither loses any.
 
         Args:

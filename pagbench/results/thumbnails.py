@@ -1,4 +1,4 @@
-"""Small maps that a results file carries: images, its entrant's gradients there, and Bayes targets. No torch."""
+"""Small maps that a results file carries: images, its model's gradients there, and Bayes targets. No torch."""
 
 import base64
 import math
@@ -23,7 +23,7 @@ EACH = 2
 KINDS = ("best", "median", "worst")
 FIRST = "first"
 MADE = 6
-"""How many images each file shows that were made by following its entrant's gradient."""
+"""How many images each file shows that were made by following its model's gradient."""
 _MAX_SIDE = 64
 _GREYS = 31
 _CLIP = 0.995
@@ -31,7 +31,7 @@ _CLIP = 0.995
 
 @dataclass(frozen=True)
 class Maps:
-    """Images and gradients of one entrant.
+    """Images and gradients of one model.
 
     Attributes:
         sample_ids: of the images.
@@ -64,10 +64,10 @@ class Made(NamedTuple):
 def extremes(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
     """The samples that a gallery shows, each after its kind: two best aligned, two around the median, two worst.
 
-    Of equal values the earlier row counts as the better one. An entrant with few rows has the same sample in two kinds.
+    Of equal values the earlier row counts as the better one. A model with few rows has the same sample in two kinds.
 
     Args:
-        rows: of one entrant, in the benchmark's order.
+        rows: of one model, in the benchmark's order.
         column: what alignment is; NaN where not scored.
 
     >>> rows = pd.DataFrame({"sample_id": list("abcdef"), "cosine": [0.1, 0.6, np.nan, 0.3, 0.6, 0.2]})
@@ -115,7 +115,7 @@ def encode(
     return content
 
 
-def decode(content: Any, entrant: str) -> Maps | None:
+def decode(content: Any, model: str) -> Maps | None:
     """What `encode` has written; None where a results file has none.
 
     Raises:
@@ -123,7 +123,7 @@ def decode(content: Any, entrant: str) -> Maps | None:
     """
     if content is None:
         return None
-    with _reading(entrant):
+    with _reading(model):
         ids, shape = _identity(content)
         kinds = tuple(content.get("kinds", [FIRST] * len(ids)))
         if len(kinds) != len(ids) or not {FIRST, *KINDS} >= set(kinds):
@@ -147,13 +147,13 @@ def encode_made(sample_ids: Sequence[str], images: Mapping[str, Array]) -> dict[
     }
 
 
-def decode_made(content: Any, entrant: str) -> dict[str, Made]:
+def decode_made(content: Any, model: str) -> dict[str, Made]:
     """What `encode_made` has written; nothing where a results file has none.
 
     Raises:
         ResultsError: the content is damaged.
     """
-    with _reading(entrant):
+    with _reading(model):
         return {str(name): _made(found) for name, found in (content or {}).items()}
 
 
@@ -167,13 +167,13 @@ def reduced_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return shape[0], height, width
 
 
-def join_made(contents: Sequence[Any], entrant: str) -> dict[str, Any]:
-    """All images that several results files of an entrant have by `encode_made`, encoded still; None counts as none.
+def join_made(contents: Sequence[Any], model: str) -> dict[str, Any]:
+    """All images that several results files of a model have by `encode_made`, encoded still; None counts as none.
 
     Raises:
         ResultsError: a content is damaged.
     """
-    with _reading(entrant):
+    with _reading(model):
         return {str(name): found for content in contents for name, found in (content or {}).items()}
 
 
@@ -190,12 +190,12 @@ def _identity(content: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 
 @contextmanager
-def _reading(entrant: str) -> Iterator[None]:
+def _reading(model: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
         raise ResultsError(
-            f"{entrant}: the pictures in its results file are damaged ({first_line(error)}); run again with --overwrite"
+            f"{model}: the pictures in its results file are damaged ({first_line(error)}); run again with --overwrite"
         ) from None
 
 

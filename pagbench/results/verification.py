@@ -1,4 +1,4 @@
-"""Whether someone else has measured an entrant's rows again, and found them. No torch."""
+"""Whether someone else has measured a model's rows again, and found them. No torch."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,11 +25,12 @@ class Verification(BaseModel):
     It speaks of one file, named by its hash: where the file has changed since, it says nothing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     benchmark: Line
     """Label, `name@version`."""
-    entrant: Line
+    model: Annotated[Line, Field(alias="entrant")]
+    """Its id; `entrant` in the file, as every record has called it."""
     results_sha256: str
     """Of the results file whose rows were compared."""
     weights_sha256: str
@@ -76,17 +77,17 @@ def write(results_file: Path, record: Verification) -> Path:
     Raises:
         ResultsError: the disk refuses.
     """
-    content = record.model_dump_json(indent=1) + "\n"
+    content = record.model_dump_json(indent=1, by_alias=True) + "\n"
     return atomically(path_of(results_file), lambda path: path.write_text(content, encoding="utf-8"))
 
 
-def of(results_file: Path, benchmark: str, entrant: str, weights_sha256: str | None) -> Verification | None:
+def of(results_file: Path, benchmark: str, model: str, weights_sha256: str | None) -> Verification | None:
     """The record of a results file; None where there is none, or none of the file as it is now.
 
     Args:
         results_file: the file.
         benchmark: label of the benchmark that its rows are of.
-        entrant: whose rows they are.
+        model: whose rows they are.
         weights_sha256: of the network that they are of, as the file says; None where that is not known.
 
     Raises:
@@ -96,9 +97,9 @@ def of(results_file: Path, benchmark: str, entrant: str, weights_sha256: str | N
     found = _read(path)
     if found is None or found.results_sha256 != sha256(results_file):
         return None
-    if (found.benchmark, found.entrant) != (benchmark, entrant):
+    if (found.benchmark, found.model) != (benchmark, model):
         raise ResultsError(
-            f"{path}: speaks of {found.entrant} on {found.benchmark}, expected {entrant} on {benchmark}; delete it"
+            f"{path}: speaks of {found.model} on {found.benchmark}, expected {model} on {benchmark}; delete it"
         )
     if found.verdict == "verified" and weights_sha256 not in (None, found.weights_sha256):
         raise ResultsError(

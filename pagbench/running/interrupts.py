@@ -1,4 +1,4 @@
-"""Stopping between two batches when a signal asks for it, and giving up on an entrant that hangs. No torch."""
+"""Stopping between two batches when a signal asks for it, and giving up on a model that hangs. No torch."""
 
 import signal
 import threading
@@ -25,10 +25,10 @@ class Stopped(PagbenchError):
 
 
 class HangError(ContractError):
-    """An entrant that took longer than its time for a batch."""
+    """A model that took longer than its time for a batch."""
 
 
-class Stop:
+class CancelToken:
     """Whether a signal has come.
 
     Attributes:
@@ -54,7 +54,7 @@ class Stop:
 
 
 @contextmanager
-def listening(stop: Stop) -> Iterator[Stop]:
+def listening(stop: CancelToken) -> Iterator[CancelToken]:
     """Within, the first SIGINT or SIGTERM asks to stop after the batch; a second one acts as it always does.
 
     Signals reach the main thread of a process only: within others nothing changes.
@@ -81,7 +81,7 @@ def _restore(handlers: dict[int, Any]) -> None:
         signal.signal(number, handler)
 
 
-class Patience:
+class BatchTimeout:
     """Time for one batch; whatever runs longer in this process's main thread gets a `HangError`.
 
     A call that never returns to Python is not reached by it: workers end such a process altogether
@@ -96,7 +96,7 @@ class Patience:
         self.seconds = seconds if able else None
 
     @contextmanager
-    def waiting(self, entrant: str) -> Iterator[None]:
+    def waiting(self, model: str) -> Iterator[None]:
         """Within, the time runs; `restart` begins it anew.
 
         Raises:
@@ -108,7 +108,7 @@ class Patience:
 
         def give_up(number: int, frame: FrameType | None) -> None:
             raise HangError(
-                f"{entrant}: no batch in {self.seconds:g} s, so it is given up; finished batches are kept. "
+                f"{model}: no batch in {self.seconds:g} s, so it is given up; finished batches are kept. "
                 "Give it longer by --timeout, or fewer images by --batch-size"
             )
 

@@ -19,9 +19,9 @@ import pagbench
 from pagbench import columns, geometry, results
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset
-from pagbench.models.batches import halving
+from pagbench.models.batches import retry_on_oom
 from pagbench.models.classifier import Classifier
-from pagbench.models.loading import Entrant
+from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
 from pagbench.results import thumbnails as maps
 
@@ -34,17 +34,17 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def gather(entrant: Entrant, benchmark: Benchmark, *, seed: int, device: torch.device) -> dict[str, Any]:
-    """Provenance of an entrant's rows, as plain JSON values."""
+def gather(model: LoadedModel, benchmark: Benchmark, *, seed: int, device: torch.device) -> dict[str, Any]:
+    """Provenance of a model's rows, as plain JSON values."""
     return {
         "format": results.FORMAT,
         "revision": columns.REVISION,
-        "fingerprint": list(entrant.fingerprint),
+        "fingerprint": list(model.fingerprint),
         "benchmark": benchmark.label,
         "benchmark_digest": benchmark.digest(),
-        "card": entrant.card.model_dump(mode="json"),
-        "behaviour": entrant.card.behaviour(),
-        "weights_sha256": entrant.weights_sha256,
+        "card": model.card.model_dump(mode="json"),
+        "behaviour": model.card.functional_hash(),
+        "weights_sha256": model.weights_sha256,
         "seed": seed,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "precision": "float32",
@@ -70,7 +70,7 @@ def now() -> str:
 
 
 def gradient_maps(
-    entrant: Entrant,
+    model: LoadedModel,
     shown: Dataset,
     *,
     device: torch.device,
@@ -81,25 +81,25 @@ def gradient_maps(
     """Pixels and log-odds gradients of a few images, as plain JSON values, for thumbnails.
 
     Args:
-        entrant: whose gradients.
+        model: whose gradients.
         shown: the images.
         device: where to compute.
         batch_size: images at a time; fewer where memory does not hold them.
         target: gives their Bayes targets; None to leave these out.
         kinds: why each image is shown; see `pagbench.results.thumbnails`.
     """
-    classifier = entrant.classifier.to(device)
+    classifier = model.classifier.to(device)
 
     def drawn(size: int) -> Tensor:
         return torch.cat([_gradient(classifier, part, device) for part in shown.chunks(size)])
 
-    gradients = halving(batch_size, drawn)
+    gradients = retry_on_oom(batch_size, drawn)
     targets = None if target is None else target(shown).float().cpu().numpy()
     return maps.encode(shown.ids, shown.images.numpy(), gradients.numpy(), targets=targets, kinds=kinds)
 
 
 def gallery(
-    entrant: Entrant,
+    model: LoadedModel,
     rows: pd.DataFrame,
     test: Dataset,
     column: str,
@@ -108,10 +108,10 @@ def gallery(
     device: torch.device,
     batch_size: int,
 ) -> dict[str, Any] | None:
-    """Maps of the samples where an entrant is aligned best, about the median, and worst; None where none is scored.
+    """Maps of the samples where a model is aligned best, about the median, and worst; None where none is scored.
 
     Args:
-        entrant: whose gradients.
+        model: whose gradients.
         rows: its own, in the benchmark's order.
         test: the benchmark's images.
         column: the benchmark's alignment.
@@ -124,7 +124,7 @@ def gallery(
         return None
     shown = test.select([name for _, name in chosen])
     kinds = [kind for kind, _ in chosen]
-    return gradient_maps(entrant, shown, device=device, batch_size=batch_size, target=target, kinds=kinds)
+    return gradient_maps(model, shown, device=device, batch_size=batch_size, target=target, kinds=kinds)
 
 
 def _gradient(classifier: Classifier, part: Dataset, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""Runs a benchmark: entrants in, one row per entrant and sample out."""
+"""Runs a benchmark: models in, one row per model and sample out."""
 
 import re
 import shlex
@@ -21,11 +21,11 @@ from pagbench.errors import ContractError, PagbenchError, UnknownNameError
 from pagbench.measures import BLOCKS
 from pagbench.models import devices, requests
 from pagbench.models.requests import Request
-from pagbench.results import Place
+from pagbench.results import StoragePath
 from pagbench.running import executors, provenance, targets
 from pagbench.running import session as measuring
 from pagbench.running.executors.shares import Share
-from pagbench.running.interrupts import Stop, Stopped, listening
+from pagbench.running.interrupts import CancelToken, Stopped, listening
 from pagbench.running.session import Settings
 from pagbench.running.units import Plan, Unit
 
@@ -35,7 +35,7 @@ TIMEOUT_S = 4 * 3600.0
 
 
 class RunError(PagbenchError):
-    """Some entrants failed; `rows` holds the rows of those that did not."""
+    """Some models failed; `rows` holds the rows of those that did not."""
 
     def __init__(self, failures: Sequence[str], rows: pd.DataFrame) -> None:
         super().__init__("\n".join(failures))
@@ -43,7 +43,7 @@ class RunError(PagbenchError):
 
 
 def run(  # noqa: PLR0913 (every option of the command)
-    entrants: nn.Module | str | Path | Iterable[Any] | Mapping[str, nn.Module] = (),
+    models: nn.Module | str | Path | Iterable[Any] | Mapping[str, nn.Module] = (),
     *,
     benchmark: str | Benchmark = "digits",
     measures: Iterable[str] = (),
@@ -61,30 +61,30 @@ def run(  # noqa: PLR0913 (every option of the command)
     progress: bool = False,
     tell: Callable[[str], object] = warnings.warn,
 ) -> pd.DataFrame:
-    """Measures entrants on a benchmark. Its anchors are measured too, since regimes are judged between them.
+    """Measures models on a benchmark. Its anchors are measured too, since regimes are judged between them.
 
     Args:
-        entrants: ids, card files, modules (pixels in [0, 1] → logits), or a mapping from names to modules; none for all
-            shipped entrants of the benchmark.
+        models: ids, card files, modules (pixels in [0, 1] → logits), or a mapping from names to modules; none for all
+            shipped models of the benchmark.
         benchmark: name, `name@version`, or a definition.
-        measures: of `pagbench.columns.OPTIONAL`, taken of the named entrants beside the benchmark's own. Their rows are
+        measures: of `pagbench.columns.OPTIONAL`, taken of the named models beside the benchmark's own. Their rows are
             kept in folders of their own, and their columns follow the others; NaN for anchors that nobody named.
         results: folder that keeps finished rows, or its URL; a later run skips them. None keeps nothing.
-        limit: measure the first so many samples only; such entrants take no rank.
+        limit: measure the first so many samples only; such models take no rank.
         batch_size: images at a time, found by itself by default; does not change a row.
         device: auto, cpu, cuda, mps.
         seed: of noise and permutation; the benchmark's own by default.
         overwrite: measure again what the folder already has.
         anchors: measure the benchmark's anchors too; false where the rows join a leaderboard that has them.
         executor: `local`, in this process; `local:J`, in J others; `ray` or `ray:ADDRESS`, on a Ray cluster.
-        shard: `i/n`, the i-th of n shares of every entrant's samples, for n runs that fill one folder.
+        shard: `i/n`, the i-th of n shares of every model's samples, for n runs that fill one folder.
         gpus_per_task: share of a GPU that a unit asks a Ray cluster for.
-        timeout: seconds for a batch, after which its entrant is given up; None for any time.
+        timeout: seconds for a batch, after which its model is given up; None for any time.
         progress: show a progress bar.
         tell: called with a line where an anchor that nobody named cannot be measured, or a damaged file was found.
 
     Returns:
-        One row per entrant and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
+        One row per model and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
         `.attrs["preflight"]`, the licences in `.attrs["licenses"]`.
 
     >>> rows = run("control/bayes", benchmark="gaussians", limit=2)
@@ -92,8 +92,8 @@ def run(  # noqa: PLR0913 (every option of the command)
     1.0
 
     Raises:
-        PagbenchError: an entrant or a setting is wrong; nothing has been measured.
-        RunError: some entrants failed while the others were measured and kept.
+        PagbenchError: a model or a setting is wrong; nothing has been measured.
+        RunError: some models failed while the others were measured and kept.
         Stopped: SIGINT or SIGTERM came; finished batches are kept.
     """
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
@@ -107,19 +107,19 @@ def run(  # noqa: PLR0913 (every option of the command)
     if timeout is not None and not timeout > 0:
         raise ContractError(f"timeout {timeout} is out of range; expected seconds above 0, or inf")
     timeout = None if timeout is None or timeout > _LONGEST_S else timeout
-    asked = requests.resolve(entrants, definition)
+    asked = requests.resolve(models, definition)
     if anchors:
         asked = _with_anchors(asked, definition, tell)
     does, share = executors.find(executor, gpus_per_task=gpus_per_task), Share.parse(shard)
     if overwrite and shard is not None:
         raise ContractError("--overwrite and --shard do not go together: shares would drop each other's rows")
-    with _folder(results, alone=not does.elsewhere and shard is None) as folder:
+    with _folder(results, alone=not does.needs_shared_storage and shard is None) as folder:
         plan = Plan(definition, ids, settings, folder, overwrite, timeout, _told())
         return _Run(plan, asked, does, share, tell).do(progress)
 
 
 @contextmanager
-def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | Place]:
+def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | StoragePath]:
     """Where finished rows are kept: a folder, its URL, or memory that is forgotten afterwards.
 
     Raises:
@@ -134,7 +134,7 @@ def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | Place]:
         return
     if not alone:
         raise ContractError("other processes are to fill the results, and those are kept nowhere; give results=")
-    memory = Place.of(f"memory://pagbench/{uuid.uuid4().hex}")
+    memory = StoragePath.of(f"memory://pagbench/{uuid.uuid4().hex}")
     try:
         yield memory
     except Stopped as stopped:
@@ -199,9 +199,9 @@ class _Run:
         """Does all units, those of optional measures after the benchmark's own, and returns the rows.
 
         Raises:
-            RunError: some entrants failed.
+            RunError: some models failed.
         """
-        with measuring.progress_bar(progress) as bar, listening(Stop()) as stop:
+        with measuring.progress_bar(progress) as bar, listening(CancelToken()) as stop:
             self._all([(request, None) for request in self._asked], bar, stop)
             named = [request for request in self._measured() if request.named]
             self._all([(request, name) for request in named for name in self._plan.settings.measures], bar, stop)
@@ -218,7 +218,7 @@ class _Run:
     def _measured(self) -> list[Request]:
         return [request for request in self._asked if request.card.id not in self._lost]
 
-    def _all(self, jobs: Sequence[tuple[Request, str | None]], bar: Progress, stop: Stop) -> None:
+    def _all(self, jobs: Sequence[tuple[Request, str | None]], bar: Progress, stop: CancelToken) -> None:
         units = [unit for request, measure in jobs for unit in self._units(request, measure, len(jobs))]
         if not units:
             return
@@ -238,7 +238,7 @@ class _Run:
             self._hear(unit, outcome)
 
     def _units(self, request: Request, measure: str | None, jobs: int) -> Iterator[Unit]:
-        """An entrant's samples of this run's share, in units that keep all workers at work."""
+        """A model's samples of this run's share, in units that keep all workers at work."""
         ids = self._share.of(self._order(measure))
         size = self._executor.unit_size(len(ids), jobs)
         for start in range(0, len(ids), size):
@@ -267,7 +267,7 @@ class _Run:
         return results.store_of(self._plan.folder, self._plan.benchmark, request.card.id, measure)
 
     def _found(self, request: Request) -> results.Result | None:
-        """Rows of an entrant on the samples that were asked for, with those of optional measures."""
+        """Rows of a model on the samples that were asked for, with those of optional measures."""
         found = self._rows(request, None)
         for measure in self._plan.settings.measures if found is not None and request.named else ():
             other = self._rows(request, measure)

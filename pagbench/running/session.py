@@ -1,4 +1,4 @@
-"""Measures entrants on samples of a benchmark, a batch at a time, and keeps nothing."""
+"""Measures models on samples of a benchmark, a batch at a time, and keeps nothing."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +18,13 @@ from pagbench import columns, data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, first_line
-from pagbench.measures import BLOCKS, MEASURES, PICTURES, Observation
+from pagbench.measures import BLOCKS, MEASURES, PICTURES, MeasureContext
 from pagbench.measures.calibration import Temperature, fit_temperature
 from pagbench.measures.judge import Judge
 from pagbench.models import devices
-from pagbench.models.batches import BatchSize, halving
+from pagbench.models.batches import BatchSize, retry_on_oom
 from pagbench.models.classifier import Classifier
-from pagbench.models.loading import Entrant
+from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
 from pagbench.results import thumbnails as maps
 from pagbench.running import targets
@@ -34,7 +34,7 @@ _UNKNOWN = Temperature(np.nan, np.nan, np.nan)
 
 @dataclass(frozen=True)
 class Settings:
-    """How entrants are measured; nothing here but the seed changes a row.
+    """How models are measured; nothing here but the seed changes a row.
 
     Attributes:
         batch_size: images at a time; None for as many as fit.
@@ -50,7 +50,7 @@ class Settings:
 
 
 class Session:
-    """One benchmark loaded once; targets are computed when the first entrant needs them.
+    """One benchmark loaded once; targets are computed when the first model needs them.
 
     Args:
         benchmark: the definition.
@@ -75,38 +75,38 @@ class Session:
             )
         return self._targets
 
-    def rows(self, entrant: Entrant, ids: Sequence[str], measure: str | None = None) -> Iterator[pd.DataFrame]:
-        """Rows of an entrant on some of the session's samples, as each batch is finished.
+    def rows(self, model: LoadedModel, ids: Sequence[str], measure: str | None = None) -> Iterator[pd.DataFrame]:
+        """Rows of a model on some of the session's samples, as each batch is finished.
 
         Args:
-            entrant: the entrant.
+            model: the model.
             ids: the samples; where a measure depends on whole blocks of samples, the rows of these blocks are returned.
             measure: an optional measure; None for the benchmark's own.
 
         Raises:
             ContractError: the network returns what is no result. Whatever else it raises is for `guarded`.
         """
-        classifier = entrant.classifier.to(self.settings.device)
+        classifier = model.classifier.to(self.settings.device)
         temperature = self._temperature(classifier) if measure is None else _UNKNOWN
 
         def measured(batch: Sequence[str]) -> pd.DataFrame:
             with sampled(classifier, batch):
-                return self._rows(entrant.card, classifier, temperature, batch, measure)
+                return self._rows(model.card, classifier, temperature, batch, measure)
 
         if measure in BLOCKS:
             yield from map(measured, self._blocks(ids, measure))
         else:
             yield from self._batch_size().parts(self.targets.ordered(ids), measured)
 
-    def pictures(self, entrant: Entrant, measure: str) -> dict[str, Any]:
-        """Images that an entrant's gradient makes of the first samples, as plain JSON values for thumbnails.
+    def pictures(self, model: LoadedModel, measure: str) -> dict[str, Any]:
+        """Images that a model's gradient makes of the first samples, as plain JSON values for thumbnails.
 
-        What was there before comes with the Bayes control only, since it is the same for all; or with every entrant
+        What was there before comes with the Bayes control only, since it is the same for all; or with every model
         where a benchmark has no such control.
         """
         ids = columns.samples_of(self.benchmark, measure)[: maps.MADE]
-        shared = self.benchmark.bayes in (None, entrant.card.id)
-        made = self.made(entrant.classifier, ids, measure)
+        shared = self.benchmark.bayes in (None, model.card.id)
+        made = self.made(model.classifier, ids, measure)
         kept = {name: images.cpu().numpy() for name, images in made.items() if shared or name.startswith(measure)}
         return maps.encode_made(ids, kept)
 
@@ -116,9 +116,9 @@ class Session:
         with sampled(classifier, ids), devices.single_precision():
             return PICTURES[measure](self._observation(classifier, _UNKNOWN, ids))
 
-    def _observation(self, classifier: Classifier, temperature: Temperature, ids: Sequence[str]) -> Observation:
+    def _observation(self, classifier: Classifier, temperature: Temperature, ids: Sequence[str]) -> MeasureContext:
         batch = self.targets.batch(ids)
-        return Observation(classifier, batch, self.benchmark, temperature, self.settings.seed, self.judge)
+        return MeasureContext(classifier, batch, self.benchmark, temperature, self.settings.seed, self.judge)
 
     @property
     def first_batch(self) -> int:
@@ -141,7 +141,7 @@ class Session:
         def logits(size: int) -> Tensor:
             return torch.cat([classifier(part.images.to(device)) for part in calibration.chunks(size)])
 
-        return fit_temperature(halving(self.first_batch, logits), calibration.labels, seed=self.settings.seed)
+        return fit_temperature(retry_on_oom(self.first_batch, logits), calibration.labels, seed=self.settings.seed)
 
     def _rows(
         self,
@@ -151,13 +151,13 @@ class Session:
         ids: Sequence[str],
         measure: str | None,
     ) -> pd.DataFrame:
-        seen = self._observation(classifier, temperature, ids)
-        if not seen.logits.isfinite().all():
+        context = self._observation(classifier, temperature, ids)
+        if not context.logits.isfinite().all():
             raise ContractError(
                 f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
             )
         measures = self.benchmark.measures if measure is None else (measure,)
-        measured = {name: value for m in measures for name, value in MEASURES[m](seen).items()}
+        measured = {name: value for m in measures for name, value in MEASURES[m](context).items()}
         identity = {
             "benchmark": self.benchmark.name,
             "version": self.benchmark.version,
@@ -167,7 +167,7 @@ class Session:
             "control": card.control,
             "seed": self.settings.seed,
             "sample_id": list(ids),
-            "label": seen.batch.labels.cpu().numpy(),
+            "label": context.batch.labels.cpu().numpy(),
         }
         return pd.DataFrame({**identity, **_checked(measured, self.benchmark, measures, len(ids), card.id)})
 
@@ -181,8 +181,8 @@ def progress_bar(enabled: bool) -> Progress:
 
 
 @contextmanager
-def guarded(entrant: str, measure: str | None = None) -> Iterator[None]:
-    """Full float32, and one clear line for whatever a third party's network raises, so that other entrants go on.
+def guarded(model: str, measure: str | None = None) -> Iterator[None]:
+    """Full float32, and one clear line for whatever a third party's network raises, so that other models go on.
 
     Raises:
         ContractError: the network fails.
@@ -199,9 +199,9 @@ def guarded(entrant: str, measure: str | None = None) -> Iterator[None]:
             if measure in BLOCKS:
                 images = f"{BLOCKS[measure]} images, fewer of which would change the rows,"
             advice = "use a larger device, or --device cpu"
-            raise ContractError(f"{entrant}: out of memory with {images} at a time while {during}; {advice}") from None
+            raise ContractError(f"{model}: out of memory with {images} at a time while {during}; {advice}") from None
         raise ContractError(
-            f"{entrant}: fails while {during} ({first_line(error)}); finished batches are kept"
+            f"{model}: fails while {during} ({first_line(error)}); finished batches are kept"
         ) from error
 
 
@@ -212,7 +212,7 @@ def blocks(benchmark: Benchmark, wanted: Sequence[str], size: int) -> list[Seque
 
 
 def _checked(
-    measured: Mapping[str, Tensor], benchmark: Benchmark, measures: Sequence[str], size: int, entrant: str
+    measured: Mapping[str, Tensor], benchmark: Benchmark, measures: Sequence[str], size: int, model: str
 ) -> dict[str, np.ndarray]:
     """Measured columns as arrays, exactly those of the schema; NaN means not scored, infinity is refused."""
     expected = [column.name for column in columns.sample_columns(benchmark, measures)]
@@ -224,6 +224,6 @@ def _checked(
     for name, values in arrays.items():
         if values.shape != (size,) or np.isinf(values).any():
             raise ContractError(
-                f"{entrant}: measure {name} returned {values.shape} values, expected {size} finite or NaN"
+                f"{model}: measure {name} returned {values.shape} values, expected {size} finite or NaN"
             )
     return arrays

@@ -1,7 +1,7 @@
-"""One unit of work: an entrant on some of a benchmark's samples, checked, measured, and kept in a results folder.
+"""One unit of work: a model on some of a benchmark's samples, checked, measured, and kept in a results folder.
 
 Units may be done in any order, in any process, on any machine that sees the folder, and more than once: what is there
-is not measured again, and whoever finds an entrant's last rows merges them.
+is not measured again, and whoever finds a model's last rows merges them.
 """
 
 import time
@@ -17,14 +17,14 @@ from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
 from pagbench.measures import PICTURES
 from pagbench.models import checks
-from pagbench.models.loading import Entrant
+from pagbench.models.loading import LoadedModel
 from pagbench.models.requests import Request
-from pagbench.results import DamagedError, Place, Result
+from pagbench.results import DamagedError, Result, StoragePath
 from pagbench.results import thumbnails as maps
 from pagbench.results.preflight import Refusal
 from pagbench.running import provenance
 from pagbench.running import session as measuring
-from pagbench.running.interrupts import Patience, Stop
+from pagbench.running.interrupts import BatchTimeout, CancelToken
 from pagbench.running.session import Session, Settings
 
 Advance = Callable[[int], None]
@@ -40,15 +40,15 @@ class Plan:
         ids: samples that the run asks for.
         settings: how they are measured.
         folder: results folder, or its URL.
-        overwrite: measure named entrants again, whatever the folder has of them.
-        timeout: seconds for a batch, after which its entrant is given up; None for any time.
+        overwrite: measure named models again, whatever the folder has of them.
+        timeout: seconds for a batch, after which its model is given up; None for any time.
         told: what the rows say of the run itself: `command`, `started`.
     """
 
     benchmark: Benchmark
     ids: tuple[str, ...]
     settings: Settings
-    folder: str | Place
+    folder: str | StoragePath
     overwrite: bool
     timeout: float | None
     told: Mapping[str, str]
@@ -65,10 +65,10 @@ class Unavailable(PagbenchError):
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One entrant on some samples.
+    """One model on some samples.
 
     Attributes:
-        request: the entrant, not loaded.
+        request: the model, not loaded.
         measure: an optional measure; None for the benchmark's own.
         ids: the samples.
     """
@@ -79,12 +79,12 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """Of the entrant, and of an optional measure."""
+        """Of the model, and of an optional measure."""
         return self.request.card.id if self.measure is None else f"{self.request.card.id} {self.measure}"
 
 
 class Worker:
-    """Does units of one run, one after the other; data, targets and the last entrant are loaded once.
+    """Does units of one run, one after the other; data, targets and the last model are loaded once.
 
     Args:
         plan: of the run.
@@ -92,10 +92,10 @@ class Worker:
         tell: told in a line of what was found damaged.
     """
 
-    def __init__(self, plan: Plan, stop: Stop, tell: Callable[[str], object]) -> None:
+    def __init__(self, plan: Plan, stop: CancelToken, tell: Callable[[str], object]) -> None:
         self._plan, self._stop, self._tell = plan, stop, tell
-        self._patience = Patience(plan.timeout)
-        self._loaded: tuple[Request, Entrant] | None = None
+        self._patience = BatchTimeout(plan.timeout)
+        self._loaded: tuple[Request, LoadedModel] | None = None
 
     @cached_property
     def session(self) -> Session:
@@ -107,21 +107,21 @@ class Worker:
         return Session(self._plan.benchmark, self._plan.ids, self._plan.settings)
 
     def do(self, unit: Unit, advance: Advance) -> None:
-        """Measures what the folder lacks of a unit, a batch at a time, and merges the entrant's rows once it has all.
+        """Measures what the folder lacks of a unit, a batch at a time, and merges the model's rows once it has all.
 
         Args:
             unit: the unit.
             advance: told of samples that are finished, those that the folder had among them.
 
         Raises:
-            Unavailable: the entrant, whom nobody named, cannot be loaded or is refused by a check.
+            Unavailable: the model, whom nobody named, cannot be loaded or is refused by a check.
             PagbenchError: a named one cannot be or is; or it fails; or the folder does.
             Stopped: a signal has come.
         """
         with self._patience.waiting(unit.request.card.id):
             try:
-                entrant = self._entrant(unit.request)
-                work = _Work(self._plan, self.session, entrant, unit, self._tell)
+                model = self._model(unit.request)
+                work = _Work(self._plan, self.session, model, unit, self._tell)
                 work.do(self._then(advance))
             except Refusal as refusal:
                 raise refusal if unit.request.named else Unavailable(str(refusal)) from None
@@ -134,7 +134,7 @@ class Worker:
 
         return finished
 
-    def _entrant(self, request: Request) -> Entrant:
+    def _model(self, request: Request) -> LoadedModel:
         if self._loaded is None or self._loaded[0] != request:
             self._loaded = None  # the older one's memory first
             try:
@@ -150,16 +150,16 @@ class _Work:
     """A unit with what its steps share."""
 
     def __init__(
-        self, plan: Plan, session: Session, entrant: Entrant, unit: Unit, tell: Callable[[str], object]
+        self, plan: Plan, session: Session, model: LoadedModel, unit: Unit, tell: Callable[[str], object]
     ) -> None:
-        self._plan, self._session, self._entrant, self._unit = plan, session, entrant, unit
-        self._name = entrant.card.id
+        self._plan, self._session, self._model, self._unit = plan, session, model, unit
+        self._name = model.card.id
         self._store = results.store_of(plan.folder, plan.benchmark, self._name, unit.measure)
         self._tell = tell
         self._anew = plan.overwrite and unit.request.named
         settings = plan.settings
         self._source = {
-            **provenance.gather(entrant, plan.benchmark, seed=settings.seed, device=settings.device),
+            **provenance.gather(model, plan.benchmark, seed=settings.seed, device=settings.device),
             **plan.told,
         }
 
@@ -194,20 +194,20 @@ class _Work:
         self._source["networks"] = {**self._session.targets.networks, **judged}
         self._check_same(kept)
         started = time.perf_counter()
-        for rows in self._session.rows(self._entrant, missing, self._unit.measure):
+        for rows in self._session.rows(self._model, missing, self._unit.measure):
             seconds = round(time.perf_counter() - started, 3)
             self._store.add(Result(rows, {**self._source, "wall_seconds": seconds}))
             yield rows
             started = time.perf_counter()
 
     def _preflight(self) -> dict[str, Any]:
-        """The entrant's pre-flight card, as plain JSON values.
+        """The model's pre-flight card, as plain JSON values.
 
         Raises:
             Refusal: a check fails.
         """
         card = checks.preflight(
-            self._entrant,
+            self._model,
             self._plan.benchmark,
             device=self._plan.settings.device,
             batch_size=self._session.first_batch,
@@ -217,7 +217,7 @@ class _Work:
         return card.model_dump(mode="json")
 
     def _finish(self) -> None:
-        """Merges the entrant's rows, with pictures, where all that the run asks for are there."""
+        """Merges the model's rows, with pictures, where all that the run asks for are there."""
         while self._store.parts():
             found = self._store.load_parts() if self._anew else self._store.load()
             self._check_same(found)
@@ -228,23 +228,23 @@ class _Work:
                 return
 
     def _pictures(self, rows: pd.DataFrame) -> dict[str, Any]:
-        """Small maps for pictures: of the first images, and of those where the entrant is aligned best and worst.
+        """Small maps for pictures: of the first images, and of those where the model is aligned best and worst.
 
         Of an optional measure, what it makes of the first images.
         """
         if self._unit.measure is not None:
             made = self._unit.measure in PICTURES
-            return {"made": self._session.pictures(self._entrant, self._unit.measure)} if made else {}
+            return {"made": self._session.pictures(self._model, self._unit.measure)} if made else {}
         session, benchmark = self._session, self._plan.benchmark
         test, target, device = session.splits.test, session.targets.target, self._plan.settings.device
         size = session.first_batch
         first = test.select(benchmark.samples[: maps.COUNT])
-        # the gradients of a Bayes control are the targets of the first images: no need to keep them with every entrant
+        # the gradients of a Bayes control are the targets of the first images: no need to keep them with every model
         wanted = target if benchmark.bayes is None else None
         return {
-            "maps": provenance.gradient_maps(self._entrant, first, target=wanted, device=device, batch_size=size),
+            "maps": provenance.gradient_maps(self._model, first, target=wanted, device=device, batch_size=size),
             "gallery": provenance.gallery(
-                self._entrant, rows, test, benchmark.alignment, target=target, device=device, batch_size=size
+                self._model, rows, test, benchmark.alignment, target=target, device=device, batch_size=size
             ),
         }
 

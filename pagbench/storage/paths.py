@@ -28,7 +28,7 @@ def is_url(folder: str | Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Place:
+class StoragePath:
     """A file or a folder.
 
     Attributes:
@@ -40,13 +40,13 @@ class Place:
     path: str
 
     @classmethod
-    def of(cls, folder: "str | Path | Place") -> "Place":
+    def of(cls, folder: "str | Path | StoragePath") -> "StoragePath":
         """A folder on a disk, or behind a URL that pyarrow knows (s3, gs, hdfs) or fsspec does.
 
         Raises:
             ResultsError: no file system is known for it, or it cannot be reached.
         """
-        if isinstance(folder, Place):
+        if isinstance(folder, StoragePath):
             return folder
         if not is_url(folder):
             return cls(fs.LocalFileSystem(), Path(os.path.abspath(folder)).as_posix())  # noqa: PTH100 (links stay)
@@ -75,17 +75,17 @@ class Place:
     def __str__(self) -> str:
         return self.path if self.local is not None else f"{self.files.type_name}:{self.path}"
 
-    def __truediv__(self, name: str) -> "Place":
-        return Place(self.files, f"{self.path.rstrip('/')}/{name}")
+    def __truediv__(self, name: str) -> "StoragePath":
+        return StoragePath(self.files, f"{self.path.rstrip('/')}/{name}")
 
     @property
-    def parent(self) -> "Place":
+    def parent(self) -> "StoragePath":
         """The folder that it is in."""
-        return Place(self.files, str(PurePosixPath(self.path).parent))
+        return StoragePath(self.files, str(PurePosixPath(self.path).parent))
 
-    def beside(self, name: str) -> "Place":
+    def beside(self, name: str) -> "StoragePath":
         """A place in the same folder."""
-        return Place(self.files, str(PurePosixPath(self.path).with_name(name)))
+        return StoragePath(self.files, str(PurePosixPath(self.path).with_name(name)))
 
     def exists(self) -> bool:
         """Whether a file is there."""
@@ -111,7 +111,7 @@ class Place:
                 break
         return content
 
-    def children(self, *, deep: bool = False) -> list["Place"]:
+    def children(self, *, deep: bool = False) -> list["StoragePath"]:
         """Files in the folder, and with `deep` in those below, in order; none where there is no folder."""
         try:
             found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
@@ -119,7 +119,7 @@ class Place:
             return []
         except OSError as error:
             raise ResultsError(f"{self}: cannot be listed ({first_line(error)})") from None
-        return [Place(self.files, info.path) for info in sorted(found, key=lambda i: i.path) if info.is_file]
+        return [StoragePath(self.files, info.path) for info in sorted(found, key=lambda i: i.path) if info.is_file]
 
     def write(self, content: bytes) -> None:
         """Puts the whole file there: readers see the old one or the new one, never half of one.

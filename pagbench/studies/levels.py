@@ -1,4 +1,4 @@
-"""What a column of an ability is held against: doing nothing, real images, other methods; the same for all entrants."""
+"""What a column of an ability is held against: doing nothing, real images, other methods; the same for all models."""
 
 import math
 import re
@@ -53,7 +53,7 @@ def of(board: pd.DataFrame, column: str) -> list[Level]:
 
 
 def columns(board: pd.DataFrame) -> set[str]:
-    """The leaderboard's columns that are levels of others, and say nothing of an entrant."""
+    """The leaderboard's columns that are levels of others, and say nothing of a model."""
     return {name for column in board for name in _sources(str(column)).values() if name in board}
 
 
@@ -66,6 +66,6 @@ def _sources(column: str) -> dict[str, str]:
 
 
 def _value(board: pd.DataFrame, name: str | None) -> float | None:
-    """All entrants' own, which agree but for rounding and for measures that were taken in part."""
+    """All models' own, which agree but for rounding and for measures that were taken in part."""
     value = math.nan if name not in board else float(board[name].median())
     return value if math.isfinite(value) else None

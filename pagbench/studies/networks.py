@@ -32,7 +32,7 @@ _STANDARD = "standard"
 
 @dataclass(frozen=True)
 class Network:
-    """One entrant.
+    """One model.
 
     Attributes:
         card: what it is.
@@ -133,9 +133,9 @@ class Study:
         """The unregularised anchor; None on a benchmark without one."""
         return self.named(self.benchmark.reference)
 
-    def named(self, entrant: str | None) -> Network | None:
+    def named(self, model: str | None) -> Network | None:
         """The network of an id; None where it was not measured."""
-        return next((network for network in self.networks if network.card.id == entrant), None)
+        return next((network for network in self.networks if network.card.id == model), None)
 
     @cached_property
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
@@ -144,9 +144,9 @@ class Study:
         rows = known.to_dict("records")
         return {str(row["model"]): {str(column): value for column, value in row.items()} for row in rows}
 
-    def interval(self, entrant: str, column: str) -> Interval:
-        """A column of the leaderboard with its 95 % interval; NaN where the entrant has none."""
-        row = self.entries[entrant]
+    def interval(self, model: str, column: str) -> Interval:
+        """A column of the leaderboard with its 95 % interval; NaN where the model has none."""
+        row = self.entries[model]
         value, low, high = (row.get(key) for key in (column, f"{column}_low", f"{column}_high"))
         return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
 
@@ -158,7 +158,7 @@ class Study:
 
     @cached_property
     def ranked_values(self) -> Mapping[str, list[float]]:
-        """Values of the ranked entrants by column of the leaderboard, for the columns of numbers; NaN where none."""
+        """Values of the ranked models by column of the leaderboard, for the columns of numbers; NaN where none."""
         ranked = self.board[self.board["status"] == eligibility.RANKED].select_dtypes("number")
         return {str(name): ranked[name].astype(float).tolist() for name in ranked}
 

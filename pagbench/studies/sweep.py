@@ -10,7 +10,7 @@ import torch
 
 from pagbench.errors import PagbenchError, TrainingError, first_line
 from pagbench.running import workers
-from pagbench.training import Plan, train_entrant
+from pagbench.training import Plan, train_model
 
 Advance = Callable[[str, float], None]
 """Called with a plan's name and the share of it, in [0, 1], that is trained."""
@@ -104,7 +104,7 @@ def _attempt(plan: Plan, output: Path, device: str, advance: Advance) -> Path | 
         advance(plan.name, min(done / total, 0.999))
 
     try:
-        card = train_entrant(plan, output=output, device=torch.device(device), on_step=report)
+        card = train_model(plan, output=output, device=torch.device(device), on_step=report)
     except PagbenchError as error:
         return str(error)
     except Exception as error:  # whatever torch raises must not cost the other networks

@@ -71,26 +71,26 @@ def settle(copy: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where an entrant stands, and where the others stood without it: boards as `pagbench.leaderboard` makes them."""
+    """Where a model stands, and where the others stood without it: boards as `pagbench.leaderboard` makes them."""
 
-    entrant: str
+    model: str
     before: pd.DataFrame | None
     after: pd.DataFrame
 
     def lines(self) -> Iterator[str]:
         """The rank with its interval, then the neighbours whose rank or interval it changes."""
         board = self.after.set_index("model")
-        own = board.loc[self.entrant]
+        own = board.loc[self.model]
         if pd.isna(own["rank"]):
-            yield f"{self.entrant} takes no rank: {own['status']}"
+            yield f"{self.model} takes no rank: {own['status']}"
             return
         ranked = board[board["rank"].notna()].sort_values("rank")
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"
         regime = "no regime" if pd.isna(own["regime"]) else f"regime {own['regime']}"
-        yield f"{self.entrant} takes rank {render.rank(own)} of {len(ranked)}, {interval}, {regime}"
+        yield f"{self.model} takes rank {render.rank(own)} of {len(ranked)}, {interval}, {regime}"
         if self.before is None:
             return
-        there = list(ranked.index).index(self.entrant)
+        there = list(ranked.index).index(self.model)
         near = [*ranked.index[max(0, there - _NEIGHBOURS) : there], *ranked.index[there + 1 : there + 1 + _NEIGHBOURS]]
         stood = self.before.set_index("model")
         for name in near:
@@ -98,18 +98,18 @@ class Standing:
             yield f"  {name}: {now}, as before" if before == now else f"  {name}: {before} → {now}"
 
 
-def standing(leaderboard: Path, benchmark: Benchmark, entrant: str) -> Standing | None:
-    """Where an added entrant stands on a benchmark; None where it has no results.
+def standing(leaderboard: Path, benchmark: Benchmark, model: str) -> Standing | None:
+    """Where an added model stands on a benchmark; None where it has no results.
 
     Raises:
         ResultsError: results of the leaderboard cannot be read or combined.
     """
-    if not results.has_results(leaderboard / "submissions" / benchmark.label / entrant / folder.RESULTS, benchmark):
+    if not results.has_results(leaderboard / "submissions" / benchmark.label / model / folder.RESULTS, benchmark):
         return None
     found = results.read_all(leaderboard / "results", benchmark)
-    others = [result for result in found if result.provenance["card"]["id"] != entrant]
+    others = [result for result in found if result.provenance["card"]["id"] != model]
     board, before = (
         ranking.leaderboard(results.joined(part), benchmark=benchmark) if part else None for part in (found, others)
     )
     assert board is not None  # it has results
-    return Standing(entrant, before, board)
+    return Standing(model, before, board)

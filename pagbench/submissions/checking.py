@@ -132,7 +132,7 @@ def _fitting(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
         yield Finding("error", "input_shape", message)
     judge = assets.judge(benchmark.data_name)
     if judge is not None and card.weights_sha256 == read_yaml(judge)["weights_sha256"]:
-        yield Finding("error", "weights", "those of the network that judges what gradients make; it is no entrant")
+        yield Finding("error", "weights", "those of the network that judges what gradients make; it is no model")
     if card.dataset != benchmark.data_name:
         message = f"trained on {card.dataset!r}, {benchmark.label} is for networks of {benchmark.data_name!r}"
         yield Finding("warning", "dataset", f"{message}; a reader will wonder")

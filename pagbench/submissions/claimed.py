@@ -1,4 +1,4 @@
-"""Finds what can be verified: results of entrants, in a results folder or in submissions. No torch."""
+"""Finds what can be verified: results of models, in a results folder or in submissions. No torch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from pagbench.submissions.folder import CARD, RESULTS
 
 @dataclass(frozen=True)
 class Claim:
-    """One entrant's results on one benchmark.
+    """One model's results on one benchmark.
 
     Attributes:
         file: the results file.
-        card: of the entrant that it should be of.
-        origin: what that entrant is called by: its id, or the card file of a submission.
+        card: of the model that it should be of.
+        origin: what that model is called by: its id, or the card file of a submission.
         weights_sha256: of its weights file; None where that is known only when it is loaded.
         benchmark: what it was measured on.
-        submission: the folder where it is one; None for a published entrant.
+        submission: the folder where it is one; None for a published model.
     """
 
     file: Path
@@ -39,28 +39,28 @@ class Claim:
 
 
 def find(target: str, folder: Path, benchmark: Benchmark | None = None) -> list[Claim]:
-    """Results that are named: by a submission's folder, or by an entrant of a results folder.
+    """Results that are named: by a submission's folder, or by a model of a results folder.
 
     Args:
-        target: a submission's folder, or an entrant's id.
+        target: a submission's folder, or a model's id.
         folder: the results folder.
         benchmark: only results on it; None for all.
 
     Raises:
-        PagbenchError: there are no such results, or the entrant's card is not valid.
+        PagbenchError: there are no such results, or the model's card is not valid.
     """
     found = [claim for chosen in _chosen(benchmark) for claim in _claims(target, folder, chosen)]
     if not found:
         on = "" if benchmark is None else f" on {benchmark.label}"
         raise ResultsError(
-            f"{target}: neither a submission's folder with results{on} nor an entrant with results{on} in {folder}; "
+            f"{target}: neither a submission's folder with results{on} nor a model with results{on} in {folder}; "
             "see `pagbench leaderboard`"
         )
     return found
 
 
 def names(folder: Path, benchmark: Benchmark | None = None) -> list[str]:
-    """Every entrant of a results folder, and the folder of every submission beside it."""
+    """Every model of a results folder, and the folder of every submission beside it."""
     found: list[str] = []
     for chosen in _chosen(benchmark):
         home = folder / chosen.label

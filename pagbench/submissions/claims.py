@@ -34,7 +34,7 @@ def of_folder(folder: Path, card: ModelCard, weights_sha256: str | None = None) 
     """Findings on all results files of a submission.
 
     Args:
-        folder: its results folder, `<benchmark>/<entrant>.parquet` in it.
+        folder: its results folder, `<benchmark>/<model>.parquet` in it.
         card: the submission's.
         weights_sha256: of the submission's weights file; None to leave that comparison to the rerun.
     """
@@ -69,9 +69,9 @@ def findings(
 
     Args:
         path: the file.
-        card: of the entrant that it should be of.
+        card: of the model that it should be of.
         benchmark: the definition that it should be measured on.
-        weights_sha256: of the entrant's weights; None to leave that comparison to the rerun.
+        weights_sha256: of the model's weights; None to leave that comparison to the rerun.
         measure: the optional measure whose rows they should be; None for the benchmark's own measures.
         labels: true class of each sample; by default as in the published results, where there are any.
     """
@@ -139,7 +139,7 @@ def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha25
         yield f"{name} {_short(said.get(name))}, expected {_short(value)}: {meaning}; {_AGAIN}"
     if kept.id != card.id:
         yield f"the card in it is of {kept.id}, expected {card.id}; {_AGAIN}"
-    elif "weights_sha256" not in wrong and {said.get("behaviour"), kept.behaviour()} != {card.behaviour()}:
+    elif "weights_sha256" not in wrong and {said.get("behaviour"), kept.functional_hash()} != {card.functional_hash()}:
         yield f"the card was of another network, with another {_differing(kept, card)}; {_AGAIN}"
     if result.preflight is not None and result.preflight.verdict == "fail":
         yield f"its pre-flight has failed: {result.preflight.summary()}"
@@ -154,10 +154,10 @@ def _differing(kept: ModelCard, card: ModelCard) -> str:
 def _described(result: Result, card: ModelCard, subject: str) -> list[Finding]:
     """Titles, licences and the like that the file's card has otherwise: its pages show those of the file."""
     kept = ModelCard.model_validate(result.provenance["card"])
-    if kept == card or kept.behaviour() != card.behaviour():
+    if kept == card or kept.functional_hash() != card.functional_hash():
         return []
     hidden = [one for one in wording.text(kept) if one.level == "error"]
-    told = f"the card in it has another {_differing(kept, card)} than the entrant's, and is the one that is shown"
+    told = f"the card in it has another {_differing(kept, card)} than the model's, and is the one that is shown"
     return [Finding("warning", subject, told), *(replace(one, subject=f"{subject}: {one.subject}") for one in hidden)]
 
 

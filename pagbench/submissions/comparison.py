@@ -15,7 +15,7 @@ from pagbench.results.thumbnails import Maps
 TOLERANCE = 1e-3
 """Of a value, plus of its column's root mean square over the compared rows.
 
-Rounding to 11 significant bits, as of published values, takes up to 4.9e-4 of a value: reruns of all published entrants
+Rounding to 11 significant bits, as of published values, takes up to 4.9e-4 of a value: reruns of all published models
 differ by 3.8e-4 of that sum at most. Noise of 1e-6 on every pixel, ten times float32's, adds 3e-5.
 """
 

@@ -35,7 +35,7 @@ def look(card: ModelCard, leaderboard: Path, target: Path, *, own: bool = False)
     before = [path for path in others.pop(card.id, []) if not (own and path.parent == target)]
     alike = _like(card.id, (*(name for name in registry.shipped() if name != card.id), *others))
     if card.id in registry.shipped():
-        yield _refused(f"{card.id!r} is the id of a published entrant; choose another")
+        yield _refused(f"{card.id!r} is the id of a published model; choose another")
     elif alike is not None:
         yield _refused(f"{card.id!r} can be mistaken for {alike!r}; choose another")
     elif before:
@@ -66,7 +66,7 @@ def _again(card: ModelCard, before: Path, target: Path) -> Iterator[Finding]:
         yield _refused(f"{card.id!r} is a submission of {other.authors}; choose another id")
     elif before.parent == target:
         yield Finding("ok", "id", f"{card.id} is submitted already by the same authors: this is an update")
-    elif card.behaviour() != other.behaviour():
+    elif card.functional_hash() != other.functional_hash():
         yield Finding("warning", "id", f"{card.id} is another network on {label}; submit this one there too")
     else:
         yield Finding("ok", "id", f"{card.id} is the same network on {label}, by the same authors")

@@ -15,7 +15,7 @@ def faults(result: Result, benchmark: Benchmark, measure: str | None) -> Iterato
     """What is wrong with the pictures of a results file: its maps and its gallery, and what an ability has made.
 
     Args:
-        result: of one entrant.
+        result: of one model.
         benchmark: the definition.
         measure: the optional measure that the results are of; None for the benchmark's own measures.
     """

@@ -73,10 +73,10 @@ def _network(card: ModelCard, root: Path, benchmark: Benchmark) -> Iterator[Find
     from pagbench.submissions import invariances
 
     try:
-        entrant = loading.load(card, root / CARD, benchmark)
-        parameters = sum(value.numel() for value in entrant.classifier.network.parameters())
+        model = loading.load(card, root / CARD, benchmark)
+        parameters = sum(value.numel() for value in model.classifier.network.parameters())
         yield Finding("ok", "network", f"{card.architecture}, {parameters:,} parameters; holds these weights")
-        made = checks.preflight(entrant, benchmark, device=torch.device("cpu"), batch_size=_BATCH)
+        made = checks.preflight(model, benchmark, device=torch.device("cpu"), batch_size=_BATCH)
     except PagbenchError as error:
         yield Finding("error", "network", str(error).removeprefix(f"{card.id}: "))
         return
@@ -89,5 +89,5 @@ def _network(card: ModelCard, root: Path, benchmark: Benchmark) -> Iterator[Find
     if made.verdict != "fail":
         some = checks.probe(benchmark)
         some = some.select(some.ids[:_BATCH])
-        yield invariances.added_term(entrant.classifier, some)
-        yield invariances.temperature(entrant.classifier, some)
+        yield invariances.added_term(model.classifier, some)
+        yield invariances.temperature(model.classifier, some)

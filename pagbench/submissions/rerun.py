@@ -1,4 +1,4 @@
-"""Measures some of an entrant's images again, by the runner's own loop, and says whether its results are true."""
+"""Measures some of a model's images again, by the runner's own loop, and says whether its results are true."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, PagbenchError
 from pagbench.models import checks, devices, requests
-from pagbench.models.loading import Entrant
+from pagbench.models.loading import LoadedModel
 from pagbench.results import Result, verification
 from pagbench.results import thumbnails as maps
 from pagbench.results.preflight import Refusal
@@ -35,7 +35,7 @@ class Outcome:
     Attributes:
         claim: which results.
         record: the verdict, as it is kept beside the results file; None where there is none.
-        flaw: why there is none: the entrant cannot be measured here.
+        flaw: why there is none: the model cannot be measured here.
     """
 
     claim: Claim
@@ -68,7 +68,7 @@ def verify(
 ) -> Iterator[Outcome]:
     """Verifies results one after the other; each record is kept as soon as it is known.
 
-    Entrants of one benchmark are measured on the same images, whose targets are computed once. What is compared are
+    Models of one benchmark are measured on the same images, whose targets are computed once. What is compared are
     per-sample values: means, intervals, ranks and regimes are never taken from a submission but computed from its rows.
 
     Args:
@@ -109,7 +109,7 @@ def _outcome(rerun: "_Rerun", claim: Claim, seed: int, by: str, advance: Callabl
         reason = " ".join(verdict.reason.split())
         record = Verification(
             benchmark=claim.benchmark.label,
-            entrant=claim.card.id,
+            model=claim.card.id,
             results_sha256=digest,
             weights_sha256=verdict.weights_sha256,
             samples=verdict.samples,
@@ -165,22 +165,20 @@ class _Rerun:
         result = bounded.read(claim.file, columns.schema(self._benchmark), len(self._benchmark.samples))
         (request,) = requests.resolve([claim.origin], self._benchmark)
         try:
-            entrant = request.load(self._benchmark)
+            model = request.load(self._benchmark)
         except Refusal as refusal:
             return _Verdict(str(refusal), weights)
         with measuring.guarded(claim.card.id):
-            different = self._other_network(entrant, result) or self._hidden_flag(entrant, result)
+            different = self._other_network(model, result) or self._hidden_flag(model, result)
             if different:
-                return _Verdict(different, entrant.weights_sha256)
+                return _Verdict(different, model.weights_sha256)
             found = []
-            for rows in self._measuring.rows(entrant, self._ids):
+            for rows in self._measuring.rows(model, self._ids):
                 found.append(rows)
                 advance(len(rows))
             compared = compare(result.rows, pd.concat(found, ignore_index=True), self._benchmark, self._tolerance)
-            reason = compared.reason or self._other_pictures(entrant, result)
-        return _Verdict(
-            reason, entrant.weights_sha256, len(self._ids), compared.worst_column, compared.worst_difference
-        )
+            reason = compared.reason or self._other_pictures(model, result)
+        return _Verdict(reason, model.weights_sha256, len(self._ids), compared.worst_column, compared.worst_difference)
 
     @property
     def _measuring(self) -> Session:
@@ -188,28 +186,28 @@ class _Rerun:
             self._session = Session(self._benchmark, self._ids, self.settings)
         return self._session
 
-    def _other_network(self, entrant: Entrant, result: Result) -> str:
+    def _other_network(self, model: LoadedModel, result: Result) -> str:
         """Why the rows are another network's, or of other targets; empty where they can be this one's."""
-        source = provenance.gather(entrant, self._benchmark, seed=self.settings.seed, device=self.settings.device)
+        source = provenance.gather(model, self._benchmark, seed=self.settings.seed, device=self.settings.device)
         return result.difference(source | {"networks": self._measuring.targets.networks})
 
-    def _hidden_flag(self, entrant: Entrant, result: Result) -> str:
+    def _hidden_flag(self, model: LoadedModel, result: Result) -> str:
         """What costs the rank by a pre-flight made now, and did not by the one that is claimed; empty for controls."""
-        if entrant.card.control:
+        if model.card.control:
             return ""
         size = self._measuring.first_batch
-        fresh = checks.preflight(entrant, self._benchmark, device=self.settings.device, batch_size=size)
+        fresh = checks.preflight(model, self._benchmark, device=self.settings.device, batch_size=size)
         admitted = result.preflight is not None and result.preflight.costs_the_rank
         costs = fresh.verdict == "fail" or (fresh.costs_the_rank and not admitted)
         return f"pre-flight: {fresh.summary()}" if costs else ""
 
-    def _other_pictures(self, entrant: Entrant, result: Result) -> str:
+    def _other_pictures(self, model: LoadedModel, result: Result) -> str:
         """Which pictures of images and gradients are not this network's, all of them made anew; empty where none is.
 
         Raises:
             ResultsError: the pictures are damaged.
         """
-        session, name, device = self._measuring, entrant.card.id, self.settings.device
+        session, name, device = self._measuring, model.card.id, self.settings.device
         for kept in (result.provenance.get("maps"), result.provenance.get("gallery")):
             claimed = maps.decode(kept, name)
             if claimed is None:
@@ -218,9 +216,7 @@ class _Rerun:
                 return "its pictures are of images that the benchmark does not have"
             shown = session.splits.test.select(claimed.sample_ids)
             target = session.targets.target
-            made = provenance.gradient_maps(
-                entrant, shown, device=device, batch_size=session.first_batch, target=target
-            )
+            made = provenance.gradient_maps(model, shown, device=device, batch_size=session.first_batch, target=target)
             found = maps.decode(made, name)
             if found is not None and (other := compare_maps(claimed, found)):
                 return other

@@ -155,7 +155,7 @@ def test_a_robustbench_model_runs_from_its_checkpoint_on_disk(small_cifar, tmp_p
     assert row["confidence"] == pytest.approx(float(logits.softmax(1).max()), rel=1e-4)
 
 
-def test_a_named_entrant_that_cannot_be_had_is_still_an_error(small_cifar, tmp_path):
+def test_a_named_model_that_cannot_be_had_is_still_an_error(small_cifar, tmp_path):
     done = invoke(
         "run", "robustbench/cifar10/L2/Standard", "--benchmark", "cifar10", "--limit", 1, "-r", tmp_path / "r"
     )

@@ -27,7 +27,7 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Results of a limited run of two entrants and the anchors."""
+    """Results of a limited run of two models and the anchors."""
     path = tmp_path_factory.mktemp("results")
     done = invoke("run", "digits/noise-0.6", "--limit", 12, "--results", path)
     assert done.exit_code == 0, done.output
@@ -44,7 +44,7 @@ def anchored(folder, tmp_path):
 
 @pytest.fixture
 def card(tmp_path):
-    """A copy of a shipped entrant's card and weights that a test may damage."""
+    """A copy of a shipped model's card and weights that a test may damage."""
     found, path = models.find("digits/standard")
     for name in (path.name, found.weights):
         shutil.copy(path.parent / name, tmp_path / name)
@@ -216,7 +216,7 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["run", "digits/nose-0.6"], ["unknown entrant 'digits/nose-0.6'", "digits/noise-0.6"]),
+        (["run", "digits/nose-0.6"], ["unknown model 'digits/nose-0.6'", "digits/noise-0.6"]),
         (["run", "-b", "digit"], ["unknown benchmark 'digit'", "digits@1"]),
         (["leaderboard", "-b", "digits@2"], ["unknown benchmark 'digits@2'", "digits@1"]),
         (["run", "missing.yaml"], ["missing.yaml", "No such file", "give a card id or a YAML file"]),
@@ -227,7 +227,7 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
         (["run", "gaussians/standard", "--limit", "1"], ["gaussians/standard", "has 4 classes, digits@1 has 10"]),
         (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@1 (it has none)", "pagbench run"]),
         (["leaderboard", "-r", "nowhere", "--output", "/proc/none/x"], ["no results"]),
-        (["show", "digits/standart"], ["unknown entrant", "digits/standard"]),
+        (["show", "digits/standart"], ["unknown model", "digits/standard"]),
         (["train", "digits", "--family", "nosie", "--strength", "1"], ["unknown family 'nosie'", "noise"]),
         (["train", "digits", "--family", "noise"], ["needs a strength above 0", "pixel units", "got None"]),
         (["train", "digits", "--family", "noise", "--strength", "-1"], ["needs a strength above 0", "got -1"]),

@@ -318,7 +318,7 @@ def test_a_network_that_cannot_tell_signal_from_distractor_reacts_to_both(rows):
     np.testing.assert_allclose(own["on_sensitivity"], own["off_sensitivity"], rtol=1e-4)
 
 
-def test_without_a_reference_only_the_bayes_control_is_measured_beside_the_entrants(rows, tiny):
+def test_without_a_reference_only_the_bayes_control_is_measured_beside_the_models(rows, tiny):
     assert set(rows["entrant"]) == {"linear", "control/bayes"}
     board = pagbench.leaderboard(rows, benchmark=tiny).set_index("model")
     assert board.loc["linear", "rank"] == 1
@@ -338,11 +338,11 @@ def test_tables_without_a_reference_say_so(rows, tiny, form):
         assert "No regimes are judged" in " ".join(text.split())
 
 
-def test_an_entrants_row_is_shown_without_a_reference(tiny, tmp_path, monkeypatch):
+def test_a_models_row_is_shown_without_a_reference(tiny, tmp_path, monkeypatch):
     pagbench.run("control/bayes", benchmark=tiny, limit=4, batch_size=4, results=tmp_path)
     monkeypatch.setattr(benchmarks, "names", lambda: [tiny.label])
     monkeypatch.setattr(benchmarks, "load", lambda name: tiny)
-    shown = listing.entrant("control/bayes", tmp_path)
+    shown = listing.model("control/bayes", tmp_path)
     assert "# tiny-distractor@1 in" in shown
     assert "tangent_energy" in shown
 

@@ -98,14 +98,14 @@ def test_links_lead_somewhere(name):
         assert ((ROOT / name).parent / target).exists(), target
 
 
-def test_entrants_and_commands_in_the_readme_exist():
+def test_models_and_commands_in_the_readme_exist():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.findall(r"^pagbench (\w+)", readme, re.MULTILINE))
     documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert {"run", "leaderboard", "site", "submit", "verify"} <= commands
     assert all(f"## pagbench {command}" in documented for command in commands)
-    for entrant in re.findall(r"\| (fashion-mnist/[\w.-]+|control/[\w-]+) \|", readme):
-        assert entrant in registry.names()
+    for model in re.findall(r"\| (fashion-mnist/[\w.-]+|control/[\w-]+) \|", readme):
+        assert model in registry.names()
 
 
 def test_public_names_are_documented_and_importable():

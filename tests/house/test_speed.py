@@ -13,9 +13,9 @@ from torch import nn
 from pagbench import benchmarks, geometry
 from pagbench.densities.manifolds import linearised
 from pagbench.densities.manifolds.autoencoder import Autoencoder, AutoencoderManifold
-from pagbench.measures import MEASURES, Batch, Observation, lpips, paper
+from pagbench.measures import MEASURES, Batch, MeasureContext, lpips, paper
 from pagbench.measures.calibration import Temperature
-from pagbench.measures.observation import SecondScores
+from pagbench.measures.context import SecondScores
 from pagbench.models import architectures
 from pagbench.models.classifier import Classifier
 from pagbench.models.smoothing import SmoothedNetwork, sampled
@@ -118,26 +118,26 @@ def test_measures_pass_a_network_as_often_as_documented():
     robust = network(benchmark.input_shape)
     robust[-1].bias.data[0] += 10
     counter = Counter(robust)
-    seen = Observation(Classifier(counter), some, benchmark, Temperature(1.0, 1.0, 1.0))
+    context = MeasureContext(Classifier(counter), some, benchmark, Temperature(1.0, 1.0, 1.0))
     for measure, expected in table.items():
         counter.forwards = counter.backwards = 0
-        MEASURES[measure](seen)
+        MEASURES[measure](context)
         assert (counter.forwards, counter.backwards) == expected, measure
 
 
 def test_a_released_observation_keeps_its_logits_and_can_be_differentiated_again():
     benchmark = benchmarks.load("fashion-mnist")
     counter = Counter(network(benchmark.input_shape))
-    seen = Observation(Classifier(counter), batch(benchmark), benchmark, Temperature(1.0, 1.0, 1.0))
-    gradient = seen.forward_pass.logit_sum_gradient()
-    seen.release()
-    assert seen.logits.shape == (3, 10)
+    context = MeasureContext(Classifier(counter), batch(benchmark), benchmark, Temperature(1.0, 1.0, 1.0))
+    gradient = context.forward_pass.logit_sum_gradient()
+    context.release()
+    assert context.logits.shape == (3, 10)
     assert counter.forwards == 1
-    torch.testing.assert_close(seen.forward_pass.logit_sum_gradient(), gradient)
+    torch.testing.assert_close(context.forward_pass.logit_sum_gradient(), gradient)
     assert counter.forwards == 2
 
 
-def test_the_papers_responses_of_some_of_a_batch_keep_the_draws_of_a_smoothed_entrant():
+def test_the_papers_responses_of_some_of_a_batch_keep_the_draws_of_a_smoothed_model():
     benchmark = benchmarks.load("fashion-mnist")
     smoothed = SmoothedNetwork(
         network(benchmark.input_shape), benchmark.input_shape, sigma=0.1, samples=4, seed=0, per_sample=True
@@ -146,7 +146,7 @@ def test_the_papers_responses_of_some_of_a_batch_keep_the_draws_of_a_smoothed_en
     for asked in (2, 3):
         some = batch(benchmark, asked=asked)
         with sampled(classifier, some.ids):
-            found.append(MEASURES["paper"](Observation(classifier, some, benchmark, Temperature(1.0, 1.0, 1.0))))
+            found.append(MEASURES["paper"](MeasureContext(classifier, some, benchmark, Temperature(1.0, 1.0, 1.0))))
     some, every = (values["paper_on_response"] for values in found)
     assert some.isnan().tolist() == [False, False, True]
     assert torch.equal(some[:2], every[:2])

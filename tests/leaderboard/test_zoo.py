@@ -1,4 +1,4 @@
-"""The published leaderboard: its entrants are what their results say, complete, and small enough to clone."""
+"""The published leaderboard: its models are what their results say, complete, and small enough to clone."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_accuracies_are_recomputed_from_the_shipped_weights(label):
         if card.control:
             continue
         assert result.provenance["weights_sha256"] == card.weights_sha256, name
-        assert result.provenance["behaviour"] == card.behaviour(), name
+        assert result.provenance["behaviour"] == card.functional_hash(), name
         part = next(test.chunks(SMOOTHED_IMAGES if card.smoothing else IMAGES))
         with torch.no_grad():
             logits = loading.load(card, path, benchmark).classifier(part.images)
@@ -38,19 +38,19 @@ def test_accuracies_are_recomputed_from_the_shipped_weights(label):
         assert np.mean((logits.argmax(1) == part.labels).numpy() != rows["correct"]) <= 0.002, name
 
 
-def test_every_published_entrant_has_results_and_every_result_an_entrant():
+def test_every_published_model_has_results_and_every_result_a_model():
     for label in PUBLISHED:
         benchmark = benchmarks.load(label)
         measured = {result.provenance["card"]["id"] for result in results.read_all(RESULTS, benchmark)}
-        entrants = set(registry.entrants_of(benchmark))
-        assert measured <= entrants, label
-        assert {name for name in entrants - measured if not registry.find(name)[0].control} == set(), label
+        models = set(registry.models_of(benchmark))
+        assert measured <= models, label
+        assert {name for name in models - measured if not registry.find(name)[0].control} == set(), label
         assert set(benchmark.anchors) <= measured, label
 
 
 def test_fashion_mnist_has_every_family_from_negligible_to_collapsed():
     benchmark = benchmarks.load("fashion-mnist")
-    cards = [registry.find(name)[0] for name in registry.entrants_of(benchmark)]
+    cards = [registry.find(name)[0] for name in registry.models_of(benchmark)]
     trained = [card for card in cards if not card.control]
     assert len(trained) >= 40
     for family in set(FAMILIES) - {"standard"}:

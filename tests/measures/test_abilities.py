@@ -197,11 +197,11 @@ def test_the_nearest_training_image_is_that_of_scikit_learn(session, digits_spli
     assert session.judge.nearest(digits_splits.train.images[:5]).max() == 0
 
 
-def test_judges_are_good_and_no_published_entrant_is_built_like_them():
-    entrants = {registry.find(name)[0].architecture for name in registry.names()}
+def test_judges_are_good_and_no_published_model_is_built_like_them():
+    models = {registry.find(name)[0].architecture for name in registry.names()}
     for name in ("digits", "fashion-mnist"):
         card, _ = registry.find(str(assets.judge(name)))
-        assert card.architecture not in entrants
+        assert card.architecture not in models
         assert card.id not in registry.names()
 
 
@@ -211,7 +211,7 @@ def test_the_judge_of_digits_recognises_real_images(session, digits_splits):
     assert session.judge.features(test.images[:3]).shape == (3, 64)
 
 
-def test_the_judge_is_no_entrant_and_rows_say_who_judged(measured, digits):
+def test_the_judge_is_no_model_and_rows_say_who_judged(measured, digits):
     card, _ = registry.find(str(assets.judge("digits")))
     errors = [found for found in checking._fitting(card, digits) if found.level == "error"]
     assert [found.subject for found in errors] == ["weights"]
@@ -397,7 +397,7 @@ def test_rows_are_the_same_for_any_batch_size_and_in_shares(tmp_path):
     pd.testing.assert_frame_equal(first.set_index("sample_id")[names], expected.iloc[:5])
 
 
-def test_an_entrant_that_is_scored_on_some_images_only_is_told_so(tmp_path):
+def test_a_model_that_is_scored_on_some_images_only_is_told_so(tmp_path):
     pagbench.run({"mine": Shy()}, benchmark=benchmark(BLOCK), measures=["denoising"], results=tmp_path)
     row = pagbench.leaderboard(tmp_path, benchmark=benchmark(BLOCK)).set_index("model").loc["mine"]
     assert re.fullmatch(f"denoising on [1-9][0-9]* of {BLOCK} images", row[columns.PARTIAL_MEASURES])
@@ -474,7 +474,7 @@ def test_blocks_are_measured_together():
         (["gradients", "digits/standard", "--task", "denoise"], "unknown task 'denoise'; closest: denoising"),
         (
             ["gradients", "-b", "samples-cifar10", "--task", "denoising"],
-            "samples-cifar10@1: no trained entrant is",
+            "samples-cifar10@1: no trained model is",
         ),
     ],
 )

@@ -85,9 +85,9 @@ def test_autoattack_finds_what_pgd_finds_and_neither_helps_accuracy(standard, di
         self.attacks_to_run = ["apgd-ce"]
 
     monkeypatch.setattr(AutoAttack, "_set_version", set_version)
-    seen = observe(standard)
-    strong, weak = MEASURES["adversarial"](seen), MEASURES["pgd"](seen)
-    clean = MEASURES["accuracy"](seen)["correct"]
+    context = observe(standard)
+    strong, weak = MEASURES["adversarial"](context), MEASURES["pgd"](context)
+    clean = MEASURES["accuracy"](context)["correct"]
     for a, b in zip(AUTOATTACK, PGD, strict=True):
         assert strong[a].mean() <= weak[b].mean() + 1 / len(clean)
         assert (strong[a] <= clean).all() and (weak[b] <= clean).all()
@@ -147,11 +147,11 @@ def test_masked_gradients_are_attacked_without_them(observe, standard, digits_ba
             return standard((8 * x).round() / 8)
 
     monkeypatch.setattr(AutoAttack, "_set_version", set_version)
-    seen = observe(Classifier(Quantised()))
-    assert seen.gradient.isnan().all()
-    found, clean = MEASURES["adversarial"](seen)[AUTOATTACK[0]], MEASURES["accuracy"](seen)["correct"]
+    context = observe(Classifier(Quantised()))
+    assert context.gradient.isnan().all()
+    found, clean = MEASURES["adversarial"](context)[AUTOATTACK[0]], MEASURES["accuracy"](context)["correct"]
     assert found.mean() < clean.mean() - 0.1
-    assert torch.equal(MEASURES["pgd"](seen)[PGD[0]], clean)  # which has nothing but gradients
+    assert torch.equal(MEASURES["pgd"](context)[PGD[0]], clean)  # which has nothing but gradients
 
 
 def test_ties_count_as_changed_and_stop_no_attack(quick, observe, standard, digits_batch):
@@ -166,10 +166,10 @@ def test_ties_count_as_changed_and_stop_no_attack(quick, observe, standard, digi
             z = nn.functional.one_hot(labels, 10) + nn.functional.one_hot((labels + 1) % 10, 10) * tied[near, None]
             return z + 0 * x.flatten(1).sum(1, keepdim=True)
 
-    seen = observe(Classifier(Nearest()))
-    assert MEASURES["accuracy"](seen)["correct"].all()
-    assert not MEASURES["adversarial"](seen)[AUTOATTACK[1]][tied].any()
-    assert MEASURES["adversarial"](seen)[AUTOATTACK[1]][~tied].any()
+    context = observe(Classifier(Nearest()))
+    assert MEASURES["accuracy"](context)["correct"].all()
+    assert not MEASURES["adversarial"](context)[AUTOATTACK[1]][tied].any()
+    assert MEASURES["adversarial"](context)[AUTOATTACK[1]][~tied].any()
 
 
 def test_too_few_classes_are_not_attacked_and_constant_outputs_have_nothing_to_attack(observe, digits_batch):
@@ -221,10 +221,10 @@ def test_an_image_that_is_wrong_before_any_attack_counts_as_changed(quick, obser
             right = nn.functional.one_hot(digits_batch.labels[distance.argmin(1)], 10)
             return right * (distance.amin(1, keepdim=True) - 1e-3).sign() + 0 * x.flatten(1).sum(1, keepdim=True)
 
-    seen = observe(Classifier(Spiteful()))
-    assert not MEASURES["accuracy"](seen)["correct"].any()
+    context = observe(Classifier(Spiteful()))
+    assert not MEASURES["accuracy"](context)["correct"].any()
     for measure in ("adversarial", "pgd", "confined"):
-        assert not any(values.any() for values in MEASURES[measure](seen).values())
+        assert not any(values.any() for values in MEASURES[measure](context).values())
 
 
 @pytest.mark.parametrize("side", ["on", "off"])
@@ -273,8 +273,8 @@ def test_budgets_are_the_customary_ones(digits):
     assert [columns.budget_name("pgd", budget) for budget in columns.budgets(large)] == ["pgd_l2_0.5", "pgd_linf_4_255"]
 
 
-def chosen(rows, names, entrant="mine"):
-    return rows[rows["entrant"] == entrant].set_index("sample_id")[names]
+def chosen(rows, names, model="mine"):
+    return rows[rows["entrant"] == model].set_index("sample_id")[names]
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ def test_the_leaderboard_says_which_measures_are_means_over_fewer_images(network
 
 def test_finished_rows_are_not_measured_again(network, tmp_path, monkeypatch):
     first = pagbench.run({"mine": network}, limit=4, measures="pgd", results=tmp_path)
-    monkeypatch.setitem(MEASURES, "pgd", lambda seen: pytest.fail("measured again"))
+    monkeypatch.setitem(MEASURES, "pgd", lambda context: pytest.fail("measured again"))
     again = pagbench.run({"mine": network}, limit=4, measures="pgd", results=tmp_path)
     pd.testing.assert_frame_equal(chosen(again, PGD), chosen(first, PGD))
 
@@ -338,7 +338,7 @@ def test_rows_of_another_network_are_not_joined(network, tmp_path):
 
 
 def test_a_measure_that_fails_loses_no_other_rows(network, tmp_path, monkeypatch):
-    def fails(seen):
+    def fails(context):
         raise RuntimeError("no weather")
 
     monkeypatch.setitem(MEASURES, "adversarial", fails)

@@ -37,8 +37,8 @@ class Cooled(nn.Module):
 
 
 def measured(observe, classifier, digits, temperature=1.0):
-    seen = observe(classifier, temperature)
-    return {name: value for m in digits.measures for name, value in MEASURES[m](seen).items()}
+    context = observe(classifier, temperature)
+    return {name: value for m in digits.measures for name, value in MEASURES[m](context).items()}
 
 
 class Surrogate(nn.Module):

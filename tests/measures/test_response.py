@@ -25,7 +25,7 @@ from pagbench.data import gaussians
 from pagbench.densities.scores import GaussianMixture
 from pagbench.measures import sensitivity, tangent
 from pagbench.measures.calibration import Temperature
-from pagbench.measures.observation import Batch, Observation
+from pagbench.measures.context import Batch, MeasureContext
 from pagbench.measures.response import l1_change
 from pagbench.models.classifier import Classifier
 from pagbench.models.controls import BayesClassifier
@@ -275,7 +275,7 @@ def observe(classifier, x, basis):
         images=x, labels=torch.zeros(len(x), dtype=torch.long), target=x, chance_target=x, basis=basis,
         chance_basis=basis, on=steps.on, off=steps.off,
     )  # fmt: skip
-    return Observation(classifier, batch, benchmarks.load("gaussians"), Temperature(1.0, 1.0, 1.0))
+    return MeasureContext(classifier, batch, benchmarks.load("gaussians"), Temperature(1.0, 1.0, 1.0))
 
 
 def smooth_network(d=12, classes=3):

@@ -36,8 +36,8 @@ def batch(digits, digits_splits):
 
 
 def test_with_the_same_score_the_second_alignment_is_the_first(observe, noise_trained, batch):
-    seen = observe(noise_trained, batch=batch)
-    first, second = MEASURES["alignment_cosine"](seen), MEASURES["alignment_second"](seen)
+    context = observe(noise_trained, batch=batch)
+    first, second = MEASURES["alignment_cosine"](context), MEASURES["alignment_second"](context)
     torch.testing.assert_close(second["alignment_second"], first["alignment_cosine"], rtol=0, atol=1e-5)
     torch.testing.assert_close(second["alignment_second_chance"], first["alignment_cosine_chance"], rtol=0, atol=1e-5)
 
@@ -49,9 +49,9 @@ def test_the_bayes_classifier_of_the_second_score_is_aligned_with_the_second_tar
     density = load_second(other, digits_splits.train)
     assert isinstance(density, EmpiricalDensity)
     classifier = Classifier(BayesClassifier(density, 1.5))
-    seen = observe(classifier, batch=batch)
-    assert MEASURES["alignment_second"](seen)["alignment_second"].min() > 1 - 1e-5
-    assert MEASURES["alignment_cosine"](seen)["alignment_cosine"].mean() < 0.99
+    context = observe(classifier, batch=batch)
+    assert MEASURES["alignment_second"](context)["alignment_second"].min() > 1 - 1e-5
+    assert MEASURES["alignment_cosine"](context)["alignment_cosine"].mean() < 0.99
 
 
 def test_the_paper_measure_changes_with_what_it_should_not_change_with(observe, noise_trained, batch):
@@ -125,12 +125,12 @@ def fake_board(benchmark, **columns_):
     return pd.DataFrame({**frame, **{name: change(alignment) for name, change in columns_.items()}})
 
 
-def test_agreement_of_two_rankings_is_scipys_over_ranked_entrants_only(digits):
+def test_agreement_of_two_rankings_is_scipys_over_ranked_models_only(digits):
     noise = np.random.default_rng(1).normal(scale=0.2, size=12)
     board = fake_board(digits, alignment_second_corrected=lambda a: a**3, paper_alignment=lambda a: a + noise)
     second, protocol = agreement.agreements(board, digits)
     assert second.spearman.value == second.spearman.low == second.kendall == 1
-    assert (second.column, second.entrants) == ("alignment_second_corrected", 11)
+    assert (second.column, second.models) == ("alignment_second_corrected", 11)
     ranked = board[:11]
     expected = spearmanr(ranked["alignment"], ranked["paper_alignment"]).statistic
     assert protocol.spearman.value == pytest.approx(expected)
@@ -145,14 +145,14 @@ def test_what_a_score_model_does_not_say_is_not_scored_and_the_rest_is(observe, 
     parts = geometry.Directions(*(part.where(asked[:, None, None], torch.nan) for part in batch.noise_parts))
     second = batch.second._replace(conditional=None, target=None, chance_target=None)
     whole = MEASURES["paper"](observe(noise_trained, batch=batch))
-    seen = observe(noise_trained, batch=dataclasses.replace(batch, second=second, noise_parts=parts))
-    found = MEASURES["paper"](seen)
+    context = observe(noise_trained, batch=dataclasses.replace(batch, second=second, noise_parts=parts))
+    found = MEASURES["paper"](context)
     assert found["paper_alignment"].isnan().all()
     torch.testing.assert_close(found["paper_alignment_sum"], whole["paper_alignment_sum"])
     for name in ("paper_on_response", "paper_off_response"):
         torch.testing.assert_close(found[name], whole[name].where(asked, torch.nan), equal_nan=True)
     with pytest.raises(ContractError, match="no second target"):
-        MEASURES["alignment_second"](seen)
+        MEASURES["alignment_second"](context)
     nothing = dataclasses.replace(batch, second=second._replace(marginal=None), noise_parts=None)
     assert all(values.isnan().all() for values in MEASURES["paper"](observe(noise_trained, batch=nothing)).values())
 

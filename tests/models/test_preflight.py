@@ -22,8 +22,8 @@ from pagbench.running.runner import RunError
 CPU = torch.device("cpu")
 
 
-def examine(entrant, benchmark, name="net"):
-    request = requests.resolve({name: entrant} if isinstance(entrant, nn.Module) else entrant, benchmark)[0]
+def examine(model, benchmark, name="net"):
+    request = requests.resolve({name: model} if isinstance(model, nn.Module) else model, benchmark)[0]
     return checks.examine(request, benchmark, device=CPU, batch_size=64)
 
 
@@ -132,7 +132,7 @@ def test_honest_networks_pass(digits):
     torch.manual_seed(0)
     relu = architectures.build("small-resnet", digits.input_shape, digits.classes, "relu")
     relu.train()(torch.rand(64, *digits.input_shape))  # fresh normalisation puts dark pixels on the kink itself
-    for network in [relu, *registry.entrants_of(digits)[::4], "digits/smoothing-0.6", "control/bayes"]:
+    for network in [relu, *registry.models_of(digits)[::4], "digits/smoothing-0.6", "control/bayes"]:
         found = examine(network, digits)
         assert found.verdict == "pass", (network, found.summary())
 
@@ -144,7 +144,7 @@ def test_controls_that_are_no_honest_networks_are_flagged(digits, name, flagged)
 
 @pytest.fixture
 def card(tmp_path):
-    """Writes a card with the weights of a shipped entrant, or untrained ones."""
+    """Writes a card with the weights of a shipped model, or untrained ones."""
 
     def write(published, *, trained=True, **changes):
         shipped, path = registry.find("digits/standard")
@@ -202,7 +202,7 @@ def test_what_a_sources_network_returns_counts_and_not_what_its_card_says(
         "classes": digits.classes, "output": declared,
     }  # fmt: skip
     zoo = types.ModuleType("zoo")
-    zoo.names, zoo.card = (lambda: ["zoo/net"]), (lambda entrant: ModelCard.parse(fields, entrant))
+    zoo.names, zoo.card = (lambda: ["zoo/net"]), (lambda model: ModelCard.parse(fields, model))
     zoo.build = lambda card, files: Around(noise_trained, lambda f, x: convert(f(x)))
     monkeypatch.setitem(sys.modules, "zoo", zoo)
     monkeypatch.setitem(sources.SOURCES, "zoo", "zoo")
@@ -235,7 +235,7 @@ def test_results_keep_the_card_and_show_prints_it(tmp_path, digits, noise_traine
     assert "finite outputs on 256 images" in shown
 
 
-def test_a_failed_check_refuses_the_entrant_and_no_other(noise_trained):
+def test_a_failed_check_refuses_the_model_and_no_other(noise_trained):
     with pytest.raises(
         RunError, match=r"^net: NaN or infinite outputs on \d+ of 256 images; check the weights$"
     ) as caught:
@@ -256,12 +256,12 @@ def test_check_exits_with_the_worst_verdict(card):
     assert "accuracy: check weights, normalisation and preprocessing" in flagged.output
 
 
-def test_check_tells_why_an_entrant_is_refused_and_goes_on(card):
+def test_check_tells_why_a_model_is_refused_and_goes_on(card):
     refused = check(card(None, output="probabilities"), "digits/standart", "gaussians/standard")
     assert refused.exit_code == 2
     assert "outputs do not sum to 1 but the card says 'probabilities'" in refused.stdout
     assert "output: set `output: logits`" in refused.stdout
-    assert "error: unknown entrant 'digits/standart'" in refused.stderr
+    assert "error: unknown model 'digits/standart'" in refused.stderr
     assert "gaussians/standard on gaussians@1: pass" in refused.stdout
     assert "Traceback" not in refused.output
     assert "has 4 classes, digits@1 has 10" in check("gaussians/standard", "-b", "digits").stderr

@@ -36,22 +36,22 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def raw(entrant):
+def raw(model):
     """RobustBench's own network, as its constructor makes it."""
     torch.manual_seed(1)
     with importing.quiet():
-        return zoo._constructor(importing.robustbench(), registry.find(entrant)[0])().eval()
+        return zoo._constructor(importing.robustbench(), registry.find(model)[0])().eval()
 
 
-def like(digits, entrant):
-    """A benchmark of the entrant's shape."""
-    card, _ = registry.find(entrant)
+def like(digits, model):
+    """A benchmark of the model's shape."""
+    card, _ = registry.find(model)
     return digits.model_copy(update={"input_shape": card.input_shape, "classes": card.classes})
 
 
-def place(cache, entrant, *checkpoints):
+def place(cache, model, *checkpoints):
     """Writes checkpoints where RobustBench's files are looked for."""
-    paths = [cache / file.path for file in registry.find(entrant)[0].download]
+    paths = [cache / file.path for file in registry.find(model)[0].download]
     for path, checkpoint in zip(paths, checkpoints, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(checkpoint, path)
@@ -62,12 +62,12 @@ def prefixed(state, prefix="module."):
     return {f"{prefix}{name}": value for name, value in state.items()}
 
 
-def images(entrant, count=2):
-    return torch.rand(count, *registry.find(entrant)[0].input_shape, generator=torch.Generator().manual_seed(2))
+def images(model, count=2):
+    return torch.rand(count, *registry.find(model)[0].input_shape, generator=torch.Generator().manual_seed(2))
 
 
-def assert_same(classifier, network, entrant):
-    x = images(entrant)
+def assert_same(classifier, network, model):
+    x = images(model)
     with torch.no_grad(), importing.quiet():
         expected = network(x)
         torch.testing.assert_close(classifier.network(x), expected, rtol=1e-5, atol=1e-5)
@@ -155,7 +155,7 @@ def test_the_import_uses_real_modules_where_there_are_some(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entrant", "checkpoint"),
+    ("model", "checkpoint"),
     [
         pytest.param(
             PREACT, lambda state: {"last": prefixed(state), "best": {}, "epoch": np.float64(3)}, id="preactresnet18"
@@ -176,11 +176,11 @@ def test_the_import_uses_real_modules_where_there_are_some(tmp_path):
         ),
     ],
 )
-def test_checkpoints_in_robustbench_formats_give_its_networks(entrant, checkpoint, cache, digits):
-    network = raw(entrant)
-    place(cache, entrant, checkpoint(network.state_dict()))
-    loaded = loading.load(*registry.find(entrant), like(digits, entrant))
-    assert_same(loaded.classifier, network, entrant)
+def test_checkpoints_in_robustbench_formats_give_its_networks(model, checkpoint, cache, digits):
+    network = raw(model)
+    place(cache, model, checkpoint(network.state_dict()))
+    loaded = loading.load(*registry.find(model), like(digits, model))
+    assert_same(loaded.classifier, network, model)
     assert loaded.weights_sha256 == weights.file_sha256(next(cache.rglob("*.pt")))
 
 
@@ -197,33 +197,33 @@ def test_a_run_needs_nothing_but_the_file(cache, tmp_path):
 
 
 def test_ensembles_are_read_file_by_file(cache, digits):
-    entrant = "robustbench/cifar10/Linf/Chen2020Adversarial"
-    network = raw(entrant)
-    paths = place(cache, entrant, *(prefixed(branch.state_dict()) for branch in network.models))
+    model = "robustbench/cifar10/Linf/Chen2020Adversarial"
+    network = raw(model)
+    paths = place(cache, model, *(prefixed(branch.state_dict()) for branch in network.models))
     assert [path.name for path in paths] == [f"Chen2020Adversarial.pt_m{index}.pt" for index in range(3)]
-    loaded = loading.load(*registry.find(entrant), like(digits, entrant))
-    assert_same(loaded.classifier, network, entrant)
-    torch.testing.assert_close(loaded.classifier(images(entrant)).exp().sum(1), torch.ones(2))
+    loaded = loading.load(*registry.find(model), like(digits, model))
+    assert_same(loaded.classifier, network, model)
+    torch.testing.assert_close(loaded.classifier(images(model)).exp().sum(1), torch.ones(2))
 
 
 @pytest.mark.parametrize(
-    "entrant",
+    "model",
     [
         "robustbench/cifar10/Linf/Debenedetti2022Light_XCiT-S12",
         "robustbench/imagenet/corruptions/Standard_R50",
     ],
 )
-def test_networks_of_timm_and_torchvision_are_not_fetched_by_those(entrant, digits, tmp_path):
+def test_networks_of_timm_and_torchvision_are_not_fetched_by_those(model, digits, tmp_path):
     """Their files lie in torch's own cache already, under the names of their addresses."""
-    card, _ = registry.find(entrant)
+    card, _ = registry.find(model)
     network = zoo.untrained(card)
     for parameter in network.parameters():
         parameter.data += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
     path = tmp_path / "torch" / "hub" / "checkpoints" / card.download[0].mirrors[0].rpartition("/")[2]
     path.parent.mkdir(parents=True)
     torch.save(network.model.state_dict(), path)
-    loaded = loading.load(card, None, like(digits, entrant))
-    assert_same(loaded.classifier, network, entrant)
+    loaded = loading.load(card, None, like(digits, model))
+    assert_same(loaded.classifier, network, model)
 
 
 def test_files_that_robustbench_fetched_itself_are_found(cache, tmp_path, digits):

@@ -45,8 +45,8 @@ def shaped(digits):
     )
 
 
-def load(entrant, benchmark):
-    (request,) = requests.resolve(entrant, benchmark)
+def load(model, benchmark):
+    (request,) = requests.resolve(model, benchmark)
     return request.load(benchmark)
 
 
@@ -76,9 +76,9 @@ def pixels(side, count=2, channels=3):
     return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def agree(entrant, network, images):
+def agree(model, network, images):
     with torch.no_grad():
-        torch.testing.assert_close(entrant.classifier(images[1]), network(images[0]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.classifier(images[1]), network(images[0]), rtol=1e-4, atol=1e-4)
 
 
 def publish(monkeypatch, cache, name, state):
@@ -98,13 +98,13 @@ def test_torchvision_loads_what_torchvision_loads(cache, monkeypatch, shaped):
     path, best = publish(
         monkeypatch, cache, "squeezenet1_1", scrambled(torchvision.models.squeezenet1_1()).state_dict()
     )
-    entrant = load("torchvision/squeezenet1_1", shaped(48, 1000))
-    assert entrant.card.id == f"torchvision/squeezenet1_1/{best.name}"
-    assert entrant.card.published_accuracy == pytest.approx(best.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100)
-    assert entrant.weights_sha256 == weights.file_sha256(path)
+    model = load("torchvision/squeezenet1_1", shaped(48, 1000))
+    assert model.card.id == f"torchvision/squeezenet1_1/{best.name}"
+    assert model.card.published_accuracy == pytest.approx(best.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100)
+    assert model.weights_sha256 == weights.file_sha256(path)
     x = pixels(48)
     theirs = torchvision.models.squeezenet1_1(weights=best).eval()
-    agree(entrant, theirs, (normalize(resize(x, [224, 224], antialias=True), MEAN, STD), x))
+    agree(model, theirs, (normalize(resize(x, [224, 224], antialias=True), MEAN, STD), x))
     with path.open("ab") as file:
         file.write(b"more")
     (cache / "fetched.json").unlink()  # as if it had come so
@@ -132,11 +132,11 @@ def test_timm_loads_what_timm_published(cache, shaped, name):
     theirs = scrambled(timm.create_model(name))
     card = registry.find(f"timm/{name}")[0]
     put(cache / card.download[0].path, theirs.state_dict())
-    entrant = load(f"timm/{name}", shaped(64, 1000))
-    assert entrant.card.id == f"timm/{name.partition('.')[0]}.r160_in1k"
+    model = load(f"timm/{name}", shaped(64, 1000))
+    assert model.card.id == f"timm/{name.partition('.')[0]}.r160_in1k"
     x, cfg = pixels(64), theirs.pretrained_cfg
-    agree(entrant, theirs, (normalize(resize(x, [160, 160], antialias=True), cfg["mean"], cfg["std"]), x))
-    assert not any(isinstance(value, dict) for value in entrant.classifier.network.pretrained_cfg.values())
+    agree(model, theirs, (normalize(resize(x, [160, 160], antialias=True), cfg["mean"], cfg["std"]), x))
+    assert not any(isinstance(value, dict) for value in model.classifier.network.pretrained_cfg.values())
 
 
 def test_a_hub_repository_as_timm_writes_it(cache, shaped, monkeypatch):
@@ -145,12 +145,12 @@ def test_a_hub_repository_as_timm_writes_it(cache, shaped, monkeypatch):
     theirs.pretrained_cfg.update(input_size=(3, 40, 40), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), license="mit")
     folder = cache / "hf" / "someone" / "flowers@v2"
     save_for_hf(theirs, folder, model_args={"stem_width": 8}, safe_serialization=True)
-    entrant = load("hf/someone/flowers@v2", shaped(32, 7))
-    assert (entrant.card.license, entrant.card.architecture) == ("mit", "timm/resnet10t")
-    assert entrant.card.download[1].mirrors == ("hf:someone/flowers@v2/model.safetensors",)
+    model = load("hf/someone/flowers@v2", shaped(32, 7))
+    assert (model.card.license, model.card.architecture) == ("mit", "timm/resnet10t")
+    assert model.card.download[1].mirrors == ("hf:someone/flowers@v2/model.safetensors",)
     x = pixels(32)
     moved = normalize(resize(x, [40, 40], antialias=True), [0.4, 0.5, 0.6], [0.2, 0.3, 0.4])
-    agree(entrant, theirs, (moved, x))
+    agree(model, theirs, (moved, x))
     config = json.loads((folder / "config.json").read_text())
     flat = {"architecture": "resnet10t", **config["pretrained_cfg"], "num_classes": 7, "model_args": {"stem_width": 8}}
     put(folder / "config.json", flat)  # as timm wrote it before 2023
@@ -182,10 +182,10 @@ def test_robust_imagenet_models(cache, shaped):
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9).state_dict()
     checkpoint = {"model": state, "optimizer": optimizer, "schedule": None, "epoch": 90, "amp": None}
     put(cache / "madrylab/resnet18_l2_eps0.25.ckpt", checkpoint)
-    entrant = load("madrylab/resnet18-l2-eps0.25", shaped(64, 1000))
-    assert (entrant.card.family, entrant.card.strength) == ("adversarial", 0.25)
+    model = load("madrylab/resnet18-l2-eps0.25", shaped(64, 1000))
+    assert (model.card.family, model.card.strength) == ("adversarial", 0.25)
     x = pixels(64)
-    agree(entrant, theirs, (normalize(resize(x, [224, 224], antialias=True), MEAN, STD), x))
+    agree(model, theirs, (normalize(resize(x, [224, 224], antialias=True), MEAN, STD), x))
 
 
 def cifar_resnet110(x, state):
@@ -258,13 +258,13 @@ def test_the_imagenet_networks_of_cohen_from_their_archive(cache):
 
 
 @pytest.mark.parametrize(
-    ("entrant", "parts"),
+    ("model", "parts"),
     [
         ("torchvision/resnet81", ["unknown torchvision network 'resnet81'", "resnet18"]),
         ("torchvision/resnet18/V9", ["unknown weights of torchvision/resnet18 'V9'", "IMAGENET1K_V1"]),
         ("torchvision/resnet18", ["torchvision/resnet18-f37072fd.pth", "put the file"]),
         ("timm/resnet18.b1", ["unknown timm network 'resnet18.b1'", "resnet18.a3_in1k"]),
-        ("torchvison/resnet18", ["unknown entrant 'torchvison/resnet18'; closest: torchvision/resnet18"]),
+        ("torchvison/resnet18", ["unknown model 'torchvison/resnet18'; closest: torchvision/resnet18"]),
         ("robustbnech/cifar10/Linf/Standard", ["closest: robustbench/cifar10/Linf/Standard"]),
         ("hf/alone", ["expected hf/<owner>/<name>"]),
         ("hf/me/net@", ["expected hf/<owner>/<name>"]),
@@ -274,13 +274,13 @@ def test_the_imagenet_networks_of_cohen_from_their_archive(cache):
         ("hf/me/absent", ["hf/me/absent/config.json", "put the file"]),
         ("smoothing/cifar10/resnet110/noise_0.3", ["unknown smoothed network", "noise_0.25"]),
         ("smoothing/cifar10/resnet110/noise_0.25", ["smoothing/models.tar", "1h_TpbXm5haY5f", "put the file"]),
-        ("madrylab/resnet18-l2-eps7", ["unknown entrant", "madrylab/resnet18-l2-eps5"]),
+        ("madrylab/resnet18-l2-eps7", ["unknown model", "madrylab/resnet18-l2-eps5"]),
     ],
 )
-def test_what_is_not_there_gets_one_clear_line(cache, shaped, entrant, parts):
-    shape = shaped(32, 10) if "cifar10" in entrant else shaped(64, 1000)
+def test_what_is_not_there_gets_one_clear_line(cache, shaped, model, parts):
+    shape = shaped(32, 10) if "cifar10" in model else shaped(64, 1000)
     with pytest.raises(PagbenchError) as caught:
-        load(entrant, shape)
+        load(model, shape)
     assert "\n" not in str(caught.value)
     for part in parts:
         assert part in str(caught.value)
@@ -465,9 +465,9 @@ def plain():
 
 def test_a_function_in_a_file(nets, shaped):
     x = pixels(8)
-    entrant = load(f"{nets}:plain", shaped(8, 4))
-    assert entrant.card.id == "local/nets.plain"
-    agree(entrant, plain(), (x, x))
+    model = load(f"{nets}:plain", shaped(8, 4))
+    assert model.card.id == "local/nets.plain"
+    agree(model, plain(), (x, x))
     described = load(f"{nets}:described", shaped(8, 4))
     assert (described.card.output, described.card.license) == ("probabilities", "MIT")
     agree(described, lambda x: plain()(x).log_softmax(1), (x, x))
@@ -587,9 +587,9 @@ def test_entry_points_of_packages(package, shaped):
 
 
 def test_an_id_that_two_claim_is_refused_with_both(package, shaped):
-    for entrant, owner in [("digits/standard", r"digits.standard\.yaml"), ("timm/mine", "the source 'timm'")]:
+    for model, owner in [("digits/standard", r"digits.standard\.yaml"), ("timm/mine", "the source 'timm'")]:
         with pytest.raises(ContractError, match=rf"id of .*{owner} and of nets:plain of acme 1\.2; rename"):
-            load(entrant, shaped(8, 4))
+            load(model, shaped(8, 4))
     other = package.with_name("better-0.1.dist-info")
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: better\nVersion: 0.1\n")

@@ -11,10 +11,10 @@ from pagbench.ranking import regimes, render
 from pagbench.results.preflight import Check, Preflight
 
 
-def entrant(
+def model(
     benchmark, name, *, aligned=0.9, accuracy=0.9, tangent=0.9, on=0.2, off=0.05, control=False, seed=0, noise=0.02
 ):
-    """Invented rows of one entrant: independent noise around given means."""
+    """Invented rows of one model: independent noise around given means."""
     n = len(benchmark.samples)
     rng = np.random.default_rng(sum(name.encode()))
     rows = pd.DataFrame(
@@ -51,17 +51,17 @@ def entrant(
 @pytest.fixture(scope="module")
 def anchors(digits):
     return [
-        entrant(digits, "control/bayes", aligned=1.0, tangent=0.99, on=0.24, off=0.02, control=True),
-        entrant(digits, "digits/standard", aligned=0.75, tangent=0.6, on=0.2, off=0.05),
+        model(digits, "control/bayes", aligned=1.0, tangent=0.99, on=0.24, off=0.02, control=True),
+        model(digits, "digits/standard", aligned=0.75, tangent=0.6, on=0.2, off=0.05),
     ]
 
 
-def board_of(anchors, *entrants, **options):
-    return pagbench.leaderboard(pd.concat([*anchors, *entrants], ignore_index=True), **options)
+def board_of(anchors, *models, **options):
+    return pagbench.leaderboard(pd.concat([*anchors, *models], ignore_index=True), **options)
 
 
 def test_ranks_follow_chance_corrected_alignment_and_controls_take_none(digits, anchors):
-    board = board_of(anchors, entrant(digits, "a", aligned=0.8), entrant(digits, "b", aligned=0.9))
+    board = board_of(anchors, model(digits, "a", aligned=0.8), model(digits, "b", aligned=0.9))
     ranked = board[board["rank"].notna()]
     assert list(ranked["model"]) == ["b", "a", "digits/standard"]
     assert list(ranked["rank"]) == [1, 2, 3]
@@ -70,8 +70,8 @@ def test_ranks_follow_chance_corrected_alignment_and_controls_take_none(digits, 
     np.testing.assert_allclose(ranked["alignment"], expected)
 
 
-def test_equal_entrants_share_their_rank_interval(digits, anchors):
-    twins = [entrant(digits, name, aligned=0.9, noise=0.1) for name in ("a", "b", "c")]
+def test_equal_models_share_their_rank_interval(digits, anchors):
+    twins = [model(digits, name, aligned=0.9, noise=0.1) for name in ("a", "b", "c")]
     board = board_of(anchors, *twins).set_index("model")
     assert set(board.loc[["a", "b", "c"], "rank_low"]) == {1}
     assert set(board.loc[["a", "b", "c"], "rank_high"]) == {3}
@@ -89,26 +89,26 @@ def test_equal_entrants_share_their_rank_interval(digits, anchors):
     ],
 )
 def test_regimes_lie_between_the_anchors(digits, anchors, changes, regime):
-    row = board_of(anchors, entrant(digits, "a", noise=0.05, **changes)).set_index("model").loc["a"]
+    row = board_of(anchors, model(digits, "a", noise=0.05, **changes)).set_index("model").loc["a"]
     assert row["regime"] == regime
     shares = row[["p_weak", "p_bayes_aligned", "p_excessive"]]
     assert shares.sum() == pytest.approx(1)
     assert row["regime_probability"] == shares.max()
 
 
-def test_an_entrant_without_meaning_gets_no_rank_and_the_reason(digits, anchors):
-    guessing = entrant(digits, "guessing", accuracy=0.1)
-    numb = entrant(digits, "numb", on=0.0, off=0.0, noise=0.0)
-    masked = entrant(digits, "masked")
+def test_a_model_without_meaning_gets_no_rank_and_the_reason(digits, anchors):
+    guessing = model(digits, "guessing", accuracy=0.1)
+    numb = model(digits, "numb", on=0.0, off=0.0, noise=0.0)
+    masked = model(digits, "masked")
     masked.loc[:30, "alignment_lpips"] = np.nan
-    holed = entrant(digits, "holed")
+    holed = model(digits, "holed")
     holed.loc[:3, "alignment_lpips"] = np.nan
-    surrogate = entrant(digits, "surrogate")
+    surrogate = model(digits, "surrogate")
     surrogate.loc[:35, "gradient_faithful"] = 0.0
-    kinked = entrant(digits, "kinked")
+    kinked = model(digits, "kinked")
     kinked.loc[:5, "gradient_faithful"] = 0.0
-    partial = entrant(digits, "partial").head(100)
-    reseeded = entrant(digits, "reseeded", seed=5)
+    partial = model(digits, "partial").head(100)
+    reseeded = model(digits, "reseeded", seed=5)
     board = board_of(anchors, guessing, numb, masked, holed, surrogate, kinked, partial, reseeded).set_index("model")
     reasons = {
         "guessing": "no result: accuracy 0.100 is not above chance",
@@ -135,7 +135,7 @@ def flagged(name):
 
 
 def test_flags_of_the_preflight_are_told_and_two_of_them_cost_the_rank(digits, anchors):
-    rows = pd.concat([*anchors, *(entrant(digits, name) for name in ("a", "b", "range"))], ignore_index=True)
+    rows = pd.concat([*anchors, *(model(digits, name) for name in ("a", "b", "range"))], ignore_index=True)
     bayes = Preflight(checks=(Check(name="gradients", verdict="unknown", found="none"),)).model_dump(mode="json")
     rows.attrs["preflight"] = {
         "a": flagged("accuracy"), "b": flagged("batch"), "range": flagged("range"), "control/bayes": bayes
@@ -160,7 +160,7 @@ def test_flags_of_the_preflight_are_told_and_two_of_them_cost_the_rank(digits, a
 
 
 def test_values_that_are_not_scored_are_left_out_and_not_zero(digits, anchors):
-    some = entrant(digits, "some", aligned=0.9)
+    some = model(digits, "some", aligned=0.9)
     some.loc[:9, ["alignment_lpips", "alignment_lpips_chance"]] = np.nan
     row = board_of(anchors, some).set_index("model").loc["some"]
     assert row["alignment_lpips"] == pytest.approx(some["alignment_lpips"].mean(skipna=True))
@@ -168,7 +168,7 @@ def test_values_that_are_not_scored_are_left_out_and_not_zero(digits, anchors):
 
 
 def test_every_measured_value_has_an_interval_around_it(digits, anchors):
-    board = board_of(anchors, entrant(digits, "a"))
+    board = board_of(anchors, model(digits, "a"))
     measured = [name.removesuffix("_low") for name in board if name.endswith("_low") and name != "rank_low"]
     assert len(measured) > 25
     for name in measured:
@@ -177,7 +177,7 @@ def test_every_measured_value_has_an_interval_around_it(digits, anchors):
 
 
 def test_missing_values_become_null_in_json_and_dashes_in_tables(digits, anchors):
-    guessing = entrant(digits, "guessing", accuracy=0.1)
+    guessing = model(digits, "guessing", accuracy=0.1)
     guessing[["alignment_lpips", "alignment_lpips_chance"]] = np.nan
     board = board_of(anchors, guessing)
     row = next(row for row in json.loads(render.to_json(board, digits)) if row["model"] == "guessing")
@@ -189,11 +189,11 @@ def test_missing_values_become_null_in_json_and_dashes_in_tables(digits, anchors
 
 
 def test_rows_of_several_runs_may_be_put_together(digits, anchors):
-    first = pd.concat([*anchors, entrant(digits, "a")])
-    second = pd.concat([*anchors, entrant(digits, "b")])
+    first = pd.concat([*anchors, model(digits, "a")])
+    second = pd.concat([*anchors, model(digits, "b")])
     board = pagbench.leaderboard(pd.concat([first, second]))
-    pd.testing.assert_frame_equal(board, board_of(anchors, entrant(digits, "a"), entrant(digits, "b")))
-    other_seed = pd.concat([*anchors, entrant(digits, "c")]).assign(seed=3)
+    pd.testing.assert_frame_equal(board, board_of(anchors, model(digits, "a"), model(digits, "b")))
+    other_seed = pd.concat([*anchors, model(digits, "c")]).assign(seed=3)
     reseeded = pagbench.leaderboard(pd.concat([first, other_seed])).set_index("model")
     assert reseeded.loc["c", "status"] == "noise seed 3, the board's is 0"
     assert reseeded.loc["a", "status"] == "ranked"
@@ -205,7 +205,7 @@ def test_rows_of_several_runs_may_be_put_together(digits, anchors):
 
 
 def test_log_ratios_of_rounding_errors_are_not_scored(digits, anchors):
-    perfect = entrant(digits, "perfect")
+    perfect = model(digits, "perfect")
     perfect[[name for name in perfect if name.startswith("off_response")]] = 1e-8
     row = board_of(anchors, perfect).set_index("model").loc["perfect"]
     assert np.isnan(row["log_ratio"])
@@ -224,8 +224,8 @@ def test_rows_of_several_benchmarks_are_not_mixed(digits, anchors):
 
 @pytest.mark.parametrize("missing", [0, 1])
 def test_without_an_anchor_everything_but_regimes_is_shown_and_the_footer_says_why(digits, anchors, missing):
-    rows = pd.concat([anchors[1 - missing], entrant(digits, "a"), entrant(digits, "b")])
-    whole = pd.concat([*anchors, entrant(digits, "a"), entrant(digits, "b")])
+    rows = pd.concat([anchors[1 - missing], model(digits, "a"), model(digits, "b")])
+    whole = pd.concat([*anchors, model(digits, "a"), model(digits, "b")])
     board, full = (pagbench.leaderboard(part).set_index("model").loc[["a", "b"]] for part in (rows, whole))
     assert board["regime"].isna().all() and full["regime"].notna().all()
     judged = [name for name in board if name in ("regime", "regime_probability") or name.startswith("p_")]
@@ -246,8 +246,8 @@ def test_board_columns_are_the_documented_ones(digits, anchors):
     assert [name for name in board if name in documented] == documented
 
 
-def test_licences_of_entrants_and_score_models_are_columns(digits, anchors, tmp_path):
-    """Of an entrant it is its card's, which a results folder keeps; of the scores the benchmark's."""
+def test_licences_of_models_and_score_models_are_columns(digits, anchors, tmp_path):
+    """Of a model it is its card's, which a results folder keeps; of the scores the benchmark's."""
     rows = pagbench.run("digits/standard", benchmark=digits, results=tmp_path, limit=2)
     for source in (rows, tmp_path):
         board = pagbench.leaderboard(source, benchmark=digits).set_index("model")
@@ -267,5 +267,5 @@ def test_a_drop_of_the_very_threshold_is_not_excessive():
         regimes.Anchored(ones, 0.2 * ones, 0.9 * ones),
     )
     for accuracy, expected in ((0.75, 1), (0.749, 2)):
-        entrant = regimes.Anchored(0.9 * ones, 0.2 * ones, accuracy * ones)
-        assert (regimes.classify(entrant, reference, bayes, thresholds) == expected).all()
+        model = regimes.Anchored(0.9 * ones, 0.2 * ones, accuracy * ones)
+        assert (regimes.classify(model, reference, bayes, thresholds) == expected).all()

@@ -89,48 +89,48 @@ def test_interval_leaves_out_replicates_that_are_not_finite():
     assert all(np.isnan(part) for part in interval(np.array([np.nan, 1.0, 2.0])))
 
 
-def entrants(seed, means, *, images=150, replicates=400, noise=0.3):
-    """Bootstrap replicates of entrants' means, images in common."""
+def models(seed, means, *, images=150, replicates=400, noise=0.3):
+    """Bootstrap replicates of models' means, images in common."""
     rng = np.random.default_rng(seed)
     shared = rng.standard_normal((images, 1))
     values = np.asarray(means) + noise * (shared + rng.standard_normal((images, len(means))))
     return weighted_means(resampling_weights(images, seed=seed, replicates=replicates), values)
 
 
-def test_identical_entrants_share_all_ranks():
-    one = entrants(0, [0.5])
+def test_identical_models_share_all_ranks():
+    one = models(0, [0.5])
     assert rank_intervals(np.repeat(one, 3, axis=1)).tolist() == [[1, 3]] * 3
 
 
-def test_well_separated_entrants_have_one_rank_each():
-    assert rank_intervals(entrants(1, [0.0, 3.0, 1.0, 2.0])).tolist() == [[4, 4], [1, 1], [3, 3], [2, 2]]
+def test_well_separated_models_have_one_rank_each():
+    assert rank_intervals(models(1, [0.0, 3.0, 1.0, 2.0])).tolist() == [[4, 4], [1, 1], [3, 3], [2, 2]]
 
 
-def test_tied_entrants_share_ranks_below_a_better_and_above_a_worse_one():
-    separated = entrants(2, [2.0, 1.0, 0.0])
+def test_tied_models_share_ranks_below_a_better_and_above_a_worse_one():
+    separated = models(2, [2.0, 1.0, 0.0])
     replicates = separated[:, [0, 1, 1, 2]]
     assert rank_intervals(replicates).tolist() == [[1, 1], [2, 3], [2, 3], [4, 4]]
 
 
-def test_an_entrant_that_is_better_by_a_constant_is_significantly_better():
-    one = entrants(3, [0.5])[:, 0]
+def test_a_model_that_is_better_by_a_constant_is_significantly_better():
+    one = models(3, [0.5])[:, 0]
     assert rank_intervals(np.stack([one, one + 0.25], axis=1)).tolist() == [[2, 2], [1, 1]]
 
 
-def test_a_single_entrant_has_the_first_rank():
-    assert rank_intervals(entrants(4, [0.5])).tolist() == [[1, 1]]
+def test_a_single_model_has_the_first_rank():
+    assert rank_intervals(models(4, [0.5])).tolist() == [[1, 1]]
 
 
 def test_rank_intervals_hold_the_rank_by_estimate():
     for seed in range(20):
-        replicates = entrants(seed, [0.0, 0.02, 0.05, 0.05, 0.1, 0.3])
+        replicates = models(seed, [0.0, 0.02, 0.05, 0.05, 0.1, 0.3])
         rank = (-replicates[0]).argsort().argsort() + 1
         low, high = rank_intervals(replicates).T
         assert ((low <= rank) & (rank <= high)).all()
 
 
-def test_rank_intervals_follow_the_entrants_when_these_are_reordered():
-    replicates = entrants(5, [0.0, 0.2, 0.05, 0.1])
+def test_rank_intervals_follow_the_models_when_these_are_reordered():
+    replicates = models(5, [0.0, 0.2, 0.05, 0.1])
     order = [2, 0, 3, 1]
     assert (rank_intervals(replicates[:, order]) == rank_intervals(replicates)[order]).all()
 
@@ -143,7 +143,7 @@ def test_rank_intervals_hold_all_true_ranks_at_once_with_their_confidence(means,
     best, worst = 1 + (means > means[:, None]).sum(1), len(means) - (means < means[:, None]).sum(1)
     held = []
     for seed in range(300):
-        low, high = rank_intervals(entrants(seed, means)).T
+        low, high = rank_intervals(models(seed, means)).T
         held.append(((low <= best) & (high >= worst)).all())
     assert least <= np.mean(held) <= most
 
@@ -251,6 +251,6 @@ def test_anchors_that_are_too_close_or_in_the_wrong_order_give_no_verdict(gap):
     assert judge(fixed(0.5), fixed(0.5), fixed(0.5 + gap), thresholds()) is None
 
 
-def test_replicates_that_nothing_was_scored_in_do_not_make_an_entrant_bayes_aligned():
+def test_replicates_that_nothing_was_scored_in_do_not_make_a_model_bayes_aligned():
     verdict = judge(fixed(np.nan), fixed(0.2), fixed(0.9), thresholds())
     assert verdict is None or verdict.regime == BOUNDARY

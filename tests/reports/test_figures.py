@@ -28,7 +28,7 @@ FILES = {"paths.png", "paths.pdf", "scatter.png", "scatter.pdf", "summary.json"}
 
 
 def committed(benchmark):
-    """The committed results of a benchmark, by entrant, of whatever revision: they only lend their rows."""
+    """The committed results of a benchmark, by model, of whatever revision: they only lend their rows."""
     home = SHIPPED / benchmark.label
     files = [results.read(path, columns.schema(benchmark)) for path in sorted(home.rglob("*.parquet"))]
     return {result.provenance["card"]["id"]: result for result in files}
@@ -51,7 +51,7 @@ def put(folder, benchmark, result, *, shift=None, mapped=True, **card):
     """A results file of another network: the same rows under another card, some columns shifted."""
     new = {**result.provenance["card"], **card}
     strength = np.nan if new["strength"] is None else new["strength"]
-    rows = result.rows.assign(entrant=new["id"], family=new["family"], strength=strength)
+    rows = result.rows.assign(model=new["id"], family=new["family"], strength=strength)
     for column, by in (shift or {}).items():
         rows[column] += by
     present = {"revision": columns.REVISION, "benchmark_digest": benchmark.digest()}
@@ -222,7 +222,7 @@ def test_networks_without_a_result_are_not_drawn(digits, shipped, tmp_path):
     assert "above chance" in next(n for n in study.networks if n.card.id == "mine/collapsed").status
 
 
-def test_too_few_entrants_no_results_and_damaged_maps_are_one_clear_line(digits, shipped, tmp_path):
+def test_too_few_models_no_results_and_damaged_maps_are_one_clear_line(digits, shipped, tmp_path):
     for name in ("control/bayes", "digits/standard", "digits/noise-0.6"):
         put(tmp_path / "few", digits, shipped[name])
     put(tmp_path / "bad", digits, shipped["control/bayes"])

@@ -21,18 +21,18 @@ from pagbench.errors import ResultsError
 from pagbench.models import registry
 from pagbench.reports.site import painting, pictures
 from pagbench.results import thumbnails as maps
-from pagbench.training.entrant import Plan
+from pagbench.training.model import Plan
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
-ENTRANTS = ("digits/noise-0.6", "control/constant")
+MODELS = ("digits/noise-0.6", "control/constant")
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory, digits):
     """Results of twelve images."""
     folder = tmp_path_factory.mktemp("measured")
-    pagbench.run(ENTRANTS, limit=12, batch_size=5, results=folder)
+    pagbench.run(MODELS, limit=12, batch_size=5, results=folder)
     return {result.provenance["card"]["id"]: result for result in results.read_all(folder, digits)}
 
 
@@ -69,7 +69,7 @@ def test_the_targets_of_a_gallery_are_the_gradients_of_the_bayes_control(measure
     assert (geometry.cosine(torch.tensor(shown.targets), gradient) > 0.995).all()
 
 
-def test_an_entrant_without_a_scored_gradient_has_no_gallery(measured):
+def test_a_model_without_a_scored_gradient_has_no_gallery(measured):
     assert measured["control/constant"].provenance["gallery"] is None
 
 
@@ -166,7 +166,7 @@ def test_a_map_unpacks_no_more_than_its_shape_says(monkeypatch):
 def test_what_a_card_declares_of_its_target_is_on_the_board_and_changes_no_behaviour(digits, tmp_path):
     card, _ = registry.find("digits/noise-0.6")
     declared = card.model_copy(update={"trained_on_target": True})
-    assert declared.behaviour() == card.behaviour()
+    assert declared.functional_hash() == card.functional_hash()
     assert declared.digest() != card.digest()
     rows = pagbench.run("digits/noise-0.6", limit=30)
     assert pagbench.leaderboard(rows)["trained_on_target"].isna().all()
@@ -266,7 +266,7 @@ def test_rows_say_what_was_measured(study):
         assert f"{row.cosine:.2f}" in row.gradient.alt
 
 
-def test_an_entrant_without_scored_gradients_shows_images_and_targets_alone(study):
+def test_a_model_without_scored_gradients_shows_images_and_targets_alone(study):
     shown = pictures.gallery(study, network(study, "control/constant"))
     assert [row.kind for row in shown.rows] == ["first"] * maps.COUNT
     assert all(row.gradient is None and row.cosine is None and row.target is not None for row in shown.rows)

@@ -295,7 +295,7 @@ def test_pagbench_is_cited_as_its_citation_file_says():
 
 
 def test_facts_of_every_benchmark_are_complete():
-    """A new benchmark needs its notes: an entrant to try, and what its data are."""
+    """A new benchmark needs its notes: a model to try, and what its data are."""
     for label in benchmarks.names():
         known = facts.of(benchmarks.load(label))
         assert known.needs and known.sources and "run  --" not in known.commands[0], label

@@ -17,7 +17,7 @@ from PIL import Image
 from pagbench import columns, results
 from pagbench.errors import ResultsError
 from pagbench.ranking import statistics
-from pagbench.reports.site import abilities, boards, building, comparison, entrants, made, tables
+from pagbench.reports.site import abilities, boards, building, comparison, made, models, tables
 from pagbench.reports.site.rendering import render
 from pagbench.results import thumbnails as maps
 from pagbench.studies import chance, levels
@@ -61,7 +61,7 @@ def cells(picture, view):
 
 
 def page_of(read, name):
-    return render(next(page for page in entrants.pages([read]) if page.path == f"models/{name}.html"))
+    return render(next(page for page in models.pages([read]) if page.path == f"models/{name}.html"))
 
 
 def test_lines_hold_the_images_of_the_results_files(folder, read):
@@ -189,7 +189,7 @@ def test_the_notes_of_the_table_name_what_first_columns_are_held_against(read):
     assert f"a total-variation filter {found['a total-variation filter']:.3f}" in note
 
 
-def test_the_page_of_an_entrant_has_its_abilities_between_what_they_are_held_against(read):
+def test_the_page_of_a_model_has_its_abilities_between_what_they_are_held_against(read):
     page = page_of(read, "digits/noise-0.6")
     table = page[page.index('<table class="abilities">') :].partition("</table>")[0]
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
@@ -210,7 +210,7 @@ def test_a_gradient_that_vanishes_has_no_result(read):
     assert "<strong>No result:</strong>" in page and "+made/" not in page
 
 
-def test_an_entrant_without_abilities_has_its_page(read):
+def test_a_model_without_abilities_has_its_page(read):
     page = page_of(read, WITHOUT)
     assert "What its gradient can do" not in page and "Where it stands" in page
 

@@ -142,7 +142,7 @@ def changed(study, name, **fields):
 def test_verifications_are_told(digits_study, verdict_):
     record = Verification(
         benchmark="digits@1",
-        entrant="digits/noise-0.6",
+        model="digits/noise-0.6",
         results_sha256="0" * 64,
         weights_sha256="0" * 64,
         samples=50,

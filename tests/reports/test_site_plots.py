@@ -49,18 +49,18 @@ def point(page, plot, model):
 
 def test_values_are_the_leaderboards(study, payload):
     rows = study.board.set_index("model")
-    assert {entrant["model"] for entrant in payload["entrants"]} == set(rows.index)
-    for entrant in payload["entrants"]:
+    assert {model["model"] for model in payload["models"]} == set(rows.index)
+    for model in payload["models"]:
         for name in plots.QUANTITIES:
-            expected = rows.loc[entrant["model"], [name, f"{name}_low", f"{name}_high"]].astype(float)
+            expected = rows.loc[model["model"], [name, f"{name}_low", f"{name}_high"]].astype(float)
             if np.isnan(expected[name]):
-                assert name not in entrant["values"]
+                assert name not in model["values"]
             else:
-                assert entrant["values"][name] == pytest.approx(expected.tolist(), rel=1e-5)
+                assert model["values"][name] == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_paths_begin_without_regularisation_and_grow(payload):
-    groups = {entrant["model"]: entrant["group"] for entrant in payload["entrants"]}
+    groups = {model["model"]: model["group"] for model in payload["models"]}
     standard = next(index for index, group in enumerate(payload["groups"]) if group["name"] == "standard")
     assert len(payload["paths"]) == 5
     for path in payload["paths"]:
@@ -74,7 +74,7 @@ def test_paths_begin_without_regularisation_and_grow(payload):
 
 
 def test_a_step_with_one_seed_is_its_model(payload):
-    values = {entrant["model"]: entrant["values"] for entrant in payload["entrants"]}
+    values = {model["model"]: model["values"] for model in payload["models"]}
     steps = [step for path in payload["paths"] for step in path["points"] if len(step["models"]) == 1]
     assert steps
     for step in steps:
@@ -94,10 +94,10 @@ def test_controls_stand_apart_and_only_bayes_is_shown_at_first(payload):
     shown = {group["name"]: group["shown"] for group in payload["groups"]}
     assert shown[plots.BAYES] is True
     assert shown[plots.CONTROLS] is False
-    for entrant in payload["entrants"]:
-        name = payload["groups"][entrant["group"]]["name"]
-        assert entrant["control"] == (name in (plots.BAYES, plots.CONTROLS))
-        assert (entrant["model"] == "control/bayes") == (name == plots.BAYES)
+    for model in payload["models"]:
+        name = payload["groups"][model["group"]]["name"]
+        assert model["control"] == (name in (plots.BAYES, plots.CONTROLS))
+        assert (model["model"] == "control/bayes") == (name == plots.BAYES)
 
 
 def luminance(colour):
@@ -165,9 +165,9 @@ def test_nothing_is_drawn_of_nothing(page, site, study, tmp_path):
 
 
 def test_a_point_for_every_shown_model_with_values(board, payload):
-    shown = [entrant for entrant in payload["entrants"] if payload["groups"][entrant["group"]]["shown"]]
+    shown = [model for model in payload["models"] if payload["groups"][model["group"]]["shown"]]
     for plot, needed in plots.SCATTERS.items():
-        expected = [entrant["model"] for entrant in shown if set(needed) <= entrant["values"].keys()]
+        expected = [model["model"] for model in shown if set(needed) <= model["values"].keys()]
         assert points(board, f"plot-{plot}") == expected
     assert board.locator("#plot-paths .panel").count() == len(payload["paths"])
 
@@ -225,7 +225,7 @@ def test_each_plot_is_one_stop_of_the_tab_key(board):
 
 def test_pointing_shows_the_interval(board, payload):
     point(board, "plot-ratio", NOISE).hover()
-    value, low, high = next(e["values"]["alignment"] for e in payload["entrants"] if e["model"] == NOISE)
+    value, low, high = next(e["values"]["alignment"] for e in payload["models"] if e["model"] == NOISE)
     shown = board.locator("#plot-ratio svg").text_content()
     assert NOISE in shown
     assert f"alignment {value:.2f} [{low:.2f}, {high:.2f}]" in shown
@@ -280,17 +280,17 @@ def test_without_scripts_the_words_are_there(browser, site):
 
 def test_a_thousand_models_are_drawn_at_once(page, site, payload, tmp_path):
     """The bound is generous, for a test may share its processor: alone a plot takes a tenth of a second."""
-    some = [entrant for entrant in payload["entrants"] if not entrant["control"]]
+    some = [model for model in payload["models"] if not model["control"]]
     copies = range(1, 1000 // len(some) + 1)
     many = [
-        {**entrant, "model": f"{entrant['model']}-{k}",
-         "values": {name: [part * (1 + k / 100) for part in found] for name, found in entrant["values"].items()}}
-        for entrant in some for k in copies
+        {**model, "model": f"{model['model']}-{k}",
+         "values": {name: [part * (1 + k / 100) for part in found] for name, found in model["values"].items()}}
+        for model in some for k in copies
     ]  # fmt: skip
     text = (site / "benchmarks" / f"{LABEL}.html").read_text()
     start = text.index(">", text.index('id="plots-data"')) + 1
     end = text.index("</script>", start)
-    full = str(rendering.embedded({**payload, "entrants": payload["entrants"] + many}))
+    full = str(rendering.embedded({**payload, "models": payload["models"] + many}))
     (tmp_path / "assets").symlink_to(site / "assets")
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "many.html").write_text(text[:start] + full + text[end:])

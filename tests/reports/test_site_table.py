@@ -88,7 +88,7 @@ def test_the_typical_uncertainty_keeps_one_digit_or_two(uncertainty):
     assert 3.545 <= uncertainty * 10 ** decimals(uncertainty) < 35.46
 
 
-def test_every_entrant_has_a_row_in_the_boards_order_with_controls_apart(content, digits_study):
+def test_every_model_has_a_row_in_the_boards_order_with_controls_apart(content, digits_study):
     rows = content["data"]["rows"]
     assert {row["id"] for row in rows} == set(digits_study.board["model"])
     sections = [row["section"] for row in rows]
@@ -120,7 +120,7 @@ def test_cells_are_the_boards_numbers(content, digits_study):
     assert compared > 500
 
 
-def test_every_documented_column_that_says_something_of_entrants_can_be_chosen(content, digits_study):
+def test_every_documented_column_that_says_something_of_models_can_be_chosen(content, digits_study):
     named = {column["name"] for column in content["data"]["columns"]} | {"rank", "model", "status", "control"}
     board = digits_study.board
     measured = {name for name in board if not name.endswith(("_low", "_high")) and board[name].notna().any()}
@@ -165,7 +165,7 @@ def test_who_was_trained_on_the_target_is_marked(digits_study):
 
 def test_a_verification_and_a_flag_are_marked_with_their_reason(digits_study):
     record = Verification(
-        benchmark="digits@1", entrant="x", results_sha256="", weights_sha256="", samples=50, seed=0, verdict="verified",
+        benchmark="digits@1", model="x", results_sha256="", weights_sha256="", samples=50, seed=0, verdict="verified",
         worst_column="nll", worst_difference=0.1, by="A. Reader", when="2026-01-02T03:04:05Z",
         versions={"torch": "2.6"}, device="cpu",
     )  # fmt: skip
@@ -207,7 +207,7 @@ def test_hostile_cards_add_no_element_and_no_link(digits_study):
     assert {"style"}.isdisjoint(name for _, name, _ in found.attributes)
 
 
-def test_a_page_of_68_entrants_with_its_scripts_weighs_under_3_mb(digits_study, tmp_path):
+def test_a_page_of_68_models_with_its_scripts_weighs_under_3_mb(digits_study, tmp_path):
     page = written(crowd(digits_study, 68), tmp_path)
     html = markup(page.read_text())
     parts = [

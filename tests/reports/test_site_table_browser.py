@@ -31,7 +31,7 @@ def names(page, section="ranked"):
 
 
 def values(page, column):
-    """Numbers of a column of the ranked entrants, as shown; None where there is none."""
+    """Numbers of a column of the ranked models, as shown; None where there is none."""
     heads = page.locator("#board thead tr:first-child th").evaluate_all(
         "all => all.map(th => th.querySelector('button').dataset.sort)"
     )
@@ -212,7 +212,7 @@ FIND = """(text) => {
 }"""
 
 
-def test_a_thousand_entrants_sort_and_filter_without_drawing_all_rows(digits_study, page, tmp_path):
+def test_a_thousand_models_sort_and_filter_without_drawing_all_rows(digits_study, page, tmp_path):
     """Until the next frame, in processor time of the page's thread, which other programs do not lengthen."""
     page.goto(written(crowd(digits_study, 1000), tmp_path).as_uri())
     metrics = page.context.new_cdp_session(page)

@@ -39,7 +39,7 @@ sys.stdout.write(str(many - few))
 
 @pytest.fixture(scope="module")
 def invented(tmp_path_factory):
-    """A folder of six entrants on 300 samples: one lacks samples, one values."""
+    """A folder of six models on 300 samples: one lacks samples, one values."""
     folder, benchmark = tmp_path_factory.mktemp("invented"), big_results.definition(300)
     big_results.write(folder, benchmark, 6)
     for index, edit in ((3, _without_samples), (4, _without_values)):
@@ -59,7 +59,7 @@ def _without_values(rows):
     return rows.assign(alignment_second=rows["alignment_second"].where(rows.index % 7 > 0))
 
 
-def test_a_folder_read_entrant_by_entrant_gives_the_board_of_all_rows_at_once(invented):
+def test_a_folder_read_model_by_model_gives_the_board_of_all_rows_at_once(invented):
     folder, benchmark = invented
     streamed = pagbench.leaderboard(folder, benchmark=benchmark)
     whole = pagbench.leaderboard(results.joined(results.read_all(folder, benchmark)), benchmark=benchmark)
@@ -69,7 +69,7 @@ def test_a_folder_read_entrant_by_entrant_gives_the_board_of_all_rows_at_once(in
     assert streamed.set_index("model")["status"]["fashion-mnist/made-0001"] == "partial: 280 of 300 images"
 
 
-def test_rows_are_let_go_when_their_entrant_is_summarised(invented):
+def test_rows_are_let_go_when_their_model_is_summarised(invented):
     folder, benchmark = invented
     seen, lock = [], threading.Lock()
 
@@ -84,7 +84,7 @@ def test_rows_are_let_go_when_their_entrant_is_summarised(invented):
     assert not any(rows() is not None for rows in seen)
 
 
-def test_memory_does_not_grow_with_the_entrants_rows(tmp_path):
+def test_memory_does_not_grow_with_the_models_rows(tmp_path):
     benchmark, few, many = big_results.definition(4000), 4, 16
     big_results.write(tmp_path / "many", benchmark, many)
     for name in big_results.names(benchmark, few):
@@ -115,10 +115,10 @@ def direct_rank_intervals(replicates):
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), entrants=st.integers(1, 150), spread=st.floats(0, 3), twins=st.booleans())
-def test_rank_intervals_in_blocks_are_those_of_all_pairs_at_once(seed, entrants, spread, twins):
+@given(seed=st.integers(0, 2**32 - 1), models=st.integers(1, 150), spread=st.floats(0, 3), twins=st.booleans())
+def test_rank_intervals_in_blocks_are_those_of_all_pairs_at_once(seed, models, spread, twins):
     rng = np.random.default_rng(seed)
-    replicates = rng.normal(size=(60, entrants)) + spread * rng.normal(size=entrants)
+    replicates = rng.normal(size=(60, models)) + spread * rng.normal(size=models)
     replicates[0] = replicates[1:].mean(axis=0)
     if twins:
         replicates[:, -1] = replicates[:, 0]
@@ -156,7 +156,7 @@ def test_kendalls_correlation_is_scipys(seed, n, levels):
 
 
 def test_the_command_needs_no_scipy():
-    """Importing it takes longer than reading sixty entrants."""
+    """Importing it takes longer than reading sixty models."""
     code = "import sys, pagbench.ranking.render, pagbench.cli.listing; assert 'scipy' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pagbench
 from pagbench import columns, results
 from pagbench.errors import ResultsError
-from pagbench.results import DamagedError, Place, Result, Store
+from pagbench.results import DamagedError, Result, StoragePath, Store
 from pagbench.running.runner import RunError
 from pagbench.storage import locking
 
@@ -127,7 +127,7 @@ def test_parts_of_other_batch_sizes_do_not_overwrite_each_other(whole, tmp_path)
 def test_two_runs_at_once_lose_no_row_and_write_none_twice(whole, tmp_path, where, request):
     """Threads add parts of several sizes and merge whenever they like, on a disk and where nothing can be locked."""
     folder = tmp_path if where == "disk" else request.getfixturevalue("bucket")
-    place = Place.of(folder) / "two-runs" / "a.parquet"
+    place = StoragePath.of(folder) / "two-runs" / "a.parquet"
     rng = np.random.default_rng(0)
     plans = [rng.permutation(np.arange(0, 24, size)) for size in (1, 2, 3, 4)]
     failures = []
@@ -246,7 +246,7 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(whole, tmp_pa
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Place, "read", refuse)
+        patch.setattr(StoragePath, "read", refuse)
         with pytest.raises(ResultsError, match=r"cannot be read \(Permission denied\)") as caught:
             store.load()
         assert not isinstance(caught.value, DamagedError)

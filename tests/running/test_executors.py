@@ -32,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("short_preflight")
 SMALL = light.benchmark(160)
 
 
-def run(entrants, folder, **options):
-    return pagbench.run(entrants, benchmark=SMALL, results=folder, anchors=False, **{"batch_size": 32, **options})
+def run(models, folder, **options):
+    return pagbench.run(models, benchmark=SMALL, results=folder, anchors=False, **{"batch_size": 32, **options})
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,8 @@ def rows(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("local", executors.Here), ("local:2", executors.Processes), ("ray", executors.RayCluster)]
+    ("name", "kind"),
+    [("local", executors.SerialExecutor), ("local:2", executors.ProcessExecutor), ("ray", executors.RayExecutor)],
 )
 def test_an_executor_is_named_by_one_word(name, kind):
     assert isinstance(executors.find(name), kind)
@@ -205,7 +206,7 @@ def test_a_leak_takes_more_workers_and_no_row(rows, tmp_path, monkeypatch):
     started, start = [], workers.Pool._started
     monkeypatch.setattr(workers.Pool, "_started", lambda pool: started.append(1) or start(pool))
     found = run({"a": light.Leaks(1, after=1)}, tmp_path, executor="local:2", batch_size=16)
-    light.assert_same_rows(found.assign(entrant="a"), rows[rows["entrant"] == "a"])
+    light.assert_same_rows(found.assign(model="a"), rows[rows["entrant"] == "a"])
     assert len(started) >= 3
 
 
@@ -218,7 +219,7 @@ def test_a_network_of_a_file_is_sent_to_workers_by_its_value(tmp_path):
     assert len(found) == 4
 
 
-def test_units_of_an_entrant_that_has_failed_are_not_tried(tmp_path, monkeypatch):
+def test_units_of_a_model_that_has_failed_are_not_tried(tmp_path, monkeypatch):
     """Several units of one network that raises: those that had not begun are dropped."""
     network, many, dropped = light.Raises(1, after=100), light.benchmark(360), []
     drop = workers.Pool.drop
@@ -255,7 +256,7 @@ def test_the_command_ends_with_the_signals_exit_code_and_a_second_one_acts_at_on
     assert done.exit_code == 128 + signal.SIGINT
     assert done.stderr.splitlines()[-1].startswith("error: stopped by SIGINT; finished batches are kept")
     before = signal.getsignal(signal.SIGINT)
-    with interrupts.listening(interrupts.Stop()) as stop:
+    with interrupts.listening(interrupts.CancelToken()) as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.asked == signal.SIGINT and signal.getsignal(signal.SIGINT) == before
 

@@ -211,7 +211,7 @@ def test_the_first_batch_fits_the_images(dimension, size):
     assert BatchSize(None, side, torch.device("cpu")).size == size == max(4, min(256, batches._PIXELS // dimension))
 
 
-def test_nan_on_one_image_costs_that_entrant_alone(rows, tmp_path):
+def test_nan_on_one_image_costs_that_model_alone(rows, tmp_path):
     poison = data.splits(SMALL).test.images[7]
 
     class Poisoned(light.Linear):

@@ -24,7 +24,7 @@ from pagbench.running.runner import RunError
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
-ENTRANTS = ["digits/noise-0.6", "digits/smoothing-0.6"]
+MODELS = ["digits/noise-0.6", "digits/smoothing-0.6"]
 IDENTITY = ["benchmark", "version", "entrant", "family", "strength", "control", "seed", "sample_id", "label"]
 
 
@@ -37,12 +37,12 @@ def assert_same_rows(a, b):
 
 @pytest.fixture(scope="module")
 def rows():
-    return pagbench.run(ENTRANTS, limit=12, batch_size=64)
+    return pagbench.run(MODELS, limit=12, batch_size=64)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_rows_do_not_depend_on_the_batch_size(rows, batch_size):
-    assert_same_rows(pagbench.run(ENTRANTS, limit=12, batch_size=batch_size), rows)
+    assert_same_rows(pagbench.run(MODELS, limit=12, batch_size=batch_size), rows)
 
 
 def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained, observe):
@@ -57,22 +57,22 @@ def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained,
 
 
 def test_a_limited_run_is_completed_later_and_gives_the_same_rows(rows, tmp_path):
-    pagbench.run(ENTRANTS, limit=9, batch_size=4, results=tmp_path)
-    assert_same_rows(pagbench.run(ENTRANTS, limit=12, results=tmp_path), rows)
+    pagbench.run(MODELS, limit=9, batch_size=4, results=tmp_path)
+    assert_same_rows(pagbench.run(MODELS, limit=12, results=tmp_path), rows)
 
 
 def test_finished_rows_are_not_measured_again(tmp_path, monkeypatch):
-    first = pagbench.run(ENTRANTS, limit=4, results=tmp_path)
+    first = pagbench.run(MODELS, limit=4, results=tmp_path)
     monkeypatch.setattr(targets, "compute", lambda *args, **kwargs: pytest.fail("targets were computed again"))
-    assert_same_rows(pagbench.run(ENTRANTS, limit=4, results=tmp_path), first)
+    assert_same_rows(pagbench.run(MODELS, limit=4, results=tmp_path), first)
 
 
 def test_overwrite_measures_what_is_named_and_spares_the_anchors(tmp_path, digits):
-    pagbench.run(ENTRANTS[0], limit=4, results=tmp_path)
+    pagbench.run(MODELS[0], limit=4, results=tmp_path)
     with pytest.raises(RunError, match=r"seed 0 instead of 2.*another --results folder"):
-        pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2)
+        pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2)
     with pytest.raises(RunError, match=r"control/bayes: .*seed 0 instead of 2") as caught:
-        pagbench.run(ENTRANTS[0], limit=4, results=tmp_path, seed=2, overwrite=True)
+        pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2, overwrite=True)
     assert set(caught.value.rows["seed"]) == {2}
     seeds = {
         result.provenance["card"]["id"]: result.provenance["seed"] for result in results.read_all(tmp_path, digits)
@@ -116,14 +116,14 @@ def test_rows_of_a_network_with_the_same_weights_and_other_code_are_not_taken_fo
 
 @pytest.mark.parametrize("name", ["control/bayes", "digits/standard", "digits/noise-0.6"])
 def test_a_shipped_id_cannot_be_taken(name):
-    with pytest.raises(ContractError, match=f"'{name}' is the id of a shipped entrant"):
+    with pytest.raises(ContractError, match=f"'{name}' is the id of a shipped model"):
         pagbench.run({name: nn.Flatten()}, limit=1)
 
 
-@pytest.mark.parametrize("entrant", [3, lambda x: x, {"mine": 3}])
-def test_what_is_no_entrant_is_refused(entrant):
+@pytest.mark.parametrize("model", [3, lambda x: x, {"mine": 3}])
+def test_what_is_no_model_is_refused(model):
     with pytest.raises(ContractError, match="expected"):
-        pagbench.run(entrant, limit=1)
+        pagbench.run(model, limit=1)
 
 
 def test_a_module_in_double_precision_is_measured_in_single(rows):
@@ -136,7 +136,7 @@ def test_a_module_in_double_precision_is_measured_in_single(rows):
 
 
 def test_kill_9_loses_no_finished_batch(tmp_path, rows):
-    command = [sys.executable, "-m", "pagbench", "run", *ENTRANTS, "--limit", "12", "--batch-size", "2"]
+    command = [sys.executable, "-m", "pagbench", "run", *MODELS, "--limit", "12", "--batch-size", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--results", str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -148,7 +148,7 @@ def test_kill_9_loses_no_finished_batch(tmp_path, rows):
     assert survived
     for path in survived:
         assert pq.read_table(path).num_rows
-    completed = pagbench.run(ENTRANTS, limit=12, results=tmp_path)
+    completed = pagbench.run(MODELS, limit=12, results=tmp_path)
     assert_same_rows(completed, rows)
     assert not list(tmp_path.rglob(".*.parts"))
 
@@ -172,7 +172,7 @@ def test_any_module_is_accepted_and_left_as_it_was():
     assert all(parameter.requires_grad for parameter in module.parameters())
 
 
-def test_one_failing_entrant_loses_no_other(tmp_path):
+def test_one_failing_model_loses_no_other(tmp_path):
     class Broken(nn.Module):
         def forward(self, x):
             return x.flatten(1)[:, :10] * torch.nan
@@ -238,13 +238,13 @@ def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_
     assert finished and len(list((tmp_path / "digits@1" / ".net.parquet.parts").glob("*.parquet"))) == finished
 
 
-def test_two_entrants_of_one_name_are_refused():
-    with pytest.raises(ContractError, match="two entrants are called 'digits/standard'"):
+def test_two_models_of_one_name_are_refused():
+    with pytest.raises(ContractError, match="two models are called 'digits/standard'"):
         pagbench.run(["digits/standard", "digits/standard"])
 
 
 def test_results_of_another_definition_are_refused(tmp_path, digits):
-    pagbench.run(limit=2, entrants=["control/bayes"], results=tmp_path)
+    pagbench.run(limit=2, models=["control/bayes"], results=tmp_path)
     changed = digits.model_copy(update={"sigma": 0.8})
     with pytest.raises(ResultsError, match="measured on another definition of digits@1"):
         pagbench.leaderboard(tmp_path, benchmark=changed)
@@ -299,23 +299,23 @@ def test_parquet_says_where_its_rows_come_from(tmp_path, digits):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: GPU rows against CPU rows")
 def test_rows_on_a_gpu_are_those_of_the_cpu(rows):
-    on_gpu = pagbench.run(ENTRANTS, limit=12, device="cuda")
+    on_gpu = pagbench.run(MODELS, limit=12, device="cuda")
     measured = [name for name in rows if name not in IDENTITY]
     np.testing.assert_allclose(on_gpu[measured], rows[measured], rtol=1e-4, atol=2e-5)
 
 
 def test_an_anchor_that_cannot_be_had_costs_the_regimes_and_nothing_else(rows, digits):
-    """Named, the same entrant is a failure."""
+    """Named, the same model is a failure."""
     alone = digits.model_copy(update={"reference": "nobody/standard"})
     told = []
-    found = pagbench.run(ENTRANTS[0], benchmark=alone, limit=3, tell=told.append)
-    assert set(found["entrant"]) == {ENTRANTS[0], "control/bayes"}
+    found = pagbench.run(MODELS[0], benchmark=alone, limit=3, tell=told.append)
+    assert set(found["entrant"]) == {MODELS[0], "control/bayes"}
     assert len(told) == 1 and "nobody/standard is not measured, and without it no regimes" in told[0]
     assert pagbench.leaderboard(found, benchmark=alone)["regime"].isna().all()
     with pytest.raises(UnknownNameError):
         pagbench.run("nobody/standard", benchmark=alone, limit=3)
     with pytest.warns(UserWarning, match="nobody/standard"):
-        pagbench.run(ENTRANTS[0], benchmark=alone, limit=1)
+        pagbench.run(MODELS[0], benchmark=alone, limit=1)
 
 
 def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
@@ -338,7 +338,7 @@ def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
     monkeypatch.setattr(targets, "_MEMORY", 0)
     monkeypatch.setattr(targets, "_CHUNK", 4)
     monkeypatch.setattr(targets.files, "ROOM", 0)
-    assert_same_rows(pagbench.run(ENTRANTS, limit=12, batch_size=10), rows)
+    assert_same_rows(pagbench.run(MODELS, limit=12, batch_size=10), rows)
 
 
 def test_batches_follow_the_cycle_of_partners(digits, digits_splits):
@@ -362,8 +362,8 @@ def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeyp
 
     monkeypatch.setattr(units._Work, "_preflight", refuse)
     told = []
-    rows = pagbench.run(ENTRANTS[0], limit=2, tell=told.append)
-    assert set(rows["entrant"]) == {ENTRANTS[0], "control/bayes"}
+    rows = pagbench.run(MODELS[0], limit=2, tell=told.append)
+    assert set(rows["entrant"]) == {MODELS[0], "control/bayes"}
     assert len(told) == 1 and "digits/standard is not measured, and without it no regimes" in told[0]
     with pytest.raises(RunError, match="digits/standard"):
         pagbench.run("digits/standard", limit=2)

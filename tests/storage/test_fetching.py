@@ -603,7 +603,7 @@ def test_a_benchmarks_own_files_are_asked_for(server, folder, monkeypatch):
 def test_fetching_nothing_says_what_to_name():
     done = invoke("fetch")
     assert done.exit_code == 2
-    assert "name entrants, or a benchmark with --benchmark" in done.output
+    assert "name models, or a benchmark with --benchmark" in done.output
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Entrants under moved choices: gradients, similarities, the published setting, and runs that are interrupted."""
+"""Models under moved choices: gradients, similarities, the published setting, and runs that are interrupted."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from pagbench import geometry
 from pagbench.errors import ResultsError
 from pagbench.measures import lpips
 from pagbench.studies.stability import choices, preparing, similarities, tables
-from pagbench.studies.stability import entrants as remeasuring
+from pagbench.studies.stability import models as remeasuring
 from pagbench.studies.stability.blocks import Block
 from pagbench.studies.stability.ways import Similarity
 
@@ -22,7 +22,7 @@ SIMILARITIES = {
     **{how: Similarity("lpips", normalisation=how) for how in choices.NORMALISATIONS},
     "LPIPS 32": Similarity("lpips", side=32),
 }
-ENTRANTS = ("digits/standard", "digits/noise-0.6", "digits/gradient-norm-1")
+MODELS = ("digits/standard", "digits/noise-0.6", "digits/gradient-norm-1")
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +197,9 @@ def test_partners_are_a_cycle_without_fixed_points(digits):
 
 @pytest.fixture(scope="module")
 def measured(short_runs, tmp_path_factory):
-    """A small benchmark, and the results of three entrants on it."""
+    """A small benchmark, and the results of three models on it."""
     folder, definition = tmp_path_factory.mktemp("results"), light(16)
-    pagbench.run(ENTRANTS, benchmark=definition, results=folder)
+    pagbench.run(MODELS, benchmark=definition, results=folder)
     return definition, folder
 
 
@@ -226,7 +226,7 @@ def test_the_published_settings_are_the_published_rows(measured, cache):
     definition, folder = measured
     report = moved(measured)
     board = pagbench.leaderboard(folder, benchmark=definition).set_index("model").loc[list(report.names)]
-    assert [entrant.id for entrant in report.entrants if entrant.ranked] == list(
+    assert [model.id for model in report.models if model.ranked] == list(
         board[board["status"] == "ranked"].sort_values("rank").index
     )
     assert report.images == report.responses == 16
@@ -259,13 +259,13 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(measured, cache, few, monke
     with pytest.raises(KeyboardInterrupt):
         moved(measured, images=8)
     report = moved(measured, images=8)
-    whole = 2 * len(report.entrants)
+    whole = 2 * len(report.models)
     assert len(made) == whole + 1
     assert moved(measured, images=8) == report
     assert len(made) == whole + 1
 
 
-def test_an_entrant_that_is_another_network_now_is_left_out(measured, cache, few, monkeypatch):
+def test_a_model_that_is_another_network_now_is_left_out(measured, cache, few, monkeypatch):
     real = tables.measure
 
     def measure(classifier, block, settings):
@@ -277,11 +277,11 @@ def test_an_entrant_that_is_another_network_now_is_left_out(measured, cache, few
     monkeypatch.setattr(tables, "measure", measure)
     report = moved(measured, images=8, tell=told.append)
     assert any("differs from its published rows by 0.5" in line for line in told)
-    assert len(report.entrants) == len(ENTRANTS)  # of them and the Bayes control
+    assert len(report.models) == len(MODELS)  # of them and the Bayes control
 
 
-def test_one_entrant_is_no_ranking(short_runs, cache, tmp_path):
+def test_one_model_is_no_ranking(short_runs, cache, tmp_path):
     definition = light(24)
     pagbench.run(["digits/standard"], benchmark=definition, results=tmp_path / "results")
-    with pytest.raises(ResultsError, match=r"digits@1: 1 ranked entrants .* a ranking needs 2; measure more"):
+    with pytest.raises(ResultsError, match=r"digits@1: 1 ranked models .* a ranking needs 2; measure more"):
         moved((definition, tmp_path / "results"))

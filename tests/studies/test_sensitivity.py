@@ -20,7 +20,7 @@ from pagbench.reports.site.rendering import render
 from pagbench.studies.networks import Study
 from pagbench.studies.stability import choices, ranking, report, rule, table, taus, wording
 from pagbench.studies.stability.replicates import CHANCE, CORRECT, VALUE, Measured, key
-from pagbench.studies.stability.report import Entrant, Report
+from pagbench.studies.stability.report import ListedModel, Report
 from pagbench.studies.stability.ways import Choice, Rows, Setting
 
 IMAGES = 24
@@ -28,7 +28,7 @@ NAMES = tuple("abcdefgh")
 
 
 def measured(settings, controls=(), seed=0, noise=0.02):
-    """Eight entrants, best first under the published setting; other settings add to the means of their values."""
+    """Eight models, best first under the published setting; other settings add to the means of their values."""
     definition = light(IMAGES)
     own = choices.published(definition)
     choice = Choice("sigma", "noise level", "alignment", tuple(Setting(name, own) for name in ("own", *settings)))
@@ -62,7 +62,7 @@ def a_report(found, **fields):
         "definition": benchmarks.load("digits").digest(),
         "images": IMAGES,
         "responses": IMAGES,
-        "entrants": tuple(Entrant(id=name, family="f", ranked=True) for name in names),
+        "entrants": tuple(ListedModel(id=name, family="f", ranked=True) for name in names),
         "choices": (found,),
         "versions": {"pagbench": "0"},
     }
@@ -135,7 +135,7 @@ def test_a_first_place_that_noise_decides_overturns_nothing():
     assert rule.FIRST not in ranking.moved(choice, tables, None).others[0].overturns
 
 
-def test_an_entrant_without_a_value_has_no_rank_and_the_others_have():
+def test_a_model_without_a_value_has_no_rank_and_the_others_have():
     choice, tables = measured({"other": means(*NAMES)})
     tables.tables["c"][key(choice, choice.settings[1], VALUE)] = np.nan
     found = ranking.moved(choice, tables, None).others[0]

@@ -16,19 +16,19 @@ from pagbench.results import thumbnails as maps
 from pagbench.submissions import bounded, claims
 from pagbench.submissions.findings import refused
 
-ENTRANT = "digits/noise-0.6"
+MODEL = "digits/noise-0.6"
 
 
 @pytest.fixture
 def place(tmp_path):
-    return results.path_of(tmp_path, benchmarks.load("digits"), ENTRANT)
+    return results.path_of(tmp_path, benchmarks.load("digits"), MODEL)
 
 
 @pytest.fixture
 def findings(digits, place):
     """Findings on the published results after an edit of their rows and provenance."""
-    card, path = registry.find(ENTRANT)
-    honest = results.read(results.path_of(results.PUBLISHED, digits, ENTRANT), columns.schema(digits))
+    card, path = registry.find(MODEL)
+    honest = results.read(results.path_of(results.PUBLISHED, digits, MODEL), columns.schema(digits))
 
     def check(rows=lambda rows: rows, provenance=lambda kept: kept, measured=digits, card=card):
         edited = results.Result(rows(honest.rows.copy()), provenance(dict(honest.provenance)))
@@ -78,7 +78,7 @@ def put(column, value, row=3):
         (put("sample_id", "no-such"), "1 rows of samples that are not asked for"),
         (swapped, "labels are not the data set's"),
         (put("label", 10), "1 labels are not of the 10 classes"),
-        (put("entrant", "digits/standard"), "rows with entrant digits/standard, expected digits/noise-0.6"),
+        (put("entrant", "digits/standard"), "rows with model digits/standard, expected digits/noise-0.6"),
         (put("family", "<script>alert(1)</script>"), "rows with family <script>"),
         (put("strength", 0.7), "rows with strength 0.7"),
         (put("control", True), "rows with control True"),
@@ -143,7 +143,7 @@ def test_results_under_another_card_are_refused(findings):
 
 
 def test_another_title_is_only_a_warning(findings):
-    card, _ = registry.find(ENTRANT)
+    card, _ = registry.find(MODEL)
     found = findings(card=card.model_copy(update={"title": "The best network"}))
     assert [finding.level for finding in found] == ["ok", "warning"]
     assert "another title" in messages(found)
@@ -206,7 +206,7 @@ class TestBounded:
         return str(caught.value)
 
     def honest(self):
-        self.path.write_bytes(results.path_of(results.PUBLISHED, self.digits, ENTRANT).read_bytes())
+        self.path.write_bytes(results.path_of(results.PUBLISHED, self.digits, MODEL).read_bytes())
 
     def test_what_is_not_parquet(self):
         self.path.write_bytes(b"<html>" * 10)
@@ -220,7 +220,7 @@ class TestBounded:
         assert "not a whole one" in self.refusal()
 
     def test_links(self):
-        self.path.symlink_to(results.path_of(results.PUBLISHED, self.digits, ENTRANT))
+        self.path.symlink_to(results.path_of(results.PUBLISHED, self.digits, MODEL))
         assert "not a plain file" in self.refusal()
 
     def test_a_footer_that_is_larger_than_the_file(self):
@@ -277,9 +277,9 @@ class TestBounded:
         assert "not a readable results file" in self.refusal()
 
 
-def test_a_folder_of_results_names_its_benchmark_and_entrant(digits, tmp_path):
-    card, path = registry.find(ENTRANT)
-    honest = results.path_of(results.PUBLISHED, digits, ENTRANT)
+def test_a_folder_of_results_names_its_benchmark_and_model(digits, tmp_path):
+    card, path = registry.find(MODEL)
+    honest = results.path_of(results.PUBLISHED, digits, MODEL)
     for place in ("digits@1/digits/noise-0.6", "digits@1/digits/noise-2.5", "digits@7/digits/noise-0.6"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{place}.parquet").write_bytes(honest.read_bytes())

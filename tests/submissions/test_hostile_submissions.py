@@ -167,7 +167,7 @@ def test_weights_outside_the_folder_are_refused(root, name):
         ("digits", "expected <data set or group>/<name>"),
         ("digits/a/results", "expected <data set or group>/<name>"),
         ("digits/" + "x" * 200, "at most 100 characters"),
-        ("digits/standard", "is the id of a published entrant"),
+        ("digits/standard", "is the id of a published model"),
         ("DIGITS/Standard", "can be mistaken for 'digits/standard'"),
         ("digits/n0ise-O.6", "can be mistaken for 'digits/noise-0.6'"),
         ("control/bayes2", "ids that begin with 'control' are reserved"),
@@ -441,8 +441,8 @@ def claimed(root, repeated=1, **changed):
     schema = columns.schema(definition)
     shipped = results.read(PUBLISHED / "digits@1/digits/noise-0.6.parquet", schema)
     card = checking.read_card(root)
-    provenance = {**shipped.provenance, "card": card.model_dump(mode="json"), "behaviour": card.behaviour()}
-    rows = shipped.rows.assign(entrant=card.id, **changed)
+    provenance = {**shipped.provenance, "card": card.model_dump(mode="json"), "behaviour": card.functional_hash()}
+    rows = shipped.rows.assign(model=card.id, **changed)
     rows = pd.concat([rows] * repeated, ignore_index=True)
     results.write(root / f"results/digits@1/{card.id}.parquet", results.Result(rows, provenance), schema)
     return rows
@@ -497,7 +497,11 @@ def test_weights_of_a_submission_are_checked_before_a_rerun_loads_them(root, can
     path = root / f"results/digits@1/{ID}.parquet"
     schema, card = columns.schema(benchmarks.load("digits")), checking.read_card(root)
     kept = results.read(path, schema)
-    said = {"card": card.model_dump(mode="json"), "behaviour": card.behaviour(), "weights_sha256": card.weights_sha256}
+    said = {
+        "card": card.model_dump(mode="json"),
+        "behaviour": card.functional_hash(),
+        "weights_sha256": card.weights_sha256,
+    }
     results.write(path, results.Result(kept.rows, {**kept.provenance, **said}), schema)
     done = invoke("verify", root, "--by", "me", "--samples", "1", "--offline")
     assert done.exit_code == 2, done.output

@@ -130,7 +130,7 @@ def test_another_authors_submission_is_not_overwritten(leaderboard, tmp_path):
     assert (leaderboard / "submissions/digits@1" / ID / "model.yaml").read_bytes() == before
 
 
-def test_a_submitted_entrant_is_found_by_its_id(leaderboard, monkeypatch):
+def test_a_submitted_model_is_found_by_its_id(leaderboard, monkeypatch):
     make(leaderboard / "submissions" / "digits@1" / ID)
     monkeypatch.setattr(registry, "LEADERBOARD", leaderboard)
     registry._known.cache_clear()

@@ -21,7 +21,7 @@ from pagbench.submissions.comparison import KINK, TOLERANCE, compare
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
-ENTRANT, OTHER = "digits/noise-0.6", "digits/standard"
+MODEL, OTHER = "digits/noise-0.6", "digits/standard"
 ALIGNMENTS = ("alignment_lpips", "alignment_cosine")
 
 
@@ -32,22 +32,22 @@ def honest(digits):
 
 
 def measured(**options):
-    return pagbench.run(ENTRANT, **options).query("entrant == @ENTRANT").reset_index(drop=True)
+    return pagbench.run(MODEL, **options).query("entrant == @MODEL").reset_index(drop=True)
 
 
 @pytest.fixture
 def folder(tmp_path, digits):
-    """A results folder with the published results of two entrants and the control."""
-    for name in (ENTRANT, OTHER, "control/bayes"):
+    """A results folder with the published results of two models and the control."""
+    for name in (MODEL, OTHER, "control/bayes"):
         path = results.path_of(tmp_path, digits, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(results.path_of(results.PUBLISHED, digits, name).read_bytes())
     return tmp_path
 
 
-def edit(folder, benchmark, rows=lambda rows: rows, provenance=None, entrant=ENTRANT):
-    """Writes an entrant's results anew, with other rows."""
-    path = results.path_of(folder, benchmark, entrant)
+def edit(folder, benchmark, rows=lambda rows: rows, provenance=None, model=MODEL):
+    """Writes a model's results anew, with other rows."""
+    path = results.path_of(folder, benchmark, model)
     kept = results.read(path, columns.schema(benchmark))
     results.write(
         path, results.Result(rows(kept.rows), {**kept.provenance, **(provenance or {})}), columns.schema(benchmark)
@@ -172,7 +172,7 @@ def test_the_draw_catches_an_edit_of_some_rows_as_often_as_documented(digits, sh
 
 
 def test_honest_results_are_verified_and_the_record_says_how(folder, digits):
-    (outcome,) = verify(folder, ENTRANT, batch_size=3)
+    (outcome,) = verify(folder, MODEL, batch_size=3)
     record = outcome.record
     assert (record.verdict, record.reason, record.samples, record.seed) == ("verified", "", 8, 5)
     assert 0 < record.worst_difference < 0.5
@@ -180,13 +180,13 @@ def test_honest_results_are_verified_and_the_record_says_how(folder, digits):
     assert record.versions["pagbench"] == pagbench.__version__
     assert record.device.startswith("cpu")
     found = {result.provenance["card"]["id"]: result.verification for result in results.read_all(folder, digits)}
-    assert found == {ENTRANT: record, OTHER: None, "control/bayes": None}
+    assert found == {MODEL: record, OTHER: None, "control/bayes": None}
     board = leaderboard(folder, benchmark=digits).set_index("model")
-    assert board.loc[ENTRANT, "verification"] == record.summary()
-    assert board.loc[ENTRANT, "verification"].startswith("verified by rerun of 8 images (a test, ")
+    assert board.loc[MODEL, "verification"] == record.summary()
+    assert board.loc[MODEL, "verification"].startswith("verified by rerun of 8 images (a test, ")
     assert board.loc[OTHER, "verification"] == SELF_REPORTED
     table = render.to_markdown(leaderboard(folder, benchmark=digits), digits)
-    assert f"Verified by rerun (pagbench verify): 1 of 3; verified: {ENTRANT}." in table
+    assert f"Verified by rerun (pagbench verify): 1 of 3; verified: {MODEL}." in table
 
 
 def more_aligned(rows):
@@ -196,14 +196,14 @@ def more_aligned(rows):
 def test_refuted_results_lose_their_rank_and_no_others(folder, digits):
     before = leaderboard(folder, benchmark=digits).set_index("model")
     edit(folder, digits, more_aligned)
-    refuted, verified = verify(folder, ENTRANT, OTHER)
+    refuted, verified = verify(folder, MODEL, OTHER)
     assert refuted.record.verdict == "refuted"
     assert "alignment_lpips differs on 8 of 8 samples" in refuted.record.reason
     assert verified.record.verdict == "verified"
     board = leaderboard(folder, benchmark=digits).set_index("model")
-    assert pd.isna(board.loc[ENTRANT, "rank"])
-    assert board.loc[ENTRANT, "status"].startswith("refuted by rerun of 8 images (a test, ")
-    assert "alignment_lpips differs" in board.loc[ENTRANT, "status"]
+    assert pd.isna(board.loc[MODEL, "rank"])
+    assert board.loc[MODEL, "status"].startswith("refuted by rerun of 8 images (a test, ")
+    assert "alignment_lpips differs" in board.loc[MODEL, "status"]
     assert (before.loc[OTHER, "rank"], board.loc[OTHER, "rank"]) == (2, 1)
 
 
@@ -215,15 +215,15 @@ def test_one_edited_value_is_found_where_its_image_is_drawn(folder, digits):
         return rows
 
     edit(folder, digits, edited)
-    assert f"sample {drawn[0]}: claimed" in verify(folder, ENTRANT)[0].record.reason
+    assert f"sample {drawn[0]}: claimed" in verify(folder, MODEL)[0].record.reason
     others = next(seed for seed in range(100) if drawn[0] not in rerun.draw(digits, 8, seed))
-    assert verify(folder, ENTRANT, seed=others)[0].record.verdict == "verified"
+    assert verify(folder, MODEL, seed=others)[0].record.verdict == "verified"
 
 
 def test_what_the_file_alone_gives_away_is_refuted_before_anything_is_measured(folder, digits, monkeypatch):
     monkeypatch.setattr(rerun, "Session", lambda *_: pytest.fail("measured"))
     edit(folder, digits, lambda rows: rows.iloc[:-1])
-    (outcome,) = verify(folder, ENTRANT)
+    (outcome,) = verify(folder, MODEL)
     assert (outcome.record.verdict, outcome.record.samples) == ("refuted", 0)
     assert "1 of 360 samples are missing" in outcome.record.reason
 
@@ -231,20 +231,20 @@ def test_what_the_file_alone_gives_away_is_refuted_before_anything_is_measured(f
 def test_results_of_other_weights_are_refuted(folder, digits):
     theirs = results.read(results.path_of(folder, digits, OTHER), columns.schema(digits)).provenance
     edit(folder, digits, provenance={"weights_sha256": theirs["weights_sha256"]})
-    assert "the results are of other weights" in verify(folder, ENTRANT)[0].record.reason
+    assert "the results are of other weights" in verify(folder, MODEL)[0].record.reason
 
 
 def test_other_code_behind_the_same_weights_is_refuted(folder, digits):
-    kept = results.read(results.path_of(folder, digits, ENTRANT), columns.schema(digits)).provenance
+    kept = results.read(results.path_of(folder, digits, MODEL), columns.schema(digits)).provenance
     edit(folder, digits, provenance={"fingerprint": [2 * value for value in kept["fingerprint"]]})
-    assert "other outputs on the probe images" in verify(folder, ENTRANT)[0].record.reason
+    assert "other outputs on the probe images" in verify(folder, MODEL)[0].record.reason
 
 
 @pytest.mark.parametrize("part", ["maps", "gallery"])
 @pytest.mark.parametrize("forged", ["gradients", "images"])
 def test_pictures_of_another_network_are_refuted(folder, digits, part, forged):
     """A reader judges gradients by their pictures: those must be the network's own, too."""
-    place = results.path_of(folder, digits, ENTRANT)
+    place = results.path_of(folder, digits, MODEL)
     shown = results.read(place, columns.schema(digits)).provenance[part]
     content = dict(shown)
     if forged == "gradients":
@@ -252,38 +252,38 @@ def test_pictures_of_another_network_are_refuted(folder, digits, part, forged):
     else:
         content["sample_ids"] = shown["sample_ids"][1:] + shown["sample_ids"][:1]
     edit(folder, digits, provenance={part: content})
-    assert verify(folder, ENTRANT)[0].record.reason.startswith(f"its picture of the {forged} of sample ")
+    assert verify(folder, MODEL)[0].record.reason.startswith(f"its picture of the {forged} of sample ")
 
 
 def test_a_submission_whose_pre_flight_hides_a_flag_is_refuted(folder, digits, tmp_path):
-    shipped, place = registry.find(ENTRANT)
+    shipped, place = registry.find(MODEL)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / shipped.weights).write_bytes((place.parent / shipped.weights).read_bytes())
     fields = shipped.model_dump(mode="json", exclude_none=True) | {"id": "me/net", "published_accuracy": 0.2}
     (mine / "model.yaml").write_text(yaml.safe_dump(fields))
     card = shipped.model_copy(update={"id": "me/net", "published_accuracy": 0.2})
-    kept = results.read(results.path_of(folder, digits, ENTRANT), columns.schema(digits))
-    own = {**kept.provenance, "card": card.model_dump(mode="json"), "behaviour": card.behaviour()}
+    kept = results.read(results.path_of(folder, digits, MODEL), columns.schema(digits))
+    own = {**kept.provenance, "card": card.model_dump(mode="json"), "behaviour": card.functional_hash()}
     flag = {"checks": [{"name": "accuracy", "verdict": "flag", "found": "0.9", "expected": "0.2"}]}
     for preflight, reason in ((flag, ""), (None, "pre-flight: accuracy: ")):
-        result = results.Result(kept.rows.assign(entrant="me/net"), {**own, "preflight": preflight})
+        result = results.Result(kept.rows.assign(model="me/net"), {**own, "preflight": preflight})
         results.write(results.path_of(mine / "results", digits, "me/net"), result, columns.schema(digits))
         (outcome,) = verify(folder, str(mine))
         assert outcome.record.verdict == ("refuted" if reason else "verified"), outcome.record.reason
         assert outcome.record.reason.startswith(reason)
 
 
-def test_one_entrant_that_cannot_be_measured_does_not_lose_the_others(folder, digits, monkeypatch):
+def test_one_model_that_cannot_be_measured_does_not_lose_the_others(folder, digits, monkeypatch):
     whole = rerun.requests.resolve
 
     def broken(names, benchmark):
-        if names == [ENTRANT]:
+        if names == [MODEL]:
             raise ResultsError("its weights are gone")
         return whole(names, benchmark)
 
     monkeypatch.setattr(rerun.requests, "resolve", broken)
-    lost, other = verify(folder, ENTRANT, OTHER)
+    lost, other = verify(folder, MODEL, OTHER)
     assert (lost.record, lost.flaw) == (None, "its weights are gone")
     assert other.record.verdict == "verified"
 
@@ -293,10 +293,10 @@ def test_one_entrant_that_cannot_be_measured_does_not_lose_the_others(folder, di
 
 @pytest.fixture
 def record(folder, digits):
-    path = results.path_of(folder, digits, ENTRANT)
+    path = results.path_of(folder, digits, MODEL)
     kept = Verification(
-        benchmark="digits@1", entrant=ENTRANT, results_sha256=verification.sha256(path),
-        weights_sha256=registry.find(ENTRANT)[0].weights_sha256, samples=50, seed=1, verdict="verified",
+        benchmark="digits@1", model=MODEL, results_sha256=verification.sha256(path),
+        weights_sha256=registry.find(MODEL)[0].weights_sha256, samples=50, seed=1, verdict="verified",
         by="somebody", when="2026-11-23T12:00:00Z", versions={"pagbench": "0.1.0"}, device="cpu",
     )  # fmt: skip
     verification.write(path, kept)
@@ -305,7 +305,7 @@ def record(folder, digits):
 
 def seen(folder, digits):
     board = leaderboard(folder, benchmark=digits).set_index("model")
-    return board.loc[ENTRANT, "verification"]
+    return board.loc[MODEL, "verification"]
 
 
 def test_a_record_is_read_as_it_was_written(folder, digits, record):
@@ -332,7 +332,7 @@ def test_a_record_of_other_results_does_not_count(folder, digits, record):
     ],
 )
 def test_a_forged_record_is_refused(folder, digits, record, field, value, reason):
-    path = verification.path_of(results.path_of(folder, digits, ENTRANT))
+    path = verification.path_of(results.path_of(folder, digits, MODEL))
     path.write_text(json.dumps(record.model_dump() | {field: value}))
     with pytest.raises(ResultsError, match=reason) as caught:
         results.read_all(folder, digits)
@@ -342,7 +342,7 @@ def test_a_forged_record_is_refused(folder, digits, record, field, value, reason
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b" " * (1 << 21)])
 def test_a_damaged_record_is_refused(folder, digits, content):
-    verification.path_of(results.path_of(folder, digits, ENTRANT)).write_bytes(content)
+    verification.path_of(results.path_of(folder, digits, MODEL)).write_bytes(content)
     with pytest.raises(ResultsError, match=r"not a verification record \(.*\); delete it"):
         results.read_all(folder, digits)
 
@@ -356,10 +356,10 @@ def command(*arguments):
 
 def test_the_command_exits_with_1_where_results_are_refuted(folder, digits):
     edit(folder, digits, more_aligned)
-    done = command(ENTRANT, OTHER, "digits/nobody", "-r", folder, "--samples", 6)
+    done = command(MODEL, OTHER, "digits/nobody", "-r", folder, "--samples", 6)
     assert done.exit_code == 1
     refuted, verified = done.stdout.splitlines()
-    assert refuted.startswith(f"error: {ENTRANT} on digits@1: refuted by rerun of 6 images (me, ")
+    assert refuted.startswith(f"error: {MODEL} on digits@1: refuted by rerun of 6 images (me, ")
     assert verified.startswith(f"ok: {OTHER} on digits@1: verified by rerun of 6 images (me, ")
     assert "digits/nobody: neither a submission's folder" in done.stderr
     kept = [json.loads(path.read_text()) for path in folder.rglob("*.verified.json")]

@@ -344,7 +344,7 @@ def test_divergence_is_an_error_that_says_what_to_lower(name):
         fit(name, epochs=3, learning_rate=1e30)
 
 
-def test_entrants_need_a_known_family_and_a_strength_above_zero():
+def test_models_need_a_known_family_and_a_strength_above_zero():
     benchmark = benchmarks.load("gaussians")
     with pytest.raises(UnknownNameError, match="adversarial"):
         Plan(benchmark, "adversarail", 1.0)
@@ -359,7 +359,7 @@ def test_entrants_need_a_known_family_and_a_strength_above_zero():
         Plan(benchmark, "standard", prefix="../mine")
 
 
-def test_a_shipped_entrant_is_trained_again_by_the_command_on_its_card(tmp_path):
+def test_a_shipped_model_is_trained_again_by_the_command_on_its_card(tmp_path):
     """On another machine rounding differs and the weights with it, so the networks are compared by what they do."""
     from typer.testing import CliRunner
 

@@ -15,7 +15,7 @@ from pagbench.errors import TrainingError, WeightsError
 from pagbench.models import architectures, loading
 from pagbench.models.registry import find
 from pagbench.storage import weights
-from pagbench.training import FAMILIES, Minibatch, Plan, Recipe, entrant, loop, train, train_entrant
+from pagbench.training import FAMILIES, Minibatch, Plan, Recipe, loop, model, train, train_model
 from pagbench.training.augmentation import shift_and_flip
 
 CPU = torch.device("cpu")
@@ -93,13 +93,13 @@ def test_training_that_is_killed_goes_on_to_the_same_weights(tmp_path):
 import os, signal, sys
 from pathlib import Path
 from pagbench import benchmarks
-from pagbench.training import Plan, Recipe, loop, train_entrant
+from pagbench.training import Plan, Recipe, loop, train_model
 loop._CHECKPOINT_SECONDS, loop._REPORT_STEPS = 0.0, 1
 def die(done, total, loss):
     if done == 30:
         os.kill(os.getpid(), signal.SIGKILL)
 plan = Plan(benchmarks.load("gaussians"), "noise", 0.1, recipe=Recipe(epochs=10, batch_size=64))
-train_entrant(plan, output=Path(sys.argv[1]), on_step=die)
+train_model(plan, output=Path(sys.argv[1]), on_step=die)
 """
     from pagbench import benchmarks
 
@@ -110,7 +110,7 @@ train_entrant(plan, output=Path(sys.argv[1]), on_step=die)
     plan = Plan(benchmarks.load("gaussians"), "noise", 0.1, recipe=Recipe(epochs=10, batch_size=64))
     steps = []
     for folder in (killed, whole):
-        train_entrant(plan, output=folder, on_step=lambda done, total, loss: steps.append(done))
+        train_model(plan, output=folder, on_step=lambda done, total, loss: steps.append(done))
     assert steps[0] == 40
     files = [folder / "noise-0.1.safetensors" for folder in (killed, whole)]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -127,19 +127,19 @@ def test_a_checkpoint_of_other_data_or_another_strength_is_refused(tmp_path, eve
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_entrant(plans[0], output=tmp_path, on_step=stop)
+        train_model(plans[0], output=tmp_path, on_step=stop)
     with pytest.raises(TrainingError, match="checkpoint of another training"):
-        train_entrant(other, output=tmp_path)
+        train_model(other, output=tmp_path)
 
 
 def test_a_finished_training_survives_a_disk_that_refuses_its_weights(tmp_path, digits):
     plan = Plan(digits, "noise", 0.3, recipe=Recipe(epochs=1))
     (tmp_path / "noise-0.3.safetensors").mkdir()
     with pytest.raises(WeightsError, match="cannot write"):
-        train_entrant(plan, output=tmp_path)
+        train_model(plan, output=tmp_path)
     (tmp_path / "noise-0.3.safetensors").rmdir()
     steps = []
-    train_entrant(plan, output=tmp_path, on_step=lambda *report: steps.append(report))
+    train_model(plan, output=tmp_path, on_step=lambda *report: steps.append(report))
     assert steps == []  # nothing was left to train
     assert not list(tmp_path.glob(".*"))
 
@@ -284,23 +284,23 @@ def test_weights_that_cannot_be_written_are_one_line(tmp_path):
         weights.write(network(), tmp_path / "file" / "w.safetensors")
 
 
-def test_a_finished_entrant_is_not_trained_again_and_another_is_not_overwritten(tmp_path, digits):
+def test_a_finished_model_is_not_trained_again_and_another_is_not_overwritten(tmp_path, digits):
     recipe = Recipe(epochs=1)
     plan = Plan(digits, "noise", 0.3, recipe=recipe)
-    path = train_entrant(plan, output=tmp_path)
+    path = train_model(plan, output=tmp_path)
     before = path.with_suffix(".safetensors").stat().st_mtime_ns
-    assert train_entrant(plan, output=tmp_path) == path
+    assert train_model(plan, output=tmp_path) == path
     assert path.with_suffix(".safetensors").stat().st_mtime_ns == before
     others = (Plan(digits, "noise", 0.3, recipe=Recipe(epochs=2)), Plan(digits, "noise", 0.3, recipe=recipe, half=True))
     for other in others:
         with pytest.raises(TrainingError, match="already there"):
-            train_entrant(other, output=tmp_path)
+            train_model(other, output=tmp_path)
     path.with_suffix(".safetensors").unlink()
     with pytest.raises(TrainingError, match=r"its weights .+ are missing or altered"):
-        train_entrant(plan, output=tmp_path)
+        train_model(plan, output=tmp_path)
 
 
-def test_an_entrant_is_trained_like_the_reference_unless_told_otherwise(digits):
+def test_a_model_is_trained_like_the_reference_unless_told_otherwise(digits):
     card, _ = find(digits.reference)
     plan = Plan(digits, "noise", 0.3)
     assert (plan.architecture, plan.activation) == (card.architecture, card.activation)
@@ -313,7 +313,7 @@ def test_an_entrant_is_trained_like_the_reference_unless_told_otherwise(digits):
     )
 
 
-def test_a_smoothed_entrants_card_says_how_it_is_smoothed(digits):
+def test_a_smoothed_models_card_says_how_it_is_smoothed(digits):
     plan = Plan(digits, "smoothing", 0.3, draws=32)
     assert plan.card("0" * 64, "w.safetensors").smoothing == SmoothingCard(sigma=0.3, samples=32, seed=0)
     assert plan.command.endswith("--epochs 40 --draws 32")
@@ -322,7 +322,7 @@ def test_a_smoothed_entrants_card_says_how_it_is_smoothed(digits):
 
 def test_score_matching_targets_leave_the_image_itself_out(digits):
     """A training image among its own density's points would be certain of its class."""
-    found = entrant.bayes_targets(digits, CPU)
+    found = model.bayes_targets(digits, CPU)
     split = data.splits(digits).train
     index = 17
     others = data.Dataset(*(

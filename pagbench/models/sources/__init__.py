@@ -1,4 +1,4 @@
-"""Third-party collections of models: an entrant's id begins with the name of its source."""
+"""Third-party collections of models: a model's id begins with the name of its source."""
 
 import importlib
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ class Source(Protocol):
         """Ids of all its models; empty where they cannot be listed."""
         ...
 
-    def card(self, entrant: str) -> ModelCard:
+    def card(self, model: str) -> ModelCard:
         """The card of one model, `loader: source`.
 
         Raises:
@@ -50,7 +50,7 @@ SOURCES: dict[str, str] = {
 """Modules by the first part of an id."""
 
 
-def of(entrant: str) -> Source | None:
+def of(model: str) -> Source | None:
     """The source that an id names; None where it names none."""
-    module = SOURCES.get(entrant.partition("/")[0])
+    module = SOURCES.get(model.partition("/")[0])
     return None if module is None else cast(Source, importlib.import_module(module))

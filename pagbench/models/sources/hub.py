@@ -47,7 +47,7 @@ def names() -> Iterable[str]:
     return ()
 
 
-def card(entrant: str) -> ModelCard:
+def card(model: str) -> ModelCard:
     """The card, from the repository's config.json, which is fetched for it.
 
     Raises:
@@ -55,14 +55,14 @@ def card(entrant: str) -> ModelCard:
         CardError: no name of a repository; config.json is neither timm's nor a card's.
         UnknownNameError: it names an architecture that timm lacks.
     """
-    if re.fullmatch(_NAME, entrant) is None:
-        raise CardError(f"{entrant}: expected hf/<owner>/<name> or hf/<owner>/<name>@<revision>")
-    file = _file(entrant, "config.json")
+    if re.fullmatch(_NAME, model) is None:
+        raise CardError(f"{model}: expected hf/<owner>/<name> or hf/<owner>/<name>@<revision>")
+    file = _file(model, "config.json")
     config = _read(fetching.get(file))
-    fields = _of_timm(_timms(config, entrant), entrant) if _is_timms(config) else _of_card(config, entrant)
-    kept = {"title": entrant.rpartition("/")[2], "family": "own", "reference": _page(entrant), **fields}
-    download = [file, _weights(entrant, fields.get("weights"))]
-    return ModelCard.parse({**kept, "id": entrant, "loader": "source", "weights": None, "download": download}, entrant)
+    fields = _of_timm(_timms(config, model), model) if _is_timms(config) else _of_card(config, model)
+    kept = {"title": model.rpartition("/")[2], "family": "own", "reference": _page(model), **fields}
+    download = [file, _weights(model, fields.get("weights"))]
+    return ModelCard.parse({**kept, "id": model, "loader": "source", "weights": None, "download": download}, model)
 
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
@@ -85,52 +85,50 @@ def _is_timms(config: dict[str, Any]) -> bool:
     return "architecture" in config and ("pretrained_cfg" in config or "input_size" in config)
 
 
-def _timms(config: dict[str, Any], entrant: str) -> _TimmConfig:
-    found = _TimmConfig.parse({"pretrained_cfg": config, **config}, entrant)
+def _timms(config: dict[str, Any], model: str) -> _TimmConfig:
+    found = _TimmConfig.parse({"pretrained_cfg": config, **config}, model)
     loading = [name for name in found.model_args or {} if name.startswith("pretrained")]
     if loading:  # `pretrained_strict` would let half a file pass
-        raise CardError(
-            f"{entrant}: model_args {loading[0]!r} is not for a repository to give; use another config.json"
-        )
+        raise CardError(f"{model}: model_args {loading[0]!r} is not for a repository to give; use another config.json")
     return found
 
 
-def _of_timm(config: _TimmConfig, entrant: str) -> dict[str, Any]:
+def _of_timm(config: _TimmConfig, model: str) -> dict[str, Any]:
     known = timm.architectures()
     if config.architecture not in known:
         raise UnknownNameError("timm architecture", config.architecture, known)
-    return {**timm.describe(config.cfg, entrant), "family": "own", "architecture": f"timm/{config.architecture}"}
+    return {**timm.describe(config.cfg, model), "family": "own", "architecture": f"timm/{config.architecture}"}
 
 
-def _of_card(config: dict[str, Any], entrant: str) -> dict[str, Any]:
+def _of_card(config: dict[str, Any], model: str) -> dict[str, Any]:
     if "input_shape" not in config:
         kind = config.get("architectures") or config.get("model_type") or list(config)[:8]
         raise CardError(
-            f"{entrant}: its config.json is neither timm's nor has fields of a card (it has {kind}); "
+            f"{model}: its config.json is neither timm's nor has fields of a card (it has {kind}); "
             "give a function that builds the network, path.py:function"
         )
     if given := config.keys() & {"id", "loader", "download"}:
-        raise CardError(f"{entrant}: field {min(given)!r} is not for a repository to give; use another config.json")
+        raise CardError(f"{model}: field {min(given)!r} is not for a repository to give; use another config.json")
     return config
 
 
-def _weights(entrant: str, named: str | None) -> RemoteFile:
+def _weights(model: str, named: str | None) -> RemoteFile:
     """The file that config.json names; else what is in the cache, or in the repository, safetensors first."""
-    files = [_file(entrant, name) for name in ([named] if named else _WEIGHTS)]
+    files = [_file(model, name) for name in ([named] if named else _WEIGHTS)]
     present = [file for file in files if fetching.find(file) is not None]
     if present or named:
         return (present or files)[0]
-    published = _published(entrant)
+    published = _published(model)
     return next((file for file in files if Path(file.path).name in published), files[0])
 
 
-def _published(entrant: str) -> list[str]:
+def _published(model: str) -> list[str]:
     """Names of the repository's files; none where the hub does not tell: fetching one says why."""
     if cache.offline():
         return []
     import huggingface_hub
 
-    repository, _, revision = entrant.removeprefix("hf/").partition("@")
+    repository, _, revision = model.removeprefix("hf/").partition("@")
     try:
         hub = huggingface_hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
         return hub.list_repo_files(repository, revision=revision or None)
@@ -138,13 +136,13 @@ def _published(entrant: str) -> list[str]:
         return []
 
 
-def _file(entrant: str, name: str) -> RemoteFile:
-    repository = entrant.removeprefix("hf/")
-    return RemoteFile.parse({"path": f"{entrant}/{name}", "mirrors": [f"hf:{repository}/{name}"]}, entrant)
+def _file(model: str, name: str) -> RemoteFile:
+    repository = model.removeprefix("hf/")
+    return RemoteFile.parse({"path": f"{model}/{name}", "mirrors": [f"hf:{repository}/{name}"]}, model)
 
 
-def _page(entrant: str) -> str:
-    return f"https://huggingface.co/{entrant.removeprefix('hf/').replace('@', '/tree/')}"
+def _page(model: str) -> str:
+    return f"https://huggingface.co/{model.removeprefix('hf/').replace('@', '/tree/')}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -53,22 +53,22 @@ def names() -> Iterable[str]:
             yield f"smoothing/{network}/noise_{sigma}{_BASE}"
 
 
-def card(entrant: str) -> ModelCard:
+def card(model: str) -> ModelCard:
     """The card of one network.
 
     Raises:
         UnknownNameError: there is no such network.
     """
-    if entrant not in names():
-        raise UnknownNameError("smoothed network", entrant, names())
-    folder = entrant.removeprefix("smoothing/").removesuffix(_BASE)
+    if model not in names():
+        raise UnknownNameError("smoothed network", model, names())
+    folder = model.removeprefix("smoothing/").removesuffix(_BASE)
     network, _, noise = folder.rpartition("/")
     sigma = float(noise.removeprefix("noise_"))
-    smoothed = not entrant.endswith(_BASE)
+    smoothed = not model.endswith(_BASE)
     family = "smoothing" if smoothed else "noise" if sigma else "standard"
     training = f"noise {sigma:g}" if sigma else "no noise"
     fields = {
-        "id": entrant,
+        "id": model,
         "title": f"{network.rpartition('/')[2]} trained with {training}{', smoothed' if smoothed else ''}",
         "family": family,
         "strength": sigma or None,
@@ -80,7 +80,7 @@ def card(entrant: str) -> ModelCard:
         "reference": "https://github.com/locuslab/smoothing",
         **_FIELDS[network],
     }
-    return ModelCard.parse(fields, entrant)
+    return ModelCard.parse(fields, model)
 
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":

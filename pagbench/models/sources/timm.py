@@ -34,15 +34,15 @@ def names() -> Iterable[str]:
     return [f"timm/{name}" for name in timm.list_pretrained() if timm.get_pretrained_cfg(name).num_classes == 1000]
 
 
-def card(entrant: str) -> ModelCard:
-    """The card, from timm's configuration of the weights; its id names them even where `entrant` does not.
+def card(model: str) -> ModelCard:
+    """The card, from timm's configuration of the weights; its id names them even where `model` does not.
 
     Raises:
         UnknownNameError: timm has no such network, or no weights of it.
     """
     import timm
 
-    name = entrant.removeprefix("timm/")
+    name = model.removeprefix("timm/")
     if not timm.models.is_model_pretrained(name):
         raise UnknownNameError("timm network", name, timm.list_pretrained())
     cfg = timm.get_pretrained_cfg(name)
@@ -54,9 +54,9 @@ def card(entrant: str) -> ModelCard:
             "architecture": f"timm/{cfg.architecture}",
             "download": [_file(full, cfg)],
             "reference": cfg.origin_url or None,
-            **describe(cfg.to_dict(), entrant),
+            **describe(cfg.to_dict(), model),
         },
-        entrant,
+        model,
     )
 
 

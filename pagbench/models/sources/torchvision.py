@@ -22,13 +22,13 @@ def names() -> Iterable[str]:
     return [f"torchvision/{name}/{chosen}" for name in _networks() for chosen in _weights(name) if chosen != _DEFAULT]
 
 
-def card(entrant: str) -> ModelCard:
-    """The card, from what torchvision tells of the weights; its id names them even where `entrant` does not.
+def card(model: str) -> ModelCard:
+    """The card, from what torchvision tells of the weights; its id names them even where `model` does not.
 
     Raises:
         UnknownNameError: torchvision has no such network, or no such weights of it.
     """
-    network, _, chosen = entrant.removeprefix("torchvision/").partition("/")
+    network, _, chosen = model.removeprefix("torchvision/").partition("/")
     if network not in _networks():
         raise UnknownNameError("torchvision network", network, _networks())
     known = _weights(network)
@@ -55,7 +55,7 @@ def card(entrant: str) -> ModelCard:
         "license": found.meta.get("license", "BSD-3-Clause"),
         "reference": found.meta.get("recipe"),
     }
-    return ModelCard.parse(fields, entrant)
+    return ModelCard.parse(fields, model)
 
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":

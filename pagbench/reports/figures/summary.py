@@ -24,7 +24,7 @@ def numbers(
 
     Returns:
         `benchmark`, `epsilon`, `architecture`, `activation`, `bayes`, `standard`, `paths`, `other_paths`,
-        `correlations`, `captions`, `left_out` (entrant: reason) and `without_maps`.
+        `correlations`, `captions`, `left_out` (model: reason) and `without_maps`.
     """
     architecture, activation = study.make
     start = origin(study, study.make)

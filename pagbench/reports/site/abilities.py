@@ -1,4 +1,4 @@
-"""What one can do by following an entrant's gradient: values, images of it and of others, and who does it best."""
+"""What one can do by following a model's gradient: values, images of it and of others, and who does it best."""
 
 import math
 from collections.abc import Mapping
@@ -118,7 +118,7 @@ class Shown(NamedTuple):
 
 
 class Leader(NamedTuple):
-    """The ranked entrant that is the best by a column.
+    """The ranked model that is the best by a column.
 
     Attributes:
         model: its id.
@@ -141,18 +141,18 @@ def count(benchmark: Benchmark) -> int:
 
 
 def of(study: Study, network: Network) -> list[Shown]:
-    """The tasks that an entrant was measured by."""
+    """The tasks that a model was measured by."""
     known = standing.documented(study.benchmark)
     return [_shown(study, network, task, known) for task in TASKS if is_measured(network, task)]
 
 
 def is_measured(network: Network, task: Task) -> bool:
-    """Whether an entrant has rows of a task, with values or without."""
+    """Whether a model has rows of a task, with values or without."""
     return any(column in network.rows for column in task.columns)
 
 
 def line(study: Study, network: Network, task: Task) -> Tile | None:
-    """The images that an entrant's gradient makes; None where it has no result."""
+    """The images that a model's gradient makes; None where it has no result."""
     alt = f"{task.title} by {network.card.id}; classes {_listed(made.classes(study))}"
     return made.line(study, network, task.name, alt) if _is_scored(study, network, task) else None
 
@@ -170,7 +170,7 @@ def leading(study: Study) -> dict[str, Any]:
 
 
 def leaders(study: Study) -> list[Leader]:
-    """Who leads in each ability that ranked entrants were measured by."""
+    """Who leads in each ability that ranked models were measured by."""
     known = standing.documented(study.benchmark)
     found = []
     for name, does in _LEADS.items():

@@ -12,12 +12,12 @@ from pagbench.reports.site import (
     boards,
     comparison,
     downloads,
-    entrants,
     home,
     made,
     manifest,
     measures,
     methods,
+    models,
     origins,
     pictures,
     sensitivities,
@@ -122,7 +122,7 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
     for label in benchmarks.names():
         if label not in shown_labels:
             yield about.page(benchmarks.load(label))
-    yield from entrants.pages(studies)
+    yield from models.pages(studies)
     yield measures.page()
     yield methods.page()
 

@@ -19,7 +19,7 @@ class Shown:
 
     Attributes:
         title: whose it is, for people.
-        model: id of the entrant.
+        model: id of the model.
         gradient: its picture.
         cosine: with the Bayes target.
     """
@@ -71,7 +71,7 @@ def _closed_form(benchmark: Benchmark) -> bool:
 
 
 def _unpublished(label: str) -> tuple[Benchmark, str]:
-    """A benchmark without results, and the command that measures an entrant on it."""
+    """A benchmark without results, and the command that measures a model on it."""
     benchmark = benchmarks.load(label)
     return benchmark, facts.of(benchmark).commands[0]
 

@@ -1,4 +1,4 @@
-"""Pictures of what was made by following an entrant's gradient: one per benchmark, a line of images for each task."""
+"""Pictures of what was made by following a model's gradient: one per benchmark, a line of images for each task."""
 
 from collections.abc import Iterator, Sequence
 
@@ -42,7 +42,7 @@ def classes(study: Study) -> list[int]:
 
 
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
-    """The pictures of all entrants that have such images, with their place below the site's folder."""
+    """The pictures of all models that have such images, with their place below the site's folder."""
     for study in studies:
         for network in study.networks:
             if found := _lines(study, network):

@@ -1,4 +1,4 @@
-"""Galleries: what an entrant's gradients look like, a picture of its images, targets and gradients per benchmark."""
+"""Galleries: what a model's gradients look like, a picture of its images, targets and gradients per benchmark."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What an entrant does on one image.
+    """What a model does on one image.
 
     Attributes:
         kind: why it is shown: best, median or worst aligned, or first of the benchmark.
@@ -35,7 +35,7 @@ class Row:
         cosine: with the Bayes target; None where not scored.
         image: the image.
         target: the Bayes target; None where results have none.
-        gradient: the entrant's gradient; None where not scored.
+        gradient: the model's gradient; None where not scored.
     """
 
     kind: str
@@ -50,15 +50,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Gallery:
-    """All that is shown of an entrant on a benchmark.
+    """All that is shown of a model on a benchmark.
 
     Attributes:
-        entrant: its id.
+        model: its id.
         measure: short name of the benchmark's ranking column.
         rows: best, median and worst aligned images where results have them, then the first ones.
     """
 
-    entrant: str
+    model: str
     measure: str
     rows: tuple[Row, ...]
 
@@ -73,7 +73,7 @@ class Gallery:
 
 
 def gallery(study: Study, network: Network) -> Gallery | None:
-    """The rows of an entrant's gallery, as templates show them; None where its results have no maps."""
+    """The rows of a model's gallery, as templates show them; None where its results have no maps."""
     shown = _shown(study, network)
     if not shown:
         return None
@@ -107,7 +107,7 @@ def measure(benchmark: Benchmark) -> str:
 
 
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
-    """The pictures of all entrants that have maps, with their place below the site's folder."""
+    """The pictures of all models that have maps, with their place below the site's folder."""
     for study in studies:
         for network in study.networks:
             shown = _shown(study, network)

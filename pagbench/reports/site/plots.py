@@ -37,7 +37,7 @@ Json = dict[str, Any]
 def content(study: Study) -> Json:
     """What the section shows, under `plots`: payload, which plots there are, words, who is left out, the anchors."""
     drawn = payload(study)
-    models = [entrant["values"].keys() for entrant in drawn["entrants"] if not entrant["control"]]
+    models = [model["values"].keys() for model in drawn["models"] if not model["control"]]
     has = {name: any(set(columns) <= measured for measured in models) for name, columns in SCATTERS.items()}
     left_out = [network.card.id for network in study.networks if not (network.card.control or _has_result(network))]
     shown = {
@@ -56,19 +56,19 @@ def payload(study: Study) -> Json:
 
     Returns:
         `quantities` (column: name), `groups` (families, then controls: `name`, `light` and `dark` colour, `shown` at
-        first), `entrants` (by group, strength and seed), `paths` (see `_path`), `bayes` (the control's id) and
+        first), `models` (by group, strength and seed), `paths` (see `_path`), `bayes` (the control's id) and
         `chance` (column: level). Values are [estimate, low, high] by column; a column without an estimate is absent.
     """
     groups = _groups(study)
     order = {group["name"]: index for index, group in enumerate(groups)}
-    entrants = [_entrant(network, study, order) for network in _shown(study)]
-    entrants.sort(key=lambda entrant: (entrant["group"], entrant["strength"] or 0, entrant["model"]))
-    measured = {name: label for name, label in QUANTITIES.items() if any(name in e["values"] for e in entrants)}
+    models = [_model(network, study, order) for network in _shown(study)]
+    models.sort(key=lambda model: (model["group"], model["strength"] or 0, model["model"]))
+    measured = {name: label for name, label in QUANTITIES.items() if any(name in e["values"] for e in models)}
     laid_out = [(path, strengths.scale(path, paths.origin(study, path.make))) for path in paths.every_path(study)]
     return {
         "quantities": measured,
         "groups": groups,
-        "entrants": entrants,
+        "models": models,
         "paths": [_path(path, scale, order, study) for path, scale in laid_out if len(scale.points) > 1],
         "bayes": study.benchmark.bayes,
         "chance": {name: found for name in measured if (found := chance.level(study, name)) is not None},
@@ -77,8 +77,8 @@ def payload(study: Study) -> Json:
 
 def _missing(drawn: Json, columns: Iterable[str]) -> list[str]:
     """Models that a plot shows at first but has no point for."""
-    shown = [entrant for entrant in drawn["entrants"] if drawn["groups"][entrant["group"]]["shown"]]
-    return [entrant["model"] for entrant in shown if not set(columns) <= entrant["values"].keys()]
+    shown = [model for model in drawn["models"] if drawn["groups"][model["group"]]["shown"]]
+    return [model["model"] for model in shown if not set(columns) <= model["values"].keys()]
 
 
 def _has_result(network: Network) -> bool:
@@ -111,7 +111,7 @@ def _groups(study: Study) -> list[Json]:
     return families + [{"name": name, **ink, "shown": name == BAYES} for name in (BAYES, CONTROLS) if name in found]
 
 
-def _entrant(network: Network, study: Study, order: Mapping[str, int]) -> Json:
+def _model(network: Network, study: Study, order: Mapping[str, int]) -> Json:
     card = network.card
     row = study.board.loc[study.board["model"] == card.id].iloc[0]
     measured = [name for name in QUANTITIES if name in row]

@@ -15,7 +15,7 @@ _SHADES = (0.05, 0.15, 0.35)
 
 @dataclass(frozen=True)
 class Cell:
-    """An entrant's rank under one setting.
+    """A model's rank under one setting.
 
     Attributes:
         rank: None where it has no value.
@@ -35,10 +35,10 @@ class Row:
     Attributes:
         choice: whose.
         outcome: what came of it.
-        cells: ranks of the ranked entrants, in published order.
+        cells: ranks of the ranked models, in published order.
         farthest: who moves farthest beyond their rank intervals.
         regimes: how many move.
-        changed: entrants whose regime moves, with both; empty where none does or can be judged.
+        changed: models whose regime moves, with both; empty where none does or can be judged.
     """
 
     choice: Moved
@@ -72,7 +72,7 @@ def page(study: Study) -> Page | None:
         "rule": rule.SAID,
         "verdict": wording.verdict(report),
         "choices": [(choice, wording.NAMES[choice.ranking], _rows(choice, report)) for choice in report.choices],
-        "entrants": [entrant.id for entrant in report.entrants if entrant.ranked],
+        "models": [model.id for model in report.models if model.ranked],
         "collection": f"{study.benchmark.data_name}/",
         "newer": sorted(ranked - set(report.names)),
         "said": wording,
@@ -100,7 +100,7 @@ def _changed(choice: Moved, outcome: Outcome, report: Report) -> dict[str, tuple
 
 
 def _cells(choice: Moved, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
-    ranked = [place for place, entrant in enumerate(report.entrants) if entrant.ranked]
+    ranked = [place for place, model in enumerate(report.models) if model.ranked]
     before, after = choice.published.ranks, outcome.ranks
     beyond = set(outcome.moved)
     return tuple(

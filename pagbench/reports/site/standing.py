@@ -122,8 +122,8 @@ def _anchors(study: Study) -> tuple[str | None, str | None]:
     return study.benchmark.reference, study.benchmark.bayes
 
 
-def _of(study: Study, entrant: str | None, column: str) -> float:
-    return study.interval(entrant, column).value if entrant in study.entries and entrant is not None else math.nan
+def _of(study: Study, model: str | None, column: str) -> float:
+    return study.interval(model, column).value if model in study.entries and model is not None else math.nan
 
 
 def summary(study: Study, network: Network) -> str:

@@ -22,7 +22,7 @@ CARD_COLUMNS = (
     Column("architecture", "", None, "Architecture of the network, as its card says.", "architecture"),
     Column("dataset", "", None, "The data set that it was trained on, as its card says.", "trained on"),
 )  # fmt: skip
-"""What a card says of an entrant, and the board does not."""
+"""What a card says of a model, and the board does not."""
 
 _ALWAYS = ("rank", "model", "control", "status")
 """Every row shows them, in columns or in its place."""
@@ -33,7 +33,7 @@ _NOT_FIRST = (
 """They have a header, but are not shown until asked for: names, the row of chance levels, marks and other columns say
 most of it."""
 _MEAN = "Mean of the per-sample column."
-_ENTRANT = "Entrant"
+_MODEL = "Model"
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Alignment": ("alignment",),
     "Predictions": ("accuracy", "nll", "confidence", "temperature"),
@@ -47,8 +47,8 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Attacks and certificates": ("adversarial_", "pgd", "certified_", "average_certified", "partial_"),
     "Sampling of smoothed models": ("smoothed_",),
 }
-"""Prefixes of the names of columns that stand together; the others tell what the entrant is."""
-_ORDER = (_ENTRANT, *_GROUPS)
+"""Prefixes of the names of columns that stand together; the others tell what the model is."""
+_ORDER = (_MODEL, *_GROUPS)
 _CHANCE_PER_NETWORK = ("alignment_lpips", "alignment_cosine", "alignment_second")
 _MAX_DECIMALS = 6
 
@@ -111,7 +111,7 @@ class Shown:
 
 
 def shown(board: pd.DataFrame, study: Study) -> list[Shown]:
-    """Every documented column that says something of entrants, beside rank and model, in the table's order.
+    """Every documented column that says something of models, beside rank and model, in the table's order.
 
     Args:
         board: the study's leaderboard, with the columns of `CARD_COLUMNS`.
@@ -158,7 +158,7 @@ def _defined(column: Column, sample: Column | None) -> Column:
 
 
 def _group(name: str) -> str:
-    return next((group for group, prefixes in _GROUPS.items() if name.startswith(prefixes)), _ENTRANT)
+    return next((group for group, prefixes in _GROUPS.items() if name.startswith(prefixes)), _MODEL)
 
 
 def _kind(name: str, board: pd.DataFrame) -> Kind:

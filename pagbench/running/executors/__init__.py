@@ -2,12 +2,12 @@
 
 from pagbench.errors import ContractError
 from pagbench.running.executors.contract import Executor, Outcome
-from pagbench.running.executors.here import Here
-from pagbench.running.executors.processes import Processes
-from pagbench.running.executors.ray_cluster import RayCluster
+from pagbench.running.executors.here import SerialExecutor
+from pagbench.running.executors.processes import ProcessExecutor
+from pagbench.running.executors.ray_cluster import RayExecutor
 from pagbench.running.workers import cores
 
-__all__ = ["Executor", "Here", "Outcome", "Processes", "RayCluster", "find"]
+__all__ = ["Executor", "Here", "Outcome", "Processes", "RayExecutor", "find"]
 
 
 def find(name: str, *, gpus_per_task: float = 1.0) -> Executor:
@@ -24,10 +24,10 @@ def find(name: str, *, gpus_per_task: float = 1.0) -> Executor:
     if not 0 < gpus_per_task <= 1024:
         raise ContractError(f"GPUs per task {gpus_per_task:g} is out of range; expected above 0, as 0.5 or 1")
     if kind == "ray":
-        return RayCluster(argument or None, gpus_per_task)
+        return RayExecutor(argument or None, gpus_per_task)
     if kind != "local":
         raise ContractError(f"executor {name!r}; expected local, local:J, ray or ray:ADDRESS")
-    return Processes(_jobs(argument)) if argument else Here()
+    return ProcessExecutor(_jobs(argument)) if argument else SerialExecutor()
 
 
 def _jobs(text: str) -> int:

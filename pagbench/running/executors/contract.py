@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from pagbench.errors import PagbenchError, first_line
 from pagbench.models import requests
-from pagbench.running.interrupts import Stop, Stopped
+from pagbench.running.interrupts import CancelToken, Stopped
 from pagbench.running.units import Plan, Unavailable, Unit, Worker
 
 Advance = Callable[[Unit, int], None]
@@ -44,16 +44,16 @@ class Packed(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _request(content: bytes) -> requests.Request:
-    """The same one for all units of an entrant, which is loaded once."""
+    """The same one for all units of a model, which is loaded once."""
     found: requests.Request = pickle.loads(content)
     return found
 
 
 def pack(units: Sequence[Unit]) -> list[Packed]:
-    """Units for another process; each entrant is packed once.
+    """Units for another process; each model is packed once.
 
     Raises:
-        ContractError: an entrant cannot be sent.
+        ContractError: a model cannot be sent.
     """
     sent = {id(unit.request): unit.request for unit in units}
     packed = {key: requests.send(request) for key, request in sent.items()}
@@ -63,14 +63,16 @@ def pack(units: Sequence[Unit]) -> list[Packed]:
 class Executor(Protocol):
     """Does units in any order."""
 
-    elsewhere: bool
+    needs_shared_storage: bool
     """Whether other processes must see the results folder."""
 
-    def unit_size(self, images: int, entrants: int) -> int:
+    def unit_size(self, images: int, models: int) -> int:
         """Samples of one unit, so that there is work for all."""
         ...
 
-    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
+    def run(
+        self, plan: Plan, units: Sequence[Unit], stop: CancelToken, advance: Advance
+    ) -> Iterator[tuple[Unit, Outcome]]:
         """Does the units, and says of each what became of it.
 
         Args:

@@ -3,20 +3,22 @@
 from collections.abc import Iterator, Sequence
 
 from pagbench.running.executors.contract import Advance, Outcome, attempt
-from pagbench.running.interrupts import Stop, Stopped
+from pagbench.running.interrupts import CancelToken, Stopped
 from pagbench.running.units import Plan, Unit, Worker
 
 
-class Here:
+class SerialExecutor:
     """This process."""
 
-    elsewhere = False
+    needs_shared_storage = False
 
-    def unit_size(self, images: int, entrants: int) -> int:
-        """All of an entrant's samples."""
+    def unit_size(self, images: int, models: int) -> int:
+        """All of a model's samples."""
         return max(1, images)
 
-    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
+    def run(
+        self, plan: Plan, units: Sequence[Unit], stop: CancelToken, advance: Advance
+    ) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`."""
         told: list[str] = []
         worker = Worker(plan, stop, told.append)

@@ -13,7 +13,7 @@ import torch
 from pagbench import results
 from pagbench.running.executors.contract import Advance, Outcome, Packed, attempt, pack
 from pagbench.running.executors.shares import unit_size
-from pagbench.running.interrupts import Stop
+from pagbench.running.interrupts import CancelToken
 from pagbench.running.units import Plan, Unit, Worker
 from pagbench.running.workers import Broke, Died, Finished, Pool, Progress, Send
 
@@ -33,23 +33,25 @@ _GRACE = (1.5, 5.0)
 """A call that never comes back to Python is ended after so many times the timeout, and so many seconds."""
 
 
-class Processes:
+class ProcessExecutor:
     """Workers on this machine, each with its share of the cores, of the memory, and a GPU where there are several.
 
     Args:
         jobs: workers at a time.
     """
 
-    elsewhere = True
+    needs_shared_storage = True
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
 
-    def unit_size(self, images: int, entrants: int) -> int:
+    def unit_size(self, images: int, models: int) -> int:
         """See `Executor`."""
-        return unit_size(images, entrants, self._jobs)
+        return unit_size(images, models, self._jobs)
 
-    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
+    def run(
+        self, plan: Plan, units: Sequence[Unit], stop: CancelToken, advance: Advance
+    ) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`. The unit of a worker that dies goes on with another, as long as batches get finished."""
         deaths: dict[Packed, list[int]] = {}
         heard: dict[Packed, float] = {}
@@ -78,13 +80,13 @@ class Processes:
                 if outcome.stopped or stop.asked:
                     continue
                 yield unit, outcome
-                if outcome.failure:  # the entrant's other units would fail like this one
+                if outcome.failure:  # the model's other units would fail like this one
                     siblings = pool.drop(lambda task, failed=packed: _siblings(task, failed))  # type: ignore[misc]
                     yield from ((given[task], outcome) for task in siblings)
         stop.check()
 
 
-def _pass_on(stop: Stop, pool: Pool) -> None:
+def _pass_on(stop: CancelToken, pool: Pool) -> None:
     """Asks workers to stop after their batch, once."""
     if stop.asked and not stop.passed_on:
         stop.passed_on = True
@@ -130,7 +132,7 @@ def _beginning(plan: Plan, jobs: int) -> Callable[[int, Send], Callable[[Packed]
 
 def _begun(plan: Plan, number: int, send: Send, timeout: float | None, memory: int) -> Callable[[Packed], Outcome]:
     _take_gpu(number)
-    stop = Stop()
+    stop = CancelToken()
     told: list[str] = []
     signal.signal(signal.SIGTERM, lambda *_: setattr(stop, "asked", signal.SIGTERM))
     worker, myself = Worker(plan, stop, told.append), psutil.Process()

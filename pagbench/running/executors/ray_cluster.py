@@ -15,7 +15,7 @@ import cloudpickle
 from pagbench.errors import ContractError, first_line
 from pagbench.running.executors.contract import Advance, Outcome, Packed, attempt, pack
 from pagbench.running.executors.shares import unit_size
-from pagbench.running.interrupts import Stop
+from pagbench.running.interrupts import CancelToken
 from pagbench.running.units import Plan, Unit, Worker
 
 _POLL_S = 0.5
@@ -32,7 +32,7 @@ _STRAGGLING = 3.0
 """Where nothing waits any more, a unit that takes so many times the median is begun a second time elsewhere."""
 
 
-class RayCluster:
+class RayExecutor:
     """A cluster that runs, or one that is started on this machine.
 
     Args:
@@ -40,16 +40,18 @@ class RayCluster:
         gpus: share of a GPU for each unit, where the device is one.
     """
 
-    elsewhere = True
+    needs_shared_storage = True
 
     def __init__(self, address: str | None, gpus: float) -> None:
         self._address, self._gpus = address, gpus
 
-    def unit_size(self, images: int, entrants: int) -> int:
+    def unit_size(self, images: int, models: int) -> int:
         """See `Executor`."""
-        return unit_size(images, entrants, max(1, int(_joined(self._address).cluster_resources().get("CPU", 1))))
+        return unit_size(images, models, max(1, int(_joined(self._address).cluster_resources().get("CPU", 1))))
 
-    def run(self, plan: Plan, units: Sequence[Unit], stop: Stop, advance: Advance) -> Iterator[tuple[Unit, Outcome]]:
+    def run(
+        self, plan: Plan, units: Sequence[Unit], stop: CancelToken, advance: Advance
+    ) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`."""
         ray = _joined(self._address)
         gpus = self._gpus if plan.settings.device.type == "cuda" else 0
@@ -83,7 +85,7 @@ class RayCluster:
                 outcome = _outcome(ray, reference, unit)
                 advance(unit, len(unit.ids))
                 yield unit, outcome
-                if outcome.failure:  # the entrant's other units would fail like this one
+                if outcome.failure:  # the model's other units would fail like this one
                     lost = [u for u in waiting if u.request is unit.request and u.measure == unit.measure]
                     waiting = deque(u for u in waiting if u not in lost)
                     yield from ((u, outcome) for u in lost)
@@ -158,4 +160,4 @@ def _worker(plan: bytes) -> tuple[Worker, list[str]]:
     told: list[str] = []
     loaded, variables = cloudpickle.loads(plan)
     os.environ.update(variables)
-    return Worker(loaded, Stop(), told.append), told
+    return Worker(loaded, CancelToken(), told.append), told

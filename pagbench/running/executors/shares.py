@@ -11,19 +11,19 @@ CHUNK = 64
 """Units and shares begin and end at multiples of so many samples, whose targets are kept together."""
 
 
-def unit_size(images: int, entrants: int, workers: int) -> int:
+def unit_size(images: int, models: int, workers: int) -> int:
     """Samples of one unit, so that each worker gets about four units; a multiple of `CHUNK`.
 
     >>> unit_size(1000, 1, 2), unit_size(1000, 68, 2), unit_size(10_000, 68, 16)
     (128, 1024, 1024)
     """
-    even = -(-images * entrants // (4 * workers))
+    even = -(-images * models // (4 * workers))
     return max(CHUNK, min(_LARGEST, -(-even // CHUNK) * CHUNK))
 
 
 @dataclass(frozen=True)
 class Share:
-    """The i-th of n shares of every entrant's samples; i counts from 1."""
+    """The i-th of n shares of every model's samples; i counts from 1."""
 
     number: int = 1
     shares: int = 1

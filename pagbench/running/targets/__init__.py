@@ -1,4 +1,4 @@
-"""What a benchmark needs of its images and no classifier changes: computed once, shared by all entrants."""
+"""What a benchmark needs of its images and no classifier changes: computed once, shared by all models."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field

@@ -16,7 +16,7 @@ from pagbench.data import Dataset, Splits
 from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError, DataError
 from pagbench.measures import lpips, paper
-from pagbench.measures.observation import SecondScores
+from pagbench.measures.context import SecondScores
 from pagbench.training import parts
 
 _PART = 64

@@ -1,4 +1,4 @@
-"""Targets on disk: what all entrants share is computed once, and kept by the hash of all that fixes it."""
+"""Targets on disk: what all models share is computed once, and kept by the hash of all that fixes it."""
 
 import hashlib
 import json
@@ -62,7 +62,7 @@ class TargetFiles:
             found: dict[str, Tensor] = load(tensors)
         except (OSError, SafetensorError):
             return None
-        self._trusted.add(path)  # a run reads it once for each entrant
+        self._trusted.add(path)  # a run reads it once for each model
         return found
 
     @contextmanager

@@ -33,8 +33,8 @@ def place(file: RemoteFile) -> Path:
 
 def find(file: RemoteFile) -> Path | None:
     """Where the file lies already: in the cache folder, or where others keep it (`also`)."""
-    elsewhere = (Path(os.path.expandvars(path)).expanduser() for path in file.also)
-    return next((path for path in (place(file), *elsewhere) if _is_file(path)), None)
+    needs_shared_storage = (Path(os.path.expandvars(path)).expanduser() for path in file.also)
+    return next((path for path in (place(file), *needs_shared_storage) if _is_file(path)), None)
 
 
 def _is_file(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Images that are measured together, with what no entrant changes."""
+"""Images that are measured together, with what no model changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Block:
     _steps: dict[tuple[ManifoldCard, int], geometry.Directions] = field(default_factory=dict)
 
     def embedded(self, target: Target, similarity: Similarity) -> Tensor:
-        """Targets of the n images and of the next one, embedded once for all entrants."""
+        """Targets of the n images and of the next one, embedded once for all models."""
         place = (target, similarity)
         if place not in self._embedded:
             self._embedded[place] = similarities.embed(similarity, self.maps[target])

@@ -1,4 +1,4 @@
-"""One entrant on one block of images under every setting."""
+"""One model on one block of images under every setting."""
 
 from collections.abc import Sequence
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Blocks of images for all entrants; settings that cannot be computed here are left out, with the reason."""
+"""Blocks of images for all models; settings that cannot be computed here are left out, with the reason."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a results folder says of the entrants that are measured again."""
+"""What a results folder says of the models that are measured again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _FEWEST = 2
 
 @dataclass(frozen=True)
 class Published:
-    """An entrant of the results folder.
+    """A model of the results folder.
 
     Attributes:
         name: its id.
@@ -40,7 +40,7 @@ class Published:
 
 
 def read(folder: Path, benchmark: Benchmark) -> list[Published]:
-    """Ranked entrants by rank, then controls with a result and all images; of others nothing can be compared.
+    """Ranked models by rank, then controls with a result and all images; of others nothing can be compared.
 
     Raises:
         ResultsError: see `results.each`.
@@ -68,11 +68,11 @@ def check_enough(found: Sequence[Published], benchmark: Benchmark) -> None:
     """Refuses what is no ranking.
 
     Raises:
-        ResultsError: fewer than two entrants are ranked.
+        ResultsError: fewer than two models are ranked.
     """
-    ranked = sum(entrant.ranked for entrant in found)
+    ranked = sum(model.ranked for model in found)
     if ranked < _FEWEST:
         raise ResultsError(
-            f"{benchmark.label}: {ranked} ranked entrants that can be measured here, a ranking needs {_FEWEST}; "
+            f"{benchmark.label}: {ranked} ranked models that can be measured here, a ranking needs {_FEWEST}; "
             f"measure more with `pagbench run --benchmark {benchmark.name}`"
         )

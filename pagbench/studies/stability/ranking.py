@@ -18,7 +18,7 @@ from pagbench.studies.stability.ways import Choice, Setting
 
 Array = NDArray[np.float64]
 _MIN_SCORED = 0.95
-"""Share of the replicates that an entrant's value is in, or it is compared with none."""
+"""Share of the replicates that a model's value is in, or it is compared with none."""
 
 
 def moved(choice: Choice, measured: Measured, own_steps: tuple[Choice, Setting] | None) -> Moved:
@@ -51,7 +51,7 @@ def _better_up(values: Array, ranking: str) -> Array:
 
 
 def _rank_intervals(values: Array, ranking: str, measured: Measured) -> dict[str, tuple[int, int]]:
-    """Simultaneous 95 % rank intervals of the ranked entrants that have a value."""
+    """Simultaneous 95 % rank intervals of the ranked models that have a value."""
     places = _known(values, measured)
     known = _better_up(values[:, places], ranking)
     found = statistics.rank_intervals(known[np.isfinite(known).all(axis=1)])
@@ -59,7 +59,7 @@ def _rank_intervals(values: Array, ranking: str, measured: Measured) -> dict[str
 
 
 def _known(values: Array, measured: Measured) -> list[int]:
-    """Places of the ranked entrants that have a value, and in nearly all replicates."""
+    """Places of the ranked models that have a value, and in nearly all replicates."""
     scored = np.isfinite(values)
     return [p for p in range(len(measured.ranked)) if scored[0, p] and scored[:, p].mean() > _MIN_SCORED]
 
@@ -113,7 +113,7 @@ def _first(ranks: Mapping[str, int]) -> str | None:
 
 
 def _beyond(ranks: Mapping[str, int], published: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-    """Entrants outside their published rank intervals, by how far; of tied ones no rank that they share is inside."""
+    """Models outside their published rank intervals, by how far; of tied ones no rank that they share is inside."""
     tied = Counter(ranks.values())
     far = {
         name: max(published[name][0] - (rank + tied[rank] - 1), rank - published[name][1])
@@ -124,7 +124,7 @@ def _beyond(ranks: Mapping[str, int], published: Mapping[str, tuple[int, int]]) 
 
 
 def _regimes(judged: tuple[Array, Array, Array], measured: Measured) -> tuple[str | None, ...]:
-    """Regime of each entrant between the anchors; None where none is judged."""
+    """Regime of each model between the anchors; None where none is judged."""
     benchmark, names = measured.benchmark, measured.names
     anchors = (benchmark.reference, benchmark.bayes)
     if benchmark.thresholds is None or not all(anchor in names for anchor in anchors):

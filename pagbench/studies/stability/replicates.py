@@ -32,7 +32,7 @@ class Measured:
 
     Attributes:
         benchmark: the definition.
-        ranked: ids of the ranked entrants, in published order.
+        ranked: ids of the ranked models, in published order.
         controls: ids of the controls.
         families: by id.
         tables: measured under all settings, by id: a row per image, in one order; columns as `key` says, and `correct`.
@@ -49,11 +49,11 @@ class Measured:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Ids of all entrants."""
+        """Ids of all models."""
         return (*self.ranked, *self.controls)
 
     def means(self, of: Mapping[str, pd.DataFrame], column: str, images: int) -> Array:
-        """Replicates of a column's mean over the first so many images, shape (1 + replicates, entrants)."""
+        """Replicates of a column's mean over the first so many images, shape (1 + replicates, models)."""
         values = np.stack([of[name][column].to_numpy(float)[:images] for name in self.names], axis=1)
         return statistics.weighted_means(self._drawn(images), values)
 
@@ -64,14 +64,14 @@ class Measured:
 
 
 class Replicated(NamedTuple):
-    """One setting; arrays of shape (1 + replicates, entrants).
+    """One setting; arrays of shape (1 + replicates, models).
 
     Attributes:
         values: what the ranking is by.
         chances: mean similarity with other images' targets; None for no alignment.
         judged: tangent energy, on-response and accuracy; None where the choice moves no regime.
         images: number of images.
-        unscored: images without a value, over all ranked entrants.
+        unscored: images without a value, over all ranked models.
     """
 
     values: Array

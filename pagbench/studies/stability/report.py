@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Card
@@ -41,7 +41,7 @@ class Tau(Card):
 
 
 class Outcome(Card):
-    """One setting of a choice; lists follow the report's entrants."""
+    """One setting of a choice; lists follow the report's models."""
 
     name: str
     images: int
@@ -54,12 +54,12 @@ class Outcome(Card):
     regimes: tuple[str | None, ...] | None = None
     """Null where the choice moves none."""
     unscored: int = 0
-    """Images without a value, over all ranked entrants."""
+    """Images without a value, over all ranked models."""
     tau: Tau
     moved: tuple[str, ...] = ()
-    """Entrants whose rank here lies outside their published rank interval, the farthest first."""
+    """Models whose rank here lies outside their published rank interval, the farthest first."""
     first: str | None
-    """Entrant of rank 1; null where none has a value."""
+    """Model of rank 1; null where none has a value."""
     overturns: tuple[str, ...] = ()
     """By which clauses of the rule, `pagbench.studies.stability.rule`."""
 
@@ -72,7 +72,7 @@ class Moved(Card):
     ranking: str
     """Column of the leaderboard that ranks: `alignment` for the published ranking."""
     rank_intervals: tuple[tuple[int, int] | None, ...]
-    """Of the published setting on the same images, in the report's order of entrants."""
+    """Of the published setting on the same images, in the report's order of models."""
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -91,8 +91,8 @@ class Moved(Card):
         return tuple(outcome for outcome in self.others if outcome.overturns)
 
 
-class Entrant(Card):
-    """One entrant."""
+class ListedModel(Card):
+    """One model."""
 
     id: str
     family: str
@@ -101,6 +101,8 @@ class Entrant(Card):
 
 class Report(Card):
     """All choices of a benchmark."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
     format: int = FORMAT
     benchmark: str
@@ -111,11 +113,11 @@ class Report(Card):
     """That alignments were measured on."""
     responses: int
     """That tangent energies and responses were measured on."""
-    entrants: tuple[Entrant, ...]
-    """The ranked ones in published order, then controls."""
+    models: Annotated[tuple[ListedModel, ...], Field(alias="entrants")]
+    """The ranked ones in published order, then controls; `entrants` in the file, as every report has called them."""
     choices: tuple[Moved, ...]
     left_out: tuple[str, ...] = ()
-    """Settings and entrants that could not be measured, with the reason."""
+    """Settings and models that could not be measured, with the reason."""
     versions: dict[str, str]
 
     @model_validator(mode="after")
@@ -124,14 +126,14 @@ class Report(Card):
             raise ValueError("no choices, or a choice without settings")
         for choice in self.choices:
             for outcome in choice.outcomes:
-                if {len(outcome.values), len(outcome.ranks)} != {len(self.entrants)}:
-                    raise ValueError(f"{choice.name}, {outcome.name}: not one value for each entrant")
+                if {len(outcome.values), len(outcome.ranks)} != {len(self.models)}:
+                    raise ValueError(f"{choice.name}, {outcome.name}: not one value for each model")
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Ids of the entrants."""
-        return tuple(entrant.id for entrant in self.entrants)
+        """Ids of the models."""
+        return tuple(model.id for model in self.models)
 
     @property
     def overturned(self) -> tuple[Moved, ...]:
@@ -150,7 +152,7 @@ def write(report: Report, path: Path) -> Path:
     Raises:
         ResultsError: the disk refuses.
     """
-    content = report.model_dump(mode="json")
+    content = report.model_dump(mode="json", by_alias=True)
     choices = content.pop("choices")
     lines = [f"{json.dumps(key)}:{_compact(value)}," for key, value in content.items()]
     told = [f"{_compact(choice | {'outcomes': []})[:-2]}\n{_joined(choice['outcomes'])}\n]}}" for choice in choices]

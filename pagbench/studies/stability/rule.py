@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pagbench.ranking.statistics import Interval
 
 THRESHOLD = 0.5
-"""Kendall's tau at which a quarter of all pairs of entrants stand in another order."""
+"""Kendall's tau at which a quarter of all pairs of models stand in another order."""
 ORDER, FIRST = "order", "first"
 SAID = (
-    "A setting overturns a ranking if surely more than a quarter of all pairs of entrants change their order "
-    f"(Kendall's tau and its whole 95 % interval lie below {THRESHOLD:g}), or if another entrant is surely first (none "
+    "A setting overturns a ranking if surely more than a quarter of all pairs of models change their order "
+    f"(Kendall's tau and its whole 95 % interval lie below {THRESHOLD:g}), or if another model is surely first (none "
     "whose 95 % rank interval contains 1 in the one ranking has one that does in the other)."
 )
 
@@ -19,7 +19,7 @@ def clauses(tau: Interval, published: Sequence[tuple[int, int]], moved: Sequence
 
     Args:
         tau: of the two rankings, over images.
-        published: simultaneous 95 % rank interval of each entrant; best rank, worst rank.
+        published: simultaneous 95 % rank interval of each model; best rank, worst rank.
         moved: the same under the setting, in the same order. The first places are those of the best ranks.
 
     A bootstrap adds noise to both rankings, so that the interval of a high tau lies too low, and may miss tau itself.

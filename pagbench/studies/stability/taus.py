@@ -12,14 +12,14 @@ Array = NDArray[np.float64]
 
 
 def over_images(a: Array, b: Array) -> Interval:
-    """Tau of two rankings of the same entrants, both computed anew from each drawing of the images.
+    """Tau of two rankings of the same models, both computed anew from each drawing of the images.
 
     Args:
-        a: replicates of what the one ranks by, shape (1 + replicates, entrants), the estimate first; finite.
+        a: replicates of what the one ranks by, shape (1 + replicates, models), the estimate first; finite.
         b: the same of the other, from the same drawings.
 
     Returns:
-        NaN where one ranks all entrants alike.
+        NaN where one ranks all models alike.
     """
     first, second = np.triu_indices(a.shape[1], k=1)
     signs = [np.sign(part[:, first] - part[:, second]).astype(np.int8) for part in (a, b)]
@@ -29,18 +29,18 @@ def over_images(a: Array, b: Array) -> Interval:
 
 
 def over_families(a: Array, b: Array, families: Sequence[str], *, seed: int) -> Interval:
-    """Tau of two rankings of the same entrants, from drawings of whole families.
+    """Tau of two rankings of the same models, from drawings of whole families.
 
-    An entrant that is drawn several times counts in each of its pairs as often, and makes none with itself.
+    A model that is drawn several times counts in each of its pairs as often, and makes none with itself.
 
     Args:
-        a: what the one ranks by, shape (entrants,); finite.
+        a: what the one ranks by, shape (models,); finite.
         b: the same of the other.
-        families: of each entrant.
+        families: of each model.
         seed: of the drawing.
 
     Returns:
-        NaN where one ranks all entrants alike; no bounds with a single family.
+        NaN where one ranks all models alike; no bounds with a single family.
     """
     if not len(a):
         return Interval(np.nan, np.nan, np.nan)
@@ -53,7 +53,7 @@ def over_families(a: Array, b: Array, families: Sequence[str], *, seed: int) -> 
 
 
 def _paired(counts: Array, signs: Array) -> Array:
-    """Sum over all pairs of entrants, each as often as both are drawn."""
+    """Sum over all pairs of models, each as often as both are drawn."""
     total: Array = ((counts @ signs) * counts).sum(axis=1)
     return total
 

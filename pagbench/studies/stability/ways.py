@@ -100,7 +100,7 @@ class Setting:
 
     Attributes:
         name: for people, within its choice.
-        way: how entrants are measured under it; all else as published.
+        way: how models are measured under it; all else as published.
     """
 
     name: str

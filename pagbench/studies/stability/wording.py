@@ -30,12 +30,12 @@ def families(found: Tau) -> str:
 
 
 def compared(outcome: Outcome) -> int:
-    """How many entrants have a rank."""
+    """How many models have a rank."""
     return sum(rank is not None for rank in outcome.ranks)
 
 
 def farthest(choice: Moved, outcome: Outcome, report: Report, few: int = _FEW) -> str:
-    """The entrants that move farthest beyond their rank intervals, with published rank and rank here."""
+    """The models that move farthest beyond their rank intervals, with published rank and rank here."""
     place = {name: index for index, name in enumerate(report.names)}
     named = [
         f"{_short(name, report)} {choice.published.ranks[place[name]]} → {outcome.ranks[place[name]]}"
@@ -55,16 +55,16 @@ def first(outcome: Outcome, report: Report) -> str:
 
 
 def regimes(choice: Moved, outcome: Outcome, report: Report) -> str:
-    """How many entrants' regimes differ from the published ones on the same images."""
+    """How many models' regimes differ from the published ones on the same images."""
     found = changed_regimes(choice, outcome, report)
     if found is None:
         return _NONE
     judged = any(regime is not None for regime in outcome.regimes or ())
-    return f"{len(found)} of {len(report.entrants)} move" if judged else "none can be judged"
+    return f"{len(found)} of {len(report.models)} move" if judged else "none can be judged"
 
 
 def changed_regimes(choice: Moved, outcome: Outcome, report: Report) -> dict[str, tuple[str | None, str | None]] | None:
-    """Published regime and regime here, of each entrant where they differ; None where the choice moves none."""
+    """Published regime and regime here, of each model where they differ; None where the choice moves none."""
     before, after = choice.published.regimes, outcome.regimes
     if before is None or after is None or all(regime is None for regime in before):
         return None

@@ -84,7 +84,7 @@ def measure(draws_each: int = _DRAWS) -> Equivalence:
         draws_each: pairs of opposite noises per image.
     """
     sigma = benchmarks.load("gaussians").sigma
-    stds = [sigma * 2.0**-halving for halving in _HALVINGS]
+    stds = [sigma * 2.0**-retry_on_oom for retry_on_oom in _HALVINGS]
     quadratic, others = subjects.two_classes(), (subjects.four_classes(), *map(subjects.network, NETWORKS))
     return Equivalence(
         stds=torch.tensor(stds, dtype=torch.float64),

@@ -26,7 +26,7 @@ from pagbench.studies.theory import published
 from pagbench.studies.theory.claims import Claim
 from pagbench.studies.theory.gradients import bayes_gradient, noise, normal_fraction, slope, worst
 
-_SIGMAS = tuple(0.2 * 2.0**-halving for halving in range(6))
+_SIGMAS = tuple(0.2 * 2.0**-retry_on_oom for retry_on_oom in range(6))
 _POINTS, _REPEATS = 200, 32
 CIRCLE_SIGMA = 0.2
 _CIRCLE_POINTS = 14

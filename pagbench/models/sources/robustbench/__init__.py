@@ -34,19 +34,19 @@ def names() -> Iterable[str]:
     return [f"robustbench/{name}" for name in _index()]
 
 
-def card(entrant: str) -> ModelCard:
+def card(model: str) -> ModelCard:
     """The card of one model.
 
     Raises:
         UnknownNameError: the zoo has no such model; the message has the closest names.
     """
-    known = _index().get(entrant.removeprefix("robustbench/"))
+    known = _index().get(model.removeprefix("robustbench/"))
     if known is None:
-        raise UnknownNameError("RobustBench model", entrant, names())
-    dataset, threat, name = entrant.split("/")[1:]
+        raise UnknownNameError("RobustBench model", model, names())
+    dataset, threat, name = model.split("/")[1:]
     side = 288 if known.get("preprocessing") == "Crop288" else _SIDES[dataset]
     return ModelCard(
-        id=entrant,
+        id=model,
         title=known["paper"],
         family=_family(threat, name),
         dataset=dataset,

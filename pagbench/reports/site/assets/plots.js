@@ -8,28 +8,28 @@
   const { chance, diagonals, logarithmic, runs } = PlotParts;
   const BAYES = "7 4", OTHER = "4 3";
   const data = JSON.parse(document.getElementById("plots-data").textContent);
-  const entrants = new Map(data.entrants.map((entrant) => [entrant.model, entrant]));
+  const models = new Map(data.models.map((model) => [model.model, model]));
   const shown = new Set(data.groups.flatMap((group, index) => (group.shown ? [index] : [])));
   data.groups.forEach(({ light, dark }, index) => {
     section.style.setProperty(`--group-${index}`, `light-dark(${light}, ${dark})`);
   });
 
   const colour = (group) => `var(--group-${group})`;
-  const style = (entrant) => STYLES[entrant.control ? "control" : entrant.regime ?? "none"];
+  const style = (model) => STYLES[model.control ? "control" : model.regime ?? "none"];
   const value = (point, name) => point.values[name]?.[0];
   const visible = (point) => shown.has(point.group);
-  const page = (entrant) => section.dataset.root + entrant.page;
+  const page = (model) => section.dataset.root + model.page;
   const drawing = (id) => document.querySelector(`#${id} .drawing`);
 
-  function described(entrant, names, separator) {
-    const values = names.filter((name) => entrant.values[name]);
-    const parts = values.map((name) => `${data.quantities[name]} ${interval(entrant.values[name])}`);
-    return [...parts, style(entrant).name].join(separator);
+  function described(model, names, separator) {
+    const values = names.filter((name) => model.values[name]);
+    const parts = values.map((name) => `${data.quantities[name]} ${interval(model.values[name])}`);
+    return [...parts, style(model).name].join(separator);
   }
 
   /* The values of the Bayes control, while it is shown. */
   function bayes(name) {
-    const control = entrants.get(data.bayes);
+    const control = models.get(data.bayes);
     return control && visible(control) ? control.values[name] ?? [] : [];
   }
 
@@ -59,7 +59,7 @@
   /* All models by two quantities, with the paths of their families. */
   function scatter(container, { xName, yName, needed = [xName, yName], log = false, xLabel, yLabel }) {
     const has = (point) => needed.every((name) => value(point, name) !== undefined);
-    const points = data.entrants.filter((entrant) => visible(entrant) && has(entrant));
+    const points = data.models.filter((model) => visible(model) && has(model));
     if (!points.length) return container.replaceChildren("No model is shown.");
     const at = { x: (point) => value(point, xName), y: (point) => value(point, yName) };
     const judged = points.filter((point) => !point.control && style(point).tint);
@@ -94,8 +94,8 @@
     const has = (point) => point.values[name] !== undefined;
     const steps = path.points.filter(has);
     const places = new Map(path.points.flatMap(({ models, place }) => models.map((model) => [model, place])));
-    const members = [...places.keys()].map((model) => entrants.get(model));
-    const points = members.filter((entrant) => visible(entrant) && has(entrant));
+    const members = [...places.keys()].map((model) => models.get(model));
+    const points = members.filter((model) => visible(model) && has(model));
     const at = { x: (point) => places.get(point.model), y: (point) => value(point, name) };
     const labels = new Map(path.points.map(({ place, strength }) => [place, `${strength}`]));
     const [left, right] = [path.edges.slice(0, -1), path.edges.slice(1)];
@@ -194,7 +194,7 @@
 
   /* Key and switches in one: a button for each family, and the symbols of the regimes beside them. */
   function legend() {
-    const controls = new Set(data.entrants.flatMap(({ control, group }) => (control ? [group] : [])));
+    const controls = new Set(data.models.flatMap(({ control, group }) => (control ? [group] : [])));
     const buttons = data.groups.map(({ name }, index) => {
       const drawn = symbol(controls.has(index) ? d3.symbolStar : d3.symbolCircle, colour(index), colour(index));
       const button = element("button", { type: "button", "aria-pressed": shown.has(index) }, drawn, name);
@@ -205,7 +205,7 @@
       });
       return button;
     });
-    const regimes = new Set(data.entrants.filter(({ control }) => !control).map(({ regime }) => regime ?? "none"));
+    const regimes = new Set(data.models.filter(({ control }) => !control).map(({ regime }) => regime ?? "none"));
     const items = Object.keys(STYLES).filter((key) => regimes.has(key)).map((key) => {
       const { symbol: type, hollow, tint, name } = STYLES[key];
       const item = element("li", {}, symbol(type, hollow ? "var(--ground)" : "currentColor", "currentColor"), name);

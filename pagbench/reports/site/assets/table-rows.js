@@ -7,7 +7,7 @@ globalThis.boardRows = (() => {
     return (decimals === null ? String(value) : value.toFixed(decimals)).replace("-", "−");
   }
 
-  /* A value with its interval on the scale that all entrants of the column share; the tick is the chance level. */
+  /* A value with its interval on the scale that all models of the column share; the tick is the chance level. */
   function bar(column, [value, low, high], chance) {
     const [from, to] = column.scale;
     const at = (place) => `${to > from ? 3 + 94 * Math.min(1, Math.max(0, (place - from) / (to - from))) : 50}%`;

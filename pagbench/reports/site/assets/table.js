@@ -153,7 +153,7 @@
       drawBodies();
       next.nextElementSibling.querySelector("a").focus();
     });
-    const told = element("span", {}, `${LIMIT} of ${total} ranked entrants. `, button);
+    const told = element("span", {}, `${LIMIT} of ${total} ranked models. `, button);
     return element("tr", { class: "rest" }, element("td", { colspan: FIXED.length + state.columns.size }, told));
   }
 

@@ -1,4 +1,4 @@
-"""All entrants of a results folder under all settings, and the report of them."""
+"""All models of a results folder under all settings, and the report of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -10,13 +10,13 @@ from rich.progress import Progress
 
 from pagbench.benchmarks import Benchmark
 from pagbench.running import session as measuring
-from pagbench.running.interrupts import Stop, listening
+from pagbench.running.interrupts import CancelToken, listening
 from pagbench.studies.stability import choices as known
 from pagbench.studies.stability import published, ranking
 from pagbench.studies.stability.preparing import Prepared
 from pagbench.studies.stability.published import Published
 from pagbench.studies.stability.replicates import Measured
-from pagbench.studies.stability.report import Entrant, Report
+from pagbench.studies.stability.report import ListedModel, Report
 from pagbench.studies.stability.tables import Tables
 from pagbench.studies.stability.ways import Choice, Response, Setting
 
@@ -33,40 +33,40 @@ def run(
     progress: bool = False,
     tell: Callable[[str], object] = lambda line: None,
 ) -> Report:
-    """Ranks the entrants of a results folder anew while one choice of the benchmark moves at a time.
+    """Ranks the models of a results folder anew while one choice of the benchmark moves at a time.
 
     What is measured stays in the cache folder: a run that was killed goes on.
 
     Args:
         benchmark: the definition.
-        folder: results of its entrants.
+        folder: results of its models.
         images: the first so many in the cycle of partners; of responses at most `choices.RESPONSES`.
         device: where to compute.
         progress: show a progress bar.
-        tell: called with a line for each entrant or setting that is left out.
+        tell: called with a line for each model or setting that is left out.
 
     Raises:
         CardError: the benchmark ranks by the paper's protocol.
-        ResultsError: no results, or fewer than two ranked entrants that can be measured here.
+        ResultsError: no results, or fewer than two ranked models that can be measured here.
         Stopped: SIGINT or SIGTERM came; what is finished is kept.
     """
     choices = known.of(benchmark)
     found = published.read(folder, benchmark)
     published.check_enough(found, benchmark)
     prepared = Prepared(benchmark, min(images, len(benchmark.samples)), device)
-    with measuring.progress_bar(progress) as bar, listening(Stop()) as stop:
+    with measuring.progress_bar(progress) as bar, listening(CancelToken()) as stop:
         possible, left_out = _prepared(prepared, choices, bar, stop)
         tables, lost = Tables(prepared, possible, found, bar, stop).measured()
     left_out += lost
     for line in left_out:
         tell(f"left out: {line}")
-    there = [entrant for entrant in found if entrant.name in tables]
+    there = [model for model in found if model.name in tables]
     published.check_enough(there, benchmark)
     return _report(benchmark, possible, there, tables, left_out, len(prepared.ids))
 
 
 def _prepared(
-    prepared: Prepared, choices: Sequence[Choice], bar: Progress, stop: Stop
+    prepared: Prepared, choices: Sequence[Choice], bar: Progress, stop: CancelToken
 ) -> tuple[list[Choice], list[str]]:
     settings = sum(len(choice.settings) for choice in choices)
     task = bar.add_task("targets", total=settings * len(prepared.ids))
@@ -83,19 +83,19 @@ def _prepared(
 def _report(
     benchmark: Benchmark,
     choices: Sequence[Choice],
-    entrants: Sequence[Published],
+    models: Sequence[Published],
     tables: Mapping[str, pd.DataFrame],
     left_out: Sequence[str],
     images: int,
 ) -> Report:
-    """Ranked entrants first, as `published.read` has them."""
+    """Ranked models first, as `published.read` has them."""
     measured = Measured(
         benchmark,
-        tuple(entrant.name for entrant in entrants if entrant.ranked),
-        tuple(entrant.name for entrant in entrants if not entrant.ranked),
-        {entrant.name: entrant.family for entrant in entrants},
+        tuple(model.name for model in models if model.ranked),
+        tuple(model.name for model in models if not model.ranked),
+        {model.name: model.family for model in models},
         tables,
-        {entrant.name: entrant.rows for entrant in entrants},
+        {model.name: model.rows for model in models},
     )
     own_steps = _own_steps(choices)
     return Report(
@@ -103,7 +103,7 @@ def _report(
         definition=benchmark.digest(),
         images=images,
         responses=min(images, known.RESPONSES),
-        entrants=tuple(Entrant(id=e.name, family=e.family, ranked=e.ranked) for e in entrants),
+        models=tuple(ListedModel(id=e.name, family=e.family, ranked=e.ranked) for e in models),
         choices=tuple(ranking.moved(choice, measured, own_steps) for choice in choices),
         left_out=tuple(left_out),
         versions={name: version(name) for name in _VERSIONS},

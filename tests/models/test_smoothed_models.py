@@ -1,4 +1,4 @@
-"""Entrants under `smoothed:...`: draws per sample, their errors, certificates; against closed forms and repetition."""
+"""Models under `smoothed:...`: draws per sample, their errors, certificates; against closed forms and repetition."""
 
 import math
 from dataclasses import replace
@@ -60,7 +60,7 @@ def assert_same(a, b):
     )
 
 
-def test_any_entrant_can_be_smoothed_under_an_id_of_its_own(digits, tmp_path):
+def test_any_model_can_be_smoothed_under_an_id_of_its_own(digits, tmp_path):
     card, path = registry.find("smoothed:0.25:digits/standard")
     assert (card.id, card.family, card.strength) == ("smoothed-0.25-100/digits/standard", "smoothed", 0.25)
     assert card.weights_sha256 == registry.find("digits/standard")[0].weights_sha256
@@ -76,7 +76,7 @@ def test_any_entrant_can_be_smoothed_under_an_id_of_its_own(digits, tmp_path):
     assert registry.find("smoothed:0.5:control/bayes")[0].control
 
 
-def test_the_smoothed_entrants_of_a_source_are_built_from_its_own_ids(digits, monkeypatch):
+def test_the_smoothed_models_of_a_source_are_built_from_its_own_ids(digits, monkeypatch):
     base, _ = registry.find("digits/standard")
     built = []
 
@@ -86,8 +86,8 @@ def test_the_smoothed_entrants_of_a_source_are_built_from_its_own_ids(digits, mo
             return ["shop/linear"]
 
         @staticmethod
-        def card(entrant):
-            fields = {"id": entrant, "title": "t", "family": "own", "input_shape": (1, 8, 8), "classes": 10}
+        def card(model):
+            fields = {"id": model, "title": "t", "family": "own", "input_shape": (1, 8, 8), "classes": 10}
             return base.__class__(loader="source", **fields)
 
         @staticmethod
@@ -96,15 +96,15 @@ def test_the_smoothed_entrants_of_a_source_are_built_from_its_own_ids(digits, mo
             return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
     monkeypatch.setattr("pagbench.models.sources.of", lambda name: Shop if name.startswith("shop/") else None)
-    entrant = loading.load(*registry.find("smoothed:0.25:10:shop/linear"), digits)
-    assert entrant.card.id == "smoothed-0.25-10/shop/linear"
+    model = loading.load(*registry.find("smoothed:0.25:10:shop/linear"), digits)
+    assert model.card.id == "smoothed-0.25-10/shop/linear"
     assert built == ["shop/linear"]
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ("smoothed:digits/standard", r"expected smoothed:SIGMA\[:SAMPLES\]:ENTRANT"),
+        ("smoothed:digits/standard", r"expected smoothed:SIGMA\[:SAMPLES\]:MODEL"),
         ("smoothed:x:digits/standard", "field 'sigma'.*got 'x'"),
         ("smoothed:-1:digits/standard", "field 'sigma'.*greater than 0"),
         ("smoothed:0.25:7:digits/standard", "field 'samples'.*multiple of 2, got '7'"),
@@ -121,15 +121,15 @@ def test_a_wrong_wrapper_is_one_clear_line(request_, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_the_id_that_results_show_names_the_entrant_too(tmp_path):
+def test_the_id_that_results_show_names_the_model_too(tmp_path):
     assert registry.find(ID) == registry.find(WRAPPED)
     assert registry.find("smoothed-1e-05-8/digits/standard")[0].smoothing.sigma == 1e-5
     file = tmp_path / "smoothed-0.25-8" / "net.yaml"
     assert wrapping.parse(str(file.relative_to(tmp_path))) is None
 
 
-def test_an_unknown_entrant_within_a_wrapper_is_named():
-    with pytest.raises(UnknownNameError, match="unknown entrant 'digits/standart'"):
+def test_an_unknown_model_within_a_wrapper_is_named():
+    with pytest.raises(UnknownNameError, match="unknown model 'digits/standart'"):
         registry.find("smoothed:0.25:digits/standart")
 
 
@@ -301,7 +301,7 @@ def test_a_linear_log_odds_has_no_gradient_error_and_a_single_pair_none_that_is_
     assert all(part.isnan().all() for part in standard_errors(per_sample(Odds(), samples=2), x, labels))
 
 
-def test_entrants_that_are_not_smoothed_have_neither_errors_nor_certificates(observe, noise_trained):
+def test_models_that_are_not_smoothed_have_neither_errors_nor_certificates(observe, noise_trained):
     for measure in ("smoothing", "certified"):
         assert all(values.isnan().all() for values in MEASURES[measure](observe(noise_trained)).values())
 

@@ -11,7 +11,7 @@ import yaml
 from browser import ROOT, screenshot
 
 from pagbench import benchmarks, columns, results
-from pagbench.reports.site import citation, comparison, entrants, histograms, origins, standing
+from pagbench.reports.site import citation, comparison, histograms, models, origins, standing
 from pagbench.reports.site.rendering import render
 from pagbench.results.preflight import Check, Preflight
 from pagbench.results.verification import Verification
@@ -52,7 +52,7 @@ class Cells(HTMLParser):
 
 
 def page_of(name, *studies):
-    return render(next(page for page in entrants.pages(studies) if page.path == f"models/{name}.html"))
+    return render(next(page for page in models.pages(studies) if page.path == f"models/{name}.html"))
 
 
 def changed(read, name, **fields):
@@ -172,7 +172,7 @@ def test_training_on_the_target_is_said_beside_the_rank(digits):
 def test_every_page_of_every_benchmark_can_be_written():
     labels = [label for label in benchmarks.names() if results.has_results(PUBLISHED, benchmarks.load(label))]
     studies = [study.read(PUBLISHED, benchmarks.load(label)) for label in labels if "mnist" not in label]
-    for page in [*entrants.pages(studies), *map(comparison.page, studies)]:
+    for page in [*models.pages(studies), *map(comparison.page, studies)]:
         shown = [" ".join(row) for row in Cells(render(page)).rows]
         assert not [row for row in shown if re.search(r"\b(nan|None|inf)\b", row)], page.path
 
@@ -213,7 +213,7 @@ def test_strings_of_a_card_and_of_a_run_stay_text(digits):
     )
     checks = tuple(Check(name=HOSTILE, verdict="flag", found=HOSTILE, expected=HOSTILE, advice=HOSTILE) for _ in "ab")
     told = Verification(
-        benchmark="digits@1", entrant=HOSTILE, results_sha256="0", weights_sha256="0", samples=5, seed=0,
+        benchmark="digits@1", model=HOSTILE, results_sha256="0", weights_sha256="0", samples=5, seed=0,
         verdict="refuted", reason=HOSTILE, worst_column=HOSTILE, worst_difference=7.0, by=HOSTILE, when=HOSTILE,
         versions={HOSTILE: HOSTILE}, device=HOSTILE,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The pages of entrants: one each, with all benchmarks it was measured on."""
+"""The pages of models: one each, with all benchmarks it was measured on."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
             "network_citation": citation.text(card),
             "sources": dict.fromkeys(source for study, _ in measured for source in cited[study.benchmark.label]),
         }
-        yield Page(f"models/{name}.html", "entrant.html.j2", name, content)
+        yield Page(f"models/{name}.html", "model.html.j2", name, content)
 
 
 def sources(study: Study) -> list[str]:

@@ -74,7 +74,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Observation:
+class MeasureContext:
     """One classifier on one batch; what several measures need is computed once.
 
     Attributes:
@@ -126,6 +126,6 @@ class Observation:
         return self.forward_pass.log_odds_gradient(self.batch.labels)
 
 
-def not_scored(seen: Observation, *names: str) -> dict[str, Float[Tensor, "b"]]:
-    """Columns of NaN, for a measure that an entrant has no value of."""
-    return {name: torch.full_like(seen.logits[:, 0], torch.nan) for name in names}
+def not_scored(context: MeasureContext, *names: str) -> dict[str, Float[Tensor, "b"]]:
+    """Columns of NaN, for a measure that a model has no value of."""
+    return {name: torch.full_like(context.logits[:, 0], torch.nan) for name in names}

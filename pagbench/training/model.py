@@ -1,4 +1,4 @@
-"""Trains an entrant for a benchmark and writes its card and weights."""
+"""Trains a model for a benchmark and writes its card and weights."""
 
 import dataclasses
 from dataclasses import asdict, dataclass
@@ -53,7 +53,7 @@ def _reference(benchmark: Benchmark) -> ModelCard | None:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that fixes a trained entrant.
+    """Everything that fixes a trained model.
 
     Attributes:
         benchmark: whose training split to use.
@@ -195,7 +195,7 @@ def _check_prefix(prefix: str) -> None:
         ) from None
 
 
-def train_entrant(
+def train_model(
     plan: Plan,
     *,
     output: Path,
@@ -262,7 +262,7 @@ def _finished(path: Path, plan: Plan) -> Path:
     card, _ = registry.find(str(path))
     planned = plan.card(card.weights_sha256 or "0" * 64, card.weights or "")
     trained = {name: value for name, value in card.training.items() if name not in _MACHINE}
-    if card.behaviour() != planned.behaviour() or trained != planned.training:
+    if card.functional_hash() != planned.functional_hash() or trained != planned.training:
         raise TrainingError(
             f"{path}: already there, from `{card.training_command}` as {card.id}; give another --output or delete it"
         )
