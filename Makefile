@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
 
-.PHONY: run test bench bench-growth docs site clean
+.PHONY: run test test-all bench bench-growth docs site clean
 
 run: $(VENV)/.installed
 	$(BIN)/pagbench run --results $(RESULTS)
@@ -17,6 +17,10 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+# heavy repetitions too, which take many minutes
+test-all: $(VENV)/.installed-test
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m ""
 
 bench: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --table --benchmark-only --benchmark-columns=median,iqr,rounds

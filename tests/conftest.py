@@ -1,6 +1,7 @@
 import pytest
 import torch
 from browser import browser, page, site  # noqa: F401 (fixtures)
+from hypothesis import settings
 
 from pagbench import benchmarks, data
 from pagbench.cards import CifarCard, IdxCard, ImageNetCard
@@ -12,6 +13,8 @@ from pagbench.models import checks, loading, registry
 from pagbench.results import StoragePath
 from pagbench.running import targets
 
+settings.register_profile("shared-machine", deadline=None)
+settings.load_profile("shared-machine")  # how long an example takes says more of the machine than of the code
 torch.set_num_threads(1)  # the networks are tiny, and spinning threads of two processes are many times slower
 
 
