@@ -1,11 +1,10 @@
 """The arrows of the package: what may import what, and what starts without torch."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import pagbench
 
@@ -24,7 +23,6 @@ ORDER = [
     {"studies", "submissions"},
     {"reports"},
     {"cli"},
-    {"__main__"},
 ]
 """Rooms from the ground up: a room may import from those below it and from itself."""
 
@@ -45,13 +43,49 @@ def sources():
     return [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_imports_point_down(path):
-    floor = {name: level for level, names in enumerate(ORDER) for name in names}
-    here = room(path)
-    assert here in floor, f"{here} is a new room: give it a place in ORDER"
-    for other in imported_rooms(path):
-        assert other == here or floor[other] < floor[here], f"{here} must not import {other}"
+def test_the_house_is_small_enough_to_know():
+    """Eighteen names at the top, at most five of them plain modules, on twelve floors."""
+    names = {room(path) for path in sources()} - {"__main__"}
+    modules = {name for name in names if (ROOT / f"{name}.py").is_file()}
+    assert names == set().union(*ORDER), "a new room needs a place in ORDER"
+    assert len(names) <= 18 and len(modules) <= 5 and len(ORDER) <= 12
+
+
+def test_imports_point_down():
+    floor = {name: level for level, names in enumerate(ORDER) for name in names} | {"__main__": len(ORDER)}
+    upward = {
+        f"{path.relative_to(ROOT)} must not import {other}"
+        for path in sources()
+        for other in imported_rooms(path)
+        if other != room(path) and floor[other] >= floor[room(path)]
+    }
+    assert not upward
+
+
+def module_name(path):
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_when_loaded(path, modules):
+    """Modules that loading this one loads; imports within functions and for type checkers wait."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pagbench"):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in modules else node.module
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    modules = {module_name(path): path for path in sources()}
+    graph = {name: set(imported_when_loaded(path, modules)) & modules.keys() - {name} for name, path in modules.items()}
+    assert tuple(graphlib.TopologicalSorter(graph).static_order())  # or CycleError names the cycle
+
+
+def test_every_test_lies_in_a_room():
+    """A room's tests are found by its name; what concerns the whole house is in `house`, documents in `docs`."""
+    tests = Path(__file__).parent.parent
+    folders = {path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
+    assert folders <= {*set().union(*ORDER), "house", "docs", "leaderboard"}
 
 
 def test_only_geometry_differentiates_with_respect_to_inputs():
