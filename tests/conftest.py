@@ -102,7 +102,7 @@ def bucket():
             patch.setenv(name, value)
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        made = StoragePath.of("s3://pags?allow_bucket_creation=true")
+        made = StoragePath.parse("s3://pags?allow_bucket_creation=true")
         made.files.create_dir("pags")
         yield "s3://pags"
         server.stop()

@@ -18,7 +18,7 @@ def local(folder: str | Path) -> Path:
     """
     if not is_url(folder):
         return Path(folder)
-    there, name = StoragePath.of(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
+    there, name = StoragePath.parse(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
     copy = cache.root() / "results" / name
     try:
         wanted = {copy / PurePosixPath(place.path).relative_to(there.path) for place in _copied(there, copy)}
@@ -36,7 +36,7 @@ def _copied(there: StoragePath, copy: Path) -> Iterator[StoragePath]:
         info = place.files.get_file_info(place.path)
         if not (path.exists() and path.stat().st_size == info.size and path.stat().st_mtime_ns == info.mtime_ns):
             try:
-                StoragePath.of(path).write(place.read())
+                StoragePath.parse(path).write(place.read())
             except FileNotFoundError:  # a run has merged it meanwhile
                 continue
             if info.mtime_ns is not None:

@@ -63,7 +63,7 @@ def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: 
         writer.write_table(table)
         writer.add_key_value_metadata({_KEY: content, _DIGEST: digest(table, content)})
     try:
-        StoragePath.of(path).write(buffer.getvalue())
+        StoragePath.parse(path).write(buffer.getvalue())
     except OSError as error:
         raise ResultsError(
             f"{path}: cannot write results ({error.strerror or first_line(error)}); finished parts are kept"
@@ -108,7 +108,7 @@ def read(path: Path | StoragePath, schema: pa.Schema) -> Result:
         MemoryError: there is no room for it.
     """
     try:
-        stored = StoragePath.of(path).read()
+        stored = StoragePath.parse(path).read()
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -22,7 +22,7 @@ def path_of(folder: Path, benchmark: Benchmark, model: str, measure: str | None 
 
 def store_of(folder: str | Path | StoragePath, benchmark: Benchmark, model: str, measure: str | None = None) -> Store:
     """Where a run keeps the rows of a model, below a folder on a disk or behind a URL."""
-    return Store(StoragePath.of(folder) / _home(benchmark, measure) / f"{model}.parquet", benchmark, measure)
+    return Store(StoragePath.parse(folder) / _home(benchmark, measure) / f"{model}.parquet", benchmark, measure)
 
 
 def home_of(folder: Path, benchmark: Benchmark, measure: str | None = None) -> Path:
@@ -45,7 +45,7 @@ def check_writable(folder: str | Path | StoragePath) -> None:
     Raises:
         ResultsError: it is a file, or not writable, or its URL leads nowhere.
     """
-    place = StoragePath.of(folder)
+    place = StoragePath.parse(folder)
     probe = place / f".writable-{uuid.uuid4().hex}"
     try:
         probe.write(b"")

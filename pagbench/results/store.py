@@ -33,7 +33,7 @@ class Store:
     """
 
     def __init__(self, path: Path | StoragePath, benchmark: Benchmark, measure: str | None = None) -> None:
-        self._path = StoragePath.of(path)
+        self._path = StoragePath.parse(path)
         self._parts = self._path.beside(f".{self._path.name}{PARTS}")
         self._benchmark = benchmark
         self._schema = columns.schema(benchmark, measure)
@@ -62,7 +62,7 @@ class Store:
             One line for each. Damaged parts are removed; a merged file stays beside its place, under another name.
         """
         told = []
-        with self._path.parent.alone():  # another run may be at it, or have written the file anew
+        with self._path.parent.lock():  # another run may be at it, or have written the file anew
             for place in [self._path, *self.parts()]:
                 try:
                     read(place, self._schema)
@@ -123,7 +123,7 @@ class Store:
         Returns:
             Whether it was done: not where there are rows of other samples by now.
         """
-        with self._path.parent.alone():
+        with self._path.parent.lock():
             parts = self.parts()
             found = self._joined(parts if anew else [self._path, *parts])
             if found is None:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pagbench.errors import ResultsError, first_line
-from pagbench.storage.hashing import sha256_of
-from pagbench.storage.writing import atomically
+from pagbench.storage import files
+from pagbench.storage.files import sha256_of
 
 SELF_REPORTED = "self-reported"
 _SUFFIX = ".verified.json"
@@ -78,7 +78,7 @@ def write(results_file: Path, record: Verification) -> Path:
         ResultsError: the disk refuses.
     """
     content = record.model_dump_json(indent=1, by_alias=True) + "\n"
-    return atomically(path_of(results_file), lambda path: path.write_text(content, encoding="utf-8"))
+    return files.write(path_of(results_file), content)
 
 
 def of(results_file: Path, benchmark: str, model: str, weights_sha256: str | None) -> Verification | None:

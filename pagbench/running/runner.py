@@ -134,7 +134,7 @@ def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | Storage
         return
     if not alone:
         raise ContractError("other processes are to fill the results, and those are kept nowhere; give results=")
-    memory = StoragePath.of(f"memory://pagbench/{uuid.uuid4().hex}")
+    memory = StoragePath.parse(f"memory://pagbench/{uuid.uuid4().hex}")
     try:
         yield memory
     except Stopped as stopped:

@@ -2,8 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,9 +10,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pagbench.errors import ResultsError, first_line
-from pagbench.storage.locking import alone
+from pagbench.storage.files import TEMPORARY, file_lock, replacing
 
-TEMPORARY = ".tmp"
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _ATTEMPTS = 10
 
@@ -40,7 +38,7 @@ class StoragePath:
     path: str
 
     @classmethod
-    def of(cls, folder: "str | Path | StoragePath") -> "StoragePath":
+    def parse(cls, folder: "str | Path | StoragePath") -> "StoragePath":
         """A folder on a disk, or behind a URL that pyarrow knows (s3, gs, hdfs) or fsspec does.
 
         Raises:
@@ -134,7 +132,8 @@ class StoragePath:
             return
         for attempt in range(_ATTEMPTS):
             try:
-                _replace(self.local, content)
+                with replacing(self.local) as temporary:
+                    temporary.write_bytes(content)
                 return
             except FileNotFoundError:  # another run has just emptied and removed the folder
                 if attempt == _ATTEMPTS - 1:
@@ -146,7 +145,7 @@ class StoragePath:
             with self.files.open_output_stream(self.path) as stream:
                 stream.write(content)
             return
-        temporary = self.beside(_temporary(self.name))
+        temporary = self.beside(f".{self.name}.{uuid.uuid4().hex}{TEMPORARY}")
         self.files.create_dir(self.parent.path, recursive=True)
         with self.files.open_output_stream(temporary.path) as stream:
             stream.write(content)
@@ -178,9 +177,9 @@ class StoragePath:
                 path.unlink(missing_ok=True)
             self.local.rmdir()
 
-    def alone(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Within, no other run changes what is in this folder; behind a URL, where nothing can be locked, it may."""
-        return nullcontext() if self.local is None else _locked(self.local)
+        return nullcontext() if self.local is None else file_lock(self.local / ".lock")
 
 
 def _known(url: str) -> tuple[fs.FileSystem, str]:
@@ -189,25 +188,3 @@ def _known(url: str) -> tuple[fs.FileSystem, str]:
         return fs.FileSystem.from_uri(url)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a scheme that fsspec may know
         return fs.FileSystem.from_uri(f"fsspec+{url}")
-
-
-def _temporary(name: str) -> str:
-    """A name that no other process uses, on any host."""
-    return f".{name}.{uuid.uuid4().hex}{TEMPORARY}"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(_temporary(path.name))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / ".lock"):
-        yield

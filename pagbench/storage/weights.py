@@ -4,11 +4,9 @@ import argparse
 import codecs
 import hashlib
 import json
-import os
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from textwrap import shorten
@@ -17,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pagbench.errors import WeightsError, first_line
-from pagbench.storage.hashing import sha256_of
+from pagbench.storage.files import replacing, sha256_of
 
 
 def file_sha256(path: Path) -> str:
@@ -193,8 +191,8 @@ def write(network: nn.Module, path: Path, *, half: bool = False, metadata: Mappi
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if half:
         state = {name: _halved(value, name, path) for name, value in state.items()}
-    with _replacing(path) as temporary:
-        save_file(state, temporary, metadata=dict(metadata) if metadata else None)
+    with replacing(path, WeightsError) as temporary:
+        temporary.write_bytes(save(state, metadata=dict(metadata) if metadata else None))
     return file_sha256(path)
 
 
@@ -205,30 +203,6 @@ def _halved(value: Tensor, name: str, path: Path) -> Tensor:
     if not torch.equal(rounded.isfinite(), value.isfinite()):
         raise WeightsError(f"{path}: {name} has values up to {value.abs().max():.3g}, beyond half precision's 65504")
     return rounded
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file beside its place, then renames.
-
-    Raises:
-        WeightsError: the disk refuses.
-    """
-    with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside its place that takes the place once it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise WeightsError(f"{path}: cannot write ({first_line(error)}); give another --output") from None
 
 
 def header(path: Path) -> dict[str, str]:

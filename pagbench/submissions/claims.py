@@ -15,7 +15,7 @@ from pagbench.cards import ModelCard
 from pagbench.columns import Column
 from pagbench.errors import PagbenchError, ResultsError
 from pagbench.results import Result, verification
-from pagbench.storage.hashing import sha256_of
+from pagbench.storage.files import sha256_of
 from pagbench.submissions import bounded, pictured, wording
 from pagbench.submissions.findings import Finding
 

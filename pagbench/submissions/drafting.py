@@ -8,9 +8,9 @@ import yaml
 
 from pagbench import benchmarks
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError
-from pagbench.storage.hashing import sha256_of
-from pagbench.storage.writing import atomically
+from pagbench.errors import CardError, ResultsError
+from pagbench.storage import files
+from pagbench.storage.files import sha256_of
 from pagbench.submissions import limits
 from pagbench.submissions.folder import CARD
 from pagbench.submissions.questions import Answers
@@ -44,9 +44,10 @@ def draft(root: Path, answers: Answers) -> Path:
             )
         target = root / weights.name
         if not target.exists() or not target.samefile(weights):
-            atomically(target, lambda path: shutil.copyfile(weights, path))
+            with files.replacing(target, ResultsError) as temporary:
+                shutil.copyfile(weights, temporary)
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)
-    return atomically(card, lambda path: path.write_text(text, encoding="utf-8"))
+    return files.write(card, text)
 
 
 def _fields(answers: Answers) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import PagbenchError
 from pagbench.storage import downloads as fetching
-from pagbench.storage.hashing import sha256_of
+from pagbench.storage.files import sha256_of
 from pagbench.submissions import claims, containers
 from pagbench.submissions.findings import Finding, refused
 from pagbench.submissions.folder import CARD, RESULTS

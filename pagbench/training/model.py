@@ -16,9 +16,9 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import Identifier, ModelCard, SmoothingCard
 from pagbench.data import Dataset
 from pagbench.densities import scores
-from pagbench.errors import CardError, TrainingError, UnknownNameError
+from pagbench.errors import CardError, TrainingError, UnknownNameError, WeightsError
 from pagbench.models import architectures, registry
-from pagbench.storage import weights
+from pagbench.storage import files, weights
 from pagbench.training.families import FAMILIES
 from pagbench.training.loop import Progress, guard_memory, train
 from pagbench.training.recipe import Recipe
@@ -239,7 +239,8 @@ def train_model(
             on_step=on_step,
         )
     digest = weights.write(network, output / f"{plan.name}.safetensors", half=plan.half)
-    weights.write_text(path, to_yaml(_with_machine(plan.card(digest, f"{plan.name}.safetensors"), device)))
+    card = plan.card(digest, f"{plan.name}.safetensors")
+    files.write(path, to_yaml(_with_machine(card, device)), WeightsError)
     checkpoint.unlink(missing_ok=True)
     return path
 

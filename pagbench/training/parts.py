@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
 from pagbench import data
@@ -20,6 +19,7 @@ from pagbench.densities.scores.diffusion import Denoiser, edm_loss
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.storage import cache, weights
 from pagbench.storage.downloads.progress import tell
+from pagbench.storage.files import file_lock
 from pagbench.training.loop import Progress, guard_memory, train
 from pagbench.training.recipe import Recipe
 from pagbench.training.state import Loss, Minibatch
@@ -153,7 +153,7 @@ def with_autoencoder(benchmark: Benchmark, device: torch.device) -> Benchmark:
         return benchmark
     recipe = _recipe(card.recipe)
     weights.make_folder(folder)
-    with FileLock(folder / ".lock"):
+    with file_lock(folder / ".lock", timeout_s=-1):
         path, digest = fit(
             benchmark,
             "autoencoder",

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pagbench.errors import TrainingError, first_line
+from pagbench.storage import files
 from pagbench.training.augmentation import AUGMENTATIONS
 from pagbench.training.recipe import Recipe, optimiser, schedule
 
@@ -114,16 +114,13 @@ class State:
             "global": [torch.get_rng_state(), cuda],
             "parts": [part.state_dict() for part in self._parts()],
         }
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            torch.save(state, temporary)
-            temporary.replace(path)
+            with files.replacing(path) as temporary:
+                torch.save(state, temporary)
         except (OSError, RuntimeError) as error:
             raise TrainingError(
                 f"{path}: cannot write the checkpoint ({first_line(error)}); free the disk or give another --output"
             ) from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def restore(self, path: Path) -> None:
         """Takes up a checkpoint, if there is one.

@@ -23,9 +23,9 @@ def cache_folder(tmp_path, monkeypatch):
 @pytest.fixture(params=["disk", "s3", "memory"])
 def place(request, tmp_path):
     if request.param == "disk":
-        return StoragePath.of(tmp_path / "results")
+        return StoragePath.parse(tmp_path / "results")
     name = uuid.uuid4().hex
-    return StoragePath.of(
+    return StoragePath.parse(
         f"{request.getfixturevalue('bucket')}/{name}" if request.param == "s3" else f"memory://{name}"
     )
 
@@ -50,8 +50,8 @@ def test_a_file_is_written_read_listed_and_removed_wherever_it_is(place):
 
 
 def test_only_a_disk_can_be_locked_and_a_removed_folder_comes_back(tmp_path):
-    place = StoragePath.of(tmp_path / "results")
-    with place.alone(), StoragePath.of("memory://nowhere").alone():
+    place = StoragePath.parse(tmp_path / "results")
+    with place.lock(), StoragePath.parse("memory://nowhere").lock():
         (place / "parts" / "a").write(b"1")
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["parts"], "no lock stays behind"
     (place / "parts" / ".a.0.tmp").write(b"half of a file that a killed process left")
@@ -79,7 +79,7 @@ def test_a_run_into_a_bucket_is_resumed_and_read_as_from_a_disk(bucket, tmp_path
     cosine = digits.model_copy(update={"samples": samples[:12]})
     expected = pagbench.run("digits/noise-0.6", benchmark=cosine, results=tmp_path / "disk")
     pagbench.run("digits/noise-0.6", benchmark=cosine, results=url, limit=5)
-    parts = [found.name for found in StoragePath.of(url).children(deep=True)]
+    parts = [found.name for found in StoragePath.parse(url).children(deep=True)]
     assert parts and not {"noise-0.6.parquet", "bayes.parquet"} & set(parts), "unfinished models stay in parts"
     partial = results.read_all(results.local(url), cosine)
     assert {len(result.rows) for result in partial} == {5}
@@ -87,7 +87,7 @@ def test_a_run_into_a_bucket_is_resumed_and_read_as_from_a_disk(bucket, tmp_path
     rows = pagbench.run("digits/noise-0.6", benchmark=cosine, results=url)
     measured = rows.select_dtypes("float").columns
     np.testing.assert_allclose(rows[measured], expected[measured], rtol=1e-5, atol=1e-6)
-    merged = sorted(found.name for found in StoragePath.of(url).children(deep=True))
+    merged = sorted(found.name for found in StoragePath.parse(url).children(deep=True))
     assert merged == ["bayes.parquet", "noise-0.6.parquet", "standard.parquet"], (
         "parts are gone, and nothing else lies there"
     )

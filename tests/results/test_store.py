@@ -15,7 +15,7 @@ from pagbench import columns, results
 from pagbench.errors import ResultsError
 from pagbench.results import DamagedError, Result, StoragePath, Store
 from pagbench.running.runner import RunError
-from pagbench.storage import locking
+from pagbench.storage.files import file_lock
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
@@ -127,7 +127,7 @@ def test_parts_of_other_batch_sizes_do_not_overwrite_each_other(whole, tmp_path)
 def test_two_runs_at_once_lose_no_row_and_write_none_twice(whole, tmp_path, where, request):
     """Threads add parts of several sizes and merge whenever they like, on a disk and where nothing can be locked."""
     folder = tmp_path if where == "disk" else request.getfixturevalue("bucket")
-    place = StoragePath.of(folder) / "two-runs" / "a.parquet"
+    place = StoragePath.parse(folder) / "two-runs" / "a.parquet"
     rng = np.random.default_rng(0)
     plans = [rng.permutation(np.arange(0, 24, size)) for size in (1, 2, 3, 4)]
     failures = []
@@ -222,7 +222,7 @@ def test_one_process_at_a_time_holds_a_lock_that_leaves_no_file(tmp_path):
 
     def enter():
         for _ in range(20):
-            with locking.alone(tmp_path / ".lock"):
+            with file_lock(tmp_path / ".lock"):
                 inside.append(1)
                 most.append(len(inside))
                 time.sleep(0.001)

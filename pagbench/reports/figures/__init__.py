@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pagbench.benchmarks import Benchmark
 from pagbench.reports.figures import architectures, canvas, galleries, path_charts, scatter, summary
-from pagbench.storage import writing
+from pagbench.storage import files
 from pagbench.studies import correlations, networks, paths
 from pagbench.studies.networks import Network, Study
 
@@ -54,7 +54,7 @@ def draw_all(
         written += _galleries(study, main, folder)
     numbers = summary.numbers(study, main, others, found, without)
     text = json.dumps(numbers, indent=1, ensure_ascii=False) + "\n"
-    written.append(writing.atomically(folder / "summary.json", lambda place: place.write_text(text, encoding="utf-8")))
+    written.append(files.write(folder / "summary.json", text))
     if without:
         tell(_missing(without))
     return written

@@ -8,7 +8,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pagbench.storage import writing
+from pagbench.errors import ResultsError
+from pagbench.storage import files
 
 GREY = "#777777"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
@@ -28,7 +29,9 @@ def save(figure: Figure, path: Path, *, dpi: int = _DPI) -> Path:
     """
     kind = path.suffix.removeprefix(".") or "png"
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}}.get(kind)
-    return writing.atomically(path, lambda place: figure.savefig(place, format=kind, dpi=dpi, metadata=metadata))
+    with files.replacing(path, ResultsError) as temporary:
+        figure.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)
+    return path
 
 
 def save_palette(figure: Figure, path: Path) -> Path:
@@ -40,4 +43,6 @@ def save_palette(figure: Figure, path: Path) -> Path:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DPI)
     reduced = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    return writing.atomically(path, lambda place: reduced.save(place, format="png", optimize=True))
+    with files.replacing(path, ResultsError) as temporary:
+        reduced.save(temporary, format="png", optimize=True)
+    return path

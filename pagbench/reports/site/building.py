@@ -1,7 +1,7 @@
 """Builds the site from a results folder: every page, its data and its pictures."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from pagbench.reports.site import (
     sensitivities,
 )
 from pagbench.reports.site.rendering import Page, render
-from pagbench.storage import writing
+from pagbench.storage import files
 from pagbench.studies import networks as study
 from pagbench.studies.networks import Study
 
@@ -58,7 +58,7 @@ def write(studies: Sequence[Study], output: Path) -> list[Path]:
     gone = manifest.leftovers(output, written)
     # the manifest first: what a killed build leaves is known to the next one
     for path, content in {manifest.PLACE: manifest.content(written), **written}.items():
-        writing.atomically(output / path, _putting(content))
+        files.write(output / path, content)
     for file in gone:
         _remove(file, output)
     return [output / path for path in written]
@@ -68,8 +68,8 @@ def contents(studies: Sequence[Study]) -> dict[str, bytes]:
     """Every file of the site by its path, but for the manifest; the same bytes from the same results."""
     measured = newest(studies)
     written = {page.path: render(page, measured).encode() for page in pages(studies)}
-    for files in (pictures.files, made.files, comparison.files):
-        written |= dict(files(studies))
+    for contents_of in (pictures.files, made.files, comparison.files):
+        written |= dict(contents_of(studies))
     written |= dict(assets())
     return written | {file.path: file.content for shown in studies for file in downloads.files(shown)}
 
@@ -91,10 +91,6 @@ def _remove(file: Path, root: Path) -> None:
             folder.rmdir()
     except OSError as error:
         raise ResultsError(f"{file}: cannot remove it ({error.strerror}); it is no longer part of the site") from None
-
-
-def _putting(content: bytes) -> Callable[[Path], object]:
-    return lambda place: place.write_bytes(content)
 
 
 def read(folder: Path) -> list[Study]:

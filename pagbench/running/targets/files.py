@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache as once
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from pagbench.benchmarks import Benchmark
 from pagbench.storage import cache
-from pagbench.storage.locking import alone
+from pagbench.storage.files import file_lock, replacing
 
 ROOM = 40 * 2**30
 """Bytes that the targets of a benchmark may take on disk; those of a larger one are computed again by every run."""
@@ -71,7 +70,7 @@ class TargetFiles:
         with ExitStack() as stack:
             if not path.exists() and self._room(path):
                 with suppress(OSError):  # then it is computed here, too
-                    stack.enter_context(alone(path.with_suffix(".lock")))
+                    stack.enter_context(file_lock(path.with_suffix(".lock")))
             yield
 
     def _room(self, path: Path) -> bool:
@@ -83,15 +82,11 @@ class TargetFiles:
 
     def write(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         """Keeps targets, where there is room."""
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         if not self._room(path):
             return
-        try:
-            content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+        content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+        with suppress(OSError), replacing(path) as temporary:  # a full disk costs time and nothing else
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
-            temporary.replace(path)
-        except OSError:  # a full disk costs time and nothing else
-            temporary.unlink(missing_ok=True)
 
 
 def _free(place: Path) -> int:

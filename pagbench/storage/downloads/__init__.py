@@ -20,7 +20,7 @@ from pagbench.storage.downloads import archives, content, lockfile, mirrors, rep
 from pagbench.storage.downloads.mirrors import MirrorError
 from pagbench.storage.downloads.progress import Display, display, tell
 from pagbench.storage.downloads.transport import Part
-from pagbench.storage.hashing import sha256_of
+from pagbench.storage.files import sha256_of
 
 _compared: set[tuple[Path, int, int, str | None]] = set()
 """Place, size, time of change and card's hash of what this process has compared already."""

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Card
 from pagbench.errors import ResultsError, first_line
-from pagbench.storage.writing import atomically
+from pagbench.storage import files
 from pagbench.studies.stability.rule import THRESHOLD
 
 FORMAT = 1
@@ -157,7 +157,7 @@ def write(report: Report, path: Path) -> Path:
     lines = [f"{json.dumps(key)}:{_compact(value)}," for key, value in content.items()]
     told = [f"{_compact(choice | {'outcomes': []})[:-2]}\n{_joined(choice['outcomes'])}\n]}}" for choice in choices]
     text = "\n".join(["{", *lines, '"choices":[', ",\n".join(told), "]", "}", ""])
-    return atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+    return files.write(path, text)
 
 
 def _compact(value: Any) -> str:

@@ -1,0 +1,110 @@
+"""Files on a disk: hashed, written whole or not at all, and locked between processes. No torch."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pagbench.errors import PagbenchError, ResultsError, first_line
+
+TEMPORARY = ".tmp"
+"""Suffix of what `replacing` has not finished; a killed process leaves it behind."""
+_LOCK_TIMEOUT_S = 600.0
+_WAIT_S = 1.0
+"""Seconds before a waiting process says that it waits."""
+
+
+def sha256_of(path: Path) -> str:
+    """Sha256 of a file's bytes, hexadecimal; read a piece at a time.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path, error: type[PagbenchError] | None = None) -> Iterator[Path]:
+    """Yields a path to write to, beside `path`, and renames it to `path` at the end: readers never see half a file.
+
+    The folder is made. Where the block raises, `path` stays as it was and nothing is left behind.
+
+    Args:
+        path: the file to replace or to make.
+        error: raised, in one line, where the disk or the format refuses; None to raise what was raised.
+
+    Raises:
+        PagbenchError: the disk refuses, and `error` is given.
+        OSError: the disk refuses, and it is not.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except (OSError, ValueError) as failure:
+        if error is None:
+            raise
+        reason = getattr(failure, "strerror", None) or first_line(failure)
+        raise error(f"{path}: cannot write it ({reason}); give another --output") from None
+    finally:
+        with suppress(OSError):  # its folder may be a file
+            temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, content: bytes | str, error: type[PagbenchError] = ResultsError) -> Path:
+    """Writes a whole file, as `replacing` does; text in UTF-8.
+
+    Raises:
+        PagbenchError: the disk refuses.
+    """
+    with replacing(path, error) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@contextmanager
+def file_lock(
+    path: Path, *, timeout_s: float = _LOCK_TIMEOUT_S, on_wait: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Within, no other process that shares the disk is within the same; a killed process frees the lock.
+
+    Args:
+        path: a file for the lock; its folder is made, and the file is removed in the end.
+        timeout_s: longest wait; negative to wait for ever.
+        on_wait: called once where another process has the lock.
+
+    Raises:
+        OSError: the file cannot be made, or another process keeps it for longer than the timeout.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=timeout_s)
+    try:
+        lock.acquire(timeout=_WAIT_S if on_wait is not None else None)
+    except Timeout:
+        if on_wait is None:
+            raise
+        on_wait()
+        lock.acquire()
+    while not _is_on_disk(lock, path):  # the process that had the lock has removed the file that was waited for
+        lock.release()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # where open files cannot be removed, it stays
+            path.unlink()
+        lock.release()
+
+
+def _is_on_disk(lock: FileLock, path: Path) -> bool:
+    handle = lock._context.lock_file_fd
+    try:
+        return handle is not None and os.fstat(handle).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
