@@ -12,7 +12,7 @@ import reference_protocol as reference
 import setting
 import torch
 
-from pagbench.densities.manifolds.autoencoder import AutoencoderManifold
+from pagbench.densities.autoencoder import AutoencoderManifold
 from pagbench.measures import lpips
 from pagbench.models.classifier import Classifier
 

@@ -10,7 +10,7 @@ from torchvision.models import resnet18
 
 from pagbench import benchmarks, geometry
 from pagbench.benchmarks import Benchmark
-from pagbench.densities.manifolds.autoencoder import Autoencoder, AutoencoderManifold
+from pagbench.densities.autoencoder import Autoencoder, AutoencoderManifold
 from pagbench.measures import Batch, MeasureContext, lpips, paper
 from pagbench.measures.calibration import Temperature
 from pagbench.models.classifier import Classifier

@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticKnownError
 
 from pagbench.errors import CardError, first_line
 
@@ -348,9 +349,81 @@ DatasetCard = Annotated[
 ]
 
 
+class Kind(NamedTuple):
+    """One kind of score model or manifold: how it is built, and what its card and its data set must have.
+
+    Attributes:
+        module: has `build_score` or `build_manifold`; see `pagbench.densities.scores` and `.manifolds`.
+        needs: fields of the card that may not be null.
+        allows: other fields that the card may give.
+        data: the kind of data set that it is known for; None for any.
+        network: whether it is a network, whose weights have a hash.
+        posteriors: of a score model, whether it has class posteriors, hence a Bayes classifier.
+        of_score: of a manifold, whether it is made of a score model.
+        title: of a manifold, what people read of it.
+    """
+
+    module: str
+    needs: tuple[str, ...] = ()
+    allows: tuple[str, ...] = ()
+    data: str | None = None
+    network: bool = False
+    posteriors: bool = False
+    of_score: bool = False
+    title: str = ""
+
+
+_SIZES = ("resolution", "other_classes")
+_DENSITIES = "pagbench.densities"
+
+SCORE_MODELS: dict[str, Kind] = {
+    "empirical": Kind(f"{_DENSITIES}.empirical", posteriors=True),
+    "gaussian-mixture": Kind(f"{_DENSITIES}.gaussian_mixture", data="gaussians", posteriors=True),
+    "von-mises-fisher": Kind(f"{_DENSITIES}.von_mises_fisher", data="sphere", posteriors=True),
+    "signal-distractor": Kind(f"{_DENSITIES}.signal_distractor", data="distractor", posteriors=True),
+    "diffusion": Kind(f"{_DENSITIES}.diffusion", ("weights", "weights_sha256"), _SIZES, network=True),
+    "diffusers": Kind(
+        f"{_DENSITIES}.pipelines", ("repository",), (*_SIZES, "weights_sha256", "null_label"), network=True
+    ),
+    "adm": Kind(f"{_DENSITIES}.adm", ("architecture", "download"), _SIZES, network=True),
+    "edm": Kind(f"{_DENSITIES}.edm", ("download",), _SIZES, network=True),
+}
+"""Score models by the `kind` of their cards. A new one is a module and a line here."""
+
+MANIFOLDS: dict[str, Kind] = {
+    "posterior-covariance": Kind(
+        f"{_DENSITIES}.posterior",
+        allows=("sigma", "score"),
+        of_score=True,
+        title="leading directions of the posterior covariance of the score",
+    ),
+    "span": Kind(f"{_DENSITIES}.gaussian_mixture", data="gaussians", title="the classes' own span, exact"),
+    "sphere": Kind(f"{_DENSITIES}.von_mises_fisher", data="sphere", title="tangent space of the sphere, exact"),
+    "mask": Kind(f"{_DENSITIES}.signal_distractor", data="distractor", title="the pixels of the signal, exact"),
+    "autoencoder": Kind(
+        f"{_DENSITIES}.autoencoder",
+        allows=("weights", "weights_sha256", "recipe"),
+        network=True,
+        title="decoder Jacobian of an autoencoder",
+    ),
+    "autoencoder-kl": Kind(
+        f"{_DENSITIES}.autoencoder_kl",
+        ("repository",),
+        ("weights_sha256",),
+        network=True,
+        title="decoder Jacobian of a published autoencoder",
+    ),
+    "local-pca": Kind(
+        f"{_DENSITIES}.local_pca", ("neighbours",), title="principal directions of the nearest training images"
+    ),
+}
+"""Manifolds by the `kind` of their cards. A new one is a module and a line here."""
+
+
 class Fitted(Card):
     """A card whose object may be a trained network."""
 
+    kind: str
     weights: str | None = None
     """Safetensors file in `pagbench/assets`, or a path; its metadata hold the network's configuration."""
     weights_sha256: Sha256 | None = None
@@ -365,19 +438,27 @@ class Fitted(Card):
             raise ValueError("weights and weights_sha256 go together: give both or neither")
         return self
 
-    def _check_fields(self, needed: Mapping[str, tuple[str, ...]], allowed: Mapping[str, tuple[str, ...]]) -> None:
+    def _check_fields(self, kind: Kind) -> None:
         """Refuses fields that a kind lacks, or that mean nothing for it."""
-        kind: str = getattr(self, "kind")  # noqa: B009 (declared by the subclasses)
-        missing = [name for name in needed.get(kind, ()) if getattr(self, name) is None]
+        missing = [name for name in kind.needs if getattr(self, name) is None]
         if missing:
-            raise ValueError(f"kind {kind!r} needs the field {missing[0]!r}")
-        known = {*needed.get(kind, ()), *allowed.get(kind, ()), *_ANY_KIND}
+            raise ValueError(f"kind {self.kind!r} needs the field {missing[0]!r}")
+        known = {"kind", "license", "rank", *kind.needs, *kind.allows}
         foreign = [name for name in type(self).model_fields if name not in known and getattr(self, name) is not None]
         if foreign:
-            raise ValueError(f"the field {foreign[0]!r} means nothing for kind {kind!r}")
+            raise ValueError(f"the field {foreign[0]!r} means nothing for kind {self.kind!r}")
 
 
-_ANY_KIND = ("kind", "license", "rank")
+def _known(kinds: Mapping[str, Kind]) -> AfterValidator:
+    """Refuses a kind that is not in the table, as pydantic refuses what is not in a Literal."""
+
+    def check(kind: str) -> str:
+        if kind not in kinds:
+            *others, last = map(repr, kinds)
+            raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
+        return kind
+
+    return AfterValidator(check)
 
 
 class ScoreCard(Fitted):
@@ -387,9 +468,7 @@ class ScoreCard(Fitted):
     2021) and `edm` (Karras et al. 2022) are networks that others publish.
     """
 
-    kind: Literal[
-        "empirical", "gaussian-mixture", "von-mises-fisher", "signal-distractor", "diffusion", "diffusers", "adm", "edm"
-    ]
+    kind: Annotated[str, _known(SCORE_MODELS)]
     architecture: Identifier | None = None
     """Of an `adm` network: its name in `azula.plugins.adm`, as in `imagenet_64x64_cond`."""
     download: Annotated[tuple[RemoteFile, ...], Field(min_length=1, max_length=1)] | None = None
@@ -403,21 +482,7 @@ class ScoreCard(Fitted):
 
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> Self:
-        network = ("resolution", "other_classes")
-        self._check_fields(
-            needed={
-                "diffusion": ("weights", "weights_sha256"),
-                "diffusers": ("repository",),
-                "adm": ("architecture", "download"),
-                "edm": ("download",),
-            },
-            allowed={
-                "diffusion": network,
-                "diffusers": (*network, "weights_sha256", "null_label"),
-                "adm": network,
-                "edm": network,
-            },
-        )
+        self._check_fields(SCORE_MODELS[self.kind])
         return self
 
 
@@ -442,7 +507,7 @@ class ManifoldCard(Fitted):
     - `autoencoder-kl`: the same of diffusers' `AutoencoderKL`.
     """
 
-    kind: Literal["posterior-covariance", "span", "sphere", "mask", "autoencoder", "autoencoder-kl", "local-pca"]
+    kind: Annotated[str, _known(MANIFOLDS)]
     rank: Count
     sigma: Positive | None = None
     """Noise level of the posterior, pixel units; null for the benchmark's."""
@@ -455,14 +520,7 @@ class ManifoldCard(Fitted):
 
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> Self:
-        self._check_fields(
-            needed={"autoencoder-kl": ("repository",), "local-pca": ("neighbours",)},
-            allowed={
-                "posterior-covariance": ("sigma", "score"),
-                "autoencoder": ("weights", "weights_sha256", "recipe"),
-                "autoencoder-kl": ("weights_sha256",),
-            },
-        )
+        self._check_fields(MANIFOLDS[self.kind])
         if self.kind == "autoencoder" and (self.weights is None) == (self.recipe is None):
             raise ValueError("kind 'autoencoder' needs either weights, of a trained one, or a recipe")
         if self.neighbours is not None and self.neighbours <= self.rank:

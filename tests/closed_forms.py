@@ -30,6 +30,12 @@ def gaussian_classes(seed, *, classes=3, d=12, rank=4, noise=0.3, shared_span=Tr
     return GaussianClasses(means=0.5 + offsets, basis=basis, variances=variances, noise=noise)
 
 
+def linear_schedule(steps=1000, first=1e-4, last=2e-2):
+    """Noise levels sigma_t = √((1 - ā_t)/ā_t) of the DDPM schedule, t from 0 (Ho et al. 2020, arXiv 2006.11239)."""
+    kept = torch.cumprod(1 - torch.linspace(first, last, steps, dtype=torch.float64), dim=0)
+    return ((1 - kept) / kept).sqrt()
+
+
 def covariances(classes, sigma=0.0):
     """Dense class covariances of the data blurred with sigma."""
     d = len(classes.basis)

@@ -11,21 +11,12 @@ from typing import Any
 
 from pagbench import __version__
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import DistractorCard, ScoreCard, read_yaml
+from pagbench.cards import MANIFOLDS, DistractorCard, ScoreCard, read_yaml
 
 _PAPER = (
     "S. Srinivas, S. Bordt and H. Lakkaraju (2023), Which models have perceptually-aligned gradients? An explanation "
     "via off-manifold robustness, NeurIPS, arXiv 2305.19101."
 )
-_MANIFOLDS = {
-    "posterior-covariance": "leading directions of the posterior covariance of the score",
-    "span": "the classes' own span, exact",
-    "sphere": "tangent space of the sphere, exact",
-    "mask": "the pixels of the signal, exact",
-    "autoencoder": "decoder Jacobian of an autoencoder",
-    "autoencoder-kl": "decoder Jacobian of a published autoencoder",
-    "local-pca": "principal directions of the nearest training images",
-}
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,8 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
         yield "second target", f"{_score(second.score)}, {at}by the paper's protocol sigma {second.paper_sigma:g}"
         yield "the paper's gradient", "of the sum of the logits" if summed else f"of the logit: {logit}"
     if benchmark.manifold is not None:
-        yield "tangent space", f"{_MANIFOLDS[benchmark.manifold.kind]}, rank {benchmark.rank} of {benchmark.dimension}"
+        title = MANIFOLDS[benchmark.manifold.kind].title
+        yield "tangent space", f"{title}, rank {benchmark.rank} of {benchmark.dimension}"
         lengths = ", ".join(f"{e:g}" for e in benchmark.epsilons)
         yield "steps", f"{lengths} (L2, pixel units), {benchmark.directions} directions each way"
     yield "measures", ", ".join(f"`{name}`" for name in benchmark.measures)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pagbench import data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import AutoencoderRecipe
-from pagbench.densities.manifolds.autoencoder import Autoencoder
-from pagbench.densities.scores.diffusion import Denoiser, edm_loss
+from pagbench.densities.autoencoder import Autoencoder
+from pagbench.densities.diffusion import Denoiser, edm_loss
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.storage import cache, weights
 from pagbench.storage.downloads.progress import tell
@@ -31,7 +31,7 @@ def reconstruction(network: nn.Module, batch: Minibatch, generator: torch.Genera
 
 
 def denoising(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
-    """EDM's weighted denoising error; see `pagbench.densities.scores.diffusion.edm_loss`."""
+    """EDM's weighted denoising error; see `pagbench.densities.diffusion.edm_loss`."""
     assert isinstance(network, Denoiser)
     return edm_loss(network, batch.images, batch.labels, generator)
 

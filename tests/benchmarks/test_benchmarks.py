@@ -10,7 +10,7 @@ from pagbench import benchmarks, data
 from pagbench.cards import SamplesCard
 from pagbench.data import gaussians
 from pagbench.densities import manifolds, scores
-from pagbench.densities.manifolds import PosteriorCovariance
+from pagbench.densities.posterior import PosteriorCovariance
 from pagbench.errors import CardError, DataError
 
 pytestmark = pytest.mark.usefixtures("short_runs")

@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 
 from pagbench import benchmarks, data
 from pagbench.cards import SamplesCard
-from pagbench.densities.scores import EmpiricalDensity
-from pagbench.densities.scores.some_classes import SomeClasses
+from pagbench.densities.empirical import EmpiricalDensity, SomeClasses
 from pagbench.errors import DataError
 from pagbench.models import architectures
 from pagbench.running import targets

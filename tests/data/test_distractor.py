@@ -17,8 +17,9 @@ from pagbench.cards import DistractorCard, IdxCard, ManifoldCard
 from pagbench.cli import listing
 from pagbench.data import distractor, idx
 from pagbench.densities import manifolds, scores
-from pagbench.densities.manifolds import Mask
-from pagbench.densities.scores import EmpiricalDensity, GaussianMixture, SignalDistractor
+from pagbench.densities.empirical import EmpiricalDensity
+from pagbench.densities.gaussian_mixture import GaussianMixture
+from pagbench.densities.signal_distractor import Mask, SignalDistractor
 from pagbench.errors import CardError, DataError
 from pagbench.models.controls import BayesClassifier
 from pagbench.ranking import render

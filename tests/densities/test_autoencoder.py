@@ -8,9 +8,8 @@ from torch import nn
 
 from pagbench import benchmarks, geometry
 from pagbench.data import Dataset
-from pagbench.densities import manifolds, scores
-from pagbench.densities.manifolds import autoencoder
-from pagbench.densities.manifolds.autoencoder import Autoencoder, AutoencoderManifold
+from pagbench.densities import autoencoder, empirical, manifolds
+from pagbench.densities.autoencoder import Autoencoder, AutoencoderManifold
 from pagbench.errors import DataError, WeightsError
 from pagbench.storage import assets, weights
 
@@ -87,7 +86,7 @@ def test_a_linear_decoder_has_its_column_space_everywhere():
 def test_the_shipped_autoencoders_latents_all_matter():
     """On constant images too, which no data set contains: the decoder's rank is full there as well."""
     benchmark = benchmarks.load("fashion-mnist")
-    density = scores.EmpiricalDensity(torch.rand(10, 1, 28, 28), torch.arange(10), classes=10)
+    density = empirical.EmpiricalDensity(torch.rand(10, 1, 28, 28), torch.arange(10), classes=10)
     train = Dataset(("0",), torch.rand(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))
     manifold = manifolds.load(benchmark, density, train)
     basis = manifold.tangent_basis(torch.full((1, 1, 28, 28), 0.25))

@@ -1,12 +1,13 @@
 """The diffusion model's score is the closed form's, in pixel units, with and without a class."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from pagbench import benchmarks, data, geometry
-from pagbench.densities import scores
-from pagbench.densities.scores import diffusion
-from pagbench.densities.scores.diffusion import Denoiser, DiffusionScore
+from pagbench.densities import diffusion, scores
+from pagbench.densities.diffusion import Denoiser, DiffusionScore
 from pagbench.errors import TrainingError, UnknownNameError, WeightsError
 from pagbench.training import Recipe, parts
 
@@ -88,6 +89,19 @@ def test_preconditioning_leaves_a_large_signal_alone_and_trusts_the_network_with
         far = denoiser(1e4 * x, torch.full((2,), 1e4), labels)
         raw = denoiser.unet(x, torch.full((2,), 250.0) * torch.tensor(1e4).log(), class_labels=labels).sample
     torch.testing.assert_close(far, 0.5 * raw, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 20.0])
+def test_without_its_network_the_denoiser_is_the_best_one_of_gaussian_data(sigma, monkeypatch):
+    """The network's input has unit variance (Karras et al. 2022, table 1)."""
+    denoiser = Denoiser((1, 8, 8), 1, (8, 8), 0.7)
+    given = []
+    silent = lambda x, *_, **__: given.append(x) or SimpleNamespace(sample=torch.zeros_like(x))  # noqa: E731
+    monkeypatch.setattr(denoiser.unet, "forward", silent)
+    x = (0.49 + sigma**2) ** 0.5 * torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = denoiser(x, torch.full((4,), sigma), torch.zeros(4, dtype=torch.long))
+    torch.testing.assert_close(found, 0.49 / (0.49 + sigma**2) * x)
+    torch.testing.assert_close(given[0], x / (0.49 + sigma**2) ** 0.5)
 
 
 def test_a_finished_part_is_kept_and_another_is_not_written_over_it(tmp_path):

@@ -8,12 +8,11 @@ from torch import nn
 from pagbench import benchmarks, data
 from pagbench.cards import AutoencoderRecipe, ManifoldCard
 from pagbench.data import Dataset, sphere
-from pagbench.densities import manifolds, scores
-from pagbench.densities.manifolds import autoencoder, autoencoder_kl, neighbours
-from pagbench.densities.manifolds.autoencoder import Autoencoder, AutoencoderManifold
-from pagbench.densities.manifolds.autoencoder_kl import DecoderJacobian
-from pagbench.densities.manifolds.subspace import leading_eigenvectors, pull, push
-from pagbench.densities.scores.diffusion import Denoiser, DiffusionScore
+from pagbench.densities import autoencoder, autoencoder_kl, local_pca, manifolds, posterior, scores
+from pagbench.densities.autoencoder import Autoencoder, AutoencoderManifold
+from pagbench.densities.autoencoder_kl import DecoderJacobian
+from pagbench.densities.diffusion import Denoiser, DiffusionScore
+from pagbench.densities.subspace import leading_eigenvectors, pull, push
 from pagbench.errors import CardError, DataError, WeightsError
 from pagbench.running import targets
 from pagbench.storage import cache
@@ -143,11 +142,11 @@ def test_the_denoisers_jacobian_of_gaussians_spans_their_span(gaussians):
     x = splits.test.images[:4]
     network = DiffusionScore(ExactDenoiser(density, benchmark))
     rank = benchmark.manifold.rank
-    found = manifolds.DenoiserJacobian(network, 0.1, rank).tangent_basis(x)
+    found = posterior.DenoiserJacobian(network, 0.1, rank).tangent_basis(x)
     known = manifolds.load(benchmark, density, splits.train)
-    assert smallest_cosine(found, manifolds.PosteriorCovariance(density, 0.1, rank).tangent_basis(x)) > 1 - 1e-6
+    assert smallest_cosine(found, posterior.PosteriorCovariance(density, 0.1, rank).tangent_basis(x)) > 1 - 1e-6
     assert smallest_cosine(found, known.tangent_basis(x)) > 1 - 1e-3
-    torch.testing.assert_close(manifolds.agreement(manifolds.DenoiserJacobian(network, 0.1, rank), known, x).min(),
+    torch.testing.assert_close(manifolds.agreement(posterior.DenoiserJacobian(network, 0.1, rank), known, x).min(),
                                torch.tensor(1.0, dtype=torch.float64), rtol=0, atol=1e-3)  # fmt: skip
 
 
@@ -158,7 +157,7 @@ def test_the_denoisers_eigenspace_on_a_sphere_is_its_tangent_space():
     train = Dataset(tuple(map(str, range(len(images)))), images, labels)
     density, x = scores.load(benchmark, train), images[:20]
     tangent = manifolds.load(benchmark, density, train).tangent_basis(x)
-    found = manifolds.PosteriorCovariance(density, 0.2, 6).tangent_basis(x)
+    found = posterior.PosteriorCovariance(density, 0.2, 6).tangent_basis(x)
     assert smallest_cosine(found, tangent) > 0.99
 
 
@@ -166,14 +165,14 @@ def test_local_principal_directions_of_a_linear_set_are_its_span(monkeypatch):
     span = torch.linalg.qr(normal(0, 30, 4)).Q
     points = (normal(1, 200, 4) @ span.T).reshape(200, 1, 5, 6)
     x = points[:3]
-    whole = manifolds.LocalPca(points, 12, 4)
+    whole = local_pca.LocalPca(points, 12, 4)
     assert smallest_cosine(whole.tangent_basis(x), span.expand(3, 30, 4)) > 1 - 1e-9
     by_distance = torch.cdist(x.flatten(1), points.flatten(1)).argsort(1)[:, :12]
     assert whole.nearest(x).equal(by_distance)
-    monkeypatch.setattr(neighbours, "_PART", 30 * 17)
-    assert manifolds.LocalPca(points, 12, 4).nearest(x).equal(by_distance)
+    monkeypatch.setattr(local_pca, "_PART", 30 * 17)
+    assert local_pca.LocalPca(points, 12, 4).nearest(x).equal(by_distance)
     with pytest.raises(DataError, match="fewer than 5 directions"):
-        manifolds.LocalPca(points, 12, 5).tangent_basis(x)
+        local_pca.LocalPca(points, 12, 5).tangent_basis(x)
 
 
 class Fixed:
@@ -225,9 +224,9 @@ def test_manifolds_that_need_more_than_they_get_say_so(by_recipe, digits, digits
     card = ManifoldCard(kind="local-pca", rank=5, neighbours=20)
     basis = manifolds.build(card, digits, density, digits_splits.train).tangent_basis(digits_splits.test.images[:2])
     assert basis.shape == (2, 64, 5)
-    posterior = ManifoldCard(kind="posterior-covariance", rank=5, sigma=0.7)
-    wider = manifolds.build(posterior, digits, density, digits_splits.train)
-    assert isinstance(wider, manifolds.PosteriorCovariance)
+    card = ManifoldCard(kind="posterior-covariance", rank=5, sigma=0.7)
+    wider = manifolds.build(card, digits, density, digits_splits.train)
+    assert isinstance(wider, posterior.PosteriorCovariance)
 
 
 def test_tangent_spaces_of_a_benchmark_are_compared_with_estimates(gaussians):

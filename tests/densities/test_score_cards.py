@@ -1,8 +1,11 @@
 """Cards of score models and manifolds say what they need and refuse what means nothing for their kind."""
 
 import pytest
+import torch
 
+from pagbench import cards
 from pagbench.cards import ManifoldCard, ScoreCard
+from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError
 from pagbench.storage import downloads as fetching
 
@@ -63,6 +66,47 @@ def test_manifold_cards(fields):
 def test_wrong_manifold_cards(fields, message):
     with pytest.raises(CardError, match=message):
         ManifoldCard.parse(fields, "test")
+
+
+@pytest.mark.parametrize("card", [ScoreCard, ManifoldCard])
+def test_an_unknown_kind_is_one_line_with_the_known_ones(card):
+    known = "'empirical', 'gaussian-mixture'" if card is ScoreCard else "'posterior-covariance', 'span'"
+    with pytest.raises(CardError, match=f"test: field 'kind': Input should be {known}.* or '.*', got 'flat'$"):
+        card.parse({"kind": "flat", "rank": 1} if card is ManifoldCard else {"kind": "flat"}, "test")
+
+
+NEW = """
+import torch
+class Flat:
+    weights_sha256 = "0"
+    def score(self, x, sigma, labels=None): return 0 * x
+    def tangent_basis(self, x): return torch.eye(x[0].numel())[:, :2].expand(len(x), -1, -1)
+def build_score(card, benchmark, train): return Flat()
+def build_manifold(card, benchmark, score, train): return Flat()
+"""
+
+
+def test_a_new_kind_is_a_module_one_line_and_a_card(tmp_path, monkeypatch, digits, digits_splits):
+    (tmp_path / "flat_density.py").write_text(NEW)
+    (tmp_path / "score.yaml").write_text("kind: flat\nrepository: a/b\n")
+    (tmp_path / "manifold.yaml").write_text("kind: axes\nrank: 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cards.SCORE_MODELS, "flat", cards.Kind("flat_density", ("repository",), network=True))
+    monkeypatch.setitem(cards.MANIFOLDS, "axes", cards.Kind("flat_density", data="digits"))
+    card = ScoreCard.parse(cards.read_yaml(tmp_path / "score.yaml"), "score.yaml")
+    axes = ManifoldCard.parse(cards.read_yaml(tmp_path / "manifold.yaml"), "manifold.yaml")
+    images, train = digits_splits.test.images[:3], digits_splits.train
+    score = scores.build(card, digits, train)
+    assert torch.equal(score.score(images, 0.5), 0 * images)
+    assert manifolds.build(axes, digits, score, train).tangent_basis(images).shape == (3, 64, 2)
+    assert scores.is_network(card) and not manifolds.is_network(axes, card)
+    with pytest.raises(CardError, match="'flat' needs the field 'repository'"):
+        ScoreCard.parse({"kind": "flat"}, "test")
+    posterior = ManifoldCard(kind="posterior-covariance", rank=2)
+    assert manifolds.is_network(posterior, card) and not manifolds.is_network(posterior, digits.score)
+    changed = digits.model_copy(update={"score": card})
+    with pytest.raises(CardError, match="score model 'flat' has no class posteriors"):
+        scores.load_mixture(changed, train)
 
 
 def test_what_must_be_fetched_is_known_without_fetching(tmp_path):

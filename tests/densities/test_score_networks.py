@@ -6,22 +6,26 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from closed_forms import linear_schedule, normal
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from pagbench import benchmarks
 from pagbench.cards import RemoteFile, ScoreCard
 from pagbench.data import Dataset
-from pagbench.densities import scores
-from pagbench.densities.scores import adm, edm, pipelines
-from pagbench.densities.scores.network import DiscreteScore
-from pagbench.densities.scores.parameterisation import (
-    linear_schedule,
+from pagbench.densities import adm, edm, pipelines, scores
+from pagbench.densities.network import (
+    DiscreteScore,
+    NetworkScore,
+    ResizedScore,
+    clean_from_noise,
+    clean_from_velocity,
     nearest_step,
-    noise_from_clean,
+    resizing,
     variance_preserving,
 )
-from pagbench.densities.scores.resized import ResizedScore, resizing
 from pagbench.errors import CardError, UnknownNameError, WeightsError
 from pagbench.running import targets
 
@@ -48,12 +52,30 @@ def gaussian_network(prediction, levels):
     def predict(noisy, step, labels):
         level = variance_preserving(float(levels[int(step[0])]))
         clean = gaussian_denoiser(noisy / level.alpha, level.sigma)
-        noise = noise_from_clean(noisy, clean, level)
+        noise = (noisy - level.alpha * clean) / level.spread
         velocity = level.alpha * noise - level.spread * clean
         return {"epsilon": noise, "v_prediction": velocity, "sample": clean}[prediction]
 
     known = {"conditional": False, "null_label": None, "input_shape": (1, 4, 4), "weights_sha256": None}
     return DiscreteScore(Anchor(), predict, prediction, levels, **known)
+
+
+@given(sigma=st.floats(min_value=0.01, max_value=100.0))
+@settings(derandomize=True, deadline=None, max_examples=30)
+def test_noise_and_velocity_of_a_variance_preserving_path_give_the_clean_image(sigma):
+    level = variance_preserving(sigma)
+    assert level.alpha**2 + level.spread**2 == pytest.approx(1, abs=1e-12)
+    assert level.sigma == pytest.approx(sigma, rel=1e-12)
+    clean, noise = normal(0, 2, 1, 4, 4), normal(1, 2, 1, 4, 4)
+    noisy, velocity = level.alpha * clean + level.spread * noise, level.alpha * noise - level.spread * clean
+    for found in (clean_from_noise(noisy, noise, level), clean_from_velocity(noisy, velocity, level)):
+        torch.testing.assert_close(found, clean, rtol=0, atol=1e-11)
+
+
+def test_the_nearest_step_is_nearest_in_the_logarithm():
+    levels = linear_schedule()
+    assert [nearest_step(levels, float(levels[step])) for step in (0, 1, 500, 999)] == [0, 1, 500, 999]
+    assert nearest_step(torch.tensor([1.0, 4.0], dtype=torch.float64), 2.2) == 1
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -320,7 +342,7 @@ def test_the_resized_score_is_the_gradient_of_the_log_density_of_the_resized_ima
 
 def test_the_size_of_the_images_must_be_the_networks(unet, tmp_path, digits, digits_splits):
     card = ScoreCard(kind="diffusers", repository=save(unet, tmp_path))
-    assert isinstance(scores.build(card, digits, digits_splits.train), scores.NetworkScore)
+    assert isinstance(scores.build(card, digits, digits_splits.train), NetworkScore)
     larger = benchmarks.load("fashion-mnist")
     with pytest.raises(CardError, match="give the network's side there"):
         scores.build(card, larger, digits_splits.train)

@@ -12,8 +12,10 @@ from pagbench import benchmarks, geometry
 from pagbench.data import gaussians
 from pagbench.data.gaussians import GaussianClasses
 from pagbench.data.sphere import SphereClasses
-from pagbench.densities.manifolds import LinearSpan, PosteriorCovariance, Sphere
-from pagbench.densities.scores import EmpiricalDensity, GaussianMixture, VonMisesFisherMixture
+from pagbench.densities.empirical import EmpiricalDensity
+from pagbench.densities.gaussian_mixture import GaussianMixture, LinearSpan
+from pagbench.densities.posterior import PosteriorCovariance
+from pagbench.densities.von_mises_fisher import Sphere, VonMisesFisherMixture
 from pagbench.measures.response import l1_change
 from pagbench.models.controls import BayesClassifier
 

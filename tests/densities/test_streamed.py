@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from pagbench.densities.manifolds import PosteriorCovariance, StreamedPosteriorCovariance, empirical
-from pagbench.densities.scores import EmpiricalDensity, StreamedEmpiricalDensity, streamed
+from pagbench.densities import empirical, posterior
+from pagbench.densities.empirical import EmpiricalDensity, StreamedEmpiricalDensity
+from pagbench.densities.posterior import PosteriorCovariance, StreamedPosteriorCovariance
 from pagbench.errors import DataError
 from pagbench.models.controls import BayesClassifier
 
@@ -14,8 +15,8 @@ CLASSES = 3
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
     """Parts of seven points, which cut through classes, and images two at a time."""
-    monkeypatch.setattr(streamed, "_PART", 7 * 12)
-    monkeypatch.setattr(streamed, "_IMAGES", 2)
+    monkeypatch.setattr(empirical, "_PART", 7 * 12)
+    monkeypatch.setattr(empirical, "_IMAGES", 2)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_in_single_precision_it_is_close(pair, images):
 @pytest.mark.parametrize("exact", [0, 100])
 def test_the_posteriors_eigenvectors_need_no_square_matrix(pair, images, monkeypatch, exact):
     """By singular vectors of the points, and by products alone where these are too many."""
-    monkeypatch.setattr(empirical, "_EXACT", exact)
+    monkeypatch.setattr(posterior, "_EXACT", exact)
     dense = PosteriorCovariance(pair[0], 0.3, 4).tangent_basis(images)
     found = StreamedPosteriorCovariance(pair[1], 0.3, 4).tangent_basis(images)
     assert torch.linalg.svdvals(dense.mT @ found).min() > 1 - 1e-5
@@ -86,7 +87,7 @@ def test_the_posteriors_eigenvectors_need_no_square_matrix(pair, images, monkeyp
 
 @pytest.mark.parametrize("exact", [0, 100])
 def test_a_posterior_of_fewer_points_than_directions_is_refused(pair, images, monkeypatch, exact):
-    monkeypatch.setattr(empirical, "_EXACT", exact)
+    monkeypatch.setattr(posterior, "_EXACT", exact)
     with pytest.raises(DataError, match="fewer than 4 directions"):
         StreamedPosteriorCovariance(pair[1], 0.02, 4).tangent_basis(images)
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import pagbench
 from pagbench import benchmarks, columns, data, geometry, results
 from pagbench.cli import app
-from pagbench.densities import scores
+from pagbench.densities import empirical
 from pagbench.errors import ContractError, ResultsError
 from pagbench.measures import BLOCKS, denoising, inpainting, kid
 from pagbench.measures.following import BLOCK, Budget, follow, scaled
@@ -247,7 +247,7 @@ def test_everything_that_judges_is_on_the_device(gaussians):
 
 def test_classes_without_images_do_not_confuse_the_bayes_classifier():
     points, labels = images(6).float(), torch.arange(6) % 3
-    some = scores.SomeClasses(scores.EmpiricalDensity(points, labels, classes=3), torch.tensor([1, 2, 3]), 4)
+    some = empirical.SomeClasses(empirical.EmpiricalDensity(points, labels, classes=3), torch.tensor([1, 2, 3]), 4)
     found = controls.BayesClassifier(some, 0.1)(points)
     assert torch.equal(found.argmax(1), 1 + labels)
     assert (found[:, 0] == -torch.inf).all()

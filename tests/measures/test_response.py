@@ -22,7 +22,7 @@ from torch import nn
 from pagbench import benchmarks, geometry
 from pagbench.cards import GaussiansCard
 from pagbench.data import gaussians
-from pagbench.densities.scores import GaussianMixture
+from pagbench.densities.gaussian_mixture import GaussianMixture
 from pagbench.measures import sensitivity, tangent
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.context import Batch, MeasureContext

@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 
 from pagbench import cards, columns, geometry, leaderboard, run
 from pagbench.benchmarks import Benchmark
-from pagbench.densities.scores import EmpiricalDensity, load_second
+from pagbench.densities.empirical import EmpiricalDensity
+from pagbench.densities.scores import load_second
 from pagbench.errors import CardError, ContractError
 from pagbench.measures import MEASURES, lpips, paper
 from pagbench.models.classifier import Classifier

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from pagbench.cli import app
 from pagbench.data.gaussians import GaussianClasses
 from pagbench.data.sphere import SphereClasses
-from pagbench.densities.manifolds import Sphere
-from pagbench.densities.scores import GaussianMixture, VonMisesFisherMixture
+from pagbench.densities.gaussian_mixture import GaussianMixture
+from pagbench.densities.von_mises_fisher import Sphere, VonMisesFisherMixture
 from pagbench.errors import PredictionError
 from pagbench.reports.figures import canvas
 from pagbench.reports.figures import theory as charts

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ManifoldCard
+from pagbench.cards import MANIFOLDS, ManifoldCard
 from pagbench.errors import CardError
 from pagbench.studies.stability.ways import (
     Alignment,
@@ -54,8 +54,6 @@ DIRECTIONS = (2, 4)
 POSTERIORS = (0.5, 2.0)
 """Times the benchmark's sigma, where its own tangent spaces are those of a posterior."""
 _LPIPS = "alignment_lpips_corrected"
-_EXACT = ("span", "sphere", "mask")
-"""Manifolds whose rank is no choice."""
 
 
 def published(benchmark: Benchmark) -> Alignment:
@@ -135,7 +133,8 @@ def _responses(benchmark: Benchmark, manifold: ManifoldCard) -> list[Choice]:
     own = Response(manifold, benchmark.directions, benchmark.seed)
     rank, seed, epsilon = manifold.rank, benchmark.seed, benchmark.epsilon
     estimates = {_title(card): replace(own, manifold=card) for card in _estimates(benchmark, manifold)}
-    sizes = () if manifold.kind in _EXACT else (rank // 2, 2 * rank)
+    exact = MANIFOLDS[manifold.kind].data is not None  # its rank is no choice
+    sizes = () if exact else (rank // 2, 2 * rank)
     ranks = {f"{k}": replace(own, manifold=_of_rank(manifold, k)) for k in sizes if k}
     counts = {f"{m}": replace(own, directions=m) for m in DIRECTIONS if m < benchmark.directions}
     seeds = {f"seed {seed + more}": replace(own, seed=seed + more) for more in SEEDS[:2]}

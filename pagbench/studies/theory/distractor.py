@@ -15,8 +15,10 @@ from pagbench import benchmarks, geometry
 from pagbench.cards import GaussiansCard
 from pagbench.data import distractor, gaussians
 from pagbench.data.gaussians import GaussianClasses
-from pagbench.densities.manifolds import Mask
-from pagbench.densities.scores import ClassMixture, EmpiricalDensity, GaussianMixture, SignalDistractor
+from pagbench.densities.empirical import EmpiricalDensity
+from pagbench.densities.gaussian_mixture import GaussianMixture
+from pagbench.densities.scores import ClassMixture
+from pagbench.densities.signal_distractor import Mask, SignalDistractor
 from pagbench.measures.response import l1_change
 from pagbench.models.controls import BayesClassifier
 from pagbench.studies.theory import published

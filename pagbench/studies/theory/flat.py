@@ -14,8 +14,7 @@ from torch import Tensor
 from pagbench import benchmarks
 from pagbench.cards import GaussiansCard
 from pagbench.data import gaussians
-from pagbench.densities.manifolds import LinearSpan
-from pagbench.densities.scores import GaussianMixture
+from pagbench.densities.gaussian_mixture import GaussianMixture, LinearSpan
 from pagbench.studies.theory import published
 from pagbench.studies.theory.claims import Claim
 from pagbench.studies.theory.gradients import bayes_gradient, noise, normal_fraction

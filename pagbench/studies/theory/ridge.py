@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pagbench import benchmarks, geometry
-from pagbench.densities.manifolds import LinearSpan
+from pagbench.densities.gaussian_mixture import LinearSpan
 from pagbench.ranking import regimes
 from pagbench.ranking.regimes import Anchored
 from pagbench.studies.theory.claims import Claim

@@ -20,8 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pagbench.data.sphere import SphereClasses
-from pagbench.densities.manifolds import Sphere
-from pagbench.densities.scores import VonMisesFisherMixture
+from pagbench.densities.von_mises_fisher import Sphere, VonMisesFisherMixture
 from pagbench.studies.theory import published
 from pagbench.studies.theory.claims import Claim
 from pagbench.studies.theory.gradients import bayes_gradient, noise, normal_fraction, slope, worst

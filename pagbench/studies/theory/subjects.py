@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagbench import benchmarks
-from pagbench.densities.manifolds import LinearSpan
-from pagbench.densities.scores import GaussianMixture
+from pagbench.densities.gaussian_mixture import GaussianMixture, LinearSpan
 from pagbench.models import loading, registry
 from pagbench.models.controls import BayesClassifier
 from pagbench.studies.theory import published

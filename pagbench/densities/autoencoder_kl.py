@@ -6,8 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagbench.densities.manifolds.subspace import leading_eigenvectors, pull, push
-from pagbench.densities.scores import pipelines
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ManifoldCard
+from pagbench.data import Dataset
+from pagbench.densities import pipelines
+from pagbench.densities.scores import ScoreModel
+from pagbench.densities.subspace import leading_eigenvectors, pull, push
 from pagbench.errors import DataError
 from pagbench.storage import weights
 from pagbench.storage.downloads import repositories
@@ -21,7 +25,7 @@ class DecoderJacobian:
     """The leading left singular vectors of the decoder's Jacobian J at the code of x.
 
     Eigenvectors of J Jᵀ by block Krylov iteration on reverse- and forward-mode products, for codes too large for
-    `pagbench.densities.manifolds.autoencoder`'s one product per latent.
+    `pagbench.densities.autoencoder`'s one product per latent.
 
     Args:
         encode: pixels in [0, 1] → codes, any shape.
@@ -102,3 +106,9 @@ def read(repository: str, sha256: str | None, rank: int) -> DecoderJacobian:
     path = pipelines.find_weights(repository, "vae")
     network = pipelines.build(config, path, sha256)
     return DecoderJacobian(_Encoder(network), _Decoder(network), rank, weights.file_sha256(path))
+
+
+def build_manifold(card: ManifoldCard, benchmark: Benchmark, score: ScoreModel, train: Dataset) -> DecoderJacobian:
+    """The manifold of the card's repository; see `read`."""
+    assert card.repository is not None  # by the card's validation
+    return read(card.repository, card.weights_sha256, card.rank)

@@ -8,7 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pagbench.densities.scores.network import DiscreteScore
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ScoreCard
+from pagbench.data import Dataset
+from pagbench.densities.network import DiscreteScore
 from pagbench.errors import WeightsError, first_line
 from pagbench.storage import downloads as fetching
 from pagbench.storage import weights
@@ -157,3 +160,9 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return name
 
     return {current(name): value for name, value in state.items()}
+
+
+def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> DiscreteScore:
+    """The score model of the card's repository; see `read`."""
+    assert card.repository is not None  # by the card's validation
+    return read(card.repository, sha256=card.weights_sha256, null_label=card.null_label)

@@ -8,9 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pagbench.densities.manifolds.subspace import leading_eigenvectors, push
-from pagbench.densities.scores import ClassMixture, NetworkScore, StreamedEmpiricalDensity
-from pagbench.errors import DataError
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ManifoldCard
+from pagbench.data import Dataset
+from pagbench.densities import scores
+from pagbench.densities.empirical import StreamedEmpiricalDensity
+from pagbench.densities.manifolds import Manifold
+from pagbench.densities.network import NetworkScore
+from pagbench.densities.scores import ClassMixture, ScoreModel
+from pagbench.densities.subspace import leading_eigenvectors, push
+from pagbench.errors import CardError, DataError
 
 _MIN_RELATIVE_EIGENVALUE = 1e-6
 _EXACT = 2048
@@ -83,7 +90,7 @@ class DenoiserJacobian:
 
     Block Krylov iteration on forward-mode products: k + k/4 passes per product and image, and no d×d matrix. The
     Jacobian of a trained network is neither quite symmetric nor free of negative eigenvalues; see
-    `pagbench.densities.manifolds.subspace.leading_eigenvectors` for what is made of that.
+    `pagbench.densities.subspace.leading_eigenvectors` for what is made of that.
 
     Args:
         score: the network.
@@ -117,3 +124,23 @@ def _check_rank(smallest: Float[Tensor, "b"], largest: Float[Tensor, "b"], rank:
             f"the data varies in fewer than {rank} directions around an image at sigma {sigma}; "
             "use a larger sigma or a smaller rank"
         )
+
+
+def build_manifold(card: ManifoldCard, benchmark: Benchmark, score: ScoreModel, train: Dataset) -> Manifold:
+    """The posterior of the card's score model, or of the benchmark's own.
+
+    Raises:
+        CardError: the score model sees resized images.
+    """
+    chosen = score if card.score is None else scores.build(card.score, benchmark, train)
+    sigma = card.sigma or benchmark.sigma
+    if isinstance(chosen, StreamedEmpiricalDensity):
+        return StreamedPosteriorCovariance(chosen, sigma, card.rank)
+    if isinstance(chosen, ClassMixture):
+        return PosteriorCovariance(chosen, sigma, card.rank)
+    if isinstance(chosen, NetworkScore):
+        return DenoiserJacobian(chosen, sigma, card.rank)
+    raise CardError(
+        f"{benchmark.label}: the score model sees resized images, which do not vary in all {benchmark.dimension} "
+        "pixels; name one of the images' own size under the manifold's score, or another manifold"
+    )

@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pagbench.cards import RemoteFile
-from pagbench.densities.scores.network import NetworkScore, given_labels
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import RemoteFile, ScoreCard
+from pagbench.data import Dataset
+from pagbench.densities.network import NetworkScore, given_labels
 from pagbench.errors import WeightsError, first_line
 from pagbench.storage import downloads as fetching
 from pagbench.storage import weights
@@ -74,3 +76,9 @@ def _unpickled(path: Path) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise WeightsError(f"{path}: holds {type(network).__name__}, expected a network under 'ema'; give another file")
     return network.float()
+
+
+def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> ElucidatedScore:
+    """The score model of the card's file; see `read`."""
+    assert card.download is not None  # by the card's validation
+    return read(card.download[0])

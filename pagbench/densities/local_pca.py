@@ -4,6 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ManifoldCard
+from pagbench.data import Dataset
+from pagbench.densities.scores import ScoreModel
 from pagbench.errors import DataError
 
 _PART = 2**24
@@ -60,3 +64,9 @@ class LocalPca:
             best, kept = best.topk(min(self._neighbours, best.shape[1]), dim=1, largest=False)
             index, start = index.gather(1, kept), start + len(part)
         return index
+
+
+def build_manifold(card: ManifoldCard, benchmark: Benchmark, score: ScoreModel, train: Dataset) -> LocalPca:
+    """The manifold of the training split."""
+    assert card.neighbours is not None  # by the card's validation
+    return LocalPca(train.images, card.neighbours, card.rank)

@@ -1,4 +1,4 @@
-"""The exact score of images beside a distractor that is independent of their class."""
+"""Images beside a distractor that is independent of their class: the exact score, and the signal's pixels."""
 
 import math
 
@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pagbench.densities.scores.class_mixture import ClassMixture
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ManifoldCard, ScoreCard
+from pagbench.data import Dataset, distractor
+from pagbench.densities.empirical import EmpiricalDensity
+from pagbench.densities.scores import ClassMixture, ScoreModel
 
 
 class SignalDistractor(ClassMixture):
@@ -67,9 +71,9 @@ class SignalDistractor(ClassMixture):
         spread = torch.stack([_block_diagonal(spreads[s][0], spreads[1 - s][1]) for s in (0, 1)], dim=1)
         second = spread + mean[..., None] * mean[:, :, None]
         average = torch.einsum("bs,bsd->bd", sides, mean)
-        found = torch.einsum("bs,bsde->bde", sides, second) - average[:, :, None] * average[:, None]
-        place = _places(x)
-        return found[:, place][:, :, place]
+        covariance = torch.einsum("bs,bsde->bde", sides, second) - average[:, :, None] * average[:, None]
+        order = _pixel_order(x)
+        return covariance[:, order][:, :, order]
 
 
 def _block_diagonal(a: Float[Tensor, "b m m"], b: Float[Tensor, "b m m"]) -> Float[Tensor, "b d d"]:
@@ -77,7 +81,47 @@ def _block_diagonal(a: Float[Tensor, "b m m"], b: Float[Tensor, "b m m"]) -> Flo
     return torch.cat([torch.cat([a, zero], dim=2), torch.cat([zero, b], dim=2)], dim=1)
 
 
-def _places(x: Float[Tensor, "b c h2 w"]) -> Int[Tensor, "d"]:
+def _pixel_order(x: Float[Tensor, "b c h2 w"]) -> Int[Tensor, "d"]:
     """Where each pixel of an image stands once its upper half is put before its lower one, channels and all."""
     index = torch.arange(x[0].numel()).reshape(x.shape[1:])
     return torch.cat([half.flatten() for half in index.chunk(2, dim=1)]).argsort()
+
+
+class Mask:
+    """The pixels of the signal half, of a signal and a distractor one above the other (arXiv 2305.19101).
+
+    Along the manifold is then "on the signal", off the manifold "on the distractor": the tangent energy is the share of
+    the gradient's energy on the signal, and the on- over the off-manifold response the relative noise robustness.
+
+    Args:
+        glyphs: the distractors, by which the signal half is told from the pixels.
+    """
+
+    def __init__(self, glyphs: Float[Tensor, "g c h w"]) -> None:
+        self._glyphs, self.rank = glyphs, glyphs[0].numel()
+
+    def tangent_basis(self, x: Float[Tensor, "b c h2 w"]) -> Float[Tensor, "b d k"]:
+        """Unit vectors of the signal's pixels, k = d/2; see `pagbench.densities.manifolds.Manifold`.
+
+        In float32, since 0 and 1 need no more and a basis of 56×28 pixels takes 4.9 MB an image.
+
+        Raises:
+            DataError: both halves of an image are equally far from the glyphs.
+        """
+        above = distractor.find_signal_above(x, self._glyphs)[:, None, None]
+        index = torch.arange(x[0].numel()).reshape(x.shape[1:])
+        upper, lower = (half.flatten() for half in index.chunk(2, dim=1))
+        every = torch.eye(len(index.flatten()), device=x.device)
+        return every[:, upper].where(above, every[:, lower])
+
+
+def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> SignalDistractor:
+    """The density of the training split's signals beside the glyphs."""
+    glyphs = distractor.glyphs()
+    signal = EmpiricalDensity(distractor.signals(train.images, glyphs), train.labels, classes=benchmark.classes)
+    return SignalDistractor(signal, EmpiricalDensity(glyphs, torch.zeros(len(glyphs), dtype=torch.long), classes=1))
+
+
+def build_manifold(card: ManifoldCard, benchmark: Benchmark, score: ScoreModel, train: Dataset) -> Mask:
+    """The pixels of the signal."""
+    return Mask(distractor.glyphs())

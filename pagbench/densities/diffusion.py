@@ -7,9 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pagbench.densities.scores.network import NetworkScore, given_labels
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ScoreCard
+from pagbench.data import Dataset
+from pagbench.densities.network import NetworkScore, given_labels
 from pagbench.errors import WeightsError
-from pagbench.storage import weights
+from pagbench.storage import assets, weights
 
 _NOISE_SCALE = 1000.0
 """Diffusers embeds time steps of 0 to 1000; EDM's log(sigma)/4 is brought to that range."""
@@ -131,3 +134,9 @@ def edm_loss(
     denoised = denoiser(noisy, sigma, labels.where(~dropped, denoiser.classes))
     weight = (sigma.square() + denoiser.data_std**2) / (sigma * denoiser.data_std).square()
     return (weight[:, None, None, None] * (denoised - clean).square()).mean()
+
+
+def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> DiffusionScore:
+    """The score model of the card's file; see `read`."""
+    assert card.weights is not None  # by the card's validation
+    return read(assets.find(card.weights), card.weights_sha256)

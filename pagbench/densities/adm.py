@@ -4,8 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
-from pagbench.cards import RemoteFile
-from pagbench.densities.scores.network import DiscreteScore
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import RemoteFile, ScoreCard
+from pagbench.data import Dataset
+from pagbench.densities.network import DiscreteScore
 from pagbench.errors import UnknownNameError
 from pagbench.storage import downloads as fetching
 from pagbench.storage import weights
@@ -59,3 +61,9 @@ def wrap(denoiser: Any, config: dict[str, Any], state: dict[str, Tensor], source
         input_shape=(3, side, side),
         weights_sha256=sha256,
     )
+
+
+def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> DiscreteScore:
+    """The score model of the card's architecture and file; see `read`."""
+    assert card.architecture is not None and card.download is not None  # by the card's validation
+    return read(card.architecture, card.download[0])

@@ -1,4 +1,4 @@
-"""Von Mises-Fisher classes on a sphere, blurred: score and Bayes classifier in closed form on a curved manifold."""
+"""Von Mises-Fisher classes on a sphere, blurred, in closed form: score, Bayes classifier, and the curved manifold."""
 
 import math
 from typing import Any
@@ -8,8 +8,11 @@ from jaxtyping import Float
 from scipy.special import ive
 from torch import Tensor
 
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ManifoldCard, ScoreCard, SphereCard
+from pagbench.data import Dataset, sphere
 from pagbench.data.sphere import SphereClasses
-from pagbench.densities.scores.class_mixture import ClassMixture, flat_exact
+from pagbench.densities.scores import ClassMixture, ScoreModel, flat_exact
 
 
 def _ratio(order: float, k: Tensor) -> Tensor:
@@ -117,3 +120,29 @@ class VonMisesFisherMixture(ClassMixture):
         mean = torch.einsum("bk,bkp->bp", weights, self._denoised(natural))
         covariance = torch.einsum("bk,bkpq->bpq", weights, second) - mean[:, :, None] * mean[:, None]
         return self._classes.frame @ covariance @ self._classes.frame.T
+
+
+class Sphere:
+    """The tangent space of R Q S^{p-1} at the point of the sphere nearest to x: Q v⊥, of dimension p - 1."""
+
+    def __init__(self, classes: SphereClasses) -> None:
+        self._classes, self.rank = classes, classes.frame.shape[1] - 1
+
+    def tangent_basis(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d k"]:
+        """Complement of the radial direction in the sphere's span; see `pagbench.densities.manifolds.Manifold`."""
+        frame = self._classes.frame
+        radial = (flat_exact(x, frame) - self._classes.centre) @ frame
+        radial = radial / radial.norm(dim=1, keepdim=True)
+        return frame @ torch.linalg.svd(radial[:, None]).Vh.mT[:, :, 1:]
+
+
+def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> VonMisesFisherMixture:
+    """The density that the data set is drawn from."""
+    assert isinstance(benchmark.dataset, SphereCard)  # by the table of kinds, as below
+    return VonMisesFisherMixture(sphere.parameters(benchmark.dataset))
+
+
+def build_manifold(card: ManifoldCard, benchmark: Benchmark, score: ScoreModel, train: Dataset) -> Sphere:
+    """The sphere that the data set lies on."""
+    assert isinstance(benchmark.dataset, SphereCard)
+    return Sphere(sphere.parameters(benchmark.dataset))

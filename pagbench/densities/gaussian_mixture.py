@@ -1,4 +1,4 @@
-"""Low-rank Gaussian classes in closed form: score, Hessian, posterior covariance, Bayes classifier."""
+"""Low-rank Gaussian classes in closed form: score, Hessian, posterior covariance, and the span as tangent space."""
 
 import math
 
@@ -6,8 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import GaussiansCard, ManifoldCard, ScoreCard
+from pagbench.data import Dataset, gaussians
 from pagbench.data.gaussians import GaussianClasses
-from pagbench.densities.scores.class_mixture import ClassMixture, flat_exact
+from pagbench.densities.scores import ClassMixture, ScoreModel, flat_exact
 
 
 class GaussianMixture(ClassMixture):
@@ -59,3 +62,30 @@ class GaussianMixture(ClassMixture):
         """sigma² (I + sigma² ∇² log p_sigma(x))."""
         hessian = self.hessian(x, sigma)
         return sigma**2 * (torch.eye(hessian.shape[1], dtype=hessian.dtype, device=hessian.device) + sigma**2 * hessian)
+
+
+class LinearSpan:
+    """The same linear tangent space everywhere.
+
+    Args:
+        basis: orthonormal columns, shape (d, k).
+    """
+
+    def __init__(self, basis: Float[Tensor, "d k"]) -> None:
+        self._basis, self.rank = basis, basis.shape[1]
+
+    def tangent_basis(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d k"]:
+        """The span's basis, once per image; see `pagbench.densities.manifolds.Manifold`."""
+        return self._basis.expand(len(x), *self._basis.shape)
+
+
+def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> GaussianMixture:
+    """The density that the data set is drawn from."""
+    assert isinstance(benchmark.dataset, GaussiansCard)  # by the table of kinds, as below
+    return GaussianMixture(gaussians.parameters(benchmark.dataset))
+
+
+def build_manifold(card: ManifoldCard, benchmark: Benchmark, score: ScoreModel, train: Dataset) -> LinearSpan:
+    """The span that all classes share."""
+    assert isinstance(benchmark.dataset, GaussiansCard)
+    return LinearSpan(gaussians.parameters(benchmark.dataset).basis)

@@ -1,24 +1,66 @@
-"""Denoising networks as score models: images on [-1, 1] and discrete noise levels stay inside."""
+"""Denoising networks as score models: images on [-1, 1], discrete noise levels and other sizes stay inside.
 
+Notation: x_t = alpha x_0 + spread e with e standard normal. VP (variance preserving) networks have alpha = √ā and
+spread = √(1 - ā). The noise level in data units is sigma = spread/alpha, at x_t/alpha.
+
+Reference: Karras et al. 2022, arXiv 2206.00364 (noise levels, preconditioning); Salimans & Ho 2022, arXiv 2202.00512.
+"""
+
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pagbench.densities.scores.parameterisation import (
-    clean_from_noise,
-    clean_from_velocity,
-    nearest_step,
-    score_from_clean,
-    to_unit_pixels,
-    variance_preserving,
-)
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ScoreCard
 from pagbench.errors import CardError
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
+
+
+class Level(NamedTuple):
+    """One noise level: x_t = alpha x_0 + spread e."""
+
+    alpha: float
+    spread: float
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the noise in data units, spread/alpha."""
+        return self.spread / self.alpha
+
+
+def variance_preserving(sigma: float) -> Level:
+    """VP level (alpha² + spread² = 1) with the same noise-to-signal ratio: ā = 1/(1 + sigma²)."""
+    alpha = 1 / math.sqrt(1 + sigma**2)
+    return Level(alpha, sigma * alpha)
+
+
+def clean_from_noise(
+    x: Float[Tensor, "*shape"], noise: Float[Tensor, "*shape"], level: Level
+) -> Float[Tensor, "*shape"]:
+    """x_0 of a network that predicts e."""
+    return (x - level.spread * noise) / level.alpha
+
+
+def clean_from_velocity(
+    x: Float[Tensor, "*shape"], v: Float[Tensor, "*shape"], level: Level
+) -> Float[Tensor, "*shape"]:
+    """x_0 of a network that predicts v = alpha e - spread x_0 (VP levels only)."""
+    return level.alpha * x - level.spread * v
+
+
+def nearest_step(levels: Float[Tensor, "steps"], sigma: float) -> int:
+    """The step whose noise level is nearest to sigma, in the logarithm.
+
+    >>> nearest_step(torch.tensor([0.1, 0.4, 2.0]), 0.5)
+    1
+    """
+    return int((levels.log() - math.log(sigma)).abs().argmin())
 
 
 class NetworkScore(ABC):
@@ -66,7 +108,7 @@ class NetworkScore(ABC):
             CardError: the network was trained without classes, or without the case of no class.
         """
         centred, level = self._centred(x), self._rounded(2 * sigma)
-        return to_unit_pixels(score_from_clean(centred, self._clean(centred, level, labels), level), level)[0]
+        return 2 * ((self._clean(centred, level, labels) - centred) / level**2)  # the pixels' score is twice as large
 
     def place(self, x: Float[Tensor, "b c h w"]) -> None:
         """Moves the network to where the images lie; before forward mode, inside of which it cannot be moved."""
@@ -145,3 +187,57 @@ def given_labels(
             "the score model needs a class: it has s(x|y) but no s(x); give its card other_classes, or a null_label"
         )
     return torch.full((len(x),), null_label, device=x.device)
+
+
+class ResizedScore:
+    """∇x log p_sigma(R x) = Rᵀ s(R x): the gradient of the log-density of the resized image.
+
+    R is bilinear with antialiasing, hence linear, and Rᵀ its exact adjoint. Sigma is the small image's noise level.
+    The directions in which R x does not change have no gradient.
+
+    Args:
+        inner: the network.
+        side: of its images, which are square.
+    """
+
+    def __init__(self, inner: NetworkScore, side: int) -> None:
+        self._inner, self._side = inner, side
+        self.weights_sha256 = inner.weights_sha256
+
+    def rounded(self, sigma: float) -> float:
+        """The noise level that the network uses for a wanted one."""
+        return self._inner.rounded(sigma)
+
+    def score(
+        self, x: Float[Tensor, "b c h w"], sigma: float, labels: Int[Tensor, "b"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """See `pagbench.densities.scores.ScoreModel`."""
+        rows, columns = (resizing(length, self._side, x) for length in x.shape[2:])
+        small = self._inner.score(rows @ x @ columns.T, sigma, labels)
+        return rows.T.to(small) @ small @ columns.to(small)
+
+
+def resizing(length: int, side: int, like: Tensor) -> Float[Tensor, "side length"]:
+    """The matrix that resizes one axis from `length` to `side` pixels; that of an image is one for each axis."""
+    identity = torch.eye(length, dtype=like.dtype, device=like.device)[None, None]
+    resized = torch.nn.functional.interpolate(
+        identity, (side, length), mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized[0, 0]
+
+
+def resized(network: NetworkScore, card: ScoreCard, benchmark: Benchmark) -> NetworkScore | ResizedScore:
+    """The network for the benchmark's images, behind a resizing where the card asks for one.
+
+    Raises:
+        CardError: the network is for images of another size.
+    """
+    channels, *sides = network.input_shape
+    if card.resolution is None and network.input_shape == benchmark.input_shape:
+        return network
+    if channels == benchmark.input_shape[0] and sides == [card.resolution] * 2:
+        return ResizedScore(network, card.resolution or 0)
+    raise CardError(
+        f"{benchmark.label}: score model {card.kind!r} is for images of {network.input_shape}, the benchmark has "
+        f"{benchmark.input_shape}, and its card's resolution is {card.resolution}; give the network's side there"
+    )
