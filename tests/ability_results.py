@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 
 from pagbench import benchmarks, columns, results
-from pagbench.results import thumbnails as maps
+from pagbench.results import thumbnails
 
 BENCHMARK = benchmarks.load("digits")
 MEASURED = ("digits/standard", "digits/noise-0.6", "digits/noise-2.5", "control/bayes", "control/constant")
@@ -58,5 +58,7 @@ def images(name, measure, seed):
     """What a results file of an ability carries: what was there before comes with the Bayes control only."""
     rng = np.random.default_rng(seed)
     chosen = [one for one in columns.made_of(measure) if name == BENCHMARK.bayes or one.startswith(measure)]
-    samples = columns.samples_of(BENCHMARK, measure)[: maps.MADE]
-    return maps.encode_made(samples, {one: rng.random((len(samples), 1, 8, 8), np.float32) for one in chosen})
+    samples = columns.samples_of(BENCHMARK, measure)[: thumbnails.GENERATED]
+    return thumbnails.encode_generated(
+        samples, {one: rng.random((len(samples), 1, 8, 8), np.float32) for one in chosen}
+    )

@@ -15,8 +15,7 @@ from threadpoolctl import threadpool_limits
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
-from pagbench.results import thumbnails as maps
-from pagbench.results import verification
+from pagbench.results import thumbnails, verification
 from pagbench.results.folders import home_of, model_at, path_of, places, submitted
 from pagbench.results.result import Result, target_weights
 from pagbench.results.samples import positions
@@ -147,7 +146,7 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
 def _shared(result: Result, other: Result) -> dict[str, Any]:
     """What the provenance of a model's results takes from those of an optional measure: images and runs."""
     said = [one.provenance for one in (result, other)]
-    made = maps.join_made([one.get("made") for one in said], said[0]["card"]["id"])
+    made = thumbnails.merge_generated([one.get("made") for one in said], said[0]["card"]["id"])
     runs = [run for one in said for run in _listed(one.get("runs"))]
     return {name: content for name, content in (("made", made), ("runs", runs)) if content}
 

@@ -23,7 +23,7 @@ from pagbench.models.batches import retry_on_oom
 from pagbench.models.classifier import Classifier
 from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
-from pagbench.results import thumbnails as maps
+from pagbench.results import thumbnails
 
 Targeting = Callable[[Dataset], Tensor]
 """Bayes targets of some images, shape (n, c, h, w)."""
@@ -95,7 +95,7 @@ def gradient_maps(
 
     gradients = retry_on_oom(batch_size, drawn)
     targets = None if target is None else target(shown).float().cpu().numpy()
-    return maps.encode(shown.ids, shown.images.numpy(), gradients.numpy(), targets=targets, kinds=kinds)
+    return thumbnails.encode(shown.ids, shown.images.numpy(), gradients.numpy(), targets=targets, kinds=kinds)
 
 
 def gallery(
@@ -119,7 +119,7 @@ def gallery(
         device: where to compute.
         batch_size: images at a time.
     """
-    chosen = maps.extremes(rows, column)
+    chosen = thumbnails.extremes(rows, column)
     if not chosen:
         return None
     shown = test.select([name for _, name in chosen])

@@ -26,7 +26,7 @@ from pagbench.models.batches import BatchSize, retry_on_oom
 from pagbench.models.classifier import Classifier
 from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
-from pagbench.results import thumbnails as maps
+from pagbench.results import thumbnails
 from pagbench.running import targets
 
 _UNKNOWN = Temperature(np.nan, np.nan, np.nan)
@@ -104,11 +104,11 @@ class Session:
         What was there before comes with the Bayes control only, since it is the same for all; or with every model
         where a benchmark has no such control.
         """
-        ids = columns.samples_of(self.benchmark, measure)[: maps.MADE]
+        ids = columns.samples_of(self.benchmark, measure)[: thumbnails.GENERATED]
         shared = self.benchmark.bayes in (None, model.card.id)
         made = self.made(model.classifier, ids, measure)
         kept = {name: images.cpu().numpy() for name, images in made.items() if shared or name.startswith(measure)}
-        return maps.encode_made(ids, kept)
+        return thumbnails.encode_generated(ids, kept)
 
     def made(self, classifier: Classifier, ids: Sequence[str], measure: str) -> Mapping[str, Float[Tensor, "b c h w"]]:
         """Images that a classifier's gradient makes of some samples, and what was there before (`PICTURES`)."""

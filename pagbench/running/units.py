@@ -19,8 +19,7 @@ from pagbench.measures import PICTURES
 from pagbench.models import checks
 from pagbench.models.loading import LoadedModel
 from pagbench.models.requests import Request
-from pagbench.results import DamagedError, Result, StoragePath
-from pagbench.results import thumbnails as maps
+from pagbench.results import DamagedError, Result, StoragePath, thumbnails
 from pagbench.results.preflight import Refusal
 from pagbench.running import provenance
 from pagbench.running import session as measuring
@@ -238,7 +237,7 @@ class _Work:
         session, benchmark = self._session, self._plan.benchmark
         test, target, device = session.splits.test, session.targets.target, self._plan.settings.device
         size = session.first_batch
-        first = test.select(benchmark.samples[: maps.COUNT])
+        first = test.select(benchmark.samples[: thumbnails.COUNT])
         # the gradients of a Bayes control are the targets of the first images: no need to keep them with every model
         wanted = target if benchmark.bayes is None else None
         return {

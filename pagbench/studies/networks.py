@@ -22,7 +22,7 @@ from pagbench.ranking.statistics import Interval
 from pagbench.ranking.summaries import Replicates, Summary
 from pagbench.results import Result
 from pagbench.results.preflight import Preflight
-from pagbench.results.thumbnails import Made, Maps, decode, decode_made
+from pagbench.results.thumbnails import GeneratedImages, Thumbnails, decode, decode_generated
 from pagbench.results.verification import Verification
 from pagbench.studies.stability import report
 from pagbench.studies.stability.report import Report
@@ -55,9 +55,9 @@ class Network:
     status: str
     paired: bool
     replicates: Replicates
-    maps: Maps | None
-    gallery: Maps | None
-    made: Mapping[str, Made]
+    maps: Thumbnails | None
+    gallery: Thumbnails | None
+    made: Mapping[str, GeneratedImages]
     preflight: Preflight | None
     verification: Verification | None
     path: Path | None
@@ -239,7 +239,7 @@ def _network(summary: Summary, result: Result, status: str, *, paired: bool) -> 
         verification=result.verification,
         maps=decode(result.provenance.get("maps"), card.id),
         gallery=decode(result.provenance.get("gallery"), card.id),
-        made=decode_made(result.provenance.get("made"), card.id),
+        made=decode_generated(result.provenance.get("made"), card.id),
         path=result.path if result.path is not None and result.path.exists() else None,
     )
 

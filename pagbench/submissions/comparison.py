@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
-from pagbench.results.thumbnails import Maps
+from pagbench.results.thumbnails import Thumbnails
 
 TOLERANCE = 1e-3
 """Of a value, plus of its column's root mean square over the compared rows.
@@ -84,7 +84,7 @@ def compare(
     return Comparison("; ".join(told[:_SHOWN]) + more, worst[0], min(worst[1], _MOST))
 
 
-def compare_maps(claimed: Maps, found: Maps) -> str:
+def compare_maps(claimed: Thumbnails, found: Thumbnails) -> str:
     """Which of the pictures that a results file carries are not those of its network; empty where all are.
 
     Args:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
-from pagbench.results import Result
-from pagbench.results import thumbnails as maps
+from pagbench.results import Result, thumbnails
 
 _AGAIN = "measure again (pagbench submit run DIR --overwrite)"
 
@@ -27,12 +26,12 @@ def faults(result: Result, benchmark: Benchmark, measure: str | None) -> Iterato
         yield f"its pictures are of {unknown[0][:60]!r}, expected {' or '.join(expected) or 'none'}; {_AGAIN}"
         return
     try:
-        shown = [maps.decode(said.get(key), name) for key in ("maps", "gallery")]
-        found = [one for one in (*shown, *maps.decode_made(made, name).values()) if one is not None]
+        shown = [thumbnails.decode(said.get(key), name) for key in ("maps", "gallery")]
+        found = [one for one in (*shown, *thumbnails.decode_generated(made, name).values()) if one is not None]
     except ResultsError as error:
         yield str(error)
         return
-    known, shape = set(benchmark.samples), maps.reduced_shape(benchmark.input_shape)
+    known, shape = set(benchmark.samples), thumbnails.reduced_shape(benchmark.input_shape)
     if any(not set(one.sample_ids) <= known for one in found):
         yield f"its pictures are of images that the benchmark does not have; {_AGAIN}"
     for one in found:

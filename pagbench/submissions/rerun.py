@@ -12,8 +12,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, PagbenchError
 from pagbench.models import checks, devices, requests
 from pagbench.models.loading import LoadedModel
-from pagbench.results import Result, verification
-from pagbench.results import thumbnails as maps
+from pagbench.results import Result, thumbnails, verification
 from pagbench.results.preflight import Refusal
 from pagbench.results.verification import Verification
 from pagbench.running import provenance
@@ -209,7 +208,7 @@ class _Rerun:
         """
         session, name, device = self._measuring, model.card.id, self.settings.device
         for kept in (result.provenance.get("maps"), result.provenance.get("gallery")):
-            claimed = maps.decode(kept, name)
+            claimed = thumbnails.decode(kept, name)
             if claimed is None:
                 continue
             if not set(claimed.sample_ids) <= set(self._benchmark.samples):
@@ -217,7 +216,7 @@ class _Rerun:
             shown = session.splits.test.select(claimed.sample_ids)
             target = session.targets.target
             made = provenance.gradient_maps(model, shown, device=device, batch_size=session.first_batch, target=target)
-            found = maps.decode(made, name)
+            found = thumbnails.decode(made, name)
             if found is not None and (other := compare_maps(claimed, found)):
                 return other
         return ""

@@ -26,7 +26,7 @@ from pagbench.measures import BLOCKS, denoising, inpainting, kid
 from pagbench.measures.following import BLOCK, Budget, follow, scaled
 from pagbench.measures.judge import Judge
 from pagbench.models import controls, registry
-from pagbench.results import thumbnails as maps
+from pagbench.results import thumbnails
 from pagbench.running.session import Session, Settings
 from pagbench.storage import assets
 from pagbench.submissions import checking
@@ -431,7 +431,7 @@ def test_the_pictures_are_of_what_the_rows_speak_of(measured):
     bayes = results.store_of(folder, digits, "control/bayes", "inpainting").load().provenance["made"]
     assert set(kept) == {"inpainting"}
     assert set(bayes) == {"inpainting", "before_inpainting", "clean"}
-    made, before = (maps.decode_made(found, "mine") for found in (kept, bayes))
+    made, before = (thumbnails.decode_generated(found, "mine") for found in (kept, bayes))
     own = rows[rows["entrant"] == "digits/noise-0.6"].set_index("sample_id")["inpainting_psnr"]
     holed = inpainting.make_holes(torch.from_numpy(before["clean"].images), made["inpainting"].sample_ids, digits.seed)
     np.testing.assert_allclose(before["before_inpainting"].images, holed.images, atol=0.04)
@@ -448,16 +448,16 @@ def test_the_pictures_are_of_what_the_rows_speak_of(measured):
 def test_pictures_come_back_within_half_a_level(n, channels, side):
     x = np.random.default_rng(n).uniform(-0.1, 1.1, (n, channels, side, side)).astype(np.float32)
     ids = [str(i) for i in range(n)]
-    found = maps.decode_made(maps.encode_made(ids, {"a": x, "b": 1 - x}), "mine")
+    found = thumbnails.decode_generated(thumbnails.encode_generated(ids, {"a": x, "b": 1 - x}), "mine")
     assert found["a"].sample_ids == tuple(ids)
     np.testing.assert_allclose(found["a"].images, x.clip(0, 1), atol=0.5 / 31 + 1e-6)
 
 
 @pytest.mark.parametrize("damage", [{"images": "AAAA"}, {"shape": [1, 900, 8]}, {"sample_ids": None}, {"shape": []}])
 def test_damaged_pictures_are_one_line(damage):
-    good = maps.encode_made(["1"], {"denoising": np.zeros((1, 1, 4, 4), np.float32)})
+    good = thumbnails.encode_generated(["1"], {"denoising": np.zeros((1, 1, 4, 4), np.float32)})
     with pytest.raises(ResultsError, match="mine: the pictures in its results file are damaged"):
-        maps.decode_made({"denoising": {**good["denoising"], **damage}}, "mine")
+        thumbnails.decode_generated({"denoising": {**good["denoising"], **damage}}, "mine")
 
 
 def test_blocks_are_measured_together():

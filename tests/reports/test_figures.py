@@ -16,7 +16,7 @@ from pagbench import benchmarks, columns, geometry, results
 from pagbench.cli import app
 from pagbench.errors import ResultsError
 from pagbench.reports.figures import canvas, draw_all, galleries, panels, path_charts, scatter
-from pagbench.results import thumbnails as maps
+from pagbench.results import thumbnails
 from pagbench.studies import legend, networks, paths, strengths
 from pagbench.training.families import FAMILIES
 
@@ -44,7 +44,7 @@ def invented_maps(seed):
     gradients = rng.standard_normal((2, 1, 8, 8)).astype(np.float32)
     gradients[1] = np.nan if seed % 2 else gradients[1]
     ids = benchmarks.load("digits").samples[:2]
-    return maps.encode(ids, rng.random((2, 1, 8, 8)).astype(np.float32), gradients)
+    return thumbnails.encode(ids, rng.random((2, 1, 8, 8)).astype(np.float32), gradients)
 
 
 def put(folder, benchmark, result, *, shift=None, mapped=True, **card):
@@ -284,8 +284,8 @@ def test_maps_come_back_within_their_resolution():
     rng = np.random.default_rng(0)
     images, gradients = rng.random((3, 3, 20, 30)), 1e-6 * rng.standard_normal((3, 3, 20, 30))
     gradients[1, 0, 0, 0] = np.nan
-    content = json.loads(json.dumps(maps.encode(["a", "b", "c"], images, gradients)))
-    found = maps.decode(content, "mine")
+    content = json.loads(json.dumps(thumbnails.encode(["a", "b", "c"], images, gradients)))
+    found = thumbnails.decode(content, "mine")
     assert found.sample_ids == ("a", "b", "c")
     assert content["gradients"][1] is None
     assert np.isnan(found.gradients[1]).all()
@@ -298,28 +298,28 @@ def test_maps_come_back_within_their_resolution():
 def test_large_maps_are_averaged_down_and_a_vanishing_gradient_stays_one():
     rng = np.random.default_rng(1)
     images = rng.random((1, 1, 224, 160))
-    content = maps.encode(["a"], images, np.zeros_like(images))
+    content = thumbnails.encode(["a"], images, np.zeros_like(images))
     assert content["shape"] == [1, 64, 46]
-    found = maps.decode(content, "mine")
+    found = thumbnails.decode(content, "mine")
     assert found.images.mean() == pytest.approx(images.mean(), abs=1e-3)
     assert (found.gradients == 0).all()
     coarse = rng.random((1, 1, 64, 64))
-    blocks = maps.encode(["a"], np.kron(coarse, np.ones((2, 2))), np.ones((1, 1, 128, 128)))
+    blocks = thumbnails.encode(["a"], np.kron(coarse, np.ones((2, 2))), np.ones((1, 1, 128, 128)))
     assert blocks["shape"] == [1, 64, 64]
-    np.testing.assert_allclose(maps.decode(blocks, "mine").images, coarse, atol=0.003)
+    np.testing.assert_allclose(thumbnails.decode(blocks, "mine").images, coarse, atol=0.003)
 
 
 def test_runs_keep_maps_that_agree_with_their_rows(tmp_path, digits, digits_splits, noise_trained):
     pagbench.run("digits/noise-0.6", limit=2, batch_size=1, results=tmp_path)
     found = {result.provenance["card"]["id"]: result for result in results.read_all(tmp_path, digits)}
     source = found["digits/noise-0.6"]
-    kept = maps.decode(source.provenance["maps"], "mine")
-    shown = digits_splits.test.select(digits.samples[: maps.COUNT])
-    assert kept.sample_ids == digits.samples[: maps.COUNT]
+    kept = thumbnails.decode(source.provenance["maps"], "mine")
+    shown = digits_splits.test.select(digits.samples[: thumbnails.COUNT])
+    assert kept.sample_ids == digits.samples[: thumbnails.COUNT]
     np.testing.assert_allclose(kept.images, shown.images, atol=0.003)
     gradient = geometry.log_odds_gradient(noise_trained, shown.images, shown.labels).gradient
     assert (geometry.cosine(torch.tensor(kept.gradients), gradient) > 0.995).all()
-    bayes = maps.decode(found["control/bayes"].provenance["maps"], "bayes")
+    bayes = thumbnails.decode(found["control/bayes"].provenance["maps"], "bayes")
     cosine = geometry.cosine(torch.tensor(kept.gradients[:2]), torch.tensor(bayes.gradients[:2]))
     np.testing.assert_allclose(cosine, source.rows["alignment_cosine"], atol=0.02)
     assert source.same_as({**source.provenance, "maps": None})

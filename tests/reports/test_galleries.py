@@ -20,7 +20,7 @@ from pagbench import benchmarks, columns, geometry, results
 from pagbench.errors import ResultsError
 from pagbench.models import registry
 from pagbench.reports.site import painting, pictures
-from pagbench.results import thumbnails as maps
+from pagbench.results import thumbnails
 from pagbench.training.model import Plan
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -37,7 +37,7 @@ def measured(tmp_path_factory, digits):
 
 
 def gallery(result):
-    return maps.decode(result.provenance["gallery"], "mine")
+    return thumbnails.decode(result.provenance["gallery"], "mine")
 
 
 def cosines(shown):
@@ -87,15 +87,15 @@ def test_without_a_bayes_control_the_first_images_have_targets_too(digits, tmp_p
     lone = digits.model_copy(update={"bayes": None, "reference": None, "thresholds": None})
     pagbench.run("digits/noise-0.6", benchmark=lone, limit=4, results=tmp_path)
     (result,) = results.read_all(tmp_path, lone)
-    first = maps.decode(result.provenance["maps"], "mine")
-    assert first.kinds == ("first",) * maps.COUNT
+    first = thumbnails.decode(result.provenance["maps"], "mine")
+    assert first.kinds == ("first",) * thumbnails.COUNT
     np.testing.assert_allclose(cosines(first), result.rows["alignment_cosine"], atol=0.02)
 
 
 def test_files_without_galleries_are_read_and_their_maps_have_no_targets(measured):
     old = {name: value for name, value in measured["digits/noise-0.6"].provenance.items() if name != "gallery"}
-    assert maps.decode(old.get("gallery"), "mine") is None
-    assert maps.decode(old["maps"], "mine").targets is None
+    assert thumbnails.decode(old.get("gallery"), "mine") is None
+    assert thumbnails.decode(old["maps"], "mine").targets is None
     assert measured["digits/noise-0.6"].same_as(old)
 
 
@@ -103,28 +103,28 @@ def test_files_without_galleries_are_read_and_their_maps_have_no_targets(measure
 def test_extremes_are_extreme_whatever_the_rows(values):
     rows = pd.DataFrame({"sample_id": [f"s{i}" for i in range(len(values))], "a": np.array(values, float)})
     scored = rows.dropna().set_index("sample_id")["a"]
-    chosen = maps.extremes(rows, "a")
-    size = min(len(scored), maps.EACH)
-    assert [kind for kind, _ in chosen] == [kind for kind in maps.KINDS for _ in range(size)]
-    found = {kind: [scored[name] for other, name in chosen if other == kind] for kind in maps.KINDS}
+    chosen = thumbnails.extremes(rows, "a")
+    size = min(len(scored), thumbnails.EACH)
+    assert [kind for kind, _ in chosen] == [kind for kind in thumbnails.KINDS for _ in range(size)]
+    found = {kind: [scored[name] for other, name in chosen if other == kind] for kind in thumbnails.KINDS}
     if size:
         assert found["best"] == sorted(scored, reverse=True)[:size]
         assert found["worst"] == sorted(scored)[:size]
         assert min(found["median"]) <= np.median(scored) <= max(found["median"])
-    assert chosen == maps.extremes(rows.copy(), "a")
+    assert chosen == thumbnails.extremes(rows.copy(), "a")
 
 
 def test_of_equal_values_the_earlier_sample_is_the_better_one():
     rows = pd.DataFrame({"sample_id": list("abcdefg"), "a": 0.5})
-    assert [name for _, name in maps.extremes(rows, "a")] == list("abcdgf")
+    assert [name for _, name in thumbnails.extremes(rows, "a")] == list("abcdgf")
 
 
 def content(**changed):
     ones = np.ones((2, 1, 4, 4), np.float32)
-    return {**maps.encode(["a", "b"], ones, ones, targets=ones, kinds=["best", "worst"]), **changed}
+    return {**thumbnails.encode(["a", "b"], ones, ones, targets=ones, kinds=["best", "worst"]), **changed}
 
 
-BOMB = maps._packed(np.zeros(10_000_000, np.uint8))
+BOMB = thumbnails._packed(np.zeros(10_000_000, np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ BOMB = maps._packed(np.zeros(10_000_000, np.uint8))
     ids=lambda changed: json.dumps(changed)[:30],
 )
 def test_damaged_galleries_are_one_clear_line(changed):
-    assert maps.decode(content(), "mine").kinds == ("best", "worst")
+    assert thumbnails.decode(content(), "mine").kinds == ("best", "worst")
     with pytest.raises(ResultsError, match=r"^mine: the pictures in its results file are damaged .*overwrite$"):
-        maps.decode(content(**changed), "mine")
+        thumbnails.decode(content(**changed), "mine")
 
 
 def test_a_map_unpacks_no_more_than_its_shape_says(monkeypatch):
@@ -157,9 +157,9 @@ def test_a_map_unpacks_no_more_than_its_shape_says(monkeypatch):
             asked.append(most)
             return real().decompress(data, most)
 
-    monkeypatch.setattr(maps.zlib, "decompressobj", Watched)
+    monkeypatch.setattr(thumbnails.zlib, "decompressobj", Watched)
     with pytest.raises(ResultsError):
-        maps.decode(content(images=BOMB), "mine")
+        thumbnails.decode(content(images=BOMB), "mine")
     assert max(asked) <= 2 * 16 + 1
 
 
@@ -186,7 +186,7 @@ def test_published_galleries_agree_with_the_published_rows():
         benchmark = benchmarks.load(label)
         for path in sorted((results.PUBLISHED / label).rglob("*.parquet"))[::9]:
             result = results.read(path, columns.schema(benchmark))
-            chosen = maps.extremes(result.rows, benchmark.alignment)
+            chosen = thumbnails.extremes(result.rows, benchmark.alignment)
             shown = gallery(result)
             assert [(kind, name) for kind, name in zip(shown.kinds, shown.sample_ids, strict=True)] == chosen
             expected = result.rows.set_index("sample_id").loc[list(shown.sample_ids), "alignment_cosine"]
@@ -268,7 +268,7 @@ def test_rows_say_what_was_measured(study):
 
 def test_a_model_without_scored_gradients_shows_images_and_targets_alone(study):
     shown = pictures.gallery(study, network(study, "control/constant"))
-    assert [row.kind for row in shown.rows] == ["first"] * maps.COUNT
+    assert [row.kind for row in shown.rows] == ["first"] * thumbnails.COUNT
     assert all(row.gradient is None and row.cosine is None and row.target is not None for row in shown.rows)
 
 
@@ -283,7 +283,7 @@ def test_colour_images_are_shown_in_colour_and_zero_is_grey(study):
     rng = np.random.default_rng(0)
     images = rng.random((1, 3, 4, 4)).astype(np.float32)
     zero = np.zeros_like(images)
-    kept = maps.decode(maps.encode(["0"], images, zero, targets=zero + 1), "mine")
+    kept = thumbnails.decode(thumbnails.encode(["0"], images, zero, targets=zero + 1), "mine")
     noise = dataclasses.replace(network(study, "digits/noise-0.6"), maps=kept, gallery=None)
     coloured = dataclasses.replace(study, networks=(noise,))
     (row,) = pictures.gallery(coloured, noise).rows

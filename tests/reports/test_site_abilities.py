@@ -19,7 +19,7 @@ from pagbench.errors import ResultsError
 from pagbench.ranking import statistics
 from pagbench.reports.site import abilities, boards, building, comparison, made, models, tables
 from pagbench.reports.site.rendering import render
-from pagbench.results import thumbnails as maps
+from pagbench.results import thumbnails
 from pagbench.studies import chance, levels
 from pagbench.studies import networks as study
 
@@ -50,7 +50,7 @@ def written(name, image, folder):
         results.path_of(folder / "results", BENCHMARK, name, measure),
         columns.schema(BENCHMARK, measure),
     )
-    return maps.decode_made(kept.provenance["made"], name)[image].images[:, 0]
+    return thumbnails.decode_generated(kept.provenance["made"], name)[image].images[:, 0]
 
 
 def cells(picture, view):
@@ -76,13 +76,13 @@ def test_lines_hold_the_images_of_the_results_files(folder, read):
 
 def test_images_of_other_samples_stand_in_no_line(read):
     network = read.named("digits/standard")
-    odd = maps.Made((*BENCHMARK.samples[3:5], "nobody"), np.ones((3, 1, 8, 8), np.float32))
+    odd = thumbnails.GeneratedImages((*BENCHMARK.samples[3:5], "nobody"), np.ones((3, 1, 8, 8), np.float32))
     other = dataclasses.replace(network, made={"denoising": odd, "something": odd})
     changed = dataclasses.replace(read, networks=(other,))
     ((_, picture),) = made.files([changed])
     tile = made.line(changed, other, "denoising", "")
     opaque = np.asarray(Image.open(BytesIO(picture)).convert("RGBA"))[1:9, 1:-1, 3].reshape(8, -1)
-    assert [place for place in range(maps.MADE) if opaque[:, 9 * place : 9 * place + 8].all()] == [3, 4]
+    assert [place for place in range(thumbnails.GENERATED) if opaque[:, 9 * place : 9 * place + 8].all()] == [3, 4]
     assert (opaque > 0).sum() == 2 * 64
     assert tile.whole[1] == 8 + 2
 

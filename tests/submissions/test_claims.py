@@ -12,7 +12,7 @@ import pytest
 from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
 from pagbench.models import registry
-from pagbench.results import thumbnails as maps
+from pagbench.results import thumbnails
 from pagbench.submissions import bounded, claims
 from pagbench.submissions.findings import refused
 
@@ -185,7 +185,7 @@ def test_results_of_an_ability_are_checked_with_their_pictures(digits, tmp_path)
     (honest,) = check()
     assert honest.level == "ok" and "192 rows" in honest.message
     made = ability_results.images(card.id, "generation", 0)
-    other = {"generation": made["generation"] | {"sample_ids": ["nobody"] * maps.MADE}}
+    other = {"generation": made["generation"] | {"sample_ids": ["nobody"] * thumbnails.GENERATED}}
     assert "images that the benchmark does not have" in messages(check(made=other))
     assert "pictures are of 'denoising', expected generation or" in messages(check(made={"denoising": {}}))
     assert "damaged" in messages(check(made={"generation": {"sample_ids": []}}))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pagbench import columns
 from pagbench.reports.site import painting
 from pagbench.reports.site.painting import Tile, Values
-from pagbench.results.thumbnails import MADE, Made
+from pagbench.results.thumbnails import GENERATED, GeneratedImages
 from pagbench.studies.networks import Network, Study
 
 _NAMES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.made_of(measure)))
@@ -38,7 +38,7 @@ def holder(study: Study, name: str) -> Network | None:
 
 def classes(study: Study) -> list[int]:
     """The class of each image of a line, for the samples that were measured."""
-    return [study.labels[sample] for sample in study.benchmark.samples[:MADE] if sample in study.labels]
+    return [study.labels[sample] for sample in study.benchmark.samples[:GENERATED] if sample in study.labels]
 
 
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
@@ -46,18 +46,18 @@ def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
     for study in studies:
         for network in study.networks:
             if found := _lines(study, network):
-                yield _path(study, network), painting.grid(list(found.values()), images=MADE)
+                yield _path(study, network), painting.grid(list(found.values()), images=GENERATED)
 
 
 def _lines(study: Study, network: Network) -> dict[str, list[Values | None]]:
     """Lines by name, one cell for each of the benchmark's first samples; those of the first line's size."""
-    samples = study.benchmark.samples[:MADE]
+    samples = study.benchmark.samples[:GENERATED]
     found = {name: _cells(network.made[name], samples) for name in _NAMES if name in network.made}
     found = {name: cells for name, cells in found.items() if any(cell is not None for cell in cells)}
     return {name: cells for name, cells in found.items() if _cell({name: cells}) == _cell(found)}
 
 
-def _cells(made: Made, samples: Sequence[str]) -> list[Values | None]:
+def _cells(made: GeneratedImages, samples: Sequence[str]) -> list[Values | None]:
     known = dict(zip(made.sample_ids, made.images, strict=True))
     return [known.get(sample) for sample in samples]
 

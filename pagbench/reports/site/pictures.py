@@ -12,7 +12,7 @@ from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.reports.site import painting
 from pagbench.reports.site.painting import Tile
-from pagbench.results.thumbnails import Maps
+from pagbench.results.thumbnails import Thumbnails
 from pagbench.studies.networks import Network, Study
 
 _WORDS = {
@@ -138,7 +138,7 @@ def _shown(study: Study, network: Network) -> list[_Cells]:
     return [cells for cells in found if cells.image.shape == found[0].image.shape]
 
 
-def _cells(maps: Maps, known: Mapping[str, NDArray[np.float32]]) -> list[_Cells]:
+def _cells(maps: Thumbnails, known: Mapping[str, NDArray[np.float32]]) -> list[_Cells]:
     own = {} if maps.targets is None else dict(zip(maps.sample_ids, maps.targets, strict=True))
     targets = {**known, **own}
     return [
