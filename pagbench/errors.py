@@ -1,7 +1,9 @@
 """Errors that reach the user as one line: what was got, what was expected, what to do next."""
 
+import importlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 def first_line(error: BaseException) -> str:
@@ -58,3 +60,30 @@ class TrainingError(PagbenchError):
 
 class PredictionError(PagbenchError):
     """A prediction of theory that the package's own numbers do not bear out."""
+
+
+class MissingPackageError(PagbenchError):
+    """A package that few need, and that is not installed; the message has the command that installs it."""
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """Imports a module of a package that only an extra of pagbench installs.
+
+    Args:
+        module: its full name, as `diffusers`.
+        extra: of pagbench, as `diffusion`.
+
+    >>> import_extra("absent_package.part", "site")
+    Traceback (most recent call last):
+    pagbench.errors.MissingPackageError: absent_package is not installed; install it: pip install 'pagbench[site]'
+
+    Raises:
+        MissingPackageError: the package is not installed.
+    """
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise MissingPackageError(f"{package} is not installed; install it: pip install 'pagbench[{extra}]'") from None
