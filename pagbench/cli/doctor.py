@@ -1,17 +1,45 @@
-"""The command that says what is here and what is missing."""
+"""The command that says which benchmarks are ready, what the others lack, and which folders and device runs use.
+
+PyTorch is imported in one child process, which also looks at the benchmarks, so that its crash is a line of the report.
+"""
 
 import enum
 import json
+import os
+import re
 import shutil
+import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Callable
-from typing import Annotated
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
 import typer
 
 from pagbench.cli.options import OfflineOption
+from pagbench.errors import PagbenchError, first_line, printable
+from pagbench.storage import cache
 
+if TYPE_CHECKING:
+    from pagbench.benchmarks import Benchmark
+
+_SHOWN = ("torch", "torchvision", "timm", "robustbench", "diffusers", "azula", "lpips", "ray")
+"""Packages whose versions are shown."""
+_BUILDERS = {"adm": "azula", "diffusers": "diffusers", "autoencoder-kl": "diffusers"}
+"""Packages that build the published networks of a kind."""
+_REINSTALL = "pip install --force-reinstall --no-deps pagbench"
+_REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
+_STATES = ("ok", "note", "missing", "broken")
 _WIDTH = 100
+_LITTLE_SPACE = 10**9
+_TIMEOUT = 120.0
+"""Seconds: a cold disk takes a minute to give PyTorch."""
 
 
 class Shape(enum.StrEnum):
@@ -19,6 +47,23 @@ class Shape(enum.StrEnum):
 
     text = "text"
     json = "json"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        state: `ok`; `note`, worth knowing; `missing`, needed and not here; `broken`, here and of no use.
+        name: what was looked at.
+        messages: sentences about it.
+        commands: that mend it, or fetch what is missing.
+    """
+
+    state: Literal["ok", "note", "missing", "broken"]
+    name: str
+    messages: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 def doctor(
@@ -32,20 +77,302 @@ def doctor(
 
     Connects to nothing. Exits with 0 if a benchmark is ready to run and nothing is broken, with 1 otherwise.
     """
-    from pagbench.cli.diagnosis import examine
+    from pagbench import __version__, benchmarks
 
-    if format is Shape.text and sys.stderr.isatty():
-        typer.echo("importing what is installed ...", err=True)
-    report = examine(benchmark)
+    labels = benchmarks.names() if benchmark is None else [benchmarks.load(benchmark).label]
+    probe = start_probe(labels)  # imports PyTorch while this process looks at the rest
+    installed, folders = list(packages()), list(check_folders())
+    device, *checked = receive(probe, labels)
+    checked.sort(key=lambda finding: _STATES.index(finding.state))
+    sections = {"Installed": installed, "Device": [device], "Folders": folders, "Benchmarks": checked}
+    ready = [finding.name for finding in checked if finding.state in ("ok", "note")]
+    healthy = bool(ready) and all(found.state != "broken" for section in sections.values() for found in section)
+    about = f"pagbench {__version__}, Python {sys.version.split()[0]} ({sys.executable}), {sys.platform}"
     if format is Shape.json:
-        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        report: dict[str, Any] = {"healthy": healthy, "ready": ready, "about": about, "versions": versions()}
+        report |= {name.lower(): [asdict(found) for found in section] for name, section in sections.items()}
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
-        typer.echo(report.to_text(width), nl=False)
-    raise typer.Exit(0 if report.healthy else 1)
+        lines = [line for name, section in sections.items() for line in ("", name, *layout(section, width))]
+        typer.echo("\n".join([about, *lines]))
+    raise typer.Exit(0 if healthy else 1)
 
 
-COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("doctor", doctor, "pagbench doctor --benchmark cifar10"),
-)
-"""Name, function and example of each command, for `pagbench.cli`."""
+def layout(section: Sequence[Finding], width: int) -> Iterator[str]:
+    """State, name and messages in columns; names without a message follow one another. Commands are not wrapped."""
+    silent = [finding for finding in section if not finding.messages]
+    column = max((len(finding.name) for finding in section if finding.messages), default=0)
+
+    def wrap(text: str, start: str, margin: str) -> list[str]:
+        return textwrap.wrap(
+            text, width, initial_indent=start, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+        )
+
+    if silent:
+        names = ", ".join(printable(finding.name) for finding in silent)
+        yield from wrap(names, f"  {silent[0].state:<9}", " " * 11)
+    margin = " " * (column + 13)
+    for finding in section:
+        start = f"  {finding.state:<9}{printable(finding.name):<{column}}  "
+        for message in finding.messages:
+            yield from wrap(printable(message), start, margin)
+            start = margin
+        yield from (f"{margin}$ {command}" for command in finding.commands)
+
+
+# Packages and folders, without PyTorch
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of the packages that matter; None where one is not installed."""
+    from importlib import metadata
+
+    found: dict[str, str | None] = dict.fromkeys(_SHOWN)
+    for name in _SHOWN:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def packages() -> Iterator[Finding]:
+    """The versions, and what is missing."""
+    from pagbench.storage import assets
+
+    known = versions()
+    shown = ", ".join(f"{name} {version}" for name, version in known.items() if version)
+    yield Finding("ok", "packages", (f"{shown}; `pip check` says whether they fit pagbench",))
+    for name in (name for name, version in known.items() if version is None):
+        optional = name == "ray"
+        message = "not installed (optional: spreads a run over machines)" if optional else "not installed"
+        yield Finding("note" if optional else "missing", name, (message,), (f"pip install {name}",))
+    if not assets.find("alexnet_features.safetensors").is_file():
+        yield Finding("broken", "LPIPS", (f"its network's weights are not in {assets.FOLDER}",), (_REINSTALL,))
+
+
+def check_folders() -> Iterator[Finding]:
+    """Whether runs can write to their folders, and whether they may use the network. Nothing is left behind."""
+    results = os.environ.get("PAGBENCH_RESULTS") or "results"
+    if "://" not in results:
+        yield _folder("results", lambda: Path(results), "PAGBENCH_RESULTS")
+    yield _folder("cache", cache.root, "PAGBENCH_CACHE")
+    yield _folder("data sets", data_root, "PAGBENCH_DATA")
+    yield _folder("temporary", lambda: Path(tempfile.gettempdir()), "TMPDIR", "broken")
+    if cache.offline():
+        message = "offline, by --offline or PAGBENCH_OFFLINE: `pagbench fetch` fetches nothing until that is taken away"
+        yield Finding("note", "network", (message,))
+    else:
+        yield Finding("ok", "network", ("may be used by runs and by `pagbench fetch`; this command does not",))
+
+
+def data_root() -> Path:
+    """As `pagbench.data.folder.root`, which needs PyTorch."""
+    given = os.environ.get("PAGBENCH_DATA")
+    return Path(given).expanduser() if given else cache.root() / "data"
+
+
+def _folder(
+    name: str, find: Callable[[], Path], variable: str, unwritable: Literal["note", "broken"] = "note"
+) -> Finding:
+    """One folder; of one that does not exist yet, the nearest above it is tried."""
+    path: Path | None = None
+    try:
+        path = find()
+        nearest = next(above for above in (path.absolute(), *path.absolute().parents) if above.exists())
+        free = shutil.disk_usage(nearest).free
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+    except OSError as error:
+        advice = f"make room, or set {variable} to a folder that can be written"
+        return Finding(
+            unwritable, name, (f"{path} cannot be written ({error.strerror or first_line(error)}): {advice}",)
+        )
+    message = f"{path}{'' if os.environ.get(variable) else f' (set {variable} for another)'}: {free / 1e9:.1f} GB free"
+    if free < _LITTLE_SPACE:
+        return Finding("note", name, (f"{message}: make room, or set {variable}",))
+    return Finding("ok", name, (message,))
+
+
+# The child process: PyTorch, the device, the benchmarks
+
+
+def start_probe(labels: Sequence[str]) -> "subprocess.Popen[bytes] | OSError":
+    """Starts the process that says one finding for the device and one for each benchmark."""
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109 (joined as text)
+    offline = {"PAGBENCH_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths}
+    command = [sys.executable, "-P", "-W", "ignore", "-c", f"import {__name__} as d; d.probe({list(labels)!r})"]
+    try:
+        return subprocess.Popen(
+            command, env={**os.environ, **offline}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except OSError as error:
+        return error
+
+
+def receive(
+    probe: "subprocess.Popen[bytes] | OSError", labels: Sequence[str], timeout: float = _TIMEOUT
+) -> list[Finding]:
+    """Findings on the device and the benchmarks; the end of the process is the finding on what it has not answered."""
+    if isinstance(probe, OSError):
+        output, end = b"", f"no process can be started ({first_line(probe)})"
+    else:
+        try:
+            output, _ = probe.communicate(timeout=timeout)
+            code = probe.returncode
+            name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+            end = f"the process that imports PyTorch and looks at benchmarks has ended with {name}"
+        except subprocess.TimeoutExpired:
+            probe.kill()
+            output, _ = probe.communicate()
+            end = f"the process that imports PyTorch and looks at benchmarks does not end within {timeout:g} s"
+    found = []
+    for line in output.splitlines():
+        fields = json.loads(line)
+        found.append(Finding(fields["state"], fields["name"], tuple(fields["messages"]), tuple(fields["commands"])))
+    missing = ["auto takes", *labels][len(found) :]
+    remedy = () if found else (_REINSTALL_TORCH,)
+    return [*found, *(Finding("broken", name, (end,), remedy) for name in missing)]
+
+
+def probe(labels: Sequence[str]) -> None:
+    """The child: one line of JSON for the device and each benchmark, and nothing else on stdout."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError("pagbench doctor connects to nothing")
+
+    for owner, names in ((socket.socket, ("connect", "connect_ex")), (socket, ("getaddrinfo", "gethostbyname"))):
+        for name in names:
+            setattr(owner, name, refuse)
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)  # packages print what they like
+        steps: list[tuple[str, Callable[[], Finding]]] = [("auto takes", device)]
+        steps += [(label, lambda label=label: readiness(label)) for label in labels]  # type: ignore[misc]
+        for name, step in steps:
+            try:
+                finding = step()
+            except (Exception, SystemExit) as error:  # a third party's code may raise anything
+                kind = "" if isinstance(error, PagbenchError) else f"{type(error).__name__}: "
+                message = printable(f"{kind}{first_line(error)}")[:300]
+                finding = Finding("broken", name, (message,), (_REINSTALL_TORCH,) if step is device else ())
+            out.write(json.dumps(asdict(finding)) + "\n")
+            out.flush()
+        os._exit(0)  # what packages do at the end has no answer to give
+
+
+def device() -> Finding:
+    """The device that `auto` takes."""
+    import torch
+
+    from pagbench.models.devices import choose_device
+
+    chosen = choose_device("auto").type
+    driver = None
+    with suppress(OSError):
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+        driver = re.search(r"Kernel Module.*?\s(\d[\d.]+)", text)
+    if chosen == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        message = (
+            f"cuda: {torch.cuda.get_device_name()}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free; CUDA "
+            f"{torch.version.cuda}, driver {driver[1] if driver else 'unknown'}; {torch.cuda.device_count()} in all"
+        )
+        return Finding("ok", "auto takes", (message,))
+    message = f"{chosen}; threads of PyTorch: {torch.get_num_threads()} (set OMP_NUM_THREADS for others)"
+    if driver is None or chosen != "cpu":
+        return Finding("ok", "auto takes", (message,))
+    why = "is built without CUDA" if torch.version.cuda is None else f"(CUDA {torch.version.cuda}) cannot use it"
+    advice = f"NVIDIA's driver {driver[1]} is here, but PyTorch {why}: install PyTorch for your driver's CUDA"
+    return Finding("note", "auto takes", (message, advice))
+
+
+class Lack(NamedTuple):
+    """What a benchmark lacks, the command that gets it, and whether a run cannot do without it."""
+
+    message: str
+    command: str = ""
+    fatal: bool = True
+
+
+def readiness(label: str) -> Finding:
+    """Whether a benchmark can run, and what it lacks. Opens no socket, reads no picture, builds no network."""
+    from pagbench import benchmarks
+
+    benchmark = benchmarks.load(label)
+    lacks = [*_data(benchmark), *_networks(benchmark), *_first_run(benchmark)]
+    state: Any = "missing" if any(lack.fatal for lack in lacks) else "note" if lacks else "ok"
+    messages = tuple(dict.fromkeys(lack.message for lack in lacks))
+    return Finding(state, label, messages, tuple(dict.fromkeys(lack.command for lack in lacks if lack.command)))
+
+
+def _data(benchmark: "Benchmark") -> Iterator[Lack]:
+    from pagbench.benchmarks import facts
+    from pagbench.cards import CifarCard, DistractorCard, IdxCard, ImageNetCard, SamplesCard
+    from pagbench.data import cifar, idx, imagenet, samples
+    from pagbench.errors import DataError
+
+    card = benchmark.dataset
+    card = card.source if isinstance(card, DistractorCard) else card
+    need, fetch = facts.of(benchmark).needs[0], f"pagbench fetch --benchmark {benchmark.label}"
+    path = need.place.strip("`").replace("$PAGBENCH_DATA", str(data_root()))
+    try:
+        if isinstance(card, IdxCard) and idx.find(card) is None:
+            debian = "; on Debian: apt-get install dataset-fashion-mnist" if card.kind == "fashion-mnist" else ""
+            yield Lack(f"{need.what}, {need.download}, in {path}{debian}", fetch)
+        elif isinstance(card, CifarCard) and cifar.find(card) is None:
+            yield Lack(f"{need.what}, {need.download}, in {path}", fetch)
+        elif isinstance(card, CifarCard) and (lacking := cifar.lacking(card)):
+            yield Lack(f"{', '.join(lacking)} of {need.what}: delete {path} and fetch it anew", fetch)
+        elif isinstance(card, ImageNetCard) and not (home := imagenet.place()).is_dir():
+            yield Lack(f"{need.what}, {need.download}: put or link them, in a folder for each class, at {home}")
+        elif isinstance(card, ImageNetCard):
+            if absent := sorted(set(benchmark.samples) - set(imagenet.find(card)[0])):
+                yield Lack(f"{len(absent)} of {len(benchmark.samples)} pictures in {path}, as number {absent[0]}")
+        elif isinstance(card, SamplesCard):
+            samples.find(card)
+    except DataError as error:
+        yield Lack(str(error))
+
+
+def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
+    """Score models and tangent spaces that are networks, and the reference, without which a run goes on."""
+    from importlib.util import find_spec
+
+    from pagbench.benchmarks import facts
+    from pagbench.models import registry
+    from pagbench.storage import assets, downloads
+
+    fetch = f"pagbench fetch --benchmark {benchmark.label}"
+    sizes = {need.what.strip("`"): need.download for need in facts.of(benchmark).needs[1:]}
+    second = None if benchmark.second is None else benchmark.second.score
+    for card in dict.fromkeys(card for card in (benchmark.score, second, benchmark.manifold) if card is not None):
+        builder = _BUILDERS.get(card.kind)
+        if builder is not None and find_spec(builder) is None:
+            yield Lack(f"{builder} is not installed", f"pip install {builder}")
+        if card.weights is not None and not assets.find(card.weights).is_file():
+            yield Lack(f"{card.weights}, a part of pagbench", _REINSTALL)
+        files = downloads.named_in(card)
+        if any(downloads.find(file) is None for file in files):
+            name = card.repository or getattr(card, "architecture", None) or files[0].path
+            size = f", {sizes[name]}" if name in sizes else ""
+            home = os.path.commonpath([downloads.place(file).parent for file in files])
+            yield Lack(f"{name}{size}, in {home}", fetch)
+    reference = benchmark.reference
+    if reference is not None:
+        files = downloads.named_in(registry.find(reference)[0])
+        if any(downloads.find(file) is None for file in files):
+            size = sizes.get(reference, "").partition(";")[0] or "size unknown"
+            yield Lack(f"{reference}, {size}: without it no regimes", fetch, fatal=False)
+
+
+def _first_run(benchmark: "Benchmark") -> Iterator[Lack]:
+    if benchmark.manifold is None or benchmark.manifold.recipe is None:
+        return
+    from pagbench.benchmarks import facts
+    from pagbench.training import parts
+
+    home = parts.recipe_folder(benchmark)
+    if home is not None and not any(home.glob("*.safetensors")):
+        takes = facts.fit_time(benchmark)
+        yield Lack(f"its autoencoder, which the first run trains ({takes}), in {home}", fatal=False)

@@ -1,22 +1,71 @@
-"""Listings for the command line: what is shipped, and what is known of a model. No torch."""
+"""The commands list and show, and the texts that they print. No torch."""
 
+import enum
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
-import yaml
-from rich import filesize
+import typer
 
-from pagbench import benchmarks, columns, results
-from pagbench.cards import ModelCard, RemoteFile
-from pagbench.errors import ResultsError, UnknownNameError
-from pagbench.models import factories, registry, sources
-from pagbench.ranking import leaderboard
-from pagbench.results.preflight import Preflight
-from pagbench.storage import downloads as fetching
+from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn
+from pagbench.errors import ContractError, ResultsError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pagbench.benchmarks import Benchmark
+    from pagbench.cards import ModelCard, RemoteFile
+    from pagbench.results.preflight import Preflight
 
 _SHOWN_IDS = 5
+
+
+class Listing(enum.StrEnum):
+    """What to list."""
+
+    models = "models"
+    benchmarks = "benchmarks"
+    measures = "measures"
+
+
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.")],
+    source: Annotated[str | None, typer.Option(help="Models of a third-party collection, as robustbench.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only models trained on it, as cifar10.")] = None,
+    threat: Annotated[str | None, typer.Option(help="Only models for it: Linf, L2 or corruptions.")] = None,
+    search: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only models with this text in what is listed.")
+    ] = None,
+) -> None:
+    """List the shipped models, benchmarks or measures, or the models of others."""
+    if what is Listing.models:
+        from pagbench.models import sources
+
+        typer.echo(all_models(source, dataset, threat, search))
+        if source is None:
+            warn(f"models of others: --source {', '.join(sources.SOURCES)}")
+        return
+    if source or dataset or threat or search:
+        raise ContractError(f"--source, --dataset, --threat and --search are for models, not for {what.value}")
+    typer.echo(all_benchmarks() if what is Listing.benchmarks else all_measures())
+
+
+def show(
+    model: Annotated[str, typer.Argument(help="Card id or card file; or a benchmark.")],
+    results: ResultsOption = RESULTS,
+    offline: OfflineOption = False,
+) -> None:
+    """Show a model's card and its results, or a benchmark's definition."""
+    from pagbench import benchmarks
+
+    if model.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
+        typer.echo(describe_benchmark(model), nl=False)
+        return
+    from pagbench import results as stored
+
+    folder = stored.local(results)
+    unnamed = results == RESULTS and not folder.exists() and stored.PUBLISHED.exists()
+    typer.echo(describe_model(model, stored.PUBLISHED if unnamed else folder), nl=False)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -41,70 +90,57 @@ def all_models(
     Raises:
         UnknownNameError: no such source, or no model of it for that data set or threat.
     """
-    cards = [registry.find(name)[0] for name in registry.names()] if source is None else _cards_of(source)
-    cards = _only(_only(cards, "dataset", dataset), "threat", threat)
-    rows = [_row_of_source(card) if source else _shipped_row(card) for card in cards]
+    from pagbench.models import factories, registry, sources
+
+    if source is None:
+        cards = [registry.find(name)[0] for name in registry.names()]
+    else:
+        collection = sources.of(source)
+        if collection is None:
+            raise UnknownNameError("source", source, sources.SOURCES)
+        cards = [collection.card(name) for name in collection.names()]
+    cards = _filter(_filter(cards, "dataset", dataset), "threat", threat)
+    rows = [_row(card, published=source is not None) for card in cards]
     if source is None and dataset is None and threat is None:
         rows += [(point.name, "own", "", factories.origin(point)) for point in factories.installed()]
-    found = [row for row in rows if (search or "").lower() in " ".join(row).lower()]
-    return _aligned(found) if found else "none is listed; leave out an option, or use a model by its id"
+    rows = [row for row in rows if (search or "").lower() in " ".join(row).lower()]
+    return _aligned(rows) if rows else "none is listed; leave out an option, or use a model by its id"
 
 
-def collections() -> list[str]:
-    """Names of the third-party collections whose models can be listed."""
-    return list(sources.SOURCES)
-
-
-def _cards_of(name: str) -> list[ModelCard]:
-    source = sources.of(name)
-    if source is None:
-        raise UnknownNameError("source", name, sources.SOURCES)
-    return [source.card(model) for model in source.names()]
-
-
-def _only(cards: list[ModelCard], field: str, asked: str | None) -> list[ModelCard]:
-    """The cards with that value of a field; all of them where none is asked for."""
-    if asked is None:
+def _filter(cards: "list[ModelCard]", field: str, value: str | None) -> "list[ModelCard]":
+    """The cards with that value of a field; all of them for None."""
+    if value is None:
         return cards
-    known = {value for card in cards if (value := getattr(card, field)) is not None}
-    if asked not in known:
-        raise UnknownNameError(f"{field} of what is listed", asked, known)
-    return [card for card in cards if getattr(card, field) == asked]
+    known = {of_card for card in cards if (of_card := getattr(card, field)) is not None}
+    if value not in known:
+        raise UnknownNameError(f"{field} of what is listed", value, known)
+    return [card for card in cards if getattr(card, field) == value]
 
 
-def _shipped_row(card: ModelCard) -> tuple[str, ...]:
+def _row(card: "ModelCard", *, published: bool) -> tuple[str, ...]:
+    if published:
+        accuracy = "" if card.published_accuracy is None else f"{card.published_accuracy:.2%}"
+        return card.id, card.architecture or "", accuracy, card.preprocessing or "", card.title
     return card.id, card.family, "" if card.strength is None else f"{card.strength:g}", card.title
-
-
-def _row_of_source(card: ModelCard) -> tuple[str, ...]:
-    accuracy = "" if card.published_accuracy is None else f"{card.published_accuracy:.2%}"
-    return card.id, card.architecture or "", accuracy, card.preprocessing or "", card.title
 
 
 def all_benchmarks() -> str:
     """Published benchmarks: label, number of samples, title, and the page that says more."""
-    found = [benchmarks.load(label) for label in benchmarks.names()]
-    return _aligned([(b.label, f"{len(b.samples)} images", b.title, page(b)) for b in found])
+    from pagbench import benchmarks
+
+    definitions = [benchmarks.load(label) for label in benchmarks.names()]
+    return _aligned([(b.label, f"{len(b.samples)} images", b.title, page(b)) for b in definitions])
 
 
-def page(benchmark: benchmarks.Benchmark) -> str:
+def page(benchmark: "Benchmark") -> str:
     """The page of a benchmark: what it measures and needs, how to run and cite it; a path in the repository."""
     return f"docs/benchmarks/{benchmark.label}.md"
 
 
-def benchmark(name: str) -> str:
-    """A benchmark's definition as YAML, long lists of ids shortened, and its page."""
-    found = benchmarks.load(name)
-    content = found.model_dump(mode="json", exclude_none=True)
-    for key in ("samples", "calibration", "training"):
-        ids = content.get(key, [])
-        content[key] = ids if len(ids) <= _SHOWN_IDS else f"{len(ids)}: {', '.join(ids[:_SHOWN_IDS])}, ..."
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-    return f"# {page(found)}\n# sha256 {found.digest()}\n{text}"
-
-
 def all_measures() -> str:
     """Measures with the per-sample columns that each fills, and their definitions."""
+    from pagbench import columns
+
     rows = [
         (f"{measure}, optional" if measure in columns.OPTIONAL else measure, column.name, column.unit, column.summary)
         for measure, filled in columns.SAMPLE_COLUMNS.items()
@@ -113,12 +149,15 @@ def all_measures() -> str:
     return _aligned(rows)
 
 
-def downloads(models: Sequence[str], benchmark: benchmarks.Benchmark | None) -> str:
-    """What models, and a benchmark with its anchors, need from elsewhere: place, size, whether it is there, mirrors.
+def downloads(models: Sequence[str], benchmark: "Benchmark | None") -> str:
+    """What models, and a benchmark with its anchors, need from elsewhere: path, size, whether it is there, mirrors.
 
     Raises:
         PagbenchError: no such model.
     """
+    from pagbench.models import registry
+    from pagbench.storage import downloads as fetching
+
     anchors = () if benchmark is None else benchmark.anchors
     cards = [registry.find(name)[0] for name in (*models, *anchors)]
     rows = [
@@ -131,58 +170,85 @@ def downloads(models: Sequence[str], benchmark: benchmarks.Benchmark | None) -> 
     return _aligned(rows) if rows else "nothing to fetch"
 
 
-def _download(file: RemoteFile) -> tuple[str, ...]:
-    found = fetching.find(file)
-    size = file.size if found is None else found.stat().st_size
+def _download(file: "RemoteFile") -> tuple[str, ...]:
+    from rich import filesize
+
+    from pagbench.storage import downloads as fetching
+
+    path = fetching.find(file)
+    size = file.size if path is None else path.stat().st_size
     return (
-        str(found or fetching.place(file)),
+        str(path or fetching.place(file)),
         "size unknown" if size is None else filesize.decimal(size),
-        "missing" if found is None else "present",
+        "missing" if path is None else "present",
         ", ".join((file.archive or file).mirrors) or "no mirror",
     )
 
 
-def preflight(card: Preflight) -> str:
+def describe_benchmark(name: str) -> str:
+    """A benchmark's definition as YAML, long lists of ids shortened, and its page."""
+    import yaml
+
+    from pagbench import benchmarks
+
+    definition = benchmarks.load(name)
+    content = definition.model_dump(mode="json", exclude_none=True)
+    for key in ("samples", "calibration", "training"):
+        ids = content.get(key, [])
+        content[key] = ids if len(ids) <= _SHOWN_IDS else f"{len(ids)}: {', '.join(ids[:_SHOWN_IDS])}, ..."
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return f"# {page(definition)}\n# sha256 {definition.digest()}\n{text}"
+
+
+def preflight(card: "Preflight") -> str:
     """A pre-flight card: what each check found, what was expected, and what to do."""
     table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]
     advice = [f"{check.name}: {check.advice}" for check in card.checks if check.advice]
     return "\n".join([_aligned([("check", "verdict", "found", "expected"), *table]), *advice])
 
 
-def model(name: str, folder: Path) -> str:
+def describe_model(name: str, folder: Path) -> str:
     """A model's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on."""
+    import yaml
+
+    from pagbench import benchmarks, results
+    from pagbench.models import registry
+
     card, path = registry.find(name)
-    place = path or f"the source {card.id.partition('/')[0]!r}"
-    text = f"# {place}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
+    source = path or f"the source {card.id.partition('/')[0]!r}"
+    text = f"# {source}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
     for label in benchmarks.names():
+        if not (folder / label).is_dir():
+            continue
         benchmark = benchmarks.load(label)
-        if results.path_of(folder, benchmark, card.id).exists():
-            text += f"\n# {label} in {folder}\n{_row(card.id, folder, benchmark)}\n"
-            text += _kept_preflight(card.id, folder, benchmark)
+        file = results.path_of(folder, benchmark, card.id)
+        if not file.exists():
+            continue
+        text += f"\n# {label} in {folder}\n{_summary(card.id, folder, benchmark)}\n"
+        try:
+            result = results.Store(file, benchmark).load()
+        except ResultsError:
+            continue  # the summary says why
+        if result is not None and result.preflight is not None:
+            text += f"\n# pre-flight on {label}: {result.preflight.verdict}\n{preflight(result.preflight)}\n"
     return text
 
 
-def _kept_preflight(name: str, folder: Path, benchmark: benchmarks.Benchmark) -> str:
-    try:
-        kept = results.Store(results.path_of(folder, benchmark, name), benchmark).load()
-    except ResultsError:
-        return ""  # the row above says why
-    if kept is None or kept.preflight is None:
-        return ""
-    return f"\n# pre-flight on {benchmark.label}: {kept.preflight.verdict}\n{preflight(kept.preflight)}\n"
+def _summary(name: str, folder: Path, benchmark: "Benchmark") -> str:
+    from pagbench.ranking import leaderboard
 
-
-def _row(name: str, folder: Path, benchmark: benchmarks.Benchmark) -> str:
     try:
         board = leaderboard(folder, benchmark=benchmark)
     except ResultsError as error:
         return f"no summary: {error}"
     row = board[board["model"] == name].iloc[0]
-    shown = [column for column in board.columns if not column.endswith(("_low", "_high"))]
-    return _aligned([(column, _value(row, column)) for column in shown])
+    names = [column for column in board.columns if not column.endswith(("_low", "_high"))]
+    return _aligned([(column, _value(row, column)) for column in names])
 
 
 def _value(row: "pd.Series[Any]", column: str) -> str:
+    import pandas as pd
+
     value = row[column]
     if pd.isna(value):
         return "–"

@@ -1,12 +1,15 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what commands do with them."""
 
 import enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pagbench.errors import ContractError
 from pagbench.storage import cache
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Device(enum.StrEnum):
@@ -17,8 +20,19 @@ class Device(enum.StrEnum):
     cuda = "cuda"
     mps = "mps"
 
+    def choose(self) -> "torch.device":
+        """The device.
+
+        Raises:
+            ContractError: it does not exist here.
+        """
+        from pagbench.models import devices
+
+        return devices.choose_device(self.value)
+
 
 BenchmarkOption = Annotated[str, typer.Option("--benchmark", "-b", help="Name, or name@version.")]
+RESULTS = "results"
 ResultsOption = Annotated[
     str,
     typer.Option(
@@ -60,3 +74,16 @@ OfflineOption = Annotated[
         callback=_go_offline,
     ),
 ]
+ArchitectureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        help="module:function that builds the network of a checkpoint without a card. Runs that code.",
+        metavar="MODULE:FUNCTION",
+    ),
+]
+
+
+def warn(line: str) -> None:
+    """A line of progress, or a warning, beside what a command prints."""
+    typer.echo(line, err=True)

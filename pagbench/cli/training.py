@@ -1,17 +1,18 @@
-"""The commands that train: one model, a path of them, the parts of a benchmark."""
+"""The commands that train: train, sweep, fit."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pagbench.cli.options import Device, DeviceOption, OfflineOption, ResultsOption
+from pagbench.cli.options import RESULTS, Device, DeviceOption, OfflineOption, ResultsOption
 from pagbench.errors import TrainingError
 
 if TYPE_CHECKING:
-    from pagbench.training import Plan, Recipe
+    from rich.progress import Progress
+
+    from pagbench.training import Recipe
 
 _BenchmarkArgument = Annotated[str, typer.Argument(help="Benchmark whose training split is used.")]
 _Family = Annotated[
@@ -58,7 +59,6 @@ def train(
 ) -> None:
     """Train a network of a family; writes weights and a card that `pagbench run` takes. Goes on where it was killed."""
     from pagbench import benchmarks, training
-    from pagbench.models import devices
 
     definition = benchmarks.load(benchmark)
     plan = training.Plan(
@@ -66,10 +66,7 @@ def train(
         _recipe(training.default_recipe(definition), epochs, recipe), prefix, half, draws,
     )  # fmt: skip
     with _bar() as bar:
-        task = bar.add_task(plan.name, total=None)
-        path = training.train_model(
-            plan, output=output, device=devices.choose_device(device.value), on_step=_show(bar, task, plan.name)
-        )
+        path = training.train_model(plan, output=output, device=device.choose(), on_step=_on_step(bar, plan.name))
     typer.echo(f"card: {path}  (next: pagbench run {path} -b {benchmark})")
 
 
@@ -90,12 +87,11 @@ def sweep(
     draws: _Draws = 64,
     device: DeviceOption = Device.auto,
     output: _Output = Path("trained"),
-    results: ResultsOption = "results",
+    results: ResultsOption = RESULTS,
     offline: OfflineOption = False,
 ) -> None:
     """Train a path of strengths and seeds, measure it, and show it. Goes on where it was killed."""
     from pagbench import benchmarks, data, training
-    from pagbench.models import devices
     from pagbench.ranking import leaderboard, render
     from pagbench.running import runner
     from pagbench.studies import sweep as path
@@ -111,7 +107,7 @@ def sweep(
     data.splits(definition)  # once and for all, if it is missing
     with _bar() as bar:
         trained = path.train_all(
-            plans, output, jobs=jobs, device=devices.choose_device(device.value).type, advance=_follow(bar, plans)
+            plans, output, jobs=jobs, device=device.choose().type, advance=_on_share(bar, len(plans))
         )
     if trained.cards:
         runner.run(trained.cards, benchmark=definition, device=device.value, results=results, progress=True)
@@ -137,26 +133,16 @@ def fit(
 ) -> None:
     """Train a part of a benchmark: the autoencoder of its manifold, or the diffusion model of its second target."""
     from pagbench import benchmarks
-    from pagbench.models import devices
     from pagbench.training import parts
 
     definition = benchmarks.load(benchmark)
     used = _recipe(parts.find(part).recipe, epochs, recipe)
     with _bar() as bar:
-        task = bar.add_task(part, total=None)
         path, digest = parts.fit(
             definition, part, output=output, seed=seed, width=width, recipe=used, half=half,
-            device=devices.choose_device(device.value), on_step=_show(bar, task, part),
+            device=device.choose(), on_step=_on_step(bar, part),
         )  # fmt: skip
     typer.echo(f"weights: {path}  (for a card: weights: {path.name}, weights_sha256: {digest})")
-
-
-COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("train", train, "pagbench train digits --family noise --strength 0.6 --seed 0"),
-    ("sweep", sweep, "pagbench sweep fashion-mnist --family gradient-norm --strengths 1e-4:10:6 --seeds 2 --jobs 2"),
-    ("fit", fit, "pagbench fit fashion-mnist autoencoder"),
-)
-"""Name, function and example of each command, for `pagbench.cli`."""
 
 
 def _recipe(default: "Recipe", epochs: int | None, given: list[str] | None) -> "Recipe":
@@ -183,27 +169,30 @@ def _recipe(default: "Recipe", epochs: int | None, given: list[str] | None) -> "
         raise TrainingError(f"recipe {first['loc'][0]}={first['input']}: {first['msg']}") from None
 
 
-def _bar() -> Progress:
+def _bar() -> "Progress":
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     return Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("left:"), TimeRemainingColumn()
     )
 
 
-def _show(bar: Progress, task: Any, name: str) -> Callable[[int, int, float], None]:
-    def show(done: int, total: int, loss: float) -> None:
-        bar.update(task, completed=done, total=total, description=f"{name}, loss {loss:.3f}")
+def _on_step(bar: "Progress", name: str) -> Callable[[int, int, float], None]:
+    """Moves a task of the bar to where the training is."""
+    task = bar.add_task(name, total=None)
+    return lambda done, total, loss: bar.update(
+        task, completed=done, total=total, description=f"{name}, loss {loss:.3f}"
+    )
 
-    return show
 
-
-def _follow(bar: Progress, plans: "list[Plan]") -> Callable[[str, float], None]:
-    """One bar for all plans; each counts as one."""
-    task = bar.add_task("training", total=len(plans))
+def _on_share(bar: "Progress", count: int) -> Callable[[str, float], None]:
+    """Moves one bar for all networks; each counts as one."""
+    task = bar.add_task("training", total=count)
     shares: dict[str, float] = {}
 
-    def follow(name: str, share: float) -> None:
+    def receive(name: str, share: float) -> None:
         shares[name] = share
         done = sum(value == 1 for value in shares.values())
-        bar.update(task, completed=sum(shares.values()), description=f"{name} ({done} of {len(plans)} trained)")
+        bar.update(task, completed=sum(shares.values()), description=f"{name} ({done} of {count} trained)")
 
-    return follow
+    return receive

@@ -30,7 +30,7 @@ def load(card: SamplesCard) -> tuple[Float[Tensor, "n 3 h w"], Int[Tensor, "n"]]
 
     prepare = imagenet.crop_224 if card.of == "imagenet" else functional.to_tensor
     pictures, labels, content = [], [], b""
-    for path, label in _files(card):
+    for path, label in find(card):
         content += path.read_bytes()
         with Image.open(path) as picture:
             pictures.append(prepare(picture.convert("RGB")))
@@ -44,8 +44,12 @@ def load(card: SamplesCard) -> tuple[Float[Tensor, "n 3 h w"], Int[Tensor, "n"]]
     return torch.cat([images, images.flip(3), images.flip(2)]), torch.tensor(labels).repeat(3)
 
 
-def _files(card: SamplesCard) -> list[tuple[Path, int]]:
-    """Paths and labels, in order: `<name>_<number>_<label>`."""
+def find(card: SamplesCard) -> list[tuple[Path, int]]:
+    """Paths and labels of the pictures, in order: `<name>_<number>_<label>`.
+
+    Raises:
+        DataError: foolbox is missing or has others.
+    """
     package = importlib.util.find_spec("foolbox")  # importing it would import what it attacks with
     home = Path(next(iter((package and package.submodule_search_locations) or [""]))) / "data"
     found = sorted(home.glob(f"{card.of}_[0-9][0-9]_*"))

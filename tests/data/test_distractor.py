@@ -343,7 +343,7 @@ def test_a_models_row_is_shown_without_a_reference(tiny, tmp_path, monkeypatch):
     pagbench.run("control/bayes", benchmark=tiny, limit=4, batch_size=4, results=tmp_path)
     monkeypatch.setattr(benchmarks, "names", lambda: [tiny.label])
     monkeypatch.setattr(benchmarks, "load", lambda name: tiny)
-    shown = listing.model("control/bayes", tmp_path)
+    shown = listing.describe_model("control/bayes", tmp_path)
     assert "# tiny-distractor@1 in" in shown
     assert "tangent_energy" in shown
 

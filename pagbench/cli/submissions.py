@@ -1,17 +1,22 @@
-"""The commands of `pagbench submit`: write, check, measure and add a submission."""
+"""The commands for submissions: submit init, check, run and add, and verify."""
 
+import os
+import secrets
+import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import BatchSizeOption, Device, DeviceOption, OfflineOption
-from pagbench.errors import CardError, ContractError, printable
+from pagbench.cli.options import BatchSizeOption, Device, DeviceOption, OfflineOption, warn
+from pagbench.errors import CardError, ContractError, PagbenchError, printable
 
 if TYPE_CHECKING:
     from pagbench.submissions.findings import Finding
     from pagbench.submissions.questions import Question
+    from pagbench.submissions.rerun import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Submit a model to the leaderboard: init, check, run, add.")
 
@@ -106,15 +111,15 @@ def check(
         raise ContractError("give the submission's folder, or --since a revision")
     if folder is not None:
         raise typer.Exit(
-            _tell(checking.check(folder, leaderboard, benchmark=benchmark, limits=Limits(seconds=seconds)))
+            _print(checking.check(folder, leaderboard, benchmark=benchmark, limits=Limits(seconds=seconds)))
         )
     folders, findings = changes.submissions(leaderboard, since or "HEAD")
-    worst = _tell(findings)
+    worst = _print(findings)
     for changed in [] if worst else folders:
         typer.echo(f"submission: {printable(str(changed))}")
         label = benchmark or changed.parent.parent.name
         found = checking.check(changed, leaderboard, benchmark=label, limits=Limits(seconds=seconds))
-        if _tell(found):
+        if _print(found):
             worst = 1
         else:
             _rank(changed, leaderboard, label)
@@ -148,7 +153,7 @@ def run(
 
     found = list(checking.outside(folder, leaderboard, benchmark))
     if refused(found):
-        raise typer.Exit(_tell(finding for finding in found if finding.level == "error"))
+        raise typer.Exit(_print(finding for finding in found if finding.level == "error"))
     from pagbench.running import runner
 
     definition = checking.benchmark_of(checking.read_card(folder), benchmark)
@@ -173,14 +178,14 @@ def add(
 
     if not leaderboard.is_dir():
         raise ContractError(f"{leaderboard}: no such folder; run this in a checkout, or give --leaderboard")
-    if _tell(checking.outside(folder, leaderboard, benchmark)):
+    if _print(checking.outside(folder, leaderboard, benchmark)):
         raise typer.Exit(1)
     card = checking.read_card(folder)
     definition = checking.benchmark_of(card, benchmark)
     target = adding.place(leaderboard, definition, card)
     with adding.staged(folder, leaderboard, definition, card) as copy:
         changed = [one for one in checking.outside(copy, leaderboard, definition.label) if one.level == "error"]
-        if _tell(changed) or _tell(checking.inside(copy, definition.label, Limits(seconds=seconds))):
+        if _print(changed) or _print(checking.inside(copy, definition.label, Limits(seconds=seconds))):
             raise typer.Exit(1)
         adding.settle(copy, target)
     typer.echo(f"added: {target}")
@@ -192,7 +197,7 @@ def add(
     )
 
 
-def _tell(findings: "Iterable[Finding]") -> int:
+def _print(findings: "Iterable[Finding]") -> int:
     """Prints findings as they come; 1 if any is an error."""
     from pagbench.submissions.findings import refused
 
@@ -201,3 +206,92 @@ def _tell(findings: "Iterable[Finding]") -> int:
         typer.echo(str(finding))
         kept.append(finding)
     return int(refused(kept))
+
+
+def verify(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET]...",
+            help="Submission folders, or models of the results folder; all of it and its submissions by default.",
+        ),
+    ] = None,
+    results: Annotated[
+        Path, typer.Option("--results", "-r", help="Folder of Parquet files.", envvar="PAGBENCH_RESULTS")
+    ] = Path("leaderboard/results"),
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", "-b", help="Only results on it; on all benchmarks by default.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Images that are measured again.")] = 50,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the draw of these images; by default one that nobody can foresee.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=1e-6, max=0.1, help="Of a value plus its column's root mean square.")
+    ] = 1e-3,
+    by: Annotated[
+        str | None, typer.Option(help="Who verifies; by default the repository that a workflow runs in, or git's user.")
+    ] = None,
+    batch_size: BatchSizeOption = None,
+    device: DeviceOption = Device.auto,
+    offline: OfflineOption = False,
+) -> None:
+    """Measure some images again and compare with the results; the verdict is kept beside them and shown on the board.
+
+    Exits with 1 if results are refuted, with 2 if some cannot be measured here.
+    """
+    from pagbench import benchmarks
+    from pagbench.submissions import claimed, rerun
+
+    definition = None if benchmark is None else benchmarks.load(benchmark)
+    to_verify, refuted, skipped = [], False, False
+    for target in targets or claimed.names(results, definition):
+        try:
+            to_verify += claimed.find(target, results, definition)
+        except PagbenchError as error:
+            warn(f"error: {printable(str(error))}")
+            skipped = True
+    if not to_verify and not skipped:
+        raise ContractError(f"{results}: no results to verify; give another --results folder or a submission's folder")
+    outcomes = rerun.verify(
+        to_verify, seed=secrets.randbits(32) if seed is None else seed, by=by or _verifier(), samples=samples,
+        tolerance=tolerance, batch_size=batch_size, device=device.value, progress=True,
+    )  # fmt: skip
+    for outcome in outcomes:
+        verdict = _print_outcome(outcome)
+        refuted, skipped = refuted or verdict == "refuted", skipped or verdict is None
+    raise typer.Exit(1 if refuted else 2 if skipped else 0)
+
+
+def _print_outcome(outcome: "Outcome") -> str | None:
+    """Prints one line, and returns the verdict."""
+    from pagbench.submissions.findings import Finding
+
+    record, subject = outcome.record, str(outcome.claim)
+    if record is None:
+        warn(str(Finding("error", subject, f"not verified: {outcome.flaw}")))
+        return None
+    if record.verdict == "refuted":
+        typer.echo(Finding("error", subject, f"{record.summary()}: {record.reason}"))
+    else:
+        worst = f"{record.worst_difference:.2f} of what is tolerated, in {record.worst_column or 'none'}"
+        message = f"{record.summary()}; largest difference {worst}; draw {record.seed}"
+        typer.echo(Finding("ok", subject, message))
+    return record.verdict
+
+
+def _verifier() -> str:
+    """Who runs this: the repository whose workflow it is, or the user that git knows.
+
+    Raises:
+        ContractError: neither is known.
+    """
+    if repository := os.environ.get("GITHUB_REPOSITORY"):
+        return f"workflow of {repository}"
+    name = ""
+    if git := shutil.which("git"):
+        done = subprocess.run([git, "config", "user.name"], capture_output=True, text=True, check=False)
+        name = done.stdout.strip()
+    if not name:
+        raise ContractError("nobody to name in the record; give --by NAME")
+    return name

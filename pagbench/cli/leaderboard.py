@@ -1,0 +1,98 @@
+"""The commands that read results: leaderboard, figures, site."""
+
+import enum
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pagbench.cli.options import RESULTS, BenchmarkOption, ResultsOption, warn
+from pagbench.errors import ResultsError
+
+if TYPE_CHECKING:
+    from pagbench.benchmarks import Benchmark
+
+
+class Format(enum.StrEnum):
+    """How to print a leaderboard."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+def leaderboard(
+    benchmark: BenchmarkOption = "digits",
+    results: ResultsOption = RESULTS,
+    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to order by; any of the JSON's.")] = None,
+    format: Annotated[
+        Format, typer.Option(help="table, markdown, csv or json; the last two have all columns.")
+    ] = Format.table,
+    output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
+) -> None:
+    """Rank the models of a results folder, with intervals and regimes."""
+    from rich.console import Console
+
+    from pagbench import benchmarks
+    from pagbench.ranking import board as ranking
+    from pagbench.ranking import render
+
+    definition = benchmarks.load(benchmark)
+    folder = _read_from(results, definition)
+    if sort is None and format in (Format.table, Format.markdown):
+        board = ranking.shown(folder, definition, render.sources(definition))
+    else:
+        board = ranking.leaderboard(folder, benchmark=definition, sort=sort)
+    if output is None and format is Format.table:
+        width = Console().width if sys.stdout.isatty() else None
+        typer.echo(render.to_table(board, definition, width), nl=False)
+        return
+    text = render.FORMATS[format.value](board, definition)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"{output}: cannot write ({error.strerror or error}); give another --output") from None
+    typer.echo(f"written: {output}")
+
+
+def figures(
+    benchmark: BenchmarkOption = "digits",
+    results: ResultsOption = RESULTS,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures and numbers.")] = Path("figures"),
+) -> None:
+    """Draw paths of regularisation, correlations and gradients from a results folder alone."""
+    from pagbench import benchmarks
+    from pagbench.reports.figures import draw_all
+
+    definition = benchmarks.load(benchmark)
+    for path in draw_all(_read_from(results, definition), definition, output, tell=warn):
+        typer.echo(f"written: {path}")
+
+
+def site(
+    results: ResultsOption = RESULTS,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pages.")] = Path("site"),
+) -> None:
+    """Build the leaderboard as a static site that opens from disk."""
+    from pagbench import results as stored
+    from pagbench.reports.site import build
+
+    written = build(stored.local(results), output)
+    typer.echo(f"{len(written)} files; open {output / 'index.html'}")
+
+
+def _read_from(results: str, benchmark: "Benchmark") -> Path:
+    """The folder; or the published results, where the user names none and only those have the benchmark."""
+    from pagbench import results as stored
+
+    folder, published = stored.local(results), stored.PUBLISHED
+    unnamed = results == RESULTS and not stored.has_results(folder, benchmark)
+    if not (unnamed and stored.has_results(published, benchmark)):
+        return folder
+    warn(f"no results in {results}: these are the published ones, of {published}")
+    return published

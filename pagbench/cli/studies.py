@@ -1,0 +1,87 @@
+"""The commands that ask questions of a benchmark: tangents, theory, sensitivity."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagbench.cli.options import RESULTS, Device, DeviceOption, OfflineOption, warn
+from pagbench.errors import ContractError
+
+_WIDTH = 150
+
+
+def tangents(
+    benchmark: Annotated[str, typer.Argument(help="Benchmark whose manifold is compared.")],
+    manifold: Annotated[
+        list[Path] | None,
+        typer.Option(help="YAML card of a manifold to compare with, instead of the usual estimates. May be repeated."),
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="The first N samples.")] = 100,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Compare a benchmark's tangent spaces with other estimates: mean squared cosine of the principal angles."""
+    from pagbench import benchmarks
+    from pagbench.cards import ManifoldCard, read_yaml
+    from pagbench.studies import tangents
+
+    definition = benchmarks.load(benchmark)
+    others = [ManifoldCard.parse(read_yaml(path), str(path)) for path in manifold or []]
+    compared = tangents.compare(
+        definition,
+        others or None,
+        images=images,
+        device=device.choose(),
+        advance=lambda name: warn(f"computing: {name}"),
+    )
+    if not compared.table.empty:
+        typer.echo(compared.table.to_string(index=False, float_format="{:.3f}".format))
+    for line in compared.left_out:
+        typer.echo(f"left out: {line}")
+
+
+def theory(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("theory"),
+) -> None:
+    """Try the two theorems behind the benchmark on data in closed form; draw them, print claims and deviations.
+
+    A control that fails as predicted is no failure. Exits with 2 if a prediction is not found.
+    """
+    from pagbench.reports.figures.theory import check
+    from pagbench.studies.theory import claims
+
+    checked = check(output, advance=lambda title: warn(f"computing: {title}"))
+    listed = [claim for of_theorem in checked.values() for claim in of_theorem]
+    width = shutil.get_terminal_size((_WIDTH, 24)).columns if sys.stdout.isatty() else _WIDTH
+    typer.echo(claims.to_table(listed, width), nl=False)
+    typer.echo(f"pictures: {', '.join(str(output / f'theory-{name}.png') for name in checked)}")
+    claims.require(listed)
+
+
+def sensitivity(
+    benchmark: Annotated[str, typer.Argument(help="Name, or name@version.")],
+    images: Annotated[int, typer.Option(min=2, help="Images that models are measured on again.")] = 250,
+    results: Annotated[
+        str,
+        typer.Option(
+            "--results", "-r", help="Folder of Parquet files; the report is put there, too.", envvar="PAGBENCH_RESULTS"
+        ),
+    ] = RESULTS,
+    device: DeviceOption = Device.auto,
+    offline: OfflineOption = False,
+) -> None:
+    """Say how much a benchmark's ranking depends on its own choices: one is moved at a time, all else as published."""
+    from pagbench import benchmarks
+    from pagbench import results as stored
+    from pagbench.studies.stability import models as remeasuring
+    from pagbench.studies.stability import report, table
+
+    if stored.is_url(results):
+        raise ContractError(f"{results}: the report is written beside the results; give a folder on a disk")
+    definition, folder = benchmarks.load(benchmark), Path(results)
+    found = remeasuring.run(definition, folder, images=images, device=device.choose(), progress=True, tell=warn)
+    path = report.write(found, report.place(folder, definition))
+    table.show(found)
+    typer.echo(f"report: {path}  (next: pagbench site -r {results})")

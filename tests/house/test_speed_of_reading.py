@@ -1,0 +1,46 @@
+"""Commands that read no results start fast: their imports wait until a command needs them.
+
+Times are processor time of a process, the best of a few, against that of `import pandas` in the same run: this says what
+was imported, on every machine.
+"""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+ATTEMPTS = 3
+
+
+def seconds(*arguments):
+    times = []
+    for _ in range(ATTEMPTS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times)
+
+
+@pytest.fixture(scope="module")
+def pandas():
+    """What `import pandas` takes here and now."""
+    return seconds("-c", "import pandas")
+
+
+@pytest.mark.parametrize(
+    ("command", "most"),
+    [
+        (["--help"], 1),
+        (["list", "models"], 2),
+        (["list", "measures"], 2),
+        (["show", "digits@1"], 2),
+        (["show", "digits/noise-0.6"], 5),
+        (["doctor"], 12),
+    ],
+    ids=" ".join,
+)
+def test_a_command_takes_so_many_imports_of_pandas_at_most(pandas, command, most):
+    taken = seconds("-m", "pagbench", *command)
+    assert taken < most * pandas, f"{taken:.2f} s against {pandas:.2f} s for pandas"
