@@ -1,7 +1,7 @@
-"""Commands that read no results start fast: their imports wait until a command needs them.
+"""Commands that read few results or none start fast: their imports wait until a command needs them.
 
-Times are processor time of a process, the best of a few, against that of `import pandas` in the same run: this says what
-was imported, on every machine.
+Processor time of a process, the best of a few, against that of `import pandas` in the same run: it says what was
+imported, on every machine.
 """
 
 import resource
