@@ -39,7 +39,6 @@ def pandas():
         (["show", "digits/noise-0.6"], 5),
         (["doctor"], 12),
     ],
-    ids=" ".join,
 )
 def test_a_command_takes_so_many_imports_of_pandas_at_most(pandas, command, most):
     taken = seconds("-m", "pagbench", *command)
