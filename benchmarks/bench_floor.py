@@ -7,8 +7,8 @@ import pytest
 import setting
 import torch
 
-from pagbench import geometry
-from pagbench.measures import MEASURES, lpips
+from pagbench import geometry, measures
+from pagbench.measures import lpips
 from pagbench.models.classifier import Classifier
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
@@ -19,7 +19,7 @@ IMAGES, BATCH = 256, 32
 def measured(classifier, benchmark, batch):
     """All columns of a batch, as a run has them."""
     seen = setting.context(classifier, benchmark, batch)
-    return {name: value for measure in benchmark.measures for name, value in MEASURES[measure](seen).items()}
+    return {name: value for measure in benchmark.measures for name, value in measures.load(measure)(seen).items()}
 
 
 def bare(network, batch, *, forward, backward):

@@ -9,9 +9,9 @@ import torch
 from captum.attr import Saliency
 from pyautoattack import AutoAttack
 
-from pagbench import benchmarks, data, geometry
+from pagbench import benchmarks, data, geometry, measures
 from pagbench.columns import Budget
-from pagbench.measures import MEASURES, adversarial, lpips
+from pagbench.measures import adversarial, lpips
 from pagbench.models import loading, registry
 from pagbench.models.classifier import Classifier
 from pagbench.models.sources.robustbench import importing
@@ -92,7 +92,7 @@ def test_accuracy_and_gradient(turns, told, classifier):
 
     def ours():
         seen = setting.context(classifier, benchmark, batch)
-        return float(MEASURES["accuracy"](seen)["correct"].mean()), seen.gradient
+        return float(measures.load("accuracy")(seen)["correct"].mean()), seen.gradient
 
     def theirs():
         accuracy = clean_accuracy(classifier, batch.images, batch.labels, batch_size=IMAGES)

@@ -1,25 +1,50 @@
-"""Every column that pagbench writes or shows: the Parquet schema, the table headers and the documentation of measures."""
+"""Every column that pagbench writes or shows: the Parquet schema, the table headers and the documentation of measures.
+
+`REGISTRY` names the measures. What a measure fills and needs is declared in `pagbench/measures/<name>.yaml`; everything
+that is said of measures elsewhere derives from there. No torch.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 
 import pyarrow as pa
+import yaml
+from pydantic import ConfigDict, model_validator
 
-from pagbench.benchmarks import Benchmark
+from pagbench.cards import Card, Count
+from pagbench.errors import CardError
 
 REVISION = 2
 """Raised with every change of code that changes a row; rows of another revision are neither reused nor ranked."""
 
+REGISTRY = (
+    "accuracy",
+    "response",
+    "sensitivity",
+    "faithfulness",
+    "tangent",
+    "alignment_cosine",
+    "alignment_lpips",
+    "alignment_second",
+    "paper",
+    "adversarial",
+    "pgd",
+    "confined",
+    "certified",
+    "smoothing",
+    "generation",
+    "denoising",
+    "inpainting",
+)
+"""Every measure, in the order of columns, of help and of the documentation.
+
+Each has a function `measure` in `pagbench/measures/<name>.py` and a declaration beside it, `<name>.yaml`.
+"""
+
 _PAPER = "Srinivas, Bordt & Lakkaraju 2023, arXiv 2305.19101"
-_LPIPS = "Zhang et al. 2018, arXiv 1801.03924"
-_AUTOATTACK = "Croce & Hein 2020, arXiv 2003.01690"
-_PGD = "Madry et al. 2018, arXiv 1706.06083"
-_STUTZ = "after Stutz, Hein & Schiele 2019, arXiv 1812.00740"
-_SANTURKAR = "after Santurkar et al. 2019, arXiv 1906.09453"
-_KID = "Bińkowski et al. 2018, arXiv 1801.01401"
-_TV = "Chambolle 2004, J. Math. Imaging Vis."
 _COHEN = "Cohen, Rosenfeld & Kolter 2019, arXiv 1902.02918"
 
 
@@ -36,7 +61,11 @@ class Column:
         reference: source of the definition.
         valid: smallest and largest value that there can be, rounding aside.
         binary: whether there are only the two of them, 0 and 1.
+        per: what the column exists once for each of; None for a single column.
+        shared: whether it says nothing of the model itself, as chance levels, ceilings and other methods do.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
     unit: str
@@ -46,6 +75,97 @@ class Column:
     reference: str = ""
     valid: tuple[float, float] = (-math.inf, math.inf)
     binary: bool = False
+    per: Literal["epsilon", "budget", "noise_level"] | None = None
+    shared: bool = False
+
+
+Need = Literal[
+    "manifold", "calibration", "second_target", "second_sigma", "target_embedding", "noise_parts", "further_gradients",
+    "judge",
+]  # fmt: skip
+"""What a measure may need, and a run prepares for it:
+
+- `manifold`: a benchmark with tangent spaces;
+- `calibration`: the temperature that is fitted on the calibration split;
+- `second_target`: scores of the benchmark's second score model; `second_sigma`: its Bayes target at its own sigma;
+- `target_embedding`: LPIPS embeddings of the Bayes target;
+- `noise_parts`: the tangent and the normal part of one noise vector per image;
+- `further_gradients`: gradients of the batch's forward pass, beside that of the log-odds;
+- `judge`: the independent classifier, whose hash is then recorded.
+"""
+
+
+class Measure(Card):
+    """What `pagbench/measures/<name>.yaml` declares of the function in `<name>.py`."""
+
+    mandatory: bool = False
+    """Whether every benchmark takes it that has what it needs."""
+    optional: bool = False
+    """Whether no benchmark takes it by itself: a run takes it where it is asked to, `--measures`."""
+    needs: tuple[Need, ...] = ()
+    block: Count | None = None
+    """How many of the benchmark's samples, in order, are measured together, where rows depend on which those are."""
+    first: Count | None = None
+    """How many of the benchmark's samples are measured, the first ones; null for all."""
+    images: tuple[str, ...] = ()
+    """Names of the images that results files may carry, which the function `pictures` returns.
+
+    Those that begin with the measure's name are of the gradient's making; the others are the same for all models.
+    """
+    columns: tuple[Column, ...]
+    """What it fills, in Parquet's order."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.optional and self.mandatory:
+            raise ValueError("a measure is optional or mandatory, not both")
+        if not self.optional and (self.block or self.first or self.images):
+            raise ValueError("block, first and images are for optional measures")
+        return self
+
+
+def _read(name: str) -> Measure:
+    path = Path(__file__).parent / "measures" / f"{name}.yaml"
+    if not path.is_file():
+        raise CardError(f"measure {name!r} is registered, but not declared: there is no {path}")
+    # libyaml reads them several times as fast as `cards.read_yaml`, whose checks are for files of others
+    return Measure.parse(yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)), path.name)
+
+
+MEASURES: dict[str, Measure] = {name: _read(name) for name in REGISTRY}
+"""Declarations by name, in order."""
+
+SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {name: measure.columns for name, measure in MEASURES.items()}
+"""Per-sample columns, by the measure that fills them; those with `per` exist several times in a benchmark."""
+
+OPTIONAL = tuple(name for name, measure in MEASURES.items() if measure.optional)
+"""Measures that no benchmark takes by itself."""
+
+ABILITIES = tuple(name for name, measure in MEASURES.items() if measure.images)
+"""Measures of what one can do by following a model's gradient: they make images."""
+
+BLOCKS: dict[str, int] = {name: measure.block for name, measure in MEASURES.items() if measure.block is not None}
+"""Measures whose rows depend on which images are measured together: so many of a benchmark's samples, in order."""
+
+
+class Definition(Protocol):
+    """What columns depend on of a benchmark, `pagbench.benchmarks.Benchmark`."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Its own measures."""
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Ids of its images."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Step lengths."""
 
 
 def epsilon_name(column: str, epsilon: float) -> str:
@@ -74,7 +194,7 @@ class Budget(NamedTuple):
 _SMALL = 32
 
 
-def budgets(benchmark: Benchmark) -> tuple[Budget, Budget]:
+def budgets(benchmark: Definition) -> tuple[Budget, Budget]:
     """The customary budgets, L2 .5 and L∞ 8/255; L∞ 4/255 for images larger than 32×32, after RobustBench's ImageNet."""
     levels = 8 if max(benchmark.input_shape[1:]) <= _SMALL else 4
     return Budget("l2", 0.5, "0.5"), Budget("linf", levels / 255, f"{levels}/255")
@@ -102,147 +222,8 @@ IDENTITY: dict[str, pa.DataType] = {
 }
 """Columns that say which row it is: unique by (benchmark, version, model, seed, sample_id)."""
 
-_G = "g = ∇x [z_y - logsumexp of the other logits]"
-_B = "b = s(x|y) - s(x), the Bayes target at the benchmark's sigma"
-_CHANCE = "the same with the target, or the tangent space, of another image (a fixed permutation)"
-
-_SHARE, _COSINE, _L1, _LENGTH = (0.0, 1.0), (-1.0, 1.0), (0.0, 2.0), (0.0, math.inf)
-_SIMILARITY, _DIFFERENCE, _ANY = (-math.inf, 1.0), (-2.0, 2.0), (-math.inf, math.inf)
-_JUDGE = "an independent classifier of another architecture"
-
-SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {
-    "accuracy": (
-        Column("correct", "", True, "1 where the largest logit is the label's, else 0.", valid=_SHARE, binary=True),
-        Column("nll", "nats", False, "Negative log-probability of the label.", valid=_LENGTH),
-        Column("confidence", "", None, "Largest softmax probability.", valid=_SHARE),
-    ),
-    "response": (
-        Column("on_response", "L1 of softmax", None, "‖softmax f(x + e·u) - softmax f(x)‖₁, mean over directions u in the tangent space.", reference=_PAPER, valid=_L1),
-        Column("off_response", "L1 of softmax", False, "The same with u orthogonal to the tangent space.", reference=_PAPER, valid=_L1),
-        Column("on_response_calibrated", "L1 of softmax", None, "on_response of the temperature-calibrated outputs, at the benchmark's epsilon.", valid=_L1),
-        Column("off_response_calibrated", "L1 of softmax", False, "off_response of the temperature-calibrated outputs, at the benchmark's epsilon.", valid=_L1),
-        Column("temperature", "", None, "Temperature that minimises the NLL on the calibration split; above 1 for an overconfident network, null where there is no such temperature.", valid=_LENGTH),
-        Column("temperature_low", "", None, "2.5 % bootstrap quantile of the temperature.", valid=_LENGTH),
-        Column("temperature_high", "", None, "97.5 % bootstrap quantile of the temperature.", valid=_LENGTH),
-    ),
-    "sensitivity": (
-        Column("on_sensitivity", "1/pixel unit", None, "‖J P‖_F/√k, J the Jacobian of softmax f: root mean square change per infinitesimal step in the tangent space.", valid=_LENGTH),
-        Column("off_sensitivity", "1/pixel unit", False, "‖J (I - P)‖_F/√(d - k): the same off the tangent space.", valid=_LENGTH),
-    ),
-    "faithfulness": (
-        Column("gradient_faithful", "", True, "1 where ‖D - F‖ ≤ .05 ‖D‖, F central differences of the log-odds along g and directions on and off the manifold, D what g says of them; no result with 0 on more than 5 % of the images.", valid=_SHARE, binary=True),
-    ),
-    "tangent": (
-        Column("gradient_norm", "1/pixel unit", None, f"‖g‖₂, {_G}.", valid=_LENGTH),
-        Column("tangent_energy", "", True, f"‖P g‖²/‖g‖², P the projector on the tangent space, {_G}; k/d for a random direction.", reference=_PAPER, valid=_SHARE),
-        Column("tangent_energy_chance", "", None, f"Chance level of tangent_energy: {_CHANCE}.", valid=_SHARE),
-    ),
-    "alignment_cosine": (
-        Column("alignment_cosine", "", True, f"cos(g, b), {_G}, {_B}.", valid=_COSINE),
-        Column("alignment_cosine_chance", "", None, f"Chance level of alignment_cosine: {_CHANCE}.", valid=_COSINE),
-    ),
-    "alignment_lpips": (
-        Column("alignment_lpips", "", True, f"1 - LPIPS(g/max|g|, b/max|b|), AlexNet v0.1, both enlarged to at least 64×64; {_G}, {_B}.", reference=_LPIPS, valid=_SIMILARITY),
-        Column("alignment_lpips_chance", "", None, f"Chance level of alignment_lpips: {_CHANCE}.", valid=_SIMILARITY),
-    ),
-    "alignment_second": (
-        Column("alignment_second", "", True, f"cos(g, b), {_G}, b = s(x|y) - s(x) of the benchmark's second score model, at its own sigma.", valid=_COSINE),
-        Column("alignment_second_chance", "", None, f"Chance level of alignment_second: {_CHANCE}.", valid=_COSINE),
-    ),
-    "paper": (
-        Column("paper_alignment", "", True, "1 - LPIPS(∇x z_y, s(x|y)), both divided by their largest magnitude, at their own size (a margin of zeros up to 32×32); changes with logits + c(x).", reference=_PAPER, valid=_SIMILARITY),
-        Column("paper_alignment_sum", "", True, "The same of ∇x Σ_k z_k and s(x).", reference=_PAPER, valid=_SIMILARITY),
-        Column("paper_on_response", "L1 of softmax", None, "‖softmax f(x + e·t) - softmax f(x)‖₁, t the unit tangent part of one noise vector, e = 2.637.", reference=_PAPER, valid=_L1),
-        Column("paper_off_response", "L1 of softmax", False, "The same with the unit normal part.", reference=_PAPER, valid=_L1),
-    ),
-    "adversarial": (
-        Column("adversarial", "", True, "1 where the image is classified correctly and AutoAttack (standard) does not change that within the budget; attacked in blocks of 64 of the benchmark's samples. A smoothed model is attacked with its draws fixed and known; a tie of the two largest logits counts as changed.", "AutoAttack", _AUTOATTACK, valid=_SHARE, binary=True),
-    ),
-    "pgd": (
-        Column("pgd", "", True, "The same of projected gradient descent on the log-odds of the true class, 40 steps from one random start: weaker than AutoAttack, and cheap.", "PGD", _PGD, valid=_SHARE, binary=True),
-    ),
-    "confined": (
-        Column("pgd_on_manifold", "", True, "1 where the image is classified correctly and PGD confined to the tangent space does not change that, L2 at the benchmark's epsilon, unclipped.", "PGD on", _STUTZ, valid=_SHARE, binary=True),
-        Column("pgd_off_manifold", "", True, "The same confined to the complement of the tangent space.", "PGD off", _STUTZ, valid=_SHARE, binary=True),
-    ),
-    "certified": (
-        Column("certified_radius", "pixel units", True, "L2 radius sigma Φ⁻¹(p) within which the majority vote of a smoothed model's base network under noise cannot change, p the Clopper-Pearson bound (confidence .999) of its top class under 1,000 draws, after 100 that choose the class; at most 2.46 sigma; 0 where it abstains, null for models that are not smoothed.", "", _COHEN, valid=_LENGTH),
-        Column("certified_correct", "", True, "1 where the certified class is the label; 0 where it is not, or where the vote abstains.", "", _COHEN, valid=_SHARE, binary=True),
-    ),
-    "smoothing": (
-        Column("smoothed_probability_error", "", False, "Standard error of a smoothed model's probability of the true class, from its antithetic pairs of draws; null for models that are not smoothed.", valid=_LENGTH),
-        Column("smoothed_gradient_error", "", False, f"Standard error of the gradient, relative to its length: the root of the trace of the covariance (delta method) over ‖g‖₂, {_G}; an error e lowers cosines of g by a factor of about √(1 - e²).", valid=_LENGTH),
-    ),
-    "generation": (
-        Column("generation_recognised", "", True, f"1 where {_JUDGE} finds the class in what the gradient makes of a draw from the Gaussian fitted to the class.", reference=_SANTURKAR, valid=_SHARE, binary=True),
-        Column("generation_recognised_chance", "", None, "The same of the start, before the gradient is followed.", valid=_SHARE, binary=True),
-        Column("generation_kid", "", False, "Kernel inception distance of generated from real images of the same class, in the features of that classifier, within a block of 64: the sample's influence, of which the distance is the mean.", reference=_KID),
-        Column("generation_kid_chance", "", None, "The same of the start."),
-        Column("generation_off_data", "pixel units", None, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma; to compare with that of real images, for a blank one may have less.", valid=_LENGTH),
-        Column("generation_off_data_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
-        Column("generation_nearest", "pixel units", None, "L2 distance of the generated image to the nearest training image; 0 for a copy.", valid=_LENGTH),
-        Column("generation_nearest_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
-        Column("generation_noise_recognised", "", True, f"1 where {_JUDGE} finds the class in what the gradient makes of noise around the mean image.", "generated", _SANTURKAR, valid=_SHARE, binary=True),
-        Column("generation_noise_recognised_chance", "", None, "The same of the start, before the gradient is followed.", valid=_SHARE, binary=True),
-        Column("generation_noise_kid", "", False, "Kernel inception distance of generated from real images of the same class, in the features of that classifier, within a block of 64: the sample's influence, of which the distance is the mean.", reference=_KID),
-        Column("generation_noise_kid_chance", "", None, "The same of the start."),
-        Column("generation_noise_off_data", "pixel units", None, "‖D(x) - x‖₂ of the generated image x, D the denoiser of the benchmark's score at its sigma; to compare with that of real images, for a blank one may have less.", valid=_LENGTH),
-        Column("generation_noise_off_data_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
-        Column("generation_noise_nearest", "pixel units", None, "L2 distance of the generated image to the nearest training image; 0 for a copy.", valid=_LENGTH),
-        Column("generation_noise_nearest_chance", "pixel units", None, "The same of the start.", valid=_LENGTH),
-        Column("generation_recognised_ceiling", "", None, "1 where that classifier finds the class in the real image.", valid=_SHARE, binary=True),
-        Column("generation_off_data_ceiling", "pixel units", None, "‖D(x) - x‖₂ of the real image.", valid=_LENGTH),
-        Column("generation_nearest_ceiling", "pixel units", None, "L2 distance of the real image to the nearest training image.", valid=_LENGTH),
-    ),
-    "denoising": (
-        Column("denoising_psnr", "dB", True, "Gain in PSNR over the noisy image, following the gradient towards the class that the model itself finds there; noise of that share of the benchmark's sigma.", "denoised dB", _SANTURKAR, valid=_ANY),
-        Column("denoising_ssim", "", True, "The same in SSIM.", valid=_DIFFERENCE),
-        Column("denoising_psnr_label", "dB", None, "The same in PSNR towards the true class.", valid=_ANY),
-        Column("denoising_ssim_label", "", None, "The same in SSIM towards the true class.", valid=_DIFFERENCE),
-        Column("denoising_psnr_tv", "dB", None, "Gain in PSNR of a total-variation filter: an anchor that knows no data.", reference=_TV, valid=_ANY),
-        Column("denoising_ssim_tv", "", None, "Its gain in SSIM.", reference=_TV, valid=_DIFFERENCE),
-        Column("denoising_psnr_denoiser", "dB", None, "Gain in PSNR of the denoiser of the benchmark's own score: the anchor above.", valid=_ANY),
-        Column("denoising_ssim_denoiser", "", None, "Its gain in SSIM.", valid=_DIFFERENCE),
-    ),
-    "inpainting": (
-        Column("inpainting_psnr", "dB", True, "Gain in PSNR within a missing patch of 60/224 of each side over a fill with the mean colour of the rest, following the gradient towards the true class.", "in-painted dB", _SANTURKAR, valid=_ANY),
-        Column("inpainting_psnr_ceiling", "dB", None, "The same of the denoiser of the benchmark's score of the class, at its sigma.", valid=_ANY),
-        Column("inpainting_recognised", "", True, f"1 where {_JUDGE} finds the class in the in-painted image.", reference=_SANTURKAR, valid=_SHARE, binary=True),
-        Column("inpainting_recognised_chance", "", None, "The same of the mean fill.", valid=_SHARE, binary=True),
-        Column("inpainting_recognised_ceiling", "", None, "The same of the whole image.", valid=_SHARE, binary=True),
-    ),
-}  # fmt: skip
-"""Per-sample columns, by the measure that fills them.
-
-`on_response` and `off_response` exist once per epsilon, `adversarial` and `pgd` once per budget, those of denoising once
-per level of noise.
-"""
-
-ABILITIES = ("generation", "denoising", "inpainting")
-"""Measures of what one can do by following a model's gradient, taken of a benchmark's first images only."""
-
-_SHARED = frozenset({"chance", "ceiling", "tv", "denoiser"})
-
-JUDGED = ("generation", "inpainting")
-"""Those whose images an independent classifier judges."""
-
-_ABILITY_SAMPLES = 192
-
-STARTS = ("generation", "generation_noise")
-"""Where generation begins: in a Gaussian of the class, or in noise around the mean image; first parts of columns."""
-
-
-def made_of(measure: str) -> tuple[str, ...]:
-    """Names of the images that an ability's results may carry: made ones, those there were before, and clean ones."""
-    own = STARTS if measure == "generation" else (measure,)
-    return (*own, *(f"before_{name}" for name in own), *(("clean",) if measure != "generation" else ()))
-
-
 NOISE_LEVELS = (0.25, 0.5, 1.0)
 """Standard deviations of the noise that is to be removed, in shares of the benchmark's sigma."""
-
-OPTIONAL = ("adversarial", "pgd", "confined", "certified", "smoothing", *ABILITIES)
-"""Measures that no benchmark takes by itself: a run takes them where it is asked to, `--measures`."""
 
 PARTIAL_MEASURES = "partial_measures"
 """Column of the leaderboard that says which optional measures are means over fewer images; only where some are."""
@@ -299,47 +280,44 @@ BOARD_COLUMNS: tuple[Column, ...] = (
 """Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
 
 
-def sample_columns(benchmark: Benchmark, measures: Sequence[str] | None = None) -> list[Column]:
+def sample_columns(benchmark: Definition, measures: Sequence[str] | None = None) -> list[Column]:
     """Per-sample columns of the benchmark's own measures, or of others, in Parquet's order."""
     chosen = benchmark.measures if measures is None else measures
-    return [column for measure in chosen for filled in SAMPLE_COLUMNS[measure] for column in _each(filled, benchmark)]
+    return [
+        column for measure in chosen for filled in SAMPLE_COLUMNS[measure] for column in _repeated(filled, benchmark)
+    ]
 
 
-def is_own(column: Column) -> bool:
-    """Whether a column of an ability speaks of the model, not of chance, an anchor or a ceiling."""
-    return _SHARED.isdisjoint(column.name.split("_"))
-
-
-def samples_of(benchmark: Benchmark, measure: str | None) -> tuple[str, ...]:
-    """The samples that a measure is taken of: all, or of `ABILITIES` the first 192.
+def samples_of(benchmark: Definition, measure: str | None) -> tuple[str, ...]:
+    """The samples that a measure is taken of: all, or the first ones.
 
     Args:
         benchmark: the definition.
         measure: an optional measure; None for the benchmark's own measures.
     """
-    return benchmark.samples[:_ABILITY_SAMPLES] if measure in ABILITIES else benchmark.samples
+    return benchmark.samples[: None if measure is None else MEASURES[measure].first]
 
 
-def _each(column: Column, benchmark: Benchmark) -> list[Column]:
-    """A column, or its versions for every epsilon or budget."""
-    if column.name in ("on_response", "off_response"):
+def _repeated(column: Column, benchmark: Definition) -> list[Column]:
+    """The column for each epsilon, budget or noise level, where it is declared so; tables show the middle level."""
+    if column.per == "epsilon":
         return [replace(column, name=epsilon_name(column.name, epsilon)) for epsilon in benchmark.epsilons]
-    if column.name.startswith("denoising"):
-        return [
-            replace(column, name=f"{column.name}_{level:g}", header=column.header if level == NOISE_LEVELS[1] else "")
-            for level in NOISE_LEVELS
-        ]
-    if column.name in ("adversarial", "pgd"):
+    if column.per == "budget":
         return [
             replace(
                 column, name=budget_name(column.name, budget), header=f"{column.header} {budget.norm} {budget.label}"
             )
             for budget in budgets(benchmark)
         ]
+    if column.per == "noise_level":
+        return [
+            replace(column, name=f"{column.name}_{level:g}", header=column.header if level == NOISE_LEVELS[1] else "")
+            for level in NOISE_LEVELS
+        ]
     return [column]
 
 
-def optional_board_columns(benchmark: Benchmark) -> list[Column]:
+def optional_board_columns(benchmark: Definition) -> list[Column]:
     """Columns of the leaderboard that optional measures add: means, certificates, and what is measured in part."""
     radii = [
         Column(
@@ -365,7 +343,7 @@ def optional_board_columns(benchmark: Benchmark) -> list[Column]:
     return [*means, *radii, average, partial]
 
 
-def schema(benchmark: Benchmark, measure: str | None = None) -> pa.Schema:
+def schema(benchmark: Definition, measure: str | None = None) -> pa.Schema:
     """Arrow schema of a results file: identity, then measured values as nullable floats (null: not scored).
 
     Args:

@@ -57,7 +57,7 @@ def drawn(column, count, seed):
 def images(name, measure, seed):
     """What a results file of an ability carries: what was there before comes with the Bayes control only."""
     rng = np.random.default_rng(seed)
-    chosen = [one for one in columns.made_of(measure) if name == BENCHMARK.bayes or one.startswith(measure)]
+    chosen = [one for one in columns.MEASURES[measure].images if name == BENCHMARK.bayes or one.startswith(measure)]
     samples = columns.samples_of(BENCHMARK, measure)[: thumbnails.GENERATED]
     return thumbnails.encode_generated(
         samples, {one: rng.random((len(samples), 1, 8, 8), np.float32) for one in chosen}

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pagbench.cards import (
     Card,
@@ -18,6 +18,7 @@ from pagbench.cards import (
     SecondTargetCard,
     read_yaml,
 )
+from pagbench.columns import MEASURES, Need
 from pagbench.errors import UnknownNameError
 
 _FOLDER = Path(__file__).parent
@@ -31,20 +32,16 @@ def _expand(value: Any) -> Any:
     return [str(index) for index in range(int(span[1]), int(span[2]) + 1)]
 
 
-Measure = Literal[
-    "accuracy",
-    "response",
-    "sensitivity",
-    "faithfulness",
-    "tangent",
-    "alignment_cosine",
-    "alignment_lpips",
-    "alignment_second",
-    "paper",
-]
-_REQUIRED = ("accuracy", "faithfulness")
-_NEEDED = {"response", "tangent"}
-_ON_MANIFOLD = {*_NEEDED, "sensitivity"}
+def _check_measure(name: str) -> str:
+    measure = MEASURES.get(name)
+    if measure is None:
+        raise ValueError(str(UnknownNameError("measure", name, MEASURES)))
+    if measure.optional:
+        raise ValueError(f"the measure {name} is optional; leave it to `pagbench run --measures {name}`")
+    return name
+
+
+MeasureName = Annotated[str, AfterValidator(_check_measure)]
 SampleIds = Annotated[tuple[str, ...], BeforeValidator(_expand)]
 
 
@@ -94,7 +91,7 @@ class Benchmark(Card):
     """The one of `epsilons` that the table and the regimes use."""
     directions: Annotated[int, Field(ge=4)]
     """Random orthonormal directions per image and space."""
-    measures: tuple[Measure, ...]
+    measures: tuple[MeasureName, ...]
     alignment: Literal["alignment_cosine", "alignment_lpips", "paper_alignment", "paper_alignment_sum"]
     """The column whose mean ranks the models, chance-corrected unless it is the paper's."""
     reference: Identifier | None = None
@@ -136,6 +133,10 @@ class Benchmark(Card):
         channels, height, width = self.input_shape
         return channels * height * width
 
+    def needs(self, need: Need) -> bool:
+        """Whether one of its measures does."""
+        return any(need in MEASURES[name].needs for name in self.measures)
+
     @model_validator(mode="after")
     def _consistent(self) -> "Benchmark":
         if self.epsilon not in (self.epsilons or (None,)):
@@ -146,29 +147,43 @@ class Benchmark(Card):
                 f"{self.directions} orthonormal directions do not fit a manifold of rank {self.rank} "
                 f"in {self.dimension} dimensions"
             )
-        required = {*_REQUIRED, "paper" if self.by_paper else self.alignment} | (_NEEDED if self.manifold else set())
-        if required - set(self.measures) or len(set(self.measures)) < len(self.measures):
-            raise ValueError(f"measures must be distinct and include {', '.join(sorted(required))}")
-        on_manifold = (self.manifold is not None, bool(self.epsilons), not _ON_MANIFOLD.isdisjoint(self.measures))
-        if len(set(on_manifold)) > 1:
-            raise ValueError(f"a manifold, epsilons and the measures {', '.join(sorted(_ON_MANIFOLD))} go together")
         if self.thresholds is not None and not (self.manifold and self.bayes):
             raise ValueError("thresholds need a manifold and a Bayes control")
         if len({f"{epsilon:g}" for epsilon in self.epsilons}) < len(self.epsilons):
             raise ValueError(f"epsilons {self.epsilons} are not distinct")
         if not self.samples:
             raise ValueError("samples are empty")
-        if bool(self.calibration) != ("response" in self.measures):
-            raise ValueError("calibration ids go with the measure response, whose temperature they fix")
         if set(self.samples) & set(self.calibration) or len(set(self.samples)) != len(self.samples):
             raise ValueError("samples must be distinct and apart from the calibration ids")
         if set(self.training or ()) & {*self.samples, *self.calibration}:
             raise ValueError("training ids must be apart from samples and calibration ids")
-        if (self.second is None) != {"alignment_second", "paper"}.isdisjoint(self.measures):
-            raise ValueError("the measures alignment_second and paper go with a second target: give both or neither")
-        if self.second is not None and (self.second.sigma is None) == ("alignment_second" in self.measures):
-            raise ValueError("the measure alignment_second goes with the second target's sigma: give both or neither")
         return self
+
+    @model_validator(mode="after")
+    def _measures_have_what_they_need(self) -> "Benchmark":
+        required = {name for name, measure in MEASURES.items() if measure.mandatory}
+        if self.manifold is None:
+            required -= set(_needing("manifold"))
+        required.add("paper" if self.by_paper else self.alignment)
+        if required - set(self.measures) or len(set(self.measures)) < len(self.measures):
+            raise ValueError(f"measures must be distinct and include {', '.join(sorted(required))}")
+        if len({self.manifold is not None, bool(self.epsilons), self.needs("manifold")}) > 1:
+            raise ValueError(f"a manifold, epsilons and the measures {', '.join(_needing('manifold'))} go together")
+        if bool(self.calibration) != self.needs("calibration"):
+            fitted = " and ".join(_needing("calibration"))
+            raise ValueError(f"calibration ids go with the measure {fitted}, whose temperature they fix")
+        if (self.second is None) == self.needs("second_target"):
+            compared = " and ".join(_needing("second_target"))
+            raise ValueError(f"the measures {compared} go with a second target: give both or neither")
+        if self.second is not None and (self.second.sigma is None) == self.needs("second_sigma"):
+            compared = " and ".join(_needing("second_sigma"))
+            raise ValueError(f"the measure {compared} goes with the second target's sigma: give both or neither")
+        return self
+
+
+def _needing(need: Need) -> list[str]:
+    """The measures that a benchmark may take and that need something, by name."""
+    return sorted(name for name, measure in MEASURES.items() if need in measure.needs and not measure.optional)
 
 
 @cache

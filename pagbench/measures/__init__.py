@@ -1,61 +1,43 @@
-"""Measures: pure functions of one classifier on one batch that return named per-sample columns."""
+"""Measures: pure functions of one classifier on one batch that return named per-sample columns.
+
+`pagbench.columns.REGISTRY` names them. Each is the function `measure` of the module that has its name, with its
+columns declared beside it, in `<name>.yaml`. A measure of an ability has a function `pictures` beside.
+"""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor
 
-from pagbench.columns import ABILITIES
-from pagbench.measures import (
-    accuracy,
-    adversarial,
-    alignment,
-    certified,
-    denoising,
-    faithfulness,
-    following,
-    generation,
-    inpainting,
-    paper,
-    pgd,
-    response,
-    sensitivity,
-    smoothing,
-    tangent,
-)
+from pagbench.columns import ABILITIES, MEASURES
+from pagbench.errors import UnknownNameError
 from pagbench.measures.context import Batch, MeasureContext
 
-__all__ = ["BLOCKS", "MEASURES", "PICTURES", "Batch", "MeasureContext"]
+__all__ = ["Batch", "MeasureContext", "load", "load_pictures"]
 
 Measure = Callable[[MeasureContext], Mapping[str, Float[Tensor, "b"]]]
+Pictures = Callable[[MeasureContext], Mapping[str, Float[Tensor, "b c h w"]]]
 
-MEASURES: dict[str, Measure] = {
-    "accuracy": accuracy.measure,
-    "response": response.measure,
-    "sensitivity": sensitivity.measure,
-    "faithfulness": faithfulness.measure,
-    "tangent": tangent.measure,
-    "alignment_cosine": alignment.measure_cosine,
-    "alignment_lpips": alignment.measure_lpips,
-    "alignment_second": alignment.measure_second,
-    "paper": paper.measure,
-    "adversarial": adversarial.measure,
-    "pgd": pgd.measure,
-    "confined": pgd.measure_confined,
-    "certified": certified.measure,
-    "smoothing": smoothing.measure,
-    "generation": generation.measure,
-    "denoising": denoising.measure,
-    "inpainting": inpainting.measure,
-}
-"""Measures by the name that benchmarks and `--measures` use; `pagbench.columns.SAMPLE_COLUMNS` has their columns."""
 
-PICTURES: dict[str, Callable[[MeasureContext], Mapping[str, Float[Tensor, "b c h w"]]]] = {
-    "generation": generation.pictures,
-    "denoising": denoising.pictures,
-    "inpainting": inpainting.pictures,
-}
-"""Images that measures of abilities make; what there was before is the same for all models."""
+def load(name: str) -> Measure:
+    """The function of a measure, whose module is imported when it is first taken.
 
-BLOCKS = {"adversarial": adversarial.BLOCK, **dict.fromkeys(ABILITIES, following.BLOCK)}
-"""Measures whose rows depend on which images are measured together: so many of a benchmark's samples, in order."""
+    Raises:
+        UnknownNameError: no such measure.
+    """
+    if name not in MEASURES:
+        raise UnknownNameError("measure", name, MEASURES)
+    return cast("Measure", import_module(f"{__name__}.{name}").measure)
+
+
+def load_pictures(name: str) -> Pictures:
+    """The function of an ability that returns the images of its declaration.
+
+    Raises:
+        UnknownNameError: no such ability.
+    """
+    if name not in ABILITIES:
+        raise UnknownNameError("ability", name, ABILITIES)
+    return cast("Pictures", import_module(f"{__name__}.{name}").pictures)

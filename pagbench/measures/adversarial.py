@@ -1,4 +1,7 @@
-"""Adversarial accuracy by AutoAttack (Croce & Hein 2020, arXiv 2003.01690), run by the authors' own package."""
+"""Adversarial accuracy by AutoAttack (Croce & Hein 2020, arXiv 2003.01690), run by the authors' own package.
+
+Its draws depend on which images are attacked together, hence its blocks, always of the same images.
+"""
 
 import logging
 import sys
@@ -14,9 +17,6 @@ from pagbench import columns
 from pagbench.columns import Budget
 from pagbench.measures.context import MeasureContext
 from pagbench.models import smoothing
-
-BLOCK = 64
-"""Images that are attacked together. AutoAttack's draws depend on which those are, hence always the same ones."""
 
 _FEWEST_CLASSES = 4
 _TARGETS = 9
@@ -81,11 +81,11 @@ def attack(
         raise ValueError(f"AutoAttack needs {_FEWEST_CLASSES} classes, got {classes}; take --measures pgd")
     version = "standard" if torch.equal(logits, again) else "rand"
     with _quiet(), torch.random.fork_rng():
-        found = AutoAttack(
+        autoattack = AutoAttack(
             classifier, norm=_NORMS[budget.norm], eps=budget.epsilon, seed=seed, version=version, device=x.device
         )
-        found.apgd_targeted.n_target_classes = found.fab.n_target_classes = min(_TARGETS, classes - 1)
-        images, _ = found.run_standard_evaluation(x, labels, batch_size=len(x))
+        autoattack.apgd_targeted.n_target_classes = autoattack.fab.n_target_classes = min(_TARGETS, classes - 1)
+        images, _ = autoattack.run_standard_evaluation(x, labels, batch_size=len(x))
     return torch.as_tensor(images)
 
 

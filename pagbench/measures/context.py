@@ -15,9 +15,6 @@ from pagbench.measures.calibration import Temperature
 from pagbench.measures.judge import Judge
 from pagbench.models.classifier import Classifier
 
-_DIFFERENTIATE = frozenset({"sensitivity", "paper"})
-"""Measures that take further gradients of the batch, beside that of the log-odds."""
-
 
 class SecondScores(NamedTuple):
     """What a second score model says of each image.
@@ -107,8 +104,7 @@ class MeasureContext:
     @cached_property
     def forward_pass(self) -> geometry.ForwardPass:
         """The batch's only forward pass that is differentiated."""
-        several = not _DIFFERENTIATE.isdisjoint(self.benchmark.measures)
-        return geometry.ForwardPass(self.classifier, self.batch.images, keep=several)
+        return geometry.ForwardPass(self.classifier, self.batch.images, keep=self.benchmark.needs("further_gradients"))
 
     @cached_property
     def logits(self) -> Float[Tensor, "b k"]:

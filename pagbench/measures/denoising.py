@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pagbench import geometry
 from pagbench.columns import NOISE_LEVELS
 from pagbench.measures.context import MeasureContext
-from pagbench.measures.following import Budget, Followed, follow
+from pagbench.measures.following import Ascent, Followed, follow
 
 STEPS = 10
 _SHARE = 0.1
@@ -95,7 +95,7 @@ def denoise(classifier: nn.Module, noisy: Float[Tensor, "b c h w"], labels: Int[
         sigma: standard deviation of the noise, pixel units.
     """
     epsilon = _SHARE * sigma * noisy[0].numel() ** 0.5
-    return follow(classifier, noisy, labels, Budget(epsilon, STEPS, epsilon / STEPS), clip=False)
+    return follow(classifier, noisy, labels, Ascent(epsilon, STEPS, epsilon / STEPS), clip=False)
 
 
 @torch.no_grad()

@@ -7,11 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from pagbench.columns import STARTS
-from pagbench.measures import kid
 from pagbench.measures.context import Batch, MeasureContext
 from pagbench.measures.following import Followed, follow, scaled
-from pagbench.measures.judge import Judge
+from pagbench.measures.judge import Judge, kid_influences
 
 STEPS = 30
 _BUDGETS = {"generation": 40.0, "generation_noise": 80.0}
@@ -19,6 +17,9 @@ _BUDGETS = {"generation": 40.0, "generation_noise": 80.0}
 
 Each takes 30 steps of a twentieth, so that a path may be half as long again as its budget.
 """
+
+STARTS = tuple(_BUDGETS)
+"""Where generation begins: in a Gaussian of the class, or in noise around the mean image; first parts of columns."""
 
 
 def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
@@ -68,7 +69,7 @@ def _judged(
     features, real = judge.features(images), judge.features(batch.images)
     return {
         "recognised": judge.recognised(images, batch.labels),
-        "kid": kid.influences(features, real, batch.labels, scored).to(images),
+        "kid": kid_influences(features, real, batch.labels, scored).to(images),
         "off_data": judge.off_data(images, batch.labels),
         "nearest": judge.nearest(images),
     }

@@ -74,8 +74,8 @@ def make_holes(x: Float[Tensor, "b c h w"], ids: tuple[str, ...], seed: int) -> 
 
 def inpaint(classifier: nn.Module, holed: Holed, labels: Int[Tensor, "b"]) -> Followed:
     """Follows the gradient towards the classes; pixels outside the patch are pulled back where they move."""
-    budget = scaled(_EPSILON, _STEPS, _STRIDE, holed.images[0].numel())
-    return follow(classifier, holed.images, labels, budget, protected=1 - holed.patch)
+    ascent = scaled(_EPSILON, _STEPS, _STRIDE, holed.images[0].numel())
+    return follow(classifier, holed.images, labels, ascent, protected=1 - holed.patch)
 
 
 def _psnr(

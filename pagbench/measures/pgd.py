@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pagbench import columns, geometry
 from pagbench.geometry import Norm
-from pagbench.measures.context import MeasureContext, not_scored
+from pagbench.measures.context import MeasureContext
 
 STEPS = 40
 _STRIDE = 2.5
@@ -33,32 +33,20 @@ class Attack(NamedTuple):
 def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """`pgd_<norm>_<epsilon>`: 1 where the image is classified correctly and stays so within the budget."""
     return {
-        columns.budget_name("pgd", budget): _survives(context, budget.norm, budget.epsilon, None)
+        columns.budget_name("pgd", budget): survives(context, budget.norm, budget.epsilon)
         for budget in columns.budgets(context.benchmark)
     }
 
 
-def measure_confined(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
-    """`pgd_on_manifold` and `pgd_off_manifold`, L2 at the benchmark's epsilon, unclipped as the responses are.
-
-    On- and off-manifold adversarial examples after Stutz, Hein & Schiele 2019, arXiv 1812.00740, linearised: the
-    perturbation lies in the tangent space, or is orthogonal to it. NaN where the benchmark has no manifold.
-    """
-    basis, epsilon = context.batch.basis, context.benchmark.epsilon
-    if epsilon is None:
-        return not_scored(context, "pgd_on_manifold", "pgd_off_manifold")
-    return {
-        "pgd_on_manifold": _survives(context, "l2", epsilon, lambda v: geometry.project(basis, v)),
-        "pgd_off_manifold": _survives(context, "l2", epsilon, lambda v: v - geometry.project(basis, v)),
-    }
-
-
-def _survives(context: MeasureContext, norm: Norm, epsilon: float, within: Projection | None) -> Float[Tensor, "b"]:
+def survives(
+    context: MeasureContext, norm: Norm, epsilon: float, within: Projection | None = None
+) -> Float[Tensor, "b"]:
+    """1 where an image is classified correctly and `attack` from a random start does not change that, else 0."""
     batch = context.batch
     context.release()
     start = random_start(batch.images, batch.ids, norm=norm, epsilon=epsilon, seed=context.seed, within=within)
-    found = attack(context.classifier, batch.images, batch.labels, start, norm=norm, epsilon=epsilon, within=within)
-    return (found.robust & (context.logits.argmax(dim=1) == batch.labels)).to(context.logits)
+    attacked = attack(context.classifier, batch.images, batch.labels, start, norm=norm, epsilon=epsilon, within=within)
+    return (attacked.robust & (context.logits.argmax(dim=1) == batch.labels)).to(context.logits)
 
 
 def random_start(

@@ -143,7 +143,7 @@ def _partial(rows: pd.DataFrame, benchmark: Benchmark) -> str:
     """Which optional measures of a model were taken of some of its images only; empty where none was."""
     told = []
     for measure in columns.OPTIONAL:
-        names = [c.name for c in columns.sample_columns(benchmark, [measure]) if c.name in rows and columns.is_own(c)]
+        names = [c.name for c in columns.sample_columns(benchmark, [measure]) if c.name in rows and not c.shared]
         count = int(rows[names].notna().sum().min()) if names else 0
         asked = min(len(rows), len(columns.samples_of(benchmark, measure)))
         if 0 < count < asked:

@@ -17,8 +17,8 @@ from torch import nn
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
+from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, UnknownNameError
-from pagbench.measures import BLOCKS
 from pagbench.models import devices, requests
 from pagbench.models.requests import Request
 from pagbench.results import StoragePath

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from pagbench import columns, data
+from pagbench import columns, data, measures
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
+from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, first_line
-from pagbench.measures import BLOCKS, MEASURES, PICTURES, MeasureContext
+from pagbench.measures import MeasureContext
 from pagbench.measures.calibration import Temperature, fit_temperature
 from pagbench.measures.judge import Judge
 from pagbench.models import devices
@@ -111,10 +112,10 @@ class Session:
         return thumbnails.encode_generated(ids, kept)
 
     def made(self, classifier: Classifier, ids: Sequence[str], measure: str) -> Mapping[str, Float[Tensor, "b c h w"]]:
-        """Images that a classifier's gradient makes of some samples, and what was there before (`PICTURES`)."""
+        """Images that a classifier's gradient makes of some samples, and what was there before (its `pictures`)."""
         classifier = classifier.to(self.settings.device)
         with sampled(classifier, ids), devices.single_precision():
-            return PICTURES[measure](self._observation(classifier, _UNKNOWN, ids))
+            return measures.load_pictures(measure)(self._observation(classifier, _UNKNOWN, ids))
 
     def _observation(self, classifier: Classifier, temperature: Temperature, ids: Sequence[str]) -> MeasureContext:
         batch = self.targets.batch(ids)
@@ -134,7 +135,7 @@ class Session:
 
     @torch.no_grad()
     def _temperature(self, classifier: Classifier) -> Temperature:
-        if "response" not in self.benchmark.measures:
+        if not self.benchmark.needs("calibration"):
             return Temperature(math.nan, math.nan, math.nan)  # no one asks for it
         calibration, device = self.splits.calibration, self.settings.device
 
@@ -156,8 +157,8 @@ class Session:
             raise ContractError(
                 f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
             )
-        measures = self.benchmark.measures if measure is None else (measure,)
-        measured = {name: value for m in measures for name, value in MEASURES[m](context).items()}
+        names = self.benchmark.measures if measure is None else (measure,)
+        measured = {column: value for name in names for column, value in measures.load(name)(context).items()}
         identity = {
             "benchmark": self.benchmark.name,
             "version": self.benchmark.version,
@@ -169,7 +170,7 @@ class Session:
             "sample_id": list(ids),
             "label": context.batch.labels.cpu().numpy(),
         }
-        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, measures, len(ids), card.id)})
+        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, names, len(ids), card.id)})
 
 
 def progress_bar(enabled: bool) -> Progress:

@@ -15,7 +15,6 @@ import pandas as pd
 from pagbench import columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
-from pagbench.measures import PICTURES
 from pagbench.models import checks
 from pagbench.models.loading import LoadedModel
 from pagbench.models.requests import Request
@@ -189,7 +188,8 @@ class _Work:
         if self._unit.measure is None:
             checked = None if kept is None else kept.provenance.get("preflight")
             self._source["preflight"] = checked or self._preflight()
-        judged = {} if self._unit.measure not in columns.JUDGED else self._session.judge.record()
+        declared = None if self._unit.measure is None else columns.MEASURES[self._unit.measure]
+        judged = self._session.judge.record() if declared is not None and "judge" in declared.needs else {}
         self._source["networks"] = {**self._session.targets.networks, **judged}
         self._check_same(kept)
         started = time.perf_counter()
@@ -232,7 +232,7 @@ class _Work:
         Of an optional measure, what it makes of the first images.
         """
         if self._unit.measure is not None:
-            made = self._unit.measure in PICTURES
+            made = self._unit.measure in columns.ABILITIES
             return {"made": self._session.pictures(self._model, self._unit.measure)} if made else {}
         session, benchmark = self._session, self._plan.benchmark
         test, target, device = session.splits.test, session.targets.target, self._plan.settings.device

@@ -20,7 +20,7 @@ def faults(result: Result, benchmark: Benchmark, measure: str | None) -> Iterato
     """
     said, name = result.provenance, result.provenance["card"]["id"]
     made = said.get("made") or {}
-    expected = columns.made_of(measure) if measure in columns.ABILITIES else ()
+    expected = columns.MEASURES[measure].images if measure in columns.ABILITIES else ()
     unknown = sorted(set(made) - set(expected)) if isinstance(made, dict) else []
     if unknown:
         yield f"its pictures are of {unknown[0][:60]!r}, expected {' or '.join(expected) or 'none'}; {_AGAIN}"

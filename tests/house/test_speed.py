@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from pagbench import benchmarks, geometry
+from pagbench import benchmarks, geometry, measures
 from pagbench.densities.autoencoder import Autoencoder, AutoencoderManifold, decoder_jacobian
-from pagbench.measures import MEASURES, Batch, MeasureContext, lpips, paper
+from pagbench.measures import Batch, MeasureContext, lpips, paper
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.context import SecondScores
 from pagbench.models import architectures
@@ -120,7 +120,7 @@ def test_measures_pass_a_network_as_often_as_documented():
     context = MeasureContext(Classifier(counter), some, benchmark, Temperature(1.0, 1.0, 1.0))
     for measure, expected in table.items():
         counter.forwards = counter.backwards = 0
-        MEASURES[measure](context)
+        measures.load(measure)(context)
         assert (counter.forwards, counter.backwards) == expected, measure
 
 
@@ -145,7 +145,9 @@ def test_the_papers_responses_of_some_of_a_batch_keep_the_draws_of_a_smoothed_mo
     for asked in (2, 3):
         some = batch(benchmark, asked=asked)
         with sampled(classifier, some.ids):
-            found.append(MEASURES["paper"](MeasureContext(classifier, some, benchmark, Temperature(1.0, 1.0, 1.0))))
+            found.append(
+                measures.load("paper")(MeasureContext(classifier, some, benchmark, Temperature(1.0, 1.0, 1.0)))
+            )
     some, every = (values["paper_on_response"] for values in found)
     assert some.isnan().tolist() == [False, False, True]
     assert torch.equal(some[:2], every[:2])

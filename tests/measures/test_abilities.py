@@ -22,9 +22,9 @@ from pagbench import benchmarks, columns, data, geometry, results
 from pagbench.cli import app
 from pagbench.densities import empirical
 from pagbench.errors import ContractError, ResultsError
-from pagbench.measures import BLOCKS, denoising, inpainting, kid
-from pagbench.measures.following import BLOCK, Budget, follow, scaled
-from pagbench.measures.judge import Judge
+from pagbench.measures import denoising, generation, inpainting
+from pagbench.measures.following import Ascent, follow, scaled
+from pagbench.measures.judge import Judge, kid_influences
 from pagbench.models import controls, registry
 from pagbench.results import thumbnails
 from pagbench.running.session import Session, Settings
@@ -33,6 +33,7 @@ from pagbench.submissions import checking
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
+BLOCK = columns.BLOCKS["generation"]
 CPU = torch.device("cpu")
 CONTROLS = ("control/bayes", "control/sign-flipped", "control/random-init", "control/constant")
 
@@ -81,7 +82,7 @@ def measured(tmp_path_factory):
 def test_no_image_leaves_its_budget_or_the_range_of_pixels(seed, epsilon, steps, share, some_protected):
     start, labels = images(5, seed), torch.arange(5) % 3
     protected = (images(5, seed + 1) > 0.5).to(start) if some_protected else None
-    found = follow(Wavy(seed), start, labels, Budget(epsilon, steps, share * epsilon), protected=protected)
+    found = follow(Wavy(seed), start, labels, Ascent(epsilon, steps, share * epsilon), protected=protected)
     assert (lengths(found.images - start) <= epsilon * (1 + 1e-9)).all()
     assert torch.equal(found.images, found.images.clamp(0, 1))
     assert (lengths(found.images - start) > 0).all()
@@ -90,7 +91,7 @@ def test_no_image_leaves_its_budget_or_the_range_of_pixels(seed, epsilon, steps,
 @given(st.integers(0, 99), st.floats(0.1, 50), st.floats(-5, 5))
 @settings(max_examples=20, deadline=None)
 def test_the_path_depends_on_the_log_odds_and_not_on_their_scale(seed, scale, shift):
-    start, labels, budget = images(4, seed), torch.tensor([0, 1, 2, 0]), Budget(1.0, 5, 0.2)
+    start, labels, budget = images(4, seed), torch.tensor([0, 1, 2, 0]), Ascent(1.0, 5, 0.2)
     plain = follow(Wavy(seed), start, labels, budget).images
     shifted = follow(Wavy(seed, 1.0, shift), start, labels, budget).images
     np.testing.assert_allclose(shifted, plain, atol=1e-8)
@@ -107,7 +108,7 @@ class Steep(Wavy):
 
 def test_following_raises_the_log_odds_and_the_opposite_sign_lowers_them():
     start, labels = images(30), torch.arange(30) % 3
-    network, budget = Wavy(3), Budget(0.2, 10, 0.02)
+    network, budget = Wavy(3), Ascent(0.2, 10, 0.02)
     moved = [follow(one, start, labels, budget).images for one in (network, controls.SignFlipped(network))]
     before, up, down = (network(x).log_softmax(1).gather(1, labels[:, None]).mean() for x in (start, *moved))
     assert down < before - 0.05 < before + 0.05 < up
@@ -115,13 +116,13 @@ def test_following_raises_the_log_odds_and_the_opposite_sign_lowers_them():
 
 def test_an_image_without_a_gradient_waits_where_it_is():
     start = images(3)
-    found = follow(controls.Constant(3), start, torch.zeros(3, dtype=torch.long), Budget(1.0, 4, 0.5))
+    found = follow(controls.Constant(3), start, torch.zeros(3, dtype=torch.long), Ascent(1.0, 4, 0.5))
     assert torch.equal(found.images, start)
     assert not found.scored.any()
 
 
 def test_protected_pixels_are_pulled_back():
-    start, labels, budget = images(20) * 0.5 + 0.25, torch.arange(20) % 3, Budget(0.5, 40, 0.05)
+    start, labels, budget = images(20) * 0.5 + 0.25, torch.arange(20) % 3, Ascent(0.5, 40, 0.05)
     protected = torch.zeros_like(start)
     protected[:, :, :2] = 1
     free, held = (follow(Wavy(1), start, labels, budget, protected=p).images - start for p in (None, protected))
@@ -145,7 +146,7 @@ def test_kid_is_the_unbiased_estimate_that_scikit_learns_kernel_gives():
     x, y = rng.standard_normal((40, 6)), rng.standard_normal((40, 6)) + 0.5
     kernels = [polynomial_kernel(a, b, degree=3, gamma=1 / 6, coef0=1) for a, b in ((x, x), (y, y), (x, y))]
     within, other, across = (k[~np.eye(40, dtype=bool)].mean() for k in kernels)
-    found = kid.influences(torch.from_numpy(x), torch.from_numpy(y))
+    found = kid_influences(torch.from_numpy(x), torch.from_numpy(y))
     assert float(found.mean()) == pytest.approx(within + other - 2 * across, rel=1e-9)
 
 
@@ -154,16 +155,16 @@ def test_kid_of_classes_is_the_mean_over_pairs_of_one_class():
     x, y = rng.standard_normal((30, 4)), rng.standard_normal((30, 4))
     labels = np.repeat([0, 1, 2], 10)
     each = [
-        float(kid.influences(torch.from_numpy(x[labels == c]), torch.from_numpy(y[labels == c])).mean())
+        float(kid_influences(torch.from_numpy(x[labels == c]), torch.from_numpy(y[labels == c])).mean())
         for c in range(3)
     ]
-    found = kid.influences(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(labels))
+    found = kid_influences(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(labels))
     assert float(found.mean()) == pytest.approx(np.mean(each), rel=1e-9)
-    swapped = kid.influences(torch.from_numpy(np.roll(y, 10, axis=0)), torch.from_numpy(y), torch.from_numpy(labels))
+    swapped = kid_influences(torch.from_numpy(np.roll(y, 10, axis=0)), torch.from_numpy(y), torch.from_numpy(labels))
     assert float(swapped.mean()) < float(found.mean()) + 1  # the same distribution in each class
     shifted = y + 3 * labels[:, None]
     rolled = np.roll(shifted, 10, axis=0)
-    wrong = kid.influences(torch.from_numpy(rolled), torch.from_numpy(shifted), torch.from_numpy(labels))
+    wrong = kid_influences(torch.from_numpy(rolled), torch.from_numpy(shifted), torch.from_numpy(labels))
     assert float(wrong.mean()) > 10 * abs(float(found.mean()))
 
 
@@ -172,7 +173,7 @@ def test_the_spread_of_kids_influences_is_that_of_the_estimate():
     estimates, errors = [], []
     for _ in range(300):
         x, y = torch.from_numpy(rng.standard_normal((64, 3)) + 1), torch.from_numpy(rng.standard_normal((64, 3)))
-        found = kid.influences(x, y)
+        found = kid_influences(x, y)
         estimates.append(float(found.mean()))
         errors.append(float(found.std()) / 8)
     assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.2)
@@ -183,8 +184,8 @@ def test_images_that_are_not_scored_have_no_part_in_kid(labels):
     rng = np.random.default_rng(3)
     x, y = torch.from_numpy(rng.standard_normal((40, 5)) + 1), torch.from_numpy(rng.standard_normal((40, 5)))
     scored = torch.from_numpy(rng.random(40) < 0.6)
-    found = kid.influences(x, y, labels, scored)
-    alone = kid.influences(x[scored], y[scored], None if labels is None else labels[scored])
+    found = kid_influences(x, y, labels, scored)
+    alone = kid_influences(x[scored], y[scored], None if labels is None else labels[scored])
     np.testing.assert_allclose(found[scored], alone)
     assert found[~scored].isnan().all()
 
@@ -339,7 +340,7 @@ def test_a_larger_image_has_the_papers_patch():
 def test_the_sign_flipped_gradient_makes_each_ability_worse_than_doing_nothing(measured):
     _, means, _ = measured
     flipped, bayes = means.loc["control/sign-flipped"], means.loc["control/bayes"]
-    for start in columns.STARTS:
+    for start in generation.STARTS:
         assert flipped[f"{start}_recognised"] <= max(0, flipped[f"{start}_recognised_chance"] - 0.01)
     for level in columns.NOISE_LEVELS:
         for what in ("psnr", "ssim"):
@@ -412,7 +413,8 @@ class Shy(Linear):
 
 
 def test_only_the_first_samples_are_asked_and_that_is_not_called_partial(tmp_path, monkeypatch):
-    monkeypatch.setattr(columns, "_ABILITY_SAMPLES", BLOCK)
+    declared = columns.MEASURES["inpainting"]
+    monkeypatch.setitem(columns.MEASURES, "inpainting", declared.model_copy(update={"first": BLOCK}))
     folder = tmp_path / "results"
     digits = benchmark(100)
     pagbench.run({"mine": Linear()}, benchmark=digits, measures=["inpainting"], anchors=False, results=folder)
@@ -461,7 +463,7 @@ def test_damaged_pictures_are_one_line(damage):
 
 
 def test_blocks_are_measured_together():
-    assert all(BLOCKS[name] == BLOCK for name in columns.ABILITIES)
+    assert all(columns.BLOCKS[name] == BLOCK for name in columns.ABILITIES)
 
 
 @pytest.mark.parametrize(

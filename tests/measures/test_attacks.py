@@ -14,11 +14,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 import pagbench
-from pagbench import columns, geometry, results
+from pagbench import columns, geometry, measures, results
 from pagbench.cli import app
 from pagbench.columns import Budget
 from pagbench.errors import ResultsError, UnknownNameError
-from pagbench.measures import BLOCKS, MEASURES, adversarial, pgd
+from pagbench.measures import adversarial, pgd
 from pagbench.models.classifier import Classifier
 from pagbench.ranking import render
 from pagbench.running.runner import RunError
@@ -86,8 +86,8 @@ def test_autoattack_finds_what_pgd_finds_and_neither_helps_accuracy(standard, di
 
     monkeypatch.setattr(AutoAttack, "_set_version", set_version)
     context = observe(standard)
-    strong, weak = MEASURES["adversarial"](context), MEASURES["pgd"](context)
-    clean = MEASURES["accuracy"](context)["correct"]
+    strong, weak = measures.load("adversarial")(context), measures.load("pgd")(context)
+    clean = measures.load("accuracy")(context)["correct"]
     for a, b in zip(AUTOATTACK, PGD, strict=True):
         assert strong[a].mean() <= weak[b].mean() + 1 / len(clean)
         assert (strong[a] <= clean).all() and (weak[b] <= clean).all()
@@ -149,9 +149,9 @@ def test_masked_gradients_are_attacked_without_them(observe, standard, digits_ba
     monkeypatch.setattr(AutoAttack, "_set_version", set_version)
     context = observe(Classifier(Quantised()))
     assert context.gradient.isnan().all()
-    found, clean = MEASURES["adversarial"](context)[AUTOATTACK[0]], MEASURES["accuracy"](context)["correct"]
+    found, clean = measures.load("adversarial")(context)[AUTOATTACK[0]], measures.load("accuracy")(context)["correct"]
     assert found.mean() < clean.mean() - 0.1
-    assert torch.equal(MEASURES["pgd"](context)[PGD[0]], clean)  # which has nothing but gradients
+    assert torch.equal(measures.load("pgd")(context)[PGD[0]], clean)  # which has nothing but gradients
 
 
 def test_ties_count_as_changed_and_stop_no_attack(quick, observe, standard, digits_batch):
@@ -167,9 +167,9 @@ def test_ties_count_as_changed_and_stop_no_attack(quick, observe, standard, digi
             return z + 0 * x.flatten(1).sum(1, keepdim=True)
 
     context = observe(Classifier(Nearest()))
-    assert MEASURES["accuracy"](context)["correct"].all()
-    assert not MEASURES["adversarial"](context)[AUTOATTACK[1]][tied].any()
-    assert MEASURES["adversarial"](context)[AUTOATTACK[1]][~tied].any()
+    assert measures.load("accuracy")(context)["correct"].all()
+    assert not measures.load("adversarial")(context)[AUTOATTACK[1]][tied].any()
+    assert measures.load("adversarial")(context)[AUTOATTACK[1]][~tied].any()
 
 
 def test_too_few_classes_are_not_attacked_and_constant_outputs_have_nothing_to_attack(observe, digits_batch):
@@ -180,11 +180,11 @@ def test_too_few_classes_are_not_attacked_and_constant_outputs_have_nothing_to_a
     with pytest.raises(ValueError, match="AutoAttack needs 4 classes, got 2; take --measures pgd"):
         adversarial.attack(Two(), digits_batch.images, digits_batch.labels % 2, L2, seed=0)
     constant = pagbench.load_model("control/constant")
-    found = MEASURES["adversarial"](observe(constant))
+    found = measures.load("adversarial")(observe(constant))
     assert list(found) == AUTOATTACK
     assert not any(values.any() for values in found.values())
-    clean = MEASURES["accuracy"](observe(constant))["correct"]
-    assert all(torch.equal(values, clean) for values in MEASURES["pgd"](observe(constant)).values())
+    clean = measures.load("accuracy")(observe(constant))["correct"]
+    assert all(torch.equal(values, clean) for values in measures.load("pgd")(observe(constant)).values())
 
 
 class Linear(nn.Module):
@@ -222,9 +222,9 @@ def test_an_image_that_is_wrong_before_any_attack_counts_as_changed(quick, obser
             return right * (distance.amin(1, keepdim=True) - 1e-3).sign() + 0 * x.flatten(1).sum(1, keepdim=True)
 
     context = observe(Classifier(Spiteful()))
-    assert not MEASURES["accuracy"](context)["correct"].any()
+    assert not measures.load("accuracy")(context)["correct"].any()
     for measure in ("adversarial", "pgd", "confined"):
-        assert not any(values.any() for values in MEASURES[measure](context).values())
+        assert not any(values.any() for values in measures.load(measure)(context).values())
 
 
 @pytest.mark.parametrize("side", ["on", "off"])
@@ -253,7 +253,7 @@ def test_a_network_that_sees_the_tangent_space_only_is_robust_off_it(digits, dig
             rest = torch.zeros(len(x), 10)
             return rest.index_put((torch.arange(len(x)), digits_batch.labels), z + 0.5)
 
-    found = MEASURES["confined"](observe(Classifier(Tangent())))
+    found = measures.load("confined")(observe(Classifier(Tangent())))
     assert not found["pgd_on_manifold"].any()
     assert found["pgd_off_manifold"].all()
 
@@ -285,7 +285,7 @@ def network():
 
 
 def test_rows_depend_neither_on_the_batch_size_nor_on_resuming(quick, monkeypatch, network, tmp_path, digits):
-    monkeypatch.setitem(BLOCKS, "adversarial", 8)
+    monkeypatch.setitem(columns.BLOCKS, "adversarial", 8)
     wanted = ["adversarial", "pgd", "confined"]
     names = [*AUTOATTACK, *PGD, *CONFINED]
     whole = chosen(pagbench.run({"mine": network}, limit=12, measures=wanted), names)
@@ -321,7 +321,7 @@ def test_the_leaderboard_says_which_measures_are_means_over_fewer_images(network
 
 def test_finished_rows_are_not_measured_again(network, tmp_path, monkeypatch):
     first = pagbench.run({"mine": network}, limit=4, measures="pgd", results=tmp_path)
-    monkeypatch.setitem(MEASURES, "pgd", lambda context: pytest.fail("measured again"))
+    monkeypatch.setattr(pgd, "measure", lambda context: pytest.fail("measured again"))
     again = pagbench.run({"mine": network}, limit=4, measures="pgd", results=tmp_path)
     pd.testing.assert_frame_equal(chosen(again, PGD), chosen(first, PGD))
 
@@ -341,7 +341,7 @@ def test_a_measure_that_fails_loses_no_other_rows(network, tmp_path, monkeypatch
     def fails(context):
         raise RuntimeError("no weather")
 
-    monkeypatch.setitem(MEASURES, "adversarial", fails)
+    monkeypatch.setattr(adversarial, "measure", fails)
     with pytest.raises(RunError, match=r"mine: fails while 'adversarial' is measured \(no weather\)") as caught:
         pagbench.run({"mine": network}, limit=2, measures=["adversarial", "pgd"], results=tmp_path)
     assert caught.value.rows.set_index("entrant").loc["mine", PGD].notna().all(axis=None)

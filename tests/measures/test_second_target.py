@@ -8,12 +8,12 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from pagbench import cards, columns, geometry, leaderboard, run
+from pagbench import cards, columns, geometry, leaderboard, measures, run
 from pagbench.benchmarks import Benchmark
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.densities.scores import load_second
 from pagbench.errors import CardError, ContractError
-from pagbench.measures import MEASURES, lpips, paper
+from pagbench.measures import lpips, paper
 from pagbench.models.classifier import Classifier
 from pagbench.models.controls import BayesClassifier
 from pagbench.ranking import agreement, render
@@ -38,7 +38,7 @@ def batch(digits, digits_splits):
 
 def test_with_the_same_score_the_second_alignment_is_the_first(observe, noise_trained, batch):
     context = observe(noise_trained, batch=batch)
-    first, second = MEASURES["alignment_cosine"](context), MEASURES["alignment_second"](context)
+    first, second = measures.load("alignment_cosine")(context), measures.load("alignment_second")(context)
     torch.testing.assert_close(second["alignment_second"], first["alignment_cosine"], rtol=0, atol=1e-5)
     torch.testing.assert_close(second["alignment_second_chance"], first["alignment_cosine_chance"], rtol=0, atol=1e-5)
 
@@ -51,8 +51,8 @@ def test_the_bayes_classifier_of_the_second_score_is_aligned_with_the_second_tar
     assert isinstance(density, EmpiricalDensity)
     classifier = Classifier(BayesClassifier(density, 1.5))
     context = observe(classifier, batch=batch)
-    assert MEASURES["alignment_second"](context)["alignment_second"].min() > 1 - 1e-5
-    assert MEASURES["alignment_cosine"](context)["alignment_cosine"].mean() < 0.99
+    assert measures.load("alignment_second")(context)["alignment_second"].min() > 1 - 1e-5
+    assert measures.load("alignment_cosine")(context)["alignment_cosine"].mean() < 0.99
 
 
 def test_the_paper_measure_changes_with_what_it_should_not_change_with(observe, noise_trained, batch):
@@ -62,8 +62,8 @@ def test_the_paper_measure_changes_with_what_it_should_not_change_with(observe, 
         def forward(self, x):
             return noise_trained(x) + 50 * x.square().sum(dim=(1, 2, 3))[:, None]
 
-    plain = MEASURES["paper"](observe(noise_trained, batch=batch))
-    shifted = MEASURES["paper"](observe(Classifier(Shifted()), batch=batch))
+    plain = measures.load("paper")(observe(noise_trained, batch=batch))
+    shifted = measures.load("paper")(observe(Classifier(Shifted()), batch=batch))
     for name in ("paper_on_response", "paper_off_response"):
         torch.testing.assert_close(shifted[name], plain[name], rtol=0, atol=1e-4)
     for name in ("paper_alignment", "paper_alignment_sum"):
@@ -99,7 +99,7 @@ def test_columns_reach_rows_and_leaderboard(digits):
 def test_a_batch_without_a_second_target_says_so(observe, noise_trained):
     for name in ("alignment_second", "paper"):
         with pytest.raises(ContractError, match="the batch has no second target"):
-            MEASURES[name](observe(noise_trained))
+            measures.load(name)(observe(noise_trained))
 
 
 def test_second_target_and_its_measures_go_together(digits):
@@ -145,17 +145,19 @@ def test_what_a_score_model_does_not_say_is_not_scored_and_the_rest_is(observe, 
     asked = torch.tensor([True] * 5 + [False] * 3)
     parts = geometry.Directions(*(part.where(asked[:, None, None], torch.nan) for part in batch.noise_parts))
     second = batch.second._replace(conditional=None, target=None, chance_target=None)
-    whole = MEASURES["paper"](observe(noise_trained, batch=batch))
+    whole = measures.load("paper")(observe(noise_trained, batch=batch))
     context = observe(noise_trained, batch=dataclasses.replace(batch, second=second, noise_parts=parts))
-    found = MEASURES["paper"](context)
+    found = measures.load("paper")(context)
     assert found["paper_alignment"].isnan().all()
     torch.testing.assert_close(found["paper_alignment_sum"], whole["paper_alignment_sum"])
     for name in ("paper_on_response", "paper_off_response"):
         torch.testing.assert_close(found[name], whole[name].where(asked, torch.nan), equal_nan=True)
     with pytest.raises(ContractError, match="no second target"):
-        MEASURES["alignment_second"](context)
+        measures.load("alignment_second")(context)
     nothing = dataclasses.replace(batch, second=second._replace(marginal=None), noise_parts=None)
-    assert all(values.isnan().all() for values in MEASURES["paper"](observe(noise_trained, batch=nothing)).values())
+    assert all(
+        values.isnan().all() for values in measures.load("paper")(observe(noise_trained, batch=nothing)).values()
+    )
 
 
 def test_the_predicted_class_may_stand_for_the_label(observe, noise_trained, batch, digits):
@@ -165,12 +167,12 @@ def test_the_predicted_class_may_stand_for_the_label(observe, noise_trained, bat
     )
     wrong = dataclasses.replace(batch, labels=(batch.labels + 1) % 10)
     predicted = noise_trained(batch.images).argmax(1)
-    of_predicted = MEASURES["paper"](observe(noise_trained, batch=wrong, benchmark=predicting))["paper_alignment"]
+    of_predicted = measures.load("paper")(observe(noise_trained, batch=wrong, benchmark=predicting))["paper_alignment"]
     renamed = dataclasses.replace(batch, labels=predicted)
     torch.testing.assert_close(
-        of_predicted, MEASURES["paper"](observe(noise_trained, batch=renamed))["paper_alignment"]
+        of_predicted, measures.load("paper")(observe(noise_trained, batch=renamed))["paper_alignment"]
     )
-    of_wrong = MEASURES["paper"](observe(noise_trained, batch=wrong))["paper_alignment"]
+    of_wrong = measures.load("paper")(observe(noise_trained, batch=wrong))["paper_alignment"]
     assert (of_predicted - of_wrong).abs().min() > 1e-4
 
 

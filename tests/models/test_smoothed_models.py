@@ -11,9 +11,9 @@ from scipy.stats import binom, binomtest
 from torch import nn
 
 import pagbench
-from pagbench import geometry
+from pagbench import geometry, measures
 from pagbench.errors import CardError, UnknownNameError
-from pagbench.measures import MEASURES, certified
+from pagbench.measures import certified
 from pagbench.measures.smoothing import standard_errors
 from pagbench.models import loading, registry, requests, smoothing, wrapping
 from pagbench.models.classifier import Classifier
@@ -303,7 +303,7 @@ def test_a_linear_log_odds_has_no_gradient_error_and_a_single_pair_none_that_is_
 
 def test_models_that_are_not_smoothed_have_neither_errors_nor_certificates(observe, noise_trained):
     for measure in ("smoothing", "certified"):
-        assert all(values.isnan().all() for values in MEASURES[measure](observe(noise_trained)).values())
+        assert all(values.isnan().all() for values in measures.load(measure)(observe(noise_trained)).values())
 
 
 @pytest.mark.parametrize("hits", [0, 1, 500, 950, 1000])
@@ -393,8 +393,8 @@ def test_certificates_depend_on_seed_and_sample_only():
 def test_certified_correct_is_of_the_label(observe):
     network = pagbench.load_model("smoothed:0.25:8:digits/noise-0.6")
     seen = observe(network)
-    right = MEASURES["certified"](seen)
-    wrong = MEASURES["certified"](replace(seen, batch=replace(seen.batch, labels=(seen.batch.labels + 1) % 10)))
+    right = measures.load("certified")(seen)
+    wrong = measures.load("certified")(replace(seen, batch=replace(seen.batch, labels=(seen.batch.labels + 1) % 10)))
     assert torch.equal(right["certified_radius"], wrong["certified_radius"])
     assert right["certified_correct"].mean() > 0.5
     assert not (right["certified_correct"] * wrong["certified_correct"]).any()

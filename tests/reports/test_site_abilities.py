@@ -45,7 +45,7 @@ def shown(folder, read):
 
 def written(name, image, folder):
     """Images as a results file has them, shape (n, h, w)."""
-    measure = next(measure for measure in columns.ABILITIES if image in columns.made_of(measure))
+    measure = next(measure for measure in columns.ABILITIES if image in columns.MEASURES[measure].images)
     kept = results.read(
         results.path_of(folder / "results", BENCHMARK, name, measure),
         columns.schema(BENCHMARK, measure),

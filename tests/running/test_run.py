@@ -14,9 +14,8 @@ import yaml
 from torch import nn
 
 import pagbench
-from pagbench import benchmarks, columns, results
+from pagbench import benchmarks, columns, measures, results
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
-from pagbench.measures import MEASURES
 from pagbench.models import checks, registry, requests
 from pagbench.results.preflight import Check, Preflight, Refusal
 from pagbench.running import runner, targets, units
@@ -51,7 +50,7 @@ def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained,
     expected = rows[rows["entrant"] == "digits/noise-0.6"].set_index("sample_id").loc[ids]
     seen = observe(noise_trained, temperature=float(expected["temperature"].iloc[0]), batch=batch)
     for measure in digits.measures:
-        for name, values in MEASURES[measure](seen).items():
+        for name, values in measures.load(measure)(seen).items():
             if not name.startswith("temperature"):
                 np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
 

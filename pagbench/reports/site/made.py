@@ -8,7 +8,7 @@ from pagbench.reports.site.painting import Tile, Values
 from pagbench.results.thumbnails import GENERATED, GeneratedImages
 from pagbench.studies.networks import Network, Study
 
-_NAMES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.made_of(measure)))
+_NAMES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.MEASURES[measure].images))
 """What a line may show, in the order of a picture's lines."""
 
 
@@ -18,7 +18,7 @@ def line(study: Study, network: Network | None, name: str, alt: str) -> Tile | N
     Args:
         study: of the benchmark.
         network: whose results file has them.
-        name: as `pagbench.columns.made_of` has it.
+        name: of the images, as the measure declares them.
         alt: what they show, in words.
     """
     found = {} if network is None else _lines(study, network)

@@ -107,7 +107,7 @@ class Computation:
         found = [self._part(part) for part in data.chunks(_PART)]
         target, basis, on, off = (torch.cat(column).to(self._device) for column in zip(*found, strict=True))
         embedded = None
-        if "alignment_lpips" in self._benchmark.measures:
+        if self._benchmark.needs("target_embedding"):
             embedded = torch.cat([lpips.embed(geometry.scale_to_unit_range(part)) for part in target.split(_PART)])
         steps = geometry.Directions(on, off)
         return Computed(data.ids, target, basis, steps, embedded, self._second(data), self._noise_parts(basis, data))
@@ -153,7 +153,7 @@ class Computation:
 
     def _noise_parts(self, basis: Float[Tensor, "n d k"], data: Dataset) -> geometry.Directions | None:
         """The paper protocol's one noise vector per image, split; NaN where the benchmark asks for no responses."""
-        if "paper" not in self._benchmark.measures or self._manifold is None:
+        if not self._benchmark.needs("noise_parts") or self._manifold is None:
             return None
         shape = self._benchmark.input_shape
         noise = torch.stack([sample_noise(self._seed, "paper", name, shape) for name in data.ids])
