@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from closed_forms import images_of, normal
+from light import benchmark
 from pyautoattack import AutoAttack
 from torch import nn
 from typer.testing import CliRunner
@@ -33,13 +34,13 @@ CONFINED = ["pgd_on_manifold", "pgd_off_manifold"]
 
 @pytest.fixture
 def quick(monkeypatch):
-    """AutoAttack with a hundredth of its queries, for whoever calls it."""
+    """AutoAttack with few of its steps and queries, for whoever calls it."""
     original = AutoAttack._set_version
 
     def set_version(self, version="standard"):
         original(self, version)
-        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 10
-        self.square.n_queries = 20
+        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 3
+        self.square.n_queries = 5
 
     monkeypatch.setattr(AutoAttack, "_set_version", set_version)
 
@@ -139,14 +140,15 @@ def test_masked_gradients_are_attacked_without_them(observe, standard, digits_ba
 
     def set_version(self, version="standard"):
         original(self, version)
-        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 5
-        self.square.n_queries = 300
+        self.attacks_to_run = ["apgd-ce", "square"]
+        self.apgd.n_iter, self.square.n_queries = 5, 300
 
     class Quantised(nn.Module):
         def forward(self, x):
             return standard((8 * x).round() / 8)
 
     monkeypatch.setattr(AutoAttack, "_set_version", set_version)
+    monkeypatch.setattr(columns, "budgets", lambda _: (L2,))
     context = observe(Classifier(Quantised()))
     assert context.gradient.isnan().all()
     found, clean = measures.load("adversarial")(context)[AUTOATTACK[0]], measures.load("accuracy")(context)["correct"]
@@ -273,6 +275,13 @@ def test_budgets_are_the_customary_ones(digits):
     assert [columns.budget_name("pgd", budget) for budget in columns.budgets(large)] == ["pgd_l2_0.5", "pgd_linf_4_255"]
 
 
+FEW = benchmark()
+
+
+def run(network, **options):
+    return pagbench.run({"mine": network}, benchmark=FEW, **options)
+
+
 def chosen(rows, names, model="mine"):
     return rows[rows["entrant"] == model].set_index("sample_id")[names]
 
@@ -284,73 +293,75 @@ def network():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
-def test_rows_depend_neither_on_the_batch_size_nor_on_resuming(quick, monkeypatch, network, tmp_path, digits):
+def test_rows_depend_neither_on_the_batch_size_nor_on_resuming(quick, monkeypatch, network, tmp_path):
     monkeypatch.setitem(columns.BLOCKS, "adversarial", 8)
     wanted = ["adversarial", "pgd", "confined"]
     names = [*AUTOATTACK, *PGD, *CONFINED]
-    whole = chosen(pagbench.run({"mine": network}, limit=12, measures=wanted), names)
+    whole = chosen(run(network, limit=12, measures=wanted, anchors=False), names)
     assert set(np.unique(whole)) == {0, 1}
-    pagbench.run({"mine": network}, limit=3, batch_size=2, measures=["adversarial", "pgd"], results=tmp_path)
-    place = results.path_of(tmp_path, digits, "mine", "adversarial")
-    assert len(results.Store(place, digits, "adversarial").load().rows) == 8  # a whole block
-    resumed = pagbench.run({"mine": network}, limit=12, batch_size=5, measures=wanted, results=tmp_path)
+    run(network, limit=3, batch_size=2, measures=["adversarial", "pgd"], results=tmp_path)
+    place = results.path_of(tmp_path, FEW, "mine", "adversarial")
+    assert len(results.Store(place, FEW, "adversarial").load().rows) == 8  # a whole block
+    resumed = run(network, limit=12, batch_size=5, measures=wanted, results=tmp_path)
     pd.testing.assert_frame_equal(chosen(resumed, names), whole)
-    board = pagbench.leaderboard(tmp_path).set_index("model")
+    board = pagbench.leaderboard(tmp_path, benchmark=FEW).set_index("model")
     assert board.loc["mine", PGD[0]] == pytest.approx(whole[PGD[0]].mean())
     assert board.loc["mine", f"{PGD[0]}_low"] <= board.loc["mine", PGD[0]] <= board.loc["mine", f"{PGD[0]}_high"]
     assert np.isnan(board.loc["digits/standard", PGD[0]])
-    from_rows = pagbench.leaderboard(resumed).set_index("model")
+    from_rows = pagbench.leaderboard(resumed, benchmark=FEW).set_index("model")
     np.testing.assert_allclose(from_rows[names], board[names])
-    plain = pagbench.run({"mine": network}, limit=12, results=tmp_path)
+    plain = run(network, limit=12, results=tmp_path)
     assert not set(names) & set(plain.columns)
-    both = pagbench.leaderboard(pd.concat([plain, resumed])).set_index("model")
+    both = pagbench.leaderboard(pd.concat([plain, resumed]), benchmark=FEW).set_index("model")
     np.testing.assert_allclose(both[names], board[names])
 
 
-def test_the_leaderboard_says_which_measures_are_means_over_fewer_images(network, tmp_path, digits):
-    pagbench.run({"mine": network}, limit=3, measures=["pgd", "confined"], results=tmp_path)
-    assert columns.PARTIAL_MEASURES not in pagbench.leaderboard(tmp_path)
-    pagbench.run({"mine": network}, limit=5, measures="confined", results=tmp_path)
-    board = pagbench.leaderboard(tmp_path)
+def test_the_leaderboard_says_which_measures_are_means_over_fewer_images(network, tmp_path):
+    run(network, limit=3, measures=["pgd", "confined"], results=tmp_path)
+    assert columns.PARTIAL_MEASURES not in pagbench.leaderboard(tmp_path, benchmark=FEW)
+    run(network, limit=5, measures="confined", results=tmp_path)
+    board = pagbench.leaderboard(tmp_path, benchmark=FEW)
     told = board.set_index("model")[columns.PARTIAL_MEASURES]
     assert told["mine"] == "pgd on 3 of 5 images"
     assert told.drop("mine").isna().all()
-    for text in (render.to_table(board, digits), render.to_markdown(board, digits)):
+    for text in (render.to_table(board, FEW), render.to_markdown(board, FEW)):
         assert "mine: pgd on 3 of 5 images." in text
 
 
 def test_finished_rows_are_not_measured_again(network, tmp_path, monkeypatch):
-    first = pagbench.run({"mine": network}, limit=4, measures="pgd", results=tmp_path)
+    first = run(network, limit=4, measures="pgd", results=tmp_path, anchors=False)
     monkeypatch.setattr(pgd, "measure", lambda context: pytest.fail("measured again"))
-    again = pagbench.run({"mine": network}, limit=4, measures="pgd", results=tmp_path)
+    again = run(network, limit=4, measures="pgd", results=tmp_path, anchors=False)
     pd.testing.assert_frame_equal(chosen(again, PGD), chosen(first, PGD))
 
 
 def test_rows_of_another_network_are_not_joined(network, tmp_path):
-    pagbench.run({"mine": network}, limit=2, measures="pgd", results=tmp_path)
+    kept = {"results": tmp_path, "anchors": False}
+    run(network, limit=2, measures="pgd", **kept)
     with torch.no_grad():
         network[1].weight.neg_()
-    pagbench.run({"mine": network}, limit=2, results=tmp_path, overwrite=True)
+    run(network, limit=2, **kept, overwrite=True)
     with pytest.raises(ResultsError, match=r"mine: its rows and those of pgd.*--measures pgd --overwrite"):
-        pagbench.leaderboard(tmp_path)
-    pagbench.run({"mine": network}, limit=2, measures="pgd", results=tmp_path, overwrite=True)
-    assert PGD[0] in pagbench.leaderboard(tmp_path)
+        pagbench.leaderboard(tmp_path, benchmark=FEW)
+    run(network, limit=2, measures="pgd", **kept, overwrite=True)
+    assert PGD[0] in pagbench.leaderboard(tmp_path, benchmark=FEW)
 
 
 def test_a_measure_that_fails_loses_no_other_rows(network, tmp_path, monkeypatch):
+
     def fails(context):
         raise RuntimeError("no weather")
 
     monkeypatch.setattr(adversarial, "measure", fails)
     with pytest.raises(RunError, match=r"mine: fails while 'adversarial' is measured \(no weather\)") as caught:
-        pagbench.run({"mine": network}, limit=2, measures=["adversarial", "pgd"], results=tmp_path)
+        run(network, limit=2, measures=["adversarial", "pgd"], anchors=False)
     assert caught.value.rows.set_index("entrant").loc["mine", PGD].notna().all(axis=None)
 
 
 def test_a_measure_that_is_none_is_refused(network):
     for name in ("pdg", "accuracy"):
         with pytest.raises(UnknownNameError, match=f"unknown optional measure '{name}'"):
-            pagbench.run({"mine": network}, limit=1, measures=[name])
+            run(network, limit=1, measures=[name])
 
 
 def test_the_command_line_takes_measures_and_shows_their_columns(tmp_path):
