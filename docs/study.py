@@ -126,7 +126,7 @@ def _makers(study: Study) -> Iterator[str]:
     yield "#### What one can do with the gradients of each family's best aligned network, of controls and anchors"
     yield ""
     heads = [meaning.replace("closeness in KID", "KID (less is better)") for _, _, meaning in _ABILITIES]
-    yield _row(["entrant", "alignment", *heads])
+    yield _row(["model", "alignment", *heads])
     yield _rule(2 + len(_ABILITIES))
     best: dict[str, Network] = {}
     for network in sorted(study.drawn, key=lambda n: float(n.replicates["alignment"][0])):

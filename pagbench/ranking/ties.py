@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 
-class StoragePath(NamedTuple):
+class Standing(NamedTuple):
     """Where a model stands among the rules of a ranking; both count from 0.
 
     Attributes:
@@ -19,7 +19,7 @@ class StoragePath(NamedTuple):
     block: int
 
 
-def places(intervals: Sequence[tuple[int, int]]) -> list[StoragePath]:
+def places(intervals: Sequence[tuple[int, int]]) -> list[Standing]:
     """Tie groups and blocks of models that are in rank order.
 
     Rank intervals hold for all models at once, so that two that do not overlap say which of the two is better at
@@ -30,18 +30,18 @@ def places(intervals: Sequence[tuple[int, int]]) -> list[StoragePath]:
         intervals: best and worst rank of each model, best model first.
 
     >>> places([(1, 1), (2, 3), (2, 4), (3, 5), (4, 5)])
-    [Place(group=0, block=0), Place(group=1, block=1), Place(group=1, block=1), Place(group=1, block=1), \
-Place(group=2, block=1)]
+    [Standing(group=0, block=0), Standing(group=1, block=1), Standing(group=1, block=1), Standing(group=1, block=1), \
+Standing(group=2, block=1)]
     """
-    found: list[StoragePath] = []
+    found: list[Standing] = []
     first_worst = worst = 0
     best_below = list(accumulate((low for low, _ in reversed(intervals)), min))[::-1]
     for (best, last), below in zip(intervals, best_below, strict=True):
-        group, block = found[-1] if found else StoragePath(-1, -1)
+        group, block = found[-1] if found else Standing(-1, -1)
         if best > first_worst:
             group, first_worst = group + 1, last
         if below > worst:
             block += 1
         worst = max(worst, last)
-        found.append(StoragePath(group, block))
+        found.append(Standing(group, block))
     return found

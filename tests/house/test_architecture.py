@@ -13,8 +13,8 @@ ROOT = Path(pagbench.__file__).parent
 ORDER = [
     {"errors"},
     {"cards"},
-    {"storage", "benchmarks"},
-    {"columns"},
+    {"storage", "columns"},
+    {"benchmarks"},
     {"results", "data", "geometry"},
     {"ranking", "densities"},
     {"models"},

@@ -51,7 +51,7 @@ def put(folder, benchmark, result, *, shift=None, mapped=True, **card):
     """A results file of another network: the same rows under another card, some columns shifted."""
     new = {**result.provenance["card"], **card}
     strength = np.nan if new["strength"] is None else new["strength"]
-    rows = result.rows.assign(model=new["id"], family=new["family"], strength=strength)
+    rows = result.rows.assign(entrant=new["id"], family=new["family"], strength=strength)
     for column, by in (shift or {}).items():
         rows[column] += by
     present = {"revision": columns.REVISION, "benchmark_digest": benchmark.digest()}

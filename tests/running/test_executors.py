@@ -124,7 +124,7 @@ PARENT = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 import light
-from pagbench import workers
+from pagbench.running import workers
 
 def begin(number, send):
     def do(task):
@@ -206,7 +206,7 @@ def test_a_leak_takes_more_workers_and_no_row(rows, tmp_path, monkeypatch):
     started, start = [], workers.Pool._started
     monkeypatch.setattr(workers.Pool, "_started", lambda pool: started.append(1) or start(pool))
     found = run({"a": light.Leaks(1, after=1)}, tmp_path, executor="local:2", batch_size=16)
-    light.assert_same_rows(found.assign(model="a"), rows[rows["entrant"] == "a"])
+    light.assert_same_rows(found.assign(entrant="a"), rows[rows["entrant"] == "a"])
     assert len(started) >= 3
 
 

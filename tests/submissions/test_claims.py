@@ -78,7 +78,7 @@ def put(column, value, row=3):
         (put("sample_id", "no-such"), "1 rows of samples that are not asked for"),
         (swapped, "labels are not the data set's"),
         (put("label", 10), "1 labels are not of the 10 classes"),
-        (put("entrant", "digits/standard"), "rows with model digits/standard, expected digits/noise-0.6"),
+        (put("entrant", "digits/standard"), "rows with entrant digits/standard, expected digits/noise-0.6"),
         (put("family", "<script>alert(1)</script>"), "rows with family <script>"),
         (put("strength", 0.7), "rows with strength 0.7"),
         (put("control", True), "rows with control True"),

@@ -442,7 +442,7 @@ def claimed(root, repeated=1, **changed):
     shipped = results.read(PUBLISHED / "digits@1/digits/noise-0.6.parquet", schema)
     card = checking.read_card(root)
     provenance = {**shipped.provenance, "card": card.model_dump(mode="json"), "behaviour": card.functional_hash()}
-    rows = shipped.rows.assign(model=card.id, **changed)
+    rows = shipped.rows.assign(entrant=card.id, **changed)
     rows = pd.concat([rows] * repeated, ignore_index=True)
     results.write(root / f"results/digits@1/{card.id}.parquet", results.Result(rows, provenance), schema)
     return rows

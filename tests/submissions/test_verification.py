@@ -267,7 +267,7 @@ def test_a_submission_whose_pre_flight_hides_a_flag_is_refuted(folder, digits, t
     own = {**kept.provenance, "card": card.model_dump(mode="json"), "behaviour": card.functional_hash()}
     flag = {"checks": [{"name": "accuracy", "verdict": "flag", "found": "0.9", "expected": "0.2"}]}
     for preflight, reason in ((flag, ""), (None, "pre-flight: accuracy: ")):
-        result = results.Result(kept.rows.assign(model="me/net"), {**own, "preflight": preflight})
+        result = results.Result(kept.rows.assign(entrant="me/net"), {**own, "preflight": preflight})
         results.write(results.path_of(mine / "results", digits, "me/net"), result, columns.schema(digits))
         (outcome,) = verify(folder, str(mine))
         assert outcome.record.verdict == ("refuted" if reason else "verified"), outcome.record.reason
@@ -333,7 +333,7 @@ def test_a_record_of_other_results_does_not_count(folder, digits, record):
 )
 def test_a_forged_record_is_refused(folder, digits, record, field, value, reason):
     path = verification.path_of(results.path_of(folder, digits, MODEL))
-    path.write_text(json.dumps(record.model_dump() | {field: value}))
+    path.write_text(json.dumps(record.model_dump(by_alias=True) | {field: value}))
     with pytest.raises(ResultsError, match=reason) as caught:
         results.read_all(folder, digits)
     assert str(path) in str(caught.value)

@@ -34,7 +34,7 @@
   }
 
   /* Marks for models: a link each, and for the one that is pointed at its intervals, a ring, and what it is. */
-  function models(points, { x, y, xName, yName }) {
+  function marks(points, { x, y, xName, yName }) {
     const names = [...new Set([yName, xName, "alignment", "accuracy"].filter(Boolean))];
     const bound = (name, side) => (point) => point.values[name]?.[side] ?? undefined;
     const pointed = (options) => Plot.pointer({ ...options, maxRadius: 30 });
@@ -84,7 +84,7 @@
         ...(log ? diagonals(x.domain, y.domain) : chance(data.chance[yName], true)),
         lines(true),
         lines(false, OTHER),
-        ...models(points, { ...at, xName, yName }),
+        ...marks(points, { ...at, xName, yName }),
       ],
     });
   }
@@ -123,7 +123,7 @@
         Plot.areaY(steps, { ...band, fill: colour(path.group), fillOpacity: 0.25 }),
         Plot.line(steps.slice(0, start + 1), { ...line, strokeDasharray: "2 3" }),
         Plot.line(steps.slice(start), line),
-        ...models(points, { ...at, yName: name }),
+        ...marks(points, { ...at, yName: name }),
       ],
     });
   }
