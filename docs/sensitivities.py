@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from pagbench.studies.stability import wording
-from pagbench.studies.stability.report import Moved, Report
+from pagbench.studies.stability.report import RANKINGS, FactorOutcomes, Report
 
 _HEADS = (
     "setting",
@@ -18,7 +17,7 @@ _HEADS = (
 
 
 def tables(reports: list[Report]) -> str:
-    """One table per benchmark and choice, as Markdown."""
+    """One table per benchmark and factor, as Markdown."""
     return "\n".join(line for report in reports for line in _benchmark(report))
 
 
@@ -26,31 +25,31 @@ def _benchmark(report: Report) -> Iterator[str]:
     ranked = sum(model.ranked for model in report.models)
     yield f"### `{report.benchmark}`: {ranked} ranked models, {report.images} images"
     yield ""
-    yield wording.verdict(report)
+    yield report.verdict
     yield ""
-    for choice in report.choices:
-        yield from _choice(choice, report)
+    for factor in report.factors:
+        yield from _factor(factor, report)
     if report.left_out:
         yield f"Left out: {'; '.join(report.left_out)}."
         yield ""
 
 
-def _choice(choice: Moved, report: Report) -> Iterator[str]:
-    concerned = "" if choice.ranking == "alignment" else f"; it concerns {wording.NAMES[choice.ranking]}"
-    own, summary = choice.published, f"{choice.summary[0].upper()}{choice.summary[1:]}"
+def _factor(factor: FactorOutcomes, report: Report) -> Iterator[str]:
+    concerned = "" if factor.ranking == "alignment" else f"; it concerns {RANKINGS[factor.ranking]}"
+    own, summary = factor.published, f"{factor.summary[0].upper()}{factor.summary[1:]}"
     yield f"**{summary}** (published: {_escaped(own.name)}; {own.images} images{concerned})"
     yield ""
     yield f"| {' | '.join(_HEADS)} |"
     yield "|" + "---|" * len(_HEADS)
-    for outcome in choice.others:
+    for outcome in factor.others:
         cells = (
             _escaped(outcome.name),
-            wording.tau(outcome.tau),
-            wording.families(outcome.tau),
-            f"{len(outcome.moved)} of {wording.compared(outcome)}",
-            wording.farthest(choice, outcome, report),
-            wording.first(outcome, report),
-            wording.regimes(choice, outcome, report),
+            outcome.tau.text,
+            outcome.tau.families,
+            f"{len(outcome.moved)} of {outcome.ranked}",
+            report.farthest(factor, outcome),
+            report.first(outcome),
+            report.regimes(factor, outcome),
             " and ".join(outcome.overturns) or "no",
         )
         yield f"| {' | '.join(cells)} |"

@@ -75,13 +75,12 @@ def sensitivity(
     """Say how much a benchmark's ranking depends on its own choices: one is moved at a time, all else as published."""
     from pagbench import benchmarks
     from pagbench import results as stored
-    from pagbench.studies.stability import models as remeasuring
-    from pagbench.studies.stability import report, table
+    from pagbench.studies.stability import report, study
 
     if stored.is_url(results):
         raise ContractError(f"{results}: the report is written beside the results; give a folder on a disk")
     definition, folder = benchmarks.load(benchmark), Path(results)
-    found = remeasuring.run(definition, folder, images=images, device=device.choose(), progress=True, tell=warn)
-    path = report.write(found, report.place(folder, definition))
-    table.show(found)
+    outcome = study.run(definition, folder, images=images, device=device.choose(), progress=True, on_warning=warn)
+    path = report.write_report(outcome, report.report_path(folder, definition))
+    report.show(outcome)
     typer.echo(f"report: {path}  (next: pagbench site -r {results})")

@@ -24,8 +24,7 @@ from pagbench.results import Result
 from pagbench.results.preflight import Preflight
 from pagbench.results.thumbnails import GeneratedImages, Thumbnails, decode, decode_generated
 from pagbench.results.verification import Verification
-from pagbench.studies.stability import report
-from pagbench.studies.stability.report import Report
+from pagbench.studies.stability.report import Report, read_report
 
 _STANDARD = "standard"
 
@@ -91,7 +90,7 @@ class Study:
         benchmark: the definition.
         networks: all of them.
         board: by rank.
-        sensitivity: how much the ranking depends on the benchmark's choices; None where nobody has moved them.
+        sensitivity: how much the ranking depends on the benchmark's choices; None where there is no report.
     """
 
     benchmark: Benchmark
@@ -223,7 +222,7 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
     for summary, result in found:
         whole = len(result.rows) == len(benchmark.samples) and summary.evidence.seed == paired_with
         networks.append(_network(summary, result, statuses[summary.name], paired=whole))
-    return Study(benchmark, tuple(networks), table, report.read(folder, benchmark))
+    return Study(benchmark, tuple(networks), table, read_report(folder, benchmark))
 
 
 def _network(summary: Summary, result: Result, status: str, *, paired: bool) -> Network:

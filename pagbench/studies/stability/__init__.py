@@ -1,5 +1,5 @@
-"""How much a benchmark's ranking depends on its own arbitrary choices.
+"""How much a benchmark's ranking depends on its own arbitrary choices, which `pagbench sensitivity` moves.
 
-Choices and their settings are data. Models are measured again under each setting; the tables become rankings and a
-report. Not to be taken for the measure `sensitivity`, a network's infinitesimal responses.
+The choices are factors with levels. Models are measured again under each level; the tables become rankings and a
+report. The measure `sensitivity`, a network's infinitesimal responses, is something else.
 """

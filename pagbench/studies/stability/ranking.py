@@ -1,4 +1,4 @@
-"""From per-sample tables to rankings: what moves when one choice does."""
+"""From replicates to rankings: what moves when one factor does, and whether that overturns the published ranking."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,105 +11,118 @@ from pagbench import columns
 from pagbench.ranking import regimes, statistics
 from pagbench.ranking.regimes import Anchored
 from pagbench.ranking.statistics import Interval
-from pagbench.studies.stability import rule, taus
+from pagbench.studies.stability.factors import Factor, Level
 from pagbench.studies.stability.replicates import Measured, Replicated, replicated
-from pagbench.studies.stability.report import Moved, Outcome, Tau
-from pagbench.studies.stability.ways import Choice, Setting
+from pagbench.studies.stability.report import FIRST, ORDER, THRESHOLD, FactorOutcomes, Outcome, Tau
 
 Array = NDArray[np.float64]
 _MIN_SCORED = 0.95
 """Share of the replicates that a model's value is in, or it is compared with none."""
 
 
-def moved(choice: Choice, measured: Measured, own_steps: tuple[Choice, Setting] | None) -> Moved:
-    """A choice's rankings, its published setting's first.
+def factor_outcomes(factor: Factor, measured: Measured, own_steps: tuple[Factor, Level] | None) -> FactorOutcomes:
+    """A factor's rankings, its published level's first.
 
     Args:
-        choice: whose settings were all measured.
+        factor: whose levels were all measured.
         measured: tables and rows.
-        own_steps: the choice and setting that has the published responses; None without a manifold.
+        own_steps: the factor and level that has the published responses; None without a manifold.
     """
-    found = [replicated(choice, setting, measured, own_steps) for setting in choice.settings]
-    intervals = _rank_intervals(found[0].values, choice.ranking, measured)
+    levels = [replicated(factor, level, measured, own_steps) for level in factor.levels]
+    intervals = _rank_intervals(levels[0].values, factor.ranking, measured)
     outcomes = tuple(
-        _outcome(setting, one, found[0], intervals, choice, measured)
-        for setting, one in zip(choice.settings, found, strict=True)
+        _outcome(level, values, levels[0], intervals, factor, measured)
+        for level, values in zip(factor.levels, levels, strict=True)
     )
-    return Moved(
-        name=choice.name,
-        summary=choice.summary,
-        ranking=choice.ranking,
+    return FactorOutcomes(
+        name=factor.name,
+        summary=factor.summary,
+        ranking=factor.ranking,
         rank_intervals=tuple(intervals.get(name) for name in measured.names),
         outcomes=outcomes,
     )
 
 
+def _outcome(
+    level: Level,
+    moved: Replicated,
+    base: Replicated,
+    published: Mapping[str, tuple[int, int]],
+    factor: Factor,
+    measured: Measured,
+) -> Outcome:
+    both = [p for p in _scored(base.values, measured) if p in set(_scored(moved.values, measured))]
+    values = _better_up(moved.values, factor.ranking)
+    tau, families = _taus(values[:, both], _better_up(base.values, factor.ranking)[:, both], both, measured)
+    own = _rank_intervals(moved.values, factor.ranking, measured)
+    ranks = _ranks(values[0], measured)
+    first = [name for name, rank in ranks.items() if rank == 1]
+    names = [measured.names[p] for p in both]
+    clauses = overturning_clauses(tau, [published[name] for name in names], [own[name] for name in names])
+    return Outcome(
+        name=level.name,
+        images=moved.images,
+        values=tuple(moved.values[0].tolist()),
+        chances=None if moved.chances is None else tuple(moved.chances[0].tolist()),
+        ranks=tuple(ranks.get(name) for name in measured.names),
+        regimes=None if moved.judged is None or not factor.moves_regimes else _regimes(moved.judged, measured),
+        unscored=moved.unscored,
+        tau=Tau(value=tau.value, low=tau.low, high=tau.high, families_low=families.low, families_high=families.high),
+        moved=_beyond(ranks, published),
+        first=first[0] if len(first) == 1 else None,
+        overturns=() if level is factor.published else clauses,
+    )
+
+
+def overturning_clauses(
+    tau: Interval, published: Sequence[tuple[int, int]], moved: Sequence[tuple[int, int]]
+) -> tuple[str, ...]:
+    """By which clauses of `report.RULE` a level overturns a ranking; empty where it does not.
+
+    Args:
+        tau: of the two rankings, over images.
+        published: simultaneous 95 % rank interval of each model; best rank, worst rank.
+        moved: the same under the level, in the same order. The first places are those of the best ranks.
+
+    A bootstrap adds noise to both rankings, so that the interval of a high tau lies too low, and may miss tau itself.
+
+    >>> overturning_clauses(Interval(0.9, 0.8, 0.95), [(1, 1), (2, 3), (2, 3)], [(2, 3), (2, 3), (1, 1)])
+    ('first',)
+    >>> overturning_clauses(Interval(0.9, 0.8, 0.95), [(1, 2), (1, 2), (3, 3)], [(1, 2), (1, 2), (3, 3)])
+    ()
+    >>> overturning_clauses(Interval(0.9, 0.8, 0.95), [(2, 3), (2, 3)], [(1, 2), (1, 2)])  # the first has no value
+    ()
+    """
+    order = [ORDER] if max(tau.value, tau.high) < THRESHOLD else []
+    leaders = [{index for index, (best, _) in enumerate(ranks) if best == 1} for ranks in (published, moved)]
+    return (*order, *([FIRST] if all(leaders) and leaders[0].isdisjoint(leaders[1]) else []))
+
+
 def _better_up(values: Array, ranking: str) -> Array:
     """Values of which more is better."""
-    described = {column.name: column.higher_is_better for column in columns.BOARD_COLUMNS}
-    return -values if described[ranking] is False else values
+    better = {column.name: column.higher_is_better for column in columns.BOARD_COLUMNS}
+    return -values if better[ranking] is False else values
 
 
-def _rank_intervals(values: Array, ranking: str, measured: Measured) -> dict[str, tuple[int, int]]:
-    """Simultaneous 95 % rank intervals of the ranked models that have a value."""
-    places = _known(values, measured)
-    known = _better_up(values[:, places], ranking)
-    found = statistics.rank_intervals(known[np.isfinite(known).all(axis=1)])
-    return {measured.ranked[p]: (int(low), int(high)) for p, (low, high) in zip(places, found, strict=True)}
-
-
-def _known(values: Array, measured: Measured) -> list[int]:
-    """Places of the ranked models that have a value, and in nearly all replicates."""
+def _scored(values: Array, measured: Measured) -> list[int]:
+    """Indices of the ranked models that have a value, and in nearly all replicates."""
     scored = np.isfinite(values)
     return [p for p in range(len(measured.ranked)) if scored[0, p] and scored[:, p].mean() > _MIN_SCORED]
 
 
-def _outcome(
-    setting: Setting,
-    one: Replicated,
-    base: Replicated,
-    published: Mapping[str, tuple[int, int]],
-    choice: Choice,
-    measured: Measured,
-) -> Outcome:
-    both = [p for p in _known(base.values, measured) if p in set(_known(one.values, measured))]
-    values = _better_up(one.values, choice.ranking)
-    tau, families = _taus(values[:, both], _better_up(base.values, choice.ranking)[:, both], both, measured)
-    own = _rank_intervals(one.values, choice.ranking, measured)
-    ranks = _ranks(values[0], measured)
-    names = [measured.ranked[place] for place in both]
-    is_published = setting is choice.published
-    return Outcome(
-        name=setting.name,
-        images=one.images,
-        values=tuple(one.values[0].tolist()),
-        chances=None if one.chances is None else tuple(one.chances[0].tolist()),
-        ranks=tuple(ranks.get(name) for name in measured.names),
-        regimes=None if one.judged is None or not choice.moves_regimes else _regimes(one.judged, measured),
-        unscored=one.unscored,
-        tau=Tau(value=tau.value, low=tau.low, high=tau.high, families_low=families.low, families_high=families.high),
-        moved=_beyond(ranks, published),
-        first=_first(ranks),
-        overturns=() if is_published else rule.clauses(tau, *([found[n] for n in names] for found in (published, own))),
-    )
-
-
-def _taus(a: Array, b: Array, places: Sequence[int], measured: Measured) -> tuple[Interval, Interval]:
-    families = [measured.families[measured.ranked[place]] for place in places]
-    whole = (np.isfinite(a) & np.isfinite(b)).all(axis=1)
-    return taus.over_images(a[whole], b[whole]), taus.over_families(a[0], b[0], families, seed=measured.benchmark.seed)
+def _rank_intervals(values: Array, ranking: str, measured: Measured) -> dict[str, tuple[int, int]]:
+    """Simultaneous 95 % rank intervals of the ranked models that have a value."""
+    indices = _scored(values, measured)
+    known = _better_up(values[:, indices], ranking)
+    intervals = statistics.rank_intervals(known[np.isfinite(known).all(axis=1)])
+    return {measured.names[p]: (int(low), int(high)) for p, (low, high) in zip(indices, intervals, strict=True)}
 
 
 def _ranks(values: Array, measured: Measured) -> dict[str, int]:
     """1 for the best; equal values have the better rank."""
-    ranked = pd.Series(values[: len(measured.ranked)], index=measured.ranked).dropna()
+    count = len(measured.ranked)
+    ranked = pd.Series(values[:count], index=measured.names[:count]).dropna()
     return {str(name): int(rank) for name, rank in ranked.rank(ascending=False, method="min").items()}
-
-
-def _first(ranks: Mapping[str, int]) -> str | None:
-    """Whose rank is 1; None where several share it, or none has a value."""
-    best = [name for name, rank in ranks.items() if rank == 1]
-    return best[0] if len(best) == 1 else None
 
 
 def _beyond(ranks: Mapping[str, int], published: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
@@ -131,10 +144,63 @@ def _regimes(judged: tuple[Array, Array, Array], measured: Measured) -> tuple[st
         return (None,) * len(names)
     if any(np.isnan(judged[0][:, names.index(str(anchor))]).all() for anchor in anchors):
         return (None,) * len(names)
+    models = [Anchored(*(values[1:, index] for values in judged)) for index in range(len(names))]
+    reference, bayes = (models[names.index(str(anchor))] for anchor in anchors)
+    verdicts = [regimes.judge(model, reference, bayes, benchmark.thresholds) for model in models]
+    return tuple(None if verdict is None else verdict.regime for verdict in verdicts)
 
-    def of(place: int) -> Anchored:
-        return Anchored(*(values[1:, place] for values in judged))
 
-    reference, bayes = (of(names.index(str(anchor))) for anchor in anchors)
-    found = [regimes.judge(of(place), reference, bayes, benchmark.thresholds) for place in range(len(names))]
-    return tuple(None if verdict is None else verdict.regime for verdict in found)
+def _taus(a: Array, b: Array, indices: Sequence[int], measured: Measured) -> tuple[Interval, Interval]:
+    """Kendall's tau over images and over families."""
+    families = [measured.models[index].family for index in indices]
+    whole = (np.isfinite(a) & np.isfinite(b)).all(axis=1)
+    return tau_over_images(a[whole], b[whole]), tau_over_families(a[0], b[0], families, seed=measured.benchmark.seed)
+
+
+# scipy.stats.kendalltau takes one pair of rankings and no weights: a thousand replicates would take minutes.
+
+
+def tau_over_images(a: Array, b: Array) -> Interval:
+    """Kendall's tau-b of two rankings of the same models, both computed anew from each drawing of the images.
+
+    Args:
+        a: replicates of what the one ranks by, shape (1 + replicates, models), the estimate first; finite.
+        b: the same of the other, from the same drawings.
+
+    Returns:
+        With its 95 % interval; NaN where one ranks all models alike.
+    """
+    first, second = np.triu_indices(a.shape[1], k=1)
+    signs = [np.sign(values[:, first] - values[:, second]).astype(np.int8) for values in (a, b)]
+    agreeing = np.einsum("rp,rp->r", signs[0], signs[1], dtype=np.int64)
+    untied = [np.sqrt(np.count_nonzero(sign, axis=1)) for sign in signs]
+    return statistics.interval(_ratio(agreeing, untied[0] * untied[1]))
+
+
+def tau_over_families(a: Array, b: Array, families: Sequence[str], *, seed: int) -> Interval:
+    """Kendall's tau-b of two rankings of the same models, from drawings of whole families.
+
+    A model that is drawn several times counts in each of its pairs as often, and makes none with itself.
+
+    Args:
+        a: what the one ranks by, shape (models,); finite.
+        b: the same of the other.
+        families: of each model.
+        seed: of the drawing.
+
+    Returns:
+        With its 95 % interval; NaN where one ranks all models alike, no bounds with a single family.
+    """
+    if not len(a):
+        return Interval(np.nan, np.nan, np.nan)
+    names, member = np.unique(np.asarray(families), return_inverse=True)
+    counts = statistics.resampling_weights(len(names), seed=seed)[:, member]
+    s, t = (np.sign(values[:, None] - values) for values in (a, b))
+    # sums over all pairs of models, each as often as both are drawn
+    agreeing, first, second = (((counts @ signs) * counts).sum(axis=1) for signs in (s * t, s * s, t * t))
+    taus = _ratio(agreeing, np.sqrt(first * second))
+    return Interval(float(taus[0]), np.nan, np.nan) if len(names) == 1 else statistics.interval(taus)
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    return np.divide(a, b, out=np.full(len(b), np.nan), where=b > 0)

@@ -1,29 +1,92 @@
-"""Replicates over images of what each setting ranks by, from measured tables and published rows."""
+"""The models of a results folder, and replicates over images of what each level ranks them by."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pagbench import results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
-from pagbench.ranking import statistics
+from pagbench.errors import ResultsError
+from pagbench.ranking import board, eligibility, statistics, summaries
 from pagbench.ranking.summaries import log_ratio
-from pagbench.studies.stability.choices import RESPONSES
-from pagbench.studies.stability.ways import Alignment, Choice, Rows, Setting
+from pagbench.results import Result
+from pagbench.studies.stability.factors import RESPONSES, Alignment, Factor, Level, Response
 
 Array = NDArray[np.float64]
 
 VALUE, CHANCE, TANGENT, ON, OFF = "value", "chance", "tangent_energy", "on_response", "off_response"
 CORRECT = "correct"
+_MIN_MODELS = 2
 
 
-def key(choice: Choice, setting: Setting, quantity: str) -> str:
+@dataclass(frozen=True)
+class PublishedModel:
+    """A model of the results folder.
+
+    Attributes:
+        name: its id.
+        family: of its training.
+        ranked: whether it has a rank; otherwise it is a control.
+        rows: in the benchmark's order.
+        weights: hash of its network's.
+    """
+
+    name: str
+    family: str
+    ranked: bool
+    rows: pd.DataFrame
+    weights: str = ""
+
+
+def published_models(folder: Path, benchmark: Benchmark) -> list[PublishedModel]:
+    """Ranked models by rank, then controls with a result; both with all images, for others cannot be compared.
+
+    Raises:
+        ResultsError: see `results.each`.
+    """
+    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+
+    def kept(result: Result) -> tuple[summaries.Summary, Result]:
+        return summaries.of_result(result, benchmark, weights), result
+
+    summarised = results.each(folder, benchmark, kept)
+    table = board.of([summary for summary, _ in summarised], benchmark).board
+    by_name = {summary.name: result for summary, result in summarised}
+    models = []
+    for _, row in table.iterrows():
+        name, status = str(row["model"]), str(row["status"])
+        result = by_name[name]
+        if status not in (eligibility.RANKED, "control") or len(result.rows) < len(benchmark.samples):
+            continue
+        rows = result.rows.set_index("sample_id").loc[list(benchmark.samples)]
+        ranked = status == eligibility.RANKED
+        models.append(PublishedModel(name, str(row["family"]), ranked, rows, result.provenance["weights_sha256"]))
+    return models
+
+
+def check_enough(models: Sequence[PublishedModel], benchmark: Benchmark) -> None:
+    """Refuses what is no ranking.
+
+    Raises:
+        ResultsError: fewer than two models are ranked.
+    """
+    ranked = sum(model.ranked for model in models)
+    if ranked < _MIN_MODELS:
+        raise ResultsError(
+            f"{benchmark.label}: {ranked} ranked models that can be measured here, a ranking needs {_MIN_MODELS}; "
+            f"measure more with `pagbench run --benchmark {benchmark.name}`"
+        )
+
+
+def key(factor: Factor, level: Level, quantity: str) -> str:
     """Name of a per-sample column."""
-    return f"{choice.name}/{setting.name}/{quantity}"
+    return f"{factor.name}/{level.name}/{quantity}"
 
 
 @dataclass(frozen=True)
@@ -32,44 +95,47 @@ class Measured:
 
     Attributes:
         benchmark: the definition.
-        ranked: ids of the ranked models, in published order.
-        controls: ids of the controls.
-        families: by id.
-        tables: measured under all settings, by id: a row per image, in one order; columns as `key` says, and `correct`.
-        rows: published, by id, in the benchmark's order.
+        models: the ranked ones in published order, then controls; their rows are in the benchmark's order.
+        tables: measured under all levels, by id: a row per image, in one order; columns as `key` says, and `correct`.
     """
 
     benchmark: Benchmark
-    ranked: tuple[str, ...]
-    controls: tuple[str, ...]
-    families: Mapping[str, str]
+    models: tuple[PublishedModel, ...]
     tables: Mapping[str, pd.DataFrame]
-    rows: Mapping[str, pd.DataFrame]
     _weights: dict[int, Array] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Ids of all models."""
-        return (*self.ranked, *self.controls)
+        return tuple(model.name for model in self.models)
 
-    def means(self, of: Mapping[str, pd.DataFrame], column: str, images: int) -> Array:
-        """Replicates of a column's mean over the first so many images, shape (1 + replicates, models)."""
-        values = np.stack([of[name][column].to_numpy(float)[:images] for name in self.names], axis=1)
-        return statistics.weighted_means(self._drawn(images), values)
+    @property
+    def ranked(self) -> tuple[PublishedModel, ...]:
+        """The ranked models, which come first."""
+        return tuple(model for model in self.models if model.ranked)
 
-    def _drawn(self, images: int) -> Array:
+    def table_means(self, column: str, images: int) -> Array:
+        """Replicates of the mean of a measured column, as `published_means`."""
+        return self._means([self.tables[name][column] for name in self.names], images)
+
+    def published_means(self, column: str, images: int) -> Array:
+        """Replicates of the mean of a published column over the first images, shape (1 + replicates, models)."""
+        return self._means([model.rows[column] for model in self.models], images)
+
+    def _means(self, columns: Sequence["pd.Series[float]"], images: int) -> Array:
         if images not in self._weights:
             self._weights[images] = statistics.resampling_weights(images, seed=self.benchmark.seed)
-        return self._weights[images]
+        values: Array = np.stack([column.to_numpy(float)[:images] for column in columns], axis=1)
+        return statistics.weighted_means(self._weights[images], values)
 
 
 class Replicated(NamedTuple):
-    """One setting; arrays of shape (1 + replicates, models).
+    """One level; arrays of shape (1 + replicates, models).
 
     Attributes:
         values: what the ranking is by.
         chances: mean similarity with other images' targets; None for no alignment.
-        judged: tangent energy, on-response and accuracy; None where the choice moves no regime.
+        judged: tangent energy, on-response and accuracy; None where the factor moves no regime.
         images: number of images.
         unscored: images without a value, over all ranked models.
     """
@@ -78,60 +144,65 @@ class Replicated(NamedTuple):
     chances: Array | None
     judged: tuple[Array, Array, Array] | None
     images: int
-    unscored: int
+    unscored: int = 0
 
 
-def replicated(
-    choice: Choice, setting: Setting, measured: Measured, own_steps: tuple[Choice, Setting] | None
-) -> Replicated:
-    """What a setting ranks by.
+def replicated(factor: Factor, level: Level, measured: Measured, own_steps: tuple[Factor, Level] | None) -> Replicated:
+    """What a level ranks by.
 
     Args:
-        choice: the setting's.
-        setting: one that was measured.
+        factor: the level's.
+        level: one that was measured.
         measured: tables and rows.
-        own_steps: the choice and setting that has the published responses; None without a manifold.
+        own_steps: the factor and level that has the published responses; None without a manifold.
     """
-    way = setting.way
-    if isinstance(way, Rows):
-        return _of_rows(way, measured) if way.epsilon is None else _of_steps(way, way.epsilon, measured)
+    variant = level.variant
+    if isinstance(variant, Alignment):
+        return _alignment(factor, level, measured, own_steps)
+    if isinstance(variant, Response):
+        return _responses(factor, level, measured)
+    if variant.epsilon is None:
+        return _first_images(variant.images, measured)
+    return _published_steps(variant.images, variant.epsilon, measured)
+
+
+def _alignment(factor: Factor, level: Level, measured: Measured, own_steps: tuple[Factor, Level] | None) -> Replicated:
     images = len(next(iter(measured.tables.values())))
-    some = min(images, RESPONSES)
-
-    def means(quantity: str, images: int, at: tuple[Choice, Setting] = (choice, setting)) -> Array:
-        return measured.means(measured.tables, key(*at, quantity), images)
-
-    if isinstance(way, Alignment):
-        values, chances = means(VALUE, images), means(CHANCE, images)
-        judged = None
-        if choice.moves_regimes and own_steps is not None:
-            judged = (means(TANGENT, some), means(ON, some, own_steps), _accuracy(measured, measured.tables, some))
-        column = key(choice, setting, VALUE)
-        unscored = sum(int(measured.tables[name][column].isna().sum()) for name in measured.ranked)
-        return Replicated(_corrected(values, chances), chances, judged, images, unscored)
-    tangent, on, off = (means(quantity, some) for quantity in (TANGENT, ON, OFF))
-    values = tangent if choice.ranking == "tangent_energy" else log_ratio(off, on)
-    return Replicated(values, None, (tangent, on, _accuracy(measured, measured.tables, some)), some, 0)
+    column = key(factor, level, VALUE)
+    values, chances = (measured.table_means(name, images) for name in (column, key(factor, level, CHANCE)))
+    judged = None
+    if factor.moves_regimes and own_steps is not None:
+        names = (key(factor, level, TANGENT), key(*own_steps, ON), CORRECT)
+        tangent, on, accuracy = (measured.table_means(name, min(images, RESPONSES)) for name in names)
+        judged = (tangent, on, accuracy)
+    unscored = sum(int(measured.tables[model.name][column].isna().sum()) for model in measured.ranked)
+    return Replicated(_corrected(values, chances), chances, judged, images, unscored)
 
 
-def _accuracy(measured: Measured, of: Mapping[str, pd.DataFrame], images: int) -> Array:
-    return measured.means(of, CORRECT, images)
+def _responses(factor: Factor, level: Level, measured: Measured) -> Replicated:
+    images = min(len(next(iter(measured.tables.values()))), RESPONSES)
+    names = (*(key(factor, level, quantity) for quantity in (TANGENT, ON, OFF)), CORRECT)
+    tangent, on, off, accuracy = (measured.table_means(name, images) for name in names)
+    values = tangent if factor.ranking == "tangent_energy" else log_ratio(off, on)
+    return Replicated(values, None, (tangent, on, accuracy), images)
 
 
-def _of_rows(way: Rows, measured: Measured) -> Replicated:
+def _first_images(images: int, measured: Measured) -> Replicated:
     """The published alignment of the first images; drawn are those of all of them, so that rankings are paired."""
-    benchmark, every = measured.benchmark, len(measured.benchmark.samples)
-    names = (benchmark.alignment, f"{benchmark.alignment}_chance")
-    first = {name: rows[list(names)].head(way.images).reindex(rows.index) for name, rows in measured.rows.items()}
-    values, chances = (measured.means(first, name, every) for name in names)
-    return Replicated(_corrected(values, chances), chances, None, way.images, 0)
+    names = [measured.benchmark.alignment, f"{measured.benchmark.alignment}_chance"]
+    models = [
+        replace(model, rows=model.rows[names].head(images).reindex(model.rows.index)) for model in measured.models
+    ]
+    first = replace(measured, models=tuple(models))
+    values, chances = (first.published_means(name, len(measured.benchmark.samples)) for name in names)
+    return Replicated(_corrected(values, chances), chances, None, images)
 
 
-def _of_steps(way: Rows, epsilon: float, measured: Measured) -> Replicated:
+def _published_steps(images: int, epsilon: float, measured: Measured) -> Replicated:
     """The published responses to steps of another length."""
-    on, off = (measured.means(measured.rows, epsilon_name(name, epsilon), way.images) for name in (ON, OFF))
-    tangent, accuracy = (measured.means(measured.rows, name, way.images) for name in (TANGENT, CORRECT))
-    return Replicated(log_ratio(off, on), None, (tangent, on, accuracy), way.images, 0)
+    names = (TANGENT, epsilon_name(ON, epsilon), epsilon_name(OFF, epsilon), CORRECT)
+    tangent, on, off, accuracy = (measured.published_means(name, images) for name in names)
+    return Replicated(log_ratio(off, on), None, (tangent, on, accuracy), images)
 
 
 def _corrected(values: Array, chances: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What `pagbench sensitivity` found of a benchmark: one small file beside the results, aggregates only."""
+"""What `pagbench sensitivity` found of a benchmark: one small file beside the results, its words and its table."""
 
 import json
 import math
@@ -6,26 +6,46 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from rich.console import Console
+from rich.table import Table
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Card
 from pagbench.errors import ResultsError, first_line
 from pagbench.storage import files
-from pagbench.studies.stability.rule import THRESHOLD
 
 FORMAT = 1
 FOLDER = "sensitivity"
+THRESHOLD = 0.5
+"""Kendall's tau at which a quarter of all pairs of models stand in another order."""
+ORDER, FIRST = "order", "first"
+"""The clauses of the rule."""
+RULE = (
+    "A setting overturns a ranking if surely more than a quarter of all pairs of models change their order "
+    f"(Kendall's tau and its whole 95 % interval lie below {THRESHOLD:g}), or if another model is surely first (none "
+    "whose 95 % rank interval contains 1 in the one ranking has one that does in the other)."
+)
+RANKINGS = {
+    "alignment": "the published ranking",
+    "alignment_lpips_corrected": "the ranking by LPIPS",
+    "tangent_energy": "the ranking by tangent energy",
+    "log_ratio": "the ranking by log off/on",
+}
+"""Names of rankings, by the column of the leaderboard that they are by."""
+_BAYES = "control/bayes"
 _DIGITS = 5
+_NONE = "–"
+_HEADS = ("choice", "setting", "tau [95 %]", "families", "beyond rank", "farthest", "regimes", "overturns")
 
 
-def _short(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     """Few digits; None where there is no value."""
     if not isinstance(value, float):
         return value
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
 
 
-Number = Annotated[float | None, BeforeValidator(_short)]
+Number = Annotated[float | None, BeforeValidator(_rounded)]
 
 
 class Tau(Card):
@@ -39,9 +59,19 @@ class Tau(Card):
     families_high: Number
     """Over families, drawn whole."""
 
+    @property
+    def text(self) -> str:
+        """With the interval over images."""
+        return _NONE if self.value is None else f"{_number(self.value)} {_bounds(self.low, self.high)}"
+
+    @property
+    def families(self) -> str:
+        """The interval over families, as text."""
+        return _bounds(self.families_low, self.families_high)
+
 
 class Outcome(Card):
-    """One setting of a choice; lists follow the report's models."""
+    """One level of a factor; lists follow the report's models."""
 
     name: str
     images: int
@@ -52,42 +82,47 @@ class Outcome(Card):
     ranks: tuple[int | None, ...]
     """Null for controls, and where there is no value."""
     regimes: tuple[str | None, ...] | None = None
-    """Null where the choice moves none."""
+    """Null where the factor moves none."""
     unscored: int = 0
     """Images without a value, over all ranked models."""
     tau: Tau
     moved: tuple[str, ...] = ()
     """Models whose rank here lies outside their published rank interval, the farthest first."""
     first: str | None
-    """Model of rank 1; null where none has a value."""
+    """Model of rank 1; null where none has a value, and where several share it."""
     overturns: tuple[str, ...] = ()
-    """By which clauses of the rule, `pagbench.studies.stability.rule`."""
+    """By which clauses of the rule the level overturns the ranking."""
+
+    @property
+    def ranked(self) -> int:
+        """Number of models that have a rank."""
+        return sum(rank is not None for rank in self.ranks)
 
 
-class Moved(Card):
-    """A choice, with its published setting first."""
+class FactorOutcomes(Card):
+    """A factor, with its published level first."""
 
     name: str
     summary: str
     ranking: str
     """Column of the leaderboard that ranks: `alignment` for the published ranking."""
     rank_intervals: tuple[tuple[int, int] | None, ...]
-    """Of the published setting on the same images, in the report's order of models."""
+    """Of the published level on the same images, in the report's order of models."""
     outcomes: tuple[Outcome, ...]
 
     @property
     def published(self) -> Outcome:
-        """The published setting."""
+        """The published level."""
         return self.outcomes[0]
 
     @property
     def others(self) -> tuple[Outcome, ...]:
-        """All other settings."""
+        """All other levels."""
         return self.outcomes[1:]
 
     @property
     def overturning(self) -> tuple[Outcome, ...]:
-        """The settings that overturn the ranking."""
+        """The levels that overturn the ranking."""
         return tuple(outcome for outcome in self.others if outcome.overturns)
 
 
@@ -100,7 +135,7 @@ class ListedModel(Card):
 
 
 class Report(Card):
-    """All choices of a benchmark."""
+    """All factors of a benchmark."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
@@ -114,20 +149,21 @@ class Report(Card):
     responses: int
     """That tangent energies and responses were measured on."""
     models: Annotated[tuple[ListedModel, ...], Field(alias="entrants")]
-    """The ranked ones in published order, then controls; `entrants` in the file, as every report has called them."""
-    choices: tuple[Moved, ...]
+    """The ranked ones in published order, then controls; `entrants` in the file, as in every published report."""
+    factors: Annotated[tuple[FactorOutcomes, ...], Field(alias="choices")]
+    """`choices` in the file, as in every published report."""
     left_out: tuple[str, ...] = ()
-    """Settings and models that could not be measured, with the reason."""
+    """Levels and models that could not be measured, with the reason."""
     versions: dict[str, str]
 
     @model_validator(mode="after")
     def _whole(self) -> "Report":
-        if not self.choices or not all(choice.outcomes for choice in self.choices):
+        if not self.factors or not all(factor.outcomes for factor in self.factors):
             raise ValueError("no choices, or a choice without settings")
-        for choice in self.choices:
-            for outcome in choice.outcomes:
+        for factor in self.factors:
+            for outcome in factor.outcomes:
                 if {len(outcome.values), len(outcome.ranks)} != {len(self.models)}:
-                    raise ValueError(f"{choice.name}, {outcome.name}: not one value for each model")
+                    raise ValueError(f"{factor.name}, {outcome.name}: not one value for each model")
         return self
 
     @property
@@ -136,18 +172,110 @@ class Report(Card):
         return tuple(model.id for model in self.models)
 
     @property
-    def overturned(self) -> tuple[Moved, ...]:
-        """The choices that overturn the published ranking."""
-        return tuple(choice for choice in self.choices if choice.ranking == "alignment" and choice.overturning)
+    def concerning(self) -> tuple[FactorOutcomes, ...]:
+        """The factors that the published ranking depends on."""
+        return tuple(factor for factor in self.factors if factor.ranking == "alignment")
+
+    @property
+    def overturned(self) -> tuple[FactorOutcomes, ...]:
+        """The factors that overturn the published ranking."""
+        return tuple(factor for factor in self.concerning if factor.overturning)
+
+    @property
+    def verdict(self) -> str:
+        """Which factors overturn the published ranking, in one sentence."""
+        count = len(self.concerning)
+        if not self.overturned:
+            return f"None of the {count} choices that it depends on overturns the published ranking."
+        listed = "; ".join(
+            f"{factor.summary} ({', '.join(outcome.name for outcome in factor.overturning)})"
+            for factor in self.overturned
+        )
+        overturned = f"{len(self.overturned)} of the {count} choices that it depends on would overturn"
+        return f"{overturned} the published ranking: {listed}."
+
+    def farthest(self, factor: FactorOutcomes, outcome: Outcome, count: int = 2) -> str:
+        """The models that move farthest beyond their rank intervals, with published rank and rank here, as text."""
+        index = {name: position for position, name in enumerate(self.names)}
+        moves = [
+            f"{self._short(name)} {factor.published.ranks[index[name]]} → {outcome.ranks[index[name]]}"
+            for name in outcome.moved[:count]
+        ]
+        return ", ".join(moves) or _NONE
+
+    def first(self, outcome: Outcome) -> str:
+        """The first model with its value and that of the Bayes control, which a fitting level puts on top; as text."""
+        if outcome.first is None:
+            return _NONE
+        values = dict(zip(self.names, outcome.values, strict=True))
+        bayes = values.get(_BAYES)
+        beside = "" if bayes is None else f" (Bayes {_number(bayes)})"
+        return f"{self._short(outcome.first)} {_number(values[outcome.first])}{beside}"
+
+    def regimes(self, factor: FactorOutcomes, outcome: Outcome) -> str:
+        """How many models' regimes differ from the published ones on the same images, as text."""
+        changed = self.changed_regimes(factor, outcome)
+        if changed is None:
+            return _NONE
+        judged = any(regime is not None for regime in outcome.regimes or ())
+        return f"{len(changed)} of {len(self.models)} move" if judged else "none can be judged"
+
+    def changed_regimes(
+        self, factor: FactorOutcomes, outcome: Outcome
+    ) -> dict[str, tuple[str | None, str | None]] | None:
+        """Published regime and regime here of each model where they differ; None where the factor moves none."""
+        before, after = factor.published.regimes, outcome.regimes
+        if before is None or after is None or all(regime is None for regime in before):
+            return None
+        pairs = zip(self.names, before, after, strict=True)
+        return {name: (was, now) for name, was, now in pairs if was != now}
+
+    def _short(self, name: str) -> str:
+        """An id without the collection that most are of."""
+        return name.removeprefix(f"{self.benchmark.partition('@')[0]}/")
 
 
-def place(folder: Path, benchmark: Benchmark) -> Path:
-    """Where the report of a benchmark lies in a results folder: `sensitivity/<name>@<version>.json`."""
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return _NONE if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Prints a row per level: tau, the models that move, and how many regimes do."""
+    console = console or Console()
+    table = Table(title=f"{report.benchmark}: one choice moved at a time", title_justify="left")
+    for head in _HEADS:
+        table.add_column(head, overflow="fold")
+    for factor in report.factors:
+        ranking = RANKINGS[factor.ranking].removeprefix("the ranking ")
+        title = factor.name if factor.ranking == "alignment" else f"{factor.name} ({ranking})"
+        for outcome in factor.others:
+            table.add_row(
+                title,
+                f"{factor.published.name} → {outcome.name}",
+                outcome.tau.text,
+                outcome.tau.families,
+                f"{len(outcome.moved)} of {outcome.ranked}",
+                report.farthest(factor, outcome),
+                report.regimes(factor, outcome),
+                " and ".join(outcome.overturns) or "no",
+                end_section=outcome is factor.others[-1],
+            )
+    console.print(table)
+    console.print(RULE)
+    console.print(report.verdict)
+
+
+def report_path(folder: Path, benchmark: Benchmark) -> Path:
+    """Path of the report of a benchmark in a results folder: `sensitivity/<name>@<version>.json`."""
     return folder / FOLDER / f"{benchmark.label}.json"
 
 
-def write(report: Report, path: Path) -> Path:
-    """Writes it; one choice's setting per line.
+def write_report(report: Report, path: Path) -> Path:
+    """Writes it; one outcome per line.
 
     Raises:
         ResultsError: the disk refuses.
@@ -155,8 +283,11 @@ def write(report: Report, path: Path) -> Path:
     content = report.model_dump(mode="json", by_alias=True)
     choices = content.pop("choices")
     lines = [f"{json.dumps(key)}:{_compact(value)}," for key, value in content.items()]
-    told = [f"{_compact(choice | {'outcomes': []})[:-2]}\n{_joined(choice['outcomes'])}\n]}}" for choice in choices]
-    text = "\n".join(["{", *lines, '"choices":[', ",\n".join(told), "]", "}", ""])
+    blocks = [
+        f"{_compact(choice | {'outcomes': []})[:-2]}\n" + ",\n".join(map(_compact, choice["outcomes"])) + "\n]}"
+        for choice in choices
+    ]
+    text = "\n".join(["{", *lines, '"choices":[', ",\n".join(blocks), "]", "}", ""])
     return files.write(path, text)
 
 
@@ -164,17 +295,13 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _joined(outcomes: list[Any]) -> str:
-    return ",\n".join(_compact(outcome) for outcome in outcomes)
-
-
-def read(folder: Path, benchmark: Benchmark) -> Report | None:
+def read_report(folder: Path, benchmark: Benchmark) -> Report | None:
     """The report of a benchmark in a results folder; None where there is none, or none of this definition.
 
     Raises:
         ResultsError: it is damaged, or cannot be read.
     """
-    path = place(folder, benchmark)
+    path = report_path(folder, benchmark)
     try:
         report = Report.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pagbench import geometry
 from pagbench.measures import lpips
-from pagbench.studies.stability.ways import Comparison, Normalisation, Similarity
+from pagbench.studies.stability.factors import Comparison, Normalisation, Similarity
 
 _WINDOW = 1.5
 """Standard deviation of SSIM's window, pixels; it ends at 3.5 of them (Wang et al. 2004: 11 × 11)."""

@@ -1,9 +1,10 @@
-"""Rankings under moved choices: tau, movers, the one rule, and the report that pages read without torch."""
+"""Rankings under moved factors: tau, movers, the one rule, and the report that pages read without torch."""
 
 import json
 import re
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,35 +16,39 @@ from typer.testing import CliRunner
 from pagbench import benchmarks
 from pagbench.cli import app
 from pagbench.errors import ResultsError
+from pagbench.ranking import statistics
 from pagbench.reports.site import boards, sensitivities
 from pagbench.reports.site.rendering import render
 from pagbench.studies.networks import Study
-from pagbench.studies.stability import choices, ranking, report, rule, table, taus, wording
-from pagbench.studies.stability.replicates import CHANCE, CORRECT, VALUE, Measured, key
+from pagbench.studies.stability import factors, ranking, report
+from pagbench.studies.stability.factors import Factor, Level, PublishedRows
+from pagbench.studies.stability.replicates import CHANCE, CORRECT, VALUE, Measured, PublishedModel, key
 from pagbench.studies.stability.report import ListedModel, Report
-from pagbench.studies.stability.ways import Choice, Rows, Setting
 
 IMAGES = 24
 NAMES = tuple("abcdefgh")
 
 
-def measured(settings, controls=(), seed=0, noise=0.02):
-    """Eight models, best first under the published setting; other settings add to the means of their values."""
+def measured(levels, controls=(), seed=0, noise=0.02):
+    """Eight models, best first under the published level; other levels add to the means of their values."""
     definition = light(IMAGES)
-    own = choices.published(definition)
-    choice = Choice("sigma", "noise level", "alignment", tuple(Setting(name, own) for name in ("own", *settings)))
+    own = factors.published_alignment(definition)
+    factor = Factor("sigma", "noise level", "alignment", tuple(Level(name, own) for name in ("own", *levels)))
     rng = np.random.default_rng(seed)
     names = (*NAMES, *controls)
     base = dict(zip(names, np.linspace(0.8, 0.1, len(names)), strict=True))
     tables = {}
     for name in names:
         columns = {CORRECT: np.ones(IMAGES)}
-        for setting, mean in (("own", base), *settings.items()):
-            columns[f"sigma/{setting}/{VALUE}"] = mean[name] + noise * rng.normal(size=IMAGES)
-            columns[f"sigma/{setting}/{CHANCE}"] = 0.01 * rng.normal(size=IMAGES)
+        for level, mean in (("own", base), *levels.items()):
+            columns[f"sigma/{level}/{VALUE}"] = mean[name] + noise * rng.normal(size=IMAGES)
+            columns[f"sigma/{level}/{CHANCE}"] = 0.01 * rng.normal(size=IMAGES)
         tables[name] = pd.DataFrame(columns, index=list(definition.samples))
-    families = {name: "one" if name in "abcd" else "two" for name in names}
-    return choice, Measured(definition, NAMES, tuple(controls), families, tables, {})
+    models = [
+        PublishedModel(name, "one" if name in "abcd" else "two", ranked=name in NAMES, rows=pd.DataFrame())
+        for name in names
+    ]
+    return factor, Measured(definition, tuple(models), tables)
 
 
 def means(*order):
@@ -51,8 +56,8 @@ def means(*order):
 
 
 def outcomes(*args, **options):
-    choice, tables = measured(*args, **options)
-    return ranking.moved(choice, tables, None)
+    factor, tables = measured(*args, **options)
+    return ranking.factor_outcomes(factor, tables, None)
 
 
 def a_report(found, **fields):
@@ -62,19 +67,19 @@ def a_report(found, **fields):
         "definition": benchmarks.load("digits").digest(),
         "images": IMAGES,
         "responses": IMAGES,
-        "entrants": tuple(ListedModel(id=name, family="f", ranked=True) for name in names),
-        "choices": (found,),
+        "models": tuple(ListedModel(id=name, family="f", ranked=True) for name in names),
+        "factors": (found,),
         "versions": {"pagbench": "0"},
     }
     return Report(**told | fields)
 
 
-@pytest.mark.parametrize("levels", [5, 1000])
-def test_tau_is_scipys_in_every_replicate(levels):
-    rng = np.random.default_rng(levels)
-    a, b = (rng.integers(levels, size=(30, 9)).astype(float) for _ in range(2))
+@pytest.mark.parametrize("values", [5, 1000])
+def test_tau_is_scipys_in_every_replicate(values):
+    rng = np.random.default_rng(values)
+    a, b = (rng.integers(values, size=(30, 9)).astype(float) for _ in range(2))
     expected = [kendalltau(x, y).statistic for x, y in zip(a, b, strict=True)]
-    found = taus.over_images(a, b)
+    found = ranking.tau_over_images(a, b)
     assert found.value == pytest.approx(expected[0], abs=1e-12)
     assert (found.low, found.high) == pytest.approx(tuple(np.nanquantile(expected[1:], [0.025, 0.975])))
 
@@ -83,18 +88,18 @@ def test_tau_over_families_repeats_their_members():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 7))
     families = ["x", "x", "y", "z", "z", "z", "y"]
-    found = taus.over_families(a, b, families, seed=3)
+    found = ranking.tau_over_families(a, b, families, seed=3)
     names = np.unique(families)
-    drawn, which = np.unique(taus.statistics.resampling_weights(3, seed=3).astype(int), axis=0, return_inverse=True)
+    drawn, which = np.unique(statistics.resampling_weights(3, seed=3).astype(int), axis=0, return_inverse=True)
     repeats = [counts[np.searchsorted(names, families)] for counts in drawn]
     each = [kendalltau(np.repeat(a, times), np.repeat(b, times)).statistic for times in repeats]
     expected = np.array(each)[which.ravel()]
     assert found.value == pytest.approx(expected[0], abs=1e-12)
     assert (found.low, found.high) == pytest.approx(tuple(np.nanquantile(expected[1:], [0.025, 0.975])))
-    assert np.isnan(taus.over_families(a, b, ["x"] * 7, seed=3).low)
+    assert np.isnan(ranking.tau_over_families(a, b, ["x"] * 7, seed=3).low)
 
 
-def test_the_published_setting_is_the_published_ranking():
+def test_the_published_level_is_the_published_ranking():
     found = outcomes({"same": means(*NAMES, "control/bayes")}, controls=("control/bayes",))
     own = found.published
     assert (own.tau.value, own.tau.low, own.tau.high, own.tau.families_low) == (1, 1, 1, 1)
@@ -104,16 +109,16 @@ def test_the_published_setting_is_the_published_ranking():
     assert found.rank_intervals[-1] is None
 
 
-def test_a_choice_that_reverses_the_ranking_overturns_it():
+def test_a_factor_that_reverses_the_ranking_overturns_it():
     found = outcomes({"reversed": means(*NAMES[::-1])}).others[0]
     assert found.tau.value == found.tau.low == found.tau.high == -1
-    assert found.overturns == (rule.ORDER, rule.FIRST)
+    assert found.overturns == (report.ORDER, report.FIRST)
     assert found.ranks == tuple(range(8, 0, -1))
     assert set(found.moved) == set(NAMES)
     assert set(found.moved[:2]) == {"a", "h"}
 
 
-def test_a_choice_that_only_shifts_and_stretches_overturns_nothing():
+def test_a_factor_that_only_shifts_and_stretches_overturns_nothing():
     stretched = {name: 0.05 + 0.3 * value for name, value in means(*NAMES).items()}
     found = outcomes({"stretched": stretched}, noise=0.002).others[0]
     assert found.tau.value == 1
@@ -122,38 +127,39 @@ def test_a_choice_that_only_shifts_and_stretches_overturns_nothing():
 
 def test_another_first_place_overturns_though_the_order_hardly_changes():
     found = outcomes({"b first": means("b", "a", *NAMES[2:])}).others[0]
-    assert found.overturns == (rule.FIRST,)
+    assert found.overturns == (report.FIRST,)
     assert found.tau.value == pytest.approx(1 - 2 / 28, abs=1e-5)
     assert set(found.moved) == {"a", "b"}
 
 
 def test_a_first_place_that_noise_decides_overturns_nothing():
     close = {name: 0.8 + 0.001 * place for place, name in enumerate(NAMES)}
-    choice, tables = measured({"other": close}, noise=0.3)
+    factor, tables = measured({"other": close}, noise=0.3)
     for frame in tables.tables.values():
         frame[f"sigma/own/{VALUE}"] = frame[f"sigma/other/{VALUE}"] + 0.3 * np.random.default_rng(1).normal(size=IMAGES)
-    assert rule.FIRST not in ranking.moved(choice, tables, None).others[0].overturns
+    assert report.FIRST not in ranking.factor_outcomes(factor, tables, None).others[0].overturns
 
 
 def test_a_model_without_a_value_has_no_rank_and_the_others_have():
-    choice, tables = measured({"other": means(*NAMES)})
-    tables.tables["c"][key(choice, choice.settings[1], VALUE)] = np.nan
-    found = ranking.moved(choice, tables, None).others[0]
+    factor, tables = measured({"other": means(*NAMES)})
+    tables.tables["c"][key(factor, factor.levels[1], VALUE)] = np.nan
+    found = ranking.factor_outcomes(factor, tables, None).others[0]
     assert found.ranks == (1, 2, None, 3, 4, 5, 6, 7)
     assert found.tau.value == 1
     assert found.unscored == IMAGES
 
 
 def test_fewer_images_are_the_published_rows_of_the_first():
-    choice, tables = measured({})
+    factor, tables = measured({})
     rows = {
         name: pd.DataFrame({
             "alignment_cosine": frame[f"sigma/own/{VALUE}"], "alignment_cosine_chance": frame[f"sigma/own/{CHANCE}"],
         })
         for name, frame in tables.tables.items()
     }  # fmt: skip
-    choice = Choice("images", "number", "alignment", (Setting("24", Rows(24)), Setting("5", Rows(5))))
-    found = ranking.moved(choice, replace(tables, rows=rows), None)
+    factor = Factor("images", "number", "alignment", (Level("24", PublishedRows(24)), Level("5", PublishedRows(5))))
+    models = tuple(replace(model, rows=rows[model.name]) for model in tables.models)
+    found = ranking.factor_outcomes(factor, replace(tables, models=models), None)
     for outcome, images in zip(found.outcomes, (24, 5), strict=True):
         for name, value in zip(NAMES, outcome.values, strict=True):
             mean, chance = rows[name].iloc[:images].mean()
@@ -161,32 +167,45 @@ def test_fewer_images_are_the_published_rows_of_the_first():
 
 
 @pytest.mark.parametrize("label", ["digits", "fashion-mnist", "gaussians", "sphere", "fashion-distractor"])
-def test_every_choice_moves_one_thing_and_has_distinct_settings(label):
+def test_every_factor_moves_one_thing_and_has_distinct_levels(label):
     definition = benchmarks.load(label)
-    found = choices.of(definition)
-    assert len({choice.name for choice in found}) == len(found)
-    for choice in found:
-        ways = [setting.way for setting in choice.settings]
-        assert len(set(ways)) == len({setting.name for setting in choice.settings}) == len(ways)
-        for way in ways[1:]:
-            own = vars(ways[0])
-            assert sum(value != own[field] for field, value in vars(way).items()) == 1
-    own = {choice.published.way for choice in found if choice.ranking == "alignment" and choice.name != "images"}
-    assert own == {choices.published(definition)}
+    found = factors.benchmark_factors(definition)
+    assert len({factor.name for factor in found}) == len(found)
+    for factor in found:
+        variants = [level.variant for level in factor.levels]
+        assert len(set(variants)) == len({level.name for level in factor.levels}) == len(variants)
+        for variant in variants[1:]:
+            own = vars(variants[0])
+            assert sum(value != own[field] for field, value in vars(variant).items()) == 1
+    own = {factor.published.variant for factor in found if factor.ranking == "alignment" and factor.name != "images"}
+    assert own == {factors.published_alignment(definition)}
 
 
 def test_the_report_is_read_as_it_was_written_and_no_other(tmp_path):
     digits = benchmarks.load("digits")
     found = a_report(outcomes({"reversed": means(*NAMES[::-1])}), left_out=('"quoted", x',))
-    path = report.write(found, report.place(tmp_path, digits))
-    assert report.read(tmp_path, digits) == found
+    path = report.write_report(found, report.report_path(tmp_path, digits))
+    assert report.read_report(tmp_path, digits) == found
     assert json.loads(path.read_text())["benchmark"] == "digits@1"
-    report.write(a_report(found.choices[0], definition="of another day"), path)
-    assert report.read(tmp_path, digits) is None
-    assert report.read(tmp_path / "nowhere", digits) is None
+    report.write_report(a_report(found.factors[0], definition="of another day"), path)
+    assert report.read_report(tmp_path, digits) is None
+    assert report.read_report(tmp_path / "nowhere", digits) is None
     path.write_text("{}")
     with pytest.raises(ResultsError, match=r"not a sensitivity report .*delete it"):
-        report.read(tmp_path, digits)
+        report.read_report(tmp_path, digits)
+
+
+PUBLISHED = sorted((Path(__file__).parents[2] / "leaderboard" / "results" / report.FOLDER).glob("*.json"))
+
+
+def test_there_are_five_published_reports():
+    assert len(PUBLISHED) == 5
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_published_reports_are_read_and_written_again_with_the_same_bytes(path, tmp_path):
+    found = report.read_report(path.parents[1], benchmarks.load(path.stem))
+    assert report.write_report(found, tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
 def board(found):
@@ -199,14 +218,14 @@ def words(html):
     return unescape(" ".join(re.sub(r"<[^>]*>", " ", html).split()))
 
 
-def test_the_page_says_which_choice_overturns_and_who_moves():
+def test_the_page_says_which_factor_overturns_and_who_moves():
     found = a_report(outcomes({"same": means(*NAMES), "reversed": means(*NAMES[::-1])}))
     page = sensitivities.page(board(found))
     html = render(page)
     text = words(html)
     assert page.path == "sensitivity/digits@1.html"
     assert "1 of the 1 choices that it depends on would overturn the published ranking: noise level (reversed)" in text
-    assert rule.SAID in text
+    assert report.RULE in text
     assert "order and first" in text
     assert "Ranked since, and not in these numbers: newcomer" in text
     assert re.search(r'<th scope="row">reversed</th><td class="down3"><b>8</b></td>', html)
@@ -214,14 +233,14 @@ def test_the_page_says_which_choice_overturns_and_who_moves():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("levels", "said"),
     [
         ({"reversed": means(*NAMES[::-1])}, "would overturn it, moved alone: noise level (reversed)"),
         ({"same": means(*NAMES)}, "none of 1 overturns it, moved alone"),
     ],
 )
-def test_the_first_screen_says_it_in_one_sentence(settings, said):
-    found = sensitivities.content(board(a_report(outcomes(settings))))
+def test_the_first_screen_says_it_in_one_sentence(levels, said):
+    found = sensitivities.content(board(a_report(outcomes(levels))))
     page = boards.Page("benchmarks/digits@1.html", "_sensitivity.html.j2", "a page", found)
     assert said in words(render(page))
     silent = boards.Page(page.path, page.template, "a page", sensitivities.content(board(None)))
@@ -234,13 +253,13 @@ def test_names_of_others_cannot_be_markup():
     assert "<script>" not in render(sensitivities.page(board(found)))
 
 
-def test_the_terminal_has_a_row_for_every_setting(capsys):
+def test_the_terminal_has_a_row_for_every_level(capsys):
     found = a_report(outcomes({"same": means(*NAMES), "reversed": means(*NAMES[::-1])}))
-    table.show(found)
+    report.show(found)
     printed = capsys.readouterr().out
     assert "same" in printed
     assert "−1.00" in printed
-    assert wording.verdict(found).split(":")[0] in " ".join(printed.split())
+    assert found.verdict.split(":")[0] in " ".join(printed.split())
 
 
 @pytest.mark.parametrize(

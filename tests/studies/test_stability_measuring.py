@@ -1,4 +1,4 @@
-"""Models under moved choices: gradients, similarities, the published setting, and runs that are interrupted."""
+"""Models under moved factors: gradients, similarities, the published level, and runs that are interrupted."""
 
 import numpy as np
 import pandas as pd
@@ -12,14 +12,13 @@ import pagbench
 from pagbench import geometry
 from pagbench.errors import ResultsError
 from pagbench.measures import lpips
-from pagbench.studies.stability import choices, preparing, similarities, tables
-from pagbench.studies.stability import models as remeasuring
+from pagbench.studies.stability import blocks, factors, measuring, similarities, study
 from pagbench.studies.stability.blocks import Block
-from pagbench.studies.stability.ways import Similarity
+from pagbench.studies.stability.factors import Similarity
 
 SIMILARITIES = {
-    **choices.SIMILARITIES,
-    **{how: Similarity("lpips", normalisation=how) for how in choices.NORMALISATIONS},
+    **factors.SIMILARITIES,
+    **{how: Similarity("lpips", normalisation=how) for how in factors.NORMALISATIONS},
     "LPIPS 32": Similarity("lpips", side=32),
 }
 MODELS = ("digits/standard", "digits/noise-0.6", "digits/gradient-norm-1")
@@ -156,7 +155,7 @@ def test_coherence_sees_phases_in_rings_and_no_sign(maps):
 
 
 def test_normalised_maps_are_on_one_scale(maps):
-    for how in (*choices.NORMALISATIONS, "max-abs"):
+    for how in (*factors.NORMALISATIONS, "max-abs"):
         found = similarities.normalised(maps, how)
         assert found.abs().amax() <= 1 or how == "unit RMS"
         torch.testing.assert_close(similarities.normalised(3 * maps, how), found)
@@ -211,18 +210,20 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def few(monkeypatch):
-    """Two choices alone, for tests of what happens around the measuring."""
-    every = choices.of
+    """Two factors alone, for tests of what happens around the measuring."""
+    every = factors.benchmark_factors
     chosen = ("permutation", "directions")
-    monkeypatch.setattr(choices, "of", lambda definition: tuple(c for c in every(definition) if c.name in chosen))
+    monkeypatch.setattr(
+        study, "benchmark_factors", lambda definition: tuple(f for f in every(definition) if f.name in chosen)
+    )
 
 
 def moved(measured, **options):
     definition, folder = measured
-    return remeasuring.run(definition, folder, device=torch.device("cpu"), **options)
+    return study.run(definition, folder, device=torch.device("cpu"), **options)
 
 
-def test_the_published_settings_are_the_published_rows(measured, cache):
+def test_the_published_levels_are_the_published_rows(measured, cache):
     definition, folder = measured
     report = moved(measured)
     board = pagbench.leaderboard(folder, benchmark=definition).set_index("model").loc[list(report.names)]
@@ -230,32 +231,32 @@ def test_the_published_settings_are_the_published_rows(measured, cache):
         board[board["status"] == "ranked"].sort_values("rank").index
     )
     assert report.images == report.responses == 16
-    for choice in report.choices:
-        own = choice.published
+    for factor in report.factors:
+        own = factor.published
         assert (own.tau.value, own.tau.low, own.tau.high) == (1, 1, 1)
-        if choice.ranking in board:
-            np.testing.assert_allclose(pd.Series(own.values, dtype=float), board[choice.ranking], rtol=1e-3, atol=1e-4)
-        if choice.ranking != "alignment":
+        if factor.ranking in board:
+            np.testing.assert_allclose(pd.Series(own.values, dtype=float), board[factor.ranking], rtol=1e-3, atol=1e-4)
+        if factor.ranking != "alignment":
             continue
         ranks = [None if pd.isna(rank) else int(rank) for rank in board["rank"]]
         assert list(own.ranks) == ranks
-    by_steps = {choice.name: choice for choice in report.choices}
+    by_steps = {factor.name: factor for factor in report.factors}
     for name in ("epsilon", "directions", "noise", "tangent space", "rank"):
         assert list(by_steps[name].published.regimes) == board["regime"].where(board["regime"].notna(), None).tolist()
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(measured, cache, few, monkeypatch):
     """Four tables are finished; the next run measures the others, and a third one nothing."""
-    real, made = tables.measure, []
+    real, made = measuring.measure, []
 
-    def measure(classifier, block, settings):
+    def measure(classifier, block, levels):
         made.append(block.ids[0])
         if len(made) == 5:
             raise KeyboardInterrupt
-        return real(classifier, block, settings)
+        return real(classifier, block, levels)
 
-    monkeypatch.setattr(tables, "measure", measure)
-    monkeypatch.setattr(preparing, "_BLOCK", 4)
+    monkeypatch.setattr(measuring, "measure", measure)
+    monkeypatch.setattr(blocks, "_BLOCK", 4)
     with pytest.raises(KeyboardInterrupt):
         moved(measured, images=8)
     report = moved(measured, images=8)
@@ -266,17 +267,17 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(measured, cache, few, monke
 
 
 def test_a_model_that_is_another_network_now_is_left_out(measured, cache, few, monkeypatch):
-    real = tables.measure
+    real = measuring.measure
 
-    def measure(classifier, block, settings):
-        found = real(classifier, block, settings)
+    def measure(classifier, block, levels):
+        found = real(classifier, block, levels)
         seen.append(found)
         return found + 0.5 if len(seen) == 1 else found
 
-    seen, told = [], []
-    monkeypatch.setattr(tables, "measure", measure)
-    report = moved(measured, images=8, tell=told.append)
-    assert any("differs from its published rows by 0.5" in line for line in told)
+    seen, warnings = [], []
+    monkeypatch.setattr(measuring, "measure", measure)
+    report = moved(measured, images=8, on_warning=warnings.append)
+    assert any("differs from its published rows by 0.5" in line for line in warnings)
     assert len(report.models) == len(MODELS)  # of them and the Bayes control
 
 
