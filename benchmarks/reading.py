@@ -18,7 +18,6 @@ from pathlib import Path
 
 from big_results import definition
 
-from pagbench import studies as study
 from pagbench.benchmarks import Benchmark
 from pagbench.ranking import board as ranking
 from pagbench.ranking import leaderboard, render
@@ -39,7 +38,7 @@ def table(folder: Path, benchmark: Benchmark) -> str:
 def site(folder: Path, benchmark: Benchmark) -> str:
     """Every page, written into a folder that is removed."""
     with tempfile.TemporaryDirectory() as output:
-        return f"{len(building.write([study.read(folder, benchmark)], Path(output)))} files"
+        return f"{len(building.write([networks.read_study(folder, benchmark)], Path(output)))} files"
 
 
 def peak() -> float:

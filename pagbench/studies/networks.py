@@ -1,4 +1,4 @@
-"""Every network of a results folder with its card, bootstrap replicates and maps."""
+"""All models of a results folder with their cards, rows, bootstrap replicates and pictures, and their leaderboard."""
 
 import math
 from collections import Counter
@@ -123,9 +123,9 @@ class Study:
             ResultsError: see `check_bayes`.
         """
         self.check_bayes()
-        found = self.named(self.benchmark.bayes)
-        assert found is not None
-        return found
+        network = self.named(self.benchmark.bayes)
+        assert network is not None
+        return network
 
     @cached_property
     def reference(self) -> Network | None:
@@ -200,7 +200,7 @@ class Study:
         return network.card.family == self.standard and not network.card.strength
 
 
-def read(folder: Path, benchmark: Benchmark) -> Study:
+def read_study(folder: Path, benchmark: Benchmark) -> Study:
     """Reads the results of a benchmark, and nothing else; of the rows only what is shown stays in memory.
 
     Raises:
@@ -213,34 +213,30 @@ def read(folder: Path, benchmark: Benchmark) -> Study:
         summary = summaries.of_result(result, benchmark, weights)
         return summary, replace(result, rows=_shown(result.rows, benchmark, samples))
 
-    found = results.each(folder, benchmark, kept)
-    table = board.of([summary for summary, _ in found], benchmark).board
+    summarised = results.each(folder, benchmark, kept)
+    table = board.of([summary for summary, _ in summarised], benchmark).board
     statuses = dict(zip(table["model"], table["status"], strict=True))
-    seeds = {summary.name: summary.evidence.seed for summary, _ in found}
-    paired_with = seeds.get(benchmark.bayes or "", benchmark.seed)
+    seeds = {summary.name: summary.evidence.seed for summary, _ in summarised}
+    bayes_seed = seeds.get(benchmark.bayes or "", benchmark.seed)
     networks = []
-    for summary, result in found:
-        whole = len(result.rows) == len(benchmark.samples) and summary.evidence.seed == paired_with
-        networks.append(_network(summary, result, statuses[summary.name], paired=whole))
+    for summary, result in summarised:
+        card = ModelCard.model_validate(result.provenance["card"])
+        network = Network(
+            card=card,
+            rows=result.rows,
+            provenance=result.provenance,
+            status=statuses[summary.name],
+            paired=len(result.rows) == len(benchmark.samples) and summary.evidence.seed == bayes_seed,
+            replicates=summary.replicates,
+            preflight=result.preflight,
+            verification=result.verification,
+            maps=decode(result.provenance.get("maps"), card.id),
+            gallery=decode(result.provenance.get("gallery"), card.id),
+            made=decode_generated(result.provenance.get("made"), card.id),
+            path=result.path if result.path is not None and result.path.exists() else None,
+        )
+        networks.append(network)
     return Study(benchmark, tuple(networks), table, read_report(folder, benchmark))
-
-
-def _network(summary: Summary, result: Result, status: str, *, paired: bool) -> Network:
-    card = ModelCard.model_validate(result.provenance["card"])
-    return Network(
-        card=card,
-        rows=result.rows,
-        provenance=result.provenance,
-        status=status,
-        paired=paired,
-        replicates=summary.replicates,
-        preflight=result.preflight,
-        verification=result.verification,
-        maps=decode(result.provenance.get("maps"), card.id),
-        gallery=decode(result.provenance.get("gallery"), card.id),
-        made=decode_generated(result.provenance.get("made"), card.id),
-        path=result.path if result.path is not None and result.path.exists() else None,
-    )
 
 
 def shown_columns(benchmark: Benchmark) -> list[str]:
@@ -256,6 +252,6 @@ def _shown(rows: pd.DataFrame, benchmark: Benchmark, samples: pd.CategoricalDtyp
     optional = [column.name for column in columns.sample_columns(benchmark, columns.OPTIONAL)]
     wanted = dict.fromkeys([*shown_columns(benchmark), "alignment_cosine", *optional])
     names = [name for name in wanted if name in rows]
-    places = results.positions(rows["sample_id"], benchmark)
-    ids = pd.Categorical.from_codes(places.astype(np.int32), dtype=samples)
+    positions = results.positions(rows["sample_id"], benchmark)
+    ids = pd.Categorical.from_codes(positions.astype(np.int32), dtype=samples)
     return rows[["label", *names]].astype({"label": np.int32, **dict.fromkeys(names, np.float32)}).assign(sample_id=ids)

@@ -1,8 +1,12 @@
-"""Paths of growing regularisation, one per training family: the numbers, without a drawing."""
+"""Paths of growing regularisation, one per training family, and where their strengths lie on an axis."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pagbench.errors import ResultsError
 from pagbench.ranking import regimes, statistics
@@ -59,13 +63,13 @@ def main_paths(study: Study) -> list[Path]:
     Raises:
         ResultsError: there is none.
     """
-    found = [path for path in _paths(study, [study.make]) if len(path.points) >= MIN_STRENGTHS]
-    if not found:
+    paths = [path for path in _paths(study, [study.make]) if len(path.points) >= MIN_STRENGTHS]
+    if not paths:
         raise ResultsError(
             f"{study.benchmark.label}: no family has {MIN_STRENGTHS} strengths of {' '.join(study.make)} among the "
             f"{len(study.drawn)} complete results, and figures show paths; measure more with `pagbench run`"
         )
-    return found
+    return paths
 
 
 def other_paths(study: Study) -> list[Path]:
@@ -113,14 +117,14 @@ def neighbours(study: Study, network: Network) -> Neighbours:
         )
     }
     strengths = sorted(steps)
-    place = strengths.index(network.card.strength or 0.0)
-    weaker = steps[strengths[place - 1]] if place else start
-    stronger = steps[strengths[place + 1]] if place + 1 < len(strengths) else []
-    return Neighbours(_without(steps[strengths[place]], network), tuple(weaker), tuple(stronger))
+    index = strengths.index(network.card.strength or 0.0)
+    weaker = steps[strengths[index - 1]] if index else start
+    stronger = steps[strengths[index + 1]] if index + 1 < len(strengths) else []
+    return Neighbours(_without(steps[strengths[index]], network), tuple(weaker), tuple(stronger))
 
 
-def _without(networks: Iterable[Network], one: Network) -> tuple[Network, ...]:
-    return tuple(network for network in networks if network is not one)
+def _without(networks: Iterable[Network], left_out: Network) -> tuple[Network, ...]:
+    return tuple(network for network in networks if network is not left_out)
 
 
 def origin(study: Study, make: tuple[str, str]) -> Point | None:
@@ -142,7 +146,7 @@ def point(strength: float, networks: Sequence[Network], study: Study) -> Point:
     verdict = None
     if study.anchors is not None and study.benchmark.thresholds is not None:
         verdict = regimes.judge(anchored(replicates), *study.anchors, study.benchmark.thresholds)
-    values = {name: statistics.interval(found) for name, found in replicates.items()}
+    values = {name: statistics.interval(sampled) for name, sampled in replicates.items()}
     return Point(strength, tuple(networks), values, None if verdict is None else verdict.regime)
 
 
@@ -150,10 +154,37 @@ def _paths(study: Study, makes: Iterable[tuple[str, str]]) -> list[Path]:
     def key(network: Network) -> tuple[str, float]:
         return network.card.family, network.card.strength or 0.0
 
-    found = []
+    paths = []
     for make in makes:
         chosen = sorted((n for n in study.drawn if n.make == make and n.card.strength), key=key)
         for family, members in groupby(chosen, key=lambda network: network.card.family):
             points = [point(strength, list(group), study) for (_, strength), group in groupby(members, key=key)]
-            found.append(Path(family, make, tuple(points)))
-    return found
+            paths.append(Path(family, make, tuple(points)))
+    return paths
+
+
+class StrengthAxis(NamedTuple):
+    """The horizontal axis of one path: log10 of the strength, the networks without regularisation at the left end.
+
+    Attributes:
+        points: the path, with its origin first where there is one.
+        positions: of the points, shape (n,).
+        edges: of their cells, shape (n + 1,).
+    """
+
+    points: tuple[Point, ...]
+    positions: NDArray[np.float64]
+    edges: NDArray[np.float64]
+
+
+def strength_axis(path: Path, start: Point | None) -> StrengthAxis:
+    """Lays out a path; its origin is about as far from the first strength as strengths are from each other."""
+    positions = np.log10([point.strength for point in path.points])
+    step = float(np.diff(positions).mean()) if len(positions) > 1 else 0.5
+    points = path.points
+    if start is not None:
+        points, positions = (start, *points), np.concatenate([[positions[0] - 1.2 * step], positions])
+    middle = (positions[1:] + positions[:-1]) / 2
+    return StrengthAxis(
+        points, positions, np.concatenate([[positions[0] - step / 2], middle, [positions[-1] + step / 2]])
+    )

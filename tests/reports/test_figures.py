@@ -17,7 +17,8 @@ from pagbench.cli import app
 from pagbench.errors import ResultsError
 from pagbench.reports.figures import canvas, draw_all, galleries, panels, path_charts, scatter
 from pagbench.results import thumbnails
-from pagbench.studies import legend, networks, paths, strengths
+from pagbench.studies import legend, networks, paths
+from pagbench.studies.paths import strength_axis
 from pagbench.training.families import FAMILIES
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -79,7 +80,7 @@ def folder(tmp_path_factory, digits, shipped):
 
 @pytest.fixture(scope="module")
 def study(folder, digits):
-    return networks.read(folder, digits)
+    return networks.read_study(folder, digits)
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +156,11 @@ def test_families_are_ordered_by_strength_and_bands_hold_their_estimates(summary
 
 def test_what_is_shaded_is_the_regime_of_each_strength(study):
     noise = next(path for path in paths.main_paths(study) if path.family == "noise")
-    laid_out = strengths.scale(noise, paths.origin(study, study.make))
+    laid_out = strength_axis(noise, paths.origin(study, study.make))
     assert [point.strength for point in laid_out.points] == [0.0, 0.15, 0.6, 2.5]
     assert [point.regime for point in laid_out.points] == ["weak", "weak", "bayes-aligned", "excessive"]
     assert len(laid_out.edges) == 5
-    for place, (left, right) in zip(laid_out.places, pairwise(laid_out.edges), strict=True):
+    for place, (left, right) in zip(laid_out.positions, pairwise(laid_out.edges), strict=True):
         assert left < place < right
 
 
@@ -216,7 +217,7 @@ def test_networks_without_a_result_are_not_drawn(digits, shipped, tmp_path):
     rows = blind.rows.assign(control=False)
     card = {**shipped["digits/noise-0.6"].provenance["card"], "strength": 9.0}
     put(tmp_path, digits, results.Result(rows, {**blind.provenance, "card": card}), id="mine/collapsed")
-    study = networks.read(tmp_path, digits)
+    study = networks.read_study(tmp_path, digits)
     (path,) = paths.main_paths(study)
     assert [point.strength for point in path.points] == [1.0, 2.0, 3.0]
     assert "above chance" in next(n for n in study.networks if n.card.id == "mine/collapsed").status

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pagbench
-import pagbench.studies
 from pagbench import benchmarks, columns, geometry, results
 from pagbench.errors import ResultsError
 from pagbench.models import registry
@@ -195,7 +194,7 @@ def test_published_galleries_agree_with_the_published_rows():
 
 @pytest.fixture(scope="module")
 def study():
-    return pagbench.studies.read(results.PUBLISHED, benchmarks.load("digits"))
+    return networks.read_study(results.PUBLISHED, benchmarks.load("digits"))
 
 
 def cell(picture, tile):

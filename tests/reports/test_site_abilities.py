@@ -20,8 +20,7 @@ from pagbench.ranking import statistics
 from pagbench.reports.site import abilities, boards, building, comparison, made, models, tables
 from pagbench.reports.site.rendering import render
 from pagbench.results import thumbnails
-from pagbench.studies import chance, levels
-from pagbench.studies import networks as study
+from pagbench.studies import baselines, networks
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(folder):
-    return study.read(folder / "results", BENCHMARK)
+    return networks.read_study(folder / "results", BENCHMARK)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +155,7 @@ def test_few_of_the_columns_are_shown_at_first_and_levels_are_none(read):
     }  # fmt: skip
     assert not [name for name in own if re.search("_chance|_ceiling|_tv_|_denoiser_", name)]
     assert {name for name in read.board if str(name).startswith(columns.ABILITIES)} == {
-        f"{name}{end}" for name in (*own, *levels.columns(read.board)) for end in ("", "_low", "_high")
+        f"{name}{end}" for name in (*own, *baselines.baseline_columns(read.board)) for end in ("", "_low", "_high")
     }
 
 
@@ -175,17 +174,17 @@ def test_columns_are_held_against_doing_nothing_real_images_and_other_methods(re
         "alignment_cosine": {},
     }  # fmt: skip
     for column, sources in expected.items():
-        found = dict(levels.of(read.board, column))
+        found = dict(baselines.every(read.board, column))
         assert found == pytest.approx(
             {words: 0.0 if name is None else float(rows[name].mean()) for words, name in sources.items()}
         )
         if sources:
-            assert chance.level(read, column) == pytest.approx(found["doing nothing"])
+            assert baselines.chance(read, column) == pytest.approx(found["doing nothing"])
 
 
 def test_the_notes_of_the_table_name_what_first_columns_are_held_against(read):
     (note,) = [note for note in tables.content(read)["table"]["notes"] if "following the gradient" in note]
-    found = dict(levels.of(read.board, "denoising_psnr_0.5"))
+    found = dict(baselines.every(read.board, "denoising_psnr_0.5"))
     assert f"a total-variation filter {found['a total-variation filter']:.3f}" in note
 
 
@@ -197,10 +196,10 @@ def test_the_page_of_a_model_has_its_abilities_between_what_they_are_held_agains
     for name, (value, interval, nothing, reference, bayes, others) in zip(abilities.COLUMNS, rows, strict=True):
         entry = read.entries["digits/noise-0.6"]
         assert float(value) == pytest.approx(entry[name], abs=0.06) and interval.startswith("[")
-        assert float(nothing) == pytest.approx(chance.level(read, name), abs=6e-4)
+        assert float(nothing) == pytest.approx(baselines.chance(read, name), abs=6e-4)
         for anchor, text in (("digits/standard", reference), ("control/bayes", bayes)):
             assert float(text) == pytest.approx(read.entries[anchor][name], abs=6e-4)
-        assert all(level.words in html.unescape(others) for level in levels.others(read.board, name))
+        assert all(level.words in html.unescape(others) for level in baselines.others(read.board, name))
     for name in ("control/bayes", "digits/standard", "digits/noise-0.6"):
         assert page.count(f"images/digits@1+made/{name}.png") == (10 if name == "control/bayes" else 4)
 
@@ -236,7 +235,7 @@ def test_damaged_images_are_told_in_one_line(folder, tmp_path):
     for damaged in ({"generation": {"sample_ids": ["1"]}}, {"generation": {}}, 3, {"generation": None}):
         ability_results.write_one(tmp_path, name, "generation", said={"made": damaged})
         with pytest.raises(ResultsError, match="pictures in its results file are damaged") as error:
-            study.read(tmp_path, BENCHMARK)
+            networks.read_study(tmp_path, BENCHMARK)
         assert "\n" not in str(error.value) and str(error.value).startswith(name)
 
 

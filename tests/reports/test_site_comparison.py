@@ -10,14 +10,14 @@ from browser import ROOT, screenshot
 from pagbench import benchmarks
 from pagbench.ranking import statistics
 from pagbench.reports.site import comparison, standing
-from pagbench.studies import networks as study
+from pagbench.studies import networks
 
 PUBLISHED = ROOT / "leaderboard" / "results"
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return study.read(PUBLISHED, benchmarks.load("digits"))
+    return networks.read_study(PUBLISHED, benchmarks.load("digits"))
 
 
 def test_codes_keep_an_interval(digits):
@@ -135,7 +135,7 @@ def test_a_comparison_with_a_network_without_a_result_says_so(site, page):
 
 
 def test_networks_of_other_images_or_other_noise_have_no_data(digits):
-    part = study.Study(
+    part = networks.Study(
         digits.benchmark,
         tuple(dataclasses.replace(n, paired=n.card.id != "digits/noise-0.6") for n in digits.networks),
         digits.board,

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import pagbench.studies
 from pagbench import benchmarks, results
 from pagbench.ranking import statistics
 from pagbench.reports.site import building, home, verdicts
 from pagbench.reports.site.rendering import Page, render
 from pagbench.results.verification import Verification
+from pagbench.studies import networks
 from pagbench.studies.networks import Study
 
 
@@ -130,7 +130,7 @@ def test_names_are_escaped():
 
 @pytest.fixture(scope="module")
 def digits_study():
-    return pagbench.studies.read(results.PUBLISHED, benchmarks.load("digits"))
+    return networks.read_study(results.PUBLISHED, benchmarks.load("digits"))
 
 
 def changed(study, name, **fields):

@@ -15,8 +15,7 @@ from pagbench.reports.site import citation, comparison, histograms, models, orig
 from pagbench.reports.site.rendering import render
 from pagbench.results.preflight import Check, Preflight
 from pagbench.results.verification import Verification
-from pagbench.studies import levels, paths
-from pagbench.studies import networks as study
+from pagbench.studies import baselines, networks, paths
 
 PUBLISHED = ROOT / "leaderboard" / "results"
 HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u2028}\\end"""
@@ -24,7 +23,7 @@ HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}
 
 @pytest.fixture(scope="module")
 def digits():
-    return study.read(PUBLISHED, benchmarks.load("digits"))
+    return networks.read_study(PUBLISHED, benchmarks.load("digits"))
 
 
 class Cells(HTMLParser):
@@ -60,13 +59,13 @@ def changed(read, name, **fields):
     networks = tuple(
         dataclasses.replace(network, **fields) if network.card.id == name else network for network in read.networks
     )
-    return study.Study(read.benchmark, networks, read.board)
+    return networks.Study(read.benchmark, networks, read.board)
 
 
 def test_every_measure_of_the_board_is_on_the_page_with_its_interval_unit_and_definition(digits):
     rows = {row[0]: row[1:] for row in Cells(page_of("digits/noise-0.6", digits)).rows if len(row) == 6}
     entry = digits.entries["digits/noise-0.6"]
-    others = {"rank", *levels.columns(digits.board)}
+    others = {"rank", *baselines.baseline_columns(digits.board)}
     measured = {name for name in digits.board if f"{name}_low" in digits.board and entry[name] is not None} - others
     known = standing.documented(digits.benchmark)
     assert set(rows) - {"measure"} == measured
@@ -171,7 +170,7 @@ def test_training_on_the_target_is_said_beside_the_rank(digits):
 
 def test_every_page_of_every_benchmark_can_be_written():
     labels = [label for label in benchmarks.names() if results.has_results(PUBLISHED, benchmarks.load(label))]
-    studies = [study.read(PUBLISHED, benchmarks.load(label)) for label in labels if "mnist" not in label]
+    studies = [networks.read_study(PUBLISHED, benchmarks.load(label)) for label in labels if "mnist" not in label]
     for page in [*models.pages(studies), *map(comparison.page, studies)]:
         shown = [" ".join(row) for row in Cells(render(page)).rows]
         assert not [row for row in shown if re.search(r"\b(nan|None|inf)\b", row)], page.path
@@ -193,7 +192,7 @@ def test_pages_of_a_benchmark_without_manifold_and_anchors_from_results_without_
         )
         for network in digits.networks
     )
-    read = study.Study(benchmark, networks, digits.board[kept].assign(regime=None))
+    read = networks.Study(benchmark, networks, digits.board[kept].assign(regime=None))
     text = page_of("digits/noise-0.6", read)
     assert "tangent_energy" not in text and "What its gradients look like" not in text and "Rank 1 of 14" in text
     assert [scale.measured.column.name for scale in standing.scales(read, networks[0])] == ["alignment", "accuracy"]

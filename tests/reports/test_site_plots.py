@@ -23,7 +23,7 @@ CSS = (Path(plots.__file__).parent / "assets" / "site.css").read_text()
 
 @pytest.fixture(scope="module")
 def study():
-    return networks.read(RESULTS, benchmarks.load(LABEL))
+    return networks.read_study(RESULTS, benchmarks.load(LABEL))
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,12 @@ from pagbench.reports.site import boards, downloads, tables
 from pagbench.reports.site.rendering import render
 from pagbench.reports.site.table_columns import decimals
 from pagbench.results.verification import Verification
-from pagbench.studies import levels
-from pagbench.studies import networks as study
+from pagbench.studies import baselines, networks
 
 
 @pytest.fixture(scope="module")
 def digits_study():
-    return study.read(ROOT / "leaderboard" / "results", benchmarks.load("digits"))
+    return networks.read_study(ROOT / "leaderboard" / "results", benchmarks.load("digits"))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +123,7 @@ def test_every_documented_column_that_says_something_of_models_can_be_chosen(con
     named = {column["name"] for column in content["data"]["columns"]} | {"rank", "model", "status", "control"}
     board = digits_study.board
     measured = {name for name in board if not name.endswith(("_low", "_high")) and board[name].notna().any()}
-    assert measured - levels.columns(board) <= named
+    assert measured - baselines.baseline_columns(board) <= named
     assert all(column["summary"] for column in content["data"]["columns"])
 
 

@@ -11,12 +11,12 @@ from table_studies import HOSTILE, crowd, hostile, written
 
 from pagbench import benchmarks
 from pagbench.reports.site import tables
-from pagbench.studies import networks as study
+from pagbench.studies import networks
 
 
 @pytest.fixture(scope="module")
 def digits_study():
-    return study.read(ROOT / "leaderboard" / "results", benchmarks.load("digits"))
+    return networks.read_study(ROOT / "leaderboard" / "results", benchmarks.load("digits"))
 
 
 @pytest.fixture

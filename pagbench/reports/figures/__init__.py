@@ -39,7 +39,7 @@ def draw_all(
     Raises:
         ResultsError: no results, too few for a path or a correlation, damaged ones, or the folder cannot be written.
     """
-    study = networks.read(Path(results_folder), benchmark)
+    study = networks.read_study(Path(results_folder), benchmark)
     study.check_bayes()
     main, others = paths.main_paths(study), paths.other_paths(study)
     found = correlations.correlations(study)

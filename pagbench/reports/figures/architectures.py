@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 
 from pagbench.reports.figures import canvas, panels
 from pagbench.reports.figures.path_charts import bands
-from pagbench.studies import legend, strengths
+from pagbench.studies import legend
 from pagbench.studies.networks import Study
-from pagbench.studies.paths import Path, origin
+from pagbench.studies.paths import Path, StrengthAxis, origin, strength_axis
 
 _ROWS = {"accuracy": "accuracy", "alignment": "alignment", "log_ratio": "log off/on response"}
 _STYLES = ((0, (4, 1.5)), (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2)))
@@ -43,11 +43,11 @@ def draw(study: Study, paths: Sequence[Path], others: Sequence[Path]) -> Figure:
     return figure
 
 
-def _axis_of(lines: Sequence[Path], study: Study) -> strengths.Scale:
+def _axis_of(lines: Sequence[Path], study: Study) -> StrengthAxis:
     """The strengths of all architectures together."""
     points = {point.strength: point for path in lines for point in path.points}
     union = Path(lines[0].family, study.make, tuple(points[strength] for strength in sorted(points)))
-    return strengths.scale(union, None)
+    return strength_axis(union, None)
 
 
 def caption(study: Study, paths: Sequence[Path]) -> str:

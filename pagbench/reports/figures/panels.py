@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from pagbench.ranking import regimes
 from pagbench.studies import legend
-from pagbench.studies.paths import Point
-from pagbench.studies.strengths import Scale
+from pagbench.studies.paths import Point, StrengthAxis
 
 TINTS = {"weak": "#ececec", "bayes-aligned": "#cfe4f5", "excessive": "#fadcc6", regimes.BOUNDARY: "#ffffff"}
 _SHORT = {"weak": "weak", "bayes-aligned": "Bayes", "excessive": "exc.", regimes.BOUNDARY: "?"}
@@ -53,7 +52,7 @@ def layout(count: int, rows: int) -> tuple[Figure, Iterator[list[Any]]]:
     return figure, panels()
 
 
-def label(panels: Sequence[Any], laid_out: Scale, family: str, rows: Sequence[str]) -> None:
+def label(panels: Sequence[Any], laid_out: StrengthAxis, family: str, rows: Sequence[str]) -> None:
     """Names a column of panels and its axes; vertical axes are shared by a block and labelled at its left."""
     for axis, name in zip(panels, rows, strict=True):
         axis.set_xlim(laid_out.edges[0], laid_out.edges[-1])
@@ -66,7 +65,7 @@ def label(panels: Sequence[Any], laid_out: Scale, family: str, rows: Sequence[st
     panels[-1].set_xlabel(legend.UNITS.get(family, "strength"), fontsize=7.5, labelpad=2)
 
 
-def shade(axis: Any, laid_out: Scale, *, named: bool) -> None:
+def shade(axis: Any, laid_out: StrengthAxis, *, named: bool) -> None:
     """The background of each strength in the colour of its regime; runs of one regime named above."""
     edges, span = laid_out.edges, laid_out.edges[-1] - laid_out.edges[0]
     position = 0
@@ -107,12 +106,12 @@ def write_caption(figure: Figure, caption: str) -> None:
     figure.text(0.5, 0.06 / figure.get_figheight(), text, ha="center", va="bottom", fontsize=7)
 
 
-def _ticks(axis: Any, laid_out: Scale, *, named: bool) -> None:
+def _ticks(axis: Any, laid_out: StrengthAxis, *, named: bool) -> None:
     """A tick at every strength, labelled where there is room."""
-    axis.set_xticks(laid_out.places)
+    axis.set_xticks(laid_out.positions)
     labels, last = [], -np.inf
     room = 0.06 * (laid_out.edges[-1] - laid_out.edges[0])
-    for place, point in zip(laid_out.places, laid_out.points, strict=True):
+    for place, point in zip(laid_out.positions, laid_out.points, strict=True):
         fits = place - last >= room
         labels.append(f"{point.strength:g}" if fits else "")
         last = place if fits else last

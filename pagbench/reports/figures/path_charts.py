@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pagbench.reports.figures import canvas, panels
-from pagbench.studies import legend, strengths
+from pagbench.studies import legend
 from pagbench.studies.networks import Study
-from pagbench.studies.paths import Path, origin, point
+from pagbench.studies.paths import Path, StrengthAxis, origin, point, strength_axis
 
 _DASHED = (0, (5, 3))
 
@@ -45,7 +45,7 @@ def draw(study: Study, paths: Sequence[Path]) -> Figure:
     points = [bayes, *([start] if start else []), *(p for path in paths for p in path.points)]
     chance = study.benchmark.rank / study.benchmark.dimension
     for path, column in zip(paths, blocks, strict=True):
-        laid_out = strengths.scale(path, start)
+        laid_out = strength_axis(path, start)
         for axis, curves in zip(column, ROWS.values(), strict=True):
             panels.shade(axis, laid_out, named=axis is column[0])
             for curve in curves:
@@ -78,9 +78,9 @@ def bands(paths: Sequence[Path]) -> str:
     return f"means over {count} training seeds with 95 % bands of a bootstrap over seeds and images{rest}"
 
 
-def _line(axis: Any, laid_out: strengths.Scale, curve: Curve) -> None:
+def _line(axis: Any, laid_out: StrengthAxis, curve: Curve) -> None:
     value, low, high = np.array([point.values[curve.quantity] for point in laid_out.points]).T
-    places, first = laid_out.places, int(laid_out.points[0].strength == 0)
+    places, first = laid_out.positions, int(laid_out.points[0].strength == 0)
     style = {"color": curve.colour, "marker": curve.marker, "ms": 3.4, "zorder": 3}
     axis.fill_between(places, low, high, color=curve.colour, alpha=0.25, lw=0, zorder=2)
     axis.plot(places[: first + 1], value[: first + 1], color=curve.colour, lw=1.0, ls=":", zorder=3)

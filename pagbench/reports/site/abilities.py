@@ -12,7 +12,7 @@ from pagbench.ranking import eligibility, statistics
 from pagbench.reports.site import made, standing
 from pagbench.reports.site.painting import Tile
 from pagbench.reports.site.standing import Measured
-from pagbench.studies import levels
+from pagbench.studies import baselines
 from pagbench.studies.networks import Network, Study
 
 _LEVEL = NOISE_LEVELS[1]
@@ -203,7 +203,7 @@ def _shown(study: Study, network: Network, task: Task, known: Mapping[str, Colum
 
 def _value(study: Study, network: Network, column: Column, words: str) -> Value:
     name = column.name
-    nothing = levels.nothing(study.board, name)
+    nothing = baselines.nothing(study.board, name)
     anchors = [
         study.interval(one, name).value if one in study.entries and one is not None else math.nan
         for one in (study.benchmark.reference, study.benchmark.bayes)
@@ -214,7 +214,7 @@ def _value(study: Study, network: Network, column: Column, words: str) -> Value:
 
 
 def _against(study: Study, name: str, digits: int = 3) -> list[str]:
-    return [f"{level.words} {standing.plain(level.value, digits)}" for level in levels.others(study.board, name)]
+    return [f"{level.words} {standing.plain(level.value, digits)}" for level in baselines.others(study.board, name)]
 
 
 def _is_scored(study: Study, network: Network, task: Task) -> bool:

@@ -24,7 +24,7 @@ from pagbench.reports.site import (
 )
 from pagbench.reports.site.rendering import Page, render
 from pagbench.storage import files
-from pagbench.studies import networks as study
+from pagbench.studies import networks
 from pagbench.studies.networks import Study
 
 _DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d(?=T)")
@@ -103,7 +103,7 @@ def read(folder: Path) -> list[Study]:
     measured = [definition for definition in definitions if results.has_results(folder, definition)]
     if not measured:
         raise ResultsError(f"{folder}: no results to show; run `pagbench run`, or give another --results folder")
-    return [study.read(folder, definition) for definition in measured]
+    return [networks.read_study(folder, definition) for definition in measured]
 
 
 def pages(studies: Sequence[Study]) -> Iterator[Page]:

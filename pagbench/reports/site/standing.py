@@ -9,7 +9,7 @@ from pagbench.columns import Column
 from pagbench.ranking import eligibility
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import table_columns
-from pagbench.studies import chance, levels
+from pagbench.studies import baselines
 from pagbench.studies.networks import Network, Study
 
 KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
@@ -81,7 +81,7 @@ def documented(benchmark: Benchmark) -> dict[str, Column]:
 
 def measures(study: Study, network: Network) -> list[Measured]:
     """Every measured column of the leaderboard that says something of the network, in the leaderboard's order."""
-    known, others = documented(study.benchmark), {"rank", *levels.columns(study.board)}
+    known, others = documented(study.benchmark), {"rank", *baselines.baseline_columns(study.board)}
     names = [name for name in study.board if f"{name}_low" in study.board and name in known and name not in others]
     found = [(known[name], study.interval(network.card.id, name)) for name in names]
     return [shown(column, interval) for column, interval in found if math.isfinite(interval.value)]
@@ -95,7 +95,7 @@ def scales(study: Study, network: Network) -> list[Scale]:
 
 def _scale(study: Study, network: Network, column: Column) -> Scale:
     own = study.interval(network.card.id, column.name)
-    guessed = chance.level(study, column.name)
+    guessed = baselines.chance(study, column.name)
     landmarks = (math.nan if guessed is None else guessed, *(_of(study, name, column.name) for name in _anchors(study)))
     others = study.ranked_values[column.name]
     known = [value for value in (*own, *landmarks, *others) if math.isfinite(value)]

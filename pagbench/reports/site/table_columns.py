@@ -12,8 +12,8 @@ from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
 from pagbench.ranking import eligibility
 from pagbench.reports import glossary
-from pagbench.studies import chance, levels
-from pagbench.studies.levels import Level
+from pagbench.studies import baselines
+from pagbench.studies.baselines import Baseline
 from pagbench.studies.networks import Study
 
 Kind = Literal["number", "text", "regime"]
@@ -77,7 +77,7 @@ class Shown:
     chance: float | None
     chance_column: str | None
     anchor: str | None
-    levels: tuple[Level, ...]
+    levels: tuple[Baseline, ...]
 
     @property
     def summary(self) -> str:
@@ -119,7 +119,7 @@ def shown(board: pd.DataFrame, study: Study) -> list[Shown]:
     """
     benchmark = study.benchmark
     defined = {column.name for group in glossary.groups() for column in group.columns}
-    hidden = {*_ALWAYS, *levels.columns(board)}
+    hidden = {*_ALWAYS, *baselines.baseline_columns(board)}
     found = [
         Shown(
             column=column,
@@ -127,10 +127,10 @@ def shown(board: pd.DataFrame, study: Study) -> list[Shown]:
             kind=_kind(column.name, board),
             default=_default(column, benchmark),
             decimals=_decimals(column.name, board),
-            chance=chance.level(study, column.name),
+            chance=baselines.chance(study, column.name),
             chance_column=f"{column.name}_chance" if column.name in _CHANCE_PER_NETWORK else None,
             anchor=_anchor(column.name, defined),
-            levels=tuple(levels.of(board, column.name)),
+            levels=tuple(baselines.every(board, column.name)),
         )
         for column in documented(benchmark)
         if column.name in board and column.name not in hidden and not board[column.name].isna().all()
