@@ -6,7 +6,8 @@ from typing import Any
 from pagbench.ranking import eligibility
 from pagbench.reports.site.rendering import Page
 from pagbench.studies.networks import Study
-from pagbench.studies.stability.report import RANKINGS, RULE, FactorOutcomes, Outcome, Report
+from pagbench.studies.stability import rule, wording
+from pagbench.studies.stability.report import Moved, Outcome, Report
 
 _SHADES = (0.05, 0.15, 0.35)
 """Shares of all places, from which on a move has the next shade."""
@@ -14,7 +15,7 @@ _SHADES = (0.05, 0.15, 0.35)
 
 @dataclass(frozen=True)
 class Cell:
-    """A model's rank under one level.
+    """A model's rank under one setting.
 
     Attributes:
         rank: None where it has no value.
@@ -29,10 +30,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One level.
+    """One setting.
 
     Attributes:
-        factor: whose.
+        choice: whose.
         outcome: what came of it.
         cells: ranks of the ranked models, in published order.
         farthest: who moves farthest beyond their rank intervals.
@@ -40,7 +41,7 @@ class Row:
         changed: models whose regime moves, with both; empty where none does or can be judged.
     """
 
-    factor: FactorOutcomes
+    choice: Moved
     outcome: Outcome
     cells: tuple[Cell, ...]
     farthest: str
@@ -48,15 +49,10 @@ class Row:
     changed: dict[str, tuple[str | None, str | None]]
 
 
-def path(label: str) -> str:
-    """The page's place below the site's folder."""
-    return f"sensitivity/{label}.html"
-
-
 def content(study: Study) -> dict[str, Any]:
     """What `_sensitivity.html.j2` shows on the benchmark's own page."""
     report = study.sensitivity
-    return {"sensitivity": None if report is None else {"report": report, "moved": report.concerning}}
+    return {"sensitivity": None if report is None else {"report": report, "moved": wording.concerning(report)}}
 
 
 def page(study: Study) -> Page | None:
@@ -65,41 +61,41 @@ def page(study: Study) -> Page | None:
     if report is None:
         return None
     ranked = set(study.board.loc[study.board["status"] == eligibility.RANKED, "model"])
-    told = {
+    content = {
         "benchmark": study.benchmark,
         "report": report,
-        "rule": RULE,
-        "verdict": report.verdict,
-        "factors": [(factor, RANKINGS[factor.ranking], _rows(factor, report)) for factor in report.factors],
+        "rule": rule.SAID,
+        "verdict": wording.verdict(report),
+        "choices": [(choice, wording.NAMES[choice.ranking], _rows(choice, report)) for choice in report.choices],
         "models": [model.id for model in report.models if model.ranked],
         "collection": f"{study.benchmark.data_name}/",
         "newer": sorted(ranked - set(report.names)),
+        "said": wording,
     }
-    return Page(path(report.benchmark), "sensitivity.html.j2", f"Sensitivity of {study.benchmark.title}", told)
+    path = f"sensitivity/{report.benchmark}.html"
+    return Page(path, "sensitivity.html.j2", f"Sensitivity of {study.benchmark.title}", content)
 
 
-def _rows(factor: FactorOutcomes, report: Report) -> list[Row]:
-    return [
-        Row(
-            factor,
-            outcome,
-            _cells(factor, outcome, report),
-            report.farthest(factor, outcome),
-            report.regimes(factor, outcome),
-            _changed(factor, outcome, report),
+def _rows(choice: Moved, report: Report) -> list[Row]:
+    rows = []
+    for outcome in choice.others:
+        changed = wording.changed_regimes(choice, outcome, report) or {}
+        rows.append(
+            Row(
+                choice,
+                outcome,
+                _cells(choice, outcome, report),
+                wording.farthest(choice, outcome, report),
+                wording.regimes(choice, outcome, report),
+                changed if any(now is not None for _, now in changed.values()) else {},
+            )
         )
-        for outcome in factor.others
-    ]
+    return rows
 
 
-def _changed(factor: FactorOutcomes, outcome: Outcome, report: Report) -> dict[str, tuple[str | None, str | None]]:
-    found = report.changed_regimes(factor, outcome) or {}
-    return found if any(now is not None for _, now in found.values()) else {}
-
-
-def _cells(factor: FactorOutcomes, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
+def _cells(choice: Moved, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
     ranked = [place for place, model in enumerate(report.models) if model.ranked]
-    before, after = factor.published.ranks, outcome.ranks
+    before, after = choice.published.ranks, outcome.ranks
     beyond = set(outcome.moved)
     return tuple(
         Cell(after[place], _shade(before[place], after[place], len(ranked)), report.names[place] in beyond)
