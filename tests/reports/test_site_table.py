@@ -12,6 +12,7 @@ import pytest
 from browser import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from pagbench.reports.site.table_columns import decimals
 from table_studies import crowd, hostile, written
 
 from pagbench import benchmarks
@@ -19,7 +20,6 @@ from pagbench.ranking import render as text
 from pagbench.ranking import ties
 from pagbench.reports.site import boards, downloads, tables
 from pagbench.reports.site.rendering import render
-from pagbench.reports.site.table_columns import decimals
 from pagbench.results.verification import Verification
 from pagbench.studies import baselines, networks
 

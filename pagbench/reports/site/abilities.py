@@ -15,11 +15,10 @@ from pagbench.reports.site.board_columns import Described, Measured
 from pagbench.reports.site.pictures import Tile, Values
 from pagbench.reports.site.rendering import number
 from pagbench.results.thumbnails import GENERATED
-from pagbench.studies.levels import Level
 from pagbench.studies.networks import Network, Study
 
 _LEVEL = NOISE_LEVELS[1]
-_IMAGES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.made_of(measure)))
+_IMAGES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.MEASURES[measure].images))
 """What a picture may show, in the order of its lines."""
 
 
@@ -186,7 +185,7 @@ def _value(study: Study, network: Network, described: Described, words: str) -> 
     return Value(words, measured, landmarks, tuple(_with_value(level) for level in described.others))
 
 
-def _with_value(level: Level, digits: int = 3) -> str:
+def _with_value(level: Baseline, digits: int = 3) -> str:
     return f"{level.words} {number(level.value, digits)}"
 
 
@@ -238,7 +237,7 @@ def image_line(study: Study, network: Network, name: str, alt: str) -> Tile | No
     Args:
         study: of the benchmark.
         network: whose results file has them.
-        name: as `pagbench.columns.made_of` has it.
+        name: as the measure declares them.
         alt: what they show, in words.
     """
     lines = _lines(study, network)

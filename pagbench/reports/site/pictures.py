@@ -179,7 +179,9 @@ def _cells_of(thumbnails: Thumbnails, targets: dict[str, Values]) -> list[_Cells
     own = {} if thumbnails.targets is None else _by_sample(thumbnails, thumbnails.targets)
     return [
         _Cells(kind, name, image, own.get(name, targets.get(name)), gradient if np.isfinite(gradient).all() else None)
-        for kind, name, image, gradient in zip(thumbnails.kinds, thumbnails.sample_ids, thumbnails.images, thumbnails.gradients, strict=True)
+        for kind, name, image, gradient in zip(
+            thumbnails.kinds, thumbnails.sample_ids, thumbnails.images, thumbnails.gradients, strict=True
+        )
     ]
 
 

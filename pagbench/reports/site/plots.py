@@ -10,10 +10,9 @@ from typing import Any
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility
 from pagbench.reports.site.rendering import address
-from pagbench.studies import chance, correlations, legend, paths, strengths
+from pagbench.studies import baselines, correlations, legend, paths
 from pagbench.studies.networks import Network, Study
-from pagbench.studies.paths import Path, Point
-from pagbench.studies.strengths import Scale
+from pagbench.studies.paths import Path, Point, StrengthAxis, strength_axis
 
 QUANTITIES = {
     "alignment": "alignment",
@@ -68,14 +67,14 @@ def payload(study: Study) -> Json:
     models = [_model(network, study, order) for network in _shown(study)]
     models.sort(key=lambda model: (model["group"], model["strength"] or 0, model["model"]))
     measured = {name: label for name, label in QUANTITIES.items() if any(name in e["values"] for e in models)}
-    laid_out = [(path, strengths.scale(path, paths.origin(study, path.make))) for path in paths.every_path(study)]
+    laid_out = [(path, strength_axis(path, paths.origin(study, path.make))) for path in paths.every_path(study)]
     return {
         "quantities": measured,
         "groups": groups,
         "models": models,
         "paths": [_path(path, scale, order, study) for path, scale in laid_out if len(scale.points) > 1],
         "bayes": study.benchmark.bayes,
-        "chance": {name: found for name in measured if (found := chance.level(study, name)) is not None},
+        "chance": {name: found for name in measured if (found := baselines.chance(study, name)) is not None},
     }
 
 
@@ -131,7 +130,7 @@ def _model(network: Network, study: Study, order: Mapping[str, int]) -> Json:
     }
 
 
-def _path(path: Path, scale: Scale, order: Mapping[str, int], study: Study) -> Json:
+def _path(path: Path, scale: StrengthAxis, order: Mapping[str, int], study: Study) -> Json:
     """A path from its weakest point: its group, its axis, and whether it is of the reference's architecture."""
     points = [
         {
@@ -141,7 +140,7 @@ def _path(path: Path, scale: Scale, order: Mapping[str, int], study: Study) -> J
             "models": [network.card.id for network in point.networks],
             "values": _values({name: point.values[name] for name in QUANTITIES if name in point.values}),
         }
-        for point, place in zip(scale.points, scale.places, strict=True)
+        for point, place in zip(scale.points, scale.positions, strict=True)
     ]
     return {
         "group": order[path.family],

@@ -6,8 +6,7 @@ from typing import Any
 from pagbench.ranking import eligibility
 from pagbench.reports.site.rendering import Page
 from pagbench.studies.networks import Study
-from pagbench.studies.stability import rule, wording
-from pagbench.studies.stability.report import Moved, Outcome, Report
+from pagbench.studies.stability.report import RANKINGS, RULE, FactorOutcomes, Outcome, Report
 
 _SHADES = (0.05, 0.15, 0.35)
 """Shares of all places, from which on a move has the next shade."""
@@ -15,7 +14,7 @@ _SHADES = (0.05, 0.15, 0.35)
 
 @dataclass(frozen=True)
 class Cell:
-    """A model's rank under one setting.
+    """A model's rank under one level.
 
     Attributes:
         rank: None where it has no value.
@@ -30,10 +29,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting.
+    """One level.
 
     Attributes:
-        choice: whose.
+        factor: whose.
         outcome: what came of it.
         cells: ranks of the ranked models, in published order.
         farthest: who moves farthest beyond their rank intervals.
@@ -41,7 +40,7 @@ class Row:
         changed: models whose regime moves, with both; empty where none does or can be judged.
     """
 
-    choice: Moved
+    factor: FactorOutcomes
     outcome: Outcome
     cells: tuple[Cell, ...]
     farthest: str
@@ -52,7 +51,7 @@ class Row:
 def content(study: Study) -> dict[str, Any]:
     """What `_sensitivity.html.j2` shows on the benchmark's own page."""
     report = study.sensitivity
-    return {"sensitivity": None if report is None else {"report": report, "moved": wording.concerning(report)}}
+    return {"sensitivity": None if report is None else {"report": report, "moved": report.concerning}}
 
 
 def page(study: Study) -> Page | None:
@@ -64,38 +63,37 @@ def page(study: Study) -> Page | None:
     content = {
         "benchmark": study.benchmark,
         "report": report,
-        "rule": rule.SAID,
-        "verdict": wording.verdict(report),
-        "choices": [(choice, wording.NAMES[choice.ranking], _rows(choice, report)) for choice in report.choices],
+        "rule": RULE,
+        "verdict": report.verdict,
+        "factors": [(factor, RANKINGS[factor.ranking], _rows(factor, report)) for factor in report.factors],
         "models": [model.id for model in report.models if model.ranked],
         "collection": f"{study.benchmark.data_name}/",
         "newer": sorted(ranked - set(report.names)),
-        "said": wording,
     }
     path = f"sensitivity/{report.benchmark}.html"
     return Page(path, "sensitivity.html.j2", f"Sensitivity of {study.benchmark.title}", content)
 
 
-def _rows(choice: Moved, report: Report) -> list[Row]:
+def _rows(factor: FactorOutcomes, report: Report) -> list[Row]:
     rows = []
-    for outcome in choice.others:
-        changed = wording.changed_regimes(choice, outcome, report) or {}
+    for outcome in factor.others:
+        changed = report.changed_regimes(factor, outcome) or {}
         rows.append(
             Row(
-                choice,
+                factor,
                 outcome,
-                _cells(choice, outcome, report),
-                wording.farthest(choice, outcome, report),
-                wording.regimes(choice, outcome, report),
+                _cells(factor, outcome, report),
+                report.farthest(factor, outcome),
+                report.regimes(factor, outcome),
                 changed if any(now is not None for _, now in changed.values()) else {},
             )
         )
     return rows
 
 
-def _cells(choice: Moved, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
+def _cells(factor: FactorOutcomes, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
     ranked = [place for place, model in enumerate(report.models) if model.ranked]
-    before, after = choice.published.ranks, outcome.ranks
+    before, after = factor.published.ranks, outcome.ranks
     beyond = set(outcome.moved)
     return tuple(
         Cell(after[place], _shade(before[place], after[place], len(ranked)), report.names[place] in beyond)
