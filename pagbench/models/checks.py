@@ -17,8 +17,8 @@ from pagbench.cards import ModelCard
 from pagbench.data import Dataset
 from pagbench.errors import ContractError, first_line
 from pagbench.models import devices
-from pagbench.models.batches import retry_on_oom
 from pagbench.models.classifier import Classifier
+from pagbench.models.devices import retry_on_oom
 from pagbench.models.loading import LoadedModel
 from pagbench.models.requests import Request
 from pagbench.results.preflight import Check, Preflight, Refusal, Verdict

@@ -19,8 +19,8 @@ import pagbench
 from pagbench import columns, geometry, results
 from pagbench.benchmarks import Benchmark
 from pagbench.data import Dataset
-from pagbench.models.batches import retry_on_oom
 from pagbench.models.classifier import Classifier
+from pagbench.models.devices import retry_on_oom
 from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
 from pagbench.results import thumbnails

@@ -23,8 +23,8 @@ from pagbench.measures import MeasureContext
 from pagbench.measures.calibration import Temperature, fit_temperature
 from pagbench.measures.judge import Judge
 from pagbench.models import devices
-from pagbench.models.batches import BatchSize, retry_on_oom
 from pagbench.models.classifier import Classifier
+from pagbench.models.devices import BatchSize, retry_on_oom
 from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
 from pagbench.results import thumbnails

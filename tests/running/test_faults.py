@@ -15,8 +15,8 @@ import torch
 
 import pagbench
 from pagbench import data, results
-from pagbench.models import batches
-from pagbench.models.batches import BatchSize
+from pagbench.models import devices
+from pagbench.models.devices import BatchSize
 from pagbench.running import targets
 from pagbench.running.runner import RunError
 
@@ -208,7 +208,7 @@ def test_a_batch_that_the_user_names_does_not_grow():
 @pytest.mark.parametrize(("dimension", "size"), [(64, 256), (1024, 64), (3072, 21), (150_528, 4)])
 def test_the_first_batch_fits_the_images(dimension, size):
     side = SMALL.model_copy(update={"input_shape": (1, 1, dimension)})
-    assert BatchSize(None, side, torch.device("cpu")).size == size == max(4, min(256, batches._PIXELS // dimension))
+    assert BatchSize(None, side, torch.device("cpu")).size == size == max(4, min(256, devices._PIXELS // dimension))
 
 
 def test_nan_on_one_image_costs_that_model_alone(rows, tmp_path):

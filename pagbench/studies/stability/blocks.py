@@ -17,7 +17,7 @@ from pagbench.data import Dataset, Splits
 from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError, DataError, WeightsError
 from pagbench.measures import lpips
-from pagbench.models.batches import BatchSize
+from pagbench.models.devices import BatchSize
 from pagbench.running import targets
 from pagbench.running.targets import sample_noise
 from pagbench.running.targets.files import TargetFiles
