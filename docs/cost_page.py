@@ -6,7 +6,8 @@ from cost_sums import HERE, MODELS, SPEED, TFLOPS, UNITS, Cost, Row, costs, hour
 from rich.filesize import decimal
 
 from pagbench.models.sources import robustbench
-from pagbench.running.targets import _MEMORY, files
+from pagbench.running.target_files import LARGEST
+from pagbench.running.targets import _MEMORY
 
 PAGE = HERE / "cost.md"
 _DEAREST = 5
@@ -174,7 +175,7 @@ def _bytes(found: list[Cost], units: list[Row]) -> Iterator[str]:
             f"| {unit['benchmark']} | {decimal(size)} | {decimal(size * images)} | {decimal(weights)} "
             f"| {decimal(group[0].results)} | {decimal(memory[len(memory) // 2])}, {decimal(memory[-1])} |"
         )
-    yield _SIZES.format(room=decimal(files.ROOM), memory=decimal(_MEMORY))
+    yield _SIZES.format(room=decimal(LARGEST), memory=decimal(_MEMORY))
 
 
 def _speeds(found: list[Cost]) -> Iterator[str]:

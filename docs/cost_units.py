@@ -22,7 +22,7 @@ from pagbench.data import Dataset, Splits
 from pagbench.densities import scores
 from pagbench.measures import lpips
 from pagbench.models import checks
-from pagbench.running import targets
+from pagbench.running import target_files, targets
 from pagbench.storage import cache
 
 COLUMNS = (
@@ -184,7 +184,7 @@ def _own_cache() -> Iterator[None]:
 
 def kept(benchmark: Benchmark) -> bool:
     """Whether the targets of all images are kept on disk, where there is room."""
-    return len(benchmark.samples) * targets.size_of(benchmark) <= targets.files.ROOM
+    return len(benchmark.samples) * targets.size_of(benchmark) <= target_files.LARGEST
 
 
 def of(label: str, images: tuple[int, int] = (256, 320)) -> dict[str, Any]:

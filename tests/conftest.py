@@ -11,7 +11,7 @@ from pagbench.measures.calibration import Temperature
 from pagbench.measures.context import MeasureContext
 from pagbench.models import checks, loading, registry
 from pagbench.results import StoragePath
-from pagbench.running import targets
+from pagbench.running import target_files, targets
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")  # how long an example takes says more of the machine than of the code
@@ -54,7 +54,7 @@ def _own_targets(tmp_path_factory):
     """Targets that these tests compute, so that none meets those of another day."""
     place = tmp_path_factory.mktemp("targets")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets.files, "folder", lambda: place)
+        patch.setattr(target_files, "folder", lambda: place)
         yield
 
 

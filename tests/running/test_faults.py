@@ -17,7 +17,7 @@ import pagbench
 from pagbench import data, results
 from pagbench.models import devices
 from pagbench.models.devices import BatchSize
-from pagbench.running import targets
+from pagbench.running import target_files, targets
 from pagbench.running.runner import RunError
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
@@ -124,8 +124,8 @@ def test_a_full_folder_for_temporary_files_is_not_needed(rows, small_disk, tmp_p
 
 
 def test_a_full_disk_for_targets_costs_time_alone(rows, small_disk, tmp_path, monkeypatch):
-    monkeypatch.setattr(targets.files, "folder", lambda: small_disk)
-    monkeypatch.setattr(targets.files, "_free", lambda path: 2**40)
+    monkeypatch.setattr(target_files, "folder", lambda: small_disk)
+    monkeypatch.setattr(target_files, "_free", lambda path: 2**40)
     light.assert_same_rows(run({"a": light.Linear(1)}, tmp_path), rows)
 
 
@@ -202,7 +202,7 @@ def test_a_batch_grows_while_memory_allows_and_no_image_is_left_out(room, larges
 def test_a_batch_that_the_user_names_does_not_grow():
     size = BatchSize(16, SMALL, torch.device("cpu"))
     size._peak, size._free = lambda: 1, lambda: 2**40
-    assert [len(part) for part in size.parts([str(index) for index in range(40)], list)] == [16, 16, 8]
+    assert [len(part) for part in size.parts([str(i) for i in range(40)], list)] == [16, 16, 8]
 
 
 @pytest.mark.parametrize(("dimension", "size"), [(64, 256), (1024, 64), (3072, 21), (150_528, 4)])
@@ -226,7 +226,7 @@ def test_nan_on_one_image_costs_that_model_alone(rows, tmp_path):
 
 
 def test_targets_on_disk_that_are_damaged_are_computed_again(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(targets.files, "folder", lambda: tmp_path / "targets")
+    monkeypatch.setattr(target_files, "folder", lambda: tmp_path / "targets")
     run({"a": light.Linear(1)}, None)
     files = list((tmp_path / "targets").rglob("*.targets"))
     assert files
@@ -240,7 +240,7 @@ def test_targets_on_disk_that_are_damaged_are_computed_again(rows, tmp_path, mon
 
 
 def test_targets_on_disk_serve_later_runs_and_other_benchmarks_do_not_meet_them(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(targets.files, "folder", lambda: tmp_path / "targets")
+    monkeypatch.setattr(target_files, "folder", lambda: tmp_path / "targets")
     run({"a": light.Linear(1)}, None)
     before = sorted(Path(tmp_path / "targets").rglob("*.targets"))
 

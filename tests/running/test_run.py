@@ -18,7 +18,7 @@ from pagbench import benchmarks, columns, measures, results
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
 from pagbench.models import checks, registry, requests
 from pagbench.results.preflight import Check, Preflight, Refusal
-from pagbench.running import runner, targets, units
+from pagbench.running import runner, target_files, targets, units
 from pagbench.running.runner import RunError
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
@@ -336,7 +336,7 @@ def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
 def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
     monkeypatch.setattr(targets, "_MEMORY", 0)
     monkeypatch.setattr(targets, "_CHUNK", 4)
-    monkeypatch.setattr(targets.files, "ROOM", 0)
+    monkeypatch.setattr(target_files, "LARGEST", 0)
     assert_same_rows(pagbench.run(MODELS, limit=12, batch_size=10), rows)
 
 

@@ -205,7 +205,7 @@ def measured(short_runs, tmp_path_factory):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """Tables of this test alone."""
-    monkeypatch.setattr(pagbench.running.targets.files, "folder", lambda: tmp_path / "targets")
+    monkeypatch.setattr(pagbench.running.target_files, "folder", lambda: tmp_path / "targets")
 
 
 @pytest.fixture

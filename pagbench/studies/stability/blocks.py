@@ -20,7 +20,7 @@ from pagbench.measures import lpips
 from pagbench.models.devices import BatchSize
 from pagbench.running import targets
 from pagbench.running.targets import sample_noise
-from pagbench.running.targets.files import TargetFiles
+from pagbench.running.target_files import TargetFiles
 from pagbench.studies.stability import similarities
 from pagbench.studies.stability.factors import (
     RESPONSES,
@@ -129,8 +129,8 @@ class TargetStore:
         self, key: tuple[str, ...], images: Dataset, compute: Callable[[], Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
         """Tensors about these images, from disk or computed now."""
-        path = self._files.place((*images.ids, *key), images.fingerprint())
-        with self._files.alone(path):
+        path = self._files.path((*images.ids, *key), images.fingerprint())
+        with self._files.locked(path):
             tensors = self._files.read(path)
             if tensors is None:
                 tensors = dict(compute())

@@ -1,11 +1,11 @@
-"""Targets on disk: what all models share is computed once, and kept by the hash of all that fixes it."""
+"""Targets on disk: each file is named by the hash of everything that fixes its content."""
 
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache as once
+from functools import cache as cached
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from pagbench.benchmarks import Benchmark
 from pagbench.storage import cache
 from pagbench.storage.files import file_lock, replacing
 
-ROOM = 40 * 2**30
+LARGEST = 40 * 2**30
 """Bytes that the targets of a benchmark may take on disk; those of a larger one are computed again by every run."""
 
-_PACKAGE = Path(__file__).parent.parent.parent
-_ROOMS = ("data", "densities", "measures", "running/targets", "geometry.py")
+_PACKAGE = Path(__file__).parent.parent
+_ROOMS = ("data", "densities", "measures", "running/targets.py", "running/target_files.py", "geometry.py")
+"""The code that computes targets: a change of it makes older files useless."""
+
 _DIGEST = 32
 
 
@@ -34,7 +36,7 @@ class TargetFiles:
         seed: of noise and permutation.
         device: where they are computed; another kind rounds in other ways.
         networks: hashes of the networks behind the targets.
-        size: bytes of one image's targets, for the room on disk.
+        size: bytes of one image's targets, to know whether the disk holds all of them.
     """
 
     def __init__(
@@ -46,64 +48,64 @@ class TargetFiles:
         self._needed = size * len(benchmark.samples)
         self._trusted: set[Path] = set()
 
-    def place(self, ids: Sequence[str], fingerprint: str) -> Path:
-        """The file of the targets of these samples, of images with that fingerprint."""
+    def path(self, ids: Sequence[str], fingerprint: str) -> Path:
+        """The file of the targets of these samples, whose images have that fingerprint."""
         name = hashlib.sha256(json.dumps([*ids, fingerprint]).encode()).hexdigest()
         return self._folder / f"{name[:32]}.targets"
 
     def read(self, path: Path) -> dict[str, Tensor] | None:
-        """The targets in a file, on the CPU; None where they are not kept, or damaged when they are first read."""
+        """The targets in a file, on the CPU; None where there is no file, or it is damaged when it is first read."""
         try:
             content = path.read_bytes()
             digest, tensors = content[:_DIGEST], content[_DIGEST:]
             if path not in self._trusted and hashlib.sha256(tensors).digest() != digest:
                 return None
-            found: dict[str, Tensor] = load(tensors)
+            loaded: dict[str, Tensor] = load(tensors)
         except (OSError, SafetensorError):
             return None
         self._trusted.add(path)  # a run reads it once for each model
-        return found
+        return loaded
 
     @contextmanager
-    def alone(self, path: Path) -> Iterator[None]:
-        """Within, no other process computes the targets of this file: it waits, and finds them."""
+    def locked(self, path: Path) -> Iterator[None]:
+        """Within, no other process computes the targets of this file: it waits, and then reads them."""
         with ExitStack() as stack:
-            if not path.exists() and self._room(path):
-                with suppress(OSError):  # then it is computed here, too
+            if not path.exists() and self._fits(path):
+                with suppress(OSError):  # without a lock two processes may compute the same
                     stack.enter_context(file_lock(path.with_suffix(".lock")))
             yield
 
-    def _room(self, path: Path) -> bool:
+    def _fits(self, path: Path) -> bool:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return self._needed <= min(ROOM, _free(path.parent) / 2)
+            return self._needed <= min(LARGEST, _free(path.parent) / 2)
         except OSError:
             return False
 
     def write(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         """Keeps targets, where there is room."""
-        if not self._room(path):
+        if not self._fits(path):
             return
         content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
-        with suppress(OSError), replacing(path) as temporary:  # a full disk costs time and nothing else
+        with suppress(OSError), replacing(path) as temporary:  # a full disk costs the time to compute them again
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
 
 
-def _free(place: Path) -> int:
-    return shutil.disk_usage(place).free
+def _free(path: Path) -> int:
+    return shutil.disk_usage(path).free
 
 
 def folder() -> Path:
-    """Where they lie; it may be deleted at any time."""
+    """The folder of all targets; it may be deleted at any time."""
     return cache.root() / "targets"
 
 
-@once
+@cached
 def _code() -> str:
-    """Hash of the code that computes targets, so that no change of it meets older ones."""
-    found = hashlib.sha256()
+    """Hash of the code that computes targets."""
+    code = hashlib.sha256()
     for room in _ROOMS:
         path = _PACKAGE / room
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            found.update(file.read_bytes())
-    return found.hexdigest()
+            code.update(file.read_bytes())
+    return code.hexdigest()
