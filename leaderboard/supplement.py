@@ -16,7 +16,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.densities import scores
 from pagbench.models import checks, devices, loading, requests
 from pagbench.models.smoothing import sampled
-from pagbench.running import provenance, targets
+from pagbench.running import targets, thumbnails
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
@@ -35,13 +35,13 @@ def main() -> None:
                 add(path, benchmark, target)
 
 
-def targeting(benchmark: Benchmark) -> provenance.Targeting:
+def targeting(benchmark: Benchmark) -> thumbnails.Targeting:
     """Bayes targets of any of the benchmark's images; the score model is loaded once."""
     score = scores.load(benchmark, data.splits(benchmark).train)
     return lambda shown: targets.bayes_target(score, benchmark, shown, CPU)
 
 
-def add(path: Path, benchmark: Benchmark, target: provenance.Targeting) -> None:
+def add(path: Path, benchmark: Benchmark, target: thumbnails.Targeting) -> None:
     """One results file."""
     schema = columns.schema(benchmark)
     before = results.read(path, schema)
@@ -54,7 +54,7 @@ def add(path: Path, benchmark: Benchmark, target: provenance.Targeting) -> None:
     model = request.load(benchmark)
     assert model.weights_sha256 == before.provenance["weights_sha256"], f"{name}: other weights"
     test = data.splits(benchmark).test
-    found = provenance.gallery(model, before.rows, test, benchmark.alignment, target=target, device=CPU, batch_size=64)
+    found = thumbnails.gallery(model, before.rows, test, benchmark.alignment, target=target, device=CPU, batch_size=64)
     ids = [] if found is None else list(dict.fromkeys(found["sample_ids"]))
     worst = check(model, before.rows, test.select(ids), target) if ids else 0.0
     with devices.single_precision():
@@ -66,7 +66,7 @@ def add(path: Path, benchmark: Benchmark, target: provenance.Targeting) -> None:
     sys.stdout.write(f"{benchmark.label} {name}: {told}\n")
 
 
-def check(model: loading.LoadedModel, rows: pd.DataFrame, shown: data.Dataset, target: provenance.Targeting) -> float:
+def check(model: loading.LoadedModel, rows: pd.DataFrame, shown: data.Dataset, target: thumbnails.Targeting) -> float:
     """Largest difference between the cosines of the gradients here and those of the rows."""
     with sampled(model.classifier, shown.ids):
         gradient = geometry.log_odds_gradient(model.classifier, shown.images, shown.labels).gradient

@@ -88,7 +88,7 @@ def run(
         shard=shard,
         timeout=timeout,
         progress=True,
-        tell=lambda line: warn(f"warning: {line}"),
+        on_warning=lambda line: warn(f"warning: {line}"),
     )
     folder, options = f"{results.rstrip('/')}/{definition.label}", f"-b {definition.name} -r {results}"
     typer.echo(f"results: {folder}  (next: pagbench leaderboard {options})")

@@ -27,13 +27,13 @@ class Request:
         card: its card.
         path: where the card lies, its weights beside it; None where there is no such file.
         network: the module, or an empty network for the card's weights; None to build the card's architecture.
-        named: whether the user asked for it; false for anchors that are measured because they are missing.
+        explicit: whether the user named it; false for anchors that are added because they are missing.
     """
 
     card: ModelCard
     path: Path | None
     network: nn.Module | None = None
-    named: bool = True
+    explicit: bool = True
 
     def load(self, benchmark: Benchmark) -> loading.LoadedModel:
         """Builds and checks the classifier; see `pagbench.models.loading`."""

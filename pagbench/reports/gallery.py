@@ -13,7 +13,8 @@ from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
 from pagbench.reports.figures import canvas, gradients
 from pagbench.running import targets
-from pagbench.running.session import Session, Settings, guarded
+from pagbench.running.config import RunConfig
+from pagbench.running.session import Session, guarded
 
 _TITLE_WIDTH = 18
 _DPI = 110
@@ -38,11 +39,11 @@ def draw_made(
         ResultsError: the picture cannot be written.
     """
     ids = benchmark.samples[:samples]
-    session = Session(benchmark, ids, Settings(None, device, benchmark.seed))
+    session = Session(RunConfig(benchmark=benchmark, ids=ids, device=device, seed=benchmark.seed))
     generated = []
     for model in models:
         with guarded(model.card.id, measure):
-            generated.append(session.made(model.classifier, ids, measure))
+            generated.append(session.generated(model.classifier, ids, measure))
     before = {
         name.removeprefix("before_"): images for name, images in generated[0].items() if name.startswith("before_")
     }

@@ -38,6 +38,7 @@ class Store:
         self._benchmark = benchmark
         self._schema = columns.schema(benchmark, measure)
         self._samples = columns.samples_of(benchmark, measure)
+        self._shards: dict[str, Result] = {}  # read by the last load: shards never change, so merging reads none again
 
     def load(self) -> Result | None:
         """Rows of the merged file and of all parts that belong to it, in the benchmark's order; None if there are none.
@@ -45,10 +46,12 @@ class Store:
         Raises:
             ResultsError: a file cannot be read.
         """
+        self._shards.clear()
         return self._joined([self._path, *self.parts()])
 
     def load_parts(self) -> Result | None:
         """Rows of the parts alone."""
+        self._shards.clear()
         return self._joined(self.parts())
 
     def parts(self) -> list[StoragePath]:
@@ -79,7 +82,9 @@ class Store:
         found = []
         for place in places:
             try:
-                found.append(read(place, self._schema))
+                found.append(self._shards.get(place.path) or read(place, self._schema))
+                if place != self._path:
+                    self._shards[place.path] = found[-1]
             except FileNotFoundError:
                 if place != self._path:  # another run has merged it meanwhile
                     return self._joined([self._path, *self.parts()])
@@ -109,7 +114,9 @@ class Store:
         """Keeps finished rows as a part, named by what is in it: no other run can overwrite it with fewer."""
         write(self._parts / f"{_name(result)}{_SUFFIX}", result, self._schema)
 
-    def merge(self, more: Mapping[str, Any], samples: Collection[str] | None = None, *, anew: bool = False) -> bool:
+    def merge(
+        self, more: Mapping[str, Any], samples: Collection[str] | None = None, *, anew: bool = False
+    ) -> Result | None:
         """Writes all rows as one file, in place of an older one, and drops the parts that are in it.
 
         No other run merges meanwhile. Behind a URL, where nothing can be locked, a model whose rows are not complete
@@ -121,15 +128,13 @@ class Store:
             anew: leave out the older file's rows.
 
         Returns:
-            Whether it was done: not where there are rows of other samples by now.
+            What was merged; None where there is nothing, or where there are rows of other samples by now.
         """
         with self._path.parent.lock():
             parts = self.parts()
             found = self._joined(parts if anew else [self._path, *parts])
-            if found is None:
-                return True
-            if samples is not None and set(found.rows["sample_id"]) != set(samples):
-                return False
+            if found is None or (samples is not None and set(found.rows["sample_id"]) != set(samples)):
+                return None
             result = Result(found.rows, {**found.provenance, **more})
             whole = set(result.rows["sample_id"]) >= set(self._samples)
             if whole or self._path.local is not None:
@@ -143,7 +148,7 @@ class Store:
                 if part.name != kept:
                     part.remove()
             self._parts.remove_if_empty()
-            return True
+            return result
 
 
 def _name(result: Result) -> str:

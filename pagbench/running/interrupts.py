@@ -13,7 +13,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(PagbenchError):
-    """A signal has asked a run to stop, and it did after the batch that it was at.
+    """A signal has stopped a run between two batches.
 
     Attributes:
         number: of the signal.
@@ -25,19 +25,19 @@ class Stopped(PagbenchError):
 
 
 class HangError(ContractError):
-    """A model that took longer than its time for a batch."""
+    """A model takes longer for a batch than it may."""
 
 
 class CancelToken:
     """Whether a signal has come.
 
     Attributes:
-        asked: its number; 0 where none has.
-        passed_on: whether the workers of this process know.
+        received: number of the signal; 0 where none has come.
+        forwarded: whether it was sent on to the workers of this process.
     """
 
-    asked = 0
-    passed_on = False
+    received = 0
+    forwarded = False
 
     def check(self) -> None:
         """Called after each finished batch.
@@ -45,31 +45,31 @@ class CancelToken:
         Raises:
             Stopped: a signal has come.
         """
-        if self.asked:
-            name = signal.Signals(self.asked).name
+        if self.received:
+            name = signal.Signals(self.received).name
             raise Stopped(
-                self.asked,
+                self.received,
                 f"stopped by {name}; finished batches are kept, and the same command goes on (without --overwrite)",
             )
 
 
 @contextmanager
 def listening(stop: CancelToken) -> Iterator[CancelToken]:
-    """Within, the first SIGINT or SIGTERM asks to stop after the batch; a second one acts as it always does.
+    """Within, the first SIGINT or SIGTERM stops after the batch; a second one acts as it does elsewhere.
 
-    Signals reach the main thread of a process only: within others nothing changes.
+    Signals reach the main thread of a process only: within another thread nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.asked = number
+    def receive(number: int, frame: FrameType | None) -> None:
+        stop.received = number
         _restore(before)
 
     for number in _SIGNALS:
-        signal.signal(number, ask)
+        signal.signal(number, receive)
     try:
         yield stop
     finally:
@@ -82,10 +82,10 @@ def _restore(handlers: dict[int, Any]) -> None:
 
 
 class BatchTimeout:
-    """Time for one batch; whatever runs longer in this process's main thread gets a `HangError`.
+    """Time for one batch, in this process's main thread.
 
-    A call that never returns to Python is not reached by it: workers end such a process altogether
-    (`pagbench.running.executors.processes`).
+    It does not reach a call that never returns to Python: workers end such a process altogether
+    (`pagbench.running.executors.ProcessExecutor`).
 
     Args:
         seconds: for each batch; None for any time.
@@ -96,11 +96,11 @@ class BatchTimeout:
         self.seconds = seconds if able else None
 
     @contextmanager
-    def waiting(self, model: str) -> Iterator[None]:
+    def running(self, model: str) -> Iterator[None]:
         """Within, the time runs; `restart` begins it anew.
 
         Raises:
-            HangError: it is over.
+            HangError: the time is over.
         """
         if self.seconds is None:
             yield

@@ -1,8 +1,5 @@
 """Runs a benchmark: models in, one row per model and sample out."""
 
-import re
-import shlex
-import sys
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from pagbench import benchmarks, columns, results
@@ -21,13 +19,12 @@ from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, UnknownNameError
 from pagbench.models import devices, requests
 from pagbench.models.requests import Request
-from pagbench.results import StoragePath
+from pagbench.results import Result, StoragePath
 from pagbench.running import executors, provenance, targets
-from pagbench.running import session as measuring
-from pagbench.running.executors.shares import Share
+from pagbench.running.config import RunConfig, Share
+from pagbench.running.executors import Executor
 from pagbench.running.interrupts import CancelToken, Stopped, listening
-from pagbench.running.session import Settings
-from pagbench.running.units import Plan, Unit
+from pagbench.running.units import Outcome, Unit
 
 _LONGEST_S = 1e8
 TIMEOUT_S = 4 * 3600.0
@@ -59,7 +56,8 @@ def run(  # noqa: PLR0913 (every option of the command)
     gpus_per_task: float = 1.0,
     timeout: float | None = TIMEOUT_S,
     progress: bool = False,
-    tell: Callable[[str], object] = warnings.warn,
+    on_warning: Callable[[str], object] = warnings.warn,
+    **renamed: Any,
 ) -> pd.DataFrame:
     """Measures models on a benchmark. Its anchors are measured too, since regimes are judged between them.
 
@@ -68,7 +66,7 @@ def run(  # noqa: PLR0913 (every option of the command)
             shipped models of the benchmark.
         benchmark: name, `name@version`, or a definition.
         measures: of `pagbench.columns.OPTIONAL`, taken of the named models beside the benchmark's own. Their rows are
-            kept in folders of their own, and their columns follow the others; NaN for anchors that nobody named.
+            kept in folders of their own, and their columns follow the others; NaN for anchors that were not named.
         results: folder that keeps finished rows, or its URL; a later run skips them. None keeps nothing.
         limit: measure the first so many samples only; such models take no rank.
         batch_size: images at a time, found by itself by default; does not change a row.
@@ -81,7 +79,8 @@ def run(  # noqa: PLR0913 (every option of the command)
         gpus_per_task: share of a GPU that a unit asks a Ray cluster for.
         timeout: seconds for a batch, after which its model is given up; None for any time.
         progress: show a progress bar.
-        tell: called with a line where an anchor that nobody named cannot be measured, or a damaged file was found.
+        on_warning: called with a line where an anchor that was not named cannot be measured, or a file is damaged.
+        renamed: older keywords: `entrants` for models, `tell` for on_warning.
 
     Returns:
         One row per model and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
@@ -96,43 +95,167 @@ def run(  # noqa: PLR0913 (every option of the command)
         RunError: some models failed while the others were measured and kept.
         Stopped: SIGINT or SIGTERM came; finished batches are kept.
     """
+    if renamed:
+        models, on_warning = _renamed(renamed, models, on_warning)
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
-    settings = Settings(
-        batch_size=None if batch_size is None else _within("batch size", batch_size, 1),
-        device=devices.choose_device(device),
-        seed=definition.seed if seed is None else _within("seed", seed, 0),
-        measures=_optional(measures),
-    )
+    batch_size = None if batch_size is None else _within("batch size", batch_size, 1)
+    chosen_device = devices.choose_device(device)
+    seed = definition.seed if seed is None else _within("seed", seed, 0)
+    optional = _optional(measures)
     ids = definition.samples[: None if limit is None else _within("limit", limit, 1)]
     if timeout is not None and not timeout > 0:
         raise ContractError(f"timeout {timeout} is out of range; expected seconds above 0, or inf")
-    timeout = None if timeout is None or timeout > _LONGEST_S else timeout
-    asked = requests.resolve(models, definition)
+    requested = requests.resolve(models, definition)
     if anchors:
-        asked = _with_anchors(asked, definition, tell)
-    does, share = executors.find(executor, gpus_per_task=gpus_per_task), Share.parse(shard)
+        requested = _with_anchors(requested, definition, on_warning)
+    chosen, share = executors.find(executor, gpus_per_task=gpus_per_task), Share.parse(shard)
     if overwrite and shard is not None:
         raise ContractError("--overwrite and --shard do not go together: shares would drop each other's rows")
-    with _folder(results, alone=not does.needs_shared_storage and shard is None) as folder:
-        plan = Plan(definition, ids, settings, folder, overwrite, timeout, _told())
-        return _Run(plan, asked, does, share, tell).do(progress)
+    shared = chosen.needs_shared_storage or shard is not None
+    with _folder(results, shared=shared) as folder, progress_bar(progress) as bar, listening(CancelToken()) as stop:
+        config = RunConfig(
+            benchmark=definition,
+            ids=ids,
+            device=chosen_device,
+            seed=seed,
+            batch_size=batch_size,
+            measures=optional,
+            folder=folder,
+            overwrite=overwrite,
+            timeout=None if timeout is None or timeout > _LONGEST_S else timeout,
+            command=provenance.command(),
+            started=provenance.now(),
+        )
+        state = _State(config, requested, on_warning)
+        for phase in ([None], config.measures):  # optional measures of those models alone that could be measured
+            units = _units(config, state.jobs(phase), chosen, share)
+            if not units:
+                continue
+            advance = _advancing(bar, definition.label, units)
+            for unit, outcome in chosen.run(config, units, stop, advance):
+                advance(unit, len(unit.ids))
+                state.handle_outcome(unit, outcome)
+        rows = state.rows(complete=shard is None)
+        if state.failures:
+            raise RunError(list(state.failures), rows)
+        return rows
+
+
+class _State:
+    """What has become of a run's units so far."""
+
+    def __init__(self, config: RunConfig, requested: Sequence[Request], on_warning: Callable[[str], object]) -> None:
+        self._config, self._requested, self._on_warning = config, requested, on_warning
+        self._excluded: set[str] = set()
+        self._results: dict[tuple[str, str | None], Result] = {}
+        self.failures: dict[str, None] = {}
+
+    @property
+    def _models(self) -> list[Request]:
+        """Those whose own rows could be measured so far."""
+        return [request for request in self._requested if request.card.id not in self._excluded]
+
+    def jobs(self, measures: Sequence[str | None]) -> list[tuple[Request, str | None]]:
+        """Models with what is measured of them; optional measures are for named models."""
+        pairs = [(request, measure) for request in self._models for measure in measures]
+        return [(request, measure) for request, measure in pairs if measure is None or request.explicit]
+
+    def handle_outcome(self, unit: Unit, outcome: Outcome) -> None:
+        """Keeps the rows that are at hand, and passes on what the user should know."""
+        name = unit.request.card.id
+        for line in outcome.warnings:
+            self._on_warning(line)
+        if outcome.result is not None:
+            self._results[name, unit.measure] = outcome.result
+        if not outcome.failure:
+            return
+        if not outcome.unavailable:
+            self.failures[outcome.failure] = None
+        elif name not in self._excluded:
+            self._on_warning(_without_anchor(name, outcome.failure))
+        if unit.measure is None:
+            self._excluded.add(name)
+
+    def rows(self, *, complete: bool) -> pd.DataFrame:
+        """Rows of all models, with those of optional measures.
+
+        Args:
+            complete: a model that lacks rows is a failure, since no other run will add them.
+        """
+        rows = results.joined([result for result in map(self._result, self._models) if result is not None])
+        for request in self._models if complete else ():
+            name, wanted = request.card.id, len(self._config.ids)
+            count = int((rows["entrant"] == name).sum()) if len(rows) else 0
+            if count < wanted:
+                self.failures[f"{name}: {self._config.folder} has {count} of {wanted} rows; run again"] = None
+        return rows
+
+    def _result(self, request: Request) -> Result | None:
+        name = request.card.id
+        result = self._rows_of(name, None)
+        for measure in self._config.measures if result is not None and request.explicit else ():
+            other = self._rows_of(name, measure)
+            if result is not None and other is not None:
+                result = results.with_measure(result, other, self._config.benchmark, measure)
+        return result
+
+    def _rows_of(self, name: str, measure: str | None) -> Result | None:
+        """Rows on the run's samples: those that were merged here, or what other processes have written."""
+        result = self._results.get((name, measure)) or self._config.store(name, measure).load()
+        if result is None:
+            return None
+        return replace(result, rows=result.rows[result.rows["sample_id"].isin(self._config.ids)])
+
+
+def _units(
+    config: RunConfig, jobs: Sequence[tuple[Request, str | None]], executor: Executor, share: Share
+) -> list[Unit]:
+    """This run's share of the samples of all models, in units that keep all workers at work.
+
+    What unfinished runs have left of models that are measured again is dropped.
+    """
+    units = []
+    cycle = list(targets.partners(config.benchmark, config.seed))
+    for request, measure in jobs:
+        if config.overwrite and request.explicit:
+            config.store(request.card.id, measure).drop_parts()
+        wanted = config.ids_of(measure)
+        known = set(wanted)
+        # units share most targets along the cycle of partners, or the blocks of a measure in the benchmark's order
+        ids = share.of(wanted if measure in BLOCKS else [name for name in cycle if name in known])
+        size = executor.unit_size(len(ids), len(jobs))
+        units += [Unit(request, measure, tuple(ids[start : start + size])) for start in range(0, len(ids), size)]
+    return units
+
+
+def _advancing(bar: Progress, label: str, units: Sequence[Unit]) -> Callable[[Unit, int], None]:
+    """Shows finished samples; those of a unit that is begun again count once."""
+    left = {id(unit): len(unit.ids) for unit in units}
+    task = bar.add_task(label, total=sum(left.values()))
+
+    def advance(unit: Unit, samples: int) -> None:
+        samples = min(samples, left[id(unit)])
+        left[id(unit)] -= samples
+        bar.update(task, description=unit.name, advance=samples)
+
+    return advance
 
 
 @contextmanager
-def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | StoragePath]:
-    """Where finished rows are kept: a folder, its URL, or memory that is forgotten afterwards.
+def _folder(folder: str | Path | None, *, shared: bool) -> Iterator[str | StoragePath]:
+    """The folder of finished rows, or its URL, or memory that is emptied afterwards.
 
     Raises:
         ResultsError: nothing can be written there.
-        ContractError: nothing is kept, but others must see it.
+        ContractError: nothing is kept, but other processes must see it.
     """
     if folder is not None:
-        if not alone and str(folder).startswith("memory:"):
+        if shared and str(folder).startswith("memory:"):
             raise ContractError(f"{folder}: other processes are to fill the results, and cannot see this one's memory")
         results.check_writable(folder)
-        yield str(folder) if results.is_url(folder) else str(Path(folder).absolute())  # workers are elsewhere
+        yield str(folder) if results.is_url(folder) else str(Path(folder).absolute())  # workers may have another cwd
         return
-    if not alone:
+    if shared:
         raise ContractError("other processes are to fill the results, and those are kept nowhere; give results=")
     memory = StoragePath.parse(f"memory://pagbench/{uuid.uuid4().hex}")
     try:
@@ -143,10 +266,18 @@ def _folder(folder: str | Path | None, *, alone: bool) -> Iterator[str | Storage
         memory.remove_folder()
 
 
-def _told() -> dict[str, str]:
-    """The command without keys that a URL may have in it."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return {"command": re.sub(r"(://)[^/@\s]*@|\?[^\s']*", r"\1", command), "started": provenance.now()}
+def _renamed(
+    renamed: Mapping[str, Any], models: Any, on_warning: Callable[[str], object]
+) -> tuple[Any, Callable[[str], object]]:
+    """Models and callback, where scripts give them by their older keywords.
+
+    Raises:
+        TypeError: an unknown keyword.
+    """
+    unknown = renamed.keys() - {"entrants", "tell"}
+    if unknown:
+        raise TypeError(f"run() got an unexpected keyword argument {min(unknown)!r}")
+    return renamed.get("entrants", models), renamed.get("tell", on_warning)
 
 
 def _optional(names: Iterable[str]) -> tuple[str, ...]:
@@ -164,119 +295,24 @@ def _within(name: str, value: int, smallest: int) -> int:
     return value
 
 
-def _with_anchors(asked: list[Request], benchmark: Benchmark, tell: Callable[[str], object]) -> list[Request]:
-    present = {request.card.id for request in asked}
-    found = []
+def _with_anchors(requested: list[Request], benchmark: Benchmark, on_warning: Callable[[str], object]) -> list[Request]:
+    present = {request.card.id for request in requested}
+    anchors = []
     for name in benchmark.anchors:
         try:
-            found += requests.resolve(name, benchmark) if name not in present else []
+            anchors += requests.resolve(name, benchmark) if name not in present else []
         except PagbenchError as error:
-            tell(_lost(name, error))
-    return asked + [replace(request, named=False) for request in found]
+            on_warning(_without_anchor(name, error))
+    return requested + [replace(request, explicit=False) for request in anchors]
 
 
-def _lost(anchor: str, error: PagbenchError | str) -> str:
-    """What a run lacks without an anchor; rows that the results folder has of it stay."""
-    return f"the anchor {anchor} is not measured, and without it no regimes are judged: {error}"
+def _without_anchor(name: str, error: PagbenchError | str) -> str:
+    return f"the anchor {name} is not measured, and without it no regimes are judged: {error}"
 
 
-class _Run:
-    """One run: its units, who does them, and what became of them."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        asked: Sequence[Request],
-        executor: executors.Executor,
-        share: Share,
-        tell: Callable[[str], object],
-    ) -> None:
-        self._plan, self._asked, self._executor, self._share, self._tell = plan, asked, executor, share, tell
-        self._failures: dict[str, None] = {}
-        self._lost: set[str] = set()
-
-    def do(self, progress: bool) -> pd.DataFrame:
-        """Does all units, those of optional measures after the benchmark's own, and returns the rows.
-
-        Raises:
-            RunError: some models failed.
-        """
-        with measuring.progress_bar(progress) as bar, listening(CancelToken()) as stop:
-            self._all([(request, None) for request in self._asked], bar, stop)
-            named = [request for request in self._measured() if request.named]
-            self._all([(request, name) for request in named for name in self._plan.settings.measures], bar, stop)
-        rows = results.joined([found for found in map(self._found, self._measured()) if found is not None])
-        for request in self._measured() if self._share == Share() else ():
-            there = int((rows["entrant"] == request.card.id).sum()) if len(rows) else 0
-            if there < len(self._plan.ids):
-                name, folder = request.card.id, self._plan.folder
-                self._failures[f"{name}: {folder} has {there} of {len(self._plan.ids)} rows; run again"] = None
-        if self._failures:
-            raise RunError(list(self._failures), rows)
-        return rows
-
-    def _measured(self) -> list[Request]:
-        return [request for request in self._asked if request.card.id not in self._lost]
-
-    def _all(self, jobs: Sequence[tuple[Request, str | None]], bar: Progress, stop: CancelToken) -> None:
-        units = [unit for request, measure in jobs for unit in self._units(request, measure, len(jobs))]
-        if not units:
-            return
-        left = {id(unit): len(unit.ids) for unit in units}
-        task = bar.add_task(self._plan.benchmark.label, total=sum(left.values()))
-
-        def advance(unit: Unit, samples: int) -> None:
-            samples = min(samples, left[id(unit)])
-            left[id(unit)] -= samples
-            bar.update(task, description=unit.name, advance=samples)
-
-        for request, measure in jobs if self._plan.overwrite else ():
-            if request.named:
-                self._store(request, measure).drop_parts()
-        for unit, outcome in self._executor.run(self._plan, units, stop, advance):
-            advance(unit, left[id(unit)])
-            self._hear(unit, outcome)
-
-    def _units(self, request: Request, measure: str | None, jobs: int) -> Iterator[Unit]:
-        """A model's samples of this run's share, in units that keep all workers at work."""
-        ids = self._share.of(self._order(measure))
-        size = self._executor.unit_size(len(ids), jobs)
-        for start in range(0, len(ids), size):
-            yield Unit(request, measure, tuple(ids[start : start + size]))
-
-    def _order(self, measure: str | None) -> list[str]:
-        """The samples in the order in which a unit shares most: targets, or the blocks of a measure."""
-        asked = self._plan.samples(measure)
-        wanted, cycle = set(asked), targets.partners(self._plan.benchmark, self._plan.settings.seed)
-        return [name for name in (asked if measure in BLOCKS else cycle) if name in wanted]
-
-    def _hear(self, unit: Unit, outcome: executors.Outcome) -> None:
-        name = unit.request.card.id
-        for line in outcome.told:
-            self._tell(line)
-        if not outcome.failure:
-            return
-        if not outcome.unavailable:
-            self._failures[outcome.failure] = None
-        elif name not in self._lost:
-            self._tell(_lost(name, outcome.failure))
-        if unit.measure is None:
-            self._lost.add(name)
-
-    def _store(self, request: Request, measure: str | None) -> results.Store:
-        return results.store_of(self._plan.folder, self._plan.benchmark, request.card.id, measure)
-
-    def _found(self, request: Request) -> results.Result | None:
-        """Rows of a model on the samples that were asked for, with those of optional measures."""
-        found = self._rows(request, None)
-        for measure in self._plan.settings.measures if found is not None and request.named else ():
-            other = self._rows(request, measure)
-            if found is not None and other is not None:
-                found = results.with_measure(found, other, self._plan.benchmark, measure)
-        return found
-
-    def _rows(self, request: Request, measure: str | None) -> results.Result | None:
-        kept = self._store(request, measure).load()
-        if kept is None:
-            return None
-        return results.Result(kept.rows[kept.rows["sample_id"].isin(self._plan.ids)], kept.provenance)
+def progress_bar(enabled: bool) -> Progress:
+    """A bar that counts images and estimates the time that is left; on stderr, nothing where it is not enabled."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
+        TimeRemainingColumn(), disable=not enabled, console=Console(stderr=True),
+    )  # fmt: skip

@@ -1,22 +1,17 @@
 """Measures models on samples of a benchmark, a batch at a time, and keeps nothing."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from pagbench import columns, data, measures
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard
 from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, first_line
 from pagbench.measures import MeasureContext
@@ -27,57 +22,33 @@ from pagbench.models.classifier import Classifier
 from pagbench.models.devices import BatchSize, retry_on_oom
 from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
-from pagbench.results import thumbnails
 from pagbench.running import targets
+from pagbench.running.config import RunConfig
 
 _UNKNOWN = Temperature(np.nan, np.nan, np.nan)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How models are measured; nothing here but the seed changes a row.
-
-    Attributes:
-        batch_size: images at a time; None for as many as fit.
-        device: where to compute.
-        seed: of noise and permutation.
-        measures: optional ones, beside the benchmark's own.
-    """
-
-    batch_size: int | None
-    device: torch.device
-    seed: int
-    measures: tuple[str, ...] = ()
 
 
 class Session:
     """One benchmark loaded once; targets are computed when the first model needs them.
 
     Args:
-        benchmark: the definition.
-        ids: samples that will be measured.
-        settings: how.
+        config: the run.
     """
 
-    def __init__(self, benchmark: Benchmark, ids: Sequence[str], settings: Settings) -> None:
-        self.benchmark, self.ids, self.settings = benchmark, ids, settings
-        self.splits = data.splits(benchmark)
-        self._targets: targets.Targets | None = None
-        self.judge = Judge(benchmark, self.splits, settings.device)
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.benchmark = config, config.benchmark
+        self.splits = data.splits(self.benchmark)
+        self.judge = Judge(self.benchmark, self.splits, config.device)
 
-    @property
+    @cached_property
     def targets(self) -> targets.Targets:
-        """Of the session's samples, and of those that are measured in one block with them."""
-        if self._targets is None:
-            parts = [self._blocks(self.ids, measure) for measure in self.settings.measures if measure in BLOCKS]
-            ids = list(dict.fromkeys([*self.ids, *(name for blocks in parts for block in blocks for name in block)]))
-            self._targets = targets.compute(
-                self.benchmark, self.splits, ids, seed=self.settings.seed, device=self.settings.device
-            )
-        return self._targets
+        """Of the run's samples, and of those that are measured in one block with them."""
+        blocks = [self._blocks(self.config.ids, measure) for measure in self.config.measures if measure in BLOCKS]
+        ids = dict.fromkeys([*self.config.ids, *(name for found in blocks for block in found for name in block)])
+        return targets.compute(self.benchmark, self.splits, list(ids), seed=self.config.seed, device=self.config.device)
 
     def rows(self, model: LoadedModel, ids: Sequence[str], measure: str | None = None) -> Iterator[pd.DataFrame]:
-        """Rows of a model on some of the session's samples, as each batch is finished.
+        """Rows of a model on some of the run's samples, as each batch is finished.
 
         Args:
             model: the model.
@@ -85,100 +56,78 @@ class Session:
             measure: an optional measure; None for the benchmark's own.
 
         Raises:
-            ContractError: the network returns what is no result. Whatever else it raises is for `guarded`.
+            ContractError: the network returns something else than logits. Its own errors are for `guarded`.
         """
-        classifier = model.classifier.to(self.settings.device)
+        classifier = model.classifier.to(self.config.device)
         temperature = self._temperature(classifier) if measure is None else _UNKNOWN
-
-        def measured(batch: Sequence[str]) -> pd.DataFrame:
-            with sampled(classifier, batch):
-                return self._rows(model.card, classifier, temperature, batch, measure)
-
+        measure_batch = partial(self._measure_batch, model, temperature, measure)
         if measure in BLOCKS:
-            yield from map(measured, self._blocks(ids, measure))
+            yield from map(measure_batch, self._blocks(ids, measure))
         else:
-            yield from self._batch_size().parts(self.targets.ordered(ids), measured)
+            yield from self._batch_size().parts(self.targets.ordered(ids), measure_batch)
 
-    def pictures(self, model: LoadedModel, measure: str) -> dict[str, Any]:
-        """Images that a model's gradient makes of the first samples, as plain JSON values for thumbnails.
-
-        What was there before comes with the Bayes control only, since it is the same for all; or with every model
-        where a benchmark has no such control.
-        """
-        ids = columns.samples_of(self.benchmark, measure)[: thumbnails.GENERATED]
-        shared = self.benchmark.bayes in (None, model.card.id)
-        made = self.made(model.classifier, ids, measure)
-        kept = {name: images.cpu().numpy() for name, images in made.items() if shared or name.startswith(measure)}
-        return thumbnails.encode_generated(ids, kept)
-
-    def made(self, classifier: Classifier, ids: Sequence[str], measure: str) -> Mapping[str, Float[Tensor, "b c h w"]]:
-        """Images that a classifier's gradient makes of some samples, and what was there before (its `pictures`)."""
-        classifier = classifier.to(self.settings.device)
+    def generated(
+        self, classifier: Classifier, ids: Sequence[str], measure: str
+    ) -> Mapping[str, Float[Tensor, "b c h w"]]:
+        """Images that a classifier's gradient makes of some samples, and those that it began with (its `pictures`)."""
+        classifier = classifier.to(self.config.device)
         with sampled(classifier, ids), devices.single_precision():
-            return measures.load_pictures(measure)(self._observation(classifier, _UNKNOWN, ids))
+            return measures.load_pictures(measure)(self._context(classifier, _UNKNOWN, ids))
 
-    def _observation(self, classifier: Classifier, temperature: Temperature, ids: Sequence[str]) -> MeasureContext:
+    def _context(self, classifier: Classifier, temperature: Temperature, ids: Sequence[str]) -> MeasureContext:
         batch = self.targets.batch(ids)
-        return MeasureContext(classifier, batch, self.benchmark, temperature, self.settings.seed, self.judge)
+        return MeasureContext(classifier, batch, self.benchmark, temperature, self.config.seed, self.judge)
 
     @property
     def first_batch(self) -> int:
-        """Images at a time where nothing is known yet of the memory that they take."""
+        """Images at a time before it is known how much memory they take."""
         return self._batch_size().size
 
     def _batch_size(self) -> BatchSize:
-        return BatchSize(self.settings.batch_size, self.benchmark, self.settings.device)
+        return BatchSize(self.config.batch_size, self.benchmark, self.config.device)
 
     def _blocks(self, missing: Sequence[str], measure: str) -> list[Sequence[str]]:
-        """The benchmark's whole blocks that the missing samples are in, for a measure that depends on them."""
-        return blocks(self.benchmark, missing, BLOCKS[measure])
+        """The benchmark's samples in the blocks that a measure depends on, those blocks that have a missing one."""
+        samples, size = self.benchmark.samples, BLOCKS[measure]
+        blocks = [samples[start : start + size] for start in range(0, len(samples), size)]
+        return [block for block in blocks if not set(missing).isdisjoint(block)]
 
     @torch.no_grad()
     def _temperature(self, classifier: Classifier) -> Temperature:
         if not self.benchmark.needs("calibration"):
-            return Temperature(math.nan, math.nan, math.nan)  # no one asks for it
-        calibration, device = self.splits.calibration, self.settings.device
+            return _UNKNOWN
+        calibration, device = self.splits.calibration, self.config.device
 
         def logits(size: int) -> Tensor:
             return torch.cat([classifier(part.images.to(device)) for part in calibration.chunks(size)])
 
-        return fit_temperature(retry_on_oom(self.first_batch, logits), calibration.labels, seed=self.settings.seed)
+        return fit_temperature(retry_on_oom(self.first_batch, logits), calibration.labels, seed=self.config.seed)
 
-    def _rows(
-        self,
-        card: ModelCard,
-        classifier: Classifier,
-        temperature: Temperature,
-        ids: Sequence[str],
-        measure: str | None,
+    def _measure_batch(
+        self, model: LoadedModel, temperature: Temperature, measure: str | None, ids: Sequence[str]
     ) -> pd.DataFrame:
-        context = self._observation(classifier, temperature, ids)
-        if not context.logits.isfinite().all():
-            raise ContractError(
-                f"{card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
-            )
-        names = self.benchmark.measures if measure is None else (measure,)
-        measured = {column: value for name in names for column, value in measures.load(name)(context).items()}
+        with sampled(model.classifier, ids):
+            context = self._context(model.classifier, temperature, ids)
+            if not context.logits.isfinite().all():
+                raise ContractError(
+                    f"{model.card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"
+                )
+            names = self.benchmark.measures if measure is None else (measure,)
+            measured: dict[str, Tensor] = {}
+            for name in names:
+                measured |= measures.load(name)(context)
         identity = {
             "benchmark": self.benchmark.name,
             "version": self.benchmark.version,
-            "entrant": card.id,
-            "family": card.family,
-            "strength": card.strength,
-            "control": card.control,
-            "seed": self.settings.seed,
+            "entrant": model.card.id,
+            "family": model.card.family,
+            "strength": model.card.strength,
+            "control": model.card.control,
+            "seed": self.config.seed,
             "sample_id": list(ids),
             "label": context.batch.labels.cpu().numpy(),
         }
-        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, names, len(ids), card.id)})
-
-
-def progress_bar(enabled: bool) -> Progress:
-    """A bar that counts images and estimates the time that is left; on stderr, nothing where it is not enabled."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
-        TimeRemainingColumn(), disable=not enabled, console=Console(stderr=True),
-    )  # fmt: skip
+        return pd.DataFrame({**identity, **_checked(measured, self.benchmark, names, len(ids), model.card.id)})
 
 
 @contextmanager
@@ -204,12 +153,6 @@ def guarded(model: str, measure: str | None = None) -> Iterator[None]:
         raise ContractError(
             f"{model}: fails while {during} ({first_line(error)}); finished batches are kept"
         ) from error
-
-
-def blocks(benchmark: Benchmark, wanted: Sequence[str], size: int) -> list[Sequence[str]]:
-    """The benchmark's samples in blocks of one size, those blocks that have a wanted one."""
-    parts = [benchmark.samples[start : start + size] for start in range(0, len(benchmark.samples), size)]
-    return [part for part in parts if not set(wanted).isdisjoint(part)]
 
 
 def _checked(

@@ -1,64 +1,30 @@
 """One unit of work: a model on some of a benchmark's samples, checked, measured, and kept in a results folder.
 
-Units may be done in any order, in any process, on any machine that sees the folder, and more than once: what is there
-is not measured again, and whoever finds a model's last rows merges them.
+Units may be done in any order, in any process, on any machine that sees the folder, and more than once: rows that are
+kept are not measured again, and the unit that completes a model's rows merges them.
 """
 
+import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
-import pandas as pd
-
-from pagbench import columns, results
-from pagbench.benchmarks import Benchmark
+from pagbench import columns
 from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
-from pagbench.models import checks
+from pagbench.models import checks, requests
 from pagbench.models.loading import LoadedModel
 from pagbench.models.requests import Request
-from pagbench.results import DamagedError, Result, StoragePath, thumbnails
+from pagbench.results import DamagedError, Result
 from pagbench.results.preflight import Refusal
-from pagbench.running import provenance
-from pagbench.running import session as measuring
-from pagbench.running.interrupts import BatchTimeout, CancelToken
-from pagbench.running.session import Session, Settings
+from pagbench.running import provenance, thumbnails
+from pagbench.running.config import RunConfig
+from pagbench.running.interrupts import BatchTimeout, CancelToken, Stopped
+from pagbench.running.session import Session, guarded
 
 Advance = Callable[[int], None]
-"""Told of so many more finished samples."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What all units of a run share.
-
-    Attributes:
-        benchmark: the definition.
-        ids: samples that the run asks for.
-        settings: how they are measured.
-        folder: results folder, or its URL.
-        overwrite: measure named models again, whatever the folder has of them.
-        timeout: seconds for a batch, after which its model is given up; None for any time.
-        told: what the rows say of the run itself: `command`, `started`.
-    """
-
-    benchmark: Benchmark
-    ids: tuple[str, ...]
-    settings: Settings
-    folder: str | StoragePath
-    overwrite: bool
-    timeout: float | None
-    told: Mapping[str, str]
-
-    def samples(self, measure: str | None) -> tuple[str, ...]:
-        """The samples that the run asks a measure for: not all measures are taken of all."""
-        wanted = set(columns.samples_of(self.benchmark, measure))
-        return tuple(name for name in self.ids if name in wanted)
-
-
-class Unavailable(PagbenchError):
-    """An anchor that nobody named is not to be had, as without its weights, or fails a check."""
+"""Called with the number of further samples that are finished."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +47,65 @@ class Unit:
         return self.request.card.id if self.measure is None else f"{self.request.card.id} {self.measure}"
 
 
-class Worker:
+class Outcome(NamedTuple):
+    """What became of a unit.
+
+    Attributes:
+        failure: one line where it is not done; empty where it is.
+        unavailable: whether its model cannot be loaded or fails a check, and is an anchor that the user did not name.
+        warnings: lines for the user.
+        stopped: the signal for which it stopped between two batches; 0 where none has come.
+        result: all rows of the model that the folder has, where the unit completed them in this process.
+    """
+
+    failure: str = ""
+    unavailable: bool = False
+    warnings: tuple[str, ...] = ()
+    stopped: int = 0
+    result: Result | None = None
+
+
+class Packed(NamedTuple):
+    """A unit for another process."""
+
+    request: bytes
+    measure: str | None
+    ids: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def _unpacked(content: bytes) -> Request:
+    """The same request for all units of a model, so that it is loaded once."""
+    request: Request = pickle.loads(content)
+    return request
+
+
+def pack(units: Sequence[Unit]) -> list[Packed]:
+    """Units for another process; each model is packed once.
+
+    Raises:
+        ContractError: a model cannot be sent.
+    """
+    distinct = {id(unit.request): unit.request for unit in units}
+    packed = {key: requests.send(request) for key, request in distinct.items()}
+    return [Packed(packed[id(unit.request)], unit.measure, unit.ids) for unit in units]
+
+
+class _UnloadableError(PagbenchError):
+    """A model that cannot be loaded, as without its weights."""
+
+
+class UnitWorker:
     """Does units of one run, one after the other; data, targets and the last model are loaded once.
 
     Args:
-        plan: of the run.
-        stop: asked after each finished batch.
-        tell: told in a line of what was found damaged.
+        config: the run.
+        stop: checked after each finished batch.
     """
 
-    def __init__(self, plan: Plan, stop: CancelToken, tell: Callable[[str], object]) -> None:
-        self._plan, self._stop, self._tell = plan, stop, tell
-        self._patience = BatchTimeout(plan.timeout)
+    def __init__(self, config: RunConfig, stop: CancelToken) -> None:
+        self._config, self._stop = config, stop
+        self._timeout = BatchTimeout(config.timeout)
         self._loaded: tuple[Request, LoadedModel] | None = None
 
     @cached_property
@@ -102,154 +115,118 @@ class Worker:
         Raises:
             DataError: the data set is missing or not what its card says.
         """
-        return Session(self._plan.benchmark, self._plan.ids, self._plan.settings)
+        return Session(self._config)
 
-    def do(self, unit: Unit, advance: Advance) -> None:
-        """Measures what the folder lacks of a unit, a batch at a time, and merges the model's rows once it has all.
+    def do_packed(self, packed: Packed, advance: Advance) -> Outcome:
+        """The same as `do` for another process, which reads the rows from the folder."""
+        unit = Unit(_unpacked(packed.request), packed.measure, packed.ids)
+        return self.do(unit, advance)._replace(result=None)
+
+    def do(self, unit: Unit, advance: Advance) -> Outcome:
+        """Measures what the folder lacks of a unit, a batch at a time, and merges the model's rows once all are there.
 
         Args:
             unit: the unit.
-            advance: told of samples that are finished, those that the folder had among them.
-
-        Raises:
-            Unavailable: the model, whom nobody named, cannot be loaded or is refused by a check.
-            PagbenchError: a named one cannot be or is; or it fails; or the folder does.
-            Stopped: a signal has come.
+            advance: called with numbers of finished samples, those that the folder already had among them.
         """
-        with self._patience.waiting(unit.request.card.id):
-            try:
-                model = self._model(unit.request)
-                work = _Work(self._plan, self.session, model, unit, self._tell)
-                work.do(self._then(advance))
-            except Refusal as refusal:
-                raise refusal if unit.request.named else Unavailable(str(refusal)) from None
+        lines: list[str] = []
 
-    def _then(self, advance: Advance) -> Advance:
         def finished(samples: int) -> None:
             advance(samples)
-            self._patience.restart()
+            self._timeout.restart()
             self._stop.check()
 
-        return finished
+        try:
+            with self._timeout.running(unit.request.card.id):
+                result = self._complete(unit, finished, lines.append)
+        except Stopped as stopped:
+            return Outcome(str(stopped), stopped=stopped.number, warnings=tuple(lines))
+        except OSError as error:
+            return Outcome(f"{unit.name}: the results folder fails ({first_line(error)})", warnings=tuple(lines))
+        except PagbenchError as error:
+            unavailable = isinstance(error, _UnloadableError | Refusal) and not unit.request.explicit
+            return Outcome(str(error), unavailable, tuple(lines))
+        return Outcome(warnings=tuple(lines), result=result)
 
-    def _model(self, request: Request) -> LoadedModel:
-        if self._loaded is None or self._loaded[0] != request:
-            self._loaded = None  # the older one's memory first
-            try:
-                self._loaded = (request, request.load(self._plan.benchmark))
-            except PagbenchError as error:
-                raise error if request.named else Unavailable(str(error)) from None
-            except Exception as error:  # a third party's network, or the lack of memory for it
-                raise ContractError(f"{request.card.id}: cannot be loaded ({first_line(error)})") from error
-        return self._loaded[1]
+    def _complete(self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]) -> Result | None:
+        """Measures a unit; returns the model's rows where the folder then has all that the run asks for.
 
-
-class _Work:
-    """A unit with what its steps share."""
-
-    def __init__(
-        self, plan: Plan, session: Session, model: LoadedModel, unit: Unit, tell: Callable[[str], object]
-    ) -> None:
-        self._plan, self._session, self._model, self._unit = plan, session, model, unit
-        self._name = model.card.id
-        self._store = results.store_of(plan.folder, plan.benchmark, self._name, unit.measure)
-        self._tell = tell
-        self._anew = plan.overwrite and unit.request.named
-        settings = plan.settings
-        self._source = {
-            **provenance.gather(model, plan.benchmark, seed=settings.seed, device=settings.device),
-            **plan.told,
-        }
-
-    def do(self, advance: Advance) -> None:
-        kept = self._kept()
-        done = set() if kept is None else set(kept.rows["sample_id"])
-        missing = [name for name in self._unit.ids if name not in done]
-        advance(len(self._unit.ids) - len(missing))
-        with measuring.guarded(self._name, self._unit.measure):
-            if missing:
-                for rows in self._measured(kept, missing):
-                    advance(len(set(rows["sample_id"]) & set(missing)))
-            self._finish()
-
-    def _kept(self) -> Result | None:
-        """Rows that the folder has; what is damaged there is taken out of the way."""
-        load = self._store.load_parts if self._anew else self._store.load
+        Raises:
+            _UnloadableError: the model cannot be loaded.
+            Refusal: the model fails a check.
+            PagbenchError: the model fails otherwise, or the folder does.
+            Stopped: a signal has come.
+        """
+        config, model = self._config, self._load(unit.request)
+        store = config.store(model.card.id, unit.measure)
+        anew = config.overwrite and unit.request.explicit
+        load = store.load_parts if anew else store.load
+        source = provenance.gather(model, config)
         try:
             kept = load()
         except DamagedError:
-            for line in self._store.heal():
-                self._tell(f"{self._name}: {line}")
+            for line in store.heal():
+                on_warning(f"{model.card.id}: {line}")
             kept = load()
-        self._check_same(kept)
-        return kept
+        self._check_same(kept, source)
+        done = set() if kept is None else set(kept.rows["sample_id"])
+        missing = [name for name in unit.ids if name not in done]
+        advance(len(unit.ids) - len(missing))
+        with guarded(model.card.id, unit.measure):
+            if missing:
+                if unit.measure is None:
+                    source["preflight"] = (kept and kept.provenance.get("preflight")) or self._preflight(model)
+                judged = unit.measure is not None and "judge" in columns.MEASURES[unit.measure].needs
+                judges = self.session.judge.record() if judged else {}
+                source["networks"] = {**self.session.targets.networks, **judges}
+                self._check_same(kept, source)
+                started = time.perf_counter()
+                for rows in self.session.rows(model, missing, unit.measure):
+                    seconds = round(time.perf_counter() - started, 3)
+                    store.add(Result(rows, {**source, "wall_seconds": seconds}))
+                    advance(len(set(rows["sample_id"]) & set(missing)))
+                    started = time.perf_counter()
+            while store.parts():
+                kept = load()
+                self._check_same(kept, source)
+                if kept is None or not self._is_complete(kept, unit.measure):
+                    return None
+                pictures = thumbnails.build(self.session, model, kept.rows, unit.measure)
+                merged = store.merge(pictures, kept.rows["sample_id"], anew=anew)
+                if merged is not None:
+                    return merged
+        return kept if kept is not None and self._is_complete(kept, unit.measure) else None
 
-    def _measured(self, kept: Result | None, missing: list[str]) -> Iterator[pd.DataFrame]:
-        if self._unit.measure is None:
-            checked = None if kept is None else kept.provenance.get("preflight")
-            self._source["preflight"] = checked or self._preflight()
-        declared = None if self._unit.measure is None else columns.MEASURES[self._unit.measure]
-        judged = self._session.judge.record() if declared is not None and "judge" in declared.needs else {}
-        self._source["networks"] = {**self._session.targets.networks, **judged}
-        self._check_same(kept)
-        started = time.perf_counter()
-        for rows in self._session.rows(self._model, missing, self._unit.measure):
-            seconds = round(time.perf_counter() - started, 3)
-            self._store.add(Result(rows, {**self._source, "wall_seconds": seconds}))
-            yield rows
-            started = time.perf_counter()
+    def _load(self, request: Request) -> LoadedModel:
+        if self._loaded is None or self._loaded[0] != request:
+            self._loaded = None  # frees the older one's memory first
+            try:
+                self._loaded = (request, request.load(self._config.benchmark))
+            except PagbenchError as error:
+                raise _UnloadableError(str(error)) from None
+            except Exception as error:  # a third party's network, or too little memory for it
+                raise ContractError(f"{request.card.id}: cannot be loaded ({first_line(error)})") from error
+        return self._loaded[1]
 
-    def _preflight(self) -> dict[str, Any]:
+    def _preflight(self, model: LoadedModel) -> dict[str, Any]:
         """The model's pre-flight card, as plain JSON values.
 
         Raises:
             Refusal: a check fails.
         """
         card = checks.preflight(
-            self._model,
-            self._plan.benchmark,
-            device=self._plan.settings.device,
-            batch_size=self._session.first_batch,
+            model, self._config.benchmark, device=self._config.device, batch_size=self.session.first_batch
         )
         if card.verdict == "fail":
-            raise Refusal(self._name, card)
+            raise Refusal(model.card.id, card)
         return card.model_dump(mode="json")
 
-    def _finish(self) -> None:
-        """Merges the model's rows, with pictures, where all that the run asks for are there."""
-        while self._store.parts():
-            found = self._store.load_parts() if self._anew else self._store.load()
-            self._check_same(found)
-            if found is None or not set(found.rows["sample_id"]) >= set(self._plan.samples(self._unit.measure)):
-                return
-            shown = self._pictures(found.rows)
-            if self._store.merge(shown, found.rows["sample_id"], anew=self._anew):
-                return
+    def _is_complete(self, result: Result, measure: str | None) -> bool:
+        return set(result.rows["sample_id"]) >= set(self._config.ids_of(measure))
 
-    def _pictures(self, rows: pd.DataFrame) -> dict[str, Any]:
-        """Small maps for pictures: of the first images, and of those where the model is aligned best and worst.
-
-        Of an optional measure, what it makes of the first images.
-        """
-        if self._unit.measure is not None:
-            made = self._unit.measure in columns.ABILITIES
-            return {"made": self._session.pictures(self._model, self._unit.measure)} if made else {}
-        session, benchmark = self._session, self._plan.benchmark
-        test, target, device = session.splits.test, session.targets.target, self._plan.settings.device
-        size = session.first_batch
-        first = test.select(benchmark.samples[: thumbnails.COUNT])
-        # the gradients of a Bayes control are the targets of the first images: no need to keep them with every model
-        wanted = target if benchmark.bayes is None else None
-        return {
-            "maps": provenance.gradient_maps(self._model, first, target=wanted, device=device, batch_size=size),
-            "gallery": provenance.gallery(
-                self._model, rows, test, benchmark.alignment, target=target, device=device, batch_size=size
-            ),
-        }
-
-    def _check_same(self, kept: Result | None) -> None:
-        if kept is not None and not kept.same_as(self._source):
+    def _check_same(self, kept: Result | None, source: dict[str, Any]) -> None:
+        if kept is not None and not kept.same_as(source):
             raise ResultsError(
-                f"{self._name}: {self._plan.folder} holds other results under this id "
-                f"({kept.difference(self._source)}); use another --results folder, or --overwrite and name it"
+                f"{source['card']['id']}: {self._config.folder} holds other results under this id "
+                f"({kept.difference(source)}); use another --results folder, or --overwrite and name it"
             )

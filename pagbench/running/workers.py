@@ -1,4 +1,8 @@
-"""A few processes of one's own that do tasks side by side; whichever dies loses its task and no other. No torch."""
+"""Processes that do tasks side by side; one that dies loses its task and no other. No torch.
+
+Ours, since pools of others (concurrent.futures, pebble, loky) tell nothing of a task before it ends, number no worker,
+and cannot signal the workers.
+"""
 
 import contextlib
 import multiprocessing
@@ -20,20 +24,20 @@ from pagbench.storage.cache import environment
 _POLL_S = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SPINNING = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait by spinning take the cores from the workers beside them."""
+"""Threads that spin while they wait take the cores from other workers."""
 
 _LOADED = ["pagbench.training", "pagbench.running.units"]
-"""What all workers need, loaded once."""
+"""Modules that all workers need, loaded once by the fork server."""
 
 Send = Callable[[Any], None]
-"""Tells the parent of progress, from within a task."""
+"""Sends progress to the parent, from within a task."""
 
 Begin = Callable[[int, Send], Callable[[Any], Any]]
-"""Called once in each worker with its number; returns what does the tasks."""
+"""Called once in each worker, with its number; returns the function that does the tasks."""
 
 
 class Progress(NamedTuple):
-    """What a task tells before it ends."""
+    """What a task sends before it ends."""
 
     message: Any
 
@@ -44,8 +48,8 @@ class Finished(NamedTuple):
     result: Any
 
 
-class Broke(NamedTuple):
-    """An error that no task should raise.
+class Failed(NamedTuple):
+    """A task that has raised an error.
 
     Attributes:
         message: one line.
@@ -54,7 +58,7 @@ class Broke(NamedTuple):
     message: str
 
 
-Event = Progress | Finished | Broke
+Event = Progress | Finished | Failed
 
 
 class Died(NamedTuple):
@@ -117,30 +121,30 @@ class Pool:
                     os.kill(worker.process.pid, number)
 
     def events(self, poll: Callable[[], object] = lambda: None) -> Iterator[tuple[Any, Event | Died]]:
-        """What becomes of each task, until none is waited for; tasks may be submitted meanwhile.
+        """What becomes of each task, until all have ended; tasks may be submitted meanwhile.
 
         Args:
             poll: called several times a second.
         """
         while self._waiting or self._busy:
             while self._waiting and len(self._busy) < self._jobs:
-                self._give(self._waiting.popleft())
+                self._assign(self._waiting.popleft())
             ended = {worker.process.sentinel: pipe for pipe, (worker, _) in self._busy.items()}
             ready = set(wait([*self._busy, *ended], timeout=_POLL_S))
             for pipe in [pipe for end, pipe in ended.items() if pipe in ready or end in ready]:
-                yield self._heard(pipe)
+                yield self._receive(pipe)
             poll()
 
-    def _give(self, task: Any) -> None:
-        worker = self._idle.pop() if self._idle else self._started()
-        with contextlib.suppress(OSError):  # it died while it was idle, as its pipe will tell
+    def _assign(self, task: Any) -> None:
+        worker = self._idle.pop() if self._idle else self._start_worker()
+        with contextlib.suppress(OSError):  # it died while it was idle: its pipe is at its end
             worker.pipe.send_bytes(cloudpickle.dumps(task))
         self._busy[worker.pipe] = (worker, task)
 
-    def _heard(self, pipe: Connection) -> tuple[Any, Event | Died]:
+    def _receive(self, pipe: Connection) -> tuple[Any, Event | Died]:
         worker, task = self._busy[pipe]
         try:
-            if not pipe.poll():  # its end is heard, though a process of its own may keep the pipe open
+            if not pipe.poll():  # the worker has ended, though a child of it may keep the pipe open
                 raise EOFError
             message: Event = pipe.recv()
         except (EOFError, OSError):
@@ -152,9 +156,9 @@ class Pool:
             self._idle.append(worker)
         return task, message
 
-    def _started(self) -> _Worker:
-        taken = {worker.number for worker, _ in self._busy.values()} | {worker.number for worker in self._idle}
-        number = next(number for number in range(self._jobs) if number not in taken)
+    def _start_worker(self) -> _Worker:
+        taken = {worker.number for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]}
+        number = min(set(range(self._jobs)) - taken)
         ours, theirs = self._context.Pipe()
         variables = {**os.environ, "OMP_NUM_THREADS": str(self._threads), **_SPINNING}
         arguments = (theirs, self._begin, number, self._threads, variables)
@@ -164,7 +168,7 @@ class Pool:
                 process.start()
         except (OSError, EOFError) as error:
             raise ContractError(f"workers cannot be started ({first_line(error)}); use --executor local") from None
-        theirs.close()  # the worker's end must be the only one, so that its death is heard
+        theirs.close()  # only the worker holds its end, so that its death closes the pipe
         return _Worker(ours, process, number)
 
 
@@ -174,7 +178,7 @@ def cores() -> int:
 
 
 def _context() -> Any:
-    """How processes are started: from one that has PyTorch and nothing else, since CUDA does not survive a fork."""
+    """How processes are started: from one that has only loaded PyTorch, since CUDA does not survive a fork."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -183,12 +187,12 @@ def _context() -> Any:
 
 
 def _work(pipe: Connection, begin: bytes, number: int, threads: int, variables: dict[str, str]) -> None:
-    """Does tasks in a process of its own until its parent says or hears nothing any more."""
-    os.environ.clear()  # which are those of the first worker's time
+    """Does tasks in a process of its own, until its parent closes the pipe."""
+    os.environ.clear()  # the fork server keeps those of the time when it was started
     os.environ.update(variables)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, all get it: the parent passes on what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the parent forwards it
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     import torch
 
@@ -198,7 +202,7 @@ def _work(pipe: Connection, begin: bytes, number: int, threads: int, variables: 
         try:
             pipe.send(Progress(message))
         except OSError:
-            os._exit(1)  # nobody listens any more
+            os._exit(1)  # the parent has ended
 
     do: Callable[[Any], Any] | None = None
     while True:
@@ -210,13 +214,13 @@ def _work(pipe: Connection, begin: bytes, number: int, threads: int, variables: 
             do = do or cloudpickle.loads(begin)(number, send)
             answer: Event = Finished(do(cloudpickle.loads(content)))
         except (Exception, SystemExit) as error:
-            answer = Broke(f"{type(error).__name__}: {first_line(error)}")
+            answer = Failed(f"{type(error).__name__}: {first_line(error)}")
         pipe.send(answer)
 
 
 @contextlib.contextmanager
 def _without_signals() -> Iterator[None]:
-    """Within, signals wait: one that comes while the first process starts would leave it half made."""
+    """Within, signals wait: one that comes while the fork server starts would leave it half made."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -228,6 +232,6 @@ def _without_signals() -> Iterator[None]:
 
 
 def _end_with(parent: Any) -> None:
-    """Ends this process when its parent has ended, whatever it is at."""
+    """Ends this process when its parent has ended, also in the middle of a call."""
     wait([parent.sentinel])
     os._exit(1)

@@ -130,7 +130,7 @@ def _side_by_side(plans: Sequence[Plan], output: Path, jobs: int, device: str, a
                 advance(plan.name, event.message)
             elif isinstance(event, workers.Finished):
                 yield plan.name, event.result
-            elif isinstance(event, workers.Broke):
+            elif isinstance(event, workers.Failed):
                 yield plan.name, f"training failed ({event.message})"
             else:
                 yield (

@@ -1,7 +1,7 @@
 """Measures some of a model's images again, by the runner's own loop, and says whether its results are true."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -16,8 +16,10 @@ from pagbench.results import Result, thumbnails, verification
 from pagbench.results.preflight import Refusal
 from pagbench.results.verification import Verification
 from pagbench.running import provenance
-from pagbench.running import session as measuring
-from pagbench.running.session import Session, Settings
+from pagbench.running import thumbnails as running_thumbnails
+from pagbench.running.config import RunConfig
+from pagbench.running.runner import progress_bar
+from pagbench.running.session import Session, guarded
 from pagbench.submissions import bounded, checking, claims
 from pagbench.submissions.claimed import Claim
 from pagbench.submissions.comparison import TOLERANCE, compare, compare_maps
@@ -83,12 +85,19 @@ def verify(
     Raises:
         ContractError: the device does not exist.
     """
-    settings = Settings(batch_size=batch_size, device=devices.choose_device(device), seed=0)
-    with measuring.progress_bar(progress) as bar:
+    chosen = devices.choose_device(device)
+    with progress_bar(progress) as bar:
         task = bar.add_task("", total=samples * len(claimed))
         done = 0
         for benchmark, group in groupby(sorted(claimed, key=_label), key=lambda claim: claim.benchmark):
-            rerun = _Rerun(benchmark, draw(benchmark, samples, seed), settings, tolerance)
+            config = RunConfig(
+                benchmark=benchmark,
+                ids=draw(benchmark, samples, seed),
+                device=chosen,
+                seed=benchmark.seed,
+                batch_size=batch_size,
+            )
+            rerun = _Rerun(config, tolerance)
             for claim in group:
                 bar.update(task, description=str(claim))
                 yield _outcome(rerun, claim, seed, by, lambda images: bar.advance(task, images))
@@ -119,7 +128,7 @@ def _outcome(rerun: "_Rerun", claim: Claim, seed: int, by: str, advance: Callabl
             worst_difference=round(verdict.worst_difference, 3),
             by=by,
             when=provenance.now(),
-            **provenance.environment(rerun.settings.device),
+            **provenance.environment(rerun.config.device),
         )
         verification.write(claim.file, record)
     except PagbenchError as error:
@@ -141,9 +150,8 @@ class _Verdict:
 class _Rerun:
     """What the claims on one benchmark share: the drawn samples and their targets."""
 
-    def __init__(self, benchmark: Benchmark, ids: list[str], settings: Settings, tolerance: float) -> None:
-        self.settings = replace(settings, seed=benchmark.seed)
-        self._benchmark, self._ids, self._tolerance = benchmark, ids, tolerance
+    def __init__(self, config: RunConfig, tolerance: float) -> None:
+        self.config, self._benchmark, self._tolerance = config, config.benchmark, tolerance
         self._session: Session | None = None
 
     def judge(self, claim: Claim, advance: Callable[[int], None]) -> _Verdict:
@@ -167,27 +175,29 @@ class _Rerun:
             model = request.load(self._benchmark)
         except Refusal as refusal:
             return _Verdict(str(refusal), weights)
-        with measuring.guarded(claim.card.id):
+        with guarded(claim.card.id):
             different = self._other_network(model, result) or self._hidden_flag(model, result)
             if different:
                 return _Verdict(different, model.weights_sha256)
             found = []
-            for rows in self._measuring.rows(model, self._ids):
+            for rows in self._measuring.rows(model, self.config.ids):
                 found.append(rows)
                 advance(len(rows))
             compared = compare(result.rows, pd.concat(found, ignore_index=True), self._benchmark, self._tolerance)
             reason = compared.reason or self._other_pictures(model, result)
-        return _Verdict(reason, model.weights_sha256, len(self._ids), compared.worst_column, compared.worst_difference)
+        return _Verdict(
+            reason, model.weights_sha256, len(self.config.ids), compared.worst_column, compared.worst_difference
+        )
 
     @property
     def _measuring(self) -> Session:
         if self._session is None:
-            self._session = Session(self._benchmark, self._ids, self.settings)
+            self._session = Session(self.config)
         return self._session
 
     def _other_network(self, model: LoadedModel, result: Result) -> str:
         """Why the rows are another network's, or of other targets; empty where they can be this one's."""
-        source = provenance.gather(model, self._benchmark, seed=self.settings.seed, device=self.settings.device)
+        source = provenance.gather(model, self.config)
         return result.difference(source | {"networks": self._measuring.targets.networks})
 
     def _hidden_flag(self, model: LoadedModel, result: Result) -> str:
@@ -195,7 +205,7 @@ class _Rerun:
         if model.card.control:
             return ""
         size = self._measuring.first_batch
-        fresh = checks.preflight(model, self._benchmark, device=self.settings.device, batch_size=size)
+        fresh = checks.preflight(model, self._benchmark, device=self.config.device, batch_size=size)
         admitted = result.preflight is not None and result.preflight.costs_the_rank
         costs = fresh.verdict == "fail" or (fresh.costs_the_rank and not admitted)
         return f"pre-flight: {fresh.summary()}" if costs else ""
@@ -206,7 +216,7 @@ class _Rerun:
         Raises:
             ResultsError: the pictures are damaged.
         """
-        session, name, device = self._measuring, model.card.id, self.settings.device
+        session, name, device = self._measuring, model.card.id, self.config.device
         for kept in (result.provenance.get("maps"), result.provenance.get("gallery")):
             claimed = thumbnails.decode(kept, name)
             if claimed is None:
@@ -215,7 +225,9 @@ class _Rerun:
                 return "its pictures are of images that the benchmark does not have"
             shown = session.splits.test.select(claimed.sample_ids)
             target = session.targets.target
-            made = provenance.gradient_maps(model, shown, device=device, batch_size=session.first_batch, target=target)
+            made = running_thumbnails.gradients(
+                model, shown, device=device, batch_size=session.first_batch, target=target
+            )
             found = thumbnails.decode(made, name)
             if found is not None and (other := compare_maps(claimed, found)):
                 return other

@@ -166,7 +166,7 @@ def test_the_bayes_control_has_the_target_for_its_gradient(small_cifar):
     """On data of CIFAR's size in each direction, as on digits."""
     import pagbench
 
-    rows = pagbench.run("control/bayes", benchmark=small_cifar, limit=4, tell=lambda line: None)
+    rows = pagbench.run("control/bayes", benchmark=small_cifar, limit=4, on_warning=lambda line: None)
     assert rows["alignment_cosine"].min() > 1 - 1e-4
     shared = targets.compute(
         small_cifar, data.splits(small_cifar), small_cifar.samples[:2], seed=0, device=torch.device("cpu")

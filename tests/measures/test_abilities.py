@@ -27,7 +27,8 @@ from pagbench.measures.following import Ascent, follow, scaled
 from pagbench.measures.judge import Judge, kid_influences
 from pagbench.models import controls, registry
 from pagbench.results import thumbnails
-from pagbench.running.session import Session, Settings
+from pagbench.running.config import RunConfig
+from pagbench.running.session import Session
 from pagbench.storage import assets
 from pagbench.submissions import checking
 
@@ -63,7 +64,7 @@ def lengths(delta):
 
 @pytest.fixture(scope="module")
 def session(digits):
-    return Session(digits, digits.samples, Settings(None, CPU, digits.seed))
+    return Session(RunConfig(benchmark=digits, ids=digits.samples, device=CPU, seed=digits.seed))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -71,7 +71,9 @@ def test_damaged_files_are_found_told_and_measured_again(whole, tmp_path):
     network, told = {"a": light.Linear(1)}, []
 
     def run(**options):
-        return pagbench.run(network, benchmark=SMALL, results=tmp_path, anchors=False, tell=told.append, **options)
+        return pagbench.run(
+            network, benchmark=SMALL, results=tmp_path, anchors=False, on_warning=told.append, **options
+        )
 
     run()
     path = results.path_of(tmp_path, SMALL, "a")
@@ -283,17 +285,17 @@ def test_a_file_that_another_run_has_mended_meanwhile_is_not_removed(whole, tmp_
 def test_another_network_of_the_same_id_is_found_in_whichever_order_they_finish(tmp_path, monkeypatch):
     """While one is measured, a shorter run of another network under its id is merged."""
     small = light.benchmark()
-    from pagbench.running import units
+    from pagbench.running.session import Session
 
-    finish = units._Work._finish
+    measure = Session.rows
 
-    def after_another(work):
-        monkeypatch.setattr(units._Work, "_finish", finish)
+    def before_another(session, model, ids, optional=None):
+        yield from measure(session, model, ids, optional)
+        monkeypatch.setattr(Session, "rows", measure)
         pagbench.run({"a": light.Linear(2)}, benchmark=small, results=tmp_path / "other", anchors=False, limit=4)
         other = tmp_path / "other" / "digits@1" / "a.parquet"
         (tmp_path / "r" / "digits@1" / "a.parquet").write_bytes(other.read_bytes())
-        finish(work)
 
-    monkeypatch.setattr(units._Work, "_finish", after_another)
+    monkeypatch.setattr(Session, "rows", before_another)
     with pytest.raises(RunError, match="holds other results under this id"):
         pagbench.run({"a": light.Linear(1)}, benchmark=small, results=tmp_path / "r", anchors=False)

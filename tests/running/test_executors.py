@@ -22,8 +22,7 @@ from pagbench.cli import app
 from pagbench.errors import ContractError
 from pagbench.models import registry, requests
 from pagbench.running import executors, interrupts, workers
-from pagbench.running.executors import processes
-from pagbench.running.executors.shares import Share
+from pagbench.running.config import Share
 from pagbench.running.interrupts import Stopped
 from pagbench.running.runner import RunError
 
@@ -116,7 +115,7 @@ def test_an_error_that_no_task_should_raise_is_told_and_the_worker_goes_on():
         for task in (0, 1, 2):
             pool.submit(task)
         events = dict(pool.events())
-    assert events[1] == workers.Broke("ZeroDivisionError: one")
+    assert events[1] == workers.Failed("ZeroDivisionError: one")
     assert events[0].result == events[2].result
 
 
@@ -179,8 +178,8 @@ TROUBLE = {
 
 
 def test_workers_that_raise_hang_or_die_lose_nothing_of_the_others(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "_GRACE", (1.0, 1.0))
-    monkeypatch.setattr(processes, "_TRIES", 1)
+    monkeypatch.setattr(executors, "_GRACE", (1.0, 1.0))
+    monkeypatch.setattr(executors, "_TRIES", 1)
     networks = {"a": light.Linear(1), **{name: network for name, (network, _) in TROUBLE.items()}, "b": light.Linear(2)}
     with pytest.raises(RunError) as caught:
         run(networks, tmp_path, executor="local:2", timeout=3)
@@ -202,9 +201,9 @@ def test_a_worker_that_is_killed_in_mid_run_costs_a_batch_and_no_row(rows, tmp_p
 def test_a_leak_takes_more_workers_and_no_row(rows, tmp_path, monkeypatch):
     """Each worker ends when it has taken more than its share; what it has finished is kept, and the next goes on."""
 
-    monkeypatch.setattr(processes, "_MEMORY_SHARE", 2 * 3e8 / psutil.virtual_memory().total)
-    started, start = [], workers.Pool._started
-    monkeypatch.setattr(workers.Pool, "_started", lambda pool: started.append(1) or start(pool))
+    monkeypatch.setattr(executors, "_MEMORY_SHARE", 2 * 3e8 / psutil.virtual_memory().total)
+    started, start = [], workers.Pool._start_worker
+    monkeypatch.setattr(workers.Pool, "_start_worker", lambda pool: started.append(1) or start(pool))
     found = run({"a": light.Leaks(1, after=1)}, tmp_path, executor="local:2", batch_size=16)
     light.assert_same_rows(found.assign(entrant="a"), rows[rows["entrant"] == "a"])
     assert len(started) >= 3
@@ -258,7 +257,7 @@ def test_the_command_ends_with_the_signals_exit_code_and_a_second_one_acts_at_on
     before = signal.getsignal(signal.SIGINT)
     with interrupts.listening(interrupts.CancelToken()) as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.asked == signal.SIGINT and signal.getsignal(signal.SIGINT) == before
+        assert stop.received == signal.SIGINT and signal.getsignal(signal.SIGINT) == before
 
 
 def test_what_cannot_be_sent_is_told_in_one_line(tmp_path):

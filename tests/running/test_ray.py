@@ -9,7 +9,7 @@ import pytest
 
 import pagbench
 from pagbench.errors import ContractError
-from pagbench.running.executors import ray_cluster
+from pagbench.running import ray_cluster
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: units on a cluster")
 pytestmark = pytest.mark.usefixtures("short_preflight")

@@ -4,7 +4,10 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from pathlib import Path
 
+import light
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -17,6 +20,7 @@ import pagbench
 from pagbench import benchmarks, columns, measures, results
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
 from pagbench.models import checks, registry, requests
+from pagbench.results import StoragePath
 from pagbench.results.preflight import Check, Preflight, Refusal
 from pagbench.running import runner, target_files, targets, units
 from pagbench.running.runner import RunError
@@ -307,7 +311,7 @@ def test_an_anchor_that_cannot_be_had_costs_the_regimes_and_nothing_else(rows, d
     """Named, the same model is a failure."""
     alone = digits.model_copy(update={"reference": "nobody/standard"})
     told = []
-    found = pagbench.run(MODELS[0], benchmark=alone, limit=3, tell=told.append)
+    found = pagbench.run(MODELS[0], benchmark=alone, limit=3, on_warning=told.append)
     assert set(found["entrant"]) == {MODELS[0], "control/bayes"}
     assert len(told) == 1 and "nobody/standard is not measured, and without it no regimes" in told[0]
     assert pagbench.leaderboard(found, benchmark=alone)["regime"].isna().all()
@@ -324,9 +328,9 @@ def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
     file.write_text(yaml.safe_dump(card.model_dump(mode="json", exclude_none=True)))
     request = requests.Request(card, file)
     told = []
-    unnamed = dataclasses.replace(request, named=False)
-    monkeypatch.setattr(runner, "_with_anchors", lambda asked, benchmark, tell: [*asked, unnamed])
-    rows = pagbench.run("control/bayes", limit=2, tell=told.append)
+    unnamed = dataclasses.replace(request, explicit=False)
+    monkeypatch.setattr(runner, "_with_anchors", lambda requested, benchmark, on_warning: [*requested, unnamed])
+    rows = pagbench.run("control/bayes", limit=2, on_warning=told.append)
     assert set(rows["entrant"]) == {"control/bayes"}
     assert len(told) == 1 and "gone.safetensors" in told[0] and "without it no regimes" in told[0]
     with pytest.raises(RunError, match=r"gone\.safetensors"):
@@ -351,18 +355,58 @@ def test_batches_follow_the_cycle_of_partners(digits, digits_splits):
 
 
 def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeypatch):
-    check = units._Work._preflight
+    check = units.UnitWorker._preflight
     failed = Preflight(checks=(Check(name="range", verdict="fail", found="NaN", expected="numbers", advice="none"),))
 
-    def refuse(work):
-        if work._name == "digits/standard":
-            raise Refusal(work._name, failed)
-        return check(work)
+    def refuse(worker, model):
+        if model.card.id == "digits/standard":
+            raise Refusal(model.card.id, failed)
+        return check(worker, model)
 
-    monkeypatch.setattr(units._Work, "_preflight", refuse)
+    monkeypatch.setattr(units.UnitWorker, "_preflight", refuse)
     told = []
-    rows = pagbench.run(MODELS[0], limit=2, tell=told.append)
+    rows = pagbench.run(MODELS[0], limit=2, on_warning=told.append)
     assert set(rows["entrant"]) == {MODELS[0], "control/bayes"}
     assert len(told) == 1 and "digits/standard is not measured, and without it no regimes" in told[0]
     with pytest.raises(RunError, match="digits/standard"):
         pagbench.run("digits/standard", limit=2)
+
+
+def test_at_most_eight_calls_lie_between_a_run_and_a_measure(monkeypatch):
+    """Frames of this package only, both ends among them."""
+    package, measure, depths = str(Path(pagbench.__file__).parent), MEASURES["accuracy"], []
+
+    def counted(context):
+        files = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe().f_back)]
+        depths.append(1 + sum(file.startswith(package) for file in files))  # this function stands for the measure
+        return measure(context)
+
+    monkeypatch.setitem(MEASURES, "accuracy", counted)
+    pagbench.run({"a": light.Linear(1)}, benchmark=light.benchmark(4), anchors=False)
+    assert depths and max(depths) <= 8
+
+
+def test_what_was_merged_here_is_not_read_again(tmp_path, monkeypatch):
+    """Each shard is read once, for its digest; the merged file is not read at all by the run that wrote it."""
+    names, read = [], StoragePath.read
+
+    def recorded(path):
+        content = read(path)
+        names.append(path.name)
+        return content
+
+    monkeypatch.setattr(StoragePath, "read", recorded)
+    small = light.benchmark(4)
+    first = pagbench.run({"a": light.Linear(1)}, benchmark=small, anchors=False, batch_size=2, results=tmp_path)
+    assert len(names) == len(set(names)) == 2 and "a.parquet" not in names
+    again = pagbench.run({"a": light.Linear(1)}, benchmark=small, anchors=False, results=tmp_path)
+    pd.testing.assert_frame_equal(again, first, check_exact=True)
+    assert again.attrs == first.attrs
+
+
+def test_older_keywords_are_understood_and_unknown_ones_refused():
+    small, lines = light.benchmark(2).model_copy(update={"reference": "nobody/standard"}), []
+    rows = pagbench.run(entrants={"a": light.Linear(1)}, benchmark=small, tell=lines.append)
+    assert "a" in set(rows["entrant"]) and any("nobody/standard is not measured" in line for line in lines)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'model'"):
+        pagbench.run(model="digits/standard")

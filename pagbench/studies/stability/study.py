@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pagbench.benchmarks import Benchmark
-from pagbench.running import session
+from pagbench.running.runner import progress_bar
 from pagbench.running.interrupts import CancelToken, listening
 from pagbench.studies.stability import ranking, replicates
 from pagbench.studies.stability.blocks import Blocks
@@ -51,7 +51,7 @@ def run(
     replicates.check_enough(published, benchmark)
     blocks = Blocks(benchmark, min(images, len(benchmark.samples)), device)
     count = len(blocks.ids)
-    with session.progress_bar(progress) as bar, listening(CancelToken()) as stop:
+    with progress_bar(progress) as bar, listening(CancelToken()) as stop:
         total = count * sum(len(factor.levels) for factor in factors)
         task = bar.add_task("targets", total=total)
 

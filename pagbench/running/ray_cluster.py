@@ -1,4 +1,4 @@
-"""Units on a Ray cluster, which finds machines, retries on the death of a worker or a node, and shares out GPUs."""
+"""Units on a Ray cluster: Ray finds machines, tries again after the death of a worker or a node, and assigns GPUs."""
 
 import logging
 import os
@@ -6,17 +6,16 @@ import socket
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import cloudpickle
 
 from pagbench.errors import ContractError, first_line
-from pagbench.running.executors.contract import Advance, Outcome, Packed, attempt, pack
-from pagbench.running.executors.shares import unit_size
+from pagbench.running.config import RunConfig, unit_size
 from pagbench.running.interrupts import CancelToken
-from pagbench.running.units import Plan, Unit, Worker
+from pagbench.running.units import Outcome, Packed, Unit, UnitWorker, pack
 
 _POLL_S = 0.5
 _ANSWER_S = 5.0
@@ -24,12 +23,12 @@ _VARIABLES = (
     "PAGBENCH_CACHE", "PAGBENCH_DATA", "PAGBENCH_OFFLINE", "PAGBENCH_RUN_CODE",
     "HF_HUB_OFFLINE", "HF_HUB_CACHE", "TORCH_HOME",
 )  # fmt: skip
-"""Of the driver's environment, that its tasks get."""
+"""Environment variables of the driver that its tasks get."""
 _RETRIES = 5
 """Deaths of a worker or its node, after which a unit is given up."""
 
-_STRAGGLING = 3.0
-"""Where nothing waits any more, a unit that takes so many times the median is begun a second time elsewhere."""
+_STRAGGLER = 3.0
+"""Once no unit waits, one that takes so many times the median is begun a second time on another worker."""
 
 
 class RayExecutor:
@@ -47,17 +46,17 @@ class RayExecutor:
 
     def unit_size(self, images: int, models: int) -> int:
         """See `Executor`."""
-        return unit_size(images, models, max(1, int(_joined(self._address).cluster_resources().get("CPU", 1))))
+        return unit_size(images, models, max(1, int(_connect(self._address).cluster_resources().get("CPU", 1))))
 
     def run(
-        self, plan: Plan, units: Sequence[Unit], stop: CancelToken, advance: Advance
+        self, config: RunConfig, units: Sequence[Unit], stop: CancelToken, advance: Callable[[Unit, int], None]
     ) -> Iterator[tuple[Unit, Outcome]]:
         """See `Executor`."""
-        ray = _joined(self._address)
-        gpus = self._gpus if plan.settings.device.type == "cuda" else 0
+        ray = _connect(self._address)
+        gpus = self._gpus if config.device.type == "cuda" else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_do)
         shared = ray.put(
-            cloudpickle.dumps((plan, {name: os.environ[name] for name in _VARIABLES if name in os.environ}))
+            cloudpickle.dumps((config, {name: os.environ[name] for name in _VARIABLES if name in os.environ}))
         )
         packed = dict(zip(units, pack(units), strict=True))
         waiting = deque(units)
@@ -68,7 +67,7 @@ class RayExecutor:
             return task.remote(shared, packed[unit])
 
         while waiting or begun:
-            if stop.asked:
+            if stop.received:
                 for reference in begun:
                     ray.cancel(reference)  # a KeyboardInterrupt there: finished batches are kept
                 stop.check()
@@ -76,7 +75,7 @@ class RayExecutor:
                 unit = waiting.popleft()  # no more than are done at once, so that their time is that of the work
                 begun[begin(unit)] = (unit, time.monotonic())
             ready, _ = ray.wait(list(begun), timeout=_POLL_S)
-            for reference in [one for one in ready if one in begun]:
+            for reference in [reference for reference in ready if reference in begun]:
                 unit, started = begun.pop(reference)
                 seconds.append(time.monotonic() - started)
                 for twin in [other for other, (same, _) in begun.items() if same is unit]:
@@ -86,24 +85,24 @@ class RayExecutor:
                 advance(unit, len(unit.ids))
                 yield unit, outcome
                 if outcome.failure:  # the model's other units would fail like this one
-                    lost = [u for u in waiting if u.request is unit.request and u.measure == unit.measure]
-                    waiting = deque(u for u in waiting if u not in lost)
-                    yield from ((u, outcome) for u in lost)
+                    siblings = [u for u in waiting if u.request is unit.request and u.measure == unit.measure]
+                    waiting = deque(u for u in waiting if u not in siblings)
+                    yield from ((u, outcome) for u in siblings)
             if not waiting:
                 begun |= _twins(begun, seconds, begin)
 
 
 def _twins(begun: dict[Any, tuple[Unit, float]], seconds: list[float], begin: Any) -> dict[Any, tuple[Unit, float]]:
-    """Second copies of the units that hold up the end; whichever comes first counts, for both write the same rows."""
+    """Second copies of the units that hold up the end; the first to finish counts, since both write the same rows."""
     units = [unit for unit, _ in begun.values()]
     if len(seconds) < len(units) or not units:
         return {}
-    late = time.monotonic() - _STRAGGLING * statistics.median(seconds)
+    late = time.monotonic() - _STRAGGLER * statistics.median(seconds)
     slow = [unit for unit, started in begun.values() if started < late and units.count(unit) == 1]
     return {begin(unit): (unit, time.monotonic()) for unit in slow}
 
 
-def _joined(address: str | None) -> Any:
+def _connect(address: str | None) -> Any:
     """Ray, connected to the cluster.
 
     Raises:
@@ -125,7 +124,7 @@ def _joined(address: str | None) -> Any:
 
 
 def _check_answers(address: str | None) -> None:
-    """Asks the head's port, for Ray itself would wait for minutes."""
+    """Connects to the head's port first, since Ray itself waits for minutes."""
     host, _, port = (address or "").rpartition(":")
     if not host or not port.isdecimal():
         return
@@ -147,17 +146,14 @@ def _outcome(ray: Any, reference: Any, unit: Unit) -> Outcome:
     return outcome
 
 
-def _do(plan: bytes, packed: Packed) -> Outcome:
+def _do(content: bytes, packed: Packed) -> Outcome:
     """Does a unit in one of Ray's workers."""
-    worker, told = _worker(plan)
-    told.clear()
-    return attempt(worker, packed.unit(), lambda samples: None, told)
+    return _worker(content).do_packed(packed, lambda samples: None)
 
 
 @lru_cache(maxsize=1)
-def _worker(plan: bytes) -> tuple[Worker, list[str]]:
+def _worker(content: bytes) -> UnitWorker:
     """Kept by Ray's worker process from unit to unit of a run."""
-    told: list[str] = []
-    loaded, variables = cloudpickle.loads(plan)
+    config, variables = cloudpickle.loads(content)
     os.environ.update(variables)
-    return Worker(loaded, CancelToken(), told.append), told
+    return UnitWorker(config, CancelToken())

@@ -1,0 +1,114 @@
+"""The pictures that a results file carries, computed: gradients of a few images, and what following them makes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pagbench import columns, geometry
+from pagbench.data import Dataset
+from pagbench.models.devices import retry_on_oom
+from pagbench.models.loading import LoadedModel
+from pagbench.models.smoothing import sampled
+from pagbench.results.thumbnails import COUNT, GENERATED, encode, encode_generated, extremes
+from pagbench.running.session import Session
+
+Targeting = Callable[[Dataset], Tensor]
+"""Bayes targets of some images, shape (n, c, h, w)."""
+
+
+def build(session: Session, model: LoadedModel, rows: pd.DataFrame, measure: str | None = None) -> dict[str, Any]:
+    """All pictures of a model's results file, as plain JSON values by their names in its provenance.
+
+    Args:
+        session: the benchmark's data and targets.
+        model: whose gradients.
+        rows: its own, in the benchmark's order.
+        measure: the optional measure whose file it is; None for the benchmark's own measures.
+    """
+    if measure is not None:
+        return {"made": _generated(session, model, measure)} if measure in columns.ABILITIES else {}
+    benchmark, device, batch_size = session.benchmark, session.config.device, session.first_batch
+    test, target = session.splits.test, session.targets.target
+    first = test.select(benchmark.samples[:COUNT])
+    # a Bayes control's gradients are the targets of the first images, so that no other model has to keep these
+    wanted = target if benchmark.bayes is None else None
+    return {
+        "maps": gradients(model, first, target=wanted, device=device, batch_size=batch_size),
+        "gallery": gallery(model, rows, test, benchmark.alignment, target=target, device=device, batch_size=batch_size),
+    }
+
+
+def gradients(
+    model: LoadedModel,
+    images: Dataset,
+    *,
+    device: torch.device,
+    batch_size: int,
+    target: Targeting | None = None,
+    kinds: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Pixels and log-odds gradients of a few images, as plain JSON values.
+
+    Args:
+        model: whose gradients.
+        images: the images.
+        device: where to compute.
+        batch_size: images at a time; fewer where memory does not hold them.
+        target: gives their Bayes targets; None to leave these out.
+        kinds: why each image is shown; see `pagbench.results.thumbnails`.
+    """
+    classifier = model.classifier.to(device)
+
+    def gradient(part: Dataset) -> Tensor:
+        with sampled(classifier, part.ids):
+            odds = geometry.log_odds_gradient(classifier, part.images.to(device), part.labels.to(device))
+            return odds.gradient.cpu()
+
+    values = retry_on_oom(batch_size, lambda size: torch.cat([gradient(part) for part in images.chunks(size)]))
+    targets = None if target is None else target(images).float().cpu().numpy()
+    return encode(images.ids, images.images.numpy(), values.numpy(), targets=targets, kinds=kinds)
+
+
+def gallery(
+    model: LoadedModel,
+    rows: pd.DataFrame,
+    test: Dataset,
+    column: str,
+    *,
+    target: Targeting,
+    device: torch.device,
+    batch_size: int,
+) -> dict[str, Any] | None:
+    """Gradients at the samples where a model is aligned best, about the median, and worst; None where none is scored.
+
+    Args:
+        model: whose gradients.
+        rows: its own, in the benchmark's order.
+        test: the benchmark's images.
+        column: the benchmark's alignment.
+        target: gives Bayes targets.
+        device: where to compute.
+        batch_size: images at a time.
+    """
+    chosen = extremes(rows, column)
+    if not chosen:
+        return None
+    images = test.select([name for _, name in chosen])
+    kinds = [kind for kind, _ in chosen]
+    return gradients(model, images, device=device, batch_size=batch_size, target=target, kinds=kinds)
+
+
+def _generated(session: Session, model: LoadedModel, measure: str) -> dict[str, Any]:
+    """Images that a model's gradient makes of the first samples, as plain JSON values.
+
+    What was there before is the same for all models: it comes with the Bayes control only, or with every model where a
+    benchmark has no such control.
+    """
+    ids = columns.samples_of(session.benchmark, measure)[:GENERATED]
+    shared = session.benchmark.bayes in (None, model.card.id)
+    images = session.generated(model.classifier, ids, measure)
+    kept = {name: values.cpu().numpy() for name, values in images.items() if shared or name.startswith(measure)}
+    return encode_generated(ids, kept)
