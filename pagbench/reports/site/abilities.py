@@ -15,6 +15,7 @@ from pagbench.reports.site.board_columns import Described, Measured
 from pagbench.reports.site.pictures import Tile, Values
 from pagbench.reports.site.rendering import number
 from pagbench.results.thumbnails import GENERATED
+from pagbench.studies.baselines import Baseline
 from pagbench.studies.networks import Network, Study
 
 _LEVEL = NOISE_LEVELS[1]

@@ -12,6 +12,7 @@ from pagbench.columns import Column
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import rendering
 from pagbench.studies import baselines
+from pagbench.studies.baselines import Baseline
 from pagbench.studies.networks import Study
 
 KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")

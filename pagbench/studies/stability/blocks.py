@@ -19,8 +19,8 @@ from pagbench.errors import CardError, DataError, WeightsError
 from pagbench.measures import lpips
 from pagbench.models.devices import BatchSize
 from pagbench.running import targets
-from pagbench.running.targets import sample_noise
 from pagbench.running.target_files import TargetFiles
+from pagbench.running.targets import sample_noise
 from pagbench.studies.stability import similarities
 from pagbench.studies.stability.factors import (
     RESPONSES,

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from pagbench.benchmarks import Benchmark
-from pagbench.running.runner import progress_bar
 from pagbench.running.interrupts import CancelToken, listening
+from pagbench.running.runner import progress_bar
 from pagbench.studies.stability import ranking, replicates
 from pagbench.studies.stability.blocks import Blocks
 from pagbench.studies.stability.factors import RESPONSES, Factor, Response, benchmark_factors
