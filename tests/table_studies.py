@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pagbench.reports.site import boards, building
+from pagbench.reports.site import benchmark as benchmark_page
+from pagbench.reports.site import building
 from pagbench.reports.site.rendering import render
 
 HOSTILE = """</script><script>alert(1)</script>"'><img src=x onerror=alert(2)>javascript:alert(3)"""
@@ -32,7 +33,7 @@ def crowd(small, count):
 
 def written(shown, folder):
     """The page of a study's benchmark, on disk with its scripts and styles."""
-    page = boards.page(shown)
+    page = benchmark_page.page(shown)
     for path, found in {page.path: render(page).encode(), **dict(building.assets())}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(found)

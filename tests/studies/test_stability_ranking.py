@@ -17,8 +17,8 @@ from pagbench import benchmarks
 from pagbench.cli import app
 from pagbench.errors import ResultsError
 from pagbench.ranking import statistics
-from pagbench.reports.site import boards, sensitivities
-from pagbench.reports.site.rendering import render
+from pagbench.reports.site import sensitivity as sensitivities
+from pagbench.reports.site.rendering import Page, render
 from pagbench.studies.networks import Study
 from pagbench.studies.stability import factors, ranking, report
 from pagbench.studies.stability.factors import Factor, Level, PublishedRows
@@ -241,9 +241,9 @@ def test_the_page_says_which_factor_overturns_and_who_moves():
 )
 def test_the_first_screen_says_it_in_one_sentence(levels, said):
     found = sensitivities.content(board(a_report(outcomes(levels))))
-    page = boards.Page("benchmarks/digits@1.html", "_sensitivity.html.j2", "a page", found)
+    page = Page("benchmarks/digits@1.html", "_sensitivity.html.j2", "a page", found)
     assert said in words(render(page))
-    silent = boards.Page(page.path, page.template, "a page", sensitivities.content(board(None)))
+    silent = Page(page.path, page.template, "a page", sensitivities.content(board(None)))
     assert not render(silent).strip()
     assert sensitivities.page(board(None)) is None
 
