@@ -58,10 +58,18 @@ def environment(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "versions": {"pagbench": pagbench.__version__, "python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+        | {package: importlib.metadata.version(package) for package in _PACKAGES if _is_installed(package)},
         "commit": _commit(),
         "device": f"{device.type} ({name})",
     }
+
+
+def _is_installed(package: str) -> bool:
+    """False for what only an extra brings."""
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def now() -> str:
