@@ -152,23 +152,19 @@ def packages() -> Iterator[Finding]:
 
 def check_folders() -> Iterator[Finding]:
     """Whether runs can write to their folders, and whether they may use the network. Nothing is left behind."""
+    from pagbench.data import base
+
     results = os.environ.get("PAGBENCH_RESULTS") or "results"
     if "://" not in results:
         yield _folder("results", lambda: Path(results), "PAGBENCH_RESULTS")
     yield _folder("cache", cache.root, "PAGBENCH_CACHE")
-    yield _folder("data sets", data_root, "PAGBENCH_DATA")
+    yield _folder("data sets", base.root, "PAGBENCH_DATA")
     yield _folder("temporary", lambda: Path(tempfile.gettempdir()), "TMPDIR", "broken")
     if cache.offline():
         message = "offline, by --offline or PAGBENCH_OFFLINE: `pagbench fetch` fetches nothing until that is taken away"
         yield Finding("note", "network", (message,))
     else:
         yield Finding("ok", "network", ("may be used by runs and by `pagbench fetch`; this command does not",))
-
-
-def data_root() -> Path:
-    """As `pagbench.data.folder.root`, which needs PyTorch."""
-    given = os.environ.get("PAGBENCH_DATA")
-    return Path(given).expanduser() if given else cache.root() / "data"
 
 
 def _folder(
@@ -307,32 +303,9 @@ def readiness(label: str) -> Finding:
 
 
 def _data(benchmark: "Benchmark") -> Iterator[Lack]:
-    from pagbench.benchmarks import facts
-    from pagbench.cards import CifarCard, DistractorCard, IdxCard, ImageNetCard, SamplesCard
-    from pagbench.data import cifar, idx, imagenet, samples
-    from pagbench.errors import DataError
-
     card = benchmark.dataset
-    card = card.source if isinstance(card, DistractorCard) else card
-    need, fetch = facts.of(benchmark).needs[0], f"pagbench fetch --benchmark {benchmark.label}"
-    path = need.place.strip("`").replace("$PAGBENCH_DATA", str(data_root()))
-    try:
-        if isinstance(card, IdxCard) and idx.find(card) is None:
-            debian = "; on Debian: apt-get install dataset-fashion-mnist" if card.kind == "fashion-mnist" else ""
-            yield Lack(f"{need.what}, {need.download}, in {path}{debian}", fetch)
-        elif isinstance(card, CifarCard) and cifar.find(card) is None:
-            yield Lack(f"{need.what}, {need.download}, in {path}", fetch)
-        elif isinstance(card, CifarCard) and (lacking := cifar.lacking(card)):
-            yield Lack(f"{', '.join(lacking)} of {need.what}: delete {path} and fetch it anew", fetch)
-        elif isinstance(card, ImageNetCard) and not (home := imagenet.place()).is_dir():
-            yield Lack(f"{need.what}, {need.download}: put or link them, in a folder for each class, at {home}")
-        elif isinstance(card, ImageNetCard):
-            if absent := sorted(set(benchmark.samples) - set(imagenet.find(card)[0])):
-                yield Lack(f"{len(absent)} of {len(benchmark.samples)} pictures in {path}, as number {absent[0]}")
-        elif isinstance(card, SamplesCard):
-            samples.find(card)
-    except DataError as error:
-        yield Lack(str(error))
+    if (absent := card.missing(benchmark.samples)) is not None:
+        yield Lack(absent, f"pagbench fetch --benchmark {benchmark.label}" if card.facts.fetched else "")
 
 
 def _networks(benchmark: "Benchmark") -> Iterator[Lack]:

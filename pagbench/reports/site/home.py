@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark, facts
-from pagbench.cards import GaussiansCard, SphereCard
+from pagbench.data.gaussians import GaussiansCard
+from pagbench.data.sphere import SphereCard
 from pagbench.reports.site import verdicts
 from pagbench.reports.site.painting import Tile
 from pagbench.reports.site.rendering import Page
