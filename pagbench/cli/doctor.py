@@ -293,6 +293,8 @@ class Lack(NamedTuple):
 
 def readiness(label: str) -> Finding:
     """Whether a benchmark can run, and what it lacks. Opens no socket, reads no picture, builds no network."""
+    import torch  # noqa: F401 (no benchmark runs without it)
+
     from pagbench import benchmarks
 
     benchmark = benchmarks.load(label)
