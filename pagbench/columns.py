@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 
 import pyarrow as pa
-import yaml
 from pydantic import ConfigDict, model_validator
 
-from pagbench.cards import Card, Count
-from pagbench.errors import CardError
+from pagbench.cards import Card, Count, read_yaml
 
 REVISION = 2
 """Raised with every change of code that changes a row; rows of another revision are neither reused nor ranked."""
@@ -124,15 +122,9 @@ class Measure(Card):
         return self
 
 
-def _read(name: str) -> Measure:
-    path = Path(__file__).parent / "measures" / f"{name}.yaml"
-    if not path.is_file():
-        raise CardError(f"measure {name!r} is registered, but not declared: there is no {path}")
-    # libyaml reads them several times as fast as `cards.read_yaml`, whose checks are for files of others
-    return Measure.parse(yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)), path.name)
+_FILES = {name: Path(__file__).parent / "measures" / f"{name}.yaml" for name in REGISTRY}
 
-
-MEASURES: dict[str, Measure] = {name: _read(name) for name in REGISTRY}
+MEASURES: dict[str, Measure] = {name: Measure.parse(read_yaml(path), path.name) for name, path in _FILES.items()}
 """Declarations by name, in order."""
 
 SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {name: measure.columns for name, measure in MEASURES.items()}

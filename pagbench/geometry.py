@@ -4,7 +4,7 @@ Nothing else differentiates a classifier with respect to its input.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -48,11 +48,13 @@ class ForwardPass:
         logits: of the batch.
     """
 
-    def __init__(self, classifier: nn.Module, x: Float[Tensor, "b c h w"], *, keep: bool = False) -> None:
+    def __init__(
+        self, classifier: Callable[[Tensor], Tensor], x: Float[Tensor, "b c h w"], *, keep: bool = False
+    ) -> None:
         self._keep = keep
         with torch.enable_grad():
             self._x = x.detach().clone().requires_grad_(True)
-            self._logits: Tensor = classifier(self._x)
+            self._logits = classifier(self._x)
         self.logits: Float[Tensor, "b k"] = self._logits.detach()
 
     def log_odds_gradient(self, labels: Int[Tensor, "b"]) -> Float[Tensor, "b c h w"]:
@@ -114,7 +116,9 @@ class ForwardPass:
         return gradient.detach()
 
 
-def log_odds_gradient(classifier: nn.Module, x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"]) -> InputGradient:
+def log_odds_gradient(
+    classifier: Callable[[Tensor], Tensor], x: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"]
+) -> InputGradient:
     """Logits and `ForwardPass.log_odds_gradient` of a batch."""
     passed = ForwardPass(classifier, x)
     return InputGradient(passed.logits, passed.log_odds_gradient(labels))

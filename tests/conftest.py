@@ -4,8 +4,6 @@ from browser import browser, page, site  # noqa: F401 (fixtures)
 from hypothesis import settings
 
 from pagbench import benchmarks, data
-from pagbench.cards import CifarCard, IdxCard, ImageNetCard
-from pagbench.data import cifar, idx, imagenet
 from pagbench.measures import calibration
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.context import MeasureContext
@@ -20,13 +18,8 @@ torch.set_num_threads(1)  # the networks are tiny, and spinning threads of two p
 
 def splits_or_skip(benchmark):
     """The benchmark's data; skips the test where its files are not installed, for tests download nothing."""
-    card = getattr(benchmark.dataset, "source", benchmark.dataset)
-    if isinstance(card, IdxCard) and idx.find(card) is None:
-        pytest.skip(f"{card.kind} is not installed (see pagbench/data/idx.py for where it is looked for)")
-    if isinstance(card, CifarCard) and cifar.find(card) is None:
-        pytest.skip(f"{card.kind} is not installed (see pagbench/data/cifar.py for where it is looked for)")
-    if isinstance(card, ImageNetCard) and not imagenet.place().is_dir():
-        pytest.skip(f"ImageNet's validation images are not in {imagenet.place()}")
+    if (absent := benchmark.dataset.missing(benchmark.samples)) is not None:
+        pytest.skip(f"not installed: {absent}")
     return data.splits(benchmark)
 
 

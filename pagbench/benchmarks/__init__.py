@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pagbench.cards import (
     Card,
     Count,
-    DatasetCard,
     Identifier,
     ManifoldCard,
     Positive,
@@ -19,6 +18,7 @@ from pagbench.cards import (
     read_yaml,
 )
 from pagbench.columns import MEASURES, Need
+from pagbench.data import AnyDatasetCard
 from pagbench.errors import UnknownNameError
 
 _FOLDER = Path(__file__).parent
@@ -67,7 +67,7 @@ class Benchmark(Card):
     version: Count
     title: str
     description: str
-    dataset: DatasetCard
+    dataset: AnyDatasetCard
     samples: SampleIds = Field(repr=False)
     """Ids of the images that are measured, in order."""
     calibration: SampleIds = Field(repr=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pagbench import __version__
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import MANIFOLDS, DistractorCard, ScoreCard, read_yaml
+from pagbench.cards import MANIFOLDS, ScoreCard, read_yaml
 
 _PAPER = (
     "S. Srinivas, S. Bordt and H. Lakkaraju (2023), Which models have perceptually-aligned gradients? An explanation "
@@ -132,11 +132,6 @@ def _score(card: ScoreCard) -> str:
     return f"{card.kind} score" + (f" (`{published}`)" if published else "")
 
 
-def _data_kind(benchmark: Benchmark) -> str:
-    card = benchmark.dataset
-    return card.source.kind if isinstance(card, DistractorCard) else card.kind
-
-
 def _models(benchmark: Benchmark) -> list[tuple[str, dict[str, Any], str]]:
     """Published networks that a run fetches: name, note, licence."""
     known = _notes()["models"]
@@ -152,14 +147,13 @@ def _models(benchmark: Benchmark) -> list[tuple[str, dict[str, Any], str]]:
 
 
 def _needs(benchmark: Benchmark) -> Iterator[Need]:
-    notes, kind = _notes(), _data_kind(benchmark)
-    note = notes["data"][kind]
-    yield Need(note["what"], note["size"], note["license"], notes["places"].get(kind, ""))
+    about = benchmark.dataset.facts
+    yield Need(about.what, about.size, about.license, about.place)
     for name, note, license in _models(benchmark):
         optional = "; without it no regimes" if name == benchmark.reference else ""
         yield Need(f"`{name}`", f"{note['size']}{optional}", license, "`$PAGBENCH_CACHE`")
 
 
 def _sources(benchmark: Benchmark) -> tuple[str, ...]:
-    notes = [_notes()["data"][_data_kind(benchmark)], *(note for _, note, _ in _models(benchmark))]
-    return (_PAPER, *dict.fromkeys(note["cite"] for note in notes if "cite" in note))
+    cited = [benchmark.dataset.facts.cite, *(note.get("cite") for _, note, _ in _models(benchmark))]
+    return (_PAPER, *dict.fromkeys(filter(None, cited)))

@@ -17,6 +17,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
@@ -77,16 +78,20 @@ def doctor(
 
     Connects to nothing. Exits with 0 if a benchmark is ready to run and nothing is broken, with 1 otherwise.
     """
-    from pagbench import __version__, benchmarks
-
-    labels = benchmarks.names() if benchmark is None else [benchmarks.load(benchmark).label]
-    probe = start_probe(labels)  # imports PyTorch while this process looks at the rest
-    installed, folders = list(packages()), list(check_folders())
-    device, *checked = receive(probe, labels)
+    probe = start_probe(benchmark)  # imports PyTorch while this process looks at the rest
+    try:
+        labels = labels_of(benchmark)
+        installed, folders = list(packages()), list(check_folders())
+        device, *checked = receive(probe, labels)
+    finally:
+        if probe is not None:
+            probe.kill()
     checked.sort(key=lambda finding: _STATES.index(finding.state))
     sections = {"Installed": installed, "Device": [device], "Folders": folders, "Benchmarks": checked}
     ready = [finding.name for finding in checked if finding.state in ("ok", "note")]
     healthy = bool(ready) and all(found.state != "broken" for section in sections.values() for found in section)
+    from pagbench import __version__
+
     about = f"pagbench {__version__}, Python {sys.version.split()[0]} ({sys.executable}), {sys.platform}"
     if format is Shape.json:
         report: dict[str, Any] = {"healthy": healthy, "ready": ready, "about": about, "versions": versions()}
@@ -97,6 +102,13 @@ def doctor(
         lines = [line for name, section in sections.items() for line in ("", name, *layout(section, width))]
         typer.echo("\n".join([about, *lines]))
     raise typer.Exit(0 if healthy else 1)
+
+
+def labels_of(benchmark: str | None) -> list[str]:
+    """The benchmarks to look at: all of them, or the one that is named."""
+    from pagbench import benchmarks
+
+    return benchmarks.names() if benchmark is None else [benchmarks.load(benchmark).label]
 
 
 def layout(section: Sequence[Finding], width: int) -> Iterator[str]:
@@ -137,8 +149,6 @@ def versions() -> dict[str, str | None]:
 
 def packages() -> Iterator[Finding]:
     """The versions, and what is missing."""
-    from pagbench.storage import assets
-
     known = versions()
     shown = ", ".join(f"{name} {version}" for name, version in known.items() if version)
     yield Finding("ok", "packages", (f"{shown}; `pip check` says whether they fit pagbench",))
@@ -146,29 +156,23 @@ def packages() -> Iterator[Finding]:
         optional = name == "ray"
         message = "not installed (optional: spreads a run over machines)" if optional else "not installed"
         yield Finding("note" if optional else "missing", name, (message,), (f"pip install {name}",))
-    if not assets.find("alexnet_features.safetensors").is_file():
-        yield Finding("broken", "LPIPS", (f"its network's weights are not in {assets.FOLDER}",), (_REINSTALL,))
 
 
 def check_folders() -> Iterator[Finding]:
     """Whether runs can write to their folders, and whether they may use the network. Nothing is left behind."""
+    from pagbench.data import base
+
     results = os.environ.get("PAGBENCH_RESULTS") or "results"
     if "://" not in results:
         yield _folder("results", lambda: Path(results), "PAGBENCH_RESULTS")
     yield _folder("cache", cache.root, "PAGBENCH_CACHE")
-    yield _folder("data sets", data_root, "PAGBENCH_DATA")
+    yield _folder("data sets", base.root, "PAGBENCH_DATA")
     yield _folder("temporary", lambda: Path(tempfile.gettempdir()), "TMPDIR", "broken")
     if cache.offline():
         message = "offline, by --offline or PAGBENCH_OFFLINE: `pagbench fetch` fetches nothing until that is taken away"
         yield Finding("note", "network", (message,))
     else:
         yield Finding("ok", "network", ("may be used by runs and by `pagbench fetch`; this command does not",))
-
-
-def data_root() -> Path:
-    """As `pagbench.data.folder.root`, which needs PyTorch."""
-    given = os.environ.get("PAGBENCH_DATA")
-    return Path(given).expanduser() if given else cache.root() / "data"
 
 
 def _folder(
@@ -197,46 +201,39 @@ def _folder(
 # The child process: PyTorch, the device, the benchmarks
 
 
-def start_probe(labels: Sequence[str]) -> "subprocess.Popen[bytes] | OSError":
-    """Starts the process that says one finding for the device and one for each benchmark."""
+def start_probe(benchmark: str | None) -> "subprocess.Popen[bytes] | None":
+    """Starts the process that prints one finding for the device and one for each benchmark; None where it cannot."""
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109 (joined as text)
     offline = {"PAGBENCH_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths}
-    command = [sys.executable, "-P", "-W", "ignore", "-c", f"import {__name__} as d; d.probe({list(labels)!r})"]
-    try:
+    command = [sys.executable, "-P", "-W", "ignore", "-c", f"import {__name__} as d; d.probe({benchmark!r})"]
+    with suppress(OSError):
         return subprocess.Popen(
             command, env={**os.environ, **offline}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-    except OSError as error:
-        return error
+    return None
 
 
-def receive(
-    probe: "subprocess.Popen[bytes] | OSError", labels: Sequence[str], timeout: float = _TIMEOUT
-) -> list[Finding]:
+def receive(probe: "subprocess.Popen[bytes] | None", labels: Sequence[str], timeout: float = _TIMEOUT) -> list[Finding]:
     """Findings on the device and the benchmarks; the end of the process is the finding on what it has not answered."""
-    if isinstance(probe, OSError):
-        output, end = b"", f"no process can be started ({first_line(probe)})"
-    else:
-        try:
+    output, end = b"", "cannot be started"
+    try:
+        if probe is not None:
             output, _ = probe.communicate(timeout=timeout)
             code = probe.returncode
-            name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-            end = f"the process that imports PyTorch and looks at benchmarks has ended with {name}"
-        except subprocess.TimeoutExpired:
-            probe.kill()
-            output, _ = probe.communicate()
-            end = f"the process that imports PyTorch and looks at benchmarks does not end within {timeout:g} s"
-    found = []
+            end = f"has ended with {signal.Signals(-code).name if code < 0 else f'exit status {code}'}"
+    except subprocess.TimeoutExpired as error:
+        output, end = error.output or b"", f"does not end within {timeout:g} s"
+    findings = []
     for line in output.splitlines():
         fields = json.loads(line)
-        found.append(Finding(fields["state"], fields["name"], tuple(fields["messages"]), tuple(fields["commands"])))
-    missing = ["auto takes", *labels][len(found) :]
-    remedy = () if found else (_REINSTALL_TORCH,)
-    return [*found, *(Finding("broken", name, (end,), remedy) for name in missing)]
+        findings.append(Finding(fields["state"], fields["name"], tuple(fields["messages"]), tuple(fields["commands"])))
+    message = f"the process that imports PyTorch and looks at benchmarks {end}"
+    remedy = () if findings else (_REINSTALL_TORCH,)
+    return findings + [Finding("broken", name, (message,), remedy) for name in ["auto takes", *labels][len(findings) :]]
 
 
-def probe(labels: Sequence[str]) -> None:
+def probe(benchmark: str | None) -> None:
     """The child: one line of JSON for the device and each benchmark, and nothing else on stdout."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
@@ -248,7 +245,7 @@ def probe(labels: Sequence[str]) -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)  # packages print what they like
         steps: list[tuple[str, Callable[[], Finding]]] = [("auto takes", device)]
-        steps += [(label, lambda label=label: readiness(label)) for label in labels]  # type: ignore[misc]
+        steps += [(label, partial(readiness, label)) for label in labels_of(benchmark)]
         for name, step in steps:
             try:
                 finding = step()
@@ -297,46 +294,25 @@ class Lack(NamedTuple):
 
 def readiness(label: str) -> Finding:
     """Whether a benchmark can run, and what it lacks. Opens no socket, reads no picture, builds no network."""
+    import torch  # noqa: F401 (no benchmark runs without it)
+
     from pagbench import benchmarks
 
     benchmark = benchmarks.load(label)
-    lacks = [*_data(benchmark), *_networks(benchmark), *_first_run(benchmark)]
+    lacks = [*_data(benchmark), *_networks(benchmark)]
     state: Any = "missing" if any(lack.fatal for lack in lacks) else "note" if lacks else "ok"
     messages = tuple(dict.fromkeys(lack.message for lack in lacks))
     return Finding(state, label, messages, tuple(dict.fromkeys(lack.command for lack in lacks if lack.command)))
 
 
 def _data(benchmark: "Benchmark") -> Iterator[Lack]:
-    from pagbench.benchmarks import facts
-    from pagbench.cards import CifarCard, DistractorCard, IdxCard, ImageNetCard, SamplesCard
-    from pagbench.data import cifar, idx, imagenet, samples
-    from pagbench.errors import DataError
-
     card = benchmark.dataset
-    card = card.source if isinstance(card, DistractorCard) else card
-    need, fetch = facts.of(benchmark).needs[0], f"pagbench fetch --benchmark {benchmark.label}"
-    path = need.place.strip("`").replace("$PAGBENCH_DATA", str(data_root()))
-    try:
-        if isinstance(card, IdxCard) and idx.find(card) is None:
-            debian = "; on Debian: apt-get install dataset-fashion-mnist" if card.kind == "fashion-mnist" else ""
-            yield Lack(f"{need.what}, {need.download}, in {path}{debian}", fetch)
-        elif isinstance(card, CifarCard) and cifar.find(card) is None:
-            yield Lack(f"{need.what}, {need.download}, in {path}", fetch)
-        elif isinstance(card, CifarCard) and (lacking := cifar.lacking(card)):
-            yield Lack(f"{', '.join(lacking)} of {need.what}: delete {path} and fetch it anew", fetch)
-        elif isinstance(card, ImageNetCard) and not (home := imagenet.place()).is_dir():
-            yield Lack(f"{need.what}, {need.download}: put or link them, in a folder for each class, at {home}")
-        elif isinstance(card, ImageNetCard):
-            if absent := sorted(set(benchmark.samples) - set(imagenet.find(card)[0])):
-                yield Lack(f"{len(absent)} of {len(benchmark.samples)} pictures in {path}, as number {absent[0]}")
-        elif isinstance(card, SamplesCard):
-            samples.find(card)
-    except DataError as error:
-        yield Lack(str(error))
+    if (absent := card.missing(benchmark.samples)) is not None:
+        yield Lack(absent, f"pagbench fetch --benchmark {benchmark.label}" if card.facts.fetched else "")
 
 
 def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
-    """Score models and tangent spaces that are networks, and the reference, without which a run goes on."""
+    """Score models, tangent spaces and the reference; a run goes on without the last, and trains its autoencoder."""
     from importlib.util import find_spec
 
     from pagbench.benchmarks import facts
@@ -364,15 +340,10 @@ def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
         if any(downloads.find(file) is None for file in files):
             size = sizes.get(reference, "").partition(";")[0] or "size unknown"
             yield Lack(f"{reference}, {size}: without it no regimes", fetch, fatal=False)
+    if benchmark.manifold is not None and benchmark.manifold.recipe is not None:
+        from pagbench.training import parts
 
-
-def _first_run(benchmark: "Benchmark") -> Iterator[Lack]:
-    if benchmark.manifold is None or benchmark.manifold.recipe is None:
-        return
-    from pagbench.benchmarks import facts
-    from pagbench.training import parts
-
-    home = parts.recipe_folder(benchmark)
-    if home is not None and not any(home.glob("*.safetensors")):
-        takes = facts.fit_time(benchmark)
-        yield Lack(f"its autoencoder, which the first run trains ({takes}), in {home}", fatal=False)
+        fitted = parts.recipe_folder(benchmark)
+        if fitted is not None and not any(fitted.glob("*.safetensors")):
+            takes = facts.fit_time(benchmark)
+            yield Lack(f"its autoencoder, which the first run trains ({takes}), in {fitted}", fatal=False)

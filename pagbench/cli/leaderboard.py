@@ -80,6 +80,10 @@ def site(
 ) -> None:
     """Build the leaderboard as a static site that opens from disk."""
     from pagbench import results as stored
+    from pagbench.errors import import_extra
+
+    for module in ("jinja2", "latex2mathml"):
+        import_extra(module, "site")
     from pagbench.reports.site import build
 
     written = build(stored.local(results), output)

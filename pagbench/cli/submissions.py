@@ -14,9 +14,9 @@ from pagbench.cli.options import BatchSizeOption, Device, DeviceOption, OfflineO
 from pagbench.errors import CardError, ContractError, PagbenchError, printable
 
 if TYPE_CHECKING:
+    from pagbench.submissions.create import Question
     from pagbench.submissions.findings import Finding
-    from pagbench.submissions.questions import Question
-    from pagbench.submissions.rerun import Outcome
+    from pagbench.submissions.verify import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Submit a model to the leaderboard: init, check, run, add.")
 
@@ -59,19 +59,18 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults.")] = False,
 ) -> None:
     """Ask about a model and write its submission: a card, and the weights beside it."""
-    from pagbench.submissions import drafting
-    from pagbench.submissions.questions import QUESTIONS
+    from pagbench.submissions import create
 
     answers: dict[str, Any] = {}
-    for question in QUESTIONS:
+    for question in create.QUESTIONS:
         answers[question.name] = _answer(question, context.params[question.name], answers, yes)
-    card = drafting.draft(folder, answers)
+    card = create.create(folder, answers)
     typer.echo(f"written: {card}  (next: pagbench submit check {folder})")
 
 
 def _answer(question: "Question", given: str | None, answers: dict[str, Any], yes: bool) -> Any:
     """From the option, the default, or the terminal, where a wrong answer is asked for again."""
-    default = question.default(answers)
+    default = question.offer(answers)
     if given is None and yes:
         given = default
         if given is None:
@@ -79,13 +78,13 @@ def _answer(question: "Question", given: str | None, answers: dict[str, Any], ye
     if given is not None:
         return question.value(given)
 
-    def judged(text: str) -> Any:
+    def parse(text: str) -> Any:
         try:
             return question.value(text)
         except CardError as error:
             raise typer.BadParameter(str(error)) from None
 
-    return typer.prompt(question.text, default=default, value_proc=judged)
+    return typer.prompt(question.text, default=default, value_proc=parse)
 
 
 @app.command(epilog="Example: pagbench submit check my-model")
@@ -104,35 +103,35 @@ def check(
     offline: OfflineOption = False,
 ) -> None:
     """Validate a submission without running code from it. Exits with 0 if nothing is wrong, with 1 otherwise."""
-    from pagbench.submissions import changes, checking
-    from pagbench.submissions.confined import Limits
+    from pagbench.submissions import changes
+    from pagbench.submissions.check import check
+    from pagbench.submissions.sandbox import Limits
 
+    limits = Limits(seconds=seconds)
     if (folder is None) == (since is None):
         raise ContractError("give the submission's folder, or --since a revision")
     if folder is not None:
-        raise typer.Exit(
-            _print(checking.check(folder, leaderboard, benchmark=benchmark, limits=Limits(seconds=seconds)))
-        )
+        raise typer.Exit(_print(check(folder, leaderboard, benchmark=benchmark, limits=limits)))
     folders, findings = changes.submissions(leaderboard, since or "HEAD")
     worst = _print(findings)
     for changed in [] if worst else folders:
         typer.echo(f"submission: {printable(str(changed))}")
         label = benchmark or changed.parent.parent.name
-        found = checking.check(changed, leaderboard, benchmark=label, limits=Limits(seconds=seconds))
-        if _print(found):
+        if _print(check(changed, leaderboard, benchmark=label, limits=limits)):
             worst = 1
         else:
-            _rank(changed, leaderboard, label)
+            _print_rank(changed, leaderboard, label)
     raise typer.Exit(worst)
 
 
-def _rank(folder: Path, leaderboard: Path, label: str) -> None:
+def _print_rank(folder: Path, leaderboard: Path, label: str) -> None:
     """Prints where an added submission stands."""
     from pagbench import benchmarks
-    from pagbench.submissions import adding, checking
+    from pagbench.submissions.add import standing
+    from pagbench.submissions.folder import read_card
 
-    standing = adding.standing(leaderboard, benchmarks.load(label), checking.read_card(folder).id)
-    for line in standing.lines() if standing else ["it has no results yet: measure it with pagbench submit run"]:
+    placed = standing(leaderboard, benchmarks.load(label), read_card(folder).id)
+    for line in placed.lines() if placed else ["it has no results yet: measure it with pagbench submit run"]:
         typer.echo(line)
 
 
@@ -147,16 +146,16 @@ def run(
     offline: OfflineOption = False,
 ) -> None:
     """Measure a submission, without the anchors; finished rows are kept in DIR/results and skipped next time."""
-    from pagbench.submissions import checking
+    from pagbench.submissions.check import check_outside
     from pagbench.submissions.findings import refused
-    from pagbench.submissions.folder import CARD, RESULTS
+    from pagbench.submissions.folder import CARD, RESULTS, benchmark_of, read_card
 
-    found = list(checking.outside(folder, leaderboard, benchmark))
-    if refused(found):
-        raise typer.Exit(_print(finding for finding in found if finding.level == "error"))
+    findings = list(check_outside(folder, leaderboard, benchmark))
+    if refused(findings):
+        raise typer.Exit(_print(finding for finding in findings if finding.level == "error"))
     from pagbench.running import runner
 
-    definition = checking.benchmark_of(checking.read_card(folder), benchmark)
+    definition = benchmark_of(read_card(folder), benchmark)
     runner.run(
         folder / CARD, benchmark=definition, results=folder / RESULTS, batch_size=batch_size, device=device.value,
         overwrite=overwrite, anchors=False, progress=True,
@@ -173,23 +172,27 @@ def add(
     offline: OfflineOption = False,
 ) -> None:
     """Check a submission, lay it into the leaderboard, show its rank, and say how to open a pull request."""
-    from pagbench.submissions import adding, checking
-    from pagbench.submissions.confined import Limits
+    from pagbench.submissions import add
+    from pagbench.submissions.check import check_inside, check_outside
+    from pagbench.submissions.folder import benchmark_of, home_of, read_card
+    from pagbench.submissions.sandbox import Limits
 
     if not leaderboard.is_dir():
         raise ContractError(f"{leaderboard}: no such folder; run this in a checkout, or give --leaderboard")
-    if _print(checking.outside(folder, leaderboard, benchmark)):
+    if _print(check_outside(folder, leaderboard, benchmark)):
         raise typer.Exit(1)
-    card = checking.read_card(folder)
-    definition = checking.benchmark_of(card, benchmark)
-    target = adding.place(leaderboard, definition, card)
-    with adding.staged(folder, leaderboard, definition, card) as copy:
-        changed = [one for one in checking.outside(copy, leaderboard, definition.label) if one.level == "error"]
-        if _print(changed) or _print(checking.inside(copy, definition.label, Limits(seconds=seconds))):
+    card = read_card(folder)
+    definition = benchmark_of(card, benchmark)
+    target = home_of(leaderboard, definition, card)
+    with add.staged(folder, leaderboard, definition, card) as copy:
+        changed = [
+            finding for finding in check_outside(copy, leaderboard, definition.label) if finding.level == "error"
+        ]
+        if _print(changed) or _print(check_inside(copy, definition.label, Limits(seconds=seconds))):
             raise typer.Exit(1)
-        adding.settle(copy, target)
+        add.settle(copy, target)
     typer.echo(f"added: {target}")
-    _rank(target, leaderboard, definition.label)
+    _print_rank(target, leaderboard, definition.label)
     branch = f"submit-{card.id.replace('/', '-')}"
     typer.echo(
         f"next: git switch -c {branch} && git add {target} && git commit -m 'Submit {card.id} to {definition.label}' "
@@ -201,11 +204,11 @@ def _print(findings: "Iterable[Finding]") -> int:
     """Prints findings as they come; 1 if any is an error."""
     from pagbench.submissions.findings import refused
 
-    kept = []
+    printed = []
     for finding in findings:
         typer.echo(str(finding))
-        kept.append(finding)
-    return int(refused(kept))
+        printed.append(finding)
+    return int(refused(printed))
 
 
 def verify(
@@ -241,19 +244,19 @@ def verify(
     Exits with 1 if results are refuted, with 2 if some cannot be measured here.
     """
     from pagbench import benchmarks
-    from pagbench.submissions import claimed, rerun
+    from pagbench.submissions import verify
 
     definition = None if benchmark is None else benchmarks.load(benchmark)
     to_verify, refuted, skipped = [], False, False
-    for target in targets or claimed.names(results, definition):
+    for target in targets or verify.find_targets(results, definition):
         try:
-            to_verify += claimed.find(target, results, definition)
+            to_verify += verify.find_results(target, results, definition)
         except PagbenchError as error:
             warn(f"error: {printable(str(error))}")
             skipped = True
     if not to_verify and not skipped:
         raise ContractError(f"{results}: no results to verify; give another --results folder or a submission's folder")
-    outcomes = rerun.verify(
+    outcomes = verify.verify(
         to_verify, seed=secrets.randbits(32) if seed is None else seed, by=by or _verifier(), samples=samples,
         tolerance=tolerance, batch_size=batch_size, device=device.value, progress=True,
     )  # fmt: skip
@@ -267,7 +270,7 @@ def _print_outcome(outcome: "Outcome") -> str | None:
     """Prints one line, and returns the verdict."""
     from pagbench.submissions.findings import Finding
 
-    record, subject = outcome.record, str(outcome.claim)
+    record, subject = outcome.record, str(outcome.subject)
     if record is None:
         warn(str(Finding("error", subject, f"not verified: {outcome.flaw}")))
         return None

@@ -4,13 +4,14 @@ The signal-distractor experiment of Srinivas, Bordt & Lakkaraju 2023 (arXiv 2305
 null block one above the other (Shah et al. 2021, arXiv 2102.12781). The glyphs here are pagbench's own.
 """
 
-import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from collections.abc import Sequence
+from typing import Literal
 
-from pagbench.cards import DistractorCard
-from pagbench.data import idx
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages, Tensor
+from pagbench.data.idx import IdxCard
 from pagbench.errors import DataError
 
 _SIDE = 28
@@ -20,23 +21,44 @@ _AMBIGUOUS = 1e-6
 """Smallest difference of the halves' distances to the nearest glyph, as a fraction of the larger one."""
 
 
-def load(card: DistractorCard) -> tuple[Float[Tensor, "n 1 56 28"], Int[Tensor, "n"]]:
-    """Pixels in [0, 1] and labels: every image of the card's source with a glyph above or below it, in its order.
+class DistractorCard(DatasetCard):
+    """An image and a glyph that says nothing about its class, one above the other, side and glyph random.
 
-    Side and glyph are drawn for each image, uniformly and independently of each other and of the label.
-
-    Raises:
-        DataError: the source is missing or not what its card says.
+    The signal-distractor experiment of arXiv 2305.19101 (after BlockMNIST, Shah et al. 2021, arXiv 2102.12781).
     """
-    images, labels = idx.load(card.source)
-    above, glyph = _draws(card, len(images))
-    pairs = torch.stack([images, glyphs()[glyph]], dim=1)
-    pairs[~above] = pairs[~above].flip(1)
-    return pairs.movedim(1, 2).flatten(2, 3), labels
+
+    kind: Literal["distractor"]
+    source: IdxCard
+    seed: int
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """Those of the source."""
+        return self.source.facts
+
+    def missing(self, ids: Sequence[str] = ()) -> str | None:
+        """The source, where it is missing."""
+        return self.source.missing(ids)
+
+    def load(self) -> LoadedImages:
+        """Every image of the source with a glyph above or below it, in its order, shape (n, 1, 56, 28).
+
+        Side and glyph are drawn for each image, uniformly and independently of each other and of the label.
+
+        Raises:
+            DataError: the source is missing or not what its card says.
+        """
+        images, labels, _ = self.source.load()
+        above, glyph = (drawn.numpy() for drawn in _draws(self, len(labels)))
+        pairs = np.stack([np.asarray(images), glyphs().numpy()[glyph]], axis=1)
+        pairs[~above] = pairs[~above][:, ::-1]
+        return LoadedImages(np.moveaxis(pairs, 1, 2).reshape(len(labels), 1, 2 * _SIDE, _SIDE), labels)
 
 
 def glyphs() -> Float[Tensor, "g 1 28 28"]:
     """The distractors, pixels 0 or 1: a box with both diagonals, a ring, a plus, a diamond."""
+    import torch
+
     rows, columns = np.abs(np.mgrid[:_SIDE, :_SIDE] - (_SIDE - 1) / 2)
     far, near = np.maximum(rows, columns), np.minimum(rows, columns)
     outline = _EXTENT - _STROKE
@@ -51,6 +73,8 @@ def glyphs() -> Float[Tensor, "g 1 28 28"]:
 
 def _draws(card: DistractorCard, count: int) -> tuple[Bool[Tensor, "n"], Int[Tensor, "n"]]:
     """Whether the signal is above, and the index of the glyph; an image's draw does not depend on `count`."""
+    import torch
+
     uniform = torch.from_numpy(np.random.default_rng([card.seed, 0]).random((count, 2)))
     return uniform[:, 0] < 0.5, (uniform[:, 1] * len(glyphs())).long()
 
@@ -72,6 +96,8 @@ def find_signal_above(images: Float[Tensor, "n c h2 w"], known: Float[Tensor, "g
     Raises:
         DataError: both halves of an image are equally far from the glyphs.
     """
+    import torch
+
     halves = torch.stack(images.chunk(2, dim=2), dim=1).flatten(2)
     # without matrix products, so that a glyph is exactly 0 away from itself
     away = torch.cdist(halves, known.flatten(1).to(halves), compute_mode="donot_use_mm_for_euclid_dist").amin(dim=2)

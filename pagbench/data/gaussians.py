@@ -1,15 +1,41 @@
 """Gaussian classes on one low-dimensional linear manifold: everything about them is known in closed form."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from pydantic import Field
 
-from pagbench.cards import GaussiansCard
+from pagbench.cards import Count, Positive
+from pagbench.data.base import DatasetCard, LoadedImages, Tensor
 
 _CENTRE = 0.5
+
+
+class GaussiansCard(DatasetCard):
+    """Low-rank Gaussian classes around mid-grey: x|c = 1/2 + mu_c + U L_c^{1/2} z + noise e, U shared by all."""
+
+    kind: Literal["gaussians"]
+    seed: int
+    count: Count
+    side: Count
+    classes: Annotated[int, Field(ge=2)]
+    rank: Count
+    noise: Positive
+    """Standard deviation of the isotropic part, pixel units."""
+    spread: tuple[Positive, Positive]
+    """Smallest and largest standard deviation along the shared span."""
+    separation: Positive
+    """Standard deviation of the class means along the shared span."""
+    off_span: Annotated[float, Field(ge=0)] = 0.0
+    """Distance of the two extreme class means off the span; 0 where the classes share the manifold."""
+    shared_covariance: bool = False
+
+    def load(self) -> LoadedImages:
+        """`count` images of shape (1, side, side), drawn from the seed."""
+        images, labels = sample(self)
+        return LoadedImages(images.numpy(), labels.numpy())
 
 
 @dataclass(frozen=True)
@@ -31,6 +57,8 @@ class GaussianClasses:
 
 def parameters(card: GaussiansCard) -> GaussianClasses:
     """Draws the distribution that a card's seed fixes; classes are equally likely."""
+    import torch
+
     rng = np.random.default_rng([card.seed, 0])
     d = card.side**2
     frame, _ = np.linalg.qr(rng.standard_normal((d, card.rank + 1)))
@@ -50,6 +78,8 @@ def parameters(card: GaussiansCard) -> GaussianClasses:
 
 def sample(card: GaussiansCard) -> tuple[Float[Tensor, "n 1 h w"], Int[Tensor, "n"]]:
     """Draws `card.count` images, classes in turn."""
+    import torch
+
     classes = parameters(card)
     rng = np.random.default_rng([card.seed, 1])
     labels = torch.arange(card.count) % card.classes

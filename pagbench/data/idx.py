@@ -7,42 +7,129 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from pagbench.cards import IdxCard
-from pagbench.data import folder
-from pagbench.data.folder import root
+from pagbench.cards import Sha256
+from pagbench.data import base
+from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages
 from pagbench.errors import DataError, first_line
 
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _SHAPE = (28, 28)
 _DEBIAN = Path("/usr/share/datasets")
 _NAMES = {"fashion-mnist": "FashionMNIST", "mnist": "MNIST"}
+_FACTS = {
+    "fashion-mnist": DatasetFacts(
+        "Fashion-MNIST",
+        size="30 MB",
+        license="MIT",
+        place="`$PAGBENCH_DATA/FashionMNIST/raw`",
+        cite="H. Xiao, K. Rasul and R. Vollgraf (2017), Fashion-MNIST: a novel image dataset for benchmarking machine "
+        "learning algorithms, arXiv 1708.07747.",
+        fetched=True,
+    ),
+    "mnist": DatasetFacts(
+        "MNIST",
+        size="11 MB",
+        license="not stated by the publisher",
+        place="`$PAGBENCH_DATA/MNIST/raw`",
+        cite="Y. LeCun, L. Bottou, Y. Bengio and P. Haffner (1998), Gradient-based learning applied to document "
+        "recognition, Proc. IEEE 86(11).",
+        fetched=True,
+    ),
+}
 
 
-def load(card: IdxCard) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, "n"]]:
-    """Pixels in [0, 1] and labels: the training images, then the test images.
+class IdxCard(DatasetCard):
+    """MNIST or Fashion-MNIST: 60,000 training images (ids 0 to 59999), then 10,000 test images, 28×28, pixels / 255."""
 
-    The files are looked for in torchvision's layout under `root()`, then where Debian's `dataset-fashion-mnist` puts
-    them, and downloaded by torchvision otherwise.
+    kind: Literal["fashion-mnist", "mnist"]
+    sha256: Sha256 | None = None
+    """Of the four decompressed files, in the order training images, training labels, test images, test labels; null to
+    compare the compressed files with the publisher's md5 sums instead."""
 
-    Raises:
-        DataError: the files are missing and cannot be downloaded, are corrupt, or are not what the card's hash says.
-    """
-    folder = find(card) or _download(card)
-    paths = [_present(folder, name) for name in _FILES]
-    contents = [_read(path, card) for path in paths]
-    arrays = [_parse(content, path) for content, path in zip(contents, paths, strict=True)]
-    _check_counts(arrays, paths)
-    _check_sha256(contents, folder, card)
-    images = np.concatenate([arrays[0], arrays[2]])[:, None].astype(np.float32) / 255
-    labels = np.concatenate([arrays[1], arrays[3]]).astype(np.int64)
-    return torch.from_numpy(images), torch.from_numpy(labels)
+    @property
+    def facts(self) -> DatasetFacts:
+        """Published by its authors, fetched by torchvision."""
+        return _FACTS[self.kind]
+
+    @property
+    def _home(self) -> Path:
+        """Where torchvision keeps the files."""
+        return base.root() / _NAMES[self.kind] / "raw"
+
+    def find(self) -> Path | None:
+        """The folder that holds all four files, if there is one here: torchvision's, or that of Debian's package."""
+        for folder in (self._home, _DEBIAN / self.kind):
+            if all(_present(folder, name).is_file() for name in _FILES):
+                return folder
+        return None
+
+    def missing(self, ids: Sequence[str] = ()) -> str | None:
+        """The data set, where one of its files is missing."""
+        if self.find() is not None:
+            return None
+        debian = "; on Debian: apt-get install dataset-fashion-mnist" if self.kind == "fashion-mnist" else ""
+        return f"{self.facts.what}, {self.facts.size}, in {self._home}{debian}"
+
+    def load(self) -> LoadedImages:
+        """The training images, then the test images, shape (70000, 1, 28, 28).
+
+        The files are looked for in torchvision's layout, then where Debian's `dataset-fashion-mnist` puts them, and
+        downloaded by torchvision otherwise.
+
+        Raises:
+            DataError: the files are missing and cannot be downloaded, are corrupt, or not what the card's hash says.
+        """
+        folder = self.find() or self._download()
+        paths = [_present(folder, name) for name in _FILES]
+        contents = [self._read(path) for path in paths]
+        arrays = [_parse(content, path) for content, path in zip(contents, paths, strict=True)]
+        _check_counts(arrays, paths)
+        digest = None if self.sha256 is None else hashlib.sha256(b"".join(contents)).hexdigest()
+        if self.sha256 is not None and digest != self.sha256:
+            raise DataError(
+                f"{folder}: sha256 {str(digest)[:12]}… of the {self.kind} files, expected {self.sha256[:12]}…; "
+                "delete them to fetch them anew"
+            )
+        images = np.concatenate([arrays[0], arrays[2]])[:, None].astype(np.float32) / 255
+        return LoadedImages(images, np.concatenate([arrays[1], arrays[3]]).astype(np.int64))
+
+    def _publisher(self) -> Any:
+        from torchvision import datasets
+
+        return getattr(datasets, _NAMES[self.kind])
+
+    def _download(self) -> Path:
+        debian = " (Debian: apt-get install dataset-fashion-mnist)" if self.kind == "fashion-mnist" else ""
+        by_hand = (
+            f"put {_FILES[0]}.gz and the other three files there{debian}, or set PAGBENCH_DATA to torchvision's root "
+            "folder"
+        )
+        base.download(self.kind, self._home, lambda: self._publisher()(base.root(), download=True), by_hand)
+        return self._home
+
+    def _read(self, path: Path) -> bytes:
+        """Decompressed content of one file."""
+        try:
+            content = path.read_bytes()
+            if self.sha256 is None:
+                self._check_md5(path, content)
+            return gzip.decompress(content) if path.suffix == ".gz" else content
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: cannot be read ({first_line(error)}); delete it to fetch it anew") from None
+
+    def _check_md5(self, path: Path, content: bytes) -> None:
+        if path.suffix != ".gz":
+            raise DataError(
+                f"{path}: cannot be checked, for only the sum of {path.name}.gz is published; put that beside it"
+            )
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        expected = dict(self._publisher().resources)[path.name]
+        if found != expected:
+            raise DataError(f"{path}: md5 {found}, the publisher's is {expected}; delete the file to fetch it anew")
 
 
 def _check_counts(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> None:
@@ -54,68 +141,10 @@ def _check_counts(arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> None:
             )
 
 
-def _check_sha256(contents: Sequence[bytes], folder: Path, card: IdxCard) -> None:
-    if card.sha256 is None:
-        return
-    digest = hashlib.sha256(b"".join(contents)).hexdigest()
-    if digest != card.sha256:
-        raise DataError(
-            f"{folder}: sha256 {digest[:12]}… of the {card.kind} files, expected {card.sha256[:12]}…; "
-            "delete them to fetch them anew"
-        )
-
-
-def find(card: IdxCard) -> Path | None:
-    """The folder that holds all four files, if there is one here."""
-    places = [root() / _NAMES[card.kind] / "raw", _DEBIAN / card.kind]
-    for place in places:
-        if all(_present(place, name).is_file() for name in _FILES):
-            return place
-    return None
-
-
 def _present(folder: Path, name: str) -> Path:
     """One file of a folder; the compressed one is preferred, since its md5 sum is published."""
     packed = folder / f"{name}.gz"
     return packed if packed.is_file() else folder / name
-
-
-def _publisher(card: IdxCard) -> Any:
-    from torchvision import datasets
-
-    return getattr(datasets, _NAMES[card.kind])
-
-
-def _download(card: IdxCard) -> Path:
-    place = root() / _NAMES[card.kind] / "raw"
-    debian = " (Debian: apt-get install dataset-fashion-mnist)" if card.kind == "fashion-mnist" else ""
-    by_hand = (
-        f"put {_FILES[0]}.gz and the other three files there{debian}, or set PAGBENCH_DATA to torchvision's root folder"
-    )
-    folder.download(card.kind, place, lambda: _publisher(card)(root(), download=True), by_hand)
-    return place
-
-
-def _read(path: Path, card: IdxCard) -> bytes:
-    """Decompressed content of one file."""
-    try:
-        content = path.read_bytes()
-        if card.sha256 is None:
-            _check_md5(path, content, card)
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)}); delete it to fetch it anew") from None
-
-
-def _check_md5(path: Path, content: bytes, card: IdxCard) -> None:
-    if path.suffix != ".gz":
-        raise DataError(
-            f"{path}: cannot be checked, for only the sum of {path.name}.gz is published; put that beside it"
-        )
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    expected = dict(_publisher(card).resources)[path.name]
-    if found != expected:
-        raise DataError(f"{path}: md5 {found}, the publisher's is {expected}; delete the file to fetch it anew")
 
 
 def _parse(content: bytes, path: Path) -> np.ndarray:

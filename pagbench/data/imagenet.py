@@ -1,38 +1,76 @@
 """ImageNet's validation images (ILSVRC 2012; Russakovsky et al. 2015), from a folder with one folder per class."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float
 
-from pagbench.cards import ImageNetCard
-from pagbench.data import folder
-from pagbench.data.files import ImageFiles
+from pagbench.data import base
+from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages, Tensor
 from pagbench.errors import DataError
 
 _CLASSES = 1000
 _NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
+class ImageNetCard(DatasetCard):
+    """The 50,000 validation images of ILSVRC 2012; an id is the number in the file's name, 1 to 50000."""
+
+    kind: Literal["imagenet"]
+    preparation: Literal["resize-256-crop-224", "crop-64"]
+    """`resize-256-crop-224`: shorter side to 256, bilinear, centre crop, as RobustBench and torchvision do. `crop-64`:
+    halved by box filter, then bicubic to a shorter side of 64, centre crop, as ADM's training images were made."""
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """Given out by its authors to those who have an account."""
+        return DatasetFacts(
+            "ImageNet's 50,000 validation images (ILSVRC 2012)",
+            size="6.7 GB, by hand (needs an account)",
+            license="ImageNet's terms of access (non-commercial research)",
+            place="`$PAGBENCH_DATA/imagenet/val/<class>/*.JPEG`, as `torchvision.datasets.ImageNet` sorts them; a link "
+            "will do",
+            cite="O. Russakovsky et al. (2015), ImageNet Large Scale Visual Recognition Challenge, IJCV 115(3).",
+        )
+
+    def missing(self, ids: Sequence[str] = ()) -> str | None:
+        """The folder, its classes, or pictures with these ids."""
+        home = place()
+        if not home.is_dir():
+            return f"{self.facts.what}, {self.facts.size}: put or link them, in a folder for each class, at {home}"
+        try:
+            absent = sorted(set(ids) - {str(number) for number, _, _ in _find(home)})
+        except DataError as error:
+            return str(error)
+        return f"{len(absent)} of {len(ids)} pictures in {home}, as number {absent[0]}" if absent else None
+
+    def load(self) -> LoadedImages:
+        """All validation images that are there, in the order of their numbers; reads no picture.
+
+        torchvision's layout: `val/<class>/ILSVRC2012_val_<number>.JPEG`; a label is the place of the class's name among
+        the 1,000 names in alphabetical order.
+
+        Raises:
+            DataError: the folder is missing, or has not 1,000 class folders.
+        """
+        from pagbench.data.dataset import ImageFiles
+
+        pictures = _find(place())
+        files = ImageFiles(tuple(path for _, path, _ in pictures), PREPARATIONS[self.preparation])
+        labels = np.array([label for _, _, label in pictures], dtype=np.int64)
+        return LoadedImages(files, labels, tuple(str(number) for number, _, _ in pictures))
+
+
 def place() -> Path:
     """Where the folders of the classes are: `imagenet/val` below the folder of data sets; a link will do."""
-    return folder.root() / "imagenet" / "val"
+    return base.root() / "imagenet" / "val"
 
 
-def find(card: ImageNetCard) -> tuple[tuple[str, ...], ImageFiles, Int[Tensor, "n"]]:
-    """Ids, files and labels of all validation images that are there, in the order of their numbers; reads no picture.
-
-    torchvision's layout: `val/<class>/ILSVRC2012_val_<number>.JPEG`; a label is the place of the class's name among the
-    1,000 names in alphabetical order.
-
-    Raises:
-        DataError: the folder is missing, or has not 1,000 class folders.
-    """
-    home = place()
+def _find(home: Path) -> list[tuple[int, Path, int]]:
+    """Number, file and label of every picture that is there, in the order of the numbers."""
     classes = sorted(path for path in home.glob("n*") if path.is_dir())
     if len(classes) != _CLASSES:
         raise DataError(
@@ -41,13 +79,11 @@ def find(card: ImageNetCard) -> tuple[tuple[str, ...], ImageFiles, Int[Tensor, "
         )
     found = {
         int(match[1]): (path, label)
-        for label, place in enumerate(classes)
-        for path in place.iterdir()
+        for label, folder in enumerate(classes)
+        for path in folder.iterdir()
         if (match := _NAME.fullmatch(path.name))
     }
-    numbers = sorted(found)
-    files = ImageFiles(tuple(found[number][0] for number in numbers), PREPARATIONS[card.preparation])
-    return tuple(map(str, numbers)), files, torch.tensor([found[number][1] for number in numbers], dtype=torch.long)
+    return [(number, *found[number]) for number in sorted(found)]
 
 
 def crop_224(picture: Any) -> Float[Tensor, "3 224 224"]:

@@ -3,48 +3,76 @@
 import hashlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from pagbench.cards import SamplesCard
+from pagbench.cards import Sha256
 from pagbench.data import imagenet
+from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages
 from pagbench.errors import DataError
 
 _COUNT = 20
 
 
-def load(card: SamplesCard) -> tuple[Float[Tensor, "n 3 h w"], Int[Tensor, "n"]]:
-    """Pixels in [0, 1] and labels: the pictures, then their mirror images, then the pictures upside down.
+class SamplesCard(DatasetCard):
+    """Twenty images that the foolbox package carries (ids 0 to 19), mirrored (20 to 39), and upside down (40 to 59)."""
 
-    The labels are those of the file names. ImageNet's pictures are brought to 224×224 as its validation images are.
+    kind: Literal["samples"]
+    of: Literal["cifar10", "imagenet"]
+    sha256: Sha256
+    """Of the twenty images' bytes followed by their labels as int64, C order."""
 
-    Raises:
-        DataError: foolbox is missing or carries other pictures than the card's hash says.
-    """
-    from PIL import Image
-    from torchvision.transforms import functional
-
-    prepare = imagenet.crop_224 if card.of == "imagenet" else functional.to_tensor
-    pictures, labels, content = [], [], b""
-    for path, label in find(card):
-        content += path.read_bytes()
-        with Image.open(path) as picture:
-            pictures.append(prepare(picture.convert("RGB")))
-        labels.append(label)
-    digest = hashlib.sha256(content + np.array(labels, dtype=np.int64).tobytes()).hexdigest()
-    if digest != card.sha256:
-        raise DataError(
-            f"samples of {card.of}: sha256 {digest[:12]}…, expected {card.sha256[:12]}…; install foolbox 3.3.4 anew"
+    @property
+    def facts(self) -> DatasetFacts:
+        """Carried by foolbox."""
+        return DatasetFacts(
+            "the foolbox package",
+            size="none (installed with pagbench)",
+            license="MIT (the package)",
+            cite="J. Rauber, R. Zimmermann, M. Bethge and W. Brendel (2020), Foolbox Native, JOSS 5(53).",
         )
-    images = torch.stack(pictures)
-    return torch.cat([images, images.flip(3), images.flip(2)]), torch.tensor(labels).repeat(3)
+
+    def missing(self, ids: Sequence[str] = ()) -> str | None:
+        """The pictures, where the package is missing or carries others."""
+        try:
+            _find(self)
+        except DataError as error:
+            return str(error)
+        return None
+
+    def load(self) -> LoadedImages:
+        """The pictures, then their mirror images, then the pictures upside down, shape (60, 3, side, side).
+
+        The labels are those of the file names. ImageNet's pictures are brought to 224×224 as its validation images are.
+
+        Raises:
+            DataError: foolbox is missing or carries other pictures than the card's hash says.
+        """
+        from PIL import Image
+        from torchvision.transforms import functional
+
+        prepare = imagenet.crop_224 if self.of == "imagenet" else functional.to_tensor
+        pictures, labels, content = [], [], b""
+        for path, label in _find(self):
+            content += path.read_bytes()
+            with Image.open(path) as picture:
+                pictures.append(prepare(picture.convert("RGB")).numpy())
+            labels.append(label)
+        digest = hashlib.sha256(content + np.array(labels, dtype=np.int64).tobytes()).hexdigest()
+        if digest != self.sha256:
+            raise DataError(
+                f"samples of {self.of}: sha256 {digest[:12]}…, expected {self.sha256[:12]}…; install foolbox 3.3.4 anew"
+            )
+        images = np.stack(pictures)
+        return LoadedImages(
+            np.concatenate([images, images[..., ::-1], images[..., ::-1, :]]), np.tile(np.array(labels, np.int64), 3)
+        )
 
 
-def find(card: SamplesCard) -> list[tuple[Path, int]]:
+def _find(card: SamplesCard) -> list[tuple[Path, int]]:
     """Paths and labels of the pictures, in order: `<name>_<number>_<label>`.
 
     Raises:

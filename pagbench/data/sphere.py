@@ -1,15 +1,35 @@
 """Classes on one sphere: a curved manifold whose blurred densities and scores are known in closed form."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from pydantic import Field
 
-from pagbench.cards import SphereCard
+from pagbench.cards import Count, Positive
+from pagbench.data.base import DatasetCard, LoadedImages, Tensor
 
 _CENTRE = 0.5
+
+
+class SphereCard(DatasetCard):
+    """Classes on one sphere R·S^{p-1} around mid-grey: von Mises-Fisher, mean direction m_c, concentration kappa."""
+
+    kind: Literal["sphere"]
+    seed: int
+    count: Count
+    side: Count
+    classes: Annotated[int, Field(ge=2)]
+    ambient: Annotated[int, Field(ge=3)]
+    """p: the sphere has dimension p - 1."""
+    radius: Positive
+    concentration: Positive
+
+    def load(self) -> LoadedImages:
+        """`count` images of shape (1, side, side), drawn from the seed."""
+        images, labels = sample(self)
+        return LoadedImages(images.numpy(), labels.numpy())
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,8 @@ class SphereClasses:
 
 def parameters(card: SphereCard) -> SphereClasses:
     """Draws the frame and the mean directions that a card's seed fixes; classes are equally likely."""
+    import torch
+
     rng = np.random.default_rng([card.seed, 0])
     frame, _ = np.linalg.qr(rng.standard_normal((card.side**2, card.ambient)))
     directions = rng.standard_normal((card.classes, card.ambient))
@@ -44,6 +66,7 @@ def parameters(card: SphereCard) -> SphereClasses:
 
 def sample(card: SphereCard) -> tuple[Float[Tensor, "n 1 h w"], Int[Tensor, "n"]]:
     """Draws `card.count` images, classes in turn."""
+    import torch
     from scipy.stats import vonmises_fisher  # slow to import
 
     classes = parameters(card)

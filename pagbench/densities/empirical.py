@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import SamplesCard, ScoreCard
+from pagbench.cards import ScoreCard
 from pagbench.data import Dataset
+from pagbench.data.samples import SamplesCard
 from pagbench.densities.scores import ClassMixture, flat_exact
 
 _RESIDENT = 2**26

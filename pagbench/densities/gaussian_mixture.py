@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import GaussiansCard, ManifoldCard, ScoreCard
+from pagbench.cards import ManifoldCard, ScoreCard
 from pagbench.data import Dataset, gaussians
-from pagbench.data.gaussians import GaussianClasses
+from pagbench.data.gaussians import GaussianClasses, GaussiansCard
 from pagbench.densities.scores import ClassMixture, ScoreModel, flat_exact
 
 

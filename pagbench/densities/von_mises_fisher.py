@@ -9,9 +9,9 @@ from scipy.special import ive
 from torch import Tensor
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ManifoldCard, ScoreCard, SphereCard
+from pagbench.cards import ManifoldCard, ScoreCard
 from pagbench.data import Dataset, sphere
-from pagbench.data.sphere import SphereClasses
+from pagbench.data.sphere import SphereCard, SphereClasses
 from pagbench.densities.scores import ClassMixture, ScoreModel, flat_exact
 
 

@@ -7,16 +7,19 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 from pagbench import columns
 from pagbench.columns import Budget
+from pagbench.errors import import_extra
 from pagbench.measures.context import MeasureContext
 from pagbench.models import smoothing
+
+AutoAttack: Any = import_extra("pyautoattack", "attacks").AutoAttack
 
 _FEWEST_CLASSES = 4
 _TARGETS = 9

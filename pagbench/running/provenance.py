@@ -48,7 +48,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "versions": {"pagbench": pagbench.__version__, "python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+        | {package: importlib.metadata.version(package) for package in _PACKAGES if _is_installed(package)},
         "commit": _commit(),
         "device": f"{device.type} ({name})",
     }
@@ -58,6 +58,14 @@ def command() -> str:
     """The command line of this process, without keys that a URL may have in it."""
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return re.sub(r"(://)[^/@\s]*@|\?[^\s']*", r"\1", line)
+
+
+def _is_installed(package: str) -> bool:
+    """False for what only an extra brings."""
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def now() -> str:

@@ -97,9 +97,9 @@ def _authors(card: str | None) -> str | None:
     return str(content.get("authors")) if isinstance(content, dict) else ""
 
 
-def _show(root: Path, place: str) -> str | None:
+def _show(root: Path, name: str) -> str | None:
     try:
-        return _git(root, "cat-file", "blob", place)
+        return _git(root, "cat-file", "blob", name)
     except ChangesError:
         return None
 
@@ -111,6 +111,6 @@ def _git(root: Path, *arguments: str) -> str:
     except OSError as error:
         raise ChangesError(f"git cannot be run ({error.strerror}); install it, or name the folder") from None
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no such revision"])[0]
-        raise ChangesError(f"{root}: git says {said!r}; check --since")
+        reason = (done.stderr.strip().splitlines() or ["no such revision"])[0]
+        raise ChangesError(f"{root}: git says {reason!r}; check --since")
     return done.stdout

@@ -1,4 +1,4 @@
-"""Whether rows that were measured again are those that are claimed. No torch."""
+"""Whether rows that were measured again are those of a results file. No torch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ Where all drawn images are such, the column's root mean square is rounding itsel
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison of claimed and measured rows says.
+    """What a comparison of reported and measured rows says.
 
     Attributes:
         reason: which values differ, where and by how much; empty where none does beyond what is tolerated.
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def compare(
-    claimed: pd.DataFrame, found: pd.DataFrame, benchmark: Benchmark, tolerance: float = TOLERANCE
+    reported: pd.DataFrame, measured: pd.DataFrame, benchmark: Benchmark, tolerance: float = TOLERANCE
 ) -> Comparison:
     """Compares rows of the same samples.
 
@@ -64,39 +64,40 @@ def compare(
     than a half: a tie.
 
     Args:
-        claimed: rows of a results file.
-        found: rows measured now, of some of its samples.
+        reported: rows of a results file.
+        measured: rows measured now, of some of its samples.
         benchmark: the definition.
         tolerance: as above.
     """
-    ids = list(found["sample_id"])
-    claimed, found = (rows.set_index("sample_id").reindex(ids) for rows in (claimed, found))
-    told = list(_identities(claimed, found))
+    ids = list(measured["sample_id"])
+    reported, measured = (rows.set_index("sample_id").reindex(ids) for rows in (reported, measured))
+    differences = list(_identities(reported, measured))
     worst = ("", 0.0)
     for column in columns.sample_columns(benchmark):
-        excess = _excess(column, claimed, found, tolerance)
+        excess = _excess(column, reported, measured, tolerance)
         largest = float(excess.max(initial=0))
         worst = max(worst, (column.name, largest), key=lambda entry: entry[1])
         few = max(1, int(FEW * len(ids)))
         if largest > KINK or (excess > 1).sum() > few:
-            told.append(_told(column, claimed, found, excess))
-    more = f"; {len(told) - _SHOWN} more columns differ" if len(told) > _SHOWN else ""
-    return Comparison("; ".join(told[:_SHOWN]) + more, worst[0], min(worst[1], _MOST))
+            differences.append(_describe(column, reported, measured, excess))
+    more = f"; {len(differences) - _SHOWN} more columns differ" if len(differences) > _SHOWN else ""
+    return Comparison("; ".join(differences[:_SHOWN]) + more, worst[0], min(worst[1], _MOST))
 
 
-def compare_maps(claimed: Thumbnails, found: Thumbnails) -> str:
+def compare_images(reported: Thumbnails, measured: Thumbnails) -> str:
     """Which of the pictures that a results file carries are not those of its network; empty where all are.
 
     Args:
-        claimed: of a results file.
-        found: of the same samples, made now.
+        reported: of a results file.
+        measured: of the same samples, made now.
     """
     kinds = ("images", "gradients", "targets")
-    for kind, said, seen in ((kind, getattr(claimed, kind), getattr(found, kind)) for kind in kinds):
-        if said is None or seen is None:
+    for kind in kinds:
+        theirs, ours = getattr(reported, kind), getattr(measured, kind)
+        if theirs is None or ours is None:
             continue
-        for sample, ours, theirs in zip(claimed.sample_ids, np.nan_to_num(said), np.nan_to_num(seen), strict=True):
-            if np.linalg.norm(ours - theirs) > PICTURE * np.linalg.norm(theirs):
+        for sample, a, b in zip(reported.sample_ids, np.nan_to_num(theirs), np.nan_to_num(ours), strict=True):
+            if np.linalg.norm(a - b) > PICTURE * np.linalg.norm(b):
                 return f"its picture of the {kind} of sample {sample} is another"
     return ""
 
@@ -106,27 +107,27 @@ _MOST = 1e6
 """Largest difference that a record keeps: a null against a value has no size."""
 
 
-def _identities(claimed: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
+def _identities(reported: pd.DataFrame, measured: pd.DataFrame) -> Iterator[str]:
     for name in columns.IDENTITY:
-        if name not in found:
+        if name not in measured:
             continue  # the sample ids, which are the index
-        same = (claimed[name] == found[name]) | (claimed[name].isna() & found[name].isna())
+        same = (reported[name] == measured[name]) | (reported[name].isna() & measured[name].isna())
         if not same.all():
             sample = same.index[~same.to_numpy()][0]
-            values = f"claimed {claimed[name][sample]} and rerun {found[name][sample]}"
-            yield f"{name} differs on {(~same).sum()} of {len(found)} samples (sample {sample}: {values})"
+            values = f"claimed {reported[name][sample]} and rerun {measured[name][sample]}"
+            yield f"{name} differs on {(~same).sum()} of {len(measured)} samples (sample {sample}: {values})"
 
 
-def _excess(column: Column, claimed: pd.DataFrame, found: pd.DataFrame, tolerance: float) -> NDArray[np.float64]:
+def _excess(column: Column, reported: pd.DataFrame, measured: pd.DataFrame, tolerance: float) -> NDArray[np.float64]:
     """Difference of each row in units of what is tolerated; infinite for a null against a value."""
-    said, seen = claimed[column.name].to_numpy(float), found[column.name].to_numpy(float)
-    nulls = np.isnan(said) | np.isnan(seen)
-    both = np.isnan(said) & np.isnan(seen)
+    theirs, ours = reported[column.name].to_numpy(float), measured[column.name].to_numpy(float)
+    nulls = np.isnan(theirs) | np.isnan(ours)
+    both = np.isnan(theirs) & np.isnan(ours)
     if column.binary:
-        excess = np.where(nulls | (said == seen), 0.0, _flip(column, found, tolerance))
+        excess = np.where(nulls | (theirs == ours), 0.0, _flip(column, measured, tolerance))
     else:
-        scale = np.abs(seen) + _magnitude(seen)
-        difference = np.abs(np.where(nulls, 0.0, said - seen))
+        scale = np.abs(ours) + _magnitude(ours)
+        difference = np.abs(np.where(nulls, 0.0, theirs - ours))
         excess = difference / np.maximum(tolerance * np.where(nulls, 1.0, scale), ROUNDING)
     return np.where(nulls & ~both, np.inf, excess)
 
@@ -136,22 +137,22 @@ def _magnitude(values: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(scored**2))) if len(scored) else 0.0
 
 
-def _flip(column: Column, found: pd.DataFrame, tolerance: float) -> NDArray[np.float64] | float:
+def _flip(column: Column, measured: pd.DataFrame, tolerance: float) -> NDArray[np.float64] | float:
     """What 0 instead of 1 counts as, or 1 instead of 0."""
     if column.name == "gradient_faithful":
         return KINK
     if column.name == "correct":
-        label, largest = np.exp(-found["nll"].to_numpy(float)), found["confidence"].to_numpy(float)
+        label, largest = np.exp(-measured["nll"].to_numpy(float)), measured["confidence"].to_numpy(float)
         tie = (largest - label <= tolerance * label) & (label <= (1 + tolerance) / 2)
         return np.where(tie, KINK, np.inf)
     return np.inf
 
 
-def _told(column: Column, claimed: pd.DataFrame, found: pd.DataFrame, excess: NDArray[np.float64]) -> str:
+def _describe(column: Column, reported: pd.DataFrame, measured: pd.DataFrame, excess: NDArray[np.float64]) -> str:
     """Which column differs on how many samples, and the worst of them."""
     place = int(excess.argmax())
-    said, seen = (float(rows[column.name].iloc[place]) for rows in (claimed, found))
+    theirs, ours = (float(rows[column.name].iloc[place]) for rows in (reported, measured))
     size = f", {excess[place]:.0f} times what is tolerated" if np.isfinite(excess[place]) else ""
-    values = " and rerun ".join("null" if np.isnan(value) else f"{value:.4g}" for value in (said, seen))
-    count, sample = int((excess > 1).sum()), found.index[place]
-    return f"{column.name} differs on {count} of {len(found)} samples (sample {sample}: claimed {values}{size})"
+    values = " and rerun ".join("null" if np.isnan(value) else f"{value:.4g}" for value in (theirs, ours))
+    count, sample = int((excess > 1).sum()), measured.index[place]
+    return f"{column.name} differs on {count} of {len(measured)} samples (sample {sample}: claimed {values}{size})"

@@ -1,4 +1,4 @@
-"""The folder of a submission: plain files that have a name there, and nothing else. Links are never followed."""
+"""The folder of a submission: its card, its files, and their limits. Links are never followed. No torch."""
 
 import os
 import stat
@@ -6,14 +6,80 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pagbench import benchmarks, columns
-from pagbench.cards import ModelCard
-from pagbench.submissions import limits
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard, read_yaml
+from pagbench.errors import CardError, UnknownNameError
+from pagbench.storage import downloads
+from pagbench.storage.files import sha256_of
 from pagbench.submissions.findings import Finding
 
 CARD = "model.yaml"
 RESULTS = "results"
-WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth")
+WEIGHTS_SUFFIX = ".safetensors"
+"""The only kind of weights: a format that can hold nothing but tensors."""
 _CODE = (".py", ".pyc", ".ipynb", ".sh", ".so", ".pkl", ".pickle")
+
+CARD_BYTES = 64 * 1024
+FILES = 64
+DEPTH = 5
+"""Folders below the submission's: `results/<benchmark>/<group>/` takes three."""
+WEIGHTS_BESIDE = 8 * 2**20
+"""Bytes of weights in the folder itself, which a pull request adds to the repository; larger ones go behind a link."""
+WEIGHTS_LINKED = 4 * 2**30
+RESULTS_BYTES = 16 * 2**20
+"""Of one results file."""
+TENSORS = 20_000
+PARAMETERS = 1_000_000_000
+
+
+def read_card(root: Path) -> ModelCard:
+    """The card of a submission.
+
+    Raises:
+        CardError: it is missing, not plain YAML, or a field is wrong.
+    """
+    path = root / CARD
+    return ModelCard.parse(read_yaml(path), str(path))
+
+
+def benchmark_of(card: ModelCard, name: str | None) -> Benchmark:
+    """The benchmark that is named, or that of the card's data set.
+
+    Raises:
+        CardError: the card names no data set, or one that no benchmark has.
+    """
+    if name is not None:
+        return benchmarks.load(name)
+    try:
+        return benchmarks.load(card.dataset or "")
+    except UnknownNameError as error:
+        raise CardError(f"field 'dataset': {error}; or name the benchmark with --benchmark") from None
+
+
+def home_of(leaderboard: Path, benchmark: Benchmark, card: ModelCard) -> Path:
+    """Where a submission lies in a leaderboard: `<leaderboard>/submissions/<name>@<version>/<id>`."""
+    return leaderboard / "submissions" / benchmark.label / card.id
+
+
+def weights_path(card: ModelCard, root: Path) -> Path:
+    """The file of a submission's weights: beside the card, or in the cache where it is behind a link."""
+    return root / card.weights if card.weights else downloads.place((card.download or ())[0])
+
+
+def pinned_sha256(card: ModelCard) -> str | None:
+    """The sha256 of the weights that a card names, or its link is pinned to; None where there is none."""
+    pinned = card.download[0].sha256 if card.download is not None and len(card.download) == 1 else None
+    return pinned or card.weights_sha256
+
+
+def weights_sha256(card: ModelCard, root: Path) -> str | None:
+    """Sha256 of a model's weights: of the file beside its card, else as the card says.
+
+    None where there is no file and no hash; a rerun compares what it has loaded.
+    """
+    if card.weights is not None and (root / card.weights).is_file():
+        return sha256_of(root / card.weights)
+    return pinned_sha256(card)
 
 
 def known_files(card: ModelCard) -> frozenset[str]:
@@ -27,16 +93,16 @@ def known_files(card: ModelCard) -> frozenset[str]:
     return frozenset({CARD, *results} | ({card.weights} if card.weights else set()))
 
 
-def look(root: Path) -> Iterator[Finding]:
+def check_files(root: Path) -> Iterator[Finding]:
     """What is wrong with the kinds, sizes and number of the files; nothing is opened."""
     if root.is_symlink() or not root.is_dir():
         yield Finding("error", str(root), "not a folder; give the folder that `pagbench submit init` wrote")
         return
     if not (root / CARD).exists():
         yield Finding("error", CARD, f"there is none in {root}; write one with `pagbench submit init {root}`")
-    for number, (path, status) in enumerate(_walk(root, limits.DEPTH), start=1):
-        if number > limits.FILES:
-            yield Finding("error", str(root), f"more than {limits.FILES} files and folders; keep what is submitted")
+    for number, (path, status) in enumerate(_walk(root, DEPTH), start=1):
+        if number > FILES:
+            yield Finding("error", str(root), f"more than {FILES} files and folders; keep what is submitted")
             return
         name = path.relative_to(root).as_posix()
         flaw = _wrong_kind(status) or _wrong_size(name, status)
@@ -44,19 +110,18 @@ def look(root: Path) -> Iterator[Finding]:
             yield Finding("error", name, flaw)
 
 
-def foreign(root: Path, card: ModelCard) -> Iterator[Finding]:
+def check_names(root: Path, card: ModelCard) -> Iterator[Finding]:
     """Files that a submission with this card has no use for."""
     known = known_files(card)
     records = {name.removesuffix(".parquet") + ".verified.json" for name in known if name.endswith(".parquet")}
-    for path, status in _walk(root, limits.DEPTH):
+    for path, status in _walk(root, DEPTH):
         name = path.relative_to(root).as_posix()
         if stat.S_ISDIR(status.st_mode):
             if path.name.endswith(".parts"):
                 yield Finding("error", name, "left by an unfinished run; finish it with `pagbench submit run`")
         elif name in records:
-            yield Finding(
-                "warning", name, "the record of a rerun: a maintainer writes it, leave it out of a submission"
-            )
+            message = "the record of a rerun: a maintainer writes it, leave it out of a submission"
+            yield Finding("warning", name, message)
         elif name not in known and ".parts/" not in name:
             yield Finding("error", name, f"not a file of a submission; expected {CARD}, weights and results; remove it")
 
@@ -80,16 +145,12 @@ def _wrong_kind(status: os.stat_result) -> str | None:
 
 def _wrong_size(name: str, status: os.stat_result) -> str | None:
     if stat.S_ISDIR(status.st_mode):
-        return f"more than {limits.DEPTH} folders deep; remove it" if name.count("/") >= limits.DEPTH else None
+        return f"more than {DEPTH} folders deep; remove it" if name.count("/") >= DEPTH else None
     if name.endswith(_CODE):
         return "code, which a submission cannot have; name an architecture that pagbench, timm or torchvision builds"
-    if status.st_size > _largest(name):
-        advice = "; put it behind a link (download)" if name.endswith(WEIGHTS_SUFFIXES) else ""
-        return f"{status.st_size} bytes, at most {_largest(name)} are taken{advice}"
+    in_results = name.startswith(f"{RESULTS}/")
+    largest = CARD_BYTES if name == CARD else RESULTS_BYTES if in_results else WEIGHTS_BESIDE
+    if status.st_size > largest:
+        advice = "; put it behind a link (download)" if name.endswith(WEIGHTS_SUFFIX) else ""
+        return f"{status.st_size} bytes, at most {largest} are taken{advice}"
     return None if status.st_size else "an empty file; remove it"
-
-
-def _largest(name: str) -> int:
-    if name == CARD:
-        return limits.CARD_BYTES
-    return limits.RESULTS if name.startswith(f"{RESULTS}/") else limits.WEIGHTS_BESIDE

@@ -7,8 +7,8 @@ from conftest import splits_or_skip
 
 import pagbench
 from pagbench import benchmarks, data
-from pagbench.cards import SamplesCard
 from pagbench.data import gaussians
+from pagbench.data.samples import SamplesCard
 from pagbench.densities import manifolds, scores
 from pagbench.densities.posterior import PosteriorCovariance
 from pagbench.errors import CardError, DataError

@@ -12,7 +12,7 @@ from publishers import write_cifar
 from safetensors.torch import save_file
 
 from pagbench import benchmarks, data
-from pagbench.cards import SamplesCard
+from pagbench.data.samples import SamplesCard
 from pagbench.densities.empirical import EmpiricalDensity, SomeClasses
 from pagbench.errors import DataError
 from pagbench.models import architectures

@@ -39,7 +39,7 @@ def answers(monkeypatch):
     """Findings of the child process, where it is not started."""
 
     def put(*findings):
-        monkeypatch.setattr(doctor, "start_probe", lambda labels: None)
+        monkeypatch.setattr(doctor, "start_probe", lambda benchmark: None)
         monkeypatch.setattr(doctor, "receive", lambda probe, labels: [Finding("ok", "auto takes", ("cpu",)), *findings])
 
     return put
@@ -71,12 +71,21 @@ def test_this_installation_runs_digits():
 def test_whatever_pytorch_does_is_one_finding_for_each_benchmark(torch_with, code, message):
     with socket.create_server(("127.0.0.1", 0)) as server:
         torch_with(code.replace("PORT", str(server.getsockname()[1])))
-        device, benchmark = doctor.receive(doctor.start_probe(["digits@1"]), ["digits@1"], timeout=2)
+        probe = doctor.start_probe("digits")
+        device, benchmark = doctor.receive(probe, ["digits@1"], timeout=2)
+        probe.kill()
+        probe.communicate()
         server.settimeout(0)
         with pytest.raises(BlockingIOError):
             server.accept()
     assert (device.state, benchmark.state, benchmark.name) == ("broken", "broken", "digits@1")
     assert message in device.messages[0] and "\n" not in device.messages[0]
+
+
+def test_a_process_that_cannot_be_started_is_a_finding(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    device, benchmark = doctor.receive(doctor.start_probe("digits"), ["digits@1"])
+    assert device.state == benchmark.state == "broken" and "cannot be started" in device.messages[0]
 
 
 def test_a_broken_torch_is_a_line_with_a_command(torch_with):
@@ -177,11 +186,11 @@ def test_offline_is_reported(monkeypatch):
 
 
 def test_the_data_folder_is_the_one_that_runs_use(monkeypatch, bare, tmp_path):
-    from pagbench.data import folder
+    from pagbench.data import base
 
-    assert doctor.data_root() == folder.root()
     monkeypatch.setenv("PAGBENCH_DATA", str(tmp_path / "elsewhere"))
-    assert doctor.data_root() == folder.root()
+    assert base.root() == tmp_path / "elsewhere"
+    assert any(str(base.root()) in finding.messages[0] for finding in doctor.check_folders())
 
 
 def test_the_text_fits_its_width_and_keeps_commands_whole():

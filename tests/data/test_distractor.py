@@ -13,9 +13,12 @@ from torch import nn
 import pagbench
 from pagbench import benchmarks, data, geometry
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import DistractorCard, IdxCard, ManifoldCard
+from pagbench.cards import ManifoldCard
 from pagbench.cli import listing
-from pagbench.data import distractor, idx
+from pagbench.data import distractor
+from pagbench.data.base import LoadedImages
+from pagbench.data.distractor import DistractorCard
+from pagbench.data.idx import IdxCard
 from pagbench.densities import manifolds, scores
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.densities.gaussian_mixture import GaussianMixture
@@ -34,17 +37,18 @@ def source_images():
     labels = np.arange(COUNT) % CLASSES
     patterns = rng.choice([0.42, 0.58], size=(CLASSES, 28, 28))
     images = np.clip(patterns[labels] + rng.uniform(-0.3, 0.3, (COUNT, 28, 28)), 0, 1)[:, None]
-    return torch.from_numpy(images.astype(np.float32)), torch.from_numpy(labels)
+    return LoadedImages(images.astype(np.float32), labels)
 
 
 @pytest.fixture(scope="module")
 def source():
     """Stands in for the files of MNIST."""
-    published = idx.load
+    published = IdxCard.load
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(idx, "load", lambda card: source_images() if card == CARD.source else published(card))
+        patch.setattr(IdxCard, "load", lambda card: source_images() if card == CARD.source else published(card))
         data.splits.cache_clear()
-        yield source_images()
+        images, labels, _ = source_images()
+        yield torch.from_numpy(images), torch.from_numpy(labels)
     data.splits.cache_clear()
 
 
@@ -52,9 +56,10 @@ def source():
 def fashion():
     """All of Fashion-MNIST, where it is installed."""
     card = benchmarks.load("fashion-distractor").dataset.source
-    if idx.find(card) is None:
-        pytest.skip(f"Fashion-MNIST is not installed in {idx.root()} or {idx._DEBIAN}")
-    return idx.load(card)
+    if (absent := card.missing()) is not None:
+        pytest.skip(f"not installed: {absent}")
+    found = data.load(card)
+    return found.images, found.labels
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +91,7 @@ def rows(tiny):
 
 def linear_network():
     """Takes each pattern for its class wherever it is, and cannot tell it from a distractor."""
-    images, labels = source_images()
+    images, labels = (torch.from_numpy(array) for array in source_images()[:2])
     means = torch.stack([images[labels == label].mean(0) for label in range(CLASSES)]).flatten(1)
     both = torch.cat([means, means], dim=1) - means.mean()
     network = nn.Sequential(nn.Flatten(), nn.Linear(2 * 784, CLASSES))
@@ -108,7 +113,8 @@ def test_glyphs_are_few_distinct_and_drawn_in_black_and_white():
 
 
 def test_every_image_stands_beside_a_glyph_on_the_drawn_side(source):
-    images, labels = distractor.load(CARD)
+    found = data.load(CARD)
+    images, labels = found.images, found.labels
     assert images.shape == (COUNT, 1, 56, 28)
     assert torch.equal(labels, source[1])
     above = distractor.signal_above(CARD, COUNT)
@@ -126,11 +132,11 @@ def test_sides_and_glyphs_depend_on_the_seed_and_on_nothing_else(source):
     assert above.float().mean() == pytest.approx(0.5, abs=0.02)
     other = distractor.signal_above(CARD.model_copy(update={"seed": 4}), 10_000)
     assert (above == other).float().mean() == pytest.approx(0.5, abs=0.02)
-    assert torch.equal(distractor.load(CARD)[0], distractor.load(CARD)[0])
+    assert torch.equal(data.load(CARD).images, data.load(CARD).images)
 
 
 def test_the_side_is_told_from_the_pixels_of_every_image(source):
-    images, _ = distractor.load(CARD)
+    images = data.load(CARD).images
     above, known = distractor.signal_above(CARD, COUNT), distractor.glyphs()
     assert torch.equal(distractor.find_signal_above(images, known), above)
     assert torch.equal(distractor.find_signal_above(images.double(), known), above)

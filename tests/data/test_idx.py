@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-import torch
 
 from pagbench import benchmarks
-from pagbench.cards import IdxCard
-from pagbench.data import idx
+from pagbench.data import base, idx
+from pagbench.data.idx import IdxCard
 from pagbench.errors import DataError
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = NAMES = (
@@ -66,7 +65,7 @@ def publish(monkeypatch, kind, files, download=None):
 def refusal(card):
     """The message with which a card's data is refused: one line."""
     with pytest.raises(DataError) as caught:
-        idx.load(card)
+        card.load()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -98,9 +97,9 @@ def write(tmp_path, monkeypatch):
 @pytest.mark.parametrize("compressed", [NAMES, (), NAMES[:1]], ids=["gz", "plain", "mixed"])
 def test_pixels_and_labels_are_those_of_the_files_training_images_first(files, write, compressed):
     write(files, compressed)
-    images, labels = idx.load(card_of(files))
+    images, labels, _ = card_of(files).load()
     raw = arrays()
-    assert images.dtype == torch.float32
+    assert images.dtype == np.float32
     np.testing.assert_array_equal(images[:5, 0] * 255, raw[TRAIN_IMAGES])
     np.testing.assert_array_equal(images[5:, 0] * 255, raw[TEST_IMAGES])
     assert labels.tolist() == [*raw[TRAIN_LABELS], *raw[TEST_LABELS]]
@@ -109,21 +108,21 @@ def test_pixels_and_labels_are_those_of_the_files_training_images_first(files, w
 def test_an_intact_compressed_file_is_read_beside_a_damaged_plain_one(files, write):
     write(files)
     write({TRAIN_IMAGES: b"damaged"}, compressed=())
-    assert len(idx.load(card_of(files))[0]) == 8
+    assert len(card_of(files).load()[0]) == 8
 
 
 def test_files_are_found_where_debian_puts_them(files, write, tmp_path):
     write(files).rename(tmp_path / "fashion-mnist")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(idx, "_DEBIAN", tmp_path)
-        assert len(idx.load(card_of(files))[0]) == 8
+        assert len(card_of(files).load()[0]) == 8
 
 
 def test_the_root_folder_can_be_set(monkeypatch, tmp_path):
     monkeypatch.setenv("PAGBENCH_DATA", str(tmp_path))
-    assert idx.root() == tmp_path
+    assert base.root() == tmp_path
     monkeypatch.setenv("PAGBENCH_DATA", "")
-    assert idx.root().parts[-3:] == (".cache", "pagbench", "data")
+    assert base.root().parts[-3:] == (".cache", "pagbench", "data")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_missing_files_are_downloaded_by_torchvision(files, write, monkeypatch, 
         write(files)
 
     publish(monkeypatch, "FashionMNIST", files, download=fetch)
-    assert len(idx.load(card_of(files))[0]) == 8
+    assert len(card_of(files).load()[0]) == 8
 
 
 def test_a_damaged_compressed_file_is_named(files, write):
@@ -202,7 +201,7 @@ def test_other_content_than_the_cards_is_refused(files, write):
 def test_without_a_hash_compressed_files_are_compared_with_the_publishers_sums(files, write, monkeypatch):
     folder = write(files, kind="MNIST")
     publish(monkeypatch, "MNIST", files)
-    assert len(idx.load(IdxCard(kind="mnist"))[0]) == 8
+    assert len(IdxCard(kind="mnist").load()[0]) == 8
     files[TRAIN_LABELS] = packed(np.zeros(5, np.uint8))
     write(files, kind="MNIST")
     assert refusal(IdxCard(kind="mnist")).startswith(f"{folder / TRAIN_LABELS}.gz: md5 ")
@@ -216,10 +215,10 @@ def test_without_a_hash_a_plain_file_alone_cannot_be_checked(files, write, monke
 
 def test_fashion_mnist_is_the_published_one():
     card = benchmarks.load("fashion-distractor").dataset.source
-    if idx.find(card) is None:
-        pytest.skip(f"Fashion-MNIST is not installed in {idx.root()} or {idx._DEBIAN}")
-    images, labels = idx.load(card)
+    if (absent := card.missing()) is not None:
+        pytest.skip(f"not installed: {absent}")
+    images, labels, _ = card.load()
     assert images.shape == (70_000, 1, 28, 28)
-    assert set(labels[:60_000].bincount().tolist()) == {6000}
-    assert set(labels[60_000:].bincount().tolist()) == {1000}
+    assert set(np.bincount(labels[:60_000]).tolist()) == {6000}
+    assert set(np.bincount(labels[60_000:]).tolist()) == {1000}
     assert labels[:5].tolist() == [9, 0, 0, 3, 0]

@@ -10,8 +10,10 @@ from publishers import write_cifar
 from torchvision import datasets, transforms
 
 from pagbench import data
-from pagbench.cards import CifarCard, ImageNetCard
-from pagbench.data import cifar, files, imagenet
+from pagbench.data import base, imagenet
+from pagbench.data.cifar import CifarCard
+from pagbench.data.dataset import ImageFiles
+from pagbench.data.imagenet import ImageNetCard
 from pagbench.errors import DataError
 
 
@@ -67,7 +69,7 @@ def test_missing_cifar_is_downloaded_by_torchvision(monkeypatch, tmp_path):
 def test_data_lies_in_the_cache_folder_by_default(monkeypatch, tmp_path):
     monkeypatch.delenv("PAGBENCH_DATA", raising=False)
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path))
-    assert cifar.folder.root() == tmp_path / "data"
+    assert base.root() == tmp_path / "data"
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,7 @@ def test_imagenet_64_is_cropped_as_adms_training_images_were(width):
 def test_pictures_are_read_only_when_they_are_looked_at(monkeypatch, pictures):
     monkeypatch.setenv("PAGBENCH_DATA", str(pictures))
     read = []
-    monkeypatch.setattr(files.ImageFiles, "_read", lambda self, path: read.append(path) or torch.zeros(3, 224, 224))
+    monkeypatch.setattr(ImageFiles, "_read", lambda self, path: read.append(path) or torch.zeros(3, 224, 224))
     found = data.load(CARD)
     part = found.without(["1"]).select(["50000", "7"])
     chunks = list(part.chunks(1))
@@ -158,7 +160,7 @@ def test_what_is_wrong_with_imagenet_is_one_clear_line(monkeypatch, pictures, tm
         (home / name).mkdir(parents=True)
     with pytest.raises(DataError, match="2 class folders"):
         data.load(CARD)
-    broken = files.ImageFiles((home / "n00000000" / "ILSVRC2012_val_00000003.JPEG",), imagenet.crop_224)
+    broken = ImageFiles((home / "n00000000" / "ILSVRC2012_val_00000003.JPEG",), imagenet.crop_224)
     broken.paths[0].write_bytes(b"<html>not found</html>")
     with pytest.raises(DataError, match=r"00000003\.JPEG: not a readable picture") as caught:
         broken.load()

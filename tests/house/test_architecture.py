@@ -14,10 +14,10 @@ ORDER = [
     {"errors"},
     {"cards"},
     {"storage", "columns"},
+    {"data"},
     {"benchmarks"},
-    {"results", "data", "geometry"},
-    {"ranking", "densities"},
-    {"models"},
+    {"results", "densities", "geometry"},
+    {"ranking", "models"},
     {"measures", "training"},
     {"running"},
     {"studies", "submissions"},
@@ -105,9 +105,8 @@ STATEMENTS = [
     "from pagbench.cli import listing; listing.all_models()",
     "from pagbench import models; models.find('smoothing/cifar10/resnet110/noise_0.25')",
     "from pagbench.cli import listing; listing.all_models('robustbench')",
-    "import pagbench.submissions.findings, pagbench.submissions.checking, pagbench.submissions.drafting",
-    "import pagbench.submissions.claims, pagbench.submissions.claimed, pagbench.submissions.comparison",
-    "import pagbench.submissions.adding, pagbench.submissions.changes, pagbench.submissions.containers",
+    "import pagbench.submissions.check, pagbench.submissions.create, pagbench.submissions.add",
+    "import pagbench.submissions.check_results, pagbench.submissions.comparison, pagbench.submissions.changes",
 ]
 HEAVY = {"torch", "sklearn", "lpips", "robustbench", "timm"}
 

@@ -10,12 +10,10 @@ import sys
 
 import pytest
 
-ATTEMPTS = 3
 
-
-def seconds(*arguments):
+def seconds(*arguments, attempts=3):
     times = []
-    for _ in range(ATTEMPTS):
+    for _ in range(attempts):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -36,10 +34,10 @@ def pandas():
         (["list", "models"], 2),
         (["list", "measures"], 2),
         (["show", "digits@1"], 2),
-        (["show", "digits/noise-0.6"], 5),
+        (["show", "digits/noise-0.6"], 9),  # its rank among all needs the whole board
         (["doctor"], 12),
     ],
 )
 def test_a_command_takes_so_many_imports_of_pandas_at_most(pandas, command, most):
-    taken = seconds("-m", "pagbench", *command)
+    taken = seconds("-m", "pagbench", *command, attempts=3 if most < 5 else 2)
     assert taken < most * pandas, f"{taken:.2f} s against {pandas:.2f} s for pandas"

@@ -30,7 +30,7 @@ from pagbench.results import thumbnails
 from pagbench.running.config import RunConfig
 from pagbench.running.session import Session
 from pagbench.storage import assets
-from pagbench.submissions import checking
+from pagbench.submissions.check import check_fit
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
@@ -224,7 +224,7 @@ def test_the_judge_of_digits_recognises_real_images(session, digits_splits):
 
 def test_the_judge_is_no_model_and_rows_say_who_judged(measured, digits):
     card, _ = registry.find(str(assets.judge("digits")))
-    errors = [found for found in checking._fitting(card, digits) if found.level == "error"]
+    errors = [found for found in check_fit(card, digits) if found.level == "error"]
     assert [found.subject for found in errors] == ["weights"]
     for measure, known in (("inpainting", {"judge": card.weights_sha256}), ("denoising", {})):
         kept = results.store_of(measured[0], benchmark(BLOCK), "digits/noise-0.6", measure).load().provenance

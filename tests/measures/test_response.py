@@ -20,8 +20,8 @@ from scipy.stats import beta, kstest
 from torch import nn
 
 from pagbench import benchmarks, geometry
-from pagbench.cards import GaussiansCard
 from pagbench.data import gaussians
+from pagbench.data.gaussians import GaussiansCard
 from pagbench.densities.gaussian_mixture import GaussianMixture
 from pagbench.measures import sensitivity, tangent
 from pagbench.measures.calibration import Temperature

@@ -26,9 +26,10 @@ from safetensors.torch import save
 from typer.testing import CliRunner
 
 from pagbench import benchmarks, models
-from pagbench.cards import IdxCard, RemoteFile
+from pagbench.cards import RemoteFile
 from pagbench.cli import app
-from pagbench.data import idx
+from pagbench.data import base, idx
+from pagbench.data.idx import IdxCard
 from pagbench.errors import DataError, WeightsError
 from pagbench.storage import cache
 from pagbench.storage import downloads as fetching
@@ -577,14 +578,14 @@ def test_the_variable_is_as_good_as_the_option(monkeypatch, no_sockets, folder):
     monkeypatch.setattr(idx, "_DEBIAN", folder)
     assert "not in the cache, and offline; fetch https://a.org/x elsewhere" in refusal(asked("https://a.org/x"))
     with pytest.raises(DataError, match=r"download failed \(offline\)"):
-        idx.load(IdxCard(kind="mnist"))
+        IdxCard(kind="mnist").load()
 
 
 def test_everything_lies_below_one_folder(folder, monkeypatch):
     monkeypatch.delenv("PAGBENCH_DATA", raising=False)
     monkeypatch.delenv("TORCH_HOME", raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", "elsewhere")
-    assert idx.root() == folder / "data"
+    assert base.root() == folder / "data"
     with cache.libraries():
         assert Path(torch.hub.get_dir()) == folder / "torch" / "hub"
         assert os.environ["HF_HUB_CACHE"] == "elsewhere"

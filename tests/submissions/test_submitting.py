@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from commands import invoke
+from safetensors.torch import load_file, save_file
 from submissions import ID, fields, make
 
 from pagbench import benchmarks, results
 from pagbench.models import architectures, registry
 from pagbench.results import PUBLISHED
-from pagbench.submissions import adding, checking, limits, names
-from pagbench.submissions.questions import QUESTIONS
+from pagbench.submissions import add, check, folder
+from pagbench.submissions.create import QUESTIONS
 
 OPTIONS = (
     "--weights", "net.pt", "--architecture", "small-cnn", "--authors", "A. Newcomer", "--license", "MIT",
@@ -43,7 +44,9 @@ def test_options_answer_every_question(checkpoint):
     found = fields(Path("mine"))
     assert (found["id"], found["title"]) == ("digits/net", "small-cnn, standard")
     assert found["input_shape"] == [1, 8, 8]
-    assert Path("mine/net.pt").read_bytes() == checkpoint.read_bytes()
+    state, kept = torch.load(checkpoint), load_file("mine/net.safetensors")
+    assert found["weights"] == "net.safetensors" and kept.keys() == state.keys(), "converted"
+    assert all(torch.equal(kept[name], state[name]) for name in state)
     options = {f"--{question.name.replace('_', '-')}" for question in QUESTIONS}
     assert options <= set(re.findall(r"--[a-z-]+", invoke("submit", "init", "--help").output))
 
@@ -81,19 +84,23 @@ def test_without_an_answer_or_over_another_card_nothing_is_written(checkpoint):
 
 
 def test_large_weights_need_a_link_and_a_link_is_pinned(checkpoint, monkeypatch):
-    monkeypatch.setattr("pagbench.submissions.limits.WEIGHTS_BESIDE", 1000)
+    monkeypatch.setattr("pagbench.submissions.create.WEIGHTS_BESIDE", 1000)
     refused = invoke("submit", "init", "mine", "--yes", *OPTIONS)
     assert refused.exit_code == 2
     assert "needed above" in refused.stderr
     assert refused.stderr.endswith("; give --link\n")
-    done = invoke("submit", "init", "mine", "--yes", *OPTIONS, "--link", "hf:me/nets@v1/net.pt")
+    link = ("--link", "hf:me/nets@v1/net.safetensors")
+    refused = invoke("submit", "init", "mine", "--yes", *OPTIONS, *link)
+    assert (refused.exit_code, "publish it as .safetensors" in refused.stderr) == (2, True)
+    save_file(torch.load(checkpoint), "net.safetensors")
+    done = invoke("submit", "init", "mine", "--yes", "--weights", "net.safetensors", *OPTIONS[2:], *link)
     assert done.exit_code == 0, done.output
     (file,) = fields(Path("mine"))["download"]
-    assert (file["path"], file["size"]) == ("digits/net/net.pt", checkpoint.stat().st_size)
-    assert not Path("mine/net.pt").exists()
+    assert (file["path"], file["size"]) == ("digits/net/net.safetensors", Path("net.safetensors").stat().st_size)
+    assert not list(Path("mine").glob("net.*"))
 
 
-def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path):
+def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path, monkeypatch):
     """The weights are those of a shipped network, so that its rows, and its place beside it, are known."""
     root = make(tmp_path / "mine")
     done = invoke("submit", "run", root, "--leaderboard", leaderboard)
@@ -107,13 +114,14 @@ def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path):
     }  # fmt: skip
     assert sorted(path.name for path in leaderboard.iterdir()) == ["results", "submissions"], "nothing is left over"
     assert re.search(rf"{ID} takes rank \d+ \(\d+–\d+\) of 15, alignment 0\.\d+ \[", added.output)
-    standing = adding.standing(leaderboard, benchmarks.load("digits"), ID)
+    standing = add.standing(leaderboard, benchmarks.load("digits"), ID)
     rows = standing.after.set_index("model")
     assert rows.loc[ID, "alignment"] == pytest.approx(
         rows.loc["digits/noise-0.6", "alignment"], abs=1e-3
     )  # published rows are rounded
     assert f"git add {place}" in added.output
     assert len(results.read_all(leaderboard / "results", benchmarks.load("digits"))) == len(rows)
+    monkeypatch.setattr("pagbench.submissions.check.check_inside", lambda *_: [])  # as it was a moment ago
     again = invoke("submit", "add", root, "--leaderboard", leaderboard)
     assert again.exit_code == 0, again.output
     assert "ok: id: digits/newcomer is submitted already by the same authors: this is an update" in again.output
@@ -160,7 +168,7 @@ def test_the_document_does_what_it_says(tmp_path, monkeypatch):
     exec(compile(script, "train.py", "exec"), {})
     init = next(line for line in text.splitlines() if line.startswith("pagbench submit init my-resnet --yes"))
     assert invoke(*shlex.split(init)[1:]).exit_code == 0
-    found = [str(line) for line in checking.check(Path("my-resnet"), tmp_path / "leaderboard")]
+    found = [str(line) for line in check.check(Path("my-resnet"), tmp_path / "leaderboard")]
     assert not [line for line in found if line.startswith("error")], found
     steps = re.findall(r"^pagbench (submit \w+) my-resnet$", text, re.MULTILINE)
     assert steps == ["submit init", "submit check", "submit run", "submit add"]
@@ -168,9 +176,9 @@ def test_the_document_does_what_it_says(tmp_path, monkeypatch):
 
 def test_the_limits_that_the_document_states_are_those_of_the_checks():
     told = DOCUMENT.read_text(encoding="utf-8").partition("## Limits")[2]
-    assert (limits.CARD_BYTES, limits.WEIGHTS_BESIDE, limits.WEIGHTS_LINKED) == (64 * 2**10, 8 * 2**20, 4 * 2**30)
-    assert (limits.PARAMETERS, limits.RESULTS, limits.FILES) == (10**9, 16 * 2**20, 64)
-    assert (checking.DEFAULT.seconds, checking.DEFAULT.memory) == (600, 8 * 2**30)
+    assert (folder.CARD_BYTES, folder.WEIGHTS_BESIDE, folder.WEIGHTS_LINKED) == (64 * 2**10, 8 * 2**20, 4 * 2**30)
+    assert (folder.PARAMETERS, folder.RESULTS_BYTES, folder.FILES) == (10**9, 16 * 2**20, 64)
+    assert (check.LIMITS.seconds, check.LIMITS.memory) == (600, 8 * 2**30)
     for stated in ("64 KiB", "8 MiB; 4 GiB", "10⁹", "16 MiB", "| 64,", "10 minutes", "8 GiB"):
         assert stated in told
 
@@ -178,5 +186,5 @@ def test_the_limits_that_the_document_states_are_those_of_the_checks():
 @pytest.mark.parametrize("name", ["digits/STANDARD", "digits/standarc1", "Digits/Standard", "digits/n0ise-o.6"])
 def test_lookalikes_of_published_ids_are_told(name, tmp_path):
     card = registry.find("digits/standard")[0].model_copy(update={"id": name})
-    levels = {finding.level for finding in names.look(card, tmp_path, tmp_path)}
+    levels = {finding.level for finding in check.check_id(card, tmp_path, tmp_path)}
     assert levels == ({"ok"} if name == "digits/standarc1" else {"error"})

@@ -12,9 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pagbench import benchmarks, geometry
-from pagbench.cards import GaussiansCard
 from pagbench.data import distractor, gaussians
-from pagbench.data.gaussians import GaussianClasses
+from pagbench.data.gaussians import GaussianClasses, GaussiansCard
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.densities.gaussian_mixture import GaussianMixture
 from pagbench.densities.scores import ClassMixture

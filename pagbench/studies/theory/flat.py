@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagbench import benchmarks
-from pagbench.cards import GaussiansCard
 from pagbench.data import gaussians
+from pagbench.data.gaussians import GaussiansCard
 from pagbench.densities.gaussian_mixture import GaussianMixture, LinearSpan
 from pagbench.studies.theory import published
 from pagbench.studies.theory.claims import Claim

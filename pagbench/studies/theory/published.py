@@ -1,10 +1,9 @@
 """The published benchmarks that the experiments use, with the kind of data set that each has."""
 
 from pagbench import benchmarks, data
-from pagbench.cards import GaussiansCard, SphereCard
 from pagbench.data import gaussians, sphere
-from pagbench.data.gaussians import GaussianClasses
-from pagbench.data.sphere import SphereClasses
+from pagbench.data.gaussians import GaussianClasses, GaussiansCard
+from pagbench.data.sphere import SphereCard, SphereClasses
 
 
 def gaussian_card(name: str) -> GaussiansCard:

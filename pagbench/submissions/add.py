@@ -1,4 +1,4 @@
-"""Lays a submission into a leaderboard, whole or not at all, and tells which rank it takes. No torch."""
+"""Lays a submission into a leaderboard, whole or not at all, and says which rank it takes. No torch."""
 
 import os
 import shutil
@@ -19,24 +19,19 @@ from pagbench.submissions import folder
 _NEIGHBOURS = 3
 
 
-def place(leaderboard: Path, benchmark: Benchmark, card: ModelCard) -> Path:
-    """Where a submission lies: `<leaderboard>/submissions/<name>@<version>/<id>`."""
-    return leaderboard / "submissions" / benchmark.label / card.id
-
-
 @contextmanager
 def staged(root: Path, leaderboard: Path, benchmark: Benchmark, card: ModelCard) -> Iterator[Path]:
-    """A copy of a submission's files for one benchmark, beside its place in the leaderboard.
+    """A copy of a submission's files for one benchmark, beside its home in the leaderboard.
 
-    What is checked there is what `settle` lays down, whatever becomes of the original meanwhile.
+    What is checked there is what `settle` lays down, even where the original changes meanwhile.
 
     Raises:
         ResultsError: a file cannot be copied.
     """
     copy = leaderboard / f".staged-{os.getpid()}"
-    others = f"{folder.RESULTS}/"
-    kept = {f"{others}{benchmark.label}/", f"{others}{benchmark.label}+"}
-    names = [name for name in folder.known_files(card) if not name.startswith(others) or name.startswith(tuple(kept))]
+    results = f"{folder.RESULTS}/"
+    kept = (f"{results}{benchmark.label}/", f"{results}{benchmark.label}+")
+    names = [name for name in folder.known_files(card) if not name.startswith(results) or name.startswith(kept)]
     try:
         for name in names:
             if (root / name).exists():
@@ -90,11 +85,9 @@ class Standing:
         yield f"{self.model} takes rank {render.rank(own)} of {len(ranked)}, {interval}, {regime}"
         if self.before is None:
             return
-        there = list(ranked.index).index(self.model)
-        near = [*ranked.index[max(0, there - _NEIGHBOURS) : there], *ranked.index[there + 1 : there + 1 + _NEIGHBOURS]]
-        stood = self.before.set_index("model")
-        for name in near:
-            before, now = render.rank(stood.loc[name]), render.rank(board.loc[name])
+        own_row, earlier = list(ranked.index).index(self.model), self.before.set_index("model")
+        for name in ranked.index[max(0, own_row - _NEIGHBOURS) : own_row + 1 + _NEIGHBOURS].drop(self.model):
+            before, now = render.rank(earlier.loc[name]), render.rank(board.loc[name])
             yield f"  {name}: {now}, as before" if before == now else f"  {name}: {before} → {now}"
 
 
@@ -106,10 +99,7 @@ def standing(leaderboard: Path, benchmark: Benchmark, model: str) -> Standing | 
     """
     if not results.has_results(leaderboard / "submissions" / benchmark.label / model / folder.RESULTS, benchmark):
         return None
-    found = results.read_all(leaderboard / "results", benchmark)
-    others = [result for result in found if result.provenance["card"]["id"] != model]
-    board, before = (
-        ranking.leaderboard(results.joined(part), benchmark=benchmark) if part else None for part in (found, others)
-    )
-    assert board is not None  # it has results
-    return Standing(model, before, board)
+    everyone = results.read_all(leaderboard / "results", benchmark)
+    others = [result for result in everyone if result.provenance["card"]["id"] != model]
+    before = ranking.leaderboard(results.joined(others), benchmark=benchmark) if others else None
+    return Standing(model, before, ranking.leaderboard(results.joined(everyone), benchmark=benchmark))

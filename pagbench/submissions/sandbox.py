@@ -1,7 +1,7 @@
-"""Runs a function in a process that has little time, little memory, no network, and next to nothing to write. No torch.
+"""Runs a function in a process with little time, little memory, no network, and next to nothing to write. No torch.
 
-The function is pagbench's own; what it reads is not to be trusted. Limits are the system's where it is Linux; elsewhere
-only the time is limited, and `COMPLETE` is false.
+The function is pagbench's own; what it reads is untrusted. The limits are those of Linux; elsewhere only the time is
+limited, and `COMPLETE` is false.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from typing import Any
 from pagbench.errors import PagbenchError, first_line
 
 COMPLETE = sys.platform == "linux"
-"""Whether memory, files and network are confined too."""
+"""Whether memory, files and network are limited too."""
 
 _KEPT = (
     "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PAGBENCH_CACHE", "PAGBENCH_DATA", "PATH",
@@ -41,13 +41,13 @@ _FORBIDDEN = (
 )  # fmt: skip
 
 
-class ConfinedError(PagbenchError):
+class SandboxError(PagbenchError):
     """What ended the process before the function returned, in a few words."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a confined process may use.
+    """What the process may use.
 
     Attributes:
         seconds: on the clock; all cores together may compute as long.
@@ -58,11 +58,11 @@ class Limits:
     memory: int = 8 * 2**30
 
 
-def lines(function: str, *arguments: str, limits: Limits) -> Iterator[Any]:
+def run(function: str, *arguments: str, limits: Limits) -> Iterator[Any]:
     """What `module:function` yields, as JSON takes it, one by one, while it runs in a process of its own.
 
     Raises:
-        ConfinedError: it takes too long or too much memory, crashes, fails, or yields too much.
+        SandboxError: it takes too long or too much memory, crashes, fails, or yields too much.
     """
     # -P: a module that lies in the working folder, beside the submission perhaps, is not imported
     command = [sys.executable, "-P", "-m", __name__, str(limits.seconds), str(limits.memory), function, *arguments]
@@ -84,20 +84,20 @@ def lines(function: str, *arguments: str, limits: Limits) -> Iterator[Any]:
             if child.returncode is None:
                 _kill(child)
     if late:
-        raise ConfinedError(f"stopped after {limits.seconds} s")
+        raise SandboxError(f"stopped after {limits.seconds} s")
     if status != 0:
-        raise ConfinedError(_reason(status, limits))
+        raise SandboxError(_reason(status, limits))
 
 
 def _parsed(stream: Any) -> Iterator[Any]:
     for number, line in enumerate(iter(lambda: stream.readline(_LINE), b"")):
         if number == _LINES or len(line) == _LINE:
-            raise ConfinedError("stopped: it says too much")
+            raise SandboxError("stopped: it says too much")
         if not line.endswith(b"\n"):  # it was ended within a line
             return
         content = json.loads(line)
         if "failed" in content:
-            raise ConfinedError(content["failed"])
+            raise SandboxError(content["failed"])
         yield content["value"]
 
 
@@ -113,9 +113,8 @@ def _kill(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _reason(status: int, limits: Limits) -> str:
-    if status == _MEMORY_STATUS or -status == getattr(
-        signal, "SIGKILL", None
-    ):  # the system itself kills where memory is short
+    killed = -status == getattr(signal, "SIGKILL", None)  # by the system itself, where memory is short
+    if status == _MEMORY_STATUS or killed:
         return f"stopped: it needs more than {limits.memory / 2**30:.3g} GiB of memory"
     if -status == getattr(signal, "SIGXCPU", None):
         return f"stopped after {limits.seconds} s of computing"
@@ -123,29 +122,29 @@ def _reason(status: int, limits: Limits) -> str:
 
 
 def _main(seconds: int, memory: int, function: str, *arguments: str) -> int:
-    """The process itself: limits first, then whatever reads what is not to be trusted."""
+    """The process itself: limits first, then what reads untrusted files."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # only what the function yields is heard
-    _confine(seconds, memory)
+    os.dup2(2, 1)  # only what the function yields is received
+    _limit(seconds, memory)
     try:
         module, _, name = function.partition(":")
         values: Iterable[Any] = getattr(importlib.import_module(module), name)(*arguments)
         for value in values:
-            _say(out, {"value": value})
-    except Exception as error:  # whatever a hostile file makes a library raise
+            _send(out, {"value": value})
+    except Exception as error:  # a hostile file may make a library raise anything
         if isinstance(error, MemoryError) or "allocate memory" in str(error) or "bad_alloc" in str(error):
             return _MEMORY_STATUS
-        _say(out, {"failed": first_line(error)[:2_000]})
+        _send(out, {"failed": first_line(error)[:2_000]})
         return _FAILED_STATUS
     return 0
 
 
-def _say(out: io.TextIOBase | Any, content: dict[str, Any]) -> None:
+def _send(out: io.TextIOBase | Any, content: dict[str, Any]) -> None:
     out.write(json.dumps(content) + "\n")
     out.flush()
 
 
-def _confine(seconds: int, memory: int) -> None:
+def _limit(seconds: int, memory: int) -> None:
     sys.addaudithook(_refuse)
     if not COMPLETE:
         return

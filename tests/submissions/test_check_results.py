@@ -13,7 +13,7 @@ from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
 from pagbench.models import registry
 from pagbench.results import thumbnails
-from pagbench.submissions import bounded, claims
+from pagbench.submissions import check_results, folder, read_untrusted
 from pagbench.submissions.findings import refused
 
 MODEL = "digits/noise-0.6"
@@ -33,7 +33,7 @@ def findings(digits, place):
     def check(rows=lambda rows: rows, provenance=lambda kept: kept, measured=digits, card=card):
         edited = results.Result(rows(honest.rows.copy()), provenance(dict(honest.provenance)))
         results.write(place, edited, columns.schema(digits))
-        return claims.findings(place, card, measured, claims.weights_sha256(card, path.parent))
+        return check_results.check_results(place, card, measured, folder.weights_sha256(card, path.parent))
 
     return check
 
@@ -53,7 +53,7 @@ def test_published_results_are_believed():
         benchmark, home = benchmarks.load(label), results.PUBLISHED / label
         for path in sorted(home.rglob("*.parquet"))[::7]:
             card, place = registry.find(path.relative_to(home).with_suffix("").as_posix())
-            found = claims.findings(path, card, benchmark, claims.weights_sha256(card, place.parent))
+            found = check_results.check_results(path, card, benchmark, folder.weights_sha256(card, place.parent))
             assert not refused(found), messages(found)
 
 
@@ -179,8 +179,9 @@ def test_results_of_an_ability_are_checked_with_their_pictures(digits, tmp_path)
     card, path = registry.find("digits/standard")
 
     def check(**said):
+        sha256 = folder.weights_sha256(card, path.parent)
         place = ability_results.write_one(tmp_path, card.id, "generation", said=said)
-        return claims.findings(place, card, digits, claims.weights_sha256(card, path.parent), measure="generation")
+        return check_results.check_results(place, card, digits, sha256, measure="generation")
 
     (honest,) = check()
     assert honest.level == "ok" and "192 rows" in honest.message
@@ -191,7 +192,7 @@ def test_results_of_an_ability_are_checked_with_their_pictures(digits, tmp_path)
     assert "damaged" in messages(check(made={"generation": {"sample_ids": []}}))
 
 
-class TestBounded:
+class TestReadUntrusted:
     """Hostile files: nothing is unpacked before its size is known, and one line says why."""
 
     @pytest.fixture(autouse=True)
@@ -201,7 +202,7 @@ class TestBounded:
 
     def refusal(self, rows=360):
         with pytest.raises(ResultsError) as caught:
-            bounded.read(self.path, self.schema, rows)
+            read_untrusted.read_results(self.path, self.schema, rows)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -210,14 +211,14 @@ class TestBounded:
 
     def test_what_is_not_parquet(self):
         self.path.write_bytes(b"<html>" * 10)
-        assert "not a Parquet file" in self.refusal()
+        assert "not a whole Parquet file" in self.refusal()
         self.path.write_bytes(b"")
-        assert "not a Parquet file" in self.refusal()
+        assert "not a whole Parquet file" in self.refusal()
 
     def test_half_a_file(self):
         self.honest()
         self.path.write_bytes(self.path.read_bytes()[:-100])
-        assert "not a whole one" in self.refusal()
+        assert "not a whole Parquet file" in self.refusal()
 
     def test_links(self):
         self.path.symlink_to(results.path_of(results.PUBLISHED, self.digits, MODEL))
@@ -225,15 +226,15 @@ class TestBounded:
 
     def test_a_footer_that_is_larger_than_the_file(self):
         self.path.write_bytes(b"PAR1" + b"\0" * 40 + struct.pack("<I", 2**31) + b"PAR1")
-        assert "a footer of 2147483648 bytes" in self.refusal()
+        assert "not a whole Parquet file" in self.refusal()
 
     def test_a_footer_of_nonsense(self):
         self.path.write_bytes(b"PAR1" + b"\xff" * 40 + struct.pack("<I", 40) + b"PAR1")
-        assert "not a readable Parquet file" in self.refusal()
+        assert "not a whole Parquet file" in self.refusal()
 
     def test_large_files(self, monkeypatch):
         self.honest()
-        monkeypatch.setattr(bounded.limits, "RESULTS", 1000)
+        monkeypatch.setattr(folder, "RESULTS_BYTES", 1000)
         assert "expected at most" in self.refusal()
 
     def empty(self, rows):
@@ -257,14 +258,14 @@ class TestBounded:
         assert self.path.stat().st_size < size / 500
 
     def test_a_bomb_that_says_its_size_is_not_unpacked(self, monkeypatch):
-        self.bomb(bounded.LARGEST_CONTENT + 1)
+        self.bomb(read_untrusted.LARGEST_CONTENT + 1)
         monkeypatch.setattr(results, "read", lambda *_: pytest.fail("read"))
         assert "unpacks to 64 MiB, expected at most 64 MiB" in self.refusal()
 
     def test_a_bomb_that_hides_its_size_meets_the_limit_of_memory(self, monkeypatch):
         self.bomb(2**27)
-        monkeypatch.setattr(bounded, "LARGEST_CONTENT", 2**40)
-        monkeypatch.setattr(bounded, "MEMORY", 2**25)
+        monkeypatch.setattr(read_untrusted, "LARGEST_CONTENT", 2**40)
+        monkeypatch.setattr(read_untrusted, "MEMORY", 2**25)
         assert "unpacks to more than 32 MiB" in self.refusal()
         monkeypatch.undo()
         np.zeros(2**27)  # the limit is gone again
@@ -283,7 +284,7 @@ def test_a_folder_of_results_names_its_benchmark_and_model(digits, tmp_path):
     for place in ("digits@1/digits/noise-0.6", "digits@1/digits/noise-2.5", "digits@7/digits/noise-0.6"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{place}.parquet").write_bytes(honest.read_bytes())
-    found = claims.of_folder(tmp_path, card, claims.weights_sha256(card, path.parent))
+    found = check_results.check_folder(tmp_path, card, folder.weights_sha256(card, path.parent))
     assert [finding.level for finding in found] == ["ok", "error", "error"]
     assert "expected digits@1/digits/noise-0.6.parquet" in messages(found)
     assert "no benchmark of this name" in messages(found)

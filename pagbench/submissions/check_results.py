@@ -1,10 +1,11 @@
-"""What a submitted results file claims, checked without measuring anything: form, origin, rows, values. No torch."""
+"""Checks a submitted results file without measuring anything: its form, origin, rows, values, pictures. No torch."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,9 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.columns import Column
 from pagbench.errors import PagbenchError, ResultsError
-from pagbench.results import Result, verification
-from pagbench.storage.files import sha256_of
-from pagbench.submissions import bounded, pictured, wording
+from pagbench.results import Result, thumbnails, verification
+from pagbench.submissions import read_untrusted
+from pagbench.submissions.check import check_text
 from pagbench.submissions.findings import Finding
 
 ROUNDING = 1e-3
@@ -30,7 +31,7 @@ _LONGEST = 500
 """Characters of a message: what a stranger's file says may be endless."""
 
 
-def of_folder(folder: Path, card: ModelCard, weights_sha256: str | None = None) -> list[Finding]:
+def check_folder(folder: Path, card: ModelCard, weights_sha256: str | None = None) -> list[Finding]:
     """Findings on all results files of a submission.
 
     Args:
@@ -38,22 +39,24 @@ def of_folder(folder: Path, card: ModelCard, weights_sha256: str | None = None) 
         card: the submission's.
         weights_sha256: of the submission's weights file; None to leave that comparison to the rerun.
     """
-    found = []
+    findings = []
     for path in sorted(folder.rglob("*.parquet")):
-        label, _, place = path.relative_to(folder).as_posix().partition("/")
+        label, _, file = path.relative_to(folder).as_posix().partition("/")
         name, _, measure = label.partition("+")
         if name not in benchmarks.names() or (measure and measure not in columns.OPTIONAL):
-            found.append(Finding("error", label, f"no benchmark of this name; known: {', '.join(benchmarks.names())}"))
-        elif place != f"{card.id}.parquet":
-            found.append(Finding("error", f"{label}/{place}", f"expected {label}/{card.id}.parquet, the card's id"))
+            message = f"no benchmark of this name; known: {', '.join(benchmarks.names())}"
+            findings.append(Finding("error", label, message))
+        elif file != f"{card.id}.parquet":
+            message = f"expected {label}/{card.id}.parquet, the card's id"
+            findings.append(Finding("error", f"{label}/{file}", message))
         else:
             benchmark = benchmarks.load(name)
-            found += findings(path, card, benchmark, weights_sha256, measure=measure or None)
-            found += _recorded(path, card, benchmark, weights_sha256)
-    return found
+            findings += check_results(path, card, benchmark, weights_sha256, measure=measure or None)
+            findings += _check_record(path, card, benchmark, weights_sha256)
+    return findings
 
 
-def findings(
+def check_results(
     path: Path,
     card: ModelCard,
     benchmark: Benchmark,
@@ -77,9 +80,10 @@ def findings(
     """
     subject = f"{benchmark.label}{f'+{measure}' if measure else ''}/{path.name}"
     try:
-        result = bounded.read(path, columns.schema(benchmark, measure), len(benchmark.samples))
-        errors = list(_errors(result, card, benchmark, weights_sha256, measure, labels or published_labels(benchmark)))
-        described = _described(result, card, subject)
+        result = read_untrusted.read_results(path, columns.schema(benchmark, measure), len(benchmark.samples))
+        labels = labels or published_labels(benchmark)
+        errors = list(_find_errors(result, card, benchmark, weights_sha256, measure, labels))
+        described = _check_description(result, card, subject)
     except ResultsError as error:
         errors, described = [str(error).removeprefix(f"{path}: ")], []
     if errors:
@@ -87,7 +91,7 @@ def findings(
     return [Finding("ok", subject, f"{len(result.rows)} rows, no contradiction"), *described]
 
 
-def _recorded(path: Path, card: ModelCard, benchmark: Benchmark, weights_sha256: str | None) -> list[Finding]:
+def _check_record(path: Path, card: ModelCard, benchmark: Benchmark, weights_sha256: str | None) -> list[Finding]:
     """What is wrong with the verification record beside the file, if there is one."""
     record = verification.path_of(path)
     if not record.exists():
@@ -104,7 +108,7 @@ def _recorded(path: Path, card: ModelCard, benchmark: Benchmark, weights_sha256:
     return [Finding("error", subject, f"{kept.summary()}: {kept.reason}")] if kept.verdict == "refuted" else []
 
 
-def _errors(
+def _find_errors(
     result: Result,
     card: ModelCard,
     benchmark: Benchmark,
@@ -115,7 +119,7 @@ def _errors(
     yield from _origin(result, card, benchmark, weights_sha256)
     yield from _identity(result.rows, card, benchmark)
     yield from _samples(result.rows, columns.samples_of(benchmark, measure), benchmark.classes, labels)
-    yield from pictured.faults(result, benchmark, measure)
+    yield from _check_images(result, benchmark, measure)
     measured = columns.sample_columns(benchmark, None if measure is None else [measure])
     yield from _ranges(result.rows, measured)
     if measure is None:
@@ -125,7 +129,7 @@ def _errors(
 
 def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha256: str | None) -> Iterator[str]:
     """The provenance: of this benchmark, these measures, this network."""
-    said, kept = result.provenance, ModelCard.model_validate(result.provenance["card"])
+    provenance, kept = result.provenance, ModelCard.model_validate(result.provenance["card"])
     expected = {
         "revision": (columns.REVISION, "of the measures"),
         "benchmark": (benchmark.label, "the results are of another benchmark, or another version of it"),
@@ -133,13 +137,15 @@ def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha25
         "seed": (benchmark.seed, "the noise was not the benchmark's"),
         "weights_sha256": (weights_sha256, "the results are of other weights"),
     }
-    wrong = [name for name, (value, _) in expected.items() if value is not None and said.get(name) != value]
+    wrong = [name for name, (value, _) in expected.items() if value is not None and provenance.get(name) != value]
     for name in wrong:
         value, meaning = expected[name]
-        yield f"{name} {_short(said.get(name))}, expected {_short(value)}: {meaning}; {_AGAIN}"
+        yield f"{name} {_short(provenance.get(name))}, expected {_short(value)}: {meaning}; {_AGAIN}"
     if kept.id != card.id:
         yield f"the card in it is of {kept.id}, expected {card.id}; {_AGAIN}"
-    elif "weights_sha256" not in wrong and {said.get("behaviour"), kept.functional_hash()} != {card.functional_hash()}:
+    elif "weights_sha256" not in wrong and not (
+        provenance.get("behaviour") == kept.functional_hash() == card.functional_hash()
+    ):
         yield f"the card was of another network, with another {_differing(kept, card)}; {_AGAIN}"
     if result.preflight is not None and result.preflight.verdict == "fail":
         yield f"its pre-flight has failed: {result.preflight.summary()}"
@@ -151,14 +157,14 @@ def _differing(kept: ModelCard, card: ModelCard) -> str:
     return ", ".join(names) or "hash"
 
 
-def _described(result: Result, card: ModelCard, subject: str) -> list[Finding]:
+def _check_description(result: Result, card: ModelCard, subject: str) -> list[Finding]:
     """Titles, licences and the like that the file's card has otherwise: its pages show those of the file."""
     kept = ModelCard.model_validate(result.provenance["card"])
     if kept == card or kept.functional_hash() != card.functional_hash():
         return []
-    hidden = [one for one in wording.text(kept) if one.level == "error"]
-    told = f"the card in it has another {_differing(kept, card)} than the model's, and is the one that is shown"
-    return [Finding("warning", subject, told), *(replace(one, subject=f"{subject}: {one.subject}") for one in hidden)]
+    message = f"the card in it has another {_differing(kept, card)} than the model's, and is the one that is shown"
+    hidden = [replace(finding, subject=f"{subject}: {finding.subject}") for finding in check_text(kept)]
+    return [Finding("warning", subject, message), *hidden]
 
 
 def _short(value: object) -> str:
@@ -166,7 +172,7 @@ def _short(value: object) -> str:
 
 
 def _identity(rows: pd.DataFrame, card: ModelCard, benchmark: Benchmark) -> Iterator[str]:
-    expected = {
+    expected: dict[str, Any] = {
         "benchmark": benchmark.name,
         "version": benchmark.version,
         "entrant": card.id,
@@ -176,17 +182,9 @@ def _identity(rows: pd.DataFrame, card: ModelCard, benchmark: Benchmark) -> Iter
         "seed": benchmark.seed,
     }
     for name, value in expected.items():
-        others = [found for found in rows[name].unique() if not _same(found, value)]
+        others = [other for other in rows[name].unique() if other != value and not (pd.isna(other) and pd.isna(value))]
         if others:
             yield f"rows with {name} {str(others[0])[:60]}, expected {value}; measure again"
-
-
-def _same(found: object, value: object) -> bool:
-    return bool(found == value) or (_absent(found) and _absent(value))
-
-
-def _absent(value: object) -> bool:
-    return value is None or value != value  # noqa: PLR0124 (NaN)
 
 
 def _samples(
@@ -266,11 +264,11 @@ def _contradictions(rows: pd.DataFrame) -> Iterator[str]:
     room = ROUNDING * (label * (1 + rows["nll"]) + largest)
     right = (rows["correct"] == 1) & ((label - largest).abs() > room)
     wrong = (rows["correct"] == 0) & ((label > largest + room) | (label + largest > 1 + room))
-    for chosen, said in ((right, "correct"), (wrong, "wrong")):
+    for chosen, verdict in ((right, "correct"), (wrong, "wrong")):
         if chosen.any():
             row = rows[chosen].iloc[0]
             yield (
-                f"{chosen.sum()} rows are called {said} against their own probabilities (sample {row['sample_id']}: "
+                f"{chosen.sum()} rows are called {verdict} against their own probabilities (sample {row['sample_id']}: "
                 f"the label's is {np.exp(-row['nll']):.3g}, the largest {row['confidence']:.3g})"
             )
     for name in ("temperature", "temperature_low", "temperature_high"):
@@ -278,12 +276,25 @@ def _contradictions(rows: pd.DataFrame) -> Iterator[str]:
             yield f"{name}: {rows[name].nunique(dropna=False)} values, expected one of the whole network"
 
 
-def weights_sha256(card: ModelCard, folder: Path) -> str | None:
-    """Sha256 of a submission's weights: of the file beside its card, or the one that its link is pinned to.
-
-    None where there is no file and no hash; the rerun compares what it has loaded.
-    """
-    if card.weights is not None and (folder / card.weights).is_file():
-        return sha256_of(folder / card.weights)
-    pinned = card.download[0].sha256 if card.download is not None and len(card.download) == 1 else None
-    return pinned or card.weights_sha256
+def _check_images(result: Result, benchmark: Benchmark, measure: str | None) -> Iterator[str]:
+    """Whether the pictures can be read, are of the benchmark's images, and are those that the measure makes."""
+    provenance, name = result.provenance, result.provenance["card"]["id"]
+    generated = provenance.get("made") or {}
+    expected = columns.MEASURES[measure].images if measure in columns.ABILITIES else ()
+    unknown = sorted(set(generated) - set(expected)) if isinstance(generated, dict) else []
+    if unknown:
+        yield f"its pictures are of {unknown[0][:60]!r}, expected {' or '.join(expected) or 'none'}; {_AGAIN}"
+        return
+    try:
+        thumbs = [thumbnails.decode(provenance.get(key), name) for key in ("maps", "gallery")]
+        pictures = [*thumbs, *thumbnails.decode_generated(generated, name).values()]
+    except ResultsError as error:
+        yield str(error)
+        return
+    known, shape = set(benchmark.samples), thumbnails.reduced_shape(benchmark.input_shape)
+    present = [picture for picture in pictures if picture is not None]
+    if any(not set(picture.sample_ids) <= known for picture in present):
+        yield f"its pictures are of images that the benchmark does not have; {_AGAIN}"
+    shapes = [picture.images.shape[1:] for picture in present if picture.images.shape[1:] != shape]
+    if shapes:
+        yield f"a picture has the shape {shapes[0]}, expected {shape}; {_AGAIN}"

@@ -8,25 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from pagbench.submissions import confined
-from pagbench.submissions.confined import ConfinedError, Limits
+from pagbench.submissions import sandbox
+from pagbench.submissions.sandbox import Limits, SandboxError
 
-ON_LINUX = pytest.mark.skipif(not confined.COMPLETE, reason="only time is limited on this system")
+ON_LINUX = pytest.mark.skipif(not sandbox.COMPLETE, reason="only time is limited on this system")
 SMALL = Limits(seconds=20, memory=1 << 29)
 
 
 @pytest.fixture(autouse=True)
 def _functions(monkeypatch):
-    here, package = Path(__file__).parents[1], Path(confined.__file__).parents[2]
+    here, package = Path(__file__).parents[1], Path(sandbox.__file__).parents[2]
     monkeypatch.setenv("PYTHONPATH", f"{here}:{package}")
 
 
 def called(function, *arguments, limits=SMALL):
-    return list(confined.lines(f"hostile:{function}", *map(str, arguments), limits=limits))
+    return list(sandbox.run(f"hostile:{function}", *map(str, arguments), limits=limits))
 
 
 def reason(function, *arguments, limits=SMALL):
-    with pytest.raises(ConfinedError) as refused:
+    with pytest.raises(SandboxError) as refused:
         called(function, *arguments, limits=limits)
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -74,14 +74,14 @@ def test_no_socket_is_opened(port):
 
 @ON_LINUX
 def test_where_the_system_allows_it_there_is_no_network_at_all(port):
-    probe = f"import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({confined._NEW_NETWORK}) != 0)"
+    probe = f"import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({sandbox._NEW_NETWORK}) != 0)"
     if subprocess.run([sys.executable, "-c", probe], check=False).returncode:
         pytest.skip("this system lets no process have a network of its own")
     assert called("connects_without_python", port) == [False]
 
 
 def test_nothing_of_size_is_written_and_nothing_is_started(tmp_path):
-    if confined.COMPLETE:
+    if sandbox.COMPLETE:
         assert "File too large" in reason("writes", tmp_path / "large")
         assert (tmp_path / "large").stat().st_size <= 1 << 16
     assert reason("starts", tmp_path / "canary") == "subprocess.Popen is not allowed here"

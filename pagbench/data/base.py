@@ -1,0 +1,110 @@
+"""What every data set has: a card that loads it, facts about it, and a folder for its files. No torch."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pagbench.cards import Card
+from pagbench.errors import DataError, first_line
+from pagbench.storage import cache
+
+if TYPE_CHECKING:
+    from torch import Tensor as Tensor  # noqa: PLC0414 (for other modules)
+
+    from pagbench.data.dataset import ImageFiles
+else:
+    Tensor = Any  # cards are read without torch; a shape beside it is checked all the same
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a reader should know of a data set before a run needs it. Text between backticks is code.
+
+    Attributes:
+        what: its name.
+        size: of the download, in words.
+        license: as its publisher states it.
+        place: where its files lie; empty where it has none of its own.
+        cite: the publication to cite; None where there is none.
+        fetched: whether `pagbench fetch` can get it.
+    """
+
+    what: str
+    size: str = "none"
+    license: str = "none"
+    place: str = ""
+    cite: str | None = None
+    fetched: bool = False
+
+
+class LoadedImages(NamedTuple):
+    """All images of a data set.
+
+    Attributes:
+        pixels: in [0, 1], float32, shape (n, c, h, w); or files that are read when they are needed.
+        labels: class indices, int64, shape (n,).
+        ids: one per image, the same for ever; None for "0", "1", ...
+    """
+
+    pixels: "np.ndarray | ImageFiles"
+    labels: np.ndarray
+    ids: tuple[str, ...] | None = None
+
+
+class DatasetCard(Card):
+    """Base of the cards of data sets. A subclass says how its data set is loaded, and is named in `pagbench.data`."""
+
+    kind: str
+    """Of the data set, unique: a subclass narrows it to a literal."""
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """Name, size, licence, place and source; by default those of data that are drawn from a seed."""
+        return DatasetFacts("none (drawn from a seed)")
+
+    @abstractmethod
+    def load(self) -> LoadedImages:
+        """The whole data set.
+
+        Raises:
+            DataError: it is missing, or not what the card says; the line says what to do.
+        """
+
+    def missing(self, ids: Sequence[str] = ()) -> str | None:
+        """What of the data set is not on this machine, in one line; None where nothing is missing. Opens no socket.
+
+        Args:
+            ids: of the images that are needed; a data set that may be there in part looks for these.
+        """
+        return None
+
+
+def root() -> Path:
+    """Folder of data sets: `$PAGBENCH_DATA`, else `data` in the cache folder, `~/.cache/pagbench` by default."""
+    given = os.environ.get("PAGBENCH_DATA")
+    return Path(given).expanduser() if given else cache.root() / "data"
+
+
+def download(name: str, place: Path, start: Callable[[], object], by_hand: str) -> None:
+    """Lets torchvision download a data set.
+
+    Args:
+        name: of the data set, for the message.
+        place: where its files are looked for.
+        start: downloads.
+        by_hand: what to do where that is impossible.
+
+    Raises:
+        DataError: offline, or the download failed; says what to do by hand.
+    """
+    try:
+        if cache.offline():
+            raise ConnectionError("offline")
+        start()
+    except Exception as error:  # torchvision raises whatever its download raises
+        raise DataError(f"{name}: not in {place} and the download failed ({first_line(error)}); {by_hand}") from None

@@ -1,0 +1,299 @@
+"""Checks a submission from the outside in: nothing is opened before its name and size are right, nothing of it runs.
+
+No torch in this process: weights are read, and the network is tried, in a sandbox.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard, RemoteFile, read_yaml
+from pagbench.errors import PagbenchError
+from pagbench.models import registry, sources
+from pagbench.storage import assets, downloads
+from pagbench.storage.downloads import mirrors
+from pagbench.storage.files import sha256_of
+from pagbench.submissions import folder, sandbox
+from pagbench.submissions.findings import Finding, refused
+from pagbench.submissions.folder import CARD, WEIGHTS_SUFFIX
+from pagbench.submissions.sandbox import Limits, SandboxError
+
+LIMITS = Limits()
+LONGEST_TEXT = 2_000
+"""Characters of one field of the card."""
+_LARGEST_SIDE = 1024
+"""Pixels."""
+_MOST_DRAWS = 1_000
+_LONGEST_ID = 100
+_RESERVED = ("control", "data", "huggingface", "local", "own", "results", "smoothed", "submissions", "torch", "trained")
+"""First parts of ids that mean something else: to pagbench, or in its cache folder."""
+_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+_LOOKALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", "5": "s", "_": "-", ".": "-"})
+
+
+def check(root: Path, leaderboard: Path, *, benchmark: str | None = None, limits: Limits = LIMITS) -> Iterator[Finding]:
+    """Findings about a submission, as they are made; those after an error that bars the way are not made.
+
+    Args:
+        root: the submission's folder.
+        leaderboard: the folder that it is for, whose ids are taken.
+        benchmark: the one that it is for; by default its card's data set.
+        limits: of the process that reads the weights and tries the network.
+    """
+    findings = list(check_outside(root, leaderboard, benchmark))
+    yield from findings
+    if not refused(findings):
+        yield from check_inside(root, benchmark, limits)
+
+
+def check_outside(root: Path, leaderboard: Path, benchmark: str | None) -> Iterator[Finding]:
+    """What can be said without opening more than the card."""
+    findings = list(folder.check_files(root))
+    yield from findings
+    if refused(findings):
+        return
+    try:
+        card = folder.read_card(root)
+        definition = folder.benchmark_of(card, benchmark)
+    except PagbenchError as error:
+        yield Finding("error", CARD, str(error).removeprefix(f"{root / CARD}: "))
+        return
+    findings = [*check_card(card), *_check_place(root, leaderboard, card, definition), *check_fit(card, definition)]
+    yield from findings
+    if not refused(findings):  # the card says which files are known
+        yield from folder.check_names(root, card)
+
+
+def check_inside(root: Path, benchmark: str | None, limits: Limits) -> Iterator[Finding]:
+    """What the sandbox finds in the files, once what lies behind a link is here."""
+    card = folder.read_card(root)
+    if not sandbox.COMPLETE:
+        yield Finding("warning", "sandbox", "only time is limited on this system; check it again on Linux")
+    yield from _run_sandbox("examine", root, card, folder.benchmark_of(card, benchmark).label, limits=limits)
+
+
+def check_weights(root: Path, limits: Limits = LIMITS) -> Iterator[Finding]:
+    """Whether a submission's weights may be loaded at all: its files, its card, and the weights in a sandbox.
+
+    What comes after that, as in a rerun, is a network of a known library, without limits of time and memory.
+    """
+    findings = list(folder.check_files(root))
+    if not refused(findings):
+        card = folder.read_card(root)
+        findings += [*check_card(card), *folder.check_names(root, card)]
+    yield from findings
+    if not refused(findings):
+        yield from _run_sandbox("read_weights", root, card, limits=limits)
+
+
+def _run_sandbox(function: str, root: Path, card: ModelCard, *arguments: str, limits: Limits) -> Iterator[Finding]:
+    """What a function of `check_network` finds in the sandbox, once what lies behind a link is here."""
+    try:
+        for file in card.download or ():
+            yield Finding("ok", "download", f"fetched to {downloads.get(file)}")
+        path = folder.weights_path(card, root)
+        digest, expected = sha256_of(path), folder.pinned_sha256(card)
+        if digest != expected:
+            message = f"sha256 {digest[:12]}…, the card says {str(expected)[:12]}…; correct the card"
+            yield Finding("error", path.name, message)
+            return
+        called = f"pagbench.submissions.check_network:{function}"
+        for fields in sandbox.run(called, str(root.resolve()), *arguments, limits=limits):
+            yield Finding(**fields)
+    except SandboxError as error:
+        yield Finding("error", "network", f"{error} while it was tried; a submission must be tried within these limits")
+    except PagbenchError as error:
+        yield Finding("error", "download", str(error))
+
+
+def _check_place(root: Path, leaderboard: Path, card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
+    """Whether its id is free; or its own, where it lies in the leaderboard already."""
+    leaderboard = leaderboard.absolute()
+    home, target = leaderboard / "submissions", folder.home_of(leaderboard, benchmark, card)
+    if root.absolute() != target and root.absolute().is_relative_to(home):
+        message = f"{card.id!r} on {benchmark.label} belongs in {target.relative_to(home)}; `pagbench submit add`"
+        yield Finding("error", "id", message)
+    else:
+        yield from check_id(card, leaderboard, target, own=root.absolute() == target)
+
+
+def check_fit(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
+    """Whether a card's network fits a benchmark: shapes, classes, data set."""
+    if card.classes is not None and card.classes != benchmark.classes:
+        yield Finding("error", "classes", f"{card.classes}, {benchmark.label} has {benchmark.classes}")
+    if card.input_shape is not None and card.input_shape != benchmark.input_shape and card.resize is None:
+        message = f"{card.input_shape}, {benchmark.label} has {benchmark.input_shape}; or let `resize` adapt them"
+        yield Finding("error", "input_shape", message)
+    judge = assets.judge(benchmark.data_name)
+    if judge is not None and card.weights_sha256 == read_yaml(judge)["weights_sha256"]:
+        yield Finding("error", "weights", "those of the network that judges what gradients make; it is no model")
+    if card.dataset != benchmark.data_name:
+        message = f"trained on {card.dataset!r}, {benchmark.label} is for networks of {benchmark.data_name!r}"
+        yield Finding("warning", "dataset", f"{message}; a reader will wonder")
+    if benchmark.by_paper:
+        message = f"{benchmark.label} ranks by the gradient of one logit, which a term added to all logits changes"
+        yield Finding("warning", "benchmark", message)
+
+
+# The card beyond its schema: text, licence, where the weights are. Nothing is fetched.
+
+
+def check_card(card: ModelCard) -> Iterator[Finding]:
+    """What is wrong with a card that is valid by itself."""
+    yield from check_text(card)
+    for name in ("authors", "dataset"):
+        if not getattr(card, name):
+            yield _error(name, f"is missing; every submission says it: add it to {CARD}")
+    if card.loader != "checkpoint":
+        advice = "for a network of timm or torchvision say `architecture: timm/<name>` or `torchvision/<name>`"
+        yield _error("loader", f"{card.loader!r}, expected 'checkpoint'; {advice}")
+    if not card.reference:
+        yield Finding("warning", "reference", "none is named; a paper or a page helps readers")
+    if card.input_shape and max(card.input_shape) > _LARGEST_SIDE:
+        yield _error("input_shape", f"{card.input_shape}, at most {_LARGEST_SIDE} each are measured")
+    if card.smoothing and card.smoothing.samples > _MOST_DRAWS:
+        yield _error("smoothing", f"{card.smoothing.samples} draws, at most {_MOST_DRAWS} are taken")
+    if card.smoothing and card.smoothing.around:
+        yield _error("smoothing", "`around` is not for a card to say; leave it out")
+    lengths = {len(values) for values in (card.mean, card.std) if values is not None}
+    if card.input_shape and lengths - {1, card.input_shape[0]}:
+        message = f"mean and std of {lengths.pop()} values for {card.input_shape[0]} channels; give one each"
+        yield _error("mean", message)
+    yield from _check_weights_fields(card)
+    if not card.license:
+        yield _error("license", "is missing; say under which licence the weights may be used, as in MIT")
+        return
+    try:
+        yield Finding("ok", "license", canonicalize_license_expression(card.license))
+    except InvalidLicenseExpression:
+        yield Finding("warning", "license", f"{card.license[:60]!r} is no SPDX expression (https://spdx.org/licenses)")
+
+
+def check_text(card: ModelCard) -> Iterator[Finding]:
+    """Strings that are too long to show, or hide something."""
+    for name, text in _strings(card.model_dump(mode="json"), ""):
+        if len(text) > LONGEST_TEXT:
+            yield _error(name, f"{len(text)} characters, at most {LONGEST_TEXT} are shown; shorten it")
+        hidden = [mark for mark in text if unicodedata.category(mark) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")]
+        if hidden:
+            yield _error(name, f"holds the invisible character {hidden[0]!a}; remove it")
+
+
+def _strings(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The path and text of every string in a card, keys too."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield f"{name} (a key)".strip(), key
+            yield from _strings(item, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings(item, f"{name}.{index}")
+
+
+def _check_weights_fields(card: ModelCard) -> Iterator[Finding]:
+    if card.weights is not None and card.download is not None:
+        yield _error("weights", "both weights and download are named; keep one")
+    elif card.weights is not None:
+        if "/" in card.weights or "\\" in card.weights or card.weights.startswith("."):
+            yield _error("weights", f"{card.weights!r}, expected the name of a file beside {CARD}")
+        elif not card.weights.endswith(WEIGHTS_SUFFIX):
+            advice = "`pagbench submit init` converts a state dict"
+            yield _error("weights", f"{card.weights!r}, expected a file ending in {WEIGHTS_SUFFIX}; {advice}")
+        if card.weights_sha256 is None:
+            yield _error("weights_sha256", "is missing; add what `sha256sum` says of the weights")
+    for file in card.download or ():
+        yield from _check_link(file, card)
+
+
+def _check_link(file: RemoteFile, card: ModelCard) -> Iterator[Finding]:
+    if file.also or file.archive is not None:
+        yield _error("download", "`also` and `archive` are not for a submission; name mirrors of the file itself")
+    if not file.path.startswith(f"{card.id}/") or not file.path.endswith(WEIGHTS_SUFFIX):
+        yield _error("download", f"path {file.path!r}, expected {card.id}/<file>, ending in {WEIGHTS_SUFFIX}")
+    if file.sha256 is None or file.size is None:
+        yield _error("download", "needs sha256 and size of the file; without them the link is not pinned")
+    elif file.size > folder.WEIGHTS_LINKED:
+        yield _error("download", f"{file.size} bytes, at most {folder.WEIGHTS_LINKED} are fetched")
+    if card.weights_sha256 not in (None, file.sha256):
+        yield _error("weights_sha256", "is not the sha256 in download; leave it out")
+    if not file.mirrors or not all(map(_is_public, file.mirrors)):
+        expected = "https://<public host>/…, hf:<owner>/<name>@<revision>/… or gdrive:<id>"
+        yield _error("download", f"mirrors must be {expected}")
+
+
+def _is_public(mirror: str) -> bool:
+    """Whether a mirror is no service of the machine that fetches, or of its network."""
+    if mirror.startswith(("hf:", "gdrive:")):
+        return True
+    try:
+        return mirror.startswith("https://") and mirrors.is_public(urlsplit(mirror).hostname or "")
+    except ValueError:
+        return False
+
+
+# The id: no other looks like it to a reader, to a file system, or to pagbench.
+
+
+def check_id(card: ModelCard, leaderboard: Path, target: Path, *, own: bool = False) -> Iterator[Finding]:
+    """What is wrong with a card's id.
+
+    Args:
+        card: the submission's.
+        leaderboard: whose ids are taken.
+        target: the folder in the leaderboard that it belongs in.
+        own: whether it lies there already.
+    """
+    parts = card.id.split("/")
+    if len(parts) != 2 or len(card.id) > _LONGEST_ID:
+        message = f"{card.id!r}: expected <data set or group>/<name>, at most {_LONGEST_ID} characters"
+        yield _error("id", message)
+        return
+    if parts[0].lower() in {*_RESERVED, *sources.SOURCES} or parts[0].lower().startswith("smoothed-"):
+        message = f"{card.id!r}: ids that begin with {parts[0]!r} are reserved; begin it with its data set"
+        yield _error("id", message)
+    if any(part.partition(".")[0].lower() in _DEVICES or part.endswith(".") for part in parts):
+        yield _error("id", f"{card.id!r}: not every system can have a file of that name; choose another")
+    others, shipped = registry.submitted(leaderboard), registry.shipped()
+    before = [path for path in others.pop(card.id, []) if not (own and path.parent == target)]
+    alike = (name for name in (*shipped, *others) if name != card.id and skeleton(name) == skeleton(card.id))
+    if card.id in shipped:
+        yield _error("id", f"{card.id!r} is the id of a published model; choose another")
+    elif (other := next(alike, None)) is not None:
+        yield _error("id", f"{card.id!r} can be mistaken for {other!r}; choose another")
+    elif before:
+        for path in before:
+            yield _check_again(card, path, target)
+    else:
+        yield Finding("ok", "id", f"{card.id} is in its place" if own else f"{card.id} is free")
+
+
+def skeleton(name: str) -> str:
+    """What is left of an id where case and lookalikes do not count; two ids with the same one are confused.
+
+    >>> skeleton("digits/Noise-0.1") == skeleton("digits/noise_O.l")
+    True
+    """
+    return name.casefold().translate(_LOOKALIKES).replace("rn", "m").replace("vv", "w")
+
+
+def _check_again(card: ModelCard, before: Path, target: Path) -> Finding:
+    """An id that is in use: for an older version, or on another benchmark, where a reader takes it for this network."""
+    other, label = ModelCard.parse(read_yaml(before), str(before)), before.parents[2].name
+    if card.authors != other.authors:
+        return _error("id", f"{card.id!r} is a submission of {other.authors}; choose another id")
+    if before.parent == target:
+        return Finding("ok", "id", f"{card.id} is submitted already by the same authors: this is an update")
+    if card.functional_hash() != other.functional_hash():
+        return Finding("warning", "id", f"{card.id} is another network on {label}; submit this one there too")
+    return Finding("ok", "id", f"{card.id} is the same network on {label}, by the same authors")
+
+
+def _error(subject: str, message: str) -> Finding:
+    return Finding("error", subject, message)

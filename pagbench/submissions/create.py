@@ -1,0 +1,188 @@
+"""Writes the folder of a submission from answers to questions, each judged by the card's own schema. No torch."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from pagbench import benchmarks
+from pagbench.cards import ModelCard
+from pagbench.errors import CardError, PagbenchError, ResultsError
+from pagbench.storage import files
+from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_SUFFIX
+
+Answers = Mapping[str, Any]
+_CONVERTED = (".pt", ".pth")
+_CARD_FIELDS = (
+    "id", "title", "family", "strength", "architecture", "activation", "output", "mean", "std", "authors", "license",
+    "reference", "trained_on_target",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        name: a field of the card, or `benchmark` or `link`.
+        text: what is asked.
+        default: the answer that is offered, or a function of the answers before; None where there is no sensible one.
+    """
+
+    name: str
+    text: str
+    default: str | Callable[[Answers], str | None] | None
+
+    def offer(self, answers: Answers) -> str | None:
+        """The default answer after those before."""
+        return self.default(answers) if callable(self.default) else self.default
+
+    def value(self, text: str) -> Any:
+        """What an answer means; None for an empty one.
+
+        Raises:
+            CardError: it is not an answer, in one line.
+        """
+        text = text.strip()
+        try:
+            return _PARSERS[self.name](text) if self.name in _PARSERS else _field(self.name, text or None)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise CardError(f"{self.name}: {first['msg']}, got {text[:60]!r}") from None
+        except PagbenchError as error:
+            raise CardError(f"{self.name}: {error}") from None
+
+
+def _field(name: str, value: Any) -> Any:
+    field = ModelCard.model_fields[name]
+    kind: Any = Annotated[field.annotation, field]
+    return TypeAdapter(kind).validate_python(value)
+
+
+def _numbers(text: str) -> tuple[float, ...] | None:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else None
+    except ValueError:
+        raise CardError(f"expected numbers with commas between, got {text[:60]!r}") from None
+
+
+def _weights(text: str) -> Path:
+    path, suffixes = Path(text).expanduser(), (WEIGHTS_SUFFIX, *_CONVERTED)
+    if not path.is_file() or path.suffix not in suffixes:
+        raise CardError(f"expected a file ending in {', '.join(suffixes)}, got {text[:200]!r}")
+    return path
+
+
+def _link(text: str) -> str | None:
+    if text and not text.startswith(("https://", "hf:", "gdrive:")):
+        raise CardError(f"expected https://…, hf:<owner>/<name>@<revision>/<file> or gdrive:<id>, got {text[:60]!r}")
+    return text or None
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "benchmark": lambda text: benchmarks.load(text).label,
+    "weights": _weights,
+    "link": _link,
+    "mean": lambda text: _field("mean", _numbers(text)),
+    "std": lambda text: _field("std", _numbers(text)),
+}
+
+
+def _id(answers: Answers) -> str:
+    return f"{benchmarks.load(answers['benchmark']).data_name}/{answers['weights'].stem}"
+
+
+def _title(answers: Answers) -> str:
+    strength = "" if answers["strength"] is None else f" {answers['strength']:g}"
+    return f"{answers['architecture']}, {answers['family']}{strength}"
+
+
+QUESTIONS: tuple[Question, ...] = (
+    Question("benchmark", "Benchmark (pagbench list benchmarks)", "digits"),
+    Question("weights", "File of the weights: a state dict, safetensors or .pt", None),
+    Question(
+        "architecture", "Architecture: small-cnn, small-resnet, ..., timm/<name> or torchvision/<name>", "small-cnn"
+    ),
+    Question("activation", "Activation, of pagbench's own architectures: silu, relu, gelu or softplus", "silu"),
+    Question("family", "How it was trained: standard, noise, adversarial, gradient-norm, ...", "standard"),
+    Question("strength", "Strength of the regularisation, a number; empty for none", ""),
+    Question(
+        "id", "Id, <data set>/<name>", lambda a: f"{benchmarks.load(a['benchmark']).data_name}/{a['weights'].stem}"
+    ),
+    Question("title", "Title, a few words", _title),
+    Question("output", "What it returns: logits, probabilities or log-probabilities", "logits"),
+    Question("mean", "Mean subtracted from pixels in [0, 1], per channel, with commas; empty for none", ""),
+    Question("std", "Standard deviation that then divides them; empty for none", ""),
+    Question("authors", "Authors", None),
+    Question("license", "Licence of the weights, an SPDX id as MIT or CC-BY-4.0", None),
+    Question("reference", "Paper or page; empty for none", ""),
+    Question("trained_on_target", "Did training see a benchmark's own target or score model? yes or no", "no"),
+    Question(
+        "link",
+        f"Link to the weights, where they are published; needed above {WEIGHTS_BESIDE // 2**20} MiB",
+        lambda answers: None if answers["weights"].stat().st_size > WEIGHTS_BESIDE else "",
+    ),
+)
+
+
+def create(root: Path, answers: Answers) -> Path:
+    """Writes `model.yaml`, and the weights beside it as safetensors where no link is given.
+
+    Args:
+        root: the folder, made where it is missing.
+        answers: a value for each of `QUESTIONS`.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        CardError: the folder has a card already, the answers do not make one, or the weights are too large to go
+            without a link.
+        WeightsError: the weights are no state dict.
+        ResultsError: the disk refuses.
+    """
+    card, weights, link = root / CARD, answers["weights"], answers["link"]
+    if card.exists():
+        raise CardError(f"{card}: is there already; edit it, or give another folder")
+    if link is not None and weights.suffix != WEIGHTS_SUFFIX:
+        raise CardError(f"{weights}: publish it as {WEIGHTS_SUFFIX} (safetensors.torch.save_file), and give that file")
+    benchmark = benchmarks.load(answers["benchmark"])
+    content = {name: answers[name] for name in _CARD_FIELDS}
+    content |= {name: list(answers[name]) for name in ("mean", "std") if answers[name] is not None}
+    content |= {"dataset": benchmark.data_name, "classes": benchmark.classes}
+    content |= {"input_shape": list(benchmark.input_shape)}
+    if "/" in answers["architecture"]:
+        content["activation"] = None  # other libraries' networks have their own
+    if link is None:
+        content["weights"] = f"{weights.stem}{WEIGHTS_SUFFIX}"
+    else:
+        size, path = weights.stat().st_size, f"{answers['id']}/{weights.name}"
+        file = {"path": path, "mirrors": [link], "sha256": files.sha256_of(weights), "size": size}
+        content["download"] = [file]
+    content = {name: content[name] for name in ModelCard.model_fields if content.get(name) is not None}
+    ModelCard.parse(content, "the answers")
+    if link is None:
+        copy = _lay_weights(weights, root / content["weights"])
+        content["weights_sha256"] = files.sha256_of(copy)
+    return files.write(card, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _lay_weights(weights: Path, target: Path) -> Path:
+    """The weights as safetensors at a path: copied, or converted from a PyTorch file of tensors."""
+    if weights.stat().st_size > WEIGHTS_BESIDE:
+        raise CardError(f"{weights}: more than {WEIGHTS_BESIDE // 2**20} MiB; publish it elsewhere and give its --link")
+    if weights.suffix == WEIGHTS_SUFFIX:
+        if not target.exists() or not target.samefile(weights):
+            with files.replacing(target, ResultsError) as temporary:
+                shutil.copyfile(weights, temporary)
+        return target
+    from safetensors.torch import save
+
+    from pagbench.storage.weights import read
+
+    tensors = {name: tensor.contiguous().clone() for name, tensor in read(weights).items()}  # none share memory
+    return files.write(target, save(tensors))

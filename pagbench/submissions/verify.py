@@ -1,0 +1,309 @@
+"""Finds results of models and submissions, measures some images again, and says whether the results are true."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pagbench import benchmarks, columns, results
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import ModelCard
+from pagbench.errors import ContractError, PagbenchError, ResultsError
+from pagbench.models import checks, devices, registry, requests
+from pagbench.models.loading import LoadedModel
+from pagbench.results import Result, thumbnails, verification
+from pagbench.results.preflight import Refusal
+from pagbench.results.verification import Verification
+from pagbench.running import provenance
+from pagbench.running import thumbnails as running_thumbnails
+from pagbench.running.config import RunConfig
+from pagbench.running.runner import progress_bar
+from pagbench.running.session import Session, guarded
+from pagbench.submissions import folder
+from pagbench.submissions.check import check_weights
+from pagbench.submissions.check_results import check_results
+from pagbench.submissions.comparison import TOLERANCE, compare, compare_images
+from pagbench.submissions.folder import CARD, RESULTS
+from pagbench.submissions.read_untrusted import read_results
+
+SAMPLES = 50
+"""If a share p of the rows is wrong, n drawn ones show it with a probability of 1 - (1 - p)^n or more: p = .05, .92."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model's results on one benchmark, to be verified.
+
+    Attributes:
+        file: the results file.
+        card: of the model that it should be of.
+        source: what that model is called by: its id, or the card file of a submission.
+        weights_sha256: of its weights file; None where that is known only when it is loaded.
+        benchmark: what it was measured on.
+        submission: the folder where it is one; None for a published model.
+    """
+
+    file: Path
+    card: ModelCard
+    source: str
+    weights_sha256: str | None
+    benchmark: Benchmark
+    submission: Path | None = None
+
+    def __str__(self) -> str:
+        """Which results they are, for one line."""
+        return f"{self.card.id} on {self.benchmark.label}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one subject.
+
+    Attributes:
+        subject: which results.
+        record: the verdict, as it is kept beside the results file; None where there is none.
+        flaw: why there is none: the model cannot be measured here.
+    """
+
+    subject: Subject
+    record: Verification | None
+    flaw: str = ""
+
+
+def find_results(target: str, home: Path, benchmark: Benchmark | None = None) -> list[Subject]:
+    """Results of a submission's folder, or of a model of a results folder.
+
+    Args:
+        target: a submission's folder, or a model's id.
+        home: the results folder.
+        benchmark: only results on it; None for all.
+
+    Raises:
+        PagbenchError: there are no such results, or the model's card is not valid.
+    """
+    subjects: list[Subject] = []
+    for chosen in _chosen(benchmark):
+        if (Path(target) / CARD).is_file():
+            subjects += _submitted_results(Path(target), chosen)
+            continue
+        path = results.path_of(home, chosen, target)
+        if path.is_file():
+            card, card_file = registry.find(target)
+            sha256 = None if card_file is None else folder.weights_sha256(card, card_file.parent)
+            subjects.append(Subject(path, card, target, sha256, chosen))
+        for root in _submissions(home, chosen):
+            subjects += (subject for subject in _submitted_results(root, chosen) if subject.card.id == target)
+    if not subjects:
+        on = "" if benchmark is None else f" on {benchmark.label}"
+        raise ResultsError(
+            f"{target}: neither a submission's folder with results{on} nor a model with results{on} in {home}; "
+            "see `pagbench leaderboard`"
+        )
+    return subjects
+
+
+def find_targets(home: Path, benchmark: Benchmark | None = None) -> list[str]:
+    """Every model of a results folder, and the folder of every submission beside it."""
+    targets: list[str] = []
+    for chosen in _chosen(benchmark):
+        root = home / chosen.label
+        files = [path for path in sorted(root.rglob("*.parquet")) if not path.parent.name.startswith(".")]
+        targets += [path.relative_to(root).with_suffix("").as_posix() for path in files]
+        targets += map(str, _submissions(home, chosen))
+    return list(dict.fromkeys(targets))
+
+
+def _chosen(benchmark: Benchmark | None) -> list[Benchmark]:
+    return [benchmarks.load(label) for label in benchmarks.names()] if benchmark is None else [benchmark]
+
+
+def _submissions(home: Path, benchmark: Benchmark) -> list[Path]:
+    """Folders of the submissions beside a results folder."""
+    beside = home.absolute().parent / "submissions" / benchmark.label
+    return sorted(card.parent for card in beside.rglob(CARD))
+
+
+def _submitted_results(root: Path, benchmark: Benchmark) -> Iterator[Subject]:
+    card = folder.read_card(root)
+    path = results.path_of(root / RESULTS, benchmark, card.id)
+    if path.is_file():
+        yield Subject(path, card, str(root / CARD), folder.weights_sha256(card, root), benchmark, root)
+
+
+def draw(benchmark: Benchmark, samples: int, seed: int) -> list[str]:
+    """A uniformly random subset of a benchmark's samples, in its order; all of them where there are not more.
+
+    >>> from pagbench import benchmarks
+    >>> draw(benchmarks.load("digits"), 3, seed=0) == draw(benchmarks.load("digits"), 3, seed=0)
+    True
+    """
+    count = min(samples, len(benchmark.samples))
+    chosen = np.random.default_rng(seed).choice(len(benchmark.samples), count, replace=False)
+    return [benchmark.samples[index] for index in sorted(chosen)]
+
+
+def verify(
+    subjects: Sequence[Subject],
+    *,
+    seed: int,
+    by: str,
+    samples: int = SAMPLES,
+    tolerance: float = TOLERANCE,
+    batch_size: int | None = None,
+    device: str = "auto",
+    progress: bool = False,
+) -> Iterator[Outcome]:
+    """Verifies results one after the other; each record is kept as soon as it is known.
+
+    Models of one benchmark are measured on the same images, whose targets are computed once. What is compared are
+    per-sample values: means, intervals, ranks and regimes are never taken from a submission but computed from its rows.
+
+    Args:
+        subjects: what to verify, as `find_results` returns it.
+        seed: of the draw of the images; unknown to the submitter beforehand.
+        by: who verifies, for the record.
+        samples: how many images to measure again.
+        tolerance: see `pagbench.submissions.comparison.compare`.
+        batch_size: images at a time, as many as fit by default; does not change a row.
+        device: auto, cpu, cuda, mps.
+        progress: show a progress bar.
+
+    Raises:
+        ContractError: the device does not exist.
+    """
+    chosen = devices.choose_device(device)
+    ordered = sorted(subjects, key=lambda subject: subject.benchmark.label)
+    with progress_bar(progress) as bar:
+        task = bar.add_task("", total=samples * len(subjects))
+        done = 0
+        for benchmark, group in groupby(ordered, key=lambda subject: subject.benchmark):
+            ids = draw(benchmark, samples, seed)
+            config = RunConfig(benchmark=benchmark, ids=ids, device=chosen, seed=benchmark.seed, batch_size=batch_size)
+            rerun = _Rerun(config, tolerance)
+            for subject in group:
+                bar.update(task, description=str(subject))
+                yield _verify_one(rerun, subject, seed, by, lambda images: bar.advance(task, images))
+                done += 1
+                bar.update(task, completed=done * samples)
+
+
+def _verify_one(rerun: "_Rerun", subject: Subject, seed: int, by: str, advance: Callable[[int], None]) -> Outcome:
+    """The verdict on one subject, kept beside its results; an error with it does not stop the others."""
+    try:
+        digest = verification.sha256(subject.file)
+        verdict = rerun.judge(subject, advance)
+        reason = " ".join(verdict.reason.split())
+        record = Verification(
+            benchmark=subject.benchmark.label,
+            model=subject.card.id,
+            results_sha256=digest,
+            weights_sha256=verdict.weights_sha256,
+            samples=verdict.samples,
+            seed=seed,
+            verdict="refuted" if reason else "verified",
+            reason=reason if len(reason) <= verification.LONGEST else f"{reason[: verification.LONGEST - 4]} ...",
+            worst_column=verdict.worst_column,
+            worst_difference=round(verdict.worst_difference, 3),
+            by=by,
+            when=provenance.now(),
+            **provenance.environment(rerun.config.device),
+        )
+        verification.write(subject.file, record)
+    except PagbenchError as error:
+        return Outcome(subject, None, str(error))
+    return Outcome(subject, record)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What a rerun has found; no reason where the results are true."""
+
+    reason: str
+    weights_sha256: str
+    samples: int = 0
+    worst_column: str = ""
+    worst_difference: float = 0.0
+
+
+class _Rerun:
+    """What the subjects of one benchmark share: the drawn samples and their targets."""
+
+    def __init__(self, config: RunConfig, tolerance: float) -> None:
+        self.config, self._benchmark, self._tolerance = config, config.benchmark, tolerance
+
+    @cached_property
+    def _session(self) -> Session:
+        return Session(self.config)
+
+    def judge(self, subject: Subject, advance: Callable[[int], None]) -> _Verdict:
+        """Checks the file alone, then the weights, then measures.
+
+        Raises:
+            PagbenchError: the network cannot be loaded or measured here.
+        """
+        sha256 = subject.weights_sha256
+        findings = check_results(subject.file, subject.card, self._benchmark, sha256)
+        if errors := [finding.message for finding in findings if finding.level == "error"]:
+            return _Verdict("; ".join(errors[:3]), sha256 or "")
+        findings = [] if subject.submission is None else list(check_weights(subject.submission))
+        if errors := [f"{finding.subject}: {finding.message}" for finding in findings if finding.level == "error"]:
+            raise ContractError("; ".join(errors))
+        result = read_results(subject.file, columns.schema(self._benchmark), len(self._benchmark.samples))
+        (request,) = requests.resolve([subject.source], self._benchmark)
+        try:
+            model = request.load(self._benchmark)
+        except Refusal as refusal:
+            return _Verdict(str(refusal), sha256 or "")
+        with guarded(subject.card.id):
+            if reason := self._other_network(model, result) or self._hidden_flag(model, result):
+                return _Verdict(reason, model.weights_sha256)
+            batches = []
+            for rows in self._session.rows(model, self.config.ids):
+                batches.append(rows)
+                advance(len(rows))
+            compared = compare(result.rows, pd.concat(batches, ignore_index=True), self._benchmark, self._tolerance)
+            reason = compared.reason or self._other_images(model, result)
+        return _Verdict(
+            reason, model.weights_sha256, len(self.config.ids), compared.worst_column, compared.worst_difference
+        )
+
+    def _other_network(self, model: LoadedModel, result: Result) -> str:
+        """Why the rows are another network's, or of other targets; empty where they can be this one's."""
+        source = provenance.gather(model, self.config)
+        return result.difference(source | {"networks": self._session.targets.networks})
+
+    def _hidden_flag(self, model: LoadedModel, result: Result) -> str:
+        """What costs the rank by a pre-flight made now, and did not by the one in the file; empty for controls."""
+        if model.card.control:
+            return ""
+        size = self._session.first_batch
+        fresh = checks.preflight(model, self._benchmark, device=self.config.device, batch_size=size)
+        admitted = result.preflight is not None and result.preflight.costs_the_rank
+        costs = fresh.verdict == "fail" or (fresh.costs_the_rank and not admitted)
+        return f"pre-flight: {fresh.summary()}" if costs else ""
+
+    def _other_images(self, model: LoadedModel, result: Result) -> str:
+        """Which pictures of images and gradients are not this network's, all of them made anew; empty where none is.
+
+        Raises:
+            ResultsError: the pictures are damaged.
+        """
+        session, name, device = self._session, model.card.id, self.config.device
+        for field in ("maps", "gallery"):
+            reported = thumbnails.decode(result.provenance.get(field), name)
+            if reported is None:
+                continue
+            if not set(reported.sample_ids) <= set(self._benchmark.samples):
+                return "its pictures are of images that the benchmark does not have"
+            images, target = session.splits.test.select(reported.sample_ids), session.targets.target
+            encoded = running_thumbnails.gradients(
+                model, images, device=device, batch_size=session.first_batch, target=target
+            )
+            measured = thumbnails.decode(encoded, name)
+            if measured is not None and (difference := compare_images(reported, measured)):
+                return difference
+        return ""

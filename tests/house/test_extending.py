@@ -1,0 +1,117 @@
+"""The steps that CONTRIBUTING gives for adding something are all that it takes: a copy of the package gets no more."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import pagbench
+
+PACKAGE = Path(pagbench.__file__).parent
+REPOSITORY = Path(__file__).parents[2]
+
+
+def extend(root, files, lines):
+    """Copies the package and the generator of the documentation below a folder, and adds to the copy.
+
+    Args:
+        root: the folder.
+        files: text of each new file, by its path in the package.
+        lines: for a file of the package the line after which a line is added, and that line.
+    """
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, root / "pagbench", copy_function=os.symlink, ignore=ignored)
+    shutil.copytree(REPOSITORY / "docs", root / "docs", copy_function=os.symlink, ignore=ignored)
+    for name, text in files.items():
+        assert not (PACKAGE / name).exists()
+        (root / "pagbench" / name).write_text(text, encoding="utf-8")
+    for name, (before, added) in lines.items():
+        text = (PACKAGE / name).read_text(encoding="utf-8")
+        assert text.count(f"{before}\n") == 1, f"{name} has no such line any more: {before}"
+        (root / "pagbench" / name).unlink()  # it is a link to the file that must not change
+        (root / "pagbench" / name).write_text(text.replace(f"{before}\n", f"{before}\n{added}\n"), encoding="utf-8")
+
+
+def run_python(root, code):
+    """What a program prints that imports the copy."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FUNCTION = '''"""How {name} an image is."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pagbench.measures.context import MeasureContext
+
+
+def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
+    """`{name}` of each image."""
+    return {{"{name}": context.batch.images.flatten(1).{statistic}(1)}}
+'''
+DECLARATION = """columns:
+  - name: {name}
+    unit: ""
+    higher_is_better: null
+    summary: The {statistic} of an image's pixels.
+    valid: [0, 1]
+"""
+GAUSSIANS = (PACKAGE / "benchmarks" / "gaussians@1.yaml").read_text(encoding="utf-8")
+MEASURED = """
+import sys
+sys.path.append("docs")
+import generate, pagbench
+from pagbench import benchmarks
+from pagbench.cli import listing
+models = ["control/bayes", "gaussians/standard"]
+rows = pagbench.run(models, benchmark="bright-gaussians", measures=["contrast"], limit=4, results="results")
+assert rows["brightness"].between(0.1, 0.9).all() and rows["contrast"].between(0.01, 0.5).all()
+assert {"brightness", "contrast"} <= set(pagbench.leaderboard("results", benchmark="bright-gaussians"))
+assert "brightness" not in benchmarks.load("gaussians").measures
+print(listing.all_measures(), generate._measures())
+"""
+
+
+@pytest.fixture(scope="module")
+def with_measures(tmp_path_factory):
+    """A copy with a measure that a benchmark takes, and with an optional one."""
+    root = tmp_path_factory.mktemp("measures")
+    bright = GAUSSIANS.replace("name: gaussians\n", "name: bright-gaussians\ntrained_on: gaussians\n")
+    files = {
+        "measures/brightness.py": FUNCTION.format(name="brightness", statistic="mean"),
+        "measures/brightness.yaml": DECLARATION.format(name="brightness", statistic="mean"),
+        "benchmarks/bright-gaussians@1.yaml": bright.replace("alignment_cosine]", "alignment_cosine, brightness]"),
+        "measures/contrast.py": FUNCTION.format(name="contrast", statistic="std"),
+        "measures/contrast.yaml": "optional: true\n" + DECLARATION.format(name="contrast", statistic="std"),
+    }
+    extend(root, files, {"columns.py": ('    "inpainting",', '    "brightness",\n    "contrast",')})
+    return root, run_python(root, MEASURED)
+
+
+def test_a_measure_is_a_function_a_declaration_and_a_line(with_measures):
+    root, printed = with_measures
+    own = pq.read_schema(root / "results" / "bright-gaussians@1" / "control" / "bayes.parquet")
+    assert own.names[-1] == "brightness"
+    assert str(own.field("brightness").type) == "float"
+    optional = pq.read_schema(root / "results" / "bright-gaussians@1+contrast" / "control" / "bayes.parquet")
+    assert optional.names[-1] == "contrast"
+    for line in (
+        "| `brightness` |  |  | The mean of an image's pixels. |  |",
+        "## contrast (optional: `pagbench run --measures contrast`)",
+    ):
+        assert line in printed.splitlines()
+    listed = printed.partition("# Measures")[0]
+    assert all(word in listed for word in ("brightness", "contrast, optional", "The std of an image's pixels."))
