@@ -115,3 +115,86 @@ def test_a_measure_is_a_function_a_declaration_and_a_line(with_measures):
         assert line in printed.splitlines()
     listed = printed.partition("# Measures")[0]
     assert all(word in listed for word in ("brightness", "contrast, optional", "The std of an image's pixels."))
+
+
+STRIPES = '''"""Stripes of two directions, drawn from a seed."""
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages
+
+
+class StripesCard(DatasetCard):
+    """Bright stripes under noise: class 0 along rows, class 1 along columns."""
+
+    kind: Literal["stripes"]
+    seed: int
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """The publisher's."""
+        return DatasetFacts("Stripes", size="2 MB", license="CC0", place="`$PAGBENCH_DATA/stripes`", fetched=True)
+
+    def missing(self, ids: Sequence[str] = ()) -> str | None:
+        """Everything, where the test says so."""
+        return "Stripes, 2 MB, in stripes" if "NO_STRIPES" in os.environ else None
+
+    def load(self) -> LoadedImages:
+        """100 images of shape (1, 6, 6)."""
+        rng = np.random.default_rng(self.seed)
+        labels = np.arange(100) % 2
+        rows = np.broadcast_to((np.arange(6) % 2)[:, None], (6, 6))
+        stripes = np.where(labels[:, None, None] == 0, rows, rows.T)
+        pixels = np.clip(0.25 + 0.5 * stripes + 0.1 * rng.standard_normal((100, 6, 6)), 0, 1)
+        return LoadedImages(pixels[:, None].astype(np.float32), labels)
+'''
+STRIPED = """
+name: stripes
+version: 1
+title: Stripes
+description: Two directions of stripes.
+dataset: {kind: stripes, seed: 3}
+samples: 0..19
+calibration: []
+input_shape: [1, 6, 6]
+classes: 2
+score: {kind: empirical}
+sigma: 0.2
+directions: 4
+measures: [accuracy, faithfulness, alignment_cosine]
+alignment: alignment_cosine
+bayes: control/bayes
+seed: 0
+"""
+READ_STRIPES = """
+import os, sys
+from pagbench import benchmarks
+from pagbench.benchmarks import facts
+from pagbench.errors import CardError
+definition = benchmarks.load("stripes")
+assert "torch" not in sys.modules
+need = facts.of(definition).needs[0]
+assert (need.what, need.download, need.license) == ("Stripes", "2 MB", "CC0")
+try:
+    benchmarks.Benchmark.parse({**definition.model_dump(), "dataset": {"kind": "strips", "seed": 3}}, "my.yaml")
+except CardError as error:
+    assert "'stripes'" in str(error) and "strips" in str(error), error
+from pagbench.cli import doctor
+assert doctor.readiness("stripes@1").state == "ok"
+os.environ["NO_STRIPES"] = "1"
+found = doctor.readiness("stripes@1")
+assert (found.state, found.messages) == ("missing", ("Stripes, 2 MB, in stripes",))
+assert found.commands == ("pagbench fetch --benchmark stripes@1",)
+import pagbench
+print(pagbench.run("control/bayes", benchmark="stripes", limit=8)["correct"].mean())
+"""
+
+
+def test_a_data_set_is_a_module_and_a_line(tmp_path):
+    files = {"data/stripes.py": STRIPES, "benchmarks/stripes@1.yaml": STRIPED}
+    extend(tmp_path, files, {"data/__init__.py": ("DATASETS = (", '    "pagbench.data.stripes:StripesCard",')})
+    assert float(run_python(tmp_path, READ_STRIPES)) == 1
