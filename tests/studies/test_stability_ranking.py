@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 from pagbench import benchmarks
 from pagbench.cli import app
 from pagbench.errors import ResultsError
-from pagbench.ranking import statistics
-from pagbench.reports.site import sensitivity as sensitivities
+from pagbench.reports.site import sensitivity as pages
 from pagbench.reports.site.rendering import Page, render
 from pagbench.studies.networks import Study
 from pagbench.studies.stability import factors, ranking, report
@@ -220,7 +219,7 @@ def words(html):
 
 def test_the_page_says_which_factor_overturns_and_who_moves():
     found = a_report(outcomes({"same": means(*NAMES), "reversed": means(*NAMES[::-1])}))
-    page = sensitivities.page(board(found))
+    page = pages.page(board(found))
     html = render(page)
     text = words(html)
     assert page.path == "sensitivity/digits@1.html"
@@ -239,18 +238,18 @@ def test_the_page_says_which_factor_overturns_and_who_moves():
         ({"same": means(*NAMES)}, "none of 1 overturns it, moved alone"),
     ],
 )
-def test_the_first_screen_says_it_in_one_sentence(levels, said):
-    found = sensitivities.content(board(a_report(outcomes(levels))))
+def test_the_first_screen_says_it_in_one_sentence(settings, said):
+    found = pages.content(board(a_report(outcomes(settings))))
     page = Page("benchmarks/digits@1.html", "_sensitivity.html.j2", "a page", found)
     assert said in words(render(page))
-    silent = Page(page.path, page.template, "a page", sensitivities.content(board(None)))
+    silent = Page(page.path, page.template, "a page", pages.content(board(None)))
     assert not render(silent).strip()
-    assert sensitivities.page(board(None)) is None
+    assert pages.page(board(None)) is None
 
 
 def test_names_of_others_cannot_be_markup():
     found = a_report(outcomes({"<script>": means(*NAMES)}))
-    assert "<script>" not in render(sensitivities.page(board(found)))
+    assert "<script>" not in render(pages.page(board(found)))
 
 
 def test_the_terminal_has_a_row_for_every_level(capsys):
