@@ -39,11 +39,11 @@ def draw_made(
         ResultsError: the picture cannot be written.
     """
     ids = benchmark.samples[:samples]
-    session = Session(benchmark, ids, Settings(None, device, benchmark.seed))
+    session = Session(RunConfig(benchmark=benchmark, ids=ids, device=device, seed=benchmark.seed))
     generated = []
     for model in models:
         with guarded(model.card.id, measure):
-            generated.append(session.made(model.classifier, ids, measure))
+            generated.append(session.generated(model.classifier, ids, measure))
     before = {
         name.removeprefix("before_"): images for name, images in generated[0].items() if name.startswith("before_")
     }

@@ -185,7 +185,7 @@ def test_columns_are_held_against_doing_nothing_real_images_and_other_methods(re
 
 def test_the_notes_of_the_table_name_what_first_columns_are_held_against(read):
     (note,) = [note for note in table.content(read, [])["table"]["notes"] if "following the gradient" in note]
-    found = dict(levels.of(read.board, "denoising_psnr_0.5"))
+    found = dict(baselines.every(read.board, "denoising_psnr_0.5"))
     assert f"a total-variation filter {found['a total-variation filter']:.3f}" in note
 
 

@@ -15,7 +15,6 @@ from pagbench.ranking import statistics
 from pagbench.reports.site import benchmark, building, home
 from pagbench.reports.site.rendering import Page, render
 from pagbench.results.verification import Verification
-from pagbench.studies import networks
 from pagbench.studies.networks import Study
 
 

@@ -15,7 +15,7 @@ from pagbench.reports.site.board_columns import KEYS
 from pagbench.reports.site.rendering import render
 from pagbench.results.preflight import Check, Preflight
 from pagbench.results.verification import Verification
-from pagbench.studies import levels, paths
+from pagbench.studies import baselines, paths
 from pagbench.studies.networks import Study
 
 PUBLISHED = ROOT / "leaderboard" / "results"
@@ -61,7 +61,7 @@ def changed(read, name, **fields):
 def test_every_measure_of_the_board_is_on_the_page_with_its_interval_unit_and_definition(digits_study, described):
     rows = {row[0]: row[1:] for row in Cells(page_of("digits/noise-0.6", digits_study)).rows if len(row) == 6}
     entry = digits_study.entries["digits/noise-0.6"]
-    others = {"rank", *levels.columns(digits_study.board)}
+    others = {"rank", *baselines.baseline_columns(digits_study.board)}
     measured = {
         name for name in digits_study.board if f"{name}_low" in digits_study.board and entry[name] is not None
     } - others

@@ -22,7 +22,7 @@ from pagbench.reports.site import table
 from pagbench.reports.site.board_columns import decimals
 from pagbench.reports.site.rendering import render
 from pagbench.results.verification import Verification
-from pagbench.studies import levels
+from pagbench.studies import baselines
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ from matplotlib.patches import Patch
 
 from pagbench.ranking import regimes
 from pagbench.reports.figures import canvas
-from pagbench.studies import legend, strengths
+from pagbench.studies import legend
 from pagbench.studies.networks import Study
-from pagbench.studies.paths import Path, Point, origin, point
-from pagbench.studies.strengths import Scale
+from pagbench.studies.paths import Path, Point, StrengthAxis, origin, point, strength_axis
 
 TINTS = {"weak": "#ececec", "bayes-aligned": "#cfe4f5", "excessive": "#fadcc6", regimes.BOUNDARY: "#ffffff"}
 _SHORT = {"weak": "weak", "bayes-aligned": "Bayes", "excessive": "exc.", regimes.BOUNDARY: "?"}
@@ -58,7 +57,7 @@ def draw(study: Study, paths: Sequence[Path]) -> Figure:
     points = [bayes, *([start] if start else []), *(p for path in paths for p in path.points)]
     chance = study.benchmark.rank / study.benchmark.dimension
     for path, column in zip(paths, blocks, strict=True):
-        scale = strengths.scale(path, start)
+        scale = strength_axis(path, start)
         for axis, curves in zip(column, ROWS.values(), strict=True):
             _shade(axis, scale, named=axis is column[0])
             for curve in curves:
@@ -91,9 +90,9 @@ def bands(paths: Sequence[Path]) -> str:
     return f"means over {count} training seeds with 95 % bands of a bootstrap over seeds and images{rest}"
 
 
-def _line(axis: Any, scale: Scale, curve: Curve) -> None:
+def _line(axis: Any, scale: StrengthAxis, curve: Curve) -> None:
     value, low, high = np.array([point.values[curve.quantity] for point in scale.points]).T
-    places, first = scale.places, int(scale.points[0].strength == 0)
+    places, first = scale.positions, int(scale.points[0].strength == 0)
     style = {"color": curve.colour, "marker": curve.marker, "ms": 3.4, "zorder": 3}
     axis.fill_between(places, low, high, color=curve.colour, alpha=0.25, lw=0, zorder=2)
     axis.plot(places[: first + 1], value[: first + 1], color=curve.colour, lw=1.0, ls=":", zorder=3)
@@ -146,11 +145,11 @@ def draw_architectures(study: Study, paths: Sequence[Path], others: Sequence[Pat
     return figure
 
 
-def _shared_scale(lines: Sequence[Path], study: Study) -> Scale:
+def _shared_scale(lines: Sequence[Path], study: Study) -> StrengthAxis:
     """The strengths of all architectures together."""
     points = {point.strength: point for path in lines for point in path.points}
     union = Path(lines[0].family, study.make, tuple(points[strength] for strength in sorted(points)))
-    return strengths.scale(union, None)
+    return strength_axis(union, None)
 
 
 def _look(index: int) -> dict[str, Any]:
@@ -206,7 +205,7 @@ def layout(count: int, rows: int) -> tuple[Figure, Iterator[list[Any]]]:
     return figure, panels()
 
 
-def _label(panels: Sequence[Any], scale: Scale, family: str, rows: Sequence[str]) -> None:
+def _label(panels: Sequence[Any], scale: StrengthAxis, family: str, rows: Sequence[str]) -> None:
     """Names a column of panels and its axes; vertical axes are shared by a block and labelled at its left."""
     for axis, name in zip(panels, rows, strict=True):
         axis.set_xlim(scale.edges[0], scale.edges[-1])
@@ -219,7 +218,7 @@ def _label(panels: Sequence[Any], scale: Scale, family: str, rows: Sequence[str]
     panels[-1].set_xlabel(legend.UNITS.get(family, "strength"), fontsize=7.5, labelpad=2)
 
 
-def _shade(axis: Any, scale: Scale, *, named: bool) -> None:
+def _shade(axis: Any, scale: StrengthAxis, *, named: bool) -> None:
     """The background of each strength in the colour of its regime; runs of one regime named above."""
     edges, span = scale.edges, scale.edges[-1] - scale.edges[0]
     position = 0
@@ -254,12 +253,12 @@ def _frame(figure: Figure, handles: Sequence[Any], caption: str) -> None:
     canvas.write_caption(figure, caption)
 
 
-def _ticks(axis: Any, scale: Scale, *, named: bool) -> None:
+def _ticks(axis: Any, scale: StrengthAxis, *, named: bool) -> None:
     """A tick at every strength, labelled where there is room."""
-    axis.set_xticks(scale.places)
+    axis.set_xticks(scale.positions)
     labels, last = [], -np.inf
     room = 0.06 * (scale.edges[-1] - scale.edges[0])
-    for place, step in zip(scale.places, scale.points, strict=True):
+    for place, step in zip(scale.positions, scale.points, strict=True):
         fits = place - last >= room
         labels.append(f"{step.strength:g}" if fits else "")
         last = place if fits else last

@@ -15,7 +15,7 @@ from pagbench.reports.site.board_columns import Described, Measured
 from pagbench.reports.site.pictures import Tile, Values
 from pagbench.reports.site.rendering import number
 from pagbench.results.thumbnails import GENERATED
-from pagbench.studies.levels import Level
+from pagbench.studies.baselines import Baseline
 from pagbench.studies.networks import Network, Study
 
 _LEVEL = NOISE_LEVELS[1]
@@ -186,7 +186,7 @@ def _value(study: Study, network: Network, described: Described, words: str) -> 
     return Value(words, measured, landmarks, tuple(_with_value(level) for level in described.others))
 
 
-def _with_value(level: Level, digits: int = 3) -> str:
+def _with_value(level: Baseline, digits: int = 3) -> str:
     return f"{level.words} {number(level.value, digits)}"
 
 

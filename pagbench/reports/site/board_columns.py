@@ -11,8 +11,8 @@ from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import rendering
-from pagbench.studies import chance, levels
-from pagbench.studies.levels import Level
+from pagbench.studies import baselines
+from pagbench.studies.baselines import Baseline
 from pagbench.studies.networks import Study
 
 KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
@@ -39,8 +39,8 @@ class Described(NamedTuple):
 
     column: Column
     chance: float | None
-    levels: Sequence[Level]
-    others: Sequence[Level]
+    levels: Sequence[Baseline]
+    others: Sequence[Baseline]
     is_level: bool
 
     @property
@@ -65,13 +65,13 @@ class Measured(NamedTuple):
 
 def describe(study: Study) -> dict[str, Described]:
     """Every documented column of a study's leaderboard by name, whether the board has it or not."""
-    level_columns = levels.columns(study.board)
+    level_columns = baselines.baseline_columns(study.board)
     return {
         column.name: Described(
             column,
-            chance.level(study, column.name),
-            levels.of(study.board, column.name),
-            levels.others(study.board, column.name),
+            baselines.chance(study, column.name),
+            baselines.every(study.board, column.name),
+            baselines.others(study.board, column.name),
             column.name in level_columns,
         )
         for column in documented(study.benchmark)

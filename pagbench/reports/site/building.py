@@ -67,7 +67,7 @@ def read(folder: Path) -> list[Study]:
     measured = [definition for definition in definitions if results.has_results(folder, definition)]
     if not measured:
         raise ResultsError(f"{folder}: no results to show; run `pagbench run`, or give another --results folder")
-    return [networks.read(folder, definition) for definition in measured]
+    return [networks.read_study(folder, definition) for definition in measured]
 
 
 def write(studies: Sequence[Study], output: Path) -> list[Path]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark, facts
-from pagbench.cards import GaussiansCard, SphereCard
+from pagbench.data.gaussians import GaussiansCard
+from pagbench.data.sphere import SphereCard
 from pagbench.reports.site import benchmark
 from pagbench.reports.site.benchmark import Standing, Verdict
 from pagbench.reports.site.pictures import Tile

@@ -10,10 +10,9 @@ from typing import Any
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility
 from pagbench.reports.site.rendering import address
-from pagbench.studies import chance, correlations, legend, paths, strengths
+from pagbench.studies import baselines, correlations, legend, paths
 from pagbench.studies.networks import Network, Study
-from pagbench.studies.paths import Path, Point
-from pagbench.studies.strengths import Scale
+from pagbench.studies.paths import Path, Point, StrengthAxis, strength_axis
 
 QUANTITIES = {
     "alignment": "alignment",

@@ -74,24 +74,24 @@ def page(study: Study) -> Page | None:
     return Page(path, "sensitivity.html.j2", f"Sensitivity of {study.benchmark.title}", content)
 
 
-def _rows(choice: Moved, report: Report) -> list[Row]:
+def _rows(factor: FactorOutcomes, report: Report) -> list[Row]:
     rows = []
-    for outcome in choice.others:
-        changed = wording.changed_regimes(choice, outcome, report) or {}
+    for outcome in factor.others:
+        changed = report.changed_regimes(factor, outcome) or {}
         rows.append(
             Row(
-                choice,
+                factor,
                 outcome,
-                _cells(choice, outcome, report),
-                wording.farthest(choice, outcome, report),
-                wording.regimes(choice, outcome, report),
+                _cells(factor, outcome, report),
+                report.farthest(factor, outcome),
+                report.regimes(factor, outcome),
                 changed if any(now is not None for _, now in changed.values()) else {},
             )
         )
     return rows
 
 
-def _cells(choice: Moved, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
+def _cells(factor: FactorOutcomes, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
     ranked = [place for place, model in enumerate(report.models) if model.ranked]
     before, after = factor.published.ranks, outcome.ranks
     beyond = set(outcome.moved)
