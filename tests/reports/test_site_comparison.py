@@ -59,7 +59,7 @@ def test_compared_networks_show_the_paired_difference(site, page, digits_study):
     for column in [name for name in shown if name in KEYS]:
         _, (own, _), _, (value, bounds, above) = shown[column]
         expected, probability = difference(digits_study, other, baseline, column)
-        last = 10.0 ** -standing.decimals(expected)
+        last = 10.0 ** -decimals(expected)
         assert float(own) == pytest.approx(digits_study.entries[baseline][column], abs=last)
         assert float(value) == pytest.approx(expected.value, abs=0.5001 * last)
         low, high = map(float, bounds.strip("[]").split(", "))

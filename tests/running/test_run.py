@@ -19,6 +19,7 @@ from torch import nn
 import pagbench
 from pagbench import benchmarks, columns, measures, results
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
+from pagbench.measures import accuracy
 from pagbench.models import checks, registry, requests
 from pagbench.results import StoragePath
 from pagbench.results.preflight import Check, Preflight, Refusal
@@ -374,14 +375,14 @@ def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeyp
 
 def test_at_most_eight_calls_lie_between_a_run_and_a_measure(monkeypatch):
     """Frames of this package only, both ends among them."""
-    package, measure, depths = str(Path(pagbench.__file__).parent), MEASURES["accuracy"], []
+    package, measure, depths = str(Path(pagbench.__file__).parent), accuracy.measure, []
 
     def counted(context):
         files = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe().f_back)]
         depths.append(1 + sum(file.startswith(package) for file in files))  # this function stands for the measure
         return measure(context)
 
-    monkeypatch.setitem(MEASURES, "accuracy", counted)
+    monkeypatch.setattr(accuracy, "measure", counted)
     pagbench.run({"a": light.Linear(1)}, benchmark=light.benchmark(4), anchors=False)
     assert depths and max(depths) <= 8
 

@@ -238,8 +238,8 @@ def test_the_page_says_which_factor_overturns_and_who_moves():
         ({"same": means(*NAMES)}, "none of 1 overturns it, moved alone"),
     ],
 )
-def test_the_first_screen_says_it_in_one_sentence(settings, said):
-    found = pages.content(board(a_report(outcomes(settings))))
+def test_the_first_screen_says_it_in_one_sentence(levels, said):
+    found = pages.content(board(a_report(outcomes(levels))))
     page = Page("benchmarks/digits@1.html", "_sensitivity.html.j2", "a page", found)
     assert said in words(render(page))
     silent = Page(page.path, page.template, "a page", pages.content(board(None)))
