@@ -70,7 +70,7 @@ def figures(
     from pagbench.reports.figures import draw_all
 
     definition = benchmarks.load(benchmark)
-    for path in draw_all(_read_from(results, definition), definition, output, tell=warn):
+    for path in draw_all(_read_from(results, definition), definition, output, on_warning=warn):
         typer.echo(f"written: {path}")
 
 

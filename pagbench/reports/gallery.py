@@ -11,7 +11,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.densities import scores
 from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
-from pagbench.reports.figures import canvas, cells
+from pagbench.reports.figures import canvas, gradients
 from pagbench.running import targets
 from pagbench.running.session import Session, Settings, guarded
 
@@ -39,25 +39,27 @@ def draw_made(
     """
     ids = benchmark.samples[:samples]
     session = Session(benchmark, ids, Settings(None, device, benchmark.seed))
-    made = []
+    generated = []
     for model in models:
         with guarded(model.card.id, measure):
-            made.append(session.made(model.classifier, ids, measure))
-    before = {name.removeprefix("before_"): images for name, images in made[0].items() if name.startswith("before_")}
-    shown = [("image", made[0]["clean"])] if "clean" in made[0] else []
+            generated.append(session.made(model.classifier, ids, measure))
+    before = {
+        name.removeprefix("before_"): images for name, images in generated[0].items() if name.startswith("before_")
+    }
+    shown = [("image", generated[0]["clean"])] if "clean" in generated[0] else []
     tables = [
         [
             *shown,
             ("before", start),
-            *((_name(e, benchmark), each[name]) for e, each in zip(models, made, strict=True)),
+            *((_name(model, benchmark), images[name]) for model, images in zip(models, generated, strict=True)),
         ]
         for name, start in before.items()
     ]
-    figure, axes = cells.grid(len(ids) * len(tables), len(tables[0]))
+    figure, axes = gradients.grid(len(ids) * len(tables), len(tables[0]))
     for index, row in enumerate(axes):
         sample, table = divmod(index, len(tables))
         for axis, (title, images) in zip(row, tables[table], strict=True):
-            cells.show_image(axis, images[sample].clamp(0, 1).cpu().numpy())
+            gradients.show_image(axis, images[sample].clamp(0, 1).cpu().numpy())
             axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH) if index == 0 else "", fontsize=7)
     return canvas.save(figure, path, dpi=_DPI)
 
@@ -94,12 +96,12 @@ def draw(
         with sampled(model.classifier, ids):
             gradient = geometry.log_odds_gradient(model.classifier.to(device), images, labels).gradient.cpu()
         listed.append((_name(model, benchmark), gradient))
-    figure, axes = cells.grid(len(ids), 1 + len(listed))
+    figure, axes = gradients.grid(len(ids), 1 + len(listed))
     for row in range(len(ids)):
-        cells.show_image(axes[row, 0], shown.images[row].numpy())
+        gradients.show_image(axes[row, 0], shown.images[row].numpy())
         for column, (_, maps) in enumerate(listed, start=1):
             similarity = float(geometry.cosine(maps[row : row + 1], target[row : row + 1])[0])
-            cells.show_map(axes[row, column], maps[row].numpy(), similarity)
+            gradients.show_map(axes[row, column], maps[row].numpy(), similarity)
     for axis, title in zip(axes[0], ["image", *(name for name, _ in listed)], strict=True):
         axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH), fontsize=7)
     return canvas.save(figure, path, dpi=_DPI)

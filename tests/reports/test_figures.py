@@ -15,7 +15,7 @@ import pagbench
 from pagbench import benchmarks, columns, geometry, results
 from pagbench.cli import app
 from pagbench.errors import ResultsError
-from pagbench.reports.figures import canvas, draw_all, galleries, panels, path_charts, scatter
+from pagbench.reports.figures import canvas, draw_all, gradients, path_charts, scatter
 from pagbench.results import thumbnails
 from pagbench.studies import legend, networks, paths, strengths
 from pagbench.training.families import FAMILIES
@@ -85,7 +85,7 @@ def study(folder, digits):
 @pytest.fixture(scope="module")
 def drawn(folder, digits, tmp_path_factory):
     output, said = tmp_path_factory.mktemp("figures"), []
-    return draw_all(folder, digits, output, tell=said.append), said
+    return draw_all(folder, digits, output, on_warning=said.append), said
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def test_an_output_that_is_a_file_is_one_clear_line(folder, digits, tmp_path):
 
 
 def test_eight_families_stand_in_rows_of_four_without_overlap():
-    figure, blocks = panels.layout(8, 3)
+    figure, blocks = path_charts.layout(8, 3)
     boxes = [axis.get_position() for column in blocks for axis in column]
     assert len(boxes) == 24
     assert len({round(box.x0, 6) for box in boxes}) == 4
@@ -271,7 +271,7 @@ def test_units_on_the_axes_are_of_families_that_exist():
 
 def test_gradients_lie_below_the_right_strength_with_the_measured_cosine(study):
     noise = next(path for path in paths.main_paths(study) if path.family == "noise")
-    figure = galleries.draw(study, noise)
+    figure = gradients.draw(study, noise)
     titles = [axis.get_title().splitlines()[0] for axis in figure.axes[:6]]
     assert titles == ["image", "Bayes control", "0 (standard)", "0.15", "0.6", "2.5"]
     sample = study.benchmark.samples[0]
@@ -326,7 +326,7 @@ def test_runs_keep_maps_that_agree_with_their_rows(tmp_path, digits, digits_spli
 
 
 def test_pictures_are_the_same_bytes_each_time(tmp_path):
-    figure, _ = panels.layout(1, 1)
+    figure, _ = path_charts.layout(1, 1)
     for kind in ("png", "pdf"):
         first, second = (canvas.save(figure, tmp_path / f"{name}.{kind}").read_bytes() for name in "ab")
         assert first == second

@@ -1,18 +1,17 @@
 """Figures drawn from the Parquet files of a results folder alone: no data set, no network, no torch."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from pagbench.benchmarks import Benchmark
-from pagbench.reports.figures import architectures, canvas, galleries, path_charts, scatter, summary
+from pagbench.reports.figures import canvas, gradients, path_charts, scatter, summary
 from pagbench.storage import files
 from pagbench.studies import correlations, networks, paths
-from pagbench.studies.networks import Network, Study
 
 __all__ = ["draw_all"]
 
-_NAMED = 6
+_LISTED = 6
 
 
 def draw_all(
@@ -20,7 +19,7 @@ def draw_all(
     benchmark: Benchmark,
     output: str | Path,
     *,
-    tell: Callable[[str], object] = lambda line: None,
+    on_warning: Callable[[str], object] = lambda line: None,
 ) -> list[Path]:
     """Draws the paths of regularisation, off-manifold robustness against alignment, and gradients along the paths.
 
@@ -31,7 +30,7 @@ def draw_all(
         results_folder: as `pagbench.run` fills it.
         benchmark: which of its benchmarks.
         output: folder for the files.
-        tell: called with a line on what could not be drawn.
+        on_warning: called with a line on what could not be drawn.
 
     Returns:
         The files, as written.
@@ -42,37 +41,26 @@ def draw_all(
     study = networks.read(Path(results_folder), benchmark)
     study.check_bayes()
     main, others = paths.main_paths(study), paths.other_paths(study)
-    found = correlations.correlations(study)
-    without = [network for network in galleries.shown(study, main) if network.maps is None]
+    correlated = correlations.correlations(study)
+    without_maps = [network for network in gradients.networks_shown(study, main) if network.maps is None]
     folder, written = Path(output), list[Path]()
     with canvas.style():
-        drawn = {"paths": path_charts.draw(study, main), "scatter": scatter.draw(study, found)}
+        figures = {"paths": path_charts.draw(study, main), "scatter": scatter.draw(study, correlated)}
         if others:
-            drawn["architectures"] = architectures.draw(study, main, others)
-        for name, figure in drawn.items():
+            figures["architectures"] = path_charts.draw_architectures(study, main, others)
+        for name, figure in figures.items():
             written += [canvas.save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
-        written += _galleries(study, main, folder)
-    numbers = summary.numbers(study, main, others, found, without)
+        for path in main:
+            if (gallery := gradients.draw(study, path)) is not None:
+                written.append(canvas.save(gallery, folder / f"gradients-{path.family.replace('/', '-')}.png"))
+    numbers = summary.numbers(study, main, others, correlated, without_maps)
     text = json.dumps(numbers, indent=1, ensure_ascii=False) + "\n"
     written.append(files.write(folder / "summary.json", text))
-    if without:
-        tell(_missing(without))
+    if without_maps:
+        names = [network.card.id for network in without_maps]
+        more = f" and {len(names) - _LISTED} more (summary.json names them)" if len(names) > _LISTED else ""
+        on_warning(
+            f"no gradient maps of {', '.join(names[:_LISTED])}{more}: their results are older than the maps; "
+            "measure again with `pagbench run --overwrite`"
+        )
     return written
-
-
-def _galleries(study: Study, main: Sequence[paths.Path], folder: Path) -> list[Path]:
-    written = []
-    for path in main:
-        figure = galleries.draw(study, path)
-        if figure is not None:
-            written.append(canvas.save(figure, folder / f"gradients-{path.family.replace('/', '-')}.png"))
-    return written
-
-
-def _missing(without: Sequence[Network]) -> str:
-    names = [network.card.id for network in without]
-    more = f" and {len(names) - _NAMED} more (summary.json names them)" if len(names) > _NAMED else ""
-    return (
-        f"no gradient maps of {', '.join(names[:_NAMED])}{more}: their results are older than the maps; "
-        "measure again with `pagbench run --overwrite`"
-    )

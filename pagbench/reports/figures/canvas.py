@@ -1,6 +1,7 @@
 """What all figures share: fonts, markers, and pictures written whole."""
 
 import io
+import textwrap
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -46,3 +47,9 @@ def save_palette(figure: Figure, path: Path) -> Path:
     with files.replacing(path, ResultsError) as temporary:
         reduced.save(temporary, format="png", optimize=True)
     return path
+
+
+def write_caption(figure: Figure, caption: str) -> None:
+    """Wrapped, at the bottom."""
+    text = textwrap.fill(caption, int(19 * figure.get_figwidth()))
+    figure.text(0.5, 0.06 / figure.get_figheight(), text, ha="center", va="bottom", fontsize=7)

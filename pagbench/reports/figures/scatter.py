@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pagbench.reports.figures import canvas, panels
+from pagbench.reports.figures import canvas
 from pagbench.studies import correlations, legend
 from pagbench.studies.correlations import Correlation
 from pagbench.studies.networks import Study
@@ -20,29 +20,29 @@ PANELS = {
 _MANY = 60
 
 
-def draw(study: Study, found: dict[str, dict[str, Correlation]]) -> Figure:
+def draw(study: Study, correlations_by_column: Mapping[str, Mapping[str, Correlation]]) -> Figure:
     """One panel per log ratio; colour is family, shape is architecture, hollow is inaccurate."""
     table = correlations.points(study)
     families, makes = legend.family_colours(table["family"], study.standard), _makes(table, study)
-    width, height = 1.1 + 3.1 * len(found), 3.9 + 0.16 * max(0, len(families) + len(makes) - 14)
+    width, height = 1.1 + 3.1 * len(correlations_by_column), 3.9 + 0.16 * max(0, len(families) + len(makes) - 14)
     figure = Figure(figsize=(width + 1.6, height))
-    axes = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
+    axes = figure.subplots(1, len(correlations_by_column), squeeze=False, sharey=True)[0]
     right = (width - 0.1) / (width + 1.6)
     figure.subplots_adjust(
         left=0.7 / (width + 1.6), right=right, top=1 - 0.55 / height, bottom=0.95 / height, wspace=0.08
     )
-    for axis, column in zip(axes, found, strict=True):
+    for axis, column in zip(axes, correlations_by_column, strict=True):
         _points(axis, table, column, families, makes)
         axis.set_xlabel(PANELS[column].format(epsilon=study.benchmark.epsilon), fontsize=8)
         axis.tick_params(labelsize=7, width=0.5, length=2.5)
-        lines = [f"{name}: {correlation.said()}" for name, correlation in found[column].items()]
+        lines = [f"{name}: {correlation.said()}" for name, correlation in correlations_by_column[column].items()]
         axis.set_title("\n".join(lines), fontsize=7, loc="left")
     axes[0].set_ylabel("alignment (chance-corrected)", fontsize=8)
     figure.legend(
         handles=_handles(families, makes), loc="upper left", bbox_to_anchor=(right + 0.005, 1 - 0.5 / height),
         fontsize=7, frameon=False, labelspacing=0.35,
     )  # fmt: skip
-    panels.write_caption(figure, caption(study))
+    canvas.write_caption(figure, caption(study))
     return figure
 
 
@@ -76,9 +76,9 @@ def _points(axis: Any, table: pd.DataFrame, column: str, families: Mapping[str, 
 
 def _handles(families: Mapping[str, str], makes: Sequence[str]) -> list[Line2D]:
     blank: dict[str, Any] = {"ls": "none", "ms": 5}
-    found = [Line2D([], [], marker="o", color=colour, label=family, **blank) for family, colour in families.items()]
-    found += [
+    handles = [Line2D([], [], marker="o", color=colour, label=family, **blank) for family, colour in families.items()]
+    handles += [
         Line2D([], [], marker=canvas.MARKERS[index % len(canvas.MARKERS)], color=canvas.GREY, label=make, **blank)
         for index, make in enumerate(makes)
     ]
-    return [*found, Line2D([], [], marker="o", mec=canvas.GREY, mfc="white", label="not accurate", **blank)]
+    return [*handles, Line2D([], [], marker="o", mec=canvas.GREY, mfc="white", label="not accurate", **blank)]

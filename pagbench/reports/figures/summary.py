@@ -40,7 +40,7 @@ def numbers(
         "paths": {path.family: [_point(part) for part in path.points] for path in paths},
         "other_paths": [_other(path, study) for path in others],
         "correlations": {
-            column: {name: _correlation(found) for name, found in parts.items()}
+            column: {name: _correlation(correlation) for name, correlation in parts.items()}
             for column, parts in correlations.items()
         },
         "captions": {"paths": path_charts.caption(study, paths), "scatter": scatter.caption(study)},
@@ -67,13 +67,13 @@ def _point(part: Point) -> Numbers:
         "seeds": len(part.networks),
         "models": [network.card.id for network in part.networks],
         "regime": part.regime,
-        "values": {name: _interval(found) for name, found in part.values.items()},
+        "values": {name: _interval(interval) for name, interval in part.values.items()},
     }
 
 
-def _correlation(found: Correlation) -> Numbers:
-    return {**_interval(found.rho), "networks": found.networks, "families": found.families}
+def _correlation(correlation: Correlation) -> Numbers:
+    return {**_interval(correlation.rho), "networks": correlation.networks, "families": correlation.families}
 
 
-def _interval(found: Interval) -> Numbers:
-    return {name: None if math.isnan(part) else part for name, part in found._asdict().items()}
+def _interval(interval: Interval) -> Numbers:
+    return {name: None if math.isnan(bound) else bound for name, bound in interval._asdict().items()}

@@ -1,7 +1,7 @@
 """The theorems of Srinivas, Bordt & Lakkaraju 2023 (arXiv 2305.19101) as experiments on densities in closed form.
 
 Each experiment is a module with `measure`, which returns values found and expected, and `claims`, which compares them;
-its namesake in `pagbench.reports.figures.theory` draws them. Theorems are worded and numbered as we understand them.
+`pagbench.reports.figures.theory` draws them. Theorems are worded and numbered as we understand them.
 """
 
 from collections.abc import Callable
