@@ -1,21 +1,26 @@
 """What one can do by following a model's gradient: values, images of it and of others, and who does it best."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from pagbench import columns
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import ABILITIES, NOISE_LEVELS, Column, samples_of
+from pagbench.columns import NOISE_LEVELS
 from pagbench.ranking import eligibility, statistics
-from pagbench.reports.site import made, standing
-from pagbench.reports.site.painting import Tile
-from pagbench.reports.site.standing import Measured
-from pagbench.studies import levels
+from pagbench.reports.site import board_columns, pictures
+from pagbench.reports.site.board_columns import Described, Measured
+from pagbench.reports.site.pictures import Tile, Values
+from pagbench.reports.site.rendering import number
+from pagbench.results.thumbnails import GENERATED
+from pagbench.studies.levels import Level
 from pagbench.studies.networks import Network, Study
 
 _LEVEL = NOISE_LEVELS[1]
+_IMAGES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.made_of(measure)))
+"""What a picture may show, in the order of its lines."""
 
 
 class Task(NamedTuple):
@@ -24,7 +29,7 @@ class Task(NamedTuple):
     Attributes:
         name: of its images.
         title: for people.
-        told: what is done, in one sentence.
+        description: what is done, in one sentence.
         before: what the images were, in a word or two.
         columns: of the leaderboard, with a short name each.
         clean: whether there is an image that all this should come back to.
@@ -32,7 +37,7 @@ class Task(NamedTuple):
 
     name: str
     title: str
-    told: str
+    description: str
     before: str
     columns: Mapping[str, str]
     clean: bool = False
@@ -85,7 +90,7 @@ _LEADS = {
 class Value(NamedTuple):
     """A column between what it is held against, as text."""
 
-    words: str
+    name: str
     measured: Measured
     landmarks: tuple[str, ...]
     """Of doing nothing, the reference and the Bayes control."""
@@ -97,17 +102,17 @@ class Line(NamedTuple):
     """Images beside each other.
 
     Attributes:
-        words: what they are; the id of a network.
-        model: whether it is a network's id.
+        label: what they are; the id of a network.
+        is_model: whether it is a network's id.
         tile: None where its gradient leads nowhere.
     """
 
-    words: str
-    model: bool
+    label: str
+    is_model: bool
     tile: Tile | None
 
 
-class Shown(NamedTuple):
+class Ability(NamedTuple):
     """A task as the page of a network shows it."""
 
     task: Task
@@ -137,13 +142,12 @@ class Leader(NamedTuple):
 
 def count(benchmark: Benchmark) -> int:
     """Images that abilities are measured on."""
-    return len(samples_of(benchmark, ABILITIES[0]))
+    return len(columns.samples_of(benchmark, columns.ABILITIES[0]))
 
 
-def of(study: Study, network: Network) -> list[Shown]:
-    """The tasks that a model was measured by."""
-    known = standing.documented(study.benchmark)
-    return [_shown(study, network, task, known) for task in TASKS if is_measured(network, task)]
+def classes(study: Study) -> list[int]:
+    """The class of each image of a line, for the samples that were measured."""
+    return [study.labels[sample] for sample in study.benchmark.samples[:GENERATED] if sample in study.labels]
 
 
 def is_measured(network: Network, task: Task) -> bool:
@@ -151,75 +155,126 @@ def is_measured(network: Network, task: Task) -> bool:
     return any(column in network.rows for column in task.columns)
 
 
-def line(study: Study, network: Network, task: Task) -> Tile | None:
-    """The images that a model's gradient makes; None where it has no result."""
-    alt = f"{task.title} by {network.card.id}; classes {_listed(made.classes(study))}"
-    return made.line(study, network, task.name, alt) if _is_scored(study, network, task) else None
+def abilities(study: Study, network: Network, described: Mapping[str, Described]) -> list[Ability]:
+    """The tasks that a model was measured by.
+
+    Args:
+        study: of the benchmark.
+        network: the model.
+        described: the study's columns.
+    """
+    beside = [study.named(study.benchmark.bayes), study.reference]
+    shown = []
+    for task in TASKS:
+        if is_measured(network, task):
+            compared = [one for one in beside if one is not None and one is not network and is_measured(one, task)]
+            lines = [*lines_before(study, task)]
+            lines += [Line(one.card.id, True, generated_line(study, one, task)) for one in (*compared, network)]
+            values = tuple(_value(study, network, described[name], words) for name, words in task.columns.items())
+            shown.append(Ability(task, values, tuple(lines), _is_scored(study, network, task)))
+    return shown
 
 
-def around(study: Study, task: Task) -> list[Line]:
-    """The images before the gradient was followed, and the clean ones, where they are known."""
-    wanted = [(task.before, f"before_{task.name}"), *([("clean image", "clean")] if task.clean else [])]
-    found = [(words, made.line(study, made.holder(study, name), name, words)) for words, name in wanted]
-    return [Line(words, False, tile) for words, tile in found if tile is not None]
-
-
-def leading(study: Study) -> dict[str, Any]:
-    """What `_leaders.html.j2` shows."""
-    return {"leaders": leaders(study)}
-
-
-def leaders(study: Study) -> list[Leader]:
-    """Who leads in each ability that ranked models were measured by."""
-    known = standing.documented(study.benchmark)
-    found = []
-    for name, does in _LEADS.items():
-        column = known[name]
-        drawn = {n.card.id: n.replicates[name] for n in study.networks if _competes(n, name)}
-        if drawn:
-            values = np.stack([v if column.higher_is_better else -v for v in drawn.values()], axis=1)
-            best = int(values[0].argmax())
-            model, worst = list(drawn)[best], statistics.rank_intervals(values)[best, 1]
-            interval = study.interval(model, name)
-            value = f"{standing.shown(column, interval).value} {column.unit}".strip()
-            against = _against(study, name, min(2, standing.decimals(interval)))[:1]
-            found.append(Leader(model, does, value, "".join(against), int(worst) - 1))
-    return found
-
-
-def _competes(network: Network, name: str) -> bool:
-    has = network.status == eligibility.RANKED and name in network.replicates
-    return has and bool(np.isfinite(network.replicates[name]).all())
-
-
-def _shown(study: Study, network: Network, task: Task, known: Mapping[str, Column]) -> Shown:
-    others = [study.named(study.benchmark.bayes), study.reference]
-    beside = [one for one in others if one is not None and one is not network and is_measured(one, task)]
-    lines = [*around(study, task)]
-    lines += [Line(one.card.id, True, line(study, one, task)) for one in (*beside, network)]
-    values = tuple(_value(study, network, known[name], words) for name, words in task.columns.items())
-    return Shown(task, values, tuple(lines), _is_scored(study, network, task))
-
-
-def _value(study: Study, network: Network, column: Column, words: str) -> Value:
-    name = column.name
-    nothing = levels.nothing(study.board, name)
+def _value(study: Study, network: Network, described: Described, words: str) -> Value:
+    column = described.column
     anchors = [
-        study.interval(one, name).value if one in study.entries and one is not None else math.nan
-        for one in (study.benchmark.reference, study.benchmark.bayes)
+        study.interval(model, column.name).value if model is not None and model in study.entries else math.nan
+        for model in (study.benchmark.reference, study.benchmark.bayes)
     ]
-    landmarks = tuple(standing.plain(value) for value in (math.nan if nothing is None else nothing, *anchors))
-    measured = standing.shown(column, study.interval(network.card.id, name))
-    return Value(words, measured, landmarks, tuple(_against(study, name)))
+    landmarks = tuple(number(value) for value in (described.chance, *anchors))
+    measured = board_columns.measured(column, study.interval(network.card.id, column.name))
+    return Value(words, measured, landmarks, tuple(_with_value(level) for level in described.others))
 
 
-def _against(study: Study, name: str, digits: int = 3) -> list[str]:
-    return [f"{level.words} {standing.plain(level.value, digits)}" for level in levels.others(study.board, name)]
+def _with_value(level: Level, digits: int = 3) -> str:
+    return f"{level.words} {number(level.value, digits)}"
 
 
 def _is_scored(study: Study, network: Network, task: Task) -> bool:
     return any(math.isfinite(study.interval(network.card.id, column).value) for column in task.columns)
 
 
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
+def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
+    """Who leads in each ability that ranked models were measured by."""
+    found = []
+    for name, does in _LEADS.items():
+        column = described[name].column
+        replicates = {network.card.id: network.replicates[name] for network in study.networks if _ranks(network, name)}
+        if replicates:
+            values = np.stack([v if column.higher_is_better else -v for v in replicates.values()], axis=1)
+            best = int(values[0].argmax())
+            model, worst = list(replicates)[best], statistics.rank_intervals(values)[best, 1]
+            interval = study.interval(model, name)
+            value = f"{board_columns.texts(interval)[0]} {column.unit}".strip()
+            digits = min(2, board_columns.interval_decimals(interval))
+            against = [_with_value(level, digits) for level in described[name].others[:1]]
+            found.append(Leader(model, does, value, "".join(against), int(worst) - 1))
+    return found
+
+
+def _ranks(network: Network, name: str) -> bool:
+    has_values = network.status == eligibility.RANKED and name in network.replicates
+    return has_values and bool(np.isfinite(network.replicates[name]).all())
+
+
+def lines_before(study: Study, task: Task) -> Iterator[Line]:
+    """The images before the gradient was followed, and the clean ones, where they are known."""
+    for label, name in ((task.before, f"before_{task.name}"), *([("clean image", "clean")] if task.clean else [])):
+        candidates = (study.named(study.benchmark.bayes), *study.networks)
+        holder = next((one for one in candidates if one is not None and name in _lines(study, one)), None)
+        if holder is not None and (tile := image_line(study, holder, name, label)) is not None:
+            yield Line(label, False, tile)
+
+
+def generated_line(study: Study, network: Network, task: Task) -> Tile | None:
+    """The images that a model's gradient makes; None where it has no result."""
+    alt = f"{task.title} by {network.card.id}; classes {', '.join(map(str, classes(study)))}"
+    return image_line(study, network, task.name, alt) if _is_scored(study, network, task) else None
+
+
+def image_line(study: Study, network: Network, name: str, alt: str) -> Tile | None:
+    """Images of one name beside each other, those of the benchmark's first samples; None where there are none.
+
+    Args:
+        study: of the benchmark.
+        network: whose results file has them.
+        name: as `pagbench.columns.made_of` has it.
+        alt: what they show, in words.
+    """
+    lines = _lines(study, network)
+    if name not in lines:
+        return None
+    height, width = _size(lines[name])
+    x, y = pictures.corner(list(lines).index(name), 0, (height, width))
+    whole = pictures.corner(len(lines), len(lines[name]), (height, width))
+    return Tile(_path(study, network), x, y, whole[0] - 2 * pictures.GAP, height, whole, alt)
+
+
+def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
+    """A picture for each model that has such images, a line for each name; with its path below the site's folder."""
+    for study in studies:
+        for network in study.networks:
+            if lines := _lines(study, network):
+                yield _path(study, network), pictures.grid(list(lines.values()), images=GENERATED)
+
+
+def _lines(study: Study, network: Network) -> dict[str, list[Values | None]]:
+    """Lines by name, one cell for each of the benchmark's first samples; those of the first line's size."""
+    lines: dict[str, list[Values | None]] = {}
+    for name in _IMAGES:
+        if name in network.made:
+            images = dict(zip(network.made[name].sample_ids, network.made[name].images, strict=True))
+            cells = [images.get(sample) for sample in study.benchmark.samples[:GENERATED]]
+            if any(cell is not None for cell in cells) and _size(cells) == _size(next(iter(lines.values()), cells)):
+                lines[name] = cells
+    return lines
+
+
+def _size(cells: Sequence[Values | None]) -> tuple[int, int]:
+    """Height and width of the first image."""
+    height, width = next(cell.shape[1:] for cell in cells if cell is not None)
+    return height, width
+
+
+def _path(study: Study, network: Network) -> str:
+    return f"images/{study.benchmark.label}+made/{network.card.id}.png"

@@ -1,33 +1,44 @@
-"""Builds the site from a results folder: every page, its data and its pictures."""
+"""Builds the site from a results folder: every page, its data and its pictures, and a manifest of them.
 
+The manifest names the files of a build with their hashes, so that the next build into the same folder replaces and
+removes its own files, and nobody else's.
+"""
+
+import hashlib
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from pagbench import benchmarks, results
 from pagbench.errors import ResultsError
 from pagbench.reports.site import (
-    about,
-    boards,
+    abilities,
+    benchmark,
     comparison,
-    downloads,
     home,
-    made,
-    manifest,
-    measures,
-    methods,
     models,
     origins,
     pictures,
-    sensitivities,
+    reference,
+    sensitivity,
+    table,
 )
 from pagbench.reports.site.rendering import Page, render
+from pagbench.reports.site.table import Download
 from pagbench.storage import files
-from pagbench.studies import networks as study
+from pagbench.studies import networks
 from pagbench.studies.networks import Study
 
+MANIFEST = "assets/manifest.json"
 _DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d(?=T)")
+
+
+class _Manifest(BaseModel):
+    files: dict[str, str]
 
 
 def build(folder: Path, output: Path) -> list[Path]:
@@ -46,6 +57,19 @@ def build(folder: Path, output: Path) -> list[Path]:
     return write(read(folder), output)
 
 
+def read(folder: Path) -> list[Study]:
+    """The studies of all benchmarks that the folder has results of.
+
+    Raises:
+        ResultsError: it has none, or a file is damaged.
+    """
+    definitions = [benchmarks.load(label) for label in benchmarks.names()]
+    measured = [definition for definition in definitions if results.has_results(folder, definition)]
+    if not measured:
+        raise ResultsError(f"{folder}: no results to show; run `pagbench run`, or give another --results folder")
+    return [networks.read(folder, definition) for definition in measured]
+
+
 def write(studies: Sequence[Study], output: Path) -> list[Path]:
     """Writes the site of these studies; see `build`.
 
@@ -53,13 +77,13 @@ def write(studies: Sequence[Study], output: Path) -> list[Path]:
         ResultsError: the output cannot be written, or holds files of someone else in its way.
     """
     written = contents(studies)
-    if (foreign := manifest.foreign(output, written)) is not None:
-        raise ResultsError(f"{foreign}: is there already, and is no file of an earlier site; give another --output")
-    gone = manifest.leftovers(output, written)
+    if (blocking := foreign_file(output, written)) is not None:
+        raise ResultsError(f"{blocking}: is there already, and is no file of an earlier site; give another --output")
+    outdated = leftovers(output, written)
     # the manifest first: what a killed build leaves is known to the next one
-    for path, content in {manifest.PLACE: manifest.content(written), **written}.items():
+    for path, content in {MANIFEST: manifest(written), **written}.items():
         files.write(output / path, content)
-    for file in gone:
+    for file in outdated:
         _remove(file, output)
     return [output / path for path in written]
 
@@ -67,18 +91,99 @@ def write(studies: Sequence[Study], output: Path) -> list[Path]:
 def contents(studies: Sequence[Study]) -> dict[str, bytes]:
     """Every file of the site by its path, but for the manifest; the same bytes from the same results."""
     measured = newest(studies)
-    written = {page.path: render(page, measured).encode() for page in pages(studies)}
-    for contents_of in (pictures.files, made.files, comparison.files):
+    downloads = {study.benchmark.label: table.downloads(study) for study in studies}
+    written = {page.path: render(page, measured).encode() for page in _pages(studies, downloads)}
+    for contents_of in (pictures.files, abilities.files, comparison.files):
         written |= dict(contents_of(studies))
     written |= dict(assets())
-    return written | {file.path: file.content for shown in studies for file in downloads.files(shown)}
+    return written | {file.path: file.content for listed in downloads.values() for file in listed}
 
 
 def newest(studies: Sequence[Study]) -> str:
     """Day of the newest measurement, as 2026-11-23; empty where no results file names one."""
-    networks = [network for shown in studies for network in shown.networks]
-    said = [str(run.get("started")) for network in networks for run in (network.provenance, *origins.recorded(network))]
-    return max((found[0] for text in said if (found := _DAY.match(text))), default="")
+    measured = [network for study in studies for network in study.networks]
+    started = [str(run.get("started")) for n in measured for run in (n.provenance, *origins.recorded_runs(n))]
+    return max((day[0] for text in started if (day := _DAY.match(text))), default="")
+
+
+def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]) -> Iterator[Page]:
+    yield home.page(studies)
+    for study in studies:
+        yield benchmark.page(study, downloads[study.benchmark.label])
+        yield comparison.page(study)
+        if (page := sensitivity.page(study)) is not None:
+            yield page
+    for label in benchmarks.names():
+        if label not in downloads:
+            yield benchmark.page_without_results(benchmarks.load(label))
+    yield from models.pages(studies)
+    yield reference.measures()
+    yield reference.methods()
+
+
+def assets() -> Iterator[tuple[str, bytes]]:
+    """Styles and scripts, with their path below the site's folder."""
+    folder = resources.files("pagbench.reports.site").joinpath("assets")
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        yield f"assets/{file.name}", file.read_bytes()
+
+
+def manifest(written: Mapping[str, bytes]) -> bytes:
+    """The manifest of these files: the sha256 of each by its path; the manifest itself is not among them."""
+    hashes = {path: hashlib.sha256(written[path]).hexdigest() for path in sorted(written)}
+    return (json.dumps({"files": hashes}, indent=0) + "\n").encode()
+
+
+def leftovers(output: Path, written: Collection[str]) -> list[Path]:
+    """Files of the build before that are no part of this one, and that nobody has changed since.
+
+    A manifest that is missing or damaged names none. A path in it that leads out of the folder, straight or by a link,
+    is passed over.
+
+    Args:
+        output: the site's folder.
+        written: paths of this build, below it.
+    """
+    before = _read_manifest(output)
+    outdated = sorted(before.keys() - set(written))
+    return [output / path for path in outdated if _is_unchanged(output, path, before[path])]
+
+
+def foreign_file(output: Path, written: Mapping[str, bytes]) -> Path | None:
+    """A file in the way of this build that no build has written; None where there is none.
+
+    Args:
+        output: the site's folder.
+        written: contents of this build by path; a file that holds the same already is not in the way.
+    """
+    before = _read_manifest(output)
+    if not before and (output / MANIFEST).is_file():
+        return output / MANIFEST  # damaged, or of some other application
+    unknown = (path for path in written if path not in before and (output / path).is_file())
+    return next((output / path for path in unknown if _content(output / path) != written[path]), None)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _read_manifest(output: Path) -> dict[str, str]:
+    try:
+        return _Manifest.model_validate_json((output / MANIFEST).read_bytes()).files
+    except (OSError, ValidationError):
+        return {}
+
+
+def _is_unchanged(output: Path, path: str, sha256: str) -> bool:
+    try:
+        file = (output / path).resolve(strict=True)
+        inside = file.is_relative_to(output.resolve()) and file == output.resolve() / path
+        return inside and hashlib.sha256(file.read_bytes()).hexdigest() == sha256
+    except (OSError, ValueError):  # gone already, no file, or no path at all
+        return False
 
 
 def _remove(file: Path, root: Path) -> None:
@@ -91,41 +196,3 @@ def _remove(file: Path, root: Path) -> None:
             folder.rmdir()
     except OSError as error:
         raise ResultsError(f"{file}: cannot remove it ({error.strerror}); it is no longer part of the site") from None
-
-
-def read(folder: Path) -> list[Study]:
-    """The studies of all benchmarks that the folder has results of.
-
-    Raises:
-        ResultsError: it has none, or a file is damaged.
-    """
-    definitions = [benchmarks.load(label) for label in benchmarks.names()]
-    measured = [definition for definition in definitions if results.has_results(folder, definition)]
-    if not measured:
-        raise ResultsError(f"{folder}: no results to show; run `pagbench run`, or give another --results folder")
-    return [study.read(folder, definition) for definition in measured]
-
-
-def pages(studies: Sequence[Study]) -> Iterator[Page]:
-    """Every page of the site."""
-    yield home.page(studies)
-    for shown in studies:
-        yield boards.page(shown)
-        yield comparison.page(shown)
-        if (found := sensitivities.page(shown)) is not None:
-            yield found
-    shown_labels = {shown.benchmark.label for shown in studies}
-    for label in benchmarks.names():
-        if label not in shown_labels:
-            yield about.page(benchmarks.load(label))
-    yield from models.pages(studies)
-    yield measures.page()
-    yield methods.page()
-
-
-def assets() -> Iterator[tuple[str, bytes]]:
-    """Styles and scripts, with their place below the site's folder."""
-    for file in sorted(
-        resources.files("pagbench.reports.site").joinpath("assets").iterdir(), key=lambda file: file.name
-    ):
-        yield f"assets/{file.name}", file.read_bytes()

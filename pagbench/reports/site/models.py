@@ -1,56 +1,131 @@
-"""The pages of models: one each, with all benchmarks it was measured on."""
+"""The pages of models: one each, with all benchmarks it was measured on, and where it stands among the others.
 
-from collections.abc import Iterator, Sequence
+Scales and histograms are SVG in the page: to draw them, Observable Plot would need 0.5 MB of scripts, and scripts that
+are switched on; matplotlib's SVG of one histogram is as large as the whole page.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pagbench import columns
 from pagbench.benchmarks import facts
-from pagbench.reports.site import abilities, citation, histograms, made, origins, pictures, standing
-from pagbench.reports.site.rendering import Page
-from pagbench.studies import paths
-from pagbench.studies.networks import Network, Study
+from pagbench.columns import Column
+from pagbench.ranking import eligibility
+from pagbench.reports.site import abilities, board_columns, origins, pictures
+from pagbench.reports.site.board_columns import KEYS, Described, Measured
+from pagbench.reports.site.rendering import Page, number
+from pagbench.studies import levels, paths
+from pagbench.studies.networks import Network, Study, shown_columns
+
+WIDTH = 300.0
+"""Of a scale, in its own units."""
+HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 240.0, 80.0
+_MARGIN = 6
+_BINS = 24
+_OUTER = 0.005
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One measure of a network between landmarks, drawn on a line.
+
+    Attributes:
+        measured: the network's.
+        landmarks: chance, the reference and the Bayes control, as text.
+        span: of the interval, positions on the line from 0 to `WIDTH`; None where the network has no value.
+        at: position of the value.
+        marks: positions of chance, the reference and the Bayes control.
+        others: positions of all ranked networks.
+    """
+
+    measured: Measured
+    landmarks: tuple[str, ...]
+    span: tuple[float, float] | None
+    at: float | None
+    marks: tuple[float | None, ...]
+    others: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A median on the axis of a histogram: of the network itself or of an anchor."""
+
+    kind: str
+    """own, reference or bayes; names its style."""
+    label: str
+    value: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Values of one column over images.
+
+    Attributes:
+        column: what is counted.
+        bars: an SVG path in a box of `HISTOGRAM_WIDTH` by `HISTOGRAM_HEIGHT`.
+        low: left end of the axis, as text.
+        high: right end.
+        marks: medians.
+        scored: how many images have a value.
+    """
+
+    column: Column
+    bars: str
+    low: str
+    high: str
+    marks: tuple[Mark, ...]
+    scored: int
+
+    @property
+    def description(self) -> str:
+        """The picture in words."""
+        medians = ", ".join(f"{mark.label} {mark.value}" for mark in self.marks)
+        return f"Histogram of {self.column.name} over {self.scored} images from {self.low} to {self.high}. {medians}."
 
 
 def pages(studies: Sequence[Study]) -> Iterator[Page]:
     """The pages `models/<id>.html`, by id."""
-    found: dict[str, list[tuple[Study, Network]]] = {}
+    measured: dict[str, list[tuple[Study, Network]]] = {}
     for study in studies:
         for network in study.networks:
-            found.setdefault(network.card.id, []).append((study, network))
-    cited = {study.benchmark.label: sources(study) for study in studies}
-    for name, measured in sorted(found.items()):
-        card = measured[0][1].card
+            measured.setdefault(network.card.id, []).append((study, network))
+    described = {study.benchmark.label: board_columns.describe(study) for study in studies}
+    sources = {s.benchmark.label: [facts.citation(), *facts.of(s.benchmark).sources] for s in studies}
+    for name, networks in sorted(measured.items()):
+        card = networks[0][1].card
         content = {
             "card": card,
             "facts": origins.card(card),
-            "parts": [part(study, network) for study, network in measured],
-            "bibtex": citation.bibtex(card),
-            "network_citation": citation.text(card),
-            "sources": dict.fromkeys(source for study, _ in measured for source in cited[study.benchmark.label]),
+            "parts": [_part(study, network, described[study.benchmark.label]) for study, network in networks],
+            "bibtex": origins.bibtex(card),
+            "network_citation": origins.citation(card),
+            "sources": dict.fromkeys(source for study, _ in networks for source in sources[study.benchmark.label]),
         }
         yield Page(f"models/{name}.html", "model.html.j2", name, content)
 
 
-def sources(study: Study) -> list[str]:
-    """What else to cite: pagbench, and what the benchmark is made of."""
-    return [facts.citation(), *facts.of(study.benchmark).sources]
-
-
-def part(study: Study, network: Network) -> dict[str, Any]:
+def _part(study: Study, network: Network, described: Mapping[str, Described]) -> dict[str, Any]:
     """What a page shows of one benchmark."""
     return {
         "study": study,
         "label": study.benchmark.label,
         "network": network,
         "row": study.entries[network.card.id],
-        "summary": standing.summary(study, network),
-        "scales": standing.scales(study, network),
-        "measures": standing.measures(study, network),
+        "summary": summary(study, network),
+        "scales": scales(study, network, described),
+        "measures": measures(study, network, described),
         "gallery": pictures.gallery(study, network),
-        "abilities": abilities.of(study, network),
+        "abilities": abilities.abilities(study, network, described),
         "followed": abilities.count(study.benchmark),
-        "classes": made.classes(study),
-        "steps": steps(study, network),
-        "histograms": histograms.histograms(study, network),
+        "classes": abilities.classes(study),
+        "steps": _steps(study, network, described),
+        "histograms": histograms(study, network),
         "commands": origins.commands(study, network),
         "record": origins.record(study, network),
         "runs": origins.runs(network),
@@ -58,17 +133,127 @@ def part(study: Study, network: Network) -> dict[str, Any]:
     }
 
 
-def steps(study: Study, network: Network) -> list[tuple[str, Network, list[standing.Measured]]]:
+def summary(study: Study, network: Network) -> str:
+    """The rank with its interval, the alignment, the regime, in one sentence; or why there is no rank."""
+    row, alignment = study.entries[network.card.id], study.interval(network.card.id, "alignment")
+    sentence = network.status[:1].upper() + network.status[1:]
+    if not eligibility.has_result(network.status):
+        return f"{sentence}."
+    rank, low, high = row["rank"], row["rank_low"], row["rank_high"]
+    ranked = len(study.ranked_values["rank"])
+    if rank is None:
+        place = f"{sentence}, without a rank"
+    elif ranked == 1:
+        place = "The only ranked network"
+    else:
+        place = f"Rank {rank} of {ranked} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
+    value = " ".join(filter(None, board_columns.texts(alignment)))
+    regime = f"; regime {row['regime']}, probability {row['regime_probability']:.2f}" if row["regime"] else ""
+    target = " It was trained on the benchmark's own target." if network.card.trained_on_target else ""
+    return f"{place}: alignment {value}{regime}.{target}"
+
+
+def measures(study: Study, network: Network, described: Mapping[str, Described]) -> list[Measured]:
+    """Every measured column of the leaderboard that says something of the network, in the leaderboard's order."""
+    hidden = {"rank", *levels.columns(study.board)}
+    names = [str(name) for name in study.board if f"{name}_low" in study.board and name not in hidden]
+    intervals = {name: study.interval(network.card.id, name) for name in names if name in described}
+    return [
+        board_columns.measured(described[name].column, interval)
+        for name, interval in intervals.items()
+        if math.isfinite(interval.value)
+    ]
+
+
+def _steps(
+    study: Study, network: Network, described: Mapping[str, Described]
+) -> list[tuple[str, Network, list[Measured]]]:
     """The networks next to one on its path, and itself: which they are, and their first measures."""
     near = paths.neighbours(study, network)
     first = study.is_standard(network)
-    listed = [("weaker", other) for other in near.weaker] + [("this network", network)]
-    listed += [("other training seed", other) for other in near.siblings]
-    listed += [("first of its family" if first else "stronger", other) for other in near.stronger]
-    known = standing.documented(study.benchmark)
-    names = [name for name in standing.KEYS if name in study.board]
+    steps = [("weaker", other) for other in near.weaker] + [("this network", network)]
+    steps += [("other training seed", other) for other in near.siblings]
+    steps += [("first of its family" if first else "stronger", other) for other in near.stronger]
+    names = [name for name in KEYS if name in study.board]
     return [
-        (place, other, [standing.shown(known[name], study.interval(other.card.id, name)) for name in names])
-        for place, other in listed
-        if len(listed) > 1
+        (step, other, [board_columns.measured(described[n].column, study.interval(other.card.id, n)) for n in names])
+        for step, other in steps
+        if len(steps) > 1
     ]
+
+
+def scales(study: Study, network: Network, described: Mapping[str, Described]) -> list[Scale]:
+    """The first measures of a page, each on its line."""
+    return [_scale(study, network, described[name]) for name in KEYS if name in study.board]
+
+
+def _scale(study: Study, network: Network, described: Described) -> Scale:
+    column = described.column
+    own = study.interval(network.card.id, column.name)
+    anchors = (study.benchmark.reference, study.benchmark.bayes)
+    landmarks = (
+        math.nan if described.chance is None else described.chance,
+        *(study.interval(a, column.name).value if a is not None and a in study.entries else math.nan for a in anchors),
+    )
+    others = study.ranked_values[column.name]
+    finite = [value for value in (*own, *landmarks, *others) if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
+
+    def position(value: float) -> float | None:
+        if not math.isfinite(value):
+            return None
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(_MARGIN + share * (WIDTH - 2 * _MARGIN), 1)
+
+    span = position(own.low), position(own.high)
+    return Scale(
+        measured=board_columns.measured(column, own),
+        landmarks=tuple(number(value) for value in landmarks),
+        span=None if span[0] is None or span[1] is None else (span[0], span[1]),
+        at=position(own.value),
+        marks=tuple(position(value) for value in landmarks),
+        others=tuple(sorted({at for value in others if (at := position(value)) is not None})),
+    )
+
+
+def histograms(study: Study, network: Network) -> list[Histogram]:
+    """Of the measures that a page shows first and of what they are made of; those with a value on some image."""
+    known = {column.name: column for column in columns.sample_columns(study.benchmark)}
+    scored = {name: _scored(network, name) for name in shown_columns(study.benchmark) if name in network.rows}
+    return [_histogram(study, network, known[name], values) for name, values in scored.items() if len(values)]
+
+
+def _scored(network: Network, name: str) -> NDArray[np.float64]:
+    values = network.rows[name].to_numpy(np.float64)
+    return values[np.isfinite(values)]
+
+
+def _histogram(study: Study, network: Network, column: Column, values: NDArray[np.float64]) -> Histogram:
+    medians = [("own", "median", float(np.median(values)))]
+    anchors = (
+        ("reference", "unregularised", study.reference),
+        ("bayes", "Bayes control", study.named(study.benchmark.bayes)),
+    )
+    for kind, label, anchor in anchors:
+        if anchor is not None and anchor is not network and len(scored := _scored(anchor, column.name)):
+            medians.append((kind, label, float(np.median(scored))))
+    first, last = (float(end) for end in np.quantile(values, [_OUTER, 1 - _OUTER]))
+    if last <= first:
+        first, last = first - 0.5, last + 0.5
+    ends = [first, last, *(median for _, _, median in medians)]
+    low, high = min(ends), max(ends)
+
+    def position(value: float) -> float:
+        return HISTOGRAM_WIDTH * (value - low) / (high - low)
+
+    marks = tuple(Mark(kind, label, f"{median:.3g}", round(position(median), 1)) for kind, label, median in medians)
+    counts, edges = np.histogram(np.clip(values, first, last), bins=_BINS, range=(first, last))
+    outline = _outline(counts, [position(edge) for edge in edges])
+    return Histogram(column, outline, f"{low:.3g}", f"{high:.3g}", marks, len(values))
+
+
+def _outline(counts: NDArray[np.int64], edges: Sequence[float]) -> str:
+    """One closed path around all bars."""
+    tops = HISTOGRAM_HEIGHT * (1 - counts / max(1, counts.max()))
+    steps = "".join(f"V{top:.4g}H{edge:.4g}" for top, edge in zip(tops, edges[1:], strict=True))
+    return f"M{edges[0]:.4g} {HISTOGRAM_HEIGHT:g}{steps}V{HISTOGRAM_HEIGHT:g}Z"

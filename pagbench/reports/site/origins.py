@@ -1,17 +1,40 @@
-"""Where a network's numbers come from: the commands that make them again, and the record of the run. No torch."""
+"""Where a network's numbers come from: commands that make them again, the record of the run, card and citation."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import pagbench
 from pagbench import columns, models
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.results import verification
 from pagbench.studies.networks import Network, Study
+
+TITLE = "pagbench: a benchmark for the input gradients of robust vision models"
+AUTHORS = "The pagbench authors"
+_THEORY_BIBTEX = """@inproceedings{srinivas2023gradients,
+  title = {{Which Models Have Perceptually-Aligned Gradients? An Explanation via Off-Manifold Robustness}},
+  author = {Srinivas, Suraj and Bordt, Sebastian and Lakkaraju, Himabindu},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2023},
+  url = {https://arxiv.org/abs/2305.19101},
+}"""
+_SHOWN_ELSEWHERE = ("id", "title", "training_command")
+_NAMES = {
+    "dataset": "trained on",
+    "input_shape": "images (channels, height, width)",
+    "mean": "mean that is subtracted",
+    "std": "standard deviation that is divided by",
+    "weights": "weights file",
+    "weights_sha256": "sha256 of the weights",
+    "license": "licence",
+    "seed": "training seed",
+}
 
 
 class Command(NamedTuple):
@@ -38,23 +61,19 @@ def commands(study: Study, network: Network) -> list[Command]:
 
 
 def _run(benchmark: Benchmark, network: Network) -> str:
-    parts = ["pagbench", "run", _named(network.card), "--benchmark", benchmark.label]
-    seed = network.provenance.get("seed")
+    card, seed = network.card, network.provenance.get("seed")
+    wrapped = card.smoothing is not None and card.smoothing.around is not None
+    known = card.loader == "source" or wrapped or card.id in models.names()
+    parts = ["pagbench", "run", card.id if known else "model.yaml", "--benchmark", benchmark.label]
     if seed != benchmark.seed:
         parts += ["--seed", str(seed)]
-    optional = [name for name in columns.OPTIONAL if _has(network, name, benchmark)]
+    optional = [name for name in columns.OPTIONAL if _has_measure(network, name, benchmark)]
     return shlex.join([*parts, *(["--measures", ",".join(optional)] if optional else [])])
 
 
-def _has(network: Network, measure: str, benchmark: Benchmark) -> bool:
+def _has_measure(network: Network, measure: str, benchmark: Benchmark) -> bool:
     names = [column.name for column in columns.sample_columns(benchmark, [measure])]
-    return any(name in network.rows and np.isfinite(network.rows[name]).any() for name in names)
-
-
-def _named(card: ModelCard) -> str:
-    """What a command calls a network: its id where pagbench knows it, else `model.yaml` for a card of one's own."""
-    wrapped = card.smoothing is not None and card.smoothing.around is not None
-    return card.id if card.id in models.names() or card.loader == "source" or wrapped else "model.yaml"
+    return any(name in network.rows and np.isfinite(network.rows[name].to_numpy(float)).any() for name in names)
 
 
 def record(study: Study, network: Network) -> list[Fact]:
@@ -76,66 +95,50 @@ def record(study: Study, network: Network) -> list[Fact]:
         Fact("sha256 of the results file", "" if network.path is None else verification.sha256(network.path)),
     ]
     networks = provenance.get("networks")
-    for part, made in networks.items() if isinstance(networks, Mapping) else ():
-        if isinstance(made, Mapping) and "weights_sha256" in made:
-            facts.append(Fact(f"sha256 of the {part} weights", _text(made["weights_sha256"])))
+    for part, built in networks.items() if isinstance(networks, Mapping) else ():
+        if isinstance(built, Mapping) and "weights_sha256" in built:
+            facts.append(Fact(f"sha256 of the {part} weights", _text(built["weights_sha256"])))
     return [fact for fact in facts if fact.value]
 
 
 def runs(network: Network) -> list[Fact]:
     """Each run that measured some of the rows, where there were several."""
-    found = recorded(network)
-    if len(found) < 2:
+    recorded = recorded_runs(network)
+    if len(recorded) < 2:
         return []
     parts = ("started", "device", "commit", "command")
-    return [Fact(f"{_text(run.get('rows'))} rows", ", ".join(_text(run.get(part)) for part in parts)) for run in found]
+    return [
+        Fact(f"{_text(run.get('rows'))} rows", ", ".join(_text(run.get(part)) for part in parts)) for run in recorded
+    ]
 
 
-def recorded(network: Network) -> list[Mapping[str, Any]]:
+def recorded_runs(network: Network) -> list[Mapping[str, Any]]:
     """The runs that a results file was joined from, as it names them; none where it is of one run."""
-    kept = network.provenance.get("runs")
-    return [run for run in kept if isinstance(run, Mapping)] if isinstance(kept, list) else []
+    recorded = network.provenance.get("runs")
+    return [run for run in recorded if isinstance(run, Mapping)] if isinstance(recorded, list) else []
 
 
 def card(shown: ModelCard) -> list[Fact]:
     """Every field of a card that says something, in the card's order, under names for people."""
-    content = shown.model_dump(mode="json", exclude_none=True)
     facts = []
-    for name, value in content.items():
-        if name in _ELSEWHERE or value in ({}, [], ""):
-            continue
-        nested = value if isinstance(value, dict) else {"": value}
-        facts += [Fact(_label(name, part), _text(inner)) for part, inner in nested.items()]
+    for name, value in shown.model_dump(mode="json", exclude_none=True).items():
+        if name not in _SHOWN_ELSEWHERE and value not in ({}, [], ""):
+            label = _NAMES.get(name, name.replace("_", " "))
+            parts = value if isinstance(value, dict) else {"": value}
+            for part, inner in parts.items():
+                facts.append(Fact(f"{label}: {part.replace('_', ' ')}" if part else label, _text(inner)))
     return facts
 
 
-_ELSEWHERE = ("id", "title", "training_command")
-_NAMES = {
-    "dataset": "trained on",
-    "input_shape": "images (channels, height, width)",
-    "mean": "mean that is subtracted",
-    "std": "standard deviation that is divided by",
-    "weights": "weights file",
-    "weights_sha256": "sha256 of the weights",
-    "license": "licence",
-    "seed": "training seed",
-    "training": "training",
-    "smoothing": "smoothing",
-}
-
-
-def _label(name: str, part: str) -> str:
-    own = _NAMES.get(name, name.replace("_", " "))
-    return f"{own}: {part.replace('_', ' ')}" if part else own
-
-
-def versions(found: Any) -> str:
+def versions(recorded: Any) -> str:
     """Packages and their versions, in one line.
 
     >>> versions({"torch": "2.15.0", "numpy": "2.4.6"})
     'numpy 2.4.6, torch 2.15.0'
     """
-    return ", ".join(f"{name} {found[name]}" for name in sorted(found)) if isinstance(found, Mapping) else _text(found)
+    if not isinstance(recorded, Mapping):
+        return _text(recorded)
+    return ", ".join(f"{name} {recorded[name]}" for name in sorted(recorded))
 
 
 def _text(value: Any) -> str:
@@ -147,3 +150,34 @@ def _text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(map(str, value))
     return str(value) if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
+
+
+def citation(shown: ModelCard) -> str:
+    """The network, where others made it or it has a reference; empty otherwise."""
+    if not _is_of_others(shown):
+        return ""
+    return f"{shown.authors or shown.id}, {shown.title}. {shown.reference or ''}".strip()
+
+
+def bibtex(shown: ModelCard) -> str:
+    """BibTeX entries of the network, likewise, of pagbench, and of the paper whose theory it measures."""
+    network = {"title": shown.title, "author": shown.authors, "howpublished": shown.reference, "note": shown.id}
+    key = re.sub(r"[^A-Za-z0-9]+", "-", shown.id)
+    entries = [_entry("misc", key, network)] if _is_of_others(shown) else []
+    entries.append(_entry("software", "pagbench", {"title": TITLE, "author": AUTHORS, "version": pagbench.__version__}))
+    return "\n\n".join([*entries, _THEORY_BIBTEX])
+
+
+def _is_of_others(shown: ModelCard) -> bool:
+    """Whether a network has authors of its own, or a reference."""
+    return bool(shown.reference) or (shown.authors is not None and shown.authors != AUTHORS)
+
+
+def _entry(kind: str, key: str, fields: dict[str, str | None]) -> str:
+    lines = [f"  {name} = {{{{{_literal(value)}}}}}," for name, value in fields.items() if value]
+    return "\n".join([f"@{kind}{{{key},", *lines, "}"])
+
+
+def _literal(value: str) -> str:
+    """Text that cannot end its field: what BibTeX and TeX read as commands is left out or escaped."""
+    return re.sub(r"([%&#$_])", r"\\\1", re.sub(r"[{}\\^~\s]+", " ", value)).strip()

@@ -1,26 +1,55 @@
-"""Galleries: what a model's gradients look like, a picture of its images, targets and gradients per benchmark."""
+"""Pictures of a model: one PNG for each benchmark with images, Bayes targets and gradients, and its cells on pages."""
 
+import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
+import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
-from pagbench.reports.site import painting
-from pagbench.reports.site.painting import Tile
 from pagbench.results.thumbnails import Thumbnails
 from pagbench.studies.networks import Network, Study
 
-_WORDS = {
+Values = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+GAP = 1
+"""Pixels around every cell."""
+_TITLES = {
     "best": "Best aligned",
     "median": "About the median",
     "worst": "Worst aligned",
     "first": "The benchmark's first images",
 }
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some cells of a picture; pages show them enlarged.
+
+    Attributes:
+        path: of the picture, below the site's folder.
+        x: left edge, in pixels of the picture.
+        y: upper edge.
+        width: of what is shown.
+        height: of what is shown.
+        whole: width and height of the picture.
+        alt: what it shows, in words.
+    """
+
+    path: str
+    x: int
+    y: int
+    width: int
+    height: int
+    whole: tuple[int, int]
+    alt: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +79,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Gallery:
-    """All that is shown of a model on a benchmark.
+    """The pictures of a model on a benchmark.
 
     Attributes:
         model: its id.
@@ -64,110 +93,146 @@ class Gallery:
 
     def groups(self) -> list[tuple[str, list[Row]]]:
         """The rows of each kind, after its name for people."""
-        found = {kind: [row for row in self.rows if row.kind == kind] for kind in _WORDS}
-        return [(_WORDS[kind], rows) for kind, rows in found.items() if rows]
-
-    def sample(self, name: str) -> Row | None:
-        """The row of one image; None where the gallery has none."""
-        return next((row for row in self.rows if row.sample == name), None)
+        by_kind = {kind: [row for row in self.rows if row.kind == kind] for kind in _TITLES}
+        return [(_TITLES[kind], rows) for kind, rows in by_kind.items() if rows]
 
 
 def gallery(study: Study, network: Network) -> Gallery | None:
-    """The rows of a model's gallery, as templates show them; None where its results have no maps."""
-    shown = _shown(study, network)
-    if not shown:
+    """The rows of a model's gallery; None where its results have no maps."""
+    cells = _cells(study, network)
+    if not cells:
         return None
-    height, width = shown[0].image.shape[1:]
-    cell = (height, width)
-    rows_shown = network.rows[network.rows["sample_id"].isin({cells.sample for cells in shown})]
-    measured = rows_shown.set_index("sample_id")[
-        ["label", *({study.benchmark.alignment, "alignment_cosine"} & set(network.rows))]
-    ].to_dict("index")
-    path, whole = _path(study, network), painting.corner(len(shown), 3, cell)
+    height, width = cells[0].image.shape[1:]
+    path, whole = _path(study, network), corner(len(cells), 3, (height, width))
+    values = network.rows[["sample_id", *({"label", study.benchmark.alignment, "alignment_cosine"} & {*network.rows})]]
+    values = values[values["sample_id"].isin({cell.sample for cell in cells})]
+    measured = values.set_index("sample_id").to_dict("index")
     rows = []
-    for number, cells in enumerate(shown):
-        values = measured.get(cells.sample, {})
-        tiles = [
-            None if cell_map is None else Tile(path, *painting.corner(number, column, cell), width, height, whole, alt)
-            for column, (cell_map, alt) in enumerate(zip(cells.maps, _alts(cells, values, network), strict=True))
-        ]
-        assert tiles[0] is not None
-        alignment, cosine = (_finite(values.get(name)) for name in (study.benchmark.alignment, "alignment_cosine"))
-        label = None if "label" not in values else int(values["label"])
-        rows.append(Row(cells.kind, cells.sample, label, alignment, cosine, tiles[0], tiles[1], tiles[2]))
+    for number, cell in enumerate(cells):
+        row = measured.get(cell.sample, {})
+        alignment, cosine = (_finite(row.get(name)) for name in (study.benchmark.alignment, "alignment_cosine"))
+        label = None if "label" not in row else int(row["label"])
+        alts = (
+            f"Image {cell.sample}" + ("" if label is None else f" of class {label}"),
+            f"Bayes target at image {cell.sample}",
+            f"Gradient of {network.card.id} at image {cell.sample}"
+            + ("" if cosine is None else f"; its cosine with the Bayes target is {cosine:.2f}"),
+        )
+        image, target, gradient = (
+            Tile(path, *corner(number, column, (height, width)), width, height, whole, alt)
+            for column, alt in enumerate(alts)
+        )
+        has_target, has_gradient = cell.target is not None, cell.gradient is not None
+        tiles = image, target if has_target else None, gradient if has_gradient else None
+        rows.append(Row(cell.kind, cell.sample, label, alignment, cosine, *tiles))
     return Gallery(network.card.id, measure(study.benchmark), tuple(rows))
 
 
 def measure(benchmark: Benchmark) -> str:
     """Short name of the column that ranks: cosine, LPIPS, or the paper's."""
     name = benchmark.alignment
-    return next((column.header for column in columns.BOARD_COLUMNS if column.name == name), "") or name.replace(
-        "_", " "
-    )
+    header = next((column.header for column in columns.BOARD_COLUMNS if column.name == name), "")
+    return header or name.replace("_", " ")
 
 
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
-    """The pictures of all models that have maps, with their place below the site's folder."""
+    """The pictures of all models that have maps, with their paths below the site's folder."""
     for study in studies:
         for network in study.networks:
-            shown = _shown(study, network)
-            if shown:
-                yield _path(study, network), painting.grid([cells.maps for cells in shown], images=1)
+            if cells := _cells(study, network):
+                yield _path(study, network), grid([(c.image, c.target, c.gradient) for c in cells], images=1)
 
 
-@dataclass(frozen=True)
-class _Cells:
+class _Cells(NamedTuple):
     """Image, target and gradient of one row, shape (c, h, w) each; None where there is none."""
 
     kind: str
     sample: str
-    image: NDArray[np.float32]
-    target: NDArray[np.float32] | None
-    gradient: NDArray[np.float32] | None
-
-    @property
-    def maps(self) -> tuple[NDArray[np.float32] | None, ...]:
-        return self.image, self.target, self.gradient
+    image: Values
+    target: Values | None
+    gradient: Values | None
 
 
-def _shown(study: Study, network: Network) -> list[_Cells]:
+def _cells(study: Study, network: Network) -> list[_Cells]:
     """Gallery and first images; of these the Bayes control's gradients are the targets."""
-    found = [] if network.gallery is None else _cells(network.gallery, {})
+    cells = [] if network.gallery is None else _cells_of(network.gallery, {})
     if network.maps is not None:
-        found += _cells(network.maps, _targets(study))
-    return [cells for cells in found if cells.image.shape == found[0].image.shape]
+        bayes = study.named(study.benchmark.bayes)
+        targets = {} if bayes is None or bayes.maps is None else _by_sample(bayes.maps, bayes.maps.gradients)
+        cells += _cells_of(network.maps, targets)
+    return [cell for cell in cells if cell.image.shape == cells[0].image.shape]
 
 
-def _cells(maps: Thumbnails, known: Mapping[str, NDArray[np.float32]]) -> list[_Cells]:
-    own = {} if maps.targets is None else dict(zip(maps.sample_ids, maps.targets, strict=True))
-    targets = {**known, **own}
+def _cells_of(thumbnails: Thumbnails, targets: dict[str, Values]) -> list[_Cells]:
+    own = {} if thumbnails.targets is None else _by_sample(thumbnails, thumbnails.targets)
     return [
-        _Cells(kind, name, image, targets.get(name), gradient if np.isfinite(gradient).all() else None)
-        for kind, name, image, gradient in zip(maps.kinds, maps.sample_ids, maps.images, maps.gradients, strict=True)
+        _Cells(kind, name, image, own.get(name, targets.get(name)), gradient if np.isfinite(gradient).all() else None)
+        for kind, name, image, gradient in zip(thumbnails.kinds, thumbnails.sample_ids, thumbnails.images, thumbnails.gradients, strict=True)
     ]
 
 
-def _targets(study: Study) -> dict[str, NDArray[np.float32]]:
-    bayes = next((network for network in study.networks if network.card.id == study.benchmark.bayes), None)
-    if bayes is None or bayes.maps is None:
-        return {}
-    return dict(zip(bayes.maps.sample_ids, bayes.maps.gradients, strict=True))
+def _by_sample(thumbnails: Thumbnails, values: Values) -> dict[str, Values]:
+    return dict(zip(thumbnails.sample_ids, values, strict=True))
 
 
 def _path(study: Study, network: Network) -> str:
     return f"images/{study.benchmark.label}/{network.card.id}.png"
 
 
-def _alts(cells: _Cells, values: Mapping[Any, float], network: Network) -> tuple[str, str, str]:
-    image = f"Image {cells.sample}" + (f" of class {int(values['label'])}" if "label" in values else "")
-    cosine = _finite(values.get("alignment_cosine"))
-    said = "" if cosine is None else f"; its cosine with the Bayes target is {cosine:.2f}"
-    return (
-        image,
-        f"Bayes target at image {cells.sample}",
-        f"Gradient of {network.card.id} at image {cells.sample}{said}",
-    )
-
-
 def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def corner(row: int, column: int, cell: tuple[int, int]) -> tuple[int, int]:
+    """Left and upper edge of a cell, whose height and width are given."""
+    return GAP + column * (cell[1] + GAP), GAP + row * (cell[0] + GAP)
+
+
+def grid(rows: Sequence[Sequence[Values | None]], *, images: int) -> bytes:
+    """A PNG of all cells, transparent between them and where there is none; the same bytes for the same cells.
+
+    Args:
+        rows: cells of shape (c, h, w) each, of one shape, as many in every row, and one at least.
+        images: so many columns are images, in [0, 1]; the others are maps, in [-1, 1].
+    """
+    channels, height, width = next(values.shape for row in rows for values in row if values is not None)
+    across, down = corner(len(rows), len(rows[0]), (height, width))
+    canvas = np.zeros((down, across) if channels == 1 else (down, across, 4), np.uint8)
+    for number, row in enumerate(rows):
+        for column, values in enumerate(row):
+            if values is not None:
+                x, y = corner(number, column, (height, width))
+                colours = (_palette_numbers if channels == 1 else _colours)(values, column < images)
+                canvas[y : y + height, x : x + width] = colours
+    picture = Image.fromarray(canvas)
+    if channels == 1:
+        picture.putpalette(PALETTE.tobytes(), "RGBA")
+    png = io.BytesIO()
+    picture.save(png, "PNG", optimize=True)  # holds no time, no software's name
+    return png.getvalue()
+
+
+def _palette_numbers(values: Values, is_image: bool) -> Pixels:
+    """Numbers of colours, shape (h, w): an image in [0, 1] in greys, a map in [-1, 1] from blue to red."""
+    scaled = 128 + 127 * values[0].clip(0, 1) if is_image else 64 + 63 * values[0].clip(-1, 1)
+    numbers: Pixels = np.rint(scaled).astype(np.uint8)
+    return numbers
+
+
+def _colours(values: Values, is_image: bool) -> Pixels:
+    """Red, green, blue and opacity, shape (h, w, 4), of an image in [0, 1] or a map in [-1, 1], whose zero is grey."""
+    scaled = values.clip(0, 1) if is_image else (values.clip(-1, 1) + 1) / 2
+    opaque = np.ones_like(scaled[:1])
+    colours: Pixels = np.rint(255 * np.concatenate([scaled, opaque]).transpose(1, 2, 0)).astype(np.uint8)
+    return colours
+
+
+def _palette() -> Pixels:
+    """Colours by number: 0 is transparent, 1 to 127 go from blue (-1) through nearly white to red (1), then greys."""
+    maps = 255 * mpl.colormaps["RdBu_r"].resampled(127)(np.arange(127))
+    greys = np.repeat([[1, 1, 1, 0]], 128, axis=0) * np.linspace(0, 255, 128)[:, None] + [0, 0, 0, 255]
+    return np.rint(np.concatenate([np.zeros((1, 4)), maps, greys])).astype(np.uint8)
+
+
+PALETTE = _palette()
+"""Of pictures of grey images, shape (256, 4); of maps the colours are those of the figures."""

@@ -1,15 +1,18 @@
-"""The plots of a benchmark's page: the values that they draw, and which of them there are."""
+"""The plots of a benchmark's page: the values that they draw, and what they show in words.
+
+The words are for readers who do not see the plots, and a summary for those who do.
+"""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility
-from pagbench.reports.site import plot_words
 from pagbench.reports.site.rendering import address
-from pagbench.studies import chance, legend, paths, strengths
+from pagbench.studies import chance, correlations, legend, paths, strengths
 from pagbench.studies.networks import Network, Study
-from pagbench.studies.paths import Path
+from pagbench.studies.paths import Path, Point
 from pagbench.studies.strengths import Scale
 
 QUANTITIES = {
@@ -30,6 +33,7 @@ SCATTERS = {
 BAYES, CONTROLS = "Bayes control", "other controls"
 """Groups beside the families."""
 _DIGITS = 6
+_FEW_FAMILIES = 5
 
 Json = dict[str, Any]
 
@@ -43,7 +47,7 @@ def content(study: Study) -> Json:
     shown = {
         "payload": drawn,
         "has": has | {"paths": bool(drawn["paths"])},
-        "words": plot_words.words(study),
+        "words": words(study),
         "missing": {name: _missing(drawn, columns) for name, columns in SCATTERS.items()},
         "left_out": left_out,
         "anchors": (study.benchmark.reference, study.benchmark.bayes) if study.anchors else None,
@@ -113,8 +117,8 @@ def _groups(study: Study) -> list[Json]:
 
 def _model(network: Network, study: Study, order: Mapping[str, int]) -> Json:
     card = network.card
-    row = study.board.loc[study.board["model"] == card.id].iloc[0]
-    measured = [name for name in QUANTITIES if name in row]
+    regime = study.entries[card.id]["regime"]
+    measured = [name for name in QUANTITIES if name in study.board]
     return {
         "model": card.id,
         "page": address(f"models/{card.id}.html"),
@@ -122,8 +126,8 @@ def _model(network: Network, study: Study, order: Mapping[str, int]) -> Json:
         "control": bool(card.control),
         "strength": card.strength,
         "make": " ".join(filter(None, network.make)),
-        "regime": row["regime"] if isinstance(row["regime"], str) else None,
-        "values": _values({name: (row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in measured}),
+        "regime": regime if isinstance(regime, str) else None,
+        "values": _values({name: study.interval(card.id, name) for name in measured}),
     }
 
 
@@ -156,3 +160,80 @@ def _values(found: Mapping[str, tuple[float, float, float]]) -> dict[str, list[f
 
 def _rounded(value: float) -> float | None:
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+
+
+def words(study: Study) -> dict[str, list[str]]:
+    """Sentences by plot: `ratio`, `accuracy`, `responses` and `paths`; an empty list where there is nothing to say."""
+    return {
+        "ratio": list(_correlated(study, "log_ratio", "log off/on and alignment")),
+        "accuracy": list(_correlated(study, "accuracy", "accuracy and alignment")),
+        "responses": list(_sides(study)),
+        "paths": list(_along(study)),
+    }
+
+
+def _correlated(study: Study, column: str, meaning: str) -> Iterator[str]:
+    """Spearman's rho of a column and alignment, over all ranked networks and the accurate ones."""
+    if column not in study.board:
+        return
+    try:
+        table = correlations.points(study)
+    except ResultsError:
+        yield f"Fewer than three ranked models: no correlation of {meaning}."
+        return
+    parts = correlations.over_parts(table, column, "alignment", study.benchmark.seed)
+    few = "; with so few families the interval is too short" if parts["all"].families < _FEW_FAMILIES else ""
+    yield f"Spearman's rank correlation of {meaning}, ranked models: {parts['all'].said()}{few}."
+    if parts["accurate"].networks < parts["all"].networks:
+        best = "best model's" if study.reference is None else "reference's"
+        share = f"at least {correlations.ACCURATE:.0%} of the {best} accuracy"
+        yield f"Those with {share}: {parts['accurate'].said()}."
+
+
+def _sides(study: Study) -> Iterator[str]:
+    """How many models react less off the manifold than on it, and how many more, beyond their intervals."""
+    if "log_ratio" not in study.board:
+        return
+    ranked = study.board[study.board["status"] == eligibility.RANKED]
+    if ranked.empty:
+        return
+    less, more = int((ranked["log_ratio_high"] < 0).sum()), int((ranked["log_ratio_low"] > 0).sum())
+    yield (
+        f"Of {len(ranked)} ranked models {less} react less off the manifold than on it, {more} react more, and "
+        f"{len(ranked) - less - more} cannot be told (by the 95 % interval of log off/on)."
+    )
+
+
+def _along(study: Study) -> Iterator[str]:
+    """The course of alignment along each path of the reference's architecture, and how many peak inside."""
+    start = paths.origin(study, study.make)
+    first = [start] if start else []
+    courses = {
+        path.family: [*first, *path.points]
+        for path in paths.every_path(study)
+        if path.make == study.make and len(first) + len(path.points) > 1
+    }
+    if not courses:
+        return
+    long = [course for course in courses.values() if len(course) > 2]
+    inside = [_peak(course) for course in long if _peak(course) not in (course[0], course[-1])]
+    aligned = sum(peak.regime == "bayes-aligned" for peak in inside)
+    regime = f", and {aligned} of these peaks are Bayes-aligned" if study.anchors and inside else ""
+    if long:
+        yield f"In {len(inside)} of {len(long)} paths alignment is highest between the two ends{regime}."
+    for family, course in courses.items():
+        peak = _peak(course)
+        stations = [course[0], *([peak] if peak not in (course[0], course[-1]) else []), course[-1]]
+        steps = [f"{'highest, ' if point is peak else ''}{_at(point)}" for point in stations]
+        yield f"{family}: alignment {'; '.join(steps)}."
+
+
+def _peak(course: Sequence[Point]) -> Point:
+    return max(course, key=lambda point: point.values["alignment"].value)
+
+
+def _at(point: Point) -> str:
+    alignment = point.values["alignment"]
+    regime = "" if point.regime is None else f" ({legend.REGIMES[point.regime]})"
+    interval = f"{alignment.value:.2f} [{alignment.low:.2f}, {alignment.high:.2f}]".replace("-", "−")
+    return f"{interval} at strength {point.strength:g}{regime}"

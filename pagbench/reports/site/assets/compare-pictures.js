@@ -26,7 +26,7 @@ globalThis.ComparedPictures = (() => {
     document.getElementById("following").parentElement.hidden = !shown.length;
     document.getElementById("made").replaceChildren(...shown.map((task) => element("div", {},
       element("h3", {}, task.title),
-      element("p", { class: "note" }, task.told),
+      element("p", { class: "note" }, task.description),
       element("dl", { class: "lines" },
         ...task.around.map(([words, cell]) => line(words, picture(cell, root))),
         ...networks.map((network) => line(modelLink(network.id), madeBy(network, task, root)))))));

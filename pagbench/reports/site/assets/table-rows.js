@@ -23,7 +23,7 @@ globalThis.boardRows = (() => {
   function numberCell(column, cell, bars) {
     const [value, low, high, own] = cell;
     const made = element("td", { class: "number" }, fixed(value, column.decimals));
-    if (low === undefined || low === null || !column.interval) return made;
+    if (low === undefined || low === null) return made;
     if (bars) {
       made.append(" ", bar(column, [value, low, high], own ?? (column.chance.length === 1 ? column.chance[0] : null)));
       made.append(element("span", { class: "unseen" }, ` ±${fixed((high - low) / 2, column.decimals)}`));

@@ -14,7 +14,8 @@
   const clear = document.getElementById("board-clear");
 
   const FIXED = ["rank", "model"].map((name) => ({ name, header: name, kind: name, arrow: "", unit: "" }));
-  const columns = data.columns.map((column, place) => ({ ...column, place }));
+  const meaningful = data.rows.filter((row) => row.meaningful && row.section !== "control");
+  const columns = data.columns.map((column, place) => ({ ...column, place, scale: scaleOf(column, place) }));
   const known = new Map([...FIXED, ...columns].map((column) => [column.name, column]));
   const facets = [...controls.querySelectorAll(".filters select")].map((select) => select.name).filter((name) => name !== "intervals");
   const rows = data.rows.map((row) => ({
@@ -25,6 +26,11 @@
   const picked = new Set();
   let state = fresh();
   let elements = new Map();
+
+  /* Bars of a column share one scale, over all values, intervals and chance levels. */
+  function scaleOf(column, place) {
+    return column.kind === "number" ? d3.extent([...column.chance, ...meaningful.flatMap((row) => row.cells[place] ?? [])]) : null;
+  }
 
   function fresh() {
     return { sort: "rank", descending: false, text: "", chosen: {}, columns: defaults(), bars: false, all: false };

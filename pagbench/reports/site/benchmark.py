@@ -1,13 +1,15 @@
-"""Whose gradients are the most aligned on a benchmark, and how sure that is: a leaderboard in a few sentences."""
+"""The page of a benchmark: its verdict in a few sentences, leaderboard, plots, and what a reader should know of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks import Benchmark, facts
 from pagbench.ranking import eligibility
 from pagbench.ranking.statistics import Interval
-from pagbench.reports.site import pictures
+from pagbench.reports.site import abilities, board_columns, pictures, plots, sensitivity, table
+from pagbench.reports.site.rendering import Page
+from pagbench.reports.site.table import Download
 from pagbench.results.verification import SELF_REPORTED
 from pagbench.studies.networks import Study
 
@@ -48,7 +50,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a leaderboard says of its first place.
+    """What a leaderboard says of its first place: whose gradients are the most aligned, and how sure that is.
 
     Two models cannot be told apart where the simultaneous 95 % comparisons of all pairs do not separate them. As many
     as that are not separated from the first one lie between its rank and its worst rank; those whose best rank is 1 are
@@ -87,17 +89,37 @@ class Verdict:
 
     @property
     def opponent(self) -> str | None:
-        """Whom it is worth to compare the best model with: a rival, the best untrained model, or the next one."""
+        """The model to compare the best one with: a rival, the best untrained model, or the next one."""
         untrained = None if self.untrained is None else self.untrained.model
         return next((name for name in (*self.rivals, untrained, self.second) if name is not None), None)
 
 
-def content(study: Study) -> dict[str, Any]:
-    """What `_verdict.html.j2` shows."""
-    return {"verdict": of(study)}
+def page(study: Study, downloads: Sequence[Download]) -> Page:
+    """The page `benchmarks/<label>.html`.
+
+    Args:
+        study: of the benchmark.
+        downloads: the files that its table names.
+    """
+    leaders = abilities.leaders(study, board_columns.describe(study))
+    content = _about(study.benchmark) | {"verdict": verdict(study), "leaders": leaders}
+    content |= sensitivity.content(study) | table.content(study, downloads) | plots.content(study)
+    title = f"{study.benchmark.title} ({study.benchmark.label})"
+    return Page(f"benchmarks/{study.benchmark.label}.html", "board.html.j2", title, content)
 
 
-def of(study: Study) -> Verdict:
+def page_without_results(benchmark: Benchmark) -> Page:
+    """The page `benchmarks/<label>.html` of a benchmark that has no results."""
+    title = f"{benchmark.title} ({benchmark.label})"
+    return Page(f"benchmarks/{benchmark.label}.html", "about.html.j2", title, _about(benchmark))
+
+
+def _about(benchmark: Benchmark) -> dict[str, Any]:
+    """What `_about.html.j2` shows."""
+    return {"benchmark": benchmark, "facts": facts.of(benchmark), "citation": facts.citation()}
+
+
+def verdict(study: Study) -> Verdict:
     """The verdict of a benchmark's leaderboard."""
     entries = study.entries
     ranked = sorted((row for row in entries.values() if row["status"] == eligibility.RANKED), key=lambda r: r["rank"])
@@ -123,7 +145,7 @@ def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
     if row is None or row["alignment"] is None:
         return None
     network = study.named(row["model"])
-    found = None if network is None else network.verification
+    record = None if network is None else network.verification
     return Standing(
         model=str(row["model"]),
         alignment=study.interval(row["model"], "alignment"),
@@ -133,7 +155,7 @@ def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
         regime=row["regime"],
         regime_probability=row["regime_probability"],
         trained_on_target=row["trained_on_target"],
-        trust=SELF_REPORTED if found is None else found.verdict,
-        checked="" if found is None else found.summary().removeprefix(found.verdict).strip(),
+        trust=SELF_REPORTED if record is None else record.verdict,
+        checked="" if record is None else record.summary().removeprefix(record.verdict).strip(),
         gallery=None if network is None else pictures.gallery(study, network),
     )

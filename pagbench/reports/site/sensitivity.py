@@ -49,11 +49,6 @@ class Row:
     changed: dict[str, tuple[str | None, str | None]]
 
 
-def path(label: str) -> str:
-    """The page's place below the site's folder."""
-    return f"sensitivity/{label}.html"
-
-
 def content(study: Study) -> dict[str, Any]:
     """What `_sensitivity.html.j2` shows on the benchmark's own page."""
     report = study.sensitivity
@@ -66,7 +61,7 @@ def page(study: Study) -> Page | None:
     if report is None:
         return None
     ranked = set(study.board.loc[study.board["status"] == eligibility.RANKED, "model"])
-    told = {
+    content = {
         "benchmark": study.benchmark,
         "report": report,
         "rule": rule.SAID,
@@ -77,26 +72,25 @@ def page(study: Study) -> Page | None:
         "newer": sorted(ranked - set(report.names)),
         "said": wording,
     }
-    return Page(path(report.benchmark), "sensitivity.html.j2", f"Sensitivity of {study.benchmark.title}", told)
+    path = f"sensitivity/{report.benchmark}.html"
+    return Page(path, "sensitivity.html.j2", f"Sensitivity of {study.benchmark.title}", content)
 
 
 def _rows(choice: Moved, report: Report) -> list[Row]:
-    return [
-        Row(
-            choice,
-            outcome,
-            _cells(choice, outcome, report),
-            wording.farthest(choice, outcome, report),
-            wording.regimes(choice, outcome, report),
-            _changed(choice, outcome, report),
+    rows = []
+    for outcome in choice.others:
+        changed = wording.changed_regimes(choice, outcome, report) or {}
+        rows.append(
+            Row(
+                choice,
+                outcome,
+                _cells(choice, outcome, report),
+                wording.farthest(choice, outcome, report),
+                wording.regimes(choice, outcome, report),
+                changed if any(now is not None for _, now in changed.values()) else {},
+            )
         )
-        for outcome in choice.others
-    ]
-
-
-def _changed(choice: Moved, outcome: Outcome, report: Report) -> dict[str, tuple[str | None, str | None]]:
-    found = wording.changed_regimes(choice, outcome, report) or {}
-    return found if any(now is not None for _, now in found.values()) else {}
+    return rows
 
 
 def _cells(choice: Moved, outcome: Outcome, report: Report) -> tuple[Cell, ...]:

@@ -1,0 +1,338 @@
+"""The leaderboard's table, as its template prints it and its script sorts it, and the files that hold all of it.
+
+The script is ours: of the widgets that sort, filter and hide columns (simple-datatables, List.js, Tabulator) none takes
+a header cell's definition, tie rules, sections that sort apart, or the address; and the table is plain HTML without it.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pagbench.benchmarks import Benchmark
+from pagbench.columns import Column
+from pagbench.ranking import agreement, eligibility, render, ties
+from pagbench.reports import glossary
+from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimals, describe
+from pagbench.reports.site.rendering import address
+from pagbench.results.verification import SELF_REPORTED, Verification
+from pagbench.studies import levels
+from pagbench.studies.networks import Network, Study
+
+Kind = Literal["number", "text", "regime"]
+Json = dict[str, Any]
+
+SECTIONS = {"ranked": "Ranked", "unranked": "Without a rank", "control": "Controls"}
+"""Parts of the table, in order; each is sorted by itself."""
+FACETS = {
+    "family": "Family",
+    "architecture": "Architecture",
+    "dataset": "Training data",
+    "license": "Licence",
+    "verdict": "Verification",
+}
+"""What rows are filtered by, with its label."""
+_NONE = "none given"
+_DIGITS = 6
+"""Significant ones that the page's numbers keep; the downloads have all."""
+_ALWAYS = {"rank", "model", "control", "status"}
+"""Every row shows them, in columns or in its place."""
+_NOT_FIRST = (
+    "family", "strength", "temperature", "alignment_lpips_chance", "verification",
+    "denoising_psnr_0.25", "denoising_psnr_1", "inpainting_recognised",
+)  # fmt: skip
+"""They have a header, but are not shown until asked for: names, the row of chance levels, marks and other columns say
+most of it."""
+_MODEL = "Model"
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Alignment": ("alignment",),
+    "Predictions": ("accuracy", "nll", "confidence", "temperature"),
+    "Following the gradient: generation": ("generation_",),
+    "Following the gradient: denoising": ("denoising_",),
+    "Following the gradient: in-painting": ("inpainting_",),
+    "Regime": ("regime", "p_"),
+    "Tangent space": ("tangent_", "gradient_"),
+    "Responses": ("on_", "off_", "log_ratio"),
+    "Paper's protocol": ("paper_",),
+    "Attacks and certificates": ("adversarial_", "pgd", "certified_", "average_certified", "partial_"),
+    "Sampling of smoothed models": ("smoothed_",),
+}
+"""Prefixes of the names of columns that stand together; the others tell what the model is."""
+_CHANCE_PER_NETWORK = ("alignment_lpips", "alignment_cosine", "alignment_second")
+_ARROWS = {True: ("↑", "higher is better"), False: ("↓", "lower is better"), None: ("", "")}
+
+
+class Download(NamedTuple):
+    """One file: its format's name, its path below the site's folder, and its content."""
+
+    format: str
+    path: str
+    content: bytes
+
+    @property
+    def size(self) -> str:
+        """For people: `81 kB`."""
+        return f"{max(1, round(len(self.content) / 1000)):,} kB"
+
+
+def downloads(study: Study) -> list[Download]:
+    """The leaderboard with all of its columns as CSV, JSON and Parquet; the same board gives the same bytes."""
+    board, benchmark = study.board, study.benchmark
+    contents = {
+        "CSV": render.to_csv(board, benchmark).encode(),
+        "JSON": render.to_json(board, benchmark).encode(),
+        "Parquet": _to_parquet(board),
+    }
+    return [Download(name, f"data/{benchmark.label}.{name.lower()}", content) for name, content in contents.items()]
+
+
+def _to_parquet(board: pd.DataFrame) -> bytes:
+    """All columns; null where not scored.
+
+    Columns of text are typed as such even where a board leaves all of them empty, and the names of the packages that
+    wrote the file are left out.
+    """
+    schema = pa.schema([(name, _arrow_type(board[name])) for name in board])
+    table = pa.Table.from_pandas(board, schema=schema, preserve_index=False).replace_schema_metadata()
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _arrow_type(column: "pd.Series[Any]") -> pa.DataType:
+    inferred = pa.array(column, from_pandas=True).type
+    return pa.string() if pa.types.is_null(inferred) or pa.types.is_large_string(inferred) else inferred
+
+
+def content(study: Study, files: Sequence[Download]) -> Json:
+    """What `_table.html.j2` shows.
+
+    Args:
+        study: whose leaderboard it is.
+        files: the downloads.
+
+    Returns:
+        `table`, which holds `data` (embedded as JSON: columns, rows, sections), `facets` (the filters and their
+        options), `groups` (columns by group), `notes` (sentences below the table) and `files`.
+    """
+    shown = _columns(study)
+    rows = _rows(study, shown)
+    columns = [_column(column, study, rows, place) for place, column in enumerate(shown)]
+    groups: dict[str, list[Json]] = {}
+    for column in columns:
+        groups.setdefault(_group(column["name"]), []).append(column)
+    data = {
+        "compare": address(f"compare/{study.benchmark.label}.html"),
+        "sections": SECTIONS,
+        "columns": columns,
+        "rows": rows,
+    }
+    notes = [render.caption(study.board, study.benchmark)]
+    first = [column for column in shown if column.levels and _is_default(column.column, study.benchmark)]
+    if first:
+        held = ", ".join(f"{_header(column.column)} ({column.comparison})" for column in first)
+        made = "What following the gradient makes is held against doing nothing, real images and other methods"
+        notes.append(f"{made}: {held}.")
+    if study.benchmark.second is not None:
+        notes += [agreement.sentence(each) for each in agreement.agreements(study.board, study.benchmark)]
+    return {"table": {"data": data, "facets": _facets(rows), "groups": groups, "notes": notes, "files": files}}
+
+
+def _columns(study: Study) -> list[Described]:
+    """Every documented column that says something of models, beside rank and model, in the table's order."""
+    board, hidden = study.board, _ALWAYS | levels.columns(study.board)
+    of_cards = {
+        column.name
+        for column in CARD_COLUMNS
+        if any(getattr(network.card, column.name) is not None for network in study.networks)
+    }
+    of_board = {str(name) for name in board if name not in hidden and not board[name].isna().all()}
+    shown = [column for column in describe(study).values() if column.name in of_cards | of_board]
+    order = (_MODEL, *_GROUPS)
+    return sorted(shown, key=lambda column: order.index(_group(column.name)))
+
+
+def _group(name: str) -> str:
+    return next((group for group, prefixes in _GROUPS.items() if name.startswith(prefixes)), _MODEL)
+
+
+def _header(column: Column) -> str:
+    return column.header or column.name.replace("_", " ")
+
+
+def _is_default(column: Column, benchmark: Benchmark) -> bool:
+    """Whether it has a header and says what no other default does: `alignment` is the ranking column, corrected."""
+    return bool(column.header) and column not in CARD_COLUMNS and column.name not in (*_NOT_FIRST, benchmark.alignment)
+
+
+def _column(described: Described, study: Study, rows: Sequence[Json], place: int) -> Json:
+    """A column as the page shows it.
+
+    Args:
+        described: the column.
+        study: whose table it is of.
+        rows: of the table.
+        place: of the column's cell in a row.
+
+    Returns:
+        `kind` is number, text or regime, which has its probability beside it; `decimals` are None for numbers without
+        an interval, which are written as they are; `chance` has one level, or the least and the largest of the
+        networks' own; `anchor` is its place on the page of measures, None for what that page does not define.
+    """
+    column = described.column
+    arrow, better = _ARROWS[column.higher_is_better]
+    kind = _kind(column.name, study.board)
+    chance = [] if described.chance is None else [_rounded(described.chance)]
+    if kind == "number" and described.chance is None:
+        cells = [row["cells"][place] for row in rows if row["meaningful"] and row["section"] != "control"]
+        own = [cell[3] for cell in cells if cell is not None and len(cell) > 3]
+        chance = [min(own), max(own)] if own else []
+    levels = f" For comparison: {described.comparison}." if described.levels else ""
+    return {
+        "name": column.name,
+        "header": _header(column),
+        "unit": column.unit,
+        "arrow": arrow,
+        "better": better,
+        "summary": f"{column.summary}{levels}",
+        "anchor": _anchor(column.name),
+        "kind": kind,
+        "default": _is_default(column, study.benchmark),
+        "decimals": _decimals(column.name, study.board),
+        "chance": chance,
+    }
+
+
+def _kind(name: str, board: pd.DataFrame) -> Kind:
+    if name == "regime":
+        return "regime"
+    is_number = name in board and pd.api.types.is_numeric_dtype(board[name].dtype)
+    return "number" if is_number and not pd.api.types.is_bool_dtype(board[name].dtype) else "text"
+
+
+def _decimals(name: str, board: pd.DataFrame) -> int | None:
+    """As many as the typical uncertainty is worth."""
+    if name.startswith("p_") or name == "regime_probability":
+        return 2
+    if f"{name}_low" not in board:
+        return None
+    meaningful = board[board["status"].map(eligibility.has_result)]
+    halves = ((meaningful[f"{name}_high"] - meaningful[f"{name}_low"]) / 2).to_numpy(float)
+    halves = halves[np.isfinite(halves) & (halves > 0)]
+    return decimals(float(np.median(halves))) if halves.size else 3
+
+
+def _anchor(name: str) -> str | None:
+    """The longest defined name that this one begins with: responses and attacks are defined once for all lengths."""
+    return max(
+        (known for known in _defined_names() if name == known or name.startswith(f"{known}_")), key=len, default=None
+    )
+
+
+@cache
+def _defined_names() -> frozenset[str]:
+    return frozenset(column.name for group in glossary.groups() for column in group.columns)
+
+
+def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
+    networks = {network.card.id: network for network in study.networks}
+    entries = study.entries
+    ranked = sorted((e for e in entries.values() if e["status"] == eligibility.RANKED), key=lambda e: e["rank"])
+    groups = ties.places([(entry["rank_low"], entry["rank_high"]) for entry in ranked])
+    tied = {entry["model"]: place for entry, place in zip(ranked, groups, strict=True)}
+    kinds = {column.name: _kind(column.name, study.board) for column in shown}
+    sections = list(SECTIONS)
+    collection = f"{study.benchmark.data_name}/"
+    rows = []
+    for name, entry in entries.items():
+        network, status = networks[name], entry["status"]
+        group, block = tied.get(name, (0, 0))
+        section = "control" if entry["control"] else "ranked" if status == eligibility.RANKED else "unranked"
+        rows.append(
+            {
+                "id": name,
+                "collection": collection if name.startswith(collection) else "",
+                "title": network.card.title,
+                "page": address(f"models/{name}.html"),
+                "section": section,
+                "rank": [entry[key] for key in ("rank", "rank_low", "rank_high")] if name in tied else None,
+                "group": group,
+                "block": block,
+                "meaningful": eligibility.has_result(status),
+                "reason": "" if status in (eligibility.RANKED, "control") else status.removeprefix("control; "),
+                "badges": _badges(entry, network),
+                "facets": _facets_of(network),
+                "cells": [_cell(entry, network, name, kind) for name, kind in kinds.items()],
+            }
+        )
+    return sorted(rows, key=lambda row: (sections.index(row["section"]), row["rank"] or []))
+
+
+def _badges(entry: Mapping[str, Any], network: Network) -> list[dict[str, str]]:
+    """Short marks beside the name: what kind it is, the word shown, and the sentence that explains it."""
+    badges: list[dict[str, str]] = []
+
+    def add(kind: str, word: str, note: str) -> None:
+        badges.append({"kind": kind, "word": word, "note": note})
+
+    if network.verification is not None:
+        verdict = network.verification.verdict
+        add(verdict, verdict, _verification(network.verification))
+    if network.card.trained_on_target:
+        add("target", "on target", "Trained on the benchmark's own target, as its card declares.")
+    if entry.get("preflight") not in (None, "ok"):
+        add("flag", "flagged", f"Pre-flight: {entry['preflight']}.")
+    if entry.get("partial_measures") is not None:
+        add("flag", "in part", f"Optional measures that lack images: {entry['partial_measures']}.")
+    return badges
+
+
+def _verification(record: Verification) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
+    reason = f": {record.reason}" if record.reason else ""
+    return f"{record.summary()}{reason} ({versions}; {record.device})."
+
+
+def _facets_of(network: Network) -> dict[str, str]:
+    verdict = SELF_REPORTED if network.verification is None else network.verification.verdict
+    return {name: verdict if name == "verdict" else getattr(network.card, name) or _NONE for name in FACETS}
+
+
+def _facets(rows: Sequence[Json]) -> list[Json]:
+    """The filters that have something to choose, and always that of verification, with the number of rows of each."""
+    facets = []
+    for name, label in FACETS.items():
+        values = [row["facets"][name] for row in rows]
+        options = [(value, values.count(value)) for value in sorted(set(values), key=lambda v: (v == _NONE, v))]
+        if len(options) > 1 or name == "verdict":
+            facets.append({"name": name, "label": label, "options": options})
+    return facets
+
+
+def _cell(entry: Mapping[str, Any], network: Network, name: str, kind: Kind) -> Any:
+    """A text; a number as [value, low, high, chance], of which the last ones may lack; null where there is none."""
+    value = entry[name] if name in entry else getattr(network.card, name)
+    if value is None:
+        return None
+    if kind == "text":
+        return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    if kind == "regime":
+        return [value, _rounded(entry["regime_probability"])]
+    numbers = [_rounded(entry.get(f"{name}{part}")) for part in ("", "_low", "_high")]
+    numbers.append(_rounded(entry.get(f"{name}_chance")) if name in _CHANCE_PER_NETWORK else None)
+    while numbers and numbers[-1] is None:
+        numbers.pop()
+    return numbers if numbers and numbers[0] is not None else None
+
+
+def _rounded(value: Any) -> float | int | None:
+    if value is None or not math.isfinite(value):
+        return None
+    short = float(f"{float(value):.{_DIGITS}g}")
+    return int(short) if short.is_integer() else short
