@@ -34,12 +34,14 @@ class Described(NamedTuple):
         chance: what guessing, or a random direction, gives; None where there is no such level.
         levels: what doing nothing, real images and other methods have.
         others: the same without doing nothing.
+        is_level: whether it is such a level of other columns, and says nothing of a model.
     """
 
     column: Column
     chance: float | None
     levels: Sequence[Level]
     others: Sequence[Level]
+    is_level: bool
 
     @property
     def name(self) -> str:
@@ -63,12 +65,14 @@ class Measured(NamedTuple):
 
 def describe(study: Study) -> dict[str, Described]:
     """Every documented column of a study's leaderboard by name, whether the board has it or not."""
+    level_columns = levels.columns(study.board)
     return {
         column.name: Described(
             column,
             chance.level(study, column.name),
             levels.of(study.board, column.name),
             levels.others(study.board, column.name),
+            column.name in level_columns,
         )
         for column in documented(study.benchmark)
     }

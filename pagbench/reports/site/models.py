@@ -19,7 +19,7 @@ from pagbench.ranking import eligibility
 from pagbench.reports.site import abilities, board_columns, origins, pictures
 from pagbench.reports.site.board_columns import KEYS, Described, Measured
 from pagbench.reports.site.rendering import Page, number
-from pagbench.studies import levels, paths
+from pagbench.studies import paths
 from pagbench.studies.networks import Network, Study, shown_columns
 
 WIDTH = 300.0
@@ -155,9 +155,10 @@ def summary(study: Study, network: Network) -> str:
 
 def measures(study: Study, network: Network, described: Mapping[str, Described]) -> list[Measured]:
     """Every measured column of the leaderboard that says something of the network, in the leaderboard's order."""
-    hidden = {"rank", *levels.columns(study.board)}
-    names = [str(name) for name in study.board if f"{name}_low" in study.board and name not in hidden]
-    intervals = {name: study.interval(network.card.id, name) for name in names if name in described}
+    names = [
+        name for name in map(str, study.board) if f"{name}_low" in study.board and name != "rank" and name in described
+    ]
+    intervals = {name: study.interval(network.card.id, name) for name in names if not described[name].is_level}
     return [
         board_columns.measured(described[name].column, interval)
         for name, interval in intervals.items()

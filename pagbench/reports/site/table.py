@@ -22,7 +22,6 @@ from pagbench.reports import glossary
 from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimals, describe
 from pagbench.reports.site.rendering import address
 from pagbench.results.verification import SELF_REPORTED, Verification
-from pagbench.studies import levels
 from pagbench.studies.networks import Network, Study
 
 Kind = Literal["number", "text", "regime"]
@@ -123,7 +122,8 @@ def content(study: Study, files: Sequence[Download]) -> Json:
     """
     shown = _columns(study)
     rows = _rows(study, shown)
-    columns = [_column(column, study, rows, place) for place, column in enumerate(shown)]
+    meaningful = study.board[study.board["status"].map(eligibility.has_result)]
+    columns = [_column(column, study, meaningful, rows, place) for place, column in enumerate(shown)]
     groups: dict[str, list[Json]] = {}
     for column in columns:
         groups.setdefault(_group(column["name"]), []).append(column)
@@ -146,14 +146,15 @@ def content(study: Study, files: Sequence[Download]) -> Json:
 
 def _columns(study: Study) -> list[Described]:
     """Every documented column that says something of models, beside rank and model, in the table's order."""
-    board, hidden = study.board, _ALWAYS | levels.columns(study.board)
+    board = study.board
     of_cards = {
         column.name
         for column in CARD_COLUMNS
         if any(getattr(network.card, column.name) is not None for network in study.networks)
     }
-    of_board = {str(name) for name in board if name not in hidden and not board[name].isna().all()}
-    shown = [column for column in describe(study).values() if column.name in of_cards | of_board]
+    of_board = {str(name) for name in board if name not in _ALWAYS and not board[name].isna().all()}
+    described = describe(study).values()
+    shown = [column for column in described if column.name in of_cards | of_board and not column.is_level]
     order = (_MODEL, *_GROUPS)
     return sorted(shown, key=lambda column: order.index(_group(column.name)))
 
@@ -171,12 +172,13 @@ def _is_default(column: Column, benchmark: Benchmark) -> bool:
     return bool(column.header) and column not in CARD_COLUMNS and column.name not in (*_NOT_FIRST, benchmark.alignment)
 
 
-def _column(described: Described, study: Study, rows: Sequence[Json], place: int) -> Json:
+def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: Sequence[Json], place: int) -> Json:
     """A column as the page shows it.
 
     Args:
         described: the column.
         study: whose table it is of.
+        meaningful: the board's rows that have a result.
         rows: of the table.
         place: of the column's cell in a row.
 
@@ -204,7 +206,7 @@ def _column(described: Described, study: Study, rows: Sequence[Json], place: int
         "anchor": _anchor(column.name),
         "kind": kind,
         "default": _is_default(column, study.benchmark),
-        "decimals": _decimals(column.name, study.board),
+        "decimals": _decimals(column.name, meaningful),
         "chance": chance,
     }
 
@@ -216,13 +218,12 @@ def _kind(name: str, board: pd.DataFrame) -> Kind:
     return "number" if is_number and not pd.api.types.is_bool_dtype(board[name].dtype) else "text"
 
 
-def _decimals(name: str, board: pd.DataFrame) -> int | None:
+def _decimals(name: str, meaningful: pd.DataFrame) -> int | None:
     """As many as the typical uncertainty is worth."""
     if name.startswith("p_") or name == "regime_probability":
         return 2
-    if f"{name}_low" not in board:
+    if f"{name}_low" not in meaningful:
         return None
-    meaningful = board[board["status"].map(eligibility.has_result)]
     halves = ((meaningful[f"{name}_high"] - meaningful[f"{name}_low"]) / 2).to_numpy(float)
     halves = halves[np.isfinite(halves) & (halves > 0)]
     return decimals(float(np.median(halves))) if halves.size else 3
