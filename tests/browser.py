@@ -6,26 +6,37 @@ from pathlib import Path
 
 import pytest
 
-from pagbench.reports.site import build
+from pagbench.reports.site import building
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ("digits@1", "fashion-distractor@1")
 """Those of the small site: one with regimes and paths, one without a reference."""
-SCREENSHOTS = Path(os.environ.get("PAGBENCH_SCREENSHOTS", ROOT / "build" / "screenshots"))
 _INSIDE = ("file:", "data:", "blob:")
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The folder of a small site, built from two benchmarks of the published results. Tests only read it."""
-    folder = tmp_path_factory.mktemp("small")
+def small_results(tmp_path_factory):
+    """A folder with the published results of two benchmarks. Tests only read it."""
+    folder = tmp_path_factory.mktemp("small") / "results"
     published = ROOT / "leaderboard" / "results"
     for label in BENCHMARKS:
         for home in (published / label, *published.glob(f"{label}+*")):
-            shutil.copytree(home, folder / "results" / home.name)
-    shutil.copytree(published / "sensitivity", folder / "results" / "sensitivity")
-    build(folder / "results", folder / "site")
-    return folder / "site"
+            shutil.copytree(home, folder / home.name)
+    shutil.copytree(published / "sensitivity", folder / "sensitivity")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def studies(small_results):
+    """These results, read once for all tests of pages."""
+    return building.read(small_results)
+
+
+@pytest.fixture(scope="session")
+def site(small_results, studies):
+    """The folder of the small site, built once. Tests only read it."""
+    building.write(studies, small_results.parent / "site")
+    return small_results.parent / "site"
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +80,7 @@ def _left(asked):
 
 
 def screenshot(page, name):
-    """Writes what the page shows, whole, to `$PAGBENCH_SCREENSHOTS` (`build/screenshots`) for people to look at."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    """Writes what the page shows, whole, to the folder `$PAGBENCH_SCREENSHOTS` for people, where that is set."""
+    if folder := os.environ.get("PAGBENCH_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)

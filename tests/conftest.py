@@ -1,6 +1,5 @@
 import pytest
 import torch
-from browser import browser, page, site  # noqa: F401 (fixtures)
 from hypothesis import settings
 
 from pagbench import benchmarks, data

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pagbench.reports.site import boards, building
+from pagbench.reports.site import benchmark, building, table
 from pagbench.reports.site.rendering import render
 
 HOSTILE = """</script><script>alert(1)</script>"'><img src=x onerror=alert(2)>javascript:alert(3)"""
@@ -30,9 +30,14 @@ def crowd(small, count):
     return replace(small, networks=tuple(copies), board=board.copy())
 
 
+def page_of(shown):
+    """The page of a study's benchmark."""
+    return benchmark.page(shown, table.downloads(shown))
+
+
 def written(shown, folder):
     """The page of a study's benchmark, on disk with its scripts and styles."""
-    page = boards.page(shown)
+    page = page_of(shown)
     for path, found in {page.path: render(page).encode(), **dict(building.assets())}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(found)

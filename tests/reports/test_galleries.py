@@ -19,7 +19,7 @@ import pagbench.studies
 from pagbench import benchmarks, columns, geometry, results
 from pagbench.errors import ResultsError
 from pagbench.models import registry
-from pagbench.reports.site import painting, pictures
+from pagbench.reports.site import pictures
 from pagbench.results import thumbnails
 from pagbench.training.model import Plan
 
@@ -193,11 +193,6 @@ def test_published_galleries_agree_with_the_published_rows():
             np.testing.assert_allclose(cosines(shown), expected, atol=0.05, err_msg=str(path))
 
 
-@pytest.fixture(scope="module")
-def study():
-    return pagbench.studies.read(results.PUBLISHED, benchmarks.load("digits"))
-
-
 def cell(picture, tile):
     return np.asarray(picture)[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
 
@@ -213,16 +208,16 @@ def network(study, name):
 def test_the_colours_of_maps_are_those_of_the_figures():
     mapped = matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, 127), bytes=True)
     np.testing.assert_allclose(
-        painting.PALETTE[1:128].astype(int), mapped.astype(int), atol=4
+        pictures.PALETTE[1:128].astype(int), mapped.astype(int), atol=4
     )  # its table has 256 steps
-    assert painting.PALETTE[0, 3] == 0
-    assert (painting.PALETTE[128, :3] == 0).all()
-    assert (painting.PALETTE[255] == 255).all()
+    assert pictures.PALETTE[0, 3] == 0
+    assert (pictures.PALETTE[128, :3] == 0).all()
+    assert (pictures.PALETTE[255] == 255).all()
 
 
-def test_the_pixels_of_a_picture_are_those_of_its_maps(study):
-    noise, files = network(study, "digits/noise-0.6"), dict(pictures.files([study]))
-    shown = pictures.gallery(study, noise)
+def test_the_pixels_of_a_picture_are_those_of_its_maps(digits_study):
+    noise, files = network(digits_study, "digits/noise-0.6"), dict(pictures.files([digits_study]))
+    shown = pictures.gallery(digits_study, noise)
     assert [row.kind for row in shown.rows] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2 + ["first"] * 4
     for index, row in enumerate(shown.rows[:6]):
         picture = opened(files, row.image)
@@ -241,22 +236,22 @@ def test_the_pixels_of_a_picture_are_those_of_its_maps(study):
 
 def number(pixels):
     """The number of each colour in the palette's part for maps."""
-    return (pixels[:, :, None] == painting.PALETTE[None, None, 1:128]).all(-1).argmax(-1)
+    return (pixels[:, :, None] == pictures.PALETTE[None, None, 1:128]).all(-1).argmax(-1)
 
 
-def test_the_first_images_have_the_bayes_controls_gradients_as_targets(study):
-    files = dict(pictures.files([study]))
-    bayes = pictures.gallery(study, network(study, "control/bayes"))
+def test_the_first_images_have_the_bayes_controls_gradients_as_targets(digits_study):
+    files = dict(pictures.files([digits_study]))
+    bayes = pictures.gallery(digits_study, network(digits_study, "control/bayes"))
     targets = {row.sample: row.gradient for row in bayes.rows if row.kind == "first"}
-    for row in pictures.gallery(study, network(study, "digits/noise-0.6")).rows[6:]:
+    for row in pictures.gallery(digits_study, network(digits_study, "digits/noise-0.6")).rows[6:]:
         here, there = row.target, targets[row.sample]
         np.testing.assert_array_equal(cell(opened(files, here), here), cell(opened(files, there), there))
 
 
-def test_rows_say_what_was_measured(study):
-    noise = network(study, "digits/noise-0.6")
+def test_rows_say_what_was_measured(digits_study):
+    noise = network(digits_study, "digits/noise-0.6")
     rows = noise.rows.set_index("sample_id")
-    shown = pictures.gallery(study, noise)
+    shown = pictures.gallery(digits_study, noise)
     assert shown.measure == "LPIPS"
     for row in shown.rows:
         assert row.label == rows.loc[row.sample, "label"]
@@ -266,26 +261,26 @@ def test_rows_say_what_was_measured(study):
         assert f"{row.cosine:.2f}" in row.gradient.alt
 
 
-def test_a_model_without_scored_gradients_shows_images_and_targets_alone(study):
-    shown = pictures.gallery(study, network(study, "control/constant"))
+def test_a_model_without_scored_gradients_shows_images_and_targets_alone(digits_study):
+    shown = pictures.gallery(digits_study, network(digits_study, "control/constant"))
     assert [row.kind for row in shown.rows] == ["first"] * thumbnails.COUNT
     assert all(row.gradient is None and row.cosine is None and row.target is not None for row in shown.rows)
 
 
-def test_results_without_maps_have_no_picture(study):
-    bare = [dataclasses.replace(network, maps=None, gallery=None) for network in study.networks]
-    old = dataclasses.replace(study, networks=tuple(bare))
+def test_results_without_maps_have_no_picture(digits_study):
+    bare = [dataclasses.replace(network, maps=None, gallery=None) for network in digits_study.networks]
+    old = dataclasses.replace(digits_study, networks=tuple(bare))
     assert list(pictures.files([old])) == []
     assert pictures.gallery(old, bare[0]) is None
 
 
-def test_colour_images_are_shown_in_colour_and_zero_is_grey(study):
+def test_colour_images_are_shown_in_colour_and_zero_is_grey(digits_study):
     rng = np.random.default_rng(0)
     images = rng.random((1, 3, 4, 4)).astype(np.float32)
     zero = np.zeros_like(images)
     kept = thumbnails.decode(thumbnails.encode(["0"], images, zero, targets=zero + 1), "mine")
-    noise = dataclasses.replace(network(study, "digits/noise-0.6"), maps=kept, gallery=None)
-    coloured = dataclasses.replace(study, networks=(noise,))
+    noise = dataclasses.replace(network(digits_study, "digits/noise-0.6"), maps=kept, gallery=None)
+    coloured = dataclasses.replace(digits_study, networks=(noise,))
     (row,) = pictures.gallery(coloured, noise).rows
     picture = opened(dict(pictures.files([coloured])), row.image)
     np.testing.assert_allclose(cell(picture, row.image)[..., :3] / 255, images[0].transpose(1, 2, 0), atol=0.004)
@@ -293,8 +288,8 @@ def test_colour_images_are_shown_in_colour_and_zero_is_grey(study):
     assert (cell(picture, row.gradient)[..., :3] == 128).all()
 
 
-def test_pictures_are_the_same_bytes_each_time_and_hold_nothing_but_pixels(study):
-    once, again = (dict(pictures.files([study])) for _ in range(2))
+def test_pictures_are_the_same_bytes_each_time_and_hold_nothing_but_pixels(digits_study):
+    once, again = (dict(pictures.files([digits_study])) for _ in range(2))
     assert once == again
     for content_ in once.values():
         assert {chunk for chunk in (b"tEXt", b"tIME", b"iTXt", b"eXIf") if chunk in content_} == set()

@@ -13,11 +13,12 @@ import pytest
 from ability_results import BENCHMARK, MEASURED, VANISHING, WITHOUT
 from browser import screenshot
 from PIL import Image
+from table_studies import page_of as page_of_benchmark
 
 from pagbench import columns, results
 from pagbench.errors import ResultsError
 from pagbench.ranking import statistics
-from pagbench.reports.site import abilities, boards, building, comparison, made, models, tables
+from pagbench.reports.site import abilities, board_columns, building, comparison, models, table
 from pagbench.reports.site.rendering import render
 from pagbench.results import thumbnails
 from pagbench.studies import chance, levels
@@ -65,11 +66,11 @@ def page_of(read, name):
 
 
 def test_lines_hold_the_images_of_the_results_files(folder, read):
-    pictures = dict(made.files([read]))
+    pictures = dict(abilities.files([read]))
     assert set(pictures) == {f"images/digits@1+made/{name}.png" for name in MEASURED}
     for network in read.networks:
         for name in network.made:
-            tile = made.line(read, network, name, "")
+            tile = abilities.image_line(read, network, name, "")
             found = cells(pictures[tile.path], (tile.x, tile.y, tile.width, tile.height))
             np.testing.assert_allclose(found, written(network.card.id, name, folder), atol=1 / 127)
 
@@ -79,8 +80,8 @@ def test_images_of_other_samples_stand_in_no_line(read):
     odd = thumbnails.GeneratedImages((*BENCHMARK.samples[3:5], "nobody"), np.ones((3, 1, 8, 8), np.float32))
     other = dataclasses.replace(network, made={"denoising": odd, "something": odd})
     changed = dataclasses.replace(read, networks=(other,))
-    ((_, picture),) = made.files([changed])
-    tile = made.line(changed, other, "denoising", "")
+    ((_, picture),) = abilities.files([changed])
+    tile = abilities.image_line(changed, other, "denoising", "")
     opaque = np.asarray(Image.open(BytesIO(picture)).convert("RGBA"))[1:9, 1:-1, 3].reshape(8, -1)
     assert [place for place in range(thumbnails.GENERATED) if opaque[:, 9 * place : 9 * place + 8].all()] == [3, 4]
     assert (opaque > 0).sum() == 2 * 64
@@ -149,7 +150,7 @@ def test_the_table_is_sorted_by_an_ability(shown, read, page, column, better):
 
 
 def test_few_of_the_columns_are_shown_at_first_and_levels_are_none(read):
-    listed = {column["name"]: column for column in tables.content(read)["table"]["data"]["columns"]}
+    listed = {column["name"]: column for column in table.content(read, [])["table"]["data"]["columns"]}
     own = {name for name in listed if name.startswith(columns.ABILITIES)}
     assert {name for name in own if listed[name]["default"]} == {
         "generation_noise_recognised", "denoising_psnr_0.5", "inpainting_psnr",
@@ -184,7 +185,7 @@ def test_columns_are_held_against_doing_nothing_real_images_and_other_methods(re
 
 
 def test_the_notes_of_the_table_name_what_first_columns_are_held_against(read):
-    (note,) = [note for note in tables.content(read)["table"]["notes"] if "following the gradient" in note]
+    (note,) = [note for note in table.content(read, [])["table"]["notes"] if "following the gradient" in note]
     found = dict(levels.of(read.board, "denoising_psnr_0.5"))
     assert f"a total-variation filter {found['a total-variation filter']:.3f}" in note
 
@@ -216,7 +217,7 @@ def test_a_model_without_abilities_has_its_page(read):
 
 
 def test_the_leaders_are_those_with_the_best_values(read):
-    found = {leader.does: leader for leader in abilities.leaders(read)}
+    found = {leader.does: leader for leader in abilities.leaders(read, board_columns.describe(read))}
     ranked = read.board[read.board["status"] == "ranked"].set_index("model")
     best = {
         "denoises best": ranked["denoising_psnr_0.5"].idxmax(),
@@ -225,7 +226,7 @@ def test_the_leaders_are_those_with_the_best_values(read):
     best["generates those nearest to real images by KID"] = ranked["generation_noise_kid"].idxmin()
     for does, model in best.items():
         assert found[does].model == model and 0 <= found[does].indistinct < 3
-    text = render(boards.page(read))
+    text = render(page_of_benchmark(read))
     sentence = re.sub(r"<.*?>|\s+", " ", text.partition('<p class="leaders">')[2].partition("</p>")[0])
     assert len(found) == 4 and all(does in sentence for does in found)
 

@@ -5,25 +5,18 @@ import itertools
 
 import numpy as np
 import pytest
-from browser import ROOT, screenshot
+from browser import screenshot
 
-from pagbench import benchmarks
 from pagbench.ranking import statistics
-from pagbench.reports.site import comparison, standing
-from pagbench.studies import networks as study
-
-PUBLISHED = ROOT / "leaderboard" / "results"
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return study.read(PUBLISHED, benchmarks.load("digits"))
+from pagbench.reports.site import comparison
+from pagbench.reports.site.board_columns import KEYS
+from pagbench.studies.networks import Study
 
 
-def test_codes_keep_an_interval(digits):
+def test_codes_keep_an_interval(digits_study):
     """Of all pairs, to two hundredths of its half width."""
-    drawn = [network for network in digits.networks if network.paired]
-    for name in comparison.statistics(digits):
+    drawn = [network for network in digits_study.networks if network.paired]
+    for name in comparison.statistics(digits_study):
         for a, b in itertools.pairwise(network for network in drawn if name in network.replicates):
             exact = a.replicates[name] - b.replicates[name]
             kept = decoded(comparison.coded(a.replicates[name][1:])) - decoded(comparison.coded(b.replicates[name][1:]))
@@ -37,7 +30,7 @@ def decoded(coded):
     if coded is None:
         return np.full(statistics.REPLICATES, np.nan)
     low, step, text = coded
-    alphabet = {character: place for place, character in enumerate(comparison._ALPHABET)}
+    alphabet = {character: place for place, character in enumerate(comparison.ALPHABET)}
     codes = np.array([alphabet[character] for character in text]).reshape(-1, 2) @ [64, 1]
     return np.where(codes == 4095, np.nan, low + codes * step)
 
@@ -59,21 +52,21 @@ def table(page):
     return [[cell.inner_text().split("\n") for cell in line.locator("th, td").all()] for line in lines]
 
 
-def test_compared_networks_show_the_paired_difference(site, page, digits):
+def test_compared_networks_show_the_paired_difference(site, page, digits_study):
     baseline, other = "digits/standard", "digits/gradient-norm-1"
     opened(page, site, "digits@1", [baseline, other])
-    shown = dict(zip(comparison.statistics(digits), table(page), strict=True))
-    for column in [name for name in shown if name in standing.KEYS]:
+    shown = dict(zip(comparison.statistics(digits_study), table(page), strict=True))
+    for column in [name for name in shown if name in KEYS]:
         _, (own, _), _, (value, bounds, above) = shown[column]
-        expected, probability = difference(digits, other, baseline, column)
+        expected, probability = difference(digits_study, other, baseline, column)
         last = 10.0 ** -standing.decimals(expected)
-        assert float(own) == pytest.approx(digits.entries[baseline][column], abs=last)
+        assert float(own) == pytest.approx(digits_study.entries[baseline][column], abs=last)
         assert float(value) == pytest.approx(expected.value, abs=0.5001 * last)
         low, high = map(float, bounds.strip("[]").split(", "))
         assert (low, high) == pytest.approx((expected.low, expected.high), abs=1.01 * last)  # a border may round apart
         said = above.removeprefix("above 0: ")
         assert probability == pytest.approx(float(said.strip("<> ")), abs=2e-3)
-    expected, _ = difference(digits, other, baseline, "alignment")
+    expected, _ = difference(digits_study, other, baseline, "alignment")
     assert (
         page.locator(".sentence")
         .inner_text()
@@ -82,11 +75,11 @@ def test_compared_networks_show_the_paired_difference(site, page, digits):
     screenshot(page, "compare")
 
 
-def test_gradients_of_all_are_shown_on_the_images_that_all_have(site, page, digits):
+def test_gradients_of_all_are_shown_on_the_images_that_all_have(site, page, digits_study):
     opened(page, site, "digits@1", ["digits/standard", "digits/noise-0.6", "control/constant"])
     page.locator("#pictures svg").first.wait_for()
     said = [cell.get_attribute("aria-label") for cell in page.locator("#pictures svg").all()]
-    samples = digits.named("digits/standard").maps.sample_ids
+    samples = digits_study.named("digits/standard").maps.sample_ids
     assert len(said) == 4 * len(samples)  # image, target, two gradients; the constant control has none
     for sample, image, target, first, second in zip(
         samples, said[::4], said[1::4], said[2::4], said[3::4], strict=True
@@ -97,9 +90,9 @@ def test_gradients_of_all_are_shown_on_the_images_that_all_have(site, page, digi
     assert min(page.evaluate(loaded)) > 0
 
 
-def test_another_network_and_another_baseline_can_be_chosen_and_stay_in_the_address(site, page, digits):
+def test_another_network_and_another_baseline_can_be_chosen_and_stay_in_the_address(site, page, digits_study):
     opened(page, site, "digits@1")
-    assert page.locator("#chosen a").all_inner_texts() == comparison.chosen(digits)
+    assert page.locator("#chosen a").all_inner_texts() == comparison.chosen(digits_study)
     page.fill("#network", "NOISE-2.5")
     page.keyboard.press("Enter")
     compared = page.locator("#chosen li")
@@ -134,11 +127,11 @@ def test_a_comparison_with_a_network_without_a_result_says_so(site, page):
     assert "of digits/standard mean little" not in said
 
 
-def test_networks_of_other_images_or_other_noise_have_no_data(digits):
-    part = study.Study(
-        digits.benchmark,
-        tuple(dataclasses.replace(n, paired=n.card.id != "digits/noise-0.6") for n in digits.networks),
-        digits.board,
+def test_networks_of_other_images_or_other_noise_have_no_data(digits_study):
+    part = Study(
+        digits_study.benchmark,
+        tuple(dataclasses.replace(n, paired=n.card.id != "digits/noise-0.6") for n in digits_study.networks),
+        digits_study.board,
     )
     assert "data/replicates/digits@1/digits/noise-0.6.js" not in dict(comparison.files([part]))
     assert "another seed, 0" in comparison.page(part).content["setting"]["networks"]["digits/noise-0.6"]

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import pagbench.studies
-from pagbench import benchmarks, results
+from pagbench import benchmarks
 from pagbench.ranking import statistics
-from pagbench.reports.site import building, home, verdicts
+from pagbench.reports.site import benchmark, building, home
 from pagbench.reports.site.rendering import Page, render
 from pagbench.results.verification import Verification
 from pagbench.studies.networks import Study
@@ -34,7 +33,7 @@ def board(*rows):
 
 
 def verdict(*rows, networks=()):
-    return verdicts.of(Study(benchmarks.load("digits"), tuple(networks), board(*rows)))
+    return benchmark.verdict(Study(benchmarks.load("digits"), tuple(networks), board(*rows)))
 
 
 def said(found):
@@ -128,11 +127,6 @@ def test_names_are_escaped():
     assert "&lt;b&gt;&amp;</a>" in shown and "<b>" not in shown
 
 
-@pytest.fixture(scope="module")
-def digits_study():
-    return pagbench.studies.read(results.PUBLISHED, benchmarks.load("digits"))
-
-
 def changed(study, name, **fields):
     networks = [dataclasses.replace(n, **fields) if n.card.id == name else n for n in study.networks]
     return dataclasses.replace(study, networks=tuple(networks))
@@ -155,14 +149,14 @@ def test_verifications_are_told(digits_study, verdict_):
         versions={},
         device="cpu",
     )
-    text = said(verdicts.of(changed(digits_study, "digits/noise-0.6", verification=record)))
+    text = said(benchmark.verdict(changed(digits_study, "digits/noise-0.6", verification=record)))
     assert f"{verdict_.capitalize()} by rerun of 50 images (Someone Else, 2026-11-23)." in text
     alone = changed(digits_study, "digits/noise-0.6", verification=None)
-    assert "Self-reported" in said(verdicts.of(alone))
+    assert "Self-reported" in said(benchmark.verdict(alone))
 
 
 def test_the_verdict_of_a_published_board_is_its_first_row(digits_study):
-    found, first = verdicts.of(digits_study), digits_study.board.iloc[0]
+    found, first = benchmark.verdict(digits_study), digits_study.board.iloc[0]
     assert (found.best.model, found.best.alignment.value) == (first["model"], first["alignment"])
     assert found.indistinct == first["rank_high"] - 1
     assert found.measured == (~digits_study.board["control"]).sum()
@@ -179,7 +173,7 @@ def test_the_newest_day_is_that_of_the_latest_run_and_nothing_but_a_day(digits_s
 
 def test_the_example_shows_each_model_once_and_says_who_was_trained_on_the_target(digits_study):
     def titles(study):
-        found = home._example(verdicts.of(study))
+        found = home.example(benchmark.verdict(study))
         return [(shown.title, shown.model) for shown in found.columns]
 
     usual = [("the Bayes classifier", "control/bayes"), ("an ordinary network", "digits/standard")]

@@ -3,28 +3,23 @@
 import dataclasses
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from browser import ROOT, screenshot
+from browser import ROOT
 
 from pagbench import benchmarks, columns, results
-from pagbench.reports.site import citation, comparison, histograms, models, origins, standing
+from pagbench.reports.site import board_columns, comparison, models, origins
+from pagbench.reports.site.board_columns import KEYS
 from pagbench.reports.site.rendering import render
 from pagbench.results.preflight import Check, Preflight
 from pagbench.results.verification import Verification
 from pagbench.studies import levels, paths
-from pagbench.studies import networks as study
+from pagbench.studies.networks import Study
 
 PUBLISHED = ROOT / "leaderboard" / "results"
 HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u2028}\\end"""
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return study.read(PUBLISHED, benchmarks.load("digits"))
 
 
 class Cells(HTMLParser):
@@ -60,15 +55,17 @@ def changed(read, name, **fields):
     networks = tuple(
         dataclasses.replace(network, **fields) if network.card.id == name else network for network in read.networks
     )
-    return study.Study(read.benchmark, networks, read.board)
+    return Study(read.benchmark, networks, read.board)
 
 
-def test_every_measure_of_the_board_is_on_the_page_with_its_interval_unit_and_definition(digits):
-    rows = {row[0]: row[1:] for row in Cells(page_of("digits/noise-0.6", digits)).rows if len(row) == 6}
-    entry = digits.entries["digits/noise-0.6"]
-    others = {"rank", *levels.columns(digits.board)}
-    measured = {name for name in digits.board if f"{name}_low" in digits.board and entry[name] is not None} - others
-    known = standing.documented(digits.benchmark)
+def test_every_measure_of_the_board_is_on_the_page_with_its_interval_unit_and_definition(digits_study, described):
+    rows = {row[0]: row[1:] for row in Cells(page_of("digits/noise-0.6", digits_study)).rows if len(row) == 6}
+    entry = digits_study.entries["digits/noise-0.6"]
+    others = {"rank", *levels.columns(digits_study.board)}
+    measured = {
+        name for name in digits_study.board if f"{name}_low" in digits_study.board and entry[name] is not None
+    } - others
+    known = {name: shown.column for name, shown in described.items()}
     assert set(rows) - {"measure"} == measured
     for name in measured:
         value, interval, unit, better, definition = rows[name]
@@ -81,39 +78,43 @@ def test_every_measure_of_the_board_is_on_the_page_with_its_interval_unit_and_de
         assert not definition.startswith("Mean of the per-sample column")
 
 
-def test_first_sentence_has_rank_interval_and_regime(digits):
-    best = digits.named(digits.board["model"].iloc[0])
-    entry = digits.entries[best.card.id]
-    ranked = (digits.board["status"] == "ranked").sum()
-    said = standing.summary(digits, best)
+def test_first_sentence_has_rank_interval_and_regime(digits_study):
+    best = digits_study.named(digits_study.board["model"].iloc[0])
+    entry = digits_study.entries[best.card.id]
+    ranked = (digits_study.board["status"] == "ranked").sum()
+    said = models.summary(digits_study, best)
     assert said.startswith(f"Rank {entry['rank']} of {ranked} ")
     assert f"{entry['alignment']:.3f}" in said and entry["regime"] in said
 
 
-def test_scale_has_networks_in_the_order_of_their_values(digits):
-    places = {n.card.id: {s.measured.column.name: s for s in standing.scales(digits, n)} for n in digits.networks}
-    ranked = digits.board[digits.board["status"] == "ranked"]
-    for name in standing.KEYS:
+def test_scale_has_networks_in_the_order_of_their_values(digits_study, described):
+    places = {
+        n.card.id: {s.measured.column.name: s for s in models.scales(digits_study, n, described)}
+        for n in digits_study.networks
+    }
+    ranked = digits_study.board[digits_study.board["status"] == "ranked"]
+    for name in KEYS:
         by_value = ranked.sort_values(name)["model"]
         own = [places[model][name].at for model in by_value]
         assert own == sorted(own)
     scale = places["digits/standard"]["tangent_energy"]
     assert (
         scale.at == scale.marks[1]
-        and scale.landmarks[1] == f"{digits.entries['digits/standard']['tangent_energy']:.3f}"
+        and scale.landmarks[1] == f"{digits_study.entries['digits/standard']['tangent_energy']:.3f}"
     )
 
 
-def test_chance_of_a_tangent_energy_is_the_share_of_dimensions(digits):
-    energy = next(s for s in standing.scales(digits, digits.reference) if s.measured.column.name == "tangent_energy")
-    assert energy.landmarks[0] == f"{digits.benchmark.rank / digits.benchmark.dimension:.3f}"
+def test_chance_of_a_tangent_energy_is_the_share_of_dimensions(digits_study, described):
+    scales = models.scales(digits_study, digits_study.reference, described)
+    energy = next(scale for scale in scales if scale.measured.column.name == "tangent_energy")
+    assert energy.landmarks[0] == f"{digits_study.benchmark.rank / digits_study.benchmark.dimension:.3f}"
 
 
-def test_histogram_counts_every_scored_image_and_marks_medians(digits):
-    network = digits.named("digits/noise-0.6")
-    for histogram in histograms.histograms(digits, network):
+def test_histogram_counts_every_scored_image_and_marks_medians(digits_study):
+    network = digits_study.named("digits/noise-0.6")
+    for histogram in models.histograms(digits_study, network):
         values = network.rows[histogram.column.name].to_numpy(float)
-        heights = histograms.HEIGHT - np.array([float(top) for top in re.findall(r"V([\d.]+)H", histogram.bars)])
+        heights = models.HISTOGRAM_HEIGHT - np.array([float(top) for top in re.findall(r"V([\d.]+)H", histogram.bars)])
         counts = heights / heights.max()
         finite = values[np.isfinite(values)]
         tallest = len(finite) * counts / counts.sum()
@@ -121,24 +122,26 @@ def test_histogram_counts_every_scored_image_and_marks_medians(digits):
         assert histogram.scored == len(finite) and tallest.sum() == pytest.approx(len(finite))
         own, reference, bayes = histogram.marks
         assert float(own.value) == pytest.approx(np.median(finite), rel=5e-3)
-        assert float(bayes.value) == pytest.approx(np.nanmedian(digits.bayes.rows[histogram.column.name]), rel=5e-3)
+        assert float(bayes.value) == pytest.approx(
+            np.nanmedian(digits_study.bayes.rows[histogram.column.name]), rel=5e-3
+        )
         assert reference.kind == "reference"
 
 
-def test_neighbours_are_one_step_of_strength_away(digits):
-    middle, weakest, strongest = (digits.named(f"digits/noise-{s}") for s in ("0.6", "0.15", "2.5"))
-    near = paths.neighbours(digits, middle)
+def test_neighbours_are_one_step_of_strength_away(digits_study):
+    middle, weakest, strongest = (digits_study.named(f"digits/noise-{s}") for s in ("0.6", "0.15", "2.5"))
+    near = paths.neighbours(digits_study, middle)
     assert (near.weaker, near.stronger, near.siblings) == ((weakest,), (strongest,), ())
-    assert paths.neighbours(digits, weakest).weaker == (digits.reference,)
-    assert paths.neighbours(digits, strongest).stronger == ()
-    assert weakest in paths.neighbours(digits, digits.reference).stronger
-    assert paths.neighbours(digits, digits.bayes) == paths.Neighbours((), (), ())
+    assert paths.neighbours(digits_study, weakest).weaker == (digits_study.reference,)
+    assert paths.neighbours(digits_study, strongest).stronger == ()
+    assert weakest in paths.neighbours(digits_study, digits_study.reference).stronger
+    assert paths.neighbours(digits_study, digits_study.bayes) == paths.Neighbours((), (), ())
 
 
-def test_neighbours_link_back(digits):
-    for network in digits.drawn:
-        for other in paths.neighbours(digits, network).stronger:
-            assert network in paths.neighbours(digits, other).weaker
+def test_neighbours_link_back(digits_study):
+    for network in digits_study.drawn:
+        for other in paths.neighbours(digits_study, network).stronger:
+            assert network in paths.neighbours(digits_study, other).weaker
 
 
 def plain(read, name):
@@ -148,25 +151,25 @@ def plain(read, name):
     return dataclasses.replace(network, rows=network.rows[[one for one in network.rows if one not in optional]])
 
 
-def test_command_names_seed_and_optional_measures_only_where_they_differ(digits):
-    network = plain(digits, "digits/noise-0.6")
-    assert origins.commands(digits, network)[0].line == "pagbench run digits/noise-0.6 --benchmark digits@1"
+def test_command_names_seed_and_optional_measures_only_where_they_differ(digits_study):
+    network = plain(digits_study, "digits/noise-0.6")
+    assert origins.commands(digits_study, network)[0].line == "pagbench run digits/noise-0.6 --benchmark digits@1"
     attacked = network.rows.assign(pgd_on_manifold=1.0, pgd_off_manifold=1.0)
     other = dataclasses.replace(network, rows=attacked, provenance={**network.provenance, "seed": 7})
-    assert origins.commands(digits, other)[0].line.endswith("--benchmark digits@1 --seed 7 --measures confined")
+    assert origins.commands(digits_study, other)[0].line.endswith("--benchmark digits@1 --seed 7 --measures confined")
 
 
-def test_command_of_a_network_that_pagbench_does_not_know_names_a_card(digits):
-    network = plain(digits, "digits/noise-0.6")
+def test_command_of_a_network_that_pagbench_does_not_know_names_a_card(digits_study):
+    network = plain(digits_study, "digits/noise-0.6")
     own = dataclasses.replace(network, card=network.card.model_copy(update={"id": "acme/net"}))
-    assert origins.commands(digits, own)[0].line == "pagbench run model.yaml --benchmark digits@1"
+    assert origins.commands(digits_study, own)[0].line == "pagbench run model.yaml --benchmark digits@1"
 
 
-def test_training_on_the_target_is_said_beside_the_rank(digits):
-    network = digits.named("digits/noise-0.6")
+def test_training_on_the_target_is_said_beside_the_rank(digits_study):
+    network = digits_study.named("digits/noise-0.6")
     told = dataclasses.replace(network, card=network.card.model_copy(update={"trained_on_target": True}))
-    assert "own target" not in standing.summary(digits, network)
-    assert standing.summary(digits, told).endswith("It was trained on the benchmark's own target.")
+    assert "own target" not in models.summary(digits_study, network)
+    assert models.summary(digits_study, told).endswith("It was trained on the benchmark's own target.")
 
 
 def test_every_page_of_every_benchmark_can_be_written():
@@ -177,11 +180,11 @@ def test_every_page_of_every_benchmark_can_be_written():
         assert not [row for row in shown if re.search(r"\b(nan|None|inf)\b", row)], page.path
 
 
-def test_pages_of_a_benchmark_without_manifold_and_anchors_from_results_without_maps(digits):
+def test_pages_of_a_benchmark_without_manifold_and_anchors_from_results_without_maps(digits_study):
     absent = dict.fromkeys(("manifold", "epsilon", "bayes", "reference", "thresholds"))
-    benchmark = digits.benchmark.model_copy(update={**absent, "epsilons": ()})
+    benchmark = digits_study.benchmark.model_copy(update={**absent, "epsilons": ()})
     gone = ("response", "sensitivity", "tangent", "log_ratio", "regime", "p_", *columns.ABILITIES)
-    kept = [name for name in digits.board if not any(part in name for part in gone)]
+    kept = [name for name in digits_study.board if not any(part in name for part in gone)]
     networks = tuple(
         dataclasses.replace(
             network,
@@ -191,19 +194,19 @@ def test_pages_of_a_benchmark_without_manifold_and_anchors_from_results_without_
             gallery=None,
             path=None,
         )
-        for network in digits.networks
+        for network in digits_study.networks
     )
-    read = study.Study(benchmark, networks, digits.board[kept].assign(regime=None))
+    read = Study(benchmark, networks, digits_study.board[kept].assign(regime=None))
     text = page_of("digits/noise-0.6", read)
     assert "tangent_energy" not in text and "What its gradients look like" not in text and "Rank 1 of 14" in text
-    assert [scale.measured.column.name for scale in standing.scales(read, networks[0])] == ["alignment", "accuracy"]
-    assert comparison.statistics(read) == ["alignment", "accuracy"] and 'pictures":[]' in str(
-        list(comparison.files([read]))
-    )
+    shown = models.scales(read, networks[0], board_columns.describe(read))
+    assert [scale.measured.column.name for scale in shown] == ["alignment", "accuracy"]
+    assert comparison.statistics(read) == ["alignment", "accuracy"]
+    assert 'pictures":[]' in str(list(comparison.files([read])))
 
 
-def test_strings_of_a_card_and_of_a_run_stay_text(digits):
-    network = digits.named("digits/noise-0.6")
+def test_strings_of_a_card_and_of_a_run_stay_text(digits_study):
+    network = digits_study.named("digits/noise-0.6")
     card = network.card.model_copy(
         update=dict.fromkeys(("title", "authors", "license", "training_command", "preprocessing"), HOSTILE)
         | {
@@ -227,10 +230,10 @@ def test_strings_of_a_card_and_of_a_run_stay_text(digits):
     odd["runs"] = [{"rows": HOSTILE}, odd | {"rows": None}, HOSTILE]
     odd["networks"] = {HOSTILE: {"weights_sha256": HOSTILE}, "score": HOSTILE}
     read = changed(
-        digits, network.card.id, card=card, preflight=Preflight(checks=checks), verification=told,
+        digits_study, network.card.id, card=card, preflight=Preflight(checks=checks), verification=told,
         provenance={**network.provenance, **odd},
     )  # fmt: skip
-    plain, text = Cells(page_of(network.card.id, digits)), page_of(network.card.id, read)
+    plain, text = Cells(page_of(network.card.id, digits_study)), page_of(network.card.id, read)
     found = Cells(text)
     assert {tag for tag, _ in found.elements} <= {tag for tag, _ in plain.elements} | {"td", "th", "strong", "h4"}
     assert not [attributes for _, attributes in found.elements for name in attributes if name.startswith("on")]
@@ -242,32 +245,18 @@ def test_strings_of_a_card_and_of_a_run_stay_text(digits):
     assert "<script>" not in dict(comparison.files([read]))["data/replicates/digits@1/digits/noise-0.6.js"].decode()
 
 
-def test_bibtex_of_a_hostile_card_is_one_entry_more(digits):
-    card = digits.reference.card.model_copy(update={"authors": HOSTILE, "reference": "}} @misc{x, a = {%"})
-    own, text = citation.bibtex(digits.reference.card), citation.bibtex(card)
+def test_bibtex_of_a_hostile_card_is_one_entry_more(digits_study):
+    card = digits_study.reference.card.model_copy(update={"authors": HOSTILE, "reference": "}} @misc{x, a = {%"})
+    own, text = origins.bibtex(digits_study.reference.card), origins.bibtex(card)
     assert text.endswith(own) and text.count("@") == own.count("@") + 2
     for entry in text.split("\n\n"):
         depth = np.cumsum([{"{": 1, "}": -1}.get(character, 0) for character in entry])
         assert depth.min() == 0 and depth[-1] == 0 and (depth == 0).sum() <= entry.index("{") + 1
 
 
-def test_bibtex_agrees_with_the_citation_file(digits):
+def test_bibtex_agrees_with_the_citation_file(digits_study):
     told = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    text, paper = citation.bibtex(digits.reference.card), told["references"][0]
+    text, paper = origins.bibtex(digits_study.reference.card), told["references"][0]
     assert f"{{{{{told['title']}}}}}" in text and f"{{{{{told['authors'][0]['name']}}}}}" in text
     assert f"{{{{{paper['title']}}}}}" in text and paper["url"] in text and str(paper["year"]) in text
     assert all(f"{one['family-names']}, {one['given-names']}" in text for one in paper["authors"])
-
-
-@pytest.mark.parametrize(
-    "place", ["models/digits/standard.html", "models/control/constant.html", "compare/digits@1.html"]
-)
-def test_pages_fit_a_phone_and_are_accessible_with_all_details_open(site, page, place):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.goto((site / place).as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    found = axe.run(page, options={"preload": False, "resultTypes": ["violations"]})
-    assert found.violations_count == 0, found.generate_report()
-    screenshot(page, f"phone-{Path(place).stem}")

@@ -10,25 +10,19 @@ import browser as browsing
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from table_studies import page_of
 
-from pagbench import benchmarks
-from pagbench.reports.site import boards, plots, rendering
-from pagbench.studies import legend, networks
+from pagbench.reports.site import plots, rendering
+from pagbench.studies import legend
 
-RESULTS = Path(__file__).parent.parent.parent / "leaderboard" / "results"
 LABEL = "digits@1"
 NOISE = "digits/noise-0.6"
 CSS = (Path(plots.__file__).parent / "assets" / "site.css").read_text()
 
 
 @pytest.fixture(scope="module")
-def study():
-    return networks.read(RESULTS, benchmarks.load(LABEL))
-
-
-@pytest.fixture(scope="module")
-def payload(study):
-    return json.loads(json.dumps(plots.payload(study), allow_nan=False))
+def payload(digits_study):
+    return json.loads(json.dumps(plots.payload(digits_study), allow_nan=False))
 
 
 @pytest.fixture
@@ -47,8 +41,8 @@ def point(page, plot, model):
     return page.locator(f'#{plot} a[data-model="{model}"]')
 
 
-def test_values_are_the_leaderboards(study, payload):
-    rows = study.board.set_index("model")
+def test_values_are_the_leaderboards(digits_study, payload):
+    rows = digits_study.board.set_index("model")
     assert {model["model"] for model in payload["models"]} == set(rows.index)
     for model in payload["models"]:
         for name in plots.QUANTITIES:
@@ -82,10 +76,10 @@ def test_a_step_with_one_seed_is_its_model(payload):
             assert found == pytest.approx(values[step["models"][0]][name], rel=1e-4)
 
 
-def test_the_words_give_spearmans_correlation(study):
-    ranked = study.board[study.board["status"] == "ranked"]
+def test_the_words_give_spearmans_correlation(digits_study):
+    ranked = digits_study.board[digits_study.board["status"] == "ranked"]
     rho = spearmanr(ranked["log_ratio"], ranked["alignment"]).statistic
-    said = plots.content(study)["plots"]["words"]["ratio"][0]
+    said = plots.content(digits_study)["plots"]["words"]["ratio"][0]
     assert f"ρ = {rho:.2f}".replace("-", "−") in said
     assert f"{len(ranked)} networks" in said
 
@@ -131,15 +125,15 @@ def without(study, *gone):
 def opened(page, folder, site, study):
     """A page of a study of one's own, beside the site's assets."""
     (folder / "assets").symlink_to(site / "assets")
-    shown = boards.page(study)
+    shown = page_of(study)
     (folder / "benchmarks").mkdir()
     (folder / shown.path).write_text(rendering.render(shown))
     page.goto((folder / shown.path).as_uri())
 
 
-def test_without_responses_the_plots_of_responses_are_left_out(page, site, study, tmp_path):
-    plain = without(study, "log_ratio", "on_response", "off_response")
-    judged_by_none = study.benchmark.model_copy(update={"thresholds": None, "bayes": None})
+def test_without_responses_the_plots_of_responses_are_left_out(page, site, digits_study, tmp_path):
+    plain = without(digits_study, "log_ratio", "on_response", "off_response")
+    judged_by_none = digits_study.benchmark.model_copy(update={"thresholds": None, "bayes": None})
     opened(page, tmp_path, site, replace(plain, benchmark=judged_by_none))
     page.wait_for_selector("#plot-paths svg")
     for plot in ("plot-ratio", "plot-responses"):
@@ -148,17 +142,17 @@ def test_without_responses_the_plots_of_responses_are_left_out(page, site, study
     assert NOISE in points(page, "plot-accuracy")
 
 
-def test_two_models_have_plots_but_no_correlation(page, site, study, tmp_path):
-    few = [n for n in study.networks if n.card.id in (NOISE, "digits/standard")]
-    board = study.board[study.board["model"].isin([n.card.id for n in few])]
-    opened(page, tmp_path, site, replace(study, networks=tuple(few), board=board.reset_index(drop=True)))
+def test_two_models_have_plots_but_no_correlation(page, site, digits_study, tmp_path):
+    few = [n for n in digits_study.networks if n.card.id in (NOISE, "digits/standard")]
+    board = digits_study.board[digits_study.board["model"].isin([n.card.id for n in few])]
+    opened(page, tmp_path, site, replace(digits_study, networks=tuple(few), board=board.reset_index(drop=True)))
     page.wait_for_selector("#plot-paths svg")
     assert sorted(points(page, "plot-ratio")) == [NOISE, "digits/standard"]
     assert "no correlation" in page.locator("#plot-ratio").inner_text()
 
 
-def test_nothing_is_drawn_of_nothing(page, site, study, tmp_path):
-    none = replace(study, networks=(), board=study.board.iloc[:0])
+def test_nothing_is_drawn_of_nothing(page, site, digits_study, tmp_path):
+    none = replace(digits_study, networks=(), board=digits_study.board.iloc[:0])
     opened(page, tmp_path, site, none)
     assert page.locator(".plots .drawing").count() == 0
     assert page.locator(".plots .absent").count() >= 4
@@ -278,10 +272,10 @@ def test_without_scripts_the_words_are_there(browser, site):
     assert "ρ = " in said
 
 
-def test_a_thousand_models_are_drawn_at_once(page, site, payload, tmp_path):
-    """The bound is generous, for a test may share its processor: alone a plot takes a tenth of a second."""
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_many_models_are_drawn_each_plot_once(page, site, payload, tmp_path, count):
     some = [model for model in payload["models"] if not model["control"]]
-    copies = range(1, 1000 // len(some) + 1)
+    copies = range(1, count // len(some) + 1)
     many = [
         {**model, "model": f"{model['model']}-{k}",
          "values": {name: [part * (1 + k / 100) for part in found] for name, found in model["values"].items()}}
@@ -296,7 +290,6 @@ def test_a_thousand_models_are_drawn_at_once(page, site, payload, tmp_path):
     (tmp_path / "benchmarks" / "many.html").write_text(text[:start] + full + text[end:])
     page.goto((tmp_path / "benchmarks" / "many.html").as_uri())
     page.wait_for_selector("#plot-paths svg")
-    assert len(points(page, "plot-accuracy")) > 900
-    times = page.evaluate("performance.getEntriesByType('measure').map(found => found.duration)")
-    assert len(times) >= 4
-    assert max(times) < 1500
+    assert len(points(page, "plot-accuracy")) > 0.9 * count
+    drawn = page.evaluate("performance.getEntriesByType('measure').map(found => found.name)")
+    assert len(drawn) == page.locator("#plots .drawing:not(.panels), #plots .panel").count()

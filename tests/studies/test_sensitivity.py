@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from pagbench import benchmarks
 from pagbench.cli import app
 from pagbench.errors import ResultsError
-from pagbench.reports.site import boards, sensitivities
-from pagbench.reports.site.rendering import render
+from pagbench.reports.site import sensitivity as pages
+from pagbench.reports.site.rendering import Page, render
 from pagbench.studies.networks import Study
 from pagbench.studies.stability import choices, ranking, report, rule, table, taus, wording
 from pagbench.studies.stability.replicates import CHANCE, CORRECT, VALUE, Measured, key
@@ -201,7 +201,7 @@ def words(html):
 
 def test_the_page_says_which_choice_overturns_and_who_moves():
     found = a_report(outcomes({"same": means(*NAMES), "reversed": means(*NAMES[::-1])}))
-    page = sensitivities.page(board(found))
+    page = pages.page(board(found))
     html = render(page)
     text = words(html)
     assert page.path == "sensitivity/digits@1.html"
@@ -221,17 +221,17 @@ def test_the_page_says_which_choice_overturns_and_who_moves():
     ],
 )
 def test_the_first_screen_says_it_in_one_sentence(settings, said):
-    found = sensitivities.content(board(a_report(outcomes(settings))))
-    page = boards.Page("benchmarks/digits@1.html", "_sensitivity.html.j2", "a page", found)
+    found = pages.content(board(a_report(outcomes(settings))))
+    page = Page("benchmarks/digits@1.html", "_sensitivity.html.j2", "a page", found)
     assert said in words(render(page))
-    silent = boards.Page(page.path, page.template, "a page", sensitivities.content(board(None)))
+    silent = Page(page.path, page.template, "a page", pages.content(board(None)))
     assert not render(silent).strip()
-    assert sensitivities.page(board(None)) is None
+    assert pages.page(board(None)) is None
 
 
 def test_names_of_others_cannot_be_markup():
     found = a_report(outcomes({"<script>": means(*NAMES)}))
-    assert "<script>" not in render(sensitivities.page(board(found)))
+    assert "<script>" not in render(pages.page(board(found)))
 
 
 def test_the_terminal_has_a_row_for_every_setting(capsys):

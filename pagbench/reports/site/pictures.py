@@ -176,10 +176,17 @@ def _cells(study: Study, network: Network) -> list[_Cells]:
 
 
 def _cells_of(thumbnails: Thumbnails, targets: dict[str, Values]) -> list[_Cells]:
-    own = {} if thumbnails.targets is None else _by_sample(thumbnails, thumbnails.targets)
+    if thumbnails.targets is not None:
+        targets = targets | _by_sample(thumbnails, thumbnails.targets)
     return [
-        _Cells(kind, name, image, own.get(name, targets.get(name)), gradient if np.isfinite(gradient).all() else None)
-        for kind, name, image, gradient in zip(thumbnails.kinds, thumbnails.sample_ids, thumbnails.images, thumbnails.gradients, strict=True)
+        _Cells(
+            kind=thumbnails.kinds[number],
+            sample=sample,
+            image=thumbnails.images[number],
+            target=targets.get(sample),
+            gradient=gradient if np.isfinite(gradient := thumbnails.gradients[number]).all() else None,
+        )
+        for number, sample in enumerate(thumbnails.sample_ids)
     ]
 
 
