@@ -19,7 +19,7 @@ from pagbench.studies.levels import Level
 from pagbench.studies.networks import Network, Study
 
 _LEVEL = NOISE_LEVELS[1]
-_IMAGES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.made_of(measure)))
+_IMAGES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.MEASURES[measure].images))
 """What a picture may show, in the order of its lines."""
 
 
@@ -238,7 +238,7 @@ def image_line(study: Study, network: Network, name: str, alt: str) -> Tile | No
     Args:
         study: of the benchmark.
         network: whose results file has them.
-        name: as `pagbench.columns.made_of` has it.
+        name: of the images, as the measure declares them.
         alt: what they show, in words.
     """
     lines = _lines(study, network)
