@@ -15,10 +15,9 @@ from pagbench.reports.site.board_columns import KEYS
 from pagbench.reports.site.rendering import render
 from pagbench.results.preflight import Check, Preflight
 from pagbench.results.verification import Verification
-from pagbench.studies import levels, paths
+from pagbench.studies import levels, networks, paths
 from pagbench.studies.networks import Study
 
-PUBLISHED = ROOT / "leaderboard" / "results"
 HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u2028}\\end"""
 
 
@@ -172,10 +171,10 @@ def test_training_on_the_target_is_said_beside_the_rank(digits_study):
     assert models.summary(digits_study, told).endswith("It was trained on the benchmark's own target.")
 
 
-def test_every_page_of_every_benchmark_can_be_written():
-    labels = [label for label in benchmarks.names() if results.has_results(PUBLISHED, benchmarks.load(label))]
-    studies = [study.read(PUBLISHED, benchmarks.load(label)) for label in labels if "mnist" not in label]
-    for page in [*models.pages(studies), *map(comparison.page, studies)]:
+def test_every_page_of_every_benchmark_can_be_written(studies):
+    definitions = map(benchmarks.load, ("gaussians", "gaussians-off-span", "sphere"))
+    written = [*studies, *(networks.read(results.PUBLISHED, definition) for definition in definitions)]
+    for page in [*models.pages(written), *map(comparison.page, written)]:
         shown = [" ".join(row) for row in Cells(render(page)).rows]
         assert not [row for row in shown if re.search(r"\b(nan|None|inf)\b", row)], page.path
 
