@@ -328,15 +328,15 @@ def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
             yield Lack(f"{builder} is not installed", f"pip install {builder}")
         if card.weights is not None and not assets.find(card.weights).is_file():
             yield Lack(f"{card.weights}, a part of pagbench", _REINSTALL)
-        files = downloads.named_in(card)
+        files = downloads.files_of(card)
         if any(downloads.find(file) is None for file in files):
             name = card.repository or getattr(card, "architecture", None) or files[0].path
             size = f", {sizes[name]}" if name in sizes else ""
-            home = os.path.commonpath([downloads.place(file).parent for file in files])
+            home = os.path.commonpath([downloads.path_of(file).parent for file in files])
             yield Lack(f"{name}{size}, in {home}", fetch)
     reference = benchmark.reference
     if reference is not None:
-        files = downloads.named_in(registry.find(reference)[0])
+        files = downloads.files_of(registry.find(reference)[0])
         if any(downloads.find(file) is None for file in files):
             size = sizes.get(reference, "").partition(";")[0] or "size unknown"
             yield Lack(f"{reference}, {size}: without it no regimes", fetch, fatal=False)

@@ -156,29 +156,29 @@ def downloads(models: Sequence[str], benchmark: "Benchmark | None") -> str:
         PagbenchError: no such model.
     """
     from pagbench.models import registry
-    from pagbench.storage import downloads as fetching
+    from pagbench.storage import downloads
 
     anchors = () if benchmark is None else benchmark.anchors
     cards = [registry.find(name)[0] for name in (*models, *anchors)]
     rows = [
         (card.id, *_download(file), card.license or "licence unknown")
         for card in cards
-        for file in fetching.named_in(card)
+        for file in downloads.files_of(card)
     ]
     if benchmark is not None:
-        rows += [(benchmark.label, *_download(file), "") for file in fetching.named_in(benchmark)]
+        rows += [(benchmark.label, *_download(file), "") for file in downloads.files_of(benchmark)]
     return _aligned(rows) if rows else "nothing to fetch"
 
 
 def _download(file: "RemoteFile") -> tuple[str, ...]:
     from rich import filesize
 
-    from pagbench.storage import downloads as fetching
+    from pagbench.storage import downloads
 
-    path = fetching.find(file)
+    path = downloads.find(file)
     size = file.size if path is None else path.stat().st_size
     return (
-        str(path or fetching.place(file)),
+        str(path or downloads.path_of(file)),
         "size unknown" if size is None else filesize.decimal(size),
         "missing" if path is None else "present",
         ", ".join((file.archive or file).mirrors) or "no mirror",

@@ -225,7 +225,7 @@ def _fetch_models(names: list[str]) -> Iterator[str]:
     for name in names:
         try:
             card, _ = models.find(name)
-            files = downloads.named_in(card)
+            files = downloads.files_of(card)
             for file in files:
                 typer.echo(f"{name}: {downloads.get(file)}")
             if not files:
@@ -240,7 +240,7 @@ def _fetch_benchmark(benchmark: "Benchmark") -> Iterator[str]:
     from pagbench.storage import downloads
 
     yield from _fetch_models(list(benchmark.anchors))
-    for file in downloads.named_in(benchmark):
+    for file in downloads.files_of(benchmark):
         try:
             typer.echo(f"{benchmark.label}: {downloads.get(file)}")
         except PagbenchError as error:

@@ -9,8 +9,7 @@ from pagbench.cards import RemoteFile, ScoreCard
 from pagbench.data import Dataset
 from pagbench.densities.network import DiscreteScore
 from pagbench.errors import UnknownNameError
-from pagbench.storage import downloads as fetching
-from pagbench.storage import weights
+from pagbench.storage import downloads, weights
 
 
 def read(architecture: str, file: RemoteFile) -> DiscreteScore:
@@ -31,7 +30,7 @@ def read(architecture: str, file: RemoteFile) -> DiscreteScore:
     if architecture not in cards:
         raise UnknownNameError("ADM network", architecture, cards)
     config: dict[str, Any] = dict(cards[architecture].config)
-    path = fetching.get(file)  # which compares its hash
+    path = downloads.get(file)  # which compares its hash
     state = weights.read(path)
     return wrap(adm.make_model(**config, clip_mean=False), config, state, str(path), weights.file_sha256(path))
 

@@ -13,8 +13,7 @@ from pagbench.densities import pipelines
 from pagbench.densities.scores import ScoreModel
 from pagbench.densities.subspace import leading_eigenvectors, pull, push
 from pagbench.errors import DataError
-from pagbench.storage import weights
-from pagbench.storage.downloads import repositories
+from pagbench.storage import mirrors, weights
 
 _MIN_RELATIVE_EIGENVALUE = 1e-6
 _PRODUCTS = 8
@@ -102,7 +101,7 @@ def read(repository: str, sha256: str | None, rank: int) -> DecoderJacobian:
     Raises:
         WeightsError: files are missing, altered, or of another kind of network.
     """
-    config = pipelines.read_config(pipelines.find(repository, "vae", repositories.CONFIG), "AutoencoderKL")
+    config = pipelines.read_config(pipelines.find(repository, "vae", mirrors.CONFIG), "AutoencoderKL")
     path = pipelines.find_weights(repository, "vae")
     network = pipelines.build(config, path, sha256)
     return DecoderJacobian(_Encoder(network), _Decoder(network), rank, weights.file_sha256(path))

@@ -14,8 +14,7 @@ from pagbench.cards import RemoteFile, ScoreCard
 from pagbench.data import Dataset
 from pagbench.densities.network import NetworkScore, given_labels
 from pagbench.errors import WeightsError, first_line
-from pagbench.storage import downloads as fetching
-from pagbench.storage import weights
+from pagbench.storage import downloads, weights
 
 _VARIABLE = "PAGBENCH_RUN_CODE"
 
@@ -61,7 +60,7 @@ def read(file: RemoteFile) -> ElucidatedScore:
             f"{file.path}: an EDM network is a pickle, and loading it runs the code in it; "
             f"set {_VARIABLE}=edm if you trust its publisher, or use another score model"
         )
-    path = fetching.get(file)  # which compares its hash
+    path = downloads.get(file)  # which compares its hash
     return ElucidatedScore(_unpickled(path), weights.file_sha256(path))
 
 

@@ -13,9 +13,7 @@ from pagbench.cards import ScoreCard
 from pagbench.data import Dataset
 from pagbench.densities.network import DiscreteScore
 from pagbench.errors import WeightsError, first_line
-from pagbench.storage import downloads as fetching
-from pagbench.storage import weights
-from pagbench.storage.downloads import repositories
+from pagbench.storage import downloads, mirrors, weights
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 _RENAMED = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
@@ -33,9 +31,9 @@ def read(repository: str, *, sha256: str | None = None, null_label: int | None =
     Raises:
         WeightsError: files are missing, altered, or of another kind of network.
     """
-    config = read_config(find(repository, "unet", repositories.CONFIG), "UNet2DModel")
+    config = read_config(find(repository, "unet", mirrors.CONFIG), "UNet2DModel")
     path = find_weights(repository, "unet")
-    schedule = find(repository, "scheduler", repositories.SCHEDULE)
+    schedule = find(repository, "scheduler", mirrors.SCHEDULE)
     unet = build(config, path, sha256)
     levels, prediction = read_schedule(schedule)
     labelled = unet.config.class_embed_type is not None or unet.config.num_class_embeds is not None
@@ -71,7 +69,7 @@ def find(repository: str, part: str, name: str) -> Path:
     """
     folder = Path(repository).expanduser()
     if not folder.is_dir():
-        return fetching.get(repositories.remote(repository, part, name))
+        return downloads.get(mirrors.repository_file(repository, part, name))
     for path in (folder / part / name, folder / name):
         if path.is_file():
             return path
@@ -84,7 +82,7 @@ def find_weights(repository: str, part: str) -> Path:
     Raises:
         WeightsError: there are neither; the message is on safetensors.
     """
-    preferred, other = repositories.WEIGHTS
+    preferred, other = mirrors.WEIGHTS
     try:
         return find(repository, part, preferred)
     except WeightsError as missing:

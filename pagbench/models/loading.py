@@ -14,8 +14,7 @@ from pagbench.models import architectures, controls, sources
 from pagbench.models.classifier import Classifier, Output, check_contract, kind_of, raw_output
 from pagbench.models.smoothing import SmoothedNetwork
 from pagbench.results.preflight import Check
-from pagbench.storage import downloads as fetching
-from pagbench.storage import weights
+from pagbench.storage import downloads, weights
 
 _PROBES = 4
 _FINGERPRINT = 10
@@ -79,7 +78,7 @@ def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
     source = sources.of(name)
     if source is None:
         raise CardError(f"{card.id}: loader 'source', but no source is called {name.partition('/')[0]!r}")
-    files = [fetching.get(file) for file in card.download or ()]
+    files = [downloads.get(file) for file in card.download or ()]
     network = source.build(card.model_copy(update={"id": name}), files)
     return network, weights.file_sha256(files[0]) if len(files) == 1 else weights.state_sha256(network)
 
@@ -89,7 +88,7 @@ def _weights_file(card: ModelCard, path: Path | None) -> Path:
     if card.weights is not None and path is not None:
         return path.parent / card.weights
     assert card.download is not None  # by the card's validation
-    return fetching.get(card.download[0])
+    return downloads.get(card.download[0])
 
 
 def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> LoadedModel:

@@ -15,8 +15,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, RemoteFile, read_yaml
 from pagbench.errors import PagbenchError
 from pagbench.models import registry, sources
-from pagbench.storage import assets, downloads
-from pagbench.storage.downloads import mirrors
+from pagbench.storage import assets, downloads, mirrors
 from pagbench.storage.files import sha256_of
 from pagbench.submissions import folder, sandbox
 from pagbench.submissions.findings import Finding, refused

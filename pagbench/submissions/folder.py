@@ -63,7 +63,7 @@ def home_of(leaderboard: Path, benchmark: Benchmark, card: ModelCard) -> Path:
 
 def weights_path(card: ModelCard, root: Path) -> Path:
     """The file of a submission's weights: beside the card, or in the cache where it is behind a link."""
-    return root / card.weights if card.weights else downloads.place((card.download or ())[0])
+    return root / card.weights if card.weights else downloads.path_of((card.download or ())[0])
 
 
 def pinned_sha256(card: ModelCard) -> str | None:

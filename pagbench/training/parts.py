@@ -18,8 +18,8 @@ from pagbench.densities.autoencoder import Autoencoder
 from pagbench.densities.diffusion import Denoiser, edm_loss
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.storage import cache, weights
-from pagbench.storage.downloads.progress import tell
 from pagbench.storage.files import file_lock
+from pagbench.storage.transport import notify
 from pagbench.training.loop import Progress, guard_memory, train
 from pagbench.training.recipe import Recipe
 from pagbench.training.state import Loss, Minibatch
@@ -191,7 +191,7 @@ def _tenths(benchmark: Benchmark, folder: Path) -> Progress:
         if 10 * done // total > told:
             told = 10 * done // total
             share = f"{10 * told} %, mean squared error {loss:.4f}"
-            tell(f"training the autoencoder of {benchmark.label} once and for all in {folder}: {share}")
+            notify(f"training the autoencoder of {benchmark.label} once and for all in {folder}: {share}")
 
     return show
 

@@ -7,7 +7,7 @@ from pagbench import cards
 from pagbench.cards import ManifoldCard, ScoreCard
 from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError
-from pagbench.storage import downloads as fetching
+from pagbench.storage import downloads
 
 FILE = {"path": "adm/weights.pt", "mirrors": ["https://example.org/weights.pt"]}
 
@@ -113,14 +113,14 @@ def test_what_must_be_fetched_is_known_without_fetching(tmp_path):
     unet = ScoreCard(kind="diffusers", repository="owner/name@abc")
     posterior = ManifoldCard(kind="posterior-covariance", rank=8, score=unet)
     vae = ManifoldCard(kind="autoencoder-kl", rank=8, repository="owner/name")
-    paths = [file.path for file in fetching.named_in(posterior)]
+    paths = [file.path for file in downloads.files_of(posterior)]
     assert paths[0] == "hf/owner/name@abc/unet/config.json"
     assert [path.rpartition("/")[2] for path in paths] == [
         "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json",
     ]  # fmt: skip
-    assert fetching.named_in(vae)[1].mirrors == (
+    assert downloads.files_of(vae)[1].mirrors == (
         "hf:owner/name@main/vae/diffusion_pytorch_model.safetensors",
         "hf:owner/name@main/diffusion_pytorch_model.safetensors",
     )
-    assert fetching.named_in(ScoreCard.parse({"kind": "edm", "download": [FILE]}, "test"))[0].path == FILE["path"]
-    assert not fetching.named_in(ScoreCard(kind="diffusers", repository=str(tmp_path)))
+    assert downloads.files_of(ScoreCard.parse({"kind": "edm", "download": [FILE]}, "test"))[0].path == FILE["path"]
+    assert not downloads.files_of(ScoreCard(kind="diffusers", repository=str(tmp_path)))

@@ -23,8 +23,7 @@ from pagbench.cli import app
 from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError
 from pagbench.models import architectures, factories, registry, requests, sources
 from pagbench.models.classifier import Classifier
-from pagbench.storage import downloads as fetching
-from pagbench.storage import weights
+from pagbench.storage import downloads, weights
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -248,11 +247,11 @@ def test_the_imagenet_networks_of_cohen_from_their_archive(cache):
     with tarfile.open(cache / "smoothing/models.tar", "w:gz", compresslevel=0) as tar:
         tar.add(path, "models/imagenet/resnet50/noise_0.50/checkpoint.pth.tar")
     path.unlink()
-    assert fetching.get(card.download[0]) == path
+    assert downloads.get(card.download[0]) == path
     assert path.read_bytes() == content
     other = source.card("smoothing/imagenet/resnet50/noise_1.00").download[0]
     with pytest.raises(WeightsError, match=r"models\.tar: has no noise_1\.00/checkpoint\.pth\.tar; put the file at"):
-        fetching.get(other)
+        downloads.get(other)
     with torch.no_grad():
         torch.testing.assert_close(source.build(card, [path]).eval()(pixels(32)), network(pixels(32)))
 

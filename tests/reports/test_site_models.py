@@ -18,7 +18,6 @@ from pagbench.results.verification import Verification
 from pagbench.studies import baselines, paths
 from pagbench.studies.networks import Study
 
-PUBLISHED = ROOT / "leaderboard" / "results"
 HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u2028}\\end"""
 
 

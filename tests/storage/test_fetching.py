@@ -31,9 +31,7 @@ from pagbench.cli import app
 from pagbench.data import base, idx
 from pagbench.data.idx import IdxCard
 from pagbench.errors import DataError, WeightsError
-from pagbench.storage import cache
-from pagbench.storage import downloads as fetching
-from pagbench.storage.downloads import content, lockfile, mirrors, transport
+from pagbench.storage import cache, content, downloads, mirrors, transport
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
@@ -63,7 +61,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.delenv("PAGBENCH_OFFLINE", raising=False)
     monkeypatch.setattr(transport, "_PAUSE", 0.01)
-    monkeypatch.setattr(fetching, "_compared", set())
+    monkeypatch.setattr(downloads, "_compared", set())
     return tmp_path / "cache"
 
 
@@ -74,13 +72,13 @@ def server():
         mirror.shutdown()
 
 
-def asked(*mirrors, sha256=None, path=NAME):
+def remote(*mirrors, sha256=None, path=NAME):
     return RemoteFile(path=path, mirrors=mirrors, sha256=sha256)
 
 
 def refusal(file):
     with pytest.raises(WeightsError) as caught:
-        fetching.get(file)
+        downloads.get(file)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -92,16 +90,16 @@ def leftovers(folder):
 
 def another_process():
     """Forgets what this process has compared."""
-    fetching._compared.clear()
+    downloads._compared.clear()
 
 
 def test_a_file_is_fetched_once_and_recorded(server, folder):
     url = server.serve("/model.pt", WHOLE)
-    path = fetching.get(asked(url))
+    path = downloads.get(remote(url))
     assert path == folder / NAME
     assert path.read_bytes() == WHOLE
     another_process()
-    assert fetching.get(asked(url)) == path
+    assert downloads.get(remote(url)) == path
     assert server.sent == len(WHOLE)
     entry = json.loads((folder / "fetched.json").read_text())[NAME]
     assert entry.items() >= {"sha256": sha256(WHOLE), "size": len(WHOLE), "mirror": url}.items()
@@ -120,7 +118,7 @@ def endless(handler):
 @pytest.mark.parametrize("told", [True, False], ids=["length told", "endless"])
 def test_a_download_that_exceeds_its_cards_size_is_cut_off(server, folder, told):
     url = server.serve("/model.pt", bytes(50 << 20), *([] if told else [endless]))
-    file = asked(url, sha256=sha256(WHOLE)).model_copy(update={"size": len(WHOLE)})
+    file = remote(url, sha256=sha256(WHOLE)).model_copy(update={"size": len(WHOLE)})
     assert f"larger than the {len(WHOLE)} bytes that its card says" in refusal(file)
     assert server.sent < 20 << 20
     assert leftovers(folder) == []
@@ -128,7 +126,7 @@ def test_a_download_that_exceeds_its_cards_size_is_cut_off(server, folder, told)
 
 def test_after_drops_only_what_is_missing_is_sent(server):
     url = server.serve("/model.pt", WHOLE, drop(100_000), drop(250_000))
-    assert fetching.get(asked(url)).read_bytes() == WHOLE
+    assert downloads.get(remote(url)).read_bytes() == WHOLE
     assert server.sent == len(WHOLE)
     assert [server.header("Range", request) for request in (0, 1, 2)] == [None, "bytes=100000-", "bytes=250000-"]
     assert server.header("If-Range") is not None
@@ -138,7 +136,7 @@ def test_after_drops_only_what_is_missing_is_sent(server):
 def test_a_server_without_ranges_or_versions_is_asked_for_the_whole(server, trait):
     setattr(server, trait, False)
     url = server.serve("/model.pt", WHOLE, drop(100_000))
-    assert fetching.get(asked(url)).read_bytes() == WHOLE
+    assert downloads.get(remote(url)).read_bytes() == WHOLE
     assert server.sent == 100_000 + len(WHOLE)
 
 
@@ -146,7 +144,7 @@ def test_a_known_hash_lets_any_mirror_go_on_where_another_ended(server):
     server.etags = False
     first = server.serve("/a", WHOLE, *[drop(100_000)] * 4)
     second = server.serve("/b", WHOLE)
-    assert fetching.get(asked(first, second, sha256=sha256(WHOLE))).read_bytes() == WHOLE
+    assert downloads.get(remote(first, second, sha256=sha256(WHOLE))).read_bytes() == WHOLE
     assert server.sent == len(WHOLE)
 
 
@@ -158,34 +156,36 @@ def test_a_file_that_changes_between_two_tries_is_not_patched_together(server):
         handler.answer(OTHER)
 
     server.queue["/model.pt"].append(change)
-    assert fetching.get(asked(url)).read_bytes() == OTHER
+    assert downloads.get(remote(url)).read_bytes() == OTHER
 
 
 def test_a_foreign_beginning_is_thrown_away_when_the_hash_says_so(server, folder):
     url = server.serve("/model.pt", WHOLE)
     (folder / "some").mkdir(parents=True)
     (folder / "some/.model.pt.part").write_bytes(OTHER[:100_000])
-    assert fetching.get(asked(url, sha256=sha256(WHOLE))).read_bytes() == WHOLE
+    assert downloads.get(remote(url, sha256=sha256(WHOLE))).read_bytes() == WHOLE
 
 
 def test_passing_errors_and_silence_are_waited_out(server, monkeypatch, capsys):
     monkeypatch.setattr(transport, "_TIMEOUT", (0.3, 0.3))
     url = server.serve("/model.pt", WHOLE, status(503, Retry_After="0"), silence(0.5), status(429))
-    assert fetching.get(asked(url)).read_bytes() == WHOLE
+    assert downloads.get(remote(url)).read_bytes() == WHOLE
     assert "503 Service Unavailable; again in" in capsys.readouterr().err
 
 
 def test_a_server_that_asks_for_a_pause_gets_it(server, monkeypatch):
     pauses = []
     monkeypatch.setattr(transport.time, "sleep", pauses.append)
-    fetching.get(asked(server.serve("/model.pt", WHOLE, status(503, Retry_After="7"), status(429, Retry_After="9999"))))
+    downloads.get(
+        remote(server.serve("/model.pt", WHOLE, status(503, Retry_After="7"), status(429, Retry_After="9999")))
+    )
     assert [pause for pause in pauses if pause] == [7, 60]
 
 
 def test_redirects_are_followed(server):
     server.serve("/model.pt", WHOLE)
     url = server.serve("/old.pt", b"", status(302, Location=f"{server.url}/model.pt"))
-    assert fetching.get(asked(url)).read_bytes() == WHOLE
+    assert downloads.get(remote(url)).read_bytes() == WHOLE
 
 
 FAULTS = {
@@ -207,20 +207,20 @@ FAULTS = {
 def test_what_is_not_the_file_is_told_and_the_next_mirror_asked(server, folder, fault):
     body, answers, said = FAULTS[fault]
     bad = server.serve("/bad.pt", body, *answers)
-    message = refusal(asked(bad))
+    message = refusal(remote(bad))
     assert said in message
     assert message.startswith(f"{NAME}: {bad}: ")
     assert message.endswith(f"put the file at {folder / NAME}")
     assert not (folder / NAME).exists()
     server.serve("/bad.pt", body, *answers)
     good = server.serve("/good.pt", WHOLE)
-    assert fetching.get(asked(bad, good)).read_bytes() == WHOLE
+    assert downloads.get(remote(bad, good)).read_bytes() == WHOLE
     assert leftovers(folder) == ["model.pt"]
 
 
 def test_another_file_than_the_cards_never_takes_its_name(server, folder):
     url = server.serve("/model.pt", OTHER)
-    message = refusal(asked(url, f"{server.url}/none", sha256=sha256(WHOLE)))
+    message = refusal(remote(url, f"{server.url}/none", sha256=sha256(WHOLE)))
     assert f"another file, sha256 {sha256(OTHER)[:12]}…, the card says {sha256(WHOLE)[:12]}…" in message
     assert "/none: 404 Not Found" in message
     assert message.endswith(f"put the file at {folder / NAME} (sha256 {sha256(WHOLE)})")
@@ -231,7 +231,7 @@ def test_nobody_listens(server):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    assert "no connection" in refusal(asked(f"http://127.0.0.1:{port}/model.pt"))
+    assert "no connection" in refusal(remote(f"http://127.0.0.1:{port}/model.pt"))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_nobody_listens(server):
     ],
 )
 def test_mirrors_that_are_none_are_refused_before_a_socket_opens(mirror, said, no_sockets):
-    assert said in refusal(asked(mirror))
+    assert said in refusal(remote(mirror))
 
 
 def test_a_redirect_must_not_lead_from_https_to_http_without_a_hash():
@@ -269,8 +269,8 @@ def test_no_hop_of_a_redirect_may_be_plain(way, monkeypatch):
         return response
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", answer)
-    assert "http without a known sha256 is not trusted (example.org)" in refusal(asked(hops[0]))
-    assert fetching.get(asked(hops[0], sha256=sha256(WHOLE))).read_bytes() == WHOLE
+    assert "http without a known sha256 is not trusted (example.org)" in refusal(remote(hops[0]))
+    assert downloads.get(remote(hops[0], sha256=sha256(WHOLE))).read_bytes() == WHOLE
 
 
 def test_an_archive_that_is_broken_or_finds_no_room_gets_one_clear_line(folder):
@@ -290,7 +290,7 @@ def test_an_archive_that_is_broken_or_finds_no_room_gets_one_clear_line(folder):
     (folder / "some").write_text("in the way")
     assert f"{folder / 'some/list.txt'}: cannot write there (File exists)" in refusal(file)
     (folder / "some").unlink()
-    assert fetching.get(file).read_bytes() == content
+    assert downloads.get(file).read_bytes() == content
 
 
 def test_what_links_out_of_an_archive_is_not_taken(folder, tmp_path):
@@ -310,25 +310,25 @@ def test_what_links_out_of_an_archive_is_not_taken(folder, tmp_path):
 
 
 def test_a_place_that_cannot_be_looked_into_is_passed_over(server):
-    file = asked(server.serve("/model.pt", WHOLE)).model_copy(update={"also": (f"/{'x' * 300}/model.pt",)})
-    assert fetching.get(file).read_bytes() == WHOLE
+    file = remote(server.serve("/model.pt", WHOLE)).model_copy(update={"also": (f"/{'x' * 300}/model.pt",)})
+    assert downloads.get(file).read_bytes() == WHOLE
 
 
 def test_a_changed_file_is_an_error_that_says_what_to_do(server, folder):
-    file = asked(server.serve("/model.pt", WHOLE))
-    path = fetching.get(file)
+    file = remote(server.serve("/model.pt", WHOLE))
+    path = downloads.get(file)
     path.write_bytes(OTHER)
     message = refusal(file)
     assert f"{path}: sha256 {sha256(OTHER)[:12]}…, it was {sha256(WHOLE)[:12]}… on its first use" in message
     assert f"delete its entry in {folder / 'fetched.json'} to trust the new one" in message
     (folder / "fetched.json").unlink()
-    assert fetching.get(file) == path
-    assert lockfile.find(NAME).sha256 == sha256(OTHER)
+    assert downloads.get(file) == path
+    assert downloads.records()[NAME].sha256 == sha256(OTHER)
 
 
 def test_a_file_that_the_publisher_changed_is_not_taken(server, folder):
-    file = asked(server.serve("/model.pt", WHOLE))
-    fetching.get(file).unlink()
+    file = remote(server.serve("/model.pt", WHOLE))
+    downloads.get(file).unlink()
     server.serve("/model.pt", OTHER)
     message = refusal(file)
     assert f"another file, sha256 {sha256(OTHER)[:12]}…, it was {sha256(WHOLE)[:12]}… on its first use" in message
@@ -339,21 +339,21 @@ def test_a_file_put_there_by_hand_is_recorded_and_compared(folder, no_sockets):
     path = folder / NAME
     path.parent.mkdir(parents=True)
     path.write_bytes(WHOLE)
-    assert fetching.get(asked()) == path
-    assert lockfile.find(NAME).mirror is None
+    assert downloads.get(remote()) == path
+    assert downloads.records()[NAME].mirror is None
     path.write_bytes(OTHER)
-    assert "on its first use" in refusal(asked())
-    assert f"the card says {sha256(WHOLE)[:12]}…" in refusal(asked(sha256=sha256(WHOLE)))
+    assert "on its first use" in refusal(remote())
+    assert f"the card says {sha256(WHOLE)[:12]}…" in refusal(remote(sha256=sha256(WHOLE)))
     path.write_bytes(SIGN_IN)
-    assert "a web page (Sign in & go on) instead of the file; delete the file" in refusal(asked())
+    assert "a web page (Sign in & go on) instead of the file; delete the file" in refusal(remote())
 
 
 def test_a_file_is_used_where_others_keep_it_and_fetched_where_they_do_not(server, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("ELSEWHERE", str(tmp_path))
-    file = asked(server.serve("/model.pt", WHOLE)).model_copy(update={"also": ("$UNSET/m.pt", "$ELSEWHERE/m.pt")})
+    file = remote(server.serve("/model.pt", WHOLE)).model_copy(update={"also": ("$UNSET/m.pt", "$ELSEWHERE/m.pt")})
     kept = tmp_path / "m.pt"
     kept.write_bytes(OTHER)
-    assert fetching.get(file) == kept
+    assert downloads.get(file) == kept
     assert server.requests == []
     kept.write_bytes(SIGN_IN)
     assert f"{kept}: a web page" in refusal(file)
@@ -361,19 +361,19 @@ def test_a_file_is_used_where_others_keep_it_and_fetched_where_they_do_not(serve
     assert f"{kept}: sha256 {sha256(WHOLE)[:12]}…, it was {sha256(OTHER)[:12]}…" in refusal(file)
     (folder / "fetched.json").unlink()
     kept.unlink()
-    assert fetching.get(file) == folder / NAME
+    assert downloads.get(file) == folder / NAME
 
 
 def test_a_damaged_lockfile_is_named(server, folder):
-    file = asked(server.serve("/model.pt", WHOLE))
-    fetching.get(file)
+    file = remote(server.serve("/model.pt", WHOLE))
+    downloads.get(file)
     (folder / "fetched.json").write_text("{")
     another_process()
     assert refusal(file).startswith(f"{folder / 'fetched.json'}: cannot be read")
 
 
 def test_a_full_disk_is_one_line_and_what_arrived_is_kept(server, folder, monkeypatch):
-    file = asked(server.serve("/model.pt", WHOLE))
+    file = remote(server.serve("/model.pt", WHOLE))
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1000))
         message = refusal(file)
@@ -388,20 +388,20 @@ def test_a_full_disk_is_one_line_and_what_arrived_is_kept(server, folder, monkey
         patch.setattr(transport.os, "fsync", full)
         assert "No space left on device" in refusal(file)
     assert leftovers(folder) == [".model.pt.part"]
-    assert fetching.get(file).read_bytes() == WHOLE
+    assert downloads.get(file).read_bytes() == WHOLE
     assert server.header("Range") == f"bytes={len(WHOLE)}-", "all of it had arrived"
 
 
 def test_a_cache_folder_that_is_a_file_is_one_line(server, folder):
     folder.write_text("")
-    assert "PAGBENCH_CACHE" in refusal(asked(server.serve("/model.pt", WHOLE)))
+    assert "PAGBENCH_CACHE" in refusal(remote(server.serve("/model.pt", WHOLE)))
 
 
 FETCH = """
 import sys
-from pagbench.storage import downloads as fetching
+from pagbench.storage import downloads
 from pagbench.cards import RemoteFile
-fetching.get(RemoteFile(path=sys.argv[1], mirrors=(sys.argv[2],)))
+downloads.get(RemoteFile(path=sys.argv[1], mirrors=(sys.argv[2],)))
 """
 
 
@@ -423,7 +423,7 @@ def test_a_killed_download_goes_on_where_it_ended(server, folder):
     arrived = part.stat().st_size
     assert not (folder / NAME).exists()
     server.delay = 0
-    assert fetching.get(asked(url)).read_bytes() == data
+    assert downloads.get(remote(url)).read_bytes() == data
     assert server.header("Range") == f"bytes={arrived}-"
 
 
@@ -449,10 +449,10 @@ def test_google_drives_warning_is_confirmed(server, monkeypatch):
     )
     server.serve("/download", b"", status(200, form.encode()))
     monkeypatch.setattr(mirrors, "_DRIVE", f"{server.url}/download?id={{}}&confirm=t")
-    assert fetching.get(asked("gdrive:abc")).read_bytes() == WHOLE
+    assert downloads.get(remote("gdrive:abc")).read_bytes() == WHOLE
     assert [path for path, _ in server.requests] == ["/download?id=abc&confirm=t", "/confirmed?id=abc&uuid=1%262"]
     server.serve("/download", b"", status(200, QUOTA))
-    message = refusal(asked("gdrive:xyz", path="other.pt"))
+    message = refusal(remote("gdrive:xyz", path="other.pt"))
     assert "https://drive.google.com/file/d/xyz/view: its quota of downloads is used up" in message
 
 
@@ -460,10 +460,10 @@ def test_the_hub_is_asked_at_its_endpoint_with_revision_and_token(server, monkey
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     server.serve("/lab/nets/resolve/v1/a/model.pt", WHOLE)
-    assert fetching.get(asked("hf:lab/nets@v1/a/model.pt")).read_bytes() == WHOLE
+    assert downloads.get(remote("hf:lab/nets@v1/a/model.pt")).read_bytes() == WHOLE
     assert server.header("Authorization") == "Bearer hf_secret"
     server.serve("/lab/closed/resolve/main/model.pt", b"", status(401))
-    message = refusal(asked("hf:lab/closed/model.pt", path="other.pt"))
+    message = refusal(remote("hf:lab/closed/model.pt", path="other.pt"))
     assert "https://huggingface.co/lab/closed/blob/main/model.pt: 401 Unauthorized" in message
     assert "set HF_TOKEN" in message
     assert "hf_secret" not in message
@@ -484,13 +484,13 @@ def test_every_truncation_is_seen(tmp_path):
 
 def test_every_file_within_a_card_is_found():
     card, _ = models.find("digits/standard")
-    files = (asked(path="a.pt"), asked(path="b.pt"))
-    assert fetching.named_in(card) == ()
-    assert fetching.named_in(card.model_copy(update={"download": files})) == files
+    files = (remote(path="a.pt"), remote(path="b.pt"))
+    assert downloads.files_of(card) == ()
+    assert downloads.files_of(card.model_copy(update={"download": files})) == files
     definition = benchmarks.load("gaussians")
     score = definition.score.model_copy(update={"download": files[:1]})
-    assert fetching.named_in(definition) == ()
-    assert fetching.named_in(definition.model_copy(update={"score": score})) == files[:1]
+    assert downloads.files_of(definition) == ()
+    assert downloads.files_of(definition.model_copy(update={"score": score})) == files[:1]
 
 
 @pytest.fixture
@@ -576,7 +576,7 @@ def test_the_variable_is_as_good_as_the_option(monkeypatch, no_sockets, folder):
     monkeypatch.setenv("PAGBENCH_OFFLINE", "1")
     monkeypatch.setenv("PAGBENCH_DATA", str(folder))
     monkeypatch.setattr(idx, "_DEBIAN", folder)
-    assert "not in the cache, and offline; fetch https://a.org/x elsewhere" in refusal(asked("https://a.org/x"))
+    assert "not in the cache, and offline; fetch https://a.org/x elsewhere" in refusal(remote("https://a.org/x"))
     with pytest.raises(DataError, match=r"download failed \(offline\)"):
         IdxCard(kind="mnist").load()
 
@@ -594,7 +594,7 @@ def test_everything_lies_below_one_folder(folder, monkeypatch):
 
 def test_a_benchmarks_own_files_are_asked_for(server, folder, monkeypatch):
     published = benchmarks.load("gaussians")
-    score = published.score.model_copy(update={"download": (asked(server.serve("/model.pt", WHOLE)),)})
+    score = published.score.model_copy(update={"download": (remote(server.serve("/model.pt", WHOLE)),)})
     monkeypatch.setattr(benchmarks, "load", lambda _: published.model_copy(update={"score": score}))
     done = invoke("fetch", "--benchmark", "gaussians")
     assert done.exit_code == 0, done.output

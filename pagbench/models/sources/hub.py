@@ -16,8 +16,7 @@ from pydantic import ConfigDict
 from pagbench.cards import Card, Count, ModelCard, RemoteFile
 from pagbench.errors import CardError, UnknownNameError, WeightsError, first_line
 from pagbench.models.sources import timm
-from pagbench.storage import cache
-from pagbench.storage import downloads as fetching
+from pagbench.storage import cache, downloads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,7 +57,7 @@ def card(model: str) -> ModelCard:
     if re.fullmatch(_NAME, model) is None:
         raise CardError(f"{model}: expected hf/<owner>/<name> or hf/<owner>/<name>@<revision>")
     file = _file(model, "config.json")
-    config = _read(fetching.get(file))
+    config = _read(downloads.get(file))
     fields = _of_timm(_timms(config, model), model) if _is_timms(config) else _of_card(config, model)
     kept = {"title": model.rpartition("/")[2], "family": "own", "reference": _page(model), **fields}
     download = [file, _weights(model, fields.get("weights"))]
@@ -115,7 +114,7 @@ def _of_card(config: dict[str, Any], model: str) -> dict[str, Any]:
 def _weights(model: str, named: str | None) -> RemoteFile:
     """The file that config.json names; else what is in the cache, or in the repository, safetensors first."""
     files = [_file(model, name) for name in ([named] if named else _WEIGHTS)]
-    present = [file for file in files if fetching.find(file) is not None]
+    present = [file for file in files if downloads.find(file) is not None]
     if present or named:
         return (present or files)[0]
     published = _published(model)

@@ -1,4 +1,8 @@
-"""One address to one file on disk: goes on after a drop, and knows what it must not go on from."""
+"""One address to one file on disk, with a progress bar: goes on after a drop, and knows what it must not go on from.
+
+No library does all of it: pooch and gdown do not resume by the version of a file, urllib3's retries end with the
+headers, and huggingface_hub has one address for a file and no first use.
+"""
 
 import errno
 import json
@@ -6,6 +10,8 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
 from http import HTTPStatus
@@ -13,12 +19,22 @@ from pathlib import Path
 from urllib.parse import urlencode, urljoin
 
 import requests
+import rich
 import urllib3
 from rich import filesize
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from pagbench.storage.downloads import content, mirrors
-from pagbench.storage.downloads.mirrors import Address, MirrorError
-from pagbench.storage.downloads.progress import Display
+from pagbench.storage import content, mirrors
+from pagbench.storage.mirrors import Address, MirrorError
 
 _TRIES = 4
 """In a row that bring nothing new."""
@@ -31,7 +47,7 @@ _CHUNK = 1 << 18
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
-class _Passing(MirrorError):
+class _PassingError(MirrorError):
     """An answer that another try may change; `pause` is what the server asks for, in seconds."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
@@ -72,10 +88,55 @@ class Part:
         self.path.unlink(missing_ok=True)
         self._origin.unlink(missing_ok=True)
 
-    def finish(self, place: Path) -> None:
+    def finish(self, path: Path) -> None:
         """Moves it where it belongs."""
-        self.path.replace(place)
+        self.path.replace(path)
         self._origin.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Display:
+    """One download on the screen: a bar with an estimate on a terminal, one line elsewhere."""
+
+    name: str
+    bar: Progress
+    task: TaskID
+
+    def start(self, done: int, total: int | None) -> None:
+        """A transfer begins, at `done` of `total` bytes where an earlier one ended."""
+        self.bar.reset(self.task, completed=done, total=total, description=self.name)
+        if self.bar.disable:
+            size = "" if total is None else f" ({filesize.decimal(total)})"
+            notify(f"fetching {self.name}{size}{f', from {filesize.decimal(done)} on' if done else ''}")
+
+    def wait(self, reason: str, seconds: float) -> None:
+        """A transfer broke off and is tried again."""
+        text = f"{self.name}: {reason}; again in {seconds:.0f} s"
+        self.bar.update(self.task, description=text)
+        if self.bar.disable:
+            notify(text)
+
+
+@contextmanager
+def display(name: str, size: int | None) -> Iterator[Display]:
+    """A display of one download; within another bar it has a line of its own."""
+    console = rich.get_console()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    hidden = not (console.is_terminal or console.is_jupyter)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        yield Display(name, bar, bar.add_task(name, total=size))
+
+
+def notify(text: str) -> None:
+    """One line to the user, beside the command's output."""
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(text)
 
 
 def download(address: Address, part: Part, *, hashed: bool, display: Display, limit: int | None = None) -> None:
@@ -100,7 +161,7 @@ def download(address: Address, part: Part, *, hashed: bool, display: Display, li
         while True:
             try:
                 return _transfer(session, address, part, hashed, display, limit)
-            except _Passing as error:
+            except _PassingError as error:
                 if part.size > furthest:
                     furthest, tries = part.size, 0
                 tries += 1
@@ -125,23 +186,24 @@ def _transfer(
     if version is None and not hashed:
         part.discard()
     done = part.size
-    asked = {"Range": f"bytes={done}-"} if done else {}
-    if done and version is not None:
-        asked["If-Range"] = version
+    headers = {"Accept-Encoding": "identity", **address.headers}
+    if done:
+        headers |= {"Range": f"bytes={done}-"} | ({} if version is None else {"If-Range": version})
     try:
-        with _open(session, address, asked) as response:
+        response, page = _open(session, address, headers)
+        with response:
             for hop in (*response.history, response):
                 mirrors.refuse_plain(hop.url, hashed=hashed or not address.url.startswith("https:"))
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 if _size(response) == done:
                     return
                 part.discard()
-                raise _Passing("it is not the file that an earlier try began")
-            _refuse_errors(response, address)
+                raise _PassingError("it is not the file that an earlier try began")
+            _refuse_errors(response, page, address)
             if done and response.status_code == HTTPStatus.PARTIAL_CONTENT:
                 if not _continues(response, done, version):
                     part.discard()
-                    raise _Passing("it answered with another part than the one asked for")
+                    raise _PassingError("it answered with another part than the one asked for")
             else:
                 part.begin(address.mirror, _version(response))
                 done = 0
@@ -149,60 +211,50 @@ def _transfer(
     except requests.exceptions.RequestException as error:
         raise _failure(error) from None
     except urllib3.exceptions.HTTPError:
-        raise _Passing("the connection broke off") from None
+        raise _PassingError("the connection broke off") from None
 
 
-def _open(session: requests.Session, address: Address, asked: dict[str, str]) -> requests.Response:
-    """The answer, past Google Drive's page that asks whether the file may come without a scan for viruses."""
-    headers = {"Accept-Encoding": "identity", **address.headers, **asked}
+def _open(session: requests.Session, address: Address, headers: dict[str, str]) -> tuple[requests.Response, bytes]:
+    """The answer, and of a web page its beginning; past Google Drive's page that warns of files it has not scanned."""
     response = session.get(address.url, headers=headers, stream=True, timeout=_TIMEOUT)
-    if address.mirror.startswith("gdrive:") and response.ok and _is_page(response):
-        confirmed = _confirmed(_beginning(response).decode("utf-8", errors="replace"))
-        if confirmed is not None:
-            mirrors.refuse_inside(response.url, confirmed)
+    page = _page(response)
+    if address.mirror.startswith("gdrive:") and response.ok and page:
+        text = page.decode("utf-8", errors="replace")
+        form = re.search(r'<form[^>]*\bid="download-form"[^>]*\baction="([^"]+)"', text)
+        if form is not None:  # of the button "Download anyway"
+            fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', text)
+            url = f"{unescape(form[1])}?{urlencode([(name, unescape(value)) for name, value in fields])}"
+            mirrors.refuse_inside(response.url, url)
             response.close()
-            response = session.get(confirmed, headers=headers, stream=True, timeout=_TIMEOUT)
-    return response
+            response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+            page = _page(response)
+    return response, page
 
 
-def _confirmed(page: str) -> str | None:
-    """Where the button "Download anyway" leads."""
-    form = re.search(r'<form[^>]*\bid="download-form"[^>]*\baction="([^"]+)"', page)
-    if form is None:
-        return None
-    fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page)
-    return f"{unescape(form[1])}?{urlencode([(name, unescape(value)) for name, value in fields])}"
+def _page(response: requests.Response) -> bytes:
+    """The beginning of a web page; nothing of a file."""
+    if not response.headers.get("Content-Type", "").startswith("text/html"):
+        return b""
+    return response.raw.read(content.HEAD, decode_content=True) or b" "
 
 
-def _is_page(response: requests.Response) -> bool:
-    return response.headers.get("Content-Type", "").startswith("text/html")
-
-
-def _beginning(response: requests.Response) -> bytes:
-    """The first bytes of an answer; kept, so that it can be asked twice."""
-    if not hasattr(response, "beginning"):
-        response.beginning = response.raw.read(content.HEAD, decode_content=True) or b""  # type: ignore[attr-defined]
-    return bytes(response.beginning)  # type: ignore[attr-defined]
-
-
-def _refuse_errors(response: requests.Response, address: Address) -> None:
-    """Raises what the server said, where it is not the file."""
-    status, page = response.status_code, None
-    if _is_page(response):
-        page = content.web_page(_beginning(response)) or "a web page instead of the file"
+def _refuse_errors(response: requests.Response, page: bytes, address: Address) -> None:
+    """Raises what the server answered, where it is not the file."""
+    status = response.status_code
+    about = (content.web_page(page) or "a web page instead of the file") if page else None
     if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        if page is not None:
-            raise MirrorError(page)
+        if about is not None:
+            raise MirrorError(about)
         return
-    said = f"{status} {response.reason or ''}".strip()
-    if page is not None and "quota" in page:
-        said = f"{said}, {page}"
+    reason = f"{status} {response.reason or ''}".strip()
+    if about is not None and "quota" in about:
+        reason = f"{reason}, {about}"
     if status in _PASSING:
         wait = response.headers.get("Retry-After", "")
-        raise _Passing(said, float(wait) if wait.isdigit() else 0.0)
+        raise _PassingError(reason, float(wait) if wait.isdigit() else 0.0)
     if address.mirror.startswith("hf:") and status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        said = f"{said}, no such repository, or one that needs your token: accept its licence there and set HF_TOKEN"
-    raise MirrorError(said)
+        reason += ", no such repository, or one that needs your token: accept its licence there and set HF_TOKEN"
+    raise MirrorError(reason)
 
 
 def _version(response: requests.Response) -> str | None:
@@ -230,18 +282,21 @@ def _receive(response: requests.Response, part: Part, done: int, display: Displa
     total = _size(response)
     if total is not None:
         _refuse_excess(part, total, limit)
-        _require_room(part.path, total - done)
+        free = shutil.disk_usage(part.path.parent).free
+        if total - done > free:
+            sizes = f"{filesize.decimal(total - done)} to come, {filesize.decimal(free)} free"
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {sizes}")
     display.start(done, total)
     with part.path.open("ab") as file:
         for chunk in response.raw.stream(_CHUNK, decode_content=False):
             done += len(chunk)
             _refuse_excess(part, done, limit)
             file.write(chunk)
-            display.advance(len(chunk))
+            display.bar.advance(display.task, len(chunk))
         file.flush()
         os.fsync(file.fileno())
     if total is not None and part.size < total:
-        raise _Passing(f"only {part.size} of {total} bytes came")
+        raise _PassingError(f"only {part.size} of {total} bytes came")
 
 
 def _refuse_excess(part: Part, size: int, limit: int | None) -> None:
@@ -251,22 +306,15 @@ def _refuse_excess(part: Part, size: int, limit: int | None) -> None:
         raise MirrorError(f"larger than the {limit} bytes that its card says (it goes on to {size} at least)")
 
 
-def _require_room(path: Path, needed: int) -> None:
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        sizes = f"{filesize.decimal(needed)} to come, {filesize.decimal(free)} free"
-        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {sizes}")
-
-
 def _failure(error: requests.exceptions.RequestException) -> MirrorError:
     """What went wrong below HTTP, in a few words."""
     if isinstance(error, requests.exceptions.SSLError):
         return MirrorError("its TLS certificate is not accepted")
     if isinstance(error, requests.exceptions.Timeout):
-        return _Passing(f"no answer within {_TIMEOUT[1]:.0f} s")
+        return _PassingError(f"no answer within {_TIMEOUT[1]:.0f} s")
     if isinstance(error, requests.exceptions.ProxyError):
-        return _Passing("the proxy refuses")
+        return _PassingError("the proxy refuses")
     if isinstance(error, requests.exceptions.ConnectionError):
         unresolved = "resolve" in str(error).lower()
-        return _Passing("its name is not known (is there a network?)" if unresolved else "no connection")
+        return _PassingError("its name is not known (is there a network?)" if unresolved else "no connection")
     return MirrorError(str(error).splitlines()[0] if str(error) else type(error).__name__)

@@ -1,9 +1,17 @@
-"""Mirrors as cards name them, and the addresses they stand for."""
+"""Mirrors as cards name them, and the addresses they stand for. No torch."""
 
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from pagbench.cards import Fitted, RemoteFile, ScoreCard
+from pagbench.errors import WeightsError
+
+CONFIG, SCHEDULE = "config.json", "scheduler_config.json"
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+"""Names in a repository of diffusers; safetensors where there are any."""
 
 _DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 """Google Drive's address of the file itself; it skips the page about virus scans."""
@@ -56,8 +64,8 @@ def page(mirror: str) -> str:
     kind, _, rest = mirror.partition(":")
     if kind == "gdrive":
         return f"https://drive.google.com/file/d/{rest}/view"
-    found = re.fullmatch(_HUB_FILE, rest) if kind == "hf" else None
-    return f"https://huggingface.co/{found[1]}/blob/{found[2] or 'main'}/{found[3]}" if found else mirror
+    match = re.fullmatch(_HUB_FILE, rest) if kind == "hf" else None
+    return f"https://huggingface.co/{match[1]}/blob/{match[2] or 'main'}/{match[3]}" if match else mirror
 
 
 def refuse_plain(url: str, *, hashed: bool) -> None:
@@ -77,8 +85,8 @@ def is_public(host: str) -> bool:
     >>> [is_public(host) for host in ("example.org", "localhost", "169.254.169.254", "::1", "x.internal")]
     [True, False, False, False, False]
     """
-    top = host.lower().rstrip(".").rpartition(".")
-    return bool(top[0]) and top[2].isalpha() and top[2] not in ("local", "internal", "localhost")
+    domain, _, top = host.lower().rstrip(".").rpartition(".")
+    return bool(domain) and top.isalpha() and top not in ("local", "internal", "localhost")
 
 
 def refuse_inside(url: str, target: str) -> None:
@@ -87,20 +95,49 @@ def refuse_inside(url: str, target: str) -> None:
     Raises:
         MirrorError: the target's host is not public, and the address's is.
     """
-    here, there = (urlsplit(address).hostname or "" for address in (url, target))
-    if is_public(here) and not is_public(there):
-        raise MirrorError(f"it leads to {there[:60]!r}, which is no public host")
+    start, end = (urlsplit(address).hostname or "" for address in (url, target))
+    if is_public(start) and not is_public(end):
+        raise MirrorError(f"it leads to {end[:60]!r}, which is no public host")
 
 
 def _hub(mirror: str, rest: str) -> Address:
     """On the Hugging Face hub or, by HF_ENDPOINT, a mirror of it; with the user's token where there is one."""
     import huggingface_hub
 
-    found = re.fullmatch(_HUB_FILE, rest)
-    if found is None:
+    match = re.fullmatch(_HUB_FILE, rest)
+    if match is None:
         raise MirrorError("expected hf:<owner>/<name>[@revision]/<file>")
-    repository, revision, path = found.groups()
+    repository, revision, path = match.groups()
     endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     url = huggingface_hub.hf_hub_url(repository, path, revision=revision, endpoint=endpoint)
     token = huggingface_hub.get_token()
     return Address(mirror, url, {"Authorization": f"Bearer {token}"} if token else {})
+
+
+def repository_files(card: Fitted) -> tuple[RemoteFile, ...]:
+    """What a card's repository is fetched for; nothing where it is a local folder, or there is none."""
+    if card.repository is None or Path(card.repository).expanduser().is_dir():
+        return ()
+    part = "unet" if isinstance(card, ScoreCard) else "vae"
+    network = (repository_file(card.repository, part, CONFIG), repository_file(card.repository, part, WEIGHTS[0]))
+    return (*network, repository_file(card.repository, "scheduler", SCHEDULE)) if part == "unet" else network
+
+
+def repository_file(repository: str, part: str, name: str) -> RemoteFile:
+    """A file of one part of a pipeline: `<part>/<name>`, or `<name>` where the repository has one part only.
+
+    Args:
+        repository: on the Hugging Face hub, as diffusers lays it out.
+        part: its folder.
+        name: of the file.
+
+    Raises:
+        WeightsError: neither a folder nor a repository's name.
+        CardError: a name that no repository can have.
+    """
+    owner_and_name, _, revision = repository.partition("@")
+    if owner_and_name.count("/") != 1 or owner_and_name.startswith((".", "/", "~")):
+        raise WeightsError(f"{repository}: no such folder, nor a repository's name, <owner>/<name>[@<revision>]")
+    pinned = f"{owner_and_name}@{revision or 'main'}"
+    addresses = (f"hf:{pinned}/{part}/{name}", f"hf:{pinned}/{name}")
+    return RemoteFile.parse({"path": f"hf/{pinned}/{part}/{name}", "mirrors": addresses}, repository)

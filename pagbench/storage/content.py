@@ -1,4 +1,4 @@
-"""Tells by its bytes what arrived instead of the file: a web page, half a file, something else."""
+"""What arrived instead of a file, by its bytes: a web page, half a file, something else."""
 
 import json
 import re
@@ -58,8 +58,8 @@ def web_page(head: bytes) -> str | None:
     if "quota" in text.lower() or "too many users" in text.lower():
         return "its quota of downloads is used up (try again in a day, or in a browser)"
     title = re.search(r"<title[^>]*>([^<]*)</title>", text, re.IGNORECASE)
-    said = " ".join(unescape(title[1]).split()) if title else ""
-    return f"a web page{f' ({said[:80]})' if said else ''} instead of the file"
+    words = " ".join(unescape(title[1]).split()) if title else ""
+    return f"a web page{f' ({words[:80]})' if words else ''} instead of the file"
 
 
 def _safetensors_flaw(path: Path, size: int) -> str | None:

@@ -1,0 +1,263 @@
+"""Files that others publish: found on this machine, or fetched into the cache. No torch.
+
+Mirrors are tried in order. A file takes its name only when it is whole and its sha256 is the card's, or that of its
+first use, which `fetched.json` keeps. A download that broke off goes on at the next call.
+"""
+
+import json
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pagbench.cards import Card, Count, Fitted, RemoteFile, Sha256
+from pagbench.errors import WeightsError
+from pagbench.storage import cache, content, mirrors, transport
+from pagbench.storage.files import file_lock, replacing, sha256_of
+from pagbench.storage.mirrors import MirrorError
+from pagbench.storage.transport import Part, display, notify
+
+_compared: set[tuple[Path, int, int, str | None]] = set()
+"""Path, size, time of change and card's hash of what this process has compared already."""
+
+
+class Record(Card):
+    """A file as it was fetched, or as it was when it was found for the first time."""
+
+    sha256: Sha256
+    size: Count
+    """Bytes."""
+    mirror: str | None
+    """Where it came from; null for a file that the user put there."""
+    date: str
+    """When, ISO 8601, UTC."""
+
+
+_RECORDS = TypeAdapter(dict[str, Record])
+
+
+def records_path() -> Path:
+    """Where the records of first uses lie."""
+    return cache.root() / "fetched.json"
+
+
+def records() -> dict[str, Record]:
+    """The records of first uses, by the file's path below the cache folder.
+
+    Raises:
+        WeightsError: they cannot be read.
+    """
+    path = records_path()
+    try:
+        return _RECORDS.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not what pagbench writes"
+        raise WeightsError(f"{path}: cannot be read ({reason}); delete it, and files are trusted anew") from None
+
+
+def path_of(file: RemoteFile) -> Path:
+    """Where the file lies in the cache folder, or would."""
+    return cache.root() / file.path
+
+
+def find(file: RemoteFile) -> Path | None:
+    """Where the file lies already: in the cache folder, or where others keep it (`also`)."""
+    others = (Path(os.path.expandvars(path)).expanduser() for path in file.also)
+    for path in (path_of(file), *others):
+        with suppress(OSError):  # a folder that this user may not look into
+            if path.is_file():
+                return path
+    return None
+
+
+def get(file: RemoteFile) -> Path:
+    """Where the file lies; fetched first where it does not.
+
+    Raises:
+        WeightsError: it is not there and cannot be fetched (says where to put it by hand), or it is not what the card
+            or its first use says.
+    """
+    path = find(file)
+    if path is not None:
+        _compare(file, path)
+        return path
+    path = path_of(file)
+    if file.archive is None:
+        _fetch(file, path)
+    else:
+        _unpack(get(file.archive), path)
+        _compare(file, path)
+    return path
+
+
+def files_of(card: Card) -> tuple[RemoteFile, ...]:
+    """Every file that a card, or a card within it, names."""
+    return tuple(dict.fromkeys(_files(card)))
+
+
+def _files(value: Any) -> Iterator[RemoteFile]:
+    if isinstance(value, RemoteFile):
+        yield value
+    elif isinstance(value, Card):
+        if isinstance(value, Fitted):
+            yield from mirrors.repository_files(value)
+        for _, part in value:
+            yield from _files(part)
+    elif isinstance(value, tuple) and value and isinstance(value[0], Card):
+        for part in value:
+            yield from _files(part)
+
+
+def _compare(file: RemoteFile, path: Path) -> None:
+    """Compares a file that is there with its hash, once per process; keeps the hash of one that is new.
+
+    Raises:
+        WeightsError: it is another, or no whole file.
+    """
+    try:
+        key = _state(file, path)
+        if key in _compared:
+            return
+        digest, (expected, origin) = sha256_of(path), _expected(file)
+        flaw = None if digest == expected else content.flaw(path, path.name)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from None
+    if flaw is None and expected not in (None, digest):
+        flaw = f"sha256 {digest[:12]}…, {origin}"
+    if flaw is not None:
+        raise WeightsError(f"{path}: {flaw}; delete the file to fetch it anew")
+    record = records().get(file.path)
+    if record is None or record.sha256 != digest:
+        _record(file, path, digest, None)
+    _compared.add(key)
+
+
+def _state(file: RemoteFile, path: Path) -> tuple[Path, int, int, str | None]:
+    """What changes where the file or its card does."""
+    state = path.stat()
+    return path, state.st_size, state.st_mtime_ns, file.sha256
+
+
+def _expected(file: RemoteFile) -> tuple[str | None, str]:
+    """The hash that a file should have, and what says so: its card, else its first use."""
+    record = records().get(file.path)
+    if file.sha256 is not None or record is None:
+        return file.sha256, f"the card says {str(file.sha256)[:12]}…"
+    return record.sha256, (
+        f"it was {record.sha256[:12]}… on its first use, {record.date[:10]}; "
+        f"delete its entry in {records_path()} to trust the new one"
+    )
+
+
+def _record(file: RemoteFile, path: Path, sha256: str, mirror: str | None) -> None:
+    """Keeps what a file is; other processes may keep others at the same time."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with suppress(OSError):  # a cache that is read-only is of use, too
+        entry = Record(sha256=sha256, size=path.stat().st_size, mirror=mirror, date=now)
+        with _lock(records_path().name), replacing(records_path()) as temporary:
+            entries = sorted((records() | {file.path: entry}).items())
+            with temporary.open("w", encoding="utf-8") as target:
+                json.dump({name: record.model_dump(mode="json") for name, record in entries}, target, indent=1)
+                target.flush()
+                os.fsync(target.fileno())
+        _compared.add(_state(file, path))
+
+
+def _lock(name: str, on_wait: Callable[[], None] | None = None) -> AbstractContextManager[None]:
+    """Keeps other processes from a file of the cache folder."""
+    return file_lock(cache.root() / ".locks" / f"{name}.lock", timeout_s=-1, on_wait=on_wait)
+
+
+def _fetch(file: RemoteFile, path: Path) -> None:
+    if cache.offline():
+        pages = " or ".join(mirrors.page(mirror) for mirror in file.mirrors) or "it"
+        raise WeightsError(
+            f"{file.path}: not in the cache, and offline; fetch {pages} elsewhere and {_by_hand(file, path)}"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(file.path, lambda: notify(f"waiting for another process that fetches {file.path}")):
+            if path.is_file():  # another process was faster
+                return _compare(file, path)
+            _try_mirrors(file, path)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot write there ({error.strerror or error}); make room, or set PAGBENCH_CACHE to another "
+            "folder, and start again: what has arrived is kept"
+        ) from None
+
+
+def _try_mirrors(file: RemoteFile, path: Path) -> None:
+    part = Part(path.with_name(f".{path.name}.part"))
+    answers = []
+    for mirror in file.mirrors:
+        try:
+            digest = _fetch_from(mirror, file, part)
+        except MirrorError as error:
+            answers.append(f"{mirrors.page(mirror)}: {error}")
+            continue
+        part.finish(path)
+        _record(file, path, digest, mirror)
+        return
+    raise WeightsError(f"{file.path}: {'; '.join(answers) or 'its card names no mirror'}; {_by_hand(file, path)}")
+
+
+def _fetch_from(mirror: str, file: RemoteFile, part: Part) -> str:
+    """Fetches from one mirror and returns the sha256. What an earlier try left is dropped if the whole is wrong."""
+    expected, origin = _expected(file)
+    hashed = expected is not None
+    address, resumed = mirrors.address(mirror, hashed=hashed), part.size > 0
+    with display(file.path, file.size) as bar:
+        while True:
+            transport.download(address, part, hashed=hashed, display=bar, limit=file.size)
+            digest = sha256_of(part.path)
+            flaw = content.flaw(part.path, file.path)
+            if flaw is None and expected not in (None, digest):
+                flaw = f"another file, sha256 {digest[:12]}…, {origin}"
+            if flaw is None:
+                return digest
+            part.discard()
+            if not resumed:
+                raise MirrorError(flaw)
+            resumed = False
+
+
+def _by_hand(file: RemoteFile, path: Path) -> str:
+    """What to do where nothing else helps."""
+    return f"put the file at {path}{f' (sha256 {file.sha256})' if file.sha256 else ''}"
+
+
+def _unpack(archive: Path, path: Path) -> None:
+    """Takes one file out of a tar archive: the one whose name is the end of the path, as `models/x.tar`.
+
+    Raises:
+        WeightsError: the archive is none, or has no such file, or the disk refuses.
+    """
+    try:
+        with replacing(path) as temporary, tarfile.open(archive) as tar:
+            member = next((m for m in tar if m.isfile() and _is_end(path, m.name)), None)
+            source = None if member is None else tar.extractfile(member)
+            if source is None:
+                raise WeightsError(f"{archive}: has no {path.parent.name}/{path.name}; put the file at {path}")
+            with source, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
+            raise WeightsError(
+                f"{path}: cannot write there ({error.strerror}); make room, or set PAGBENCH_CACHE to another folder"
+            ) from None
+        raise WeightsError(f"{archive}: cannot be unpacked ({error}); delete it to fetch it anew") from None
+
+
+def _is_end(path: Path, name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return len(parts) > 1 and path.parts[-len(parts) :] == parts
