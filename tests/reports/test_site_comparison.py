@@ -9,7 +9,7 @@ from browser import screenshot
 
 from pagbench.ranking import statistics
 from pagbench.reports.site import comparison
-from pagbench.reports.site.board_columns import KEYS
+from pagbench.reports.site.board_columns import KEYS, interval_decimals
 from pagbench.studies.networks import Study
 
 
@@ -59,7 +59,7 @@ def test_compared_networks_show_the_paired_difference(site, page, digits_study):
     for column in [name for name in shown if name in KEYS]:
         _, (own, _), _, (value, bounds, above) = shown[column]
         expected, probability = difference(digits_study, other, baseline, column)
-        last = 10.0 ** -decimals(expected)
+        last = 10.0 ** -interval_decimals(expected)
         assert float(own) == pytest.approx(digits_study.entries[baseline][column], abs=last)
         assert float(value) == pytest.approx(expected.value, abs=0.5001 * last)
         low, high = map(float, bounds.strip("[]").split(", "))

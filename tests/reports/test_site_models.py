@@ -15,7 +15,7 @@ from pagbench.reports.site.board_columns import KEYS
 from pagbench.reports.site.rendering import render
 from pagbench.results.preflight import Check, Preflight
 from pagbench.results.verification import Verification
-from pagbench.studies import baselines, paths
+from pagbench.studies import baselines, networks, paths
 from pagbench.studies.networks import Study
 
 HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u2028}\\end"""

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from pagbench import benchmarks
 from pagbench.cli import app
 from pagbench.errors import ResultsError
+from pagbench.ranking import statistics
 from pagbench.reports.site import sensitivity as pages
 from pagbench.reports.site.rendering import Page, render
 from pagbench.studies.networks import Study
