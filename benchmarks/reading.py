@@ -20,7 +20,6 @@ from big_results import definition
 
 from pagbench import studies as study
 from pagbench.benchmarks import Benchmark
-from pagbench.ranking import board as ranking
 from pagbench.ranking import leaderboard, render
 from pagbench.reports.site import building
 
@@ -31,9 +30,8 @@ def board(folder: Path, benchmark: Benchmark) -> str:
 
 
 def table(folder: Path, benchmark: Benchmark) -> str:
-    """What `pagbench leaderboard` prints, with the statistics that it shows."""
-    shown = ranking.shown(folder, benchmark, render.sources(benchmark))
-    return f"{len(render.to_table(shown, benchmark).splitlines())} lines"
+    """What `pagbench leaderboard` prints."""
+    return f"{len(render.to_table(leaderboard(folder, benchmark=benchmark), benchmark).splitlines())} lines"
 
 
 def site(folder: Path, benchmark: Benchmark) -> str:

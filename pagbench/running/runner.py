@@ -205,7 +205,7 @@ class _Run:
             self._all([(request, None) for request in self._asked], bar, stop)
             named = [request for request in self._measured() if request.named]
             self._all([(request, name) for request in named for name in self._plan.settings.measures], bar, stop)
-        rows = results.joined([found for found in map(self._found, self._measured()) if found is not None])
+        rows = results.to_frame([found for found in map(self._found, self._measured()) if found is not None])
         for request in self._measured() if self._share == Share() else ():
             there = int((rows["entrant"] == request.card.id).sum()) if len(rows) else 0
             if there < len(self._plan.ids):
@@ -232,7 +232,7 @@ class _Run:
 
         for request, measure in jobs if self._plan.overwrite else ():
             if request.named:
-                self._store(request, measure).drop_parts()
+                self._store(request, measure).drop_shards()
         for unit, outcome in self._executor.run(self._plan, units, stop, advance):
             advance(unit, left[id(unit)])
             self._hear(unit, outcome)
@@ -279,4 +279,4 @@ class _Run:
         kept = self._store(request, measure).load()
         if kept is None:
             return None
-        return results.Result(kept.rows[kept.rows["sample_id"].isin(self._plan.ids)], kept.provenance)
+        return results.Result(kept.rows[kept.rows["sample_id"].isin(self._plan.ids)], kept.document)

@@ -18,7 +18,7 @@ from pagbench.errors import ContractError, PagbenchError, ResultsError, first_li
 from pagbench.models import checks
 from pagbench.models.loading import LoadedModel
 from pagbench.models.requests import Request
-from pagbench.results import DamagedError, Result, StoragePath, thumbnails
+from pagbench.results import DamagedError, Provenance, Result, StoragePath, thumbnails
 from pagbench.results.preflight import Refusal
 from pagbench.running import provenance
 from pagbench.running import session as measuring
@@ -174,7 +174,7 @@ class _Work:
 
     def _kept(self) -> Result | None:
         """Rows that the folder has; what is damaged there is taken out of the way."""
-        load = self._store.load_parts if self._anew else self._store.load
+        load = self._store.load_shards if self._anew else self._store.load
         try:
             kept = load()
         except DamagedError:
@@ -186,7 +186,7 @@ class _Work:
 
     def _measured(self, kept: Result | None, missing: list[str]) -> Iterator[pd.DataFrame]:
         if self._unit.measure is None:
-            checked = None if kept is None else kept.provenance.get("preflight")
+            checked = None if kept is None else kept.document.get("preflight")
             self._source["preflight"] = checked or self._preflight()
         declared = None if self._unit.measure is None else columns.MEASURES[self._unit.measure]
         judged = self._session.judge.record() if declared is not None and "judge" in declared.needs else {}
@@ -217,8 +217,8 @@ class _Work:
 
     def _finish(self) -> None:
         """Merges the model's rows, with pictures, where all that the run asks for are there."""
-        while self._store.parts():
-            found = self._store.load_parts() if self._anew else self._store.load()
+        while self._store.shards():
+            found = self._store.load_shards() if self._anew else self._store.load()
             self._check_same(found)
             if found is None or not set(found.rows["sample_id"]) >= set(self._plan.samples(self._unit.measure)):
                 return
@@ -248,8 +248,9 @@ class _Work:
         }
 
     def _check_same(self, kept: Result | None) -> None:
-        if kept is not None and not kept.same_as(self._source):
+        difference = "" if kept is None else kept.difference(Provenance.model_validate(self._source))
+        if difference:
             raise ResultsError(
                 f"{self._name}: {self._plan.folder} holds other results under this id "
-                f"({kept.difference(self._source)}); use another --results folder, or --overwrite and name it"
+                f"({difference}); use another --results folder, or --overwrite and name it"
             )

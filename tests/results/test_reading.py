@@ -62,7 +62,7 @@ def _without_values(rows):
 def test_a_folder_read_model_by_model_gives_the_board_of_all_rows_at_once(invented):
     folder, benchmark = invented
     streamed = pagbench.leaderboard(folder, benchmark=benchmark)
-    whole = pagbench.leaderboard(results.joined(results.read_all(folder, benchmark)), benchmark=benchmark)
+    whole = pagbench.leaderboard(results.to_frame(results.read_all(folder, benchmark)), benchmark=benchmark)
     pd.testing.assert_frame_equal(streamed, whole, rtol=1e-12)
     assert streamed["rank"].notna().sum() == 4
     assert streamed["regime"].notna().any()

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from pagbench.ranking import agreement, eligibility, render, ties
+from pagbench.ranking import eligibility, render
+from pagbench.ranking.board import agreements
+from pagbench.ranking.statistics import tie_groups
 from pagbench.reports.site import downloads, table_columns
 from pagbench.reports.site.rendering import address
 from pagbench.reports.site.table_columns import Shown
@@ -72,7 +74,7 @@ def _networks(study: Study) -> dict[str, Network]:
 def _rows(board: pd.DataFrame, shown: Sequence[Shown], study: Study) -> list[dict[str, Any]]:
     networks = _networks(study)
     ranked = board[board["status"] == eligibility.RANKED].sort_values("rank", kind="stable")
-    found = ties.places([(int(row["rank_low"]), int(row["rank_high"])) for _, row in ranked.iterrows()])
+    found = tie_groups([(int(row["rank_low"]), int(row["rank_high"])) for _, row in ranked.iterrows()])
     places = dict(zip(ranked["model"], found, strict=True))
     order = {section: place for place, section in enumerate(SECTIONS)}
     collection = f"{study.benchmark.data_name}/"
@@ -224,4 +226,4 @@ def _agreements(study: Study) -> list[str]:
     """How alike other targets would rank."""
     if study.benchmark.second is None:
         return []
-    return [agreement.sentence(found) for found in agreement.agreements(study.board, study.benchmark)]
+    return [agreement.sentence() for agreement in agreements(study.board, study.benchmark)]

@@ -100,7 +100,7 @@ def _siblings(a: Packed, b: Packed) -> bool:
 
 def _again(plan: Plan, unit: Unit, before: list[int]) -> bool:
     """Whether another worker goes on with the unit of a dead one: as long as something was finished since the last."""
-    parts = len(results.store_of(plan.folder, plan.benchmark, unit.request.card.id, unit.measure).parts())
+    parts = len(results.store_of(plan.folder, plan.benchmark, unit.request.card.id, unit.measure).shards())
     before.append(parts)
     return before.count(parts) < _TRIES
 

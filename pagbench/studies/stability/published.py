@@ -9,7 +9,9 @@ import pandas as pd
 from pagbench import results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
-from pagbench.ranking import board, eligibility, statistics, summaries
+from pagbench.ranking import eligibility, statistics
+from pagbench.ranking.board import build_board
+from pagbench.ranking.summaries import Summary, summarise_result
 from pagbench.results import Result
 
 _FEWEST = 2
@@ -43,15 +45,15 @@ def read(folder: Path, benchmark: Benchmark) -> list[Published]:
     """Ranked models by rank, then controls with a result and all images; of others nothing can be compared.
 
     Raises:
-        ResultsError: see `results.each`.
+        ResultsError: see `results.map_results`.
     """
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
 
-    def kept(result: Result) -> tuple[summaries.Summary, Result]:
-        return summaries.of_result(result, benchmark, weights), result
+    def kept(result: Result) -> tuple[Summary, Result]:
+        return summarise_result(result, benchmark, weights), result
 
-    found = results.each(folder, benchmark, kept)
-    table = board.of([summary for summary, _ in found], benchmark).board
+    found = results.map_results(folder, benchmark, kept)
+    table = build_board([summary for summary, _ in found], benchmark)
     of = {summary.name: result for summary, result in found}
     chosen = []
     for _, row in table.iterrows():
@@ -60,7 +62,7 @@ def read(folder: Path, benchmark: Benchmark) -> list[Published]:
         if status not in (eligibility.RANKED, "control") or len(result.rows) < len(benchmark.samples):
             continue
         rows = result.rows.set_index("sample_id").loc[list(benchmark.samples)]
-        chosen.append(Published(name, str(row["family"]), status, rows, result.provenance["weights_sha256"]))
+        chosen.append(Published(name, str(row["family"]), status, rows, result.provenance.weights_sha256))
     return chosen
 
 
