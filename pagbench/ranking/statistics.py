@@ -57,7 +57,8 @@ def weighted_means(weights: Array, values: Array) -> Array:
         return np.asarray((values.T @ weights.T).T / len(values))
     means = (np.where(scored, values, 0.0).T @ weights.T).T
     means[:, ~partial] /= len(values)
-    mass = weights @ scored[:, partial].astype(np.float64)
+    masks, mask_of = np.unique(scored[:, partial], axis=1, return_inverse=True)  # most columns lack the same images
+    mass = (weights @ masks.astype(np.float64))[:, mask_of.ravel()]
     means[:, partial] = np.divide(means[:, partial], mass, out=np.full_like(mass, np.nan), where=mass > 0)
     return means
 

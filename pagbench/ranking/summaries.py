@@ -110,7 +110,7 @@ def _partial(rows: pd.DataFrame, benchmark: Benchmark) -> str:
     partial = []
     for measure in columns.OPTIONAL:
         names = [c.name for c in columns.sample_columns(benchmark, [measure]) if c.name in rows and not c.shared]
-        count = int(rows[names].notna().sum().min()) if names else 0
+        count = min((int(rows[name].count()) for name in names), default=0)
         expected = min(len(rows), len(columns.samples_of(benchmark, measure)))
         if 0 < count < expected:
             partial.append(f"{measure} on {count} of {expected} images")
