@@ -19,7 +19,6 @@ from pathlib import Path
 from big_results import definition
 
 from pagbench.benchmarks import Benchmark
-from pagbench.ranking import board as ranking
 from pagbench.ranking import leaderboard, render
 from pagbench.reports.site import building
 
@@ -30,9 +29,8 @@ def board(folder: Path, benchmark: Benchmark) -> str:
 
 
 def table(folder: Path, benchmark: Benchmark) -> str:
-    """What `pagbench leaderboard` prints, with the statistics that it shows."""
-    shown = ranking.shown(folder, benchmark, render.sources(benchmark))
-    return f"{len(render.to_table(shown, benchmark).splitlines())} lines"
+    """What `pagbench leaderboard` prints."""
+    return f"{len(render.to_table(leaderboard(folder, benchmark=benchmark), benchmark).splitlines())} lines"
 
 
 def site(folder: Path, benchmark: Benchmark) -> str:

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pagbench.benchmarks import Benchmark
-from pagbench.ranking import agreement, regimes, statistics
+from pagbench.ranking import regimes, statistics
+from pagbench.ranking.board import agreements
 from pagbench.ranking.statistics import Interval, clustered_spearman, interval
 from pagbench.studies.networks import Network, Study
 
@@ -273,8 +274,8 @@ def _protocols(study: Study) -> Iterator[str]:
 def _targets(study: Study) -> Iterator[str]:
     yield "#### Ranking by other targets"
     yield ""
-    for found in agreement.agreements(study.board, study.benchmark):
-        yield f"- {agreement.sentence(found)}"
+    for agreement in agreements(study.board, study.benchmark):
+        yield f"- {agreement.sentence()}"
     yield ""
     yield _row(["family", "strength: alignment with the second target"])
     yield _rule(2)

@@ -45,14 +45,14 @@ def add(path: Path, benchmark: Benchmark, target: thumbnails.Targeting) -> None:
     """One results file."""
     schema = columns.schema(benchmark)
     before = results.read(path, schema)
-    name = before.provenance["card"]["id"]
+    name = before.name
     card_file = HERE / "models" / f"{name}.yaml"
     (request,) = requests.resolve(card_file if card_file.exists() else name, benchmark)
-    card = {**before.provenance["card"], "trained_on_target": request.card.trained_on_target}
-    if {"gallery", "preflight"} <= before.provenance.keys() and card == before.provenance["card"]:
+    card = {**before.document["card"], "trained_on_target": request.card.trained_on_target}
+    if {"gallery", "preflight"} <= before.document.keys() and card == before.document["card"]:
         return
     model = request.load(benchmark)
-    assert model.weights_sha256 == before.provenance["weights_sha256"], f"{name}: other weights"
+    assert model.weights_sha256 == before.provenance.weights_sha256, f"{name}: other weights"
     test = data.splits(benchmark).test
     found = thumbnails.gallery(model, before.rows, test, benchmark.alignment, target=target, device=CPU, batch_size=64)
     ids = [] if found is None else list(dict.fromkeys(found["sample_ids"]))
@@ -60,7 +60,7 @@ def add(path: Path, benchmark: Benchmark, target: thumbnails.Targeting) -> None:
     with devices.single_precision():
         flown = checks.preflight(model, benchmark, device=CPU, batch_size=64)
     added = {"card": card, "gallery": found, "preflight": flown.model_dump(mode="json")}
-    results.write(path, results.Result(before.rows, {**before.provenance, **added}), schema)
+    results.write(path, results.Result(before.rows, {**before.document, **added}), schema)
     pd.testing.assert_frame_equal(results.read(path, schema).rows, before.rows, check_exact=True)
     told = f"cosines differ from the rows' by at most {worst:.1e}; pre-flight {flown.summary()}"
     sys.stdout.write(f"{benchmark.label} {name}: {told}\n")

@@ -43,7 +43,7 @@ def of(name, measure, seed, said):
         rows[column.name] = drawn(column, len(rows), 99 if shared else seed)
         if name == VANISHING and not shared:
             rows[column.name] = np.nan
-    kept = {key: value for key, value in own.provenance.items() if key not in ("maps", "gallery")}
+    kept = {key: value for key, value in own.document.items() if key not in ("maps", "gallery")}
     return results.Result(rows.reset_index(drop=True), kept | {"made": images(name, measure, seed)} | said)
 
 

@@ -35,16 +35,12 @@ def leaderboard(
     """Rank the models of a results folder, with intervals and regimes."""
     from rich.console import Console
 
-    from pagbench import benchmarks
-    from pagbench.ranking import board as ranking
+    from pagbench import benchmarks, ranking
     from pagbench.ranking import render
 
     definition = benchmarks.load(benchmark)
     folder = _read_from(results, definition)
-    if sort is None and format in (Format.table, Format.markdown):
-        board = ranking.shown(folder, definition, render.sources(definition))
-    else:
-        board = ranking.leaderboard(folder, benchmark=definition, sort=sort)
+    board = ranking.leaderboard(folder, benchmark=definition, sort=sort)
     if output is None and format is Format.table:
         width = Console().width if sys.stdout.isatty() else None
         typer.echo(render.to_table(board, definition, width), nl=False)

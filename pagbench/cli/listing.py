@@ -229,8 +229,9 @@ def describe_model(name: str, folder: Path) -> str:
             result = results.Store(file, benchmark).load()
         except ResultsError:
             continue  # the summary says why
-        if result is not None and result.preflight is not None:
-            text += f"\n# pre-flight on {label}: {result.preflight.verdict}\n{preflight(result.preflight)}\n"
+        checked = None if result is None else result.provenance.preflight
+        if checked is not None:
+            text += f"\n# pre-flight on {label}: {checked.verdict}\n{preflight(checked)}\n"
     return text
 
 

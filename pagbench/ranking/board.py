@@ -1,8 +1,8 @@
-"""The leaderboard as a data frame."""
+"""The leaderboard as a data frame, and how far its ranking depends on the target."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,20 +10,22 @@ import pandas as pd
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, regimes, statistics, summaries
-from pagbench.ranking.summaries import Declared, Replicates, Summary
-from pagbench.results.preflight import Preflight
-from pagbench.results.verification import Verification
+from pagbench.ranking import eligibility, regimes, statistics
+from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
+from pagbench.ranking.summaries import Replicates, Summary, summarise
+from pagbench.ranking.summary_cache import read_summaries
+from pagbench.results.frames import declared_in
 
+OTHER_TARGETS = {
+    "alignment_second_corrected": "the second target",
+    "alignment_lpips_corrected": "LPIPS",
+    "alignment_cosine_corrected": "the cosine",
+    "paper_alignment": "the paper protocol",
+}
+FEWEST = 5
+"""Ranked models that a rank correlation needs."""
 _SAME = 1e-4
 _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")
-
-
-class Ranked(NamedTuple):
-    """A leaderboard, and by model the bootstrap replicates of every statistic, the estimate first."""
-
-    board: pd.DataFrame
-    replicates: Mapping[str, Replicates]
 
 
 def leaderboard(
@@ -46,93 +48,18 @@ def leaderboard(
     """
     if isinstance(rows, pd.DataFrame):
         definition = _benchmark_of(rows, benchmark)
-        found = ranked(rows, definition)
+        summaries = _summaries_of(rows, definition)
     else:
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
-        found = of(summaries.read(results.local(rows), definition), definition)
-    return _sorted(found.board, sort, definition)
+        summaries = read_summaries(results.local(rows), definition)
+    return _sorted(build_board(summaries, definition), sort, definition)
 
 
-def shown(folder: Path, benchmark: Benchmark, only: Collection[str]) -> pd.DataFrame:
-    """The leaderboard of a results folder, by rank, with no more statistics than are made of these columns of its rows.
-
-    Args:
-        folder: the results folder.
-        benchmark: the definition.
-        only: per-sample columns, as `render.sources` names those of a table.
-
-    Raises:
-        ResultsError: see `results.each`.
-    """
-    return of(summaries.read(folder, benchmark, only), benchmark).board
-
-
-def ranked(rows: pd.DataFrame, benchmark: Benchmark) -> Ranked:
-    """The leaderboard of a benchmark, sorted by rank, with the replicates that it was computed from.
-
-    Args:
-        rows: as for `leaderboard`.
-        benchmark: the definition; rows of others are left out.
-
-    Raises:
-        ResultsError: one sample of a model has different values.
-    """
-    said, rows = rows.attrs, rows.copy(deep=False)
-    rows.attrs = {}  # or pandas would copy them at every step
-    rows = _distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-    groups = rows.groupby("entrant")
-    return of(
-        [summaries.of(group, benchmark, weights, _declared(said, str(name))) for name, group in groups], benchmark
-    )
-
-
-def _declared(said: Mapping[Any, Mapping[str, Any]], name: str) -> Declared:
-    """What `results.joined` keeps of a model in `.attrs`."""
-    card, rerun = said.get("preflight", {}).get(name), said.get("verifications", {}).get(name)
-    return Declared(
-        None if card is None else Preflight.model_validate(card),
-        None if rerun is None else Verification.model_validate(rerun),
-        said.get("licenses", {}).get(name),
-        said.get("trained_on_target", {}).get(name),
-    )
-
-
-def of(models: Sequence[Summary], benchmark: Benchmark) -> Ranked:
-    """The leaderboard of models of which only the summaries are left; see `ranked`."""
-    listed = sorted(models, key=lambda summary: summary.name)
-    replicates = {summary.name: summary.replicates for summary in listed}
-    board = _with_ranks(_board({summary.name: summary for summary in listed}, benchmark), replicates)
-    return Ranked(_sorted(_ordered_columns(board, benchmark), None, benchmark), replicates)
-
-
-def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
-    """Each sample of a model once: runs that are put together all hold the anchors.
-
-    Of a model with rows of several noise seeds, those of the benchmark's own seed are kept.
-
-    Raises:
-        ResultsError: one sample of a model has different values, or several seeds that are not the benchmark's.
-    """
-    found = rows.groupby("entrant")["seed"].agg(lambda seeds: sorted(set(seeds)))
-    for name, seeds in found.items():
-        if len(seeds) > 1 and benchmark.seed not in seeds:
-            raise ResultsError(f"{name}: rows of the noise seeds {seeds}; keep those of one")
-    several = rows["entrant"].map(found.map(len)) > 1
-    rows = rows[~several | (rows["seed"] == benchmark.seed)]
-    keys = ["entrant", "sample_id"]
-    optional = [c.name for c in columns.sample_columns(benchmark, columns.OPTIONAL) if c.name in rows]
-    repeated = rows[rows.duplicated(keys, keep=False)]
-    measured = [column.name for column in columns.sample_columns(benchmark)]
-    groups = repeated.groupby(keys)[measured]
-    largest, smallest = groups.max(), groups.min()
-    differing = (largest - smallest > _SAME * np.maximum(1, largest.abs())).any(axis=1)
-    if differing.any():
-        name, sample = differing.index[int(np.argmax(differing))]
-        raise ResultsError(f"{name}: sample {sample} has different values; keep the rows of one run")
-    if optional:  # one run has measured them, another has not
-        rows = rows.assign(**{name: rows.groupby(keys)[name].transform("first") for name in optional})
-    return rows.drop_duplicates(keys)
+def build_board(summaries: Iterable[Summary], benchmark: Benchmark) -> pd.DataFrame:
+    """The leaderboard of summarised models, by rank; see `leaderboard`."""
+    models = {summary.name: summary for summary in sorted(summaries, key=lambda summary: summary.name)}
+    board = _with_ranks(_unranked(models, benchmark), models)
+    return _sorted(_ordered_columns(board, benchmark), None, benchmark)
 
 
 def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benchmark:
@@ -152,41 +79,75 @@ def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benc
     return benchmarks.load(labels[0])
 
 
-def _board(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
+def _summaries_of(rows: pd.DataFrame, benchmark: Benchmark) -> list[Summary]:
+    """Summaries of the models of a data frame; rows of other benchmarks are left out."""
+    declared = {str(name): declared_in(rows, str(name)) for name in rows["entrant"].unique()}
+    rows = rows.copy(deep=False)
+    rows.attrs = {}  # or pandas would copy them at every step
+    rows = _distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
+    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    return [summarise(group, benchmark, weights, declared[str(name)]) for name, group in rows.groupby("entrant")]
+
+
+def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
+    """Each sample of a model once: runs that are put together all hold the anchors.
+
+    Of a model with rows of several noise seeds, those of the benchmark's own seed are kept.
+
+    Raises:
+        ResultsError: one sample of a model has different values, or several seeds that are not the benchmark's.
+    """
+    seeds_of = rows.groupby("entrant")["seed"].agg(lambda seeds: sorted(set(seeds)))
+    for name, seeds in seeds_of.items():
+        if len(seeds) > 1 and benchmark.seed not in seeds:
+            raise ResultsError(f"{name}: rows of the noise seeds {seeds}; keep those of one")
+    several = rows["entrant"].map(seeds_of.map(len)) > 1
+    rows = rows[~several | (rows["seed"] == benchmark.seed)]
+    keys = ["entrant", "sample_id"]
+    optional = [c.name for c in columns.sample_columns(benchmark, columns.OPTIONAL) if c.name in rows]
+    repeated = rows[rows.duplicated(keys, keep=False)]
+    measured = [column.name for column in columns.sample_columns(benchmark)]
+    groups = repeated.groupby(keys)[measured]
+    largest, smallest = groups.max(), groups.min()
+    differing = (largest - smallest > _SAME * np.maximum(1, largest.abs())).any(axis=1)
+    if differing.any():
+        name, sample = differing.index[int(np.argmax(differing))]
+        raise ResultsError(f"{name}: sample {sample} has different values; keep the rows of one run")
+    if optional:  # one run has measured them, another has not
+        rows = rows.assign(**{name: rows.groupby(keys)[name].transform("first") for name in optional})
+    return rows.drop_duplicates(keys)
+
+
+def _unranked(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
     """One row per model, without ranks."""
     seeds = {summary.evidence.seed for summary in models.values()}
     board_seed = benchmark.seed if benchmark.seed in seeds else min(seeds)
-    statuses = {
-        name: eligibility.status(
-            summary.evidence, benchmark, board_seed, summary.declared.preflight, summary.declared.verification
-        )
-        for name, summary in models.items()
-    }
-    anchors = () if lacking_anchor(models, benchmark) else _between(benchmark)
+    statuses = {name: eligibility.status(summary.evidence, benchmark, board_seed) for name, summary in models.items()}
+    anchors = () if missing_anchor(models, benchmark) else _anchors(benchmark)
     table = []
     for name, summary in models.items():
         judged = [models[key] for key in (name, *anchors)] if anchors else []
         meaningful = all(
-            eligibility.has_result(statuses[other.name]) and other.noise == summary.noise for other in judged
+            eligibility.has_result(statuses[other.name]) and other.is_paired_with(summary) for other in judged
         )
         regime = _regime([other.replicates for other in judged], benchmark) if judged and meaningful else {}
         table.append(summary.entry | {"status": statuses[name]} | (regime or dict.fromkeys(_REGIME)))
     return pd.DataFrame(table)
 
 
-def _between(benchmark: Benchmark) -> tuple[str, ...]:
+def _anchors(benchmark: Benchmark) -> tuple[str, ...]:
     """The two anchors of the regimes; none where the benchmark judges none."""
     if benchmark.reference is None or benchmark.bayes is None or benchmark.thresholds is None:
         return ()
     return benchmark.reference, benchmark.bayes
 
 
-def lacking_anchor(found: Collection[str], benchmark: Benchmark) -> str:
+def missing_anchor(models: Collection[str], benchmark: Benchmark) -> str:
     """Why no regime can be judged, as half a sentence; empty where one can."""
-    anchors = _between(benchmark)
+    anchors = _anchors(benchmark)
     if not anchors:
         return "there is no unregularised reference" if benchmark.reference is None else "it has no Bayes control"
-    missing = [name for name in anchors if name not in found]
+    missing = [name for name in anchors if name not in models]
     return f"{missing[0]} is not measured (`pagbench run {missing[0]} -b {benchmark.name}`)" if missing else ""
 
 
@@ -200,15 +161,15 @@ def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str
     verdict = regimes.judge(model, reference, bayes, benchmark.thresholds)
     if verdict is None:
         return {}
-    found = (verdict.regime, max(verdict.probabilities), *verdict.probabilities)
-    return dict(zip(_REGIME, found, strict=True))
+    values = (verdict.regime, max(verdict.probabilities), *verdict.probabilities)
+    return dict(zip(_REGIME, values, strict=True))
 
 
-def _with_ranks(board: pd.DataFrame, replicates: Mapping[str, Replicates]) -> pd.DataFrame:
+def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary]) -> pd.DataFrame:
     ranks = pd.DataFrame(index=board.index, columns=["rank", "rank_low", "rank_high"], dtype="Int64")
     chosen = board.index[board["status"] == eligibility.RANKED]
     if len(chosen):
-        scores = np.stack([replicates[name]["alignment"] for name in board.loc[chosen, "model"]], axis=1)
+        scores = np.stack([models[name].replicates["alignment"] for name in board.loc[chosen, "model"]], axis=1)
         ranks.loc[chosen, "rank"] = (-board.loc[chosen, "alignment"]).rank(method="min").astype("Int64")
         ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores)
     return pd.concat([ranks, board], axis=1)
@@ -233,7 +194,47 @@ def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.D
     directions = {column.name: column.higher_is_better for column in documented}
     by = sort or "alignment"
     ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
-    place = ordered["status"].map(
+    section = ordered["status"].map(
         lambda status: 0 if status == eligibility.RANKED else 1 if "control" not in status else 2
     )
-    return ordered.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
+    return ordered.iloc[np.argsort(section.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+class Agreement(NamedTuple):
+    """Rank correlation of the board's alignment with another column, over ranked models.
+
+    Attributes:
+        column: the other column.
+        spearman: rho with its 95 % interval, families drawn whole.
+        kendall: tau.
+        models: number of models.
+    """
+
+    column: str
+    spearman: Interval
+    kendall: float
+    models: int
+
+    def sentence(self) -> str:
+        """One line for below a table."""
+        rho = self.spearman
+        return (
+            f"Ranking by {OTHER_TARGETS[self.column]} ({self.column}): Spearman {rho.value:.2f} "
+            f"[{rho.low:.2f}, {rho.high:.2f}] with this one, Kendall {self.kendall:.2f}, over {self.models} ranked "
+            "models (families drawn whole)."
+        )
+
+
+def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
+    """Agreement with every other alignment that the board has; none with fewer than five ranked models."""
+    ranked = board[board["status"] == eligibility.RANKED]
+    if len(ranked) < FEWEST:
+        return []
+    own, families = (benchmark.alignment, f"{benchmark.alignment}_corrected"), ranked["family"].tolist()
+    x, found = ranked["alignment"].to_numpy(float), []
+    for name in OTHER_TARGETS:
+        if name in board and name not in own and ranked[name].notna().all():
+            y = ranked[name].to_numpy(float)
+            spearman = clustered_spearman(x, y, families, seed=benchmark.seed)
+            found.append(Agreement(name, spearman, kendall(x, y), len(ranked)))
+    return found

@@ -19,7 +19,7 @@ MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
 class Evidence(NamedTuple):
-    """What a model's rows say of its eligibility.
+    """What decides whether a model takes a rank.
 
     Attributes:
         control: whether it is one.
@@ -27,6 +27,8 @@ class Evidence(NamedTuple):
         images: measured.
         unscored: images without an alignment.
         no_result: why its numbers mean nothing; None where they do.
+        preflight: its pre-flight card, where there is one.
+        verification: what a rerun of some rows says of them, where there was one.
     """
 
     control: bool
@@ -34,52 +36,45 @@ class Evidence(NamedTuple):
     images: int
     unscored: int
     no_result: str | None
+    preflight: Preflight | None
+    verification: Verification | None
 
 
-def evidence(rows: pd.DataFrame, benchmark: Benchmark) -> Evidence:
-    """Of the rows of one model."""
+def evidence(
+    rows: pd.DataFrame, benchmark: Benchmark, preflight: Preflight | None, verification: Verification | None
+) -> Evidence:
+    """What the rows of one model say, with its pre-flight card and its verification."""
     unscored = int(rows[benchmark.alignment].isna().sum())
     control, seed = bool(rows["control"].iloc[0]), int(rows["seed"].iloc[0])
-    return Evidence(control, seed, len(rows), unscored, _no_result(rows, benchmark, unscored))
+    no_result = _no_result(rows, benchmark, unscored)
+    return Evidence(control, seed, len(rows), unscored, no_result, preflight, verification)
 
 
-def status(
-    found: Evidence,
-    benchmark: Benchmark,
-    board_seed: int,
-    preflight: Preflight | None = None,
-    verification: Verification | None = None,
-) -> str:
+def status(model: Evidence, benchmark: Benchmark, board_seed: int) -> str:
     """`ranked`, or why not: a control, part of the samples, another seed, no meaningful, a doubtful, a refuted result.
 
     Args:
-        found: what the model's rows say.
+        model: what is known of it.
         benchmark: the definition.
         board_seed: noise seed of the anchors; other seeds are not paired with them.
-        preflight: the model's pre-flight card, where there is one.
-        verification: what a rerun of some rows has found, where there was one.
     """
-    reason = found.no_result or _refuted(verification)
-    if found.control:
+    reason = model.no_result
+    if reason is None and model.verification is not None and model.verification.verdict == "refuted":
+        reason = f"{model.verification.summary()}: {model.verification.reason}"
+    if model.control:
         return f"control; {reason}" if reason else "control"
-    return reason or _no_rank(found, benchmark, board_seed, preflight) or RANKED
+    return reason or _no_rank(model, benchmark, board_seed) or RANKED
 
 
-def _refuted(verification: Verification | None) -> str | None:
-    if verification is None or verification.verdict == "verified":
-        return None
-    return f"{verification.summary()}: {verification.reason}"
-
-
-def _no_rank(found: Evidence, benchmark: Benchmark, board_seed: int, preflight: Preflight | None) -> str | None:
-    if found.seed != board_seed:
-        return f"noise seed {found.seed}, the board's is {board_seed}"
-    if found.images < len(benchmark.samples):
-        return f"partial: {found.images} of {len(benchmark.samples)} images"
-    if found.unscored:
-        return f"incomplete: the gradient vanishes on {found.unscored} of {found.images} images"
-    if preflight is not None and preflight.costs_the_rank:
-        return f"doubtful: {preflight.summary()}"
+def _no_rank(model: Evidence, benchmark: Benchmark, board_seed: int) -> str | None:
+    if model.seed != board_seed:
+        return f"noise seed {model.seed}, the board's is {board_seed}"
+    if model.images < len(benchmark.samples):
+        return f"partial: {model.images} of {len(benchmark.samples)} images"
+    if model.unscored:
+        return f"incomplete: the gradient vanishes on {model.unscored} of {model.images} images"
+    if model.preflight is not None and model.preflight.costs_the_rank:
+        return f"doubtful: {model.preflight.summary()}"
     return None
 
 

@@ -12,43 +12,32 @@ from rich.table import Table
 from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, epsilon_name, optional_board_columns
-from pagbench.ranking import agreement
-from pagbench.ranking.board import lacking_anchor
+from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns
+from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.results.verification import SELF_REPORTED
 
 _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
 )
 _TEXT = ("rank", "model", "regime")
-_REMARKED = ("status", "verification")
+_BELOW = ("status", "verification")
 _DETAILS = (
     "alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "alignment_second_corrected", "log_ratio",
 )  # fmt: skip
-_NAMED = 3
-"""Models of which the same is said that are named; of more it is said how many."""
+_LISTED = 3
+"""Models with the same remark that are listed by name; of more the number is given."""
 _UNRANKED = "–"
-
-
-def sources(benchmark: Benchmark) -> set[str]:
-    """The benchmark's per-sample columns that all of a table and its remarks are made of."""
-    told = [benchmark.alignment, *(column.name for column in _TABLE), *agreement.OTHERS]
-    means = {name.removesuffix("_corrected") for name in told}
-    named = {"correct", *means, *(f"{name}_chance" for name in means)}
-    if benchmark.epsilon is not None:
-        named |= {epsilon_name(name, benchmark.epsilon) for name in ("on_response", "off_response")}
-    return named
 
 
 def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
     """What the numbers of a table mean, in a few sentences."""
-    lacking = lacking_anchor(set(board["model"]), benchmark)
+    missing = missing_anchor(set(board["model"]), benchmark)
     regimes = (
         f"Regimes lie between {benchmark.reference} and {benchmark.bayes} and tell of robustness only; the number is a "
         "probability."
     )
-    if lacking:
-        regimes = f"No regimes are judged, for {lacking}."
+    if missing:
+        regimes = f"No regimes are judged, for {missing}."
     length = "" if benchmark.epsilon is None else f", epsilon {benchmark.epsilon:g}"
     parts = [
         f"{benchmark.label}: {len(benchmark.samples)} images, sigma {benchmark.sigma:g}{length} (pixel units).",
@@ -63,8 +52,8 @@ def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
 def _alignment(benchmark: Benchmark) -> str:
     if benchmark.by_paper:
         return f"Alignment is {benchmark.alignment} as the paper has it, not corrected for chance; LPIPS has no zero."
-    one = "the target" if benchmark.bayes is None else "the Bayes classifier's gradient"
-    return f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 {one}."
+    ideal = "the target" if benchmark.bayes is None else "the Bayes classifier's gradient"
+    return f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 {ideal}."
 
 
 def _header(column: Column) -> str:
@@ -100,16 +89,16 @@ def rank(row: "pd.Series[Any]", separator: str = " ") -> str:
     return f"{row['rank']}" if low == high else f"{row['rank']}{separator}({low}–{high})"
 
 
-def _shown(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
-    """Columns of the table that this board has; status and verification are told below it."""
+def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
+    """Columns of the table that this board has; status and verification are remarks below it."""
     listed = [*_TABLE, *(column for column in optional_board_columns(benchmark) if column.header)]
-    return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name not in _REMARKED]
+    return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name not in _BELOW]
 
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
     """Why models have no rank, what was flagged, who was verified, and how far another target agrees."""
-    telling = board[~board["status"].isin(["ranked", "control"])]
-    remarks = [f"{row['model']}: {row['status']}." for _, row in telling.iterrows()]
+    unusual = board[~board["status"].isin(["ranked", "control"])]
+    remarks = [f"{row['model']}: {row['status']}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
     remarks += [
         f"{row['model']}: pre-flight: {row['preflight']}."
@@ -117,23 +106,22 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
         if row["preflight"] not in row["status"]
     ]
     if PARTIAL_MEASURES in board:
-        for told, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
-            named = ", ".join(models) if len(models) <= _NAMED else f"{len(models)} of {len(board)} models"
-            remarks.append(f"{named}: {told}.")
+        for partial, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
+            names = ", ".join(models) if len(models) <= _LISTED else f"{len(models)} of {len(board)} models"
+            remarks.append(f"{names}: {partial}.")
     remarks.append(_verifications(board))
-    found = agreement.agreements(board, benchmark) if benchmark.second is not None else []
-    return remarks + [agreement.sentence(part) for part in found]
+    return remarks + [a.sentence() for a in (agreements(board, benchmark) if benchmark.second is not None else ())]
 
 
 def _verifications(board: pd.DataFrame) -> str:
     """How many models a rerun has verified; the minority by name. Refuted ones have that as their status."""
     verdicts = board["verification"].str.partition(" ")[0]
-    verified, claimed = board[verdicts == "verified"]["model"], board[verdicts == SELF_REPORTED]["model"]
-    told = f"Verified by rerun (pagbench verify): {len(verified)} of {len(board)}"
-    if verified.empty or claimed.empty:
-        return f"{told}." if claimed.empty else f"{told}; all are self-reported."
-    few, name = (claimed, SELF_REPORTED) if len(claimed) <= len(verified) else (verified, "verified")
-    return f"{told}; {name}: {', '.join(few)}."
+    verified, reported = board[verdicts == "verified"]["model"], board[verdicts == SELF_REPORTED]["model"]
+    count = f"Verified by rerun (pagbench verify): {len(verified)} of {len(board)}"
+    if verified.empty or reported.empty:
+        return f"{count}." if reported.empty else f"{count}; all are self-reported."
+    few, name = (reported, SELF_REPORTED) if len(reported) <= len(verified) else (verified, "verified")
+    return f"{count}; {name}: {', '.join(few)}."
 
 
 def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None) -> str:
@@ -147,7 +135,7 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
         benchmark: for title and caption.
         width: characters per line; unlimited by default.
     """
-    shown = _shown(board, benchmark)
+    shown = _table_columns(board, benchmark)
     table = _rich_table(board, benchmark, shown, narrow=False)
     room = _size(table) if width is None else width
     if width is not None and _size(table) > room:
@@ -203,7 +191,7 @@ def to_markdown(board: pd.DataFrame, benchmark: Benchmark, models: Collection[st
         benchmark: for the caption.
         models: rows to show; all by default. Remarks are on all.
     """
-    shown = _shown(board, benchmark)
+    shown = _table_columns(board, benchmark)
     lines = ["| " + " | ".join(_header(column) for column in shown) + " |"]
     lines.append("|" + "|".join("---" if c.name in _TEXT else "---:" for c in shown) + "|")
     for _, row in board.iterrows():

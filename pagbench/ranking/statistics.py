@@ -1,6 +1,10 @@
-"""Uncertainty: bootstrap over images, seeds and families, percentile intervals, simultaneous rank intervals."""
+"""Uncertainty: bootstrap over images, seeds and families, percentile intervals, simultaneous rank intervals.
+
+`kendall` and `binomial_tail` are not scipy's: importing scipy.stats takes longer than reading sixty models.
+"""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +57,8 @@ def weighted_means(weights: Array, values: Array) -> Array:
         return np.asarray((values.T @ weights.T).T / len(values))
     means = (np.where(scored, values, 0.0).T @ weights.T).T
     means[:, ~partial] /= len(values)
-    mass = weights @ scored[:, partial].astype(np.float64)
+    masks, mask_of = np.unique(scored[:, partial], axis=1, return_inverse=True)  # most columns lack the same images
+    mass = (weights @ masks.astype(np.float64))[:, mask_of.ravel()]
     means[:, partial] = np.divide(means[:, partial], mass, out=np.full_like(mass, np.nan), where=mass > 0)
     return means
 
@@ -75,14 +80,14 @@ def intervals(replicates: Array) -> list[Interval]:
     """`interval` of each of several statistics.
 
     Args:
-        replicates: shape (1 + replicates, statistics).
+        replicates: shape (statistics, 1 + replicates).
     """
-    whole = np.asarray(np.isfinite(replicates).all(axis=0))
-    bounds = np.full((2, replicates.shape[1]), np.nan)
-    bounds[:, whole] = np.quantile(replicates[1:, whole], [0.025, 0.975], axis=0)
+    whole = np.asarray(np.isfinite(replicates).all(axis=1))
+    bounds = np.full((2, len(replicates)), np.nan)
+    bounds[:, whole] = np.quantile(replicates[whole, 1:], [0.025, 0.975], axis=1)
     return [
-        Interval(float(column[0]), float(low), float(high)) if known else interval(column)
-        for column, low, high, known in zip(replicates.T, *bounds, whole, strict=True)
+        Interval(float(row[0]), float(low), float(high)) if finite else interval(row)
+        for row, low, high, finite in zip(replicates, *bounds, whole, strict=True)
     ]
 
 
@@ -216,6 +221,47 @@ def _deviations(replicates: Array) -> tuple[Array, Array]:
             np.maximum(largest, np.abs(drawn, out=drawn).max(axis=0), out=largest)
             scale[first, others] = scale[others, first] = spread[:, 0]
     return scale, largest
+
+
+class TieGroup(NamedTuple):
+    """Where a model stands among the rules of a ranking; both count from 0.
+
+    Attributes:
+        group: its tie group. No member can be told apart from the group's first, whose rank interval theirs overlap;
+            the first of the next group can.
+        block: its block, which holds one or more whole groups. Every model of a block ranks behind every model of
+            the blocks before, for no interval of the one overlaps one of the others.
+    """
+
+    group: int
+    block: int
+
+
+def tie_groups(intervals: Sequence[tuple[int, int]]) -> list[TieGroup]:
+    """Tie groups and blocks of models that are in rank order.
+
+    Rank intervals hold for all models at once, so that two that do not overlap say which of the two is better at
+    that confidence. Overlapping is not transitive: two members of a group may be told apart from each other, and two of
+    neighbouring groups may not. Between blocks nothing is left open.
+
+    Args:
+        intervals: best and worst rank of each model, best model first.
+
+    >>> [tuple(model) for model in tie_groups([(1, 1), (2, 3), (2, 4), (3, 5), (4, 5)])]
+    [(0, 0), (1, 1), (1, 1), (1, 1), (2, 1)]
+    """
+    groups: list[TieGroup] = []
+    first_worst = worst = 0
+    best_below = list(accumulate((low for low, _ in reversed(intervals)), min))[::-1]
+    for (best, last), below in zip(intervals, best_below, strict=True):
+        group, block = groups[-1] if groups else TieGroup(-1, -1)
+        if best > first_worst:
+            group, first_worst = group + 1, last
+        if below > worst:
+            block += 1
+        worst = max(worst, last)
+        groups.append(TieGroup(group, block))
+    return groups
 
 
 def kendall(x: Array, y: Array) -> float:

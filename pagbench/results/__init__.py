@@ -1,12 +1,29 @@
 """Results on disk: one Parquet file per benchmark and model, one row per sample, provenance inside. No torch."""
 
-from pagbench.results.copies import local
-from pagbench.results.files import FLOAT_BITS, FORMAT, DamagedError, read, significant, write
-from pagbench.results.folders import PUBLISHED, check_writable, has_results, path_of, store_of
-from pagbench.results.reading import each, joined, read_all, with_measure
-from pagbench.results.result import Provenance, Result
-from pagbench.results.samples import positions, whole
-from pagbench.results.store import Store
+from pagbench.results.files import (
+    FLOAT_BITS,
+    FORMAT,
+    DamagedError,
+    Declared,
+    Provenance,
+    Result,
+    read,
+    significant,
+    write,
+)
+from pagbench.results.folders import (
+    PUBLISHED,
+    check_writable,
+    has_results,
+    local,
+    map_results,
+    path_of,
+    read_all,
+    store_of,
+    with_measure,
+)
+from pagbench.results.frames import to_frame
+from pagbench.results.store import Store, positions
 from pagbench.storage.paths import StoragePath, is_url
 
 __all__ = [
@@ -14,23 +31,23 @@ __all__ = [
     "FORMAT",
     "PUBLISHED",
     "DamagedError",
+    "Declared",
     "Provenance",
     "Result",
     "StoragePath",
     "Store",
     "check_writable",
-    "each",
     "has_results",
     "is_url",
-    "joined",
     "local",
+    "map_results",
     "path_of",
     "positions",
     "read",
     "read_all",
     "significant",
     "store_of",
-    "whole",
+    "to_frame",
     "with_measure",
     "write",
 ]

@@ -1,18 +1,25 @@
-"""One results file: a Parquet file of rows, provenance inside, and a digest of both."""
+"""One results file: the rows of a model on a benchmark with their provenance, as Parquet with a digest of both."""
 
 import hashlib
 import io
 import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
+from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError, first_line
-from pagbench.results.result import Provenance, Result
+from pagbench.results.preflight import Preflight
+from pagbench.results.verification import Verification
 from pagbench.storage.paths import StoragePath
 
 FORMAT = 2
@@ -24,10 +31,134 @@ _BROTLI_LEVEL = 4  # smaller than by level 9, for a tenth of its time
 _KEY = b"pagbench"
 _DIGEST = b"pagbench.sha256"
 _FEW_VALUES = 50
+_IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
+_FINGERPRINT_TOLERANCE = 1e-3
 
 
 class DamagedError(ResultsError):
     """A results file that is not what was written: cut off, or with other bytes."""
+
+
+class Provenance(BaseModel):
+    """Where rows come from, as far as pagbench reads it; see `pagbench.running.provenance.gather` for the rest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    revision: int
+    benchmark_digest: str
+    card: ModelCard
+    behaviour: str
+    weights_sha256: str
+    seed: int
+    fingerprint: list[float]
+    """Outputs on probe images."""
+    preflight: Preflight | None = None
+    """None in results that were measured without these checks."""
+    wall_seconds: float = 0.0
+    networks: dict[str, dict[str, Any]] = {}
+    """The networks behind the benchmark's targets, by part: score, manifold, second, paper."""
+    maps: Any = None
+    """Thumbnails of the benchmark's first images, encoded."""
+    gallery: Any = None
+    """Thumbnails of the best, median and worst aligned images, encoded."""
+    made: Any = None
+    """Generated images, encoded."""
+
+    @property
+    def target_weights(self) -> dict[str, str]:
+        """Hash of each network behind the benchmark's targets, by part."""
+        return {part: str(net["weights_sha256"]) for part, net in self.networks.items() if "weights_sha256" in net}
+
+
+class Declared(NamedTuple):
+    """What is known of a model beside its rows; None where nothing is."""
+
+    preflight: Preflight | None = None
+    verification: Verification | None = None
+    license: str | None = None
+    trained_on_target: bool | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Rows of one model on one benchmark, and where they come from.
+
+    Attributes:
+        rows: one row per sample, columns of `pagbench.columns.schema`; null (NaN) means not scored.
+        document: the provenance as it is in the file, plain JSON values; fields that pagbench does not know are kept.
+        verification: what a rerun of some of the rows says of them; None where there is none of this very file.
+        path: the merged file that they were read from, or will be in; None for rows that were just measured.
+    """
+
+    rows: pd.DataFrame
+    document: Mapping[str, Any]
+    verification: Verification | None = None
+    path: Path | None = None
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """The document, validated.
+
+        Raises:
+            ValueError: a field is missing or of another type.
+        """
+        return Provenance.model_validate(self.document)
+
+    @property
+    def name(self) -> str:
+        """The model's id."""
+        return self.provenance.card.id
+
+    @property
+    def declared(self) -> Declared:
+        """What is known of the model beside its rows."""
+        card = self.provenance.card
+        return Declared(self.provenance.preflight, self.verification, card.license, card.trained_on_target)
+
+    def difference(self, other: Provenance) -> str:
+        """Names what differs from the other provenance, with both values shortened; empty where rows would be the same.
+
+        Outputs on probe images are compared too, within rounding: code and attributes that no hash sees change them.
+        So are the weights behind the benchmark's targets, where both know them.
+        """
+        own = self.provenance
+        differences = [
+            f"{key} {str(getattr(own, key))[:12]} instead of {str(getattr(other, key))[:12]}"
+            for key in _IDENTITY
+            if getattr(own, key) != getattr(other, key)
+        ]
+        ours, theirs = own.target_weights, other.target_weights
+        differences += [
+            f"{part} weights {ours[part][:12]} instead of {theirs[part][:12]}"
+            for part in sorted(set(ours) & set(theirs))
+            if ours[part] != theirs[part]
+        ]
+        here, there = np.array(own.fingerprint), np.array(other.fingerprint)
+        scale = max(1e-6, float(np.abs(there).max(initial=0)))
+        if here.shape != there.shape or not np.abs(here - there).max(initial=0) <= _FINGERPRINT_TOLERANCE * scale:
+            differences.append("other outputs on the probe images")
+        return ", ".join(differences)
+
+
+def check_same_targets(models: Iterable[tuple[str, Mapping[str, str]]]) -> None:
+    """Refuses models that were measured against different networks, as against autoencoders of two machines.
+
+    Args:
+        models: id and `Provenance.target_weights` of each.
+
+    Raises:
+        ResultsError: names the first two that differ.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for name, weights in models:
+        for part, digest in weights.items():
+            other, expected = first.setdefault(part, (name, digest))
+            if digest != expected:
+                raise ResultsError(
+                    f"{name}: its {part} has weights {digest[:12]}, that of {other} {expected[:12]}, and their numbers "
+                    "are not comparable; measure one of them again with --overwrite"
+                )
 
 
 def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: int = FLOAT_BITS) -> None:
@@ -47,7 +178,7 @@ def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: 
     table = pa.Table.from_pandas(
         result.rows.assign(**rounded), schema=schema, preserve_index=False
     ).replace_schema_metadata(None)
-    content = json.dumps(dict(result.provenance), sort_keys=True)
+    content = json.dumps(dict(result.document), sort_keys=True)
     varying = [name for name in measured if len(np.unique(rounded[name])) > _FEW_VALUES]
     buffer = io.BytesIO()
     with pq.ParquetWriter(
@@ -71,17 +202,17 @@ def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: 
 
 
 def digest(table: pa.Table, content: str) -> str:
-    """Sha256 of what a file says, whatever its bytes are: of every value and of the provenance."""
-    found = hashlib.sha256("\0".join([content, *table.schema.names]).encode())
+    """Sha256 of every value and of the provenance, whatever the compression."""
+    sha256 = hashlib.sha256("\0".join([content, *table.schema.names]).encode())
     for column in table.columns:
         values = column.combine_chunks()
         if pa.types.is_string(values.type):
             _, offsets, text = pa.concat_arrays([values]).buffers()
-            found.update(offsets[: 4 * (len(values) + 1)])
-            found.update(text)
+            sha256.update(offsets[: 4 * (len(values) + 1)])
+            sha256.update(text)
         else:
-            found.update(np.ascontiguousarray(values.to_numpy(zero_copy_only=False)).tobytes())
-    return found.hexdigest()
+            sha256.update(np.ascontiguousarray(values.to_numpy(zero_copy_only=False)).tobytes())
+    return sha256.hexdigest()
 
 
 def significant(values: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
@@ -115,7 +246,8 @@ def read(path: Path | StoragePath, schema: pa.Schema) -> Result:
         raise ResultsError(f"{path}: cannot be read ({error.strerror or first_line(error)})") from None
     try:
         table = pq.ParquetFile(pa.BufferReader(stored)).read()  # `read_table` looks for partitions first
-        names, content = table.schema.names, _provenance(path, table)
+        document = _document(path, table)
+        Provenance.model_validate(document)
     except (FileNotFoundError, MemoryError):
         raise
     except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
@@ -123,14 +255,14 @@ def read(path: Path | StoragePath, schema: pa.Schema) -> Result:
             f"{path}: not a readable results file ({first_line(error)}); delete it and run again"
         ) from None
     if not table.schema.equals(schema):
-        odd = sorted(set(names) ^ set(schema.names)) or ["of other types"]
+        odd = sorted(set(table.schema.names) ^ set(schema.names)) or ["of other types"]
         raise ResultsError(f"{path}: columns {', '.join(odd)} do not fit the benchmark; run again with --overwrite")
     doubles = [field.with_type(pa.float64()) if field.type == pa.float32() else field for field in schema]
-    return Result(table.cast(pa.schema(doubles, schema.metadata)).to_pandas(), content)
+    return Result(table.cast(pa.schema(doubles, schema.metadata)).to_pandas(), document)
 
 
-def _provenance(path: Path | StoragePath, table: pa.Table) -> dict[str, Any]:
-    """What the file says of itself, compared with its digest where it has one.
+def _document(path: Path | StoragePath, table: pa.Table) -> dict[str, Any]:
+    """The provenance in the file, compared with its digest where it has one.
 
     Raises:
         ResultsError: it is no results file, or of another format.
@@ -148,5 +280,4 @@ def _provenance(path: Path | StoragePath, table: pa.Table) -> dict[str, Any]:
         raise ResultsError(
             f"{path}: results format {content.get('format')}, this pagbench reads {FORMAT}; run again or upgrade"
         )
-    Provenance.model_validate(content)
     return content

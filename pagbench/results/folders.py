@@ -1,15 +1,35 @@
-"""A results folder: where each model's file lies."""
+"""A results folder: where the file of each model lies, and all of them read, checked and joined."""
 
+import hashlib
+import os
 import uuid
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError, first_line
-from pagbench.results.store import PARTS, Store
-from pagbench.storage.paths import StoragePath
+from pagbench.results import thumbnails, verification
+from pagbench.results.files import Result, check_same_targets
+from pagbench.results.store import SHARDS, Store, positions
+from pagbench.storage import cache
+from pagbench.storage.files import sha256_of
+from pagbench.storage.paths import StoragePath, is_url
 
 PUBLISHED = Path(__file__).parent.parent.parent / "leaderboard" / "results"
 """Results of the published leaderboard; in a checkout only."""
+_THREADS = min(4, os.cpu_count() or 1)
+"""Models that are read at a time. Decoding and products do without Python's lock; a product keeps to one thread, for
+several that share their threads wait for each other."""
+Made = TypeVar("Made")
 
 
 def path_of(folder: Path, benchmark: Benchmark, model: str, measure: str | None = None) -> Path:
@@ -17,26 +37,21 @@ def path_of(folder: Path, benchmark: Benchmark, model: str, measure: str | None 
 
     An optional measure's rows lie beside, in `<name>@<version>+<measure>`.
     """
-    return home_of(folder, benchmark, measure) / f"{model}.parquet"
+    return folder / _label(benchmark, measure) / f"{model}.parquet"
 
 
 def store_of(folder: str | Path | StoragePath, benchmark: Benchmark, model: str, measure: str | None = None) -> Store:
     """Where a run keeps the rows of a model, below a folder on a disk or behind a URL."""
-    return Store(StoragePath.parse(folder) / _home(benchmark, measure) / f"{model}.parquet", benchmark, measure)
+    return Store(StoragePath.parse(folder) / _label(benchmark, measure) / f"{model}.parquet", benchmark, measure)
 
 
-def home_of(folder: Path, benchmark: Benchmark, measure: str | None = None) -> Path:
-    """The part of the folder that has the rows of a benchmark, or those of an optional measure."""
-    return folder / _home(benchmark, measure)
-
-
-def _home(benchmark: Benchmark, measure: str | None) -> str:
+def _label(benchmark: Benchmark, measure: str | None) -> str:
     return benchmark.label if measure is None else f"{benchmark.label}+{measure}"
 
 
 def has_results(folder: Path, benchmark: Benchmark) -> bool:
     """Whether a folder has anything of a benchmark."""
-    return any(places(folder / benchmark.label))
+    return bool(_models(folder / benchmark.label))
 
 
 def check_writable(folder: str | Path | StoragePath) -> None:
@@ -45,8 +60,7 @@ def check_writable(folder: str | Path | StoragePath) -> None:
     Raises:
         ResultsError: it is a file, or not writable, or its URL leads nowhere.
     """
-    place = StoragePath.parse(folder)
-    probe = place / f".writable-{uuid.uuid4().hex}"
+    probe = StoragePath.parse(folder) / f".writable-{uuid.uuid4().hex}"
     try:
         probe.write(b"")
         probe.remove()
@@ -57,19 +71,229 @@ def check_writable(folder: str | Path | StoragePath) -> None:
         ) from None
 
 
-def submitted(folder: Path, benchmark: Benchmark) -> list[Path]:
-    """Results folders of the submissions to a benchmark: `submissions/<name>@<version>/<model>/results` beside it."""
+def local(folder: str | Path) -> Path:
+    """The folder itself; of one behind a URL a copy in the cache, brought up to date.
+
+    Raises:
+        ResultsError: the URL leads nowhere.
+    """
+    if not is_url(folder):
+        return Path(folder)
+    remote, name = StoragePath.parse(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
+    copy = cache.root() / "results" / name
+    try:
+        copied = set(_copied(remote, copy))
+        for path in [path for path in copy.rglob("*") if path.is_file() and path not in copied]:
+            path.unlink()
+    except OSError as error:
+        raise ResultsError(f"{folder}: cannot be read ({first_line(error)}); check the URL") from None
+    return copy
+
+
+def _copied(remote: StoragePath, copy: Path) -> Iterator[Path]:
+    """The copy of every file; one of the same size and time is not fetched again."""
+    for source in remote.children(deep=True):
+        path = copy / PurePosixPath(source.path).relative_to(remote.path)
+        info = source.files.get_file_info(source.path)
+        if not (path.exists() and path.stat().st_size == info.size and path.stat().st_mtime_ns == info.mtime_ns):
+            try:
+                StoragePath.parse(path).write(source.read())
+            except FileNotFoundError:  # a run has merged it meanwhile
+                continue
+            if info.mtime_ns is not None:
+                os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
+        yield path
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of one model's results on a benchmark.
+
+    Attributes:
+        benchmark: the definition.
+        benchmark_digest: its hash.
+        name: the model's id.
+        path: of the benchmark's own measures; missing while only shards of it are there.
+        optional: optional measures, and where their files are, if the model has them.
+    """
+
+    benchmark: Benchmark
+    benchmark_digest: str
+    name: str
+    path: Path
+    optional: tuple[tuple[str, Path], ...]
+
+    def read(self) -> Result | None:
+        """All rows, checked, with the columns of optional measures; None where a run has just begun.
+
+        Raises:
+            ResultsError: see `map_models`.
+        """
+        result = self._read(self.path, None)
+        for measure, path in self.optional if result is not None else ():
+            other = self._read(path, measure)
+            if result is not None and other is not None:
+                result = with_measure(result, other, self.benchmark, measure)
+        return result
+
+    def digest(self) -> str | None:
+        """Hash of all bytes that `read` reads; None where there are shards, or a file cannot be read."""
+        paths = [self.path, *(path for _, path in self.optional)]
+        if not self.path.exists() or any(_shards_of(path).exists() for path in paths):
+            return None
+        sha256 = hashlib.sha256(f"{self.name} {self.benchmark_digest}".encode())
+        try:
+            for path in paths:
+                for file in (path, verification.path_of(path)):
+                    sha256.update((sha256_of(file) if file.exists() else "missing").encode())
+        except OSError:
+            return None
+        return sha256.hexdigest()
+
+    def _read(self, path: Path, measure: str | None) -> Result | None:
+        result = Store(path, self.benchmark, measure).load()
+        if result is None:
+            return None
+        self._check(result, path)
+        if not path.exists():  # shards have no record
+            return replace(result, path=path)
+        weights = result.provenance.weights_sha256
+        record = verification.read(path, self.benchmark.label, self.name, weights)
+        return replace(result, verification=record, path=path)
+
+    def _check(self, result: Result, path: Path) -> None:
+        """Refuses rows that are not of this model, or not of this definition of the benchmark."""
+        rows, source, benchmark = result.rows, result.provenance, self.benchmark
+        if source.benchmark_digest != self.benchmark_digest:
+            raise ResultsError(
+                f"{path}: measured on another definition of {benchmark.label} "
+                f"({source.benchmark_digest[:12]}…, this is {self.benchmark_digest[:12]}…); use --overwrite"
+            )
+        if source.revision != columns.REVISION:
+            raise ResultsError(
+                f"{path}: measured by revision {source.revision} of the measures, this is "
+                f"{columns.REVISION}; run again with --overwrite"
+            )
+        names = {source.card.id, *rows["entrant"].unique()}
+        identity = {"seed": source.seed, "control": source.card.control}
+        if names != {self.name} or any(set(rows[name].unique()) != {value} for name, value in identity.items()):
+            raise ResultsError(f"{path}: holds rows of {', '.join(sorted(names))}; move it out of the results folder")
+        indices = positions(rows["sample_id"], benchmark)
+        labels = rows["benchmark"].unique().tolist(), rows["version"].unique().tolist()
+        if labels != ([benchmark.name], [benchmark.version]) or indices.min() < 0 or np.bincount(indices).max() > 1:
+            raise ResultsError(f"{path}: rows are duplicated or not of {benchmark.label}; run again with --overwrite")
+
+
+def find_models(folder: Path, benchmark: Benchmark) -> list[ModelFiles]:
+    """The files of every model on a benchmark, complete or not.
+
+    Where a folder `submissions` lies beside, as in the published leaderboard, its models are among them.
+
+    Raises:
+        ResultsError: a model is both published and submitted.
+    """
     beside = folder.absolute().parent / "submissions" / benchmark.label
-    return sorted(card.parent / "results" for card in beside.rglob("model.yaml"))
+    folders = [folder, *sorted(card.parent / "results" for card in beside.rglob("model.yaml"))]
+    models = [(home, name) for home in folders for name in _models(home / benchmark.label)]
+    twice = [name for name, count in Counter(name for _, name in models).items() if count > 1]
+    if twice:
+        raise ResultsError(f"{twice[0]}: results of it are both published and submitted; keep one of them")
+    optional = [
+        (home, measure)
+        for measure in columns.OPTIONAL
+        for home in folders
+        if (home / _label(benchmark, measure)).is_dir()
+    ]
+    digest = benchmark.digest()
+    return [
+        ModelFiles(
+            benchmark,
+            digest,
+            name,
+            path_of(home, benchmark, name),
+            tuple((measure, path_of(other, benchmark, name, measure)) for other, measure in optional),
+        )
+        for home, name in models
+    ]
 
 
-def places(home: Path) -> list[Path]:
-    """Where the merged file of every model is, or will be."""
+def _models(home: Path) -> list[str]:
+    """Ids of the models of which a folder has a merged file or shards."""
     merged = [path for path in home.rglob("*.parquet") if not path.parent.name.startswith(".")]
-    unfinished = [path.with_name(path.name[1:].removesuffix(PARTS)) for path in home.rglob(f".*{PARTS}")]
-    return sorted({*merged, *unfinished})
+    unfinished = [path.with_name(path.name[1:].removesuffix(SHARDS)) for path in home.rglob(f".*{SHARDS}")]
+    return [path.relative_to(home).with_suffix("").as_posix() for path in sorted({*merged, *unfinished})]
 
 
-def model_at(path: Path, home: Path) -> str:
-    """The id of the model whose file a path is, or would be, in a benchmark's part of the folder."""
-    return path.relative_to(home).with_suffix("").as_posix()
+def _shards_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}{SHARDS}")
+
+
+def map_models(folder: Path, benchmark: Benchmark, use: Callable[[ModelFiles], Made | None]) -> list[Made]:
+    """What `use` makes of the files of each model, but for None; it is called from a few threads at a time.
+
+    Raises:
+        ResultsError: there are no results, or a file is of another definition of the benchmark, or its rows are not its
+            samples, or an optional measure's rows are of another network.
+    """
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_THREADS) as pool:
+        made = [value for value in pool.map(use, find_models(folder, benchmark)) if value is not None]
+    if not made:
+        others = sorted(path.name for path in folder.glob("*@*")) if folder.is_dir() else []
+        hint = f"it has {', '.join(others)}" if others else "it has none"
+        raise ResultsError(
+            f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.name}`"
+        )
+    return made
+
+
+def map_results(folder: Path, benchmark: Benchmark, use: Callable[[Result], Made]) -> list[Made]:
+    """What `use` makes of each model's results; only a few models' rows are in memory at a time.
+
+    Raises:
+        ResultsError: see `map_models`; or models were measured against different networks.
+    """
+
+    def used(files: ModelFiles) -> tuple[str, dict[str, str], Made] | None:
+        result = files.read()
+        return None if result is None else (result.name, result.provenance.target_weights, use(result))
+
+    made = map_models(folder, benchmark, used)
+    check_same_targets((name, weights) for name, weights, _ in made)
+    return [value for _, _, value in made]
+
+
+def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
+    """Every model's results on a benchmark, all rows at once.
+
+    Raises:
+        ResultsError: see `map_results`.
+    """
+    return map_results(folder, benchmark, lambda result: result)
+
+
+def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: str) -> Result:
+    """A model's results with the columns of an optional measure's; NaN where these lack a sample.
+
+    Raises:
+        ResultsError: they are of another network, or of another seed, or their pictures are damaged.
+    """
+    difference = result.difference(other.provenance)
+    if difference:
+        raise ResultsError(
+            f"{result.name}: its rows and those of {measure} are not of the same run ({difference}); run again with "
+            f"--measures {measure} --overwrite"
+        )
+    names = [column.name for column in columns.sample_columns(benchmark, [measure])]
+    values = np.full((len(benchmark.samples) + 1, len(names)), np.nan)  # the last row is that of unknown samples
+    values[positions(other.rows["sample_id"], benchmark)] = other.rows[names].to_numpy(float)
+    values[-1] = np.nan
+    added = pd.DataFrame(values[positions(result.rows["sample_id"], benchmark)], result.rows.index, names)
+    rows = pd.concat([result.rows, added], axis=1)
+    generated = thumbnails.merge_generated([result.provenance.made, other.provenance.made], result.name)
+    runs = [run for part in (result, other) for run in _listed(part.document.get("runs"))]
+    shared = {name: content for name, content in (("made", generated), ("runs", runs)) if content}
+    return replace(result, rows=rows, document={**result.document, **shared})
+
+
+def _listed(content: object) -> Sequence[object]:
+    return content if isinstance(content, list) else []

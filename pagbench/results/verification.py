@@ -1,4 +1,4 @@
-"""Whether someone else has measured a model's rows again, and found them. No torch."""
+"""Verification records: whether a rerun of some of a model's rows has confirmed its results file. No torch."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -81,7 +81,7 @@ def write(results_file: Path, record: Verification) -> Path:
     return files.write(path_of(results_file), content)
 
 
-def of(results_file: Path, benchmark: str, model: str, weights_sha256: str | None) -> Verification | None:
+def read(results_file: Path, benchmark: str, model: str, weights_sha256: str | None) -> Verification | None:
     """The record of a results file; None where there is none, or none of the file as it is now.
 
     Args:
@@ -94,19 +94,19 @@ def of(results_file: Path, benchmark: str, model: str, weights_sha256: str | Non
         ResultsError: the record is damaged, or is of this very file but speaks of others' results.
     """
     path = path_of(results_file)
-    found = _read(path)
-    if found is None or found.results_sha256 != sha256(results_file):
+    record = _read(path)
+    if record is None or record.results_sha256 != sha256(results_file):
         return None
-    if (found.benchmark, found.model) != (benchmark, model):
+    if (record.benchmark, record.model) != (benchmark, model):
         raise ResultsError(
-            f"{path}: speaks of {found.model} on {found.benchmark}, expected {model} on {benchmark}; delete it"
+            f"{path}: speaks of {record.model} on {record.benchmark}, expected {model} on {benchmark}; delete it"
         )
-    if found.verdict == "verified" and weights_sha256 not in (None, found.weights_sha256):
+    if record.verdict == "verified" and weights_sha256 not in (None, record.weights_sha256):
         raise ResultsError(
-            f"{path}: verifies the weights {found.weights_sha256[:12]}, but the results are of "
+            f"{path}: verifies the weights {record.weights_sha256[:12]}, but the results are of "
             f"{str(weights_sha256)[:12]}; delete it"
         )
-    return found
+    return record
 
 
 def sha256(results_file: Path) -> str:

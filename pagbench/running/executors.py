@@ -182,7 +182,7 @@ def _forward(stop: CancelToken, pool: Pool) -> None:
 
 def _is_tried_again(config: RunConfig, unit: Unit, before: list[int]) -> bool:
     """Whether another worker goes on with the unit of a dead one: as long as a shard was written since the last."""
-    before.append(len(config.store(unit.request.card.id, unit.measure).parts()))
+    before.append(len(config.store(unit.request.card.id, unit.measure).shards()))
     return before.count(before[-1]) < _TRIES
 
 

@@ -182,7 +182,7 @@ class _State:
         Args:
             complete: a model that lacks rows is a failure, since no other run will add them.
         """
-        rows = results.joined([result for result in map(self._result, self._models) if result is not None])
+        rows = results.to_frame([result for result in map(self._result, self._models) if result is not None])
         for request in self._models if complete else ():
             name, wanted = request.card.id, len(self._config.ids)
             count = int((rows["entrant"] == name).sum()) if len(rows) else 0
@@ -218,7 +218,7 @@ def _units(
     cycle = list(targets.partners(config.benchmark, config.seed))
     for request, measure in jobs:
         if config.overwrite and request.explicit:
-            config.store(request.card.id, measure).drop_parts()
+            config.store(request.card.id, measure).drop_shards()
         wanted = config.ids_of(measure)
         known = set(wanted)
         # units share most targets along the cycle of partners, or the blocks of a measure in the benchmark's order

@@ -16,7 +16,7 @@ from pagbench.errors import ContractError, PagbenchError, ResultsError, first_li
 from pagbench.models import checks, requests
 from pagbench.models.loading import LoadedModel
 from pagbench.models.requests import Request
-from pagbench.results import DamagedError, Result
+from pagbench.results import DamagedError, Provenance, Result
 from pagbench.results.preflight import Refusal
 from pagbench.running import provenance, thumbnails
 from pagbench.running.config import RunConfig
@@ -160,7 +160,7 @@ class UnitWorker:
         config, model = self._config, self._load(unit.request)
         store = config.store(model.card.id, unit.measure)
         anew = config.overwrite and unit.request.explicit
-        load = store.load_parts if anew else store.load
+        load = store.load_shards if anew else store.load
         source = provenance.gather(model, config)
         try:
             kept = load()
@@ -175,7 +175,7 @@ class UnitWorker:
         with guarded(model.card.id, unit.measure):
             if missing:
                 if unit.measure is None:
-                    source["preflight"] = (kept and kept.provenance.get("preflight")) or self._preflight(model)
+                    source["preflight"] = (kept and kept.document.get("preflight")) or self._preflight(model)
                 judged = unit.measure is not None and "judge" in columns.MEASURES[unit.measure].needs
                 judges = self.session.judge.record() if judged else {}
                 source["networks"] = {**self.session.targets.networks, **judges}
@@ -186,7 +186,7 @@ class UnitWorker:
                     store.add(Result(rows, {**source, "wall_seconds": seconds}))
                     advance(len(set(rows["sample_id"]) & set(missing)))
                     started = time.perf_counter()
-            while store.parts():
+            while store.shards():
                 kept = load()
                 self._check_same(kept, source)
                 if kept is None or not self._is_complete(kept, unit.measure):
@@ -225,8 +225,9 @@ class UnitWorker:
         return set(result.rows["sample_id"]) >= set(self._config.ids_of(measure))
 
     def _check_same(self, kept: Result | None, source: dict[str, Any]) -> None:
-        if kept is not None and not kept.same_as(source):
+        difference = "" if kept is None else kept.difference(Provenance.model_validate(source))
+        if difference:
             raise ResultsError(
                 f"{source['card']['id']}: {self._config.folder} holds other results under this id "
-                f"({kept.difference(source)}); use another --results folder, or --overwrite and name it"
+                f"({difference}); use another --results folder, or --overwrite and name it"
             )

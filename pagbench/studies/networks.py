@@ -16,10 +16,11 @@ from pagbench.benchmarks import Benchmark, Thresholds
 from pagbench.cards import ModelCard
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
-from pagbench.ranking import board, eligibility, regimes, statistics, summaries
+from pagbench.ranking import eligibility, regimes, statistics
+from pagbench.ranking.board import build_board
 from pagbench.ranking.regimes import Anchored, Verdict
 from pagbench.ranking.statistics import Interval
-from pagbench.ranking.summaries import Replicates, Summary
+from pagbench.ranking.summaries import Replicates, Summary, summarise_result
 from pagbench.results import Result
 from pagbench.results.preflight import Preflight
 from pagbench.results.thumbnails import GeneratedImages, Thumbnails, decode, decode_generated
@@ -210,29 +211,29 @@ def read_study(folder: Path, benchmark: Benchmark) -> Study:
     samples = pd.CategoricalDtype(list(benchmark.samples), ordered=False)
 
     def kept(result: Result) -> tuple[Summary, Result]:
-        summary = summaries.of_result(result, benchmark, weights)
+        summary = summarise_result(result, benchmark, weights)
         return summary, replace(result, rows=_shown(result.rows, benchmark, samples))
 
-    summarised = results.each(folder, benchmark, kept)
-    table = board.of([summary for summary, _ in summarised], benchmark).board
+    summarised = results.map_results(folder, benchmark, kept)
+    table = build_board([summary for summary, _ in summarised], benchmark)
     statuses = dict(zip(table["model"], table["status"], strict=True))
     seeds = {summary.name: summary.evidence.seed for summary, _ in summarised}
     bayes_seed = seeds.get(benchmark.bayes or "", benchmark.seed)
     networks = []
     for summary, result in summarised:
-        card = ModelCard.model_validate(result.provenance["card"])
+        source, card = result.provenance, result.provenance.card
         network = Network(
             card=card,
             rows=result.rows,
-            provenance=result.provenance,
+            provenance=result.document,
             status=statuses[summary.name],
             paired=len(result.rows) == len(benchmark.samples) and summary.evidence.seed == bayes_seed,
             replicates=summary.replicates,
-            preflight=result.preflight,
+            preflight=source.preflight,
             verification=result.verification,
-            maps=decode(result.provenance.get("maps"), card.id),
-            gallery=decode(result.provenance.get("gallery"), card.id),
-            made=decode_generated(result.provenance.get("made"), card.id),
+            maps=decode(source.maps, card.id),
+            gallery=decode(source.gallery, card.id),
+            made=decode_generated(source.made, card.id),
             path=result.path if result.path is not None and result.path.exists() else None,
         )
         networks.append(network)

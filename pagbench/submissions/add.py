@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pagbench import ranking, results
+from pagbench import results
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError
 from pagbench.ranking import render
+from pagbench.ranking.board import build_board
+from pagbench.ranking.summary_cache import read_summaries
 from pagbench.submissions import folder
 
 _NEIGHBOURS = 3
@@ -99,7 +101,6 @@ def standing(leaderboard: Path, benchmark: Benchmark, model: str) -> Standing | 
     """
     if not results.has_results(leaderboard / "submissions" / benchmark.label / model / folder.RESULTS, benchmark):
         return None
-    everyone = results.read_all(leaderboard / "results", benchmark)
-    others = [result for result in everyone if result.provenance["card"]["id"] != model]
-    before = ranking.leaderboard(results.joined(others), benchmark=benchmark) if others else None
-    return Standing(model, before, ranking.leaderboard(results.joined(everyone), benchmark=benchmark))
+    summaries = read_summaries(leaderboard / "results", benchmark)
+    others = [summary for summary in summaries if summary.name != model]
+    return Standing(model, build_board(others, benchmark) if others else None, build_board(summaries, benchmark))

@@ -98,7 +98,7 @@ def _check_record(path: Path, card: ModelCard, benchmark: Benchmark, weights_sha
         return []
     subject = f"{benchmark.label}/{record.name}"
     try:
-        kept = verification.of(path, benchmark.label, card.id, weights_sha256)
+        kept = verification.read(path, benchmark.label, card.id, weights_sha256)
     except ResultsError as error:
         return [Finding("error", subject, str(error).removeprefix(f"{record}: "))]
     if kept is None:
@@ -129,7 +129,7 @@ def _find_errors(
 
 def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha256: str | None) -> Iterator[str]:
     """The provenance: of this benchmark, these measures, this network."""
-    provenance, kept = result.provenance, ModelCard.model_validate(result.provenance["card"])
+    provenance, kept = result.document, result.provenance.card
     expected = {
         "revision": (columns.REVISION, "of the measures"),
         "benchmark": (benchmark.label, "the results are of another benchmark, or another version of it"),
@@ -147,8 +147,9 @@ def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha25
         provenance.get("behaviour") == kept.functional_hash() == card.functional_hash()
     ):
         yield f"the card was of another network, with another {_differing(kept, card)}; {_AGAIN}"
-    if result.preflight is not None and result.preflight.verdict == "fail":
-        yield f"its pre-flight has failed: {result.preflight.summary()}"
+    preflight = result.provenance.preflight
+    if preflight is not None and preflight.verdict == "fail":
+        yield f"its pre-flight has failed: {preflight.summary()}"
 
 
 def _differing(kept: ModelCard, card: ModelCard) -> str:
@@ -159,7 +160,7 @@ def _differing(kept: ModelCard, card: ModelCard) -> str:
 
 def _check_description(result: Result, card: ModelCard, subject: str) -> list[Finding]:
     """Titles, licences and the like that the file's card has otherwise: its pages show those of the file."""
-    kept = ModelCard.model_validate(result.provenance["card"])
+    kept = result.provenance.card
     if kept == card or kept.functional_hash() != card.functional_hash():
         return []
     message = f"the card in it has another {_differing(kept, card)} than the model's, and is the one that is shown"
@@ -278,15 +279,15 @@ def _contradictions(rows: pd.DataFrame) -> Iterator[str]:
 
 def _check_images(result: Result, benchmark: Benchmark, measure: str | None) -> Iterator[str]:
     """Whether the pictures can be read, are of the benchmark's images, and are those that the measure makes."""
-    provenance, name = result.provenance, result.provenance["card"]["id"]
-    generated = provenance.get("made") or {}
+    provenance, name = result.provenance, result.name
+    generated = provenance.made or {}
     expected = columns.MEASURES[measure].images if measure in columns.ABILITIES else ()
     unknown = sorted(set(generated) - set(expected)) if isinstance(generated, dict) else []
     if unknown:
         yield f"its pictures are of {unknown[0][:60]!r}, expected {' or '.join(expected) or 'none'}; {_AGAIN}"
         return
     try:
-        thumbs = [thumbnails.decode(provenance.get(key), name) for key in ("maps", "gallery")]
+        thumbs = [thumbnails.decode(encoded, name) for encoded in (provenance.maps, provenance.gallery)]
         pictures = [*thumbs, *thumbnails.decode_generated(generated, name).values()]
     except ResultsError as error:
         yield str(error)

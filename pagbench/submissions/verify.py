@@ -15,7 +15,7 @@ from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, ResultsError
 from pagbench.models import checks, devices, registry, requests
 from pagbench.models.loading import LoadedModel
-from pagbench.results import Result, thumbnails, verification
+from pagbench.results import Provenance, Result, thumbnails, verification
 from pagbench.results.preflight import Refusal
 from pagbench.results.verification import Verification
 from pagbench.running import provenance
@@ -273,8 +273,8 @@ class _Rerun:
 
     def _other_network(self, model: LoadedModel, result: Result) -> str:
         """Why the rows are another network's, or of other targets; empty where they can be this one's."""
-        source = provenance.gather(model, self.config)
-        return result.difference(source | {"networks": self._session.targets.networks})
+        source = provenance.gather(model, self.config) | {"networks": self._session.targets.networks}
+        return result.difference(Provenance.model_validate(source))
 
     def _hidden_flag(self, model: LoadedModel, result: Result) -> str:
         """What costs the rank by a pre-flight made now, and did not by the one in the file; empty for controls."""
@@ -282,7 +282,8 @@ class _Rerun:
             return ""
         size = self._session.first_batch
         fresh = checks.preflight(model, self._benchmark, device=self.config.device, batch_size=size)
-        admitted = result.preflight is not None and result.preflight.costs_the_rank
+        reported = result.provenance.preflight
+        admitted = reported is not None and reported.costs_the_rank
         costs = fresh.verdict == "fail" or (fresh.costs_the_rank and not admitted)
         return f"pre-flight: {fresh.summary()}" if costs else ""
 
@@ -293,8 +294,8 @@ class _Rerun:
             ResultsError: the pictures are damaged.
         """
         session, name, device = self._session, model.card.id, self.config.device
-        for field in ("maps", "gallery"):
-            reported = thumbnails.decode(result.provenance.get(field), name)
+        for kept in (result.provenance.maps, result.provenance.gallery):
+            reported = thumbnails.decode(kept, name)
             if reported is None:
                 continue
             if not set(reported.sample_ids) <= set(self._benchmark.samples):

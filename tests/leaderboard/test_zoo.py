@@ -22,12 +22,12 @@ def test_accuracies_are_recomputed_from_the_shipped_weights(label):
     benchmark = benchmarks.load(label)
     test = splits_or_skip(benchmark).test
     for result in results.read_all(RESULTS, benchmark):
-        name = result.provenance["card"]["id"]
+        name = result.name
         card, path = registry.find(name)
         if card.control:
             continue
-        assert result.provenance["weights_sha256"] == card.weights_sha256, name
-        assert result.provenance["behaviour"] == card.functional_hash(), name
+        assert result.provenance.weights_sha256 == card.weights_sha256, name
+        assert result.provenance.behaviour == card.functional_hash(), name
         part = next(test.chunks(SMOOTHED_IMAGES if card.smoothing else IMAGES))
         with torch.no_grad():
             logits = loading.load(card, path, benchmark).classifier(part.images)
@@ -41,7 +41,7 @@ def test_accuracies_are_recomputed_from_the_shipped_weights(label):
 def test_every_published_model_has_results_and_every_result_a_model():
     for label in PUBLISHED:
         benchmark = benchmarks.load(label)
-        measured = {result.provenance["card"]["id"] for result in results.read_all(RESULTS, benchmark)}
+        measured = {result.name for result in results.read_all(RESULTS, benchmark)}
         models = set(registry.models_of(benchmark))
         assert measured <= models, label
         assert {name for name in models - measured if not registry.find(name)[0].control} == set(), label

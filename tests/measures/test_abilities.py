@@ -227,7 +227,7 @@ def test_the_judge_is_no_model_and_rows_say_who_judged(measured, digits):
     errors = [found for found in check_fit(card, digits) if found.level == "error"]
     assert [found.subject for found in errors] == ["weights"]
     for measure, known in (("inpainting", {"judge": card.weights_sha256}), ("denoising", {})):
-        kept = results.store_of(measured[0], benchmark(BLOCK), "digits/noise-0.6", measure).load().provenance
+        kept = results.store_of(measured[0], benchmark(BLOCK), "digits/noise-0.6", measure).load().document
         found = {part: record["weights_sha256"] for part, record in kept["networks"].items()}
         assert found == known
 
@@ -435,7 +435,7 @@ def test_only_the_first_samples_are_asked_and_that_is_not_called_partial(tmp_pat
     pagbench.run({"mine": Linear()}, benchmark=digits, measures=["inpainting"], anchors=False, results=folder)
     stored = results.store_of(folder, digits, "mine", "inpainting").load()
     assert tuple(stored.rows["sample_id"]) == digits.samples[:BLOCK]
-    assert not results.store_of(folder, digits, "mine", "inpainting").parts()
+    assert not results.store_of(folder, digits, "mine", "inpainting").shards()
     board = pagbench.leaderboard(folder, benchmark=digits)
     assert columns.PARTIAL_MEASURES not in board or board[columns.PARTIAL_MEASURES].isna().all()
     assert board["inpainting_psnr"].notna().all()
@@ -444,8 +444,8 @@ def test_only_the_first_samples_are_asked_and_that_is_not_called_partial(tmp_pat
 def test_the_pictures_are_of_what_the_rows_speak_of(measured):
     folder, _, rows = measured
     digits = benchmark(BLOCK)
-    kept = results.store_of(folder, digits, "digits/noise-0.6", "inpainting").load().provenance["made"]
-    bayes = results.store_of(folder, digits, "control/bayes", "inpainting").load().provenance["made"]
+    kept = results.store_of(folder, digits, "digits/noise-0.6", "inpainting").load().document["made"]
+    bayes = results.store_of(folder, digits, "control/bayes", "inpainting").load().document["made"]
     assert set(kept) == {"inpainting"}
     assert set(bayes) == {"inpainting", "before_inpainting", "clean"}
     made, before = (thumbnails.decode_generated(found, "mine") for found in (kept, bayes))

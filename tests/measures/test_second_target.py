@@ -16,7 +16,8 @@ from pagbench.errors import CardError, ContractError
 from pagbench.measures import lpips, paper
 from pagbench.models.classifier import Classifier
 from pagbench.models.controls import BayesClassifier
-from pagbench.ranking import agreement, render
+from pagbench.ranking import render
+from pagbench.ranking.board import agreements
 from pagbench.running import targets
 
 
@@ -129,15 +130,15 @@ def fake_board(benchmark, **columns_):
 def test_agreement_of_two_rankings_is_scipys_over_ranked_models_only(digits):
     noise = np.random.default_rng(1).normal(scale=0.2, size=12)
     board = fake_board(digits, alignment_second_corrected=lambda a: a**3, paper_alignment=lambda a: a + noise)
-    second, protocol = agreement.agreements(board, digits)
+    second, protocol = agreements(board, digits)
     assert second.spearman.value == second.spearman.low == second.kendall == 1
     assert (second.column, second.models) == ("alignment_second_corrected", 11)
     ranked = board[:11]
     expected = spearmanr(ranked["alignment"], ranked["paper_alignment"]).statistic
     assert protocol.spearman.value == pytest.approx(expected)
     assert protocol.spearman.low < expected < protocol.spearman.high
-    assert "Spearman 1.00 [1.00, 1.00]" in agreement.sentence(second)
-    assert agreement.agreements(board[:4], digits) == []
+    assert "Spearman 1.00 [1.00, 1.00]" in second.sentence()
+    assert agreements(board[:4], digits) == []
 
 
 def test_what_a_score_model_does_not_say_is_not_scored_and_the_rest_is(observe, noise_trained, batch, digits):

@@ -220,10 +220,10 @@ def test_what_a_sources_network_returns_counts_and_not_what_its_card_says(
 
 def test_results_keep_the_card_and_show_prints_it(tmp_path, digits, noise_trained):
     rows = pagbench.run({"mine": Around(noise_trained, straight_through)}, limit=3, results=tmp_path)
-    found = {result.provenance["card"]["id"]: result for result in results.read_all(tmp_path, digits)}
-    assert found["mine"].preflight.verdict == "flag"
-    assert found["digits/standard"].preflight.verdict == "pass"
-    assert Preflight.model_validate(rows.attrs["preflight"]["mine"]) == found["mine"].preflight
+    found = {result.name: result for result in results.read_all(tmp_path, digits)}
+    assert found["mine"].provenance.preflight.verdict == "flag"
+    assert found["digits/standard"].provenance.preflight.verdict == "pass"
+    assert Preflight.model_validate(rows.attrs["preflight"]["mine"]) == found["mine"].provenance.preflight
     again = pagbench.run({"mine": Around(noise_trained, straight_through)}, limit=3, results=tmp_path)
     assert again.attrs == rows.attrs
     for board in (pagbench.leaderboard(rows), pagbench.leaderboard(tmp_path, benchmark=digits)):

@@ -80,7 +80,7 @@ def test_intervals_are_those_of_each_statistic():
     rng = np.random.default_rng(2)
     replicates = rng.standard_normal((400, 6))
     replicates[3:9, 1], replicates[0, 2], replicates[:, 3], replicates[7, 4] = np.nan, np.nan, np.nan, np.inf
-    np.testing.assert_equal(statistics.intervals(replicates), [interval(column) for column in replicates.T])
+    np.testing.assert_equal(statistics.intervals(replicates.T), [interval(column) for column in replicates.T])
 
 
 def test_interval_leaves_out_replicates_that_are_not_finite():

@@ -32,11 +32,11 @@ def measured(tmp_path_factory, digits):
     """Results of twelve images."""
     folder = tmp_path_factory.mktemp("measured")
     pagbench.run(MODELS, limit=12, batch_size=5, results=folder)
-    return {result.provenance["card"]["id"]: result for result in results.read_all(folder, digits)}
+    return {result.name: result for result in results.read_all(folder, digits)}
 
 
 def gallery(result):
-    return thumbnails.decode(result.provenance["gallery"], "mine")
+    return thumbnails.decode(result.document["gallery"], "mine")
 
 
 def cosines(shown):
@@ -69,33 +69,33 @@ def test_the_targets_of_a_gallery_are_the_gradients_of_the_bayes_control(measure
 
 
 def test_a_model_without_a_scored_gradient_has_no_gallery(measured):
-    assert measured["control/constant"].provenance["gallery"] is None
+    assert measured["control/constant"].document["gallery"] is None
 
 
 def test_a_resumed_run_has_the_gallery_of_an_uninterrupted_one(measured, digits, tmp_path):
     pagbench.run("digits/noise-0.6", limit=5, batch_size=5, results=tmp_path)
-    few = {result.provenance["card"]["id"]: result for result in results.read_all(tmp_path, digits)}
+    few = {result.name: result for result in results.read_all(tmp_path, digits)}
     assert set(gallery(few["digits/noise-0.6"]).sample_ids) <= set(digits.samples[:5])
     pagbench.run("digits/noise-0.6", limit=12, batch_size=5, results=tmp_path)
-    whole = {result.provenance["card"]["id"]: result for result in results.read_all(tmp_path, digits)}
+    whole = {result.name: result for result in results.read_all(tmp_path, digits)}
     for name in ("digits/noise-0.6", "digits/standard", "control/bayes"):
-        assert whole[name].provenance["gallery"] == measured[name].provenance["gallery"]
+        assert whole[name].document["gallery"] == measured[name].document["gallery"]
 
 
 def test_without_a_bayes_control_the_first_images_have_targets_too(digits, tmp_path):
     lone = digits.model_copy(update={"bayes": None, "reference": None, "thresholds": None})
     pagbench.run("digits/noise-0.6", benchmark=lone, limit=4, results=tmp_path)
     (result,) = results.read_all(tmp_path, lone)
-    first = thumbnails.decode(result.provenance["maps"], "mine")
+    first = thumbnails.decode(result.document["maps"], "mine")
     assert first.kinds == ("first",) * thumbnails.COUNT
     np.testing.assert_allclose(cosines(first), result.rows["alignment_cosine"], atol=0.02)
 
 
 def test_files_without_galleries_are_read_and_their_maps_have_no_targets(measured):
-    old = {name: value for name, value in measured["digits/noise-0.6"].provenance.items() if name != "gallery"}
+    old = {name: value for name, value in measured["digits/noise-0.6"].document.items() if name != "gallery"}
     assert thumbnails.decode(old.get("gallery"), "mine") is None
     assert thumbnails.decode(old["maps"], "mine").targets is None
-    assert measured["digits/noise-0.6"].same_as(old)
+    assert not measured["digits/noise-0.6"].difference(results.Provenance.model_validate(old))
 
 
 @given(st.lists(st.one_of(st.just(np.nan), st.integers(-3, 3).map(float)), max_size=9))

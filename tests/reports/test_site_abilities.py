@@ -50,7 +50,7 @@ def written(name, image, folder):
         results.path_of(folder / "results", BENCHMARK, name, measure),
         columns.schema(BENCHMARK, measure),
     )
-    return thumbnails.decode_generated(kept.provenance["made"], name)[image].images[:, 0]
+    return thumbnails.decode_generated(kept.document["made"], name)[image].images[:, 0]
 
 
 def cells(picture, view):

@@ -17,7 +17,7 @@ from table_studies import HOSTILE, crowd, hostile, page_of, written
 
 from pagbench import benchmarks
 from pagbench.ranking import render as text
-from pagbench.ranking import ties
+from pagbench.ranking.statistics import tie_groups
 from pagbench.reports.site import table
 from pagbench.reports.site.board_columns import decimals
 from pagbench.reports.site.rendering import render
@@ -48,7 +48,7 @@ def rank_intervals(draw):
 
 @given(rank_intervals())
 def test_tie_groups_and_blocks_are_what_the_page_says_they_are(intervals):
-    places = ties.places(intervals)
+    places = tie_groups(intervals)
     firsts = [
         next(i for i, place in enumerate(places) if place.group == group) for group in sorted({p.group for p in places})
     ]
@@ -77,7 +77,7 @@ def test_tie_groups_and_blocks_are_what_the_page_says_they_are(intervals):
     ],
 )
 def test_tie_groups_by_hand(intervals, groups, blocks):
-    places = ties.places(intervals)
+    places = tie_groups(intervals)
     assert [place.group for place in places] == groups
     assert [place.block for place in places] == blocks
 

@@ -32,7 +32,7 @@ def whole(tmp_path_factory):
 
 
 def part(whole, first, last):
-    plain = {name: value for name, value in whole.provenance.items() if name not in ("maps", "gallery", "runs")}
+    plain = {name: value for name, value in whole.document.items() if name not in ("maps", "gallery", "runs")}
     return Result(whole.rows.iloc[first:last].reset_index(drop=True), plain)
 
 
@@ -43,7 +43,7 @@ def ids(store):
 def test_what_is_read_is_what_was_written(whole, tmp_path):
     results.write(tmp_path / "a.parquet", whole, SCHEMA)
     found = results.read(tmp_path / "a.parquet", SCHEMA)
-    assert found.rows.equals(whole.rows) and found.provenance == whole.provenance
+    assert found.rows.equals(whole.rows) and found.document == whole.document
 
 
 @given(st.data())
@@ -63,7 +63,7 @@ def test_no_flipped_bit_and_no_cut_changes_a_value_unseen(whole, tmp_path, data)
     except ResultsError as error:
         assert "\n" not in str(error)
     else:  # a byte that means nothing
-        assert found.rows.equals(whole.rows) and found.provenance == whole.provenance
+        assert found.rows.equals(whole.rows) and found.document == whole.document
 
 
 def test_damaged_files_are_found_told_and_measured_again(whole, tmp_path):
@@ -89,7 +89,7 @@ def test_damaged_files_are_found_told_and_measured_again(whole, tmp_path):
     store, told[:] = Store(path, SMALL), []
     store.add(part(whole, 0, 9))
     store.add(part(whole, 9, 20))
-    (hurt, _) = [Path(place.path) for place in store.parts()]
+    (hurt, _) = [Path(place.path) for place in store.shards()]
     hurt.write_bytes(hurt.read_bytes()[:-7])
     light.assert_same_rows(run(), whole.rows)
     assert len(told) == 1 and "its rows are measured again" in told[0]
@@ -112,14 +112,14 @@ def test_a_part_that_another_run_adds_while_this_one_merges_is_not_lost(whole, t
         mine.merge({})
     assert ids(mine) == list(whole.rows["sample_id"][:12])
     others.merge({"maps": None})
-    assert ids(mine) == list(whole.rows["sample_id"][:12]) and not mine.parts()
+    assert ids(mine) == list(whole.rows["sample_id"][:12]) and not mine.shards()
 
 
 def test_parts_of_other_batch_sizes_do_not_overwrite_each_other(whole, tmp_path):
     store = Store(tmp_path / "a.parquet", SMALL)
     for first, last in ((0, 12), (0, 4), (4, 12), (0, 12)):
         store.add(part(whole, first, last))
-    assert len(store.parts()) == 3
+    assert len(store.shards()) == 3
     assert ids(store) == list(whole.rows["sample_id"][:12])
     store.merge({})
     assert ids(store) == list(whole.rows["sample_id"][:12])
@@ -153,7 +153,7 @@ def test_two_runs_at_once_lose_no_row_and_write_none_twice(whole, tmp_path, wher
     store = Store(place, SMALL)
     assert ids(store) == list(whole.rows["sample_id"]) and store.load().rows[list(SCHEMA.names)].equals(whole.rows)
     store.merge({})
-    assert not store.parts()
+    assert not store.shards()
 
 
 def test_a_disk_that_renames_slowly_shows_no_half_file(whole, tmp_path, monkeypatch):
@@ -209,13 +209,13 @@ def test_a_digest_is_of_values_and_provenance_alone(whole, tmp_path):
 def test_the_name_of_a_part_is_that_of_its_samples_and_provenance(whole, tmp_path):
     store = Store(tmp_path / "a.parquet", SMALL)
     store.add(part(whole, 0, 3))
-    (place,) = store.parts()
+    (place,) = store.shards()
     store.add(part(whole, 0, 3))
-    assert store.parts() == [place]
+    assert store.shards() == [place]
     told = part(whole, 0, 3)
-    store.add(Result(told.rows, {**told.provenance, "command": "another"}))
+    store.add(Result(told.rows, {**told.document, "command": "another"}))
     store.add(part(whole, 0, 4))
-    assert len(store.parts()) == 3
+    assert len(store.shards()) == 3
 
 
 def test_one_process_at_a_time_holds_a_lock_that_leaves_no_file(tmp_path):

@@ -78,9 +78,7 @@ def test_overwrite_measures_what_is_named_and_spares_the_anchors(tmp_path, digit
     with pytest.raises(RunError, match=r"control/bayes: .*seed 0 instead of 2") as caught:
         pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2, overwrite=True)
     assert set(caught.value.rows["seed"]) == {2}
-    seeds = {
-        result.provenance["card"]["id"]: result.provenance["seed"] for result in results.read_all(tmp_path, digits)
-    }
+    seeds = {result.name: result.provenance.seed for result in results.read_all(tmp_path, digits)}
     assert seeds == {"digits/noise-0.6": 2, "control/bayes": 0, "digits/standard": 0}
 
 
@@ -100,7 +98,7 @@ def test_overwriting_keeps_the_old_rows_until_there_are_new_ones(tmp_path, digit
     network.fragile = True
     with pytest.raises(RunError, match="broken"):
         pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path, overwrite=True)
-    kept = [result for result in results.read_all(tmp_path, digits) if result.provenance["card"]["id"] == "net"]
+    kept = [result for result in results.read_all(tmp_path, digits) if result.name == "net"]
     assert_same_rows(kept[0].rows, before[before["entrant"] == "net"])
 
 
@@ -288,11 +286,7 @@ def test_rows_of_another_revision_of_the_measures_are_refused(tmp_path, digits, 
 
 def test_parquet_says_where_its_rows_come_from(tmp_path, digits):
     pagbench.run(["digits/noise-0.6"], limit=2, results=tmp_path)
-    source = next(
-        result.provenance
-        for result in results.read_all(tmp_path, digits)
-        if result.provenance["card"]["id"] == "digits/noise-0.6"
-    )
+    source = next(result.document for result in results.read_all(tmp_path, digits) if result.name == "digits/noise-0.6")
     assert [run["rows"] for run in source["runs"]] == [2]
     assert source["benchmark_digest"] == digits.digest()
     assert source["weights_sha256"] == source["card"]["weights_sha256"]

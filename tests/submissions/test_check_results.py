@@ -31,7 +31,7 @@ def findings(digits, place):
     honest = results.read(results.path_of(results.PUBLISHED, digits, MODEL), columns.schema(digits))
 
     def check(rows=lambda rows: rows, provenance=lambda kept: kept, measured=digits, card=card):
-        edited = results.Result(rows(honest.rows.copy()), provenance(dict(honest.provenance)))
+        edited = results.Result(rows(honest.rows.copy()), provenance(dict(honest.document)))
         results.write(place, edited, columns.schema(digits))
         return check_results.check_results(place, card, measured, folder.weights_sha256(card, path.parent))
 

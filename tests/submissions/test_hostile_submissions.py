@@ -425,7 +425,7 @@ def put_results(root, repeated=1, **changed):
     shipped = results.read(PUBLISHED / "digits@1/digits/noise-0.6.parquet", schema)
     card = folder.read_card(root)
     own = {"card": card.model_dump(mode="json"), "behaviour": card.functional_hash()}
-    provenance = {**shipped.provenance, **own, "weights_sha256": card.weights_sha256}
+    provenance = {**shipped.document, **own, "weights_sha256": card.weights_sha256}
     rows = shipped.rows.assign(entrant=card.id, **changed)
     rows = pd.concat([rows] * repeated, ignore_index=True)
     results.write(root / f"results/digits@1/{card.id}.parquet", results.Result(rows, provenance), schema)

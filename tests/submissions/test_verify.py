@@ -50,7 +50,7 @@ def edit(folder, benchmark, rows=lambda rows: rows, provenance=None, model=MODEL
     path = results.path_of(folder, benchmark, model)
     kept = results.read(path, columns.schema(benchmark))
     results.write(
-        path, results.Result(rows(kept.rows), {**kept.provenance, **(provenance or {})}), columns.schema(benchmark)
+        path, results.Result(rows(kept.rows), {**kept.document, **(provenance or {})}), columns.schema(benchmark)
     )
     return path
 
@@ -179,7 +179,7 @@ def test_honest_results_are_verified_and_the_record_says_how(folder, digits):
     assert record.worst_column in columns.schema(digits).names
     assert record.versions["pagbench"] == pagbench.__version__
     assert record.device.startswith("cpu")
-    found = {result.provenance["card"]["id"]: result.verification for result in results.read_all(folder, digits)}
+    found = {result.name: result.verification for result in results.read_all(folder, digits)}
     assert found == {MODEL: record, OTHER: None, "control/bayes": None}
     board = leaderboard(folder, benchmark=digits).set_index("model")
     assert board.loc[MODEL, "verification"] == record.summary()
@@ -229,13 +229,13 @@ def test_what_the_file_alone_gives_away_is_refuted_before_anything_is_measured(f
 
 
 def test_results_of_other_weights_are_refuted(folder, digits):
-    theirs = results.read(results.path_of(folder, digits, OTHER), columns.schema(digits)).provenance
+    theirs = results.read(results.path_of(folder, digits, OTHER), columns.schema(digits)).document
     edit(folder, digits, provenance={"weights_sha256": theirs["weights_sha256"]})
     assert "the results are of other weights" in verify(folder, MODEL)[0].record.reason
 
 
 def test_other_code_behind_the_same_weights_is_refuted(folder, digits):
-    kept = results.read(results.path_of(folder, digits, MODEL), columns.schema(digits)).provenance
+    kept = results.read(results.path_of(folder, digits, MODEL), columns.schema(digits)).document
     edit(folder, digits, provenance={"fingerprint": [2 * value for value in kept["fingerprint"]]})
     assert "other outputs on the probe images" in verify(folder, MODEL)[0].record.reason
 
@@ -245,7 +245,7 @@ def test_other_code_behind_the_same_weights_is_refuted(folder, digits):
 def test_pictures_of_another_network_are_refuted(folder, digits, part, forged):
     """A reader judges gradients by their pictures: those must be the network's own, too."""
     place = results.path_of(folder, digits, MODEL)
-    shown = results.read(place, columns.schema(digits)).provenance[part]
+    shown = results.read(place, columns.schema(digits)).document[part]
     content = dict(shown)
     if forged == "gradients":
         content["gradients"] = shown["gradients"][1:] + shown["gradients"][:1]
@@ -265,7 +265,7 @@ def test_a_submission_whose_pre_flight_hides_a_flag_is_refuted(folder, digits, t
     (mine / "model.yaml").write_text(yaml.safe_dump(fields))
     card = shipped.model_copy(update={"id": "me/net", "published_accuracy": 0.2})
     kept = results.read(results.path_of(folder, digits, MODEL), columns.schema(digits))
-    own = {**kept.provenance, "card": card.model_dump(mode="json"), "behaviour": card.functional_hash()}
+    own = {**kept.document, "card": card.model_dump(mode="json"), "behaviour": card.functional_hash()}
     flag = {"checks": [{"name": "accuracy", "verdict": "flag", "found": "0.9", "expected": "0.2"}]}
     for preflight, reason in ((flag, ""), (None, "pre-flight: accuracy: ")):
         result = results.Result(kept.rows.assign(entrant="me/net"), {**own, "preflight": preflight})

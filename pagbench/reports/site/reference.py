@@ -2,7 +2,7 @@
 
 from pagbench import benchmarks
 from pagbench.columns import SAMPLE_COLUMNS, Column
-from pagbench.ranking import agreement, eligibility, statistics
+from pagbench.ranking import board, eligibility, statistics
 from pagbench.reports import glossary
 from pagbench.reports.glossary import Group
 from pagbench.reports.site.rendering import Page
@@ -34,7 +34,7 @@ def methods() -> Page:
         "significance": eligibility.SIGNIFICANCE,
         "min_scored": eligibility.MIN_SCORED,
         "max_unfaithful": eligibility.MAX_UNFAITHFUL,
-        "fewest": agreement.FEWEST,
+        "fewest": board.FEWEST,
         "defined": {column.name: column for filled in SAMPLE_COLUMNS.values() for column in filled},
     }
     return Page("methods.html", "methods.html.j2", "Methods", content)

@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
-from pagbench.ranking import agreement, eligibility, render, ties
+from pagbench.ranking import eligibility, render
+from pagbench.ranking.board import agreements
+from pagbench.ranking.statistics import tie_groups
 from pagbench.reports import glossary
 from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimals, describe
 from pagbench.reports.site.rendering import address
@@ -140,7 +142,7 @@ def content(study: Study, files: Sequence[Download]) -> Json:
         made = "What following the gradient makes is held against doing nothing, real images and other methods"
         notes.append(f"{made}: {held}.")
     if study.benchmark.second is not None:
-        notes += [agreement.sentence(each) for each in agreement.agreements(study.board, study.benchmark)]
+        notes += [agreement.sentence() for agreement in agreements(study.board, study.benchmark)]
     return {"table": {"data": data, "facets": _facets(rows), "groups": groups, "notes": notes, "files": files}}
 
 
@@ -245,7 +247,7 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
     networks = {network.card.id: network for network in study.networks}
     entries = study.entries
     ranked = sorted((e for e in entries.values() if e["status"] == eligibility.RANKED), key=lambda e: e["rank"])
-    groups = ties.places([(entry["rank_low"], entry["rank_high"]) for entry in ranked])
+    groups = tie_groups([(entry["rank_low"], entry["rank_high"]) for entry in ranked])
     tied = {entry["model"]: place for entry, place in zip(ranked, groups, strict=True)}
     kinds = {column.name: _kind(column.name, study.board) for column in shown}
     sections = list(SECTIONS)

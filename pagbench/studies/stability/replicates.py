@@ -13,8 +13,9 @@ from pagbench import results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
-from pagbench.ranking import board, eligibility, statistics, summaries
-from pagbench.ranking.summaries import log_ratio
+from pagbench.ranking import eligibility, statistics
+from pagbench.ranking.board import build_board
+from pagbench.ranking.summaries import Summary, log_ratio, summarise_result
 from pagbench.results import Result
 from pagbench.studies.stability.factors import RESPONSES, Alignment, Factor, Level, Response
 
@@ -48,15 +49,15 @@ def published_models(folder: Path, benchmark: Benchmark) -> list[PublishedModel]
     """Ranked models by rank, then controls with a result; both with all images, for others cannot be compared.
 
     Raises:
-        ResultsError: see `results.each`.
+        ResultsError: see `results.map_results`.
     """
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
 
-    def kept(result: Result) -> tuple[summaries.Summary, Result]:
-        return summaries.of_result(result, benchmark, weights), result
+    def kept(result: Result) -> tuple[Summary, Result]:
+        return summarise_result(result, benchmark, weights), result
 
-    summarised = results.each(folder, benchmark, kept)
-    table = board.of([summary for summary, _ in summarised], benchmark).board
+    summarised = results.map_results(folder, benchmark, kept)
+    table = build_board([summary for summary, _ in summarised], benchmark)
     by_name = {summary.name: result for summary, result in summarised}
     models = []
     for _, row in table.iterrows():
@@ -66,7 +67,7 @@ def published_models(folder: Path, benchmark: Benchmark) -> list[PublishedModel]
             continue
         rows = result.rows.set_index("sample_id").loc[list(benchmark.samples)]
         ranked = status == eligibility.RANKED
-        models.append(PublishedModel(name, str(row["family"]), ranked, rows, result.provenance["weights_sha256"]))
+        models.append(PublishedModel(name, str(row["family"]), ranked, rows, result.provenance.weights_sha256))
     return models
 
 

@@ -83,7 +83,7 @@ def test_a_run_into_a_bucket_is_resumed_and_read_as_from_a_disk(bucket, tmp_path
     assert parts and not {"noise-0.6.parquet", "bayes.parquet"} & set(parts), "unfinished models stay in parts"
     partial = results.read_all(results.local(url), cosine)
     assert {len(result.rows) for result in partial} == {5}
-    assert all("gallery" in result.provenance for result in partial)
+    assert all("gallery" in result.document for result in partial)
     rows = pagbench.run("digits/noise-0.6", benchmark=cosine, results=url)
     measured = rows.select_dtypes("float").columns
     np.testing.assert_allclose(rows[measured], expected[measured], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,50 @@
+"""The data frame that `pagbench.run` returns: rows of several models, and what is declared of each in `.attrs`.
+
+Only here is anything read from or put into `.attrs`, as plain JSON values: pandas copies and stores no others.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pagbench.results.files import Declared, Result, check_same_targets
+from pagbench.results.preflight import Preflight
+from pagbench.results.verification import Verification
+
+
+def to_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Rows of several models; `.attrs` has by model their pre-flight cards, verifications, licences and declarations.
+
+    Raises:
+        ResultsError: they were measured against different networks.
+    """
+    check_same_targets((result.name, result.provenance.target_weights) for result in results)
+    rows = pd.concat([result.rows for result in results], ignore_index=True) if results else pd.DataFrame()
+    cards = {result.name: result.document.get("preflight") for result in results}
+    declared = {result.name: result.declared for result in results}
+    verified = {name: known.verification for name, known in declared.items()}
+    rows.attrs = {
+        "preflight": _present(cards),
+        "verifications": {
+            name: record.model_dump(mode="json", by_alias=True) for name, record in _present(verified).items()
+        },
+        "trained_on_target": _present({name: known.trained_on_target for name, known in declared.items()}),
+        "licenses": _present({name: known.license for name, known in declared.items()}),
+    }
+    return rows
+
+
+def declared_in(rows: pd.DataFrame, model: str) -> Declared:
+    """What `.attrs` of a data frame declares of a model."""
+    card, record = (rows.attrs.get(kind, {}).get(model) for kind in ("preflight", "verifications"))
+    return Declared(
+        None if card is None else Preflight.model_validate(card),
+        None if record is None else Verification.model_validate(record),
+        rows.attrs.get("licenses", {}).get(model),
+        rows.attrs.get("trained_on_target", {}).get(model),
+    )
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
