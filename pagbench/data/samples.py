@@ -64,7 +64,7 @@ class SamplesCard(DatasetCard):
         digest = hashlib.sha256(content + np.array(labels, dtype=np.int64).tobytes()).hexdigest()
         if digest != self.sha256:
             raise DataError(
-                f"samples of {self.of}: sha256 {digest[:12]}…, expected {self.sha256[:12]}…; install foolbox 3.3.4 anew"
+                f"samples of {self.of}: sha256 {digest[:12]}…, expected {self.sha256[:12]}…; install it anew: pip install 'pagbench[samples]'"
             )
         images = np.stack(pictures)
         return LoadedImages(
@@ -82,5 +82,7 @@ def _find(card: SamplesCard) -> list[tuple[Path, int]]:
     home = Path(next(iter((package and package.submodule_search_locations) or [""]))) / "data"
     found = sorted(home.glob(f"{card.of}_[0-9][0-9]_*"))
     if len(found) != _COUNT:
-        raise DataError(f"{home}: {len(found)} pictures of {card.of}, expected {_COUNT}; install foolbox 3.3.4 anew")
+        raise DataError(
+            f"{home}: {len(found)} pictures of {card.of}, expected {_COUNT}; install it anew: pip install 'pagbench[samples]'"
+        )
     return [(path, int(re.split(r"[_.]", path.name)[2])) for path in found]

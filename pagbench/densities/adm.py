@@ -8,7 +8,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import RemoteFile, ScoreCard
 from pagbench.data import Dataset
 from pagbench.densities.network import DiscreteScore
-from pagbench.errors import UnknownNameError
+from pagbench.errors import UnknownNameError, import_extra
 from pagbench.storage import downloads, weights
 
 
@@ -23,10 +23,8 @@ def read(architecture: str, file: RemoteFile) -> DiscreteScore:
         UnknownNameError: azula has no such card.
         WeightsError: the weights are missing, altered, or of another network.
     """
-    from azula.plugins import adm
-    from azula.plugins.utils import load_cards
-
-    cards = load_cards(adm.__name__)
+    adm = import_extra("azula.plugins.adm", "diffusion")
+    cards = import_extra("azula.plugins.utils", "diffusion").load_cards(adm.__name__)
     if architecture not in cards:
         raise UnknownNameError("ADM network", architecture, cards)
     config: dict[str, Any] = dict(cards[architecture].config)

@@ -11,7 +11,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ScoreCard
 from pagbench.data import Dataset
 from pagbench.densities.network import NetworkScore, given_labels
-from pagbench.errors import WeightsError
+from pagbench.errors import WeightsError, import_extra
 from pagbench.storage import assets, weights
 
 _NOISE_SCALE = 1000.0
@@ -40,9 +40,8 @@ class Denoiser(nn.Module):
         factor = 2 ** (len(channels) - 1)
         if any(side % factor for side in input_shape[1:]) or any(count % 8 for count in channels):
             raise ValueError(f"sides {input_shape[1:]} must be divisible by {factor} and channels {channels} by 8")
-        from diffusers import UNet2DModel  # slow to import
-
-        self.unet: Any = UNet2DModel(
+        diffusers = import_extra("diffusers", "diffusion")  # slow to import
+        self.unet: Any = diffusers.UNet2DModel(
             sample_size=input_shape[1:],
             in_channels=input_shape[0],
             out_channels=input_shape[0],

@@ -12,7 +12,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ScoreCard
 from pagbench.data import Dataset
 from pagbench.densities.network import DiscreteScore
-from pagbench.errors import WeightsError, first_line
+from pagbench.errors import WeightsError, first_line, import_extra
 from pagbench.storage import downloads, mirrors, weights
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -111,7 +111,7 @@ def build(config: dict[str, Any], path: Path, sha256: str | None) -> Any:
     Raises:
         WeightsError: the configuration is not diffusers', or the weights are not its own.
     """
-    import diffusers
+    diffusers = import_extra("diffusers", "diffusion")
 
     try:
         network = getattr(diffusers, config["_class_name"]).from_config(config)
@@ -127,7 +127,7 @@ def read_schedule(path: Path) -> tuple[Float[Tensor, "steps"], Any]:
     Raises:
         WeightsError: a scheduler without betas, or an unknown prediction.
     """
-    from diffusers import DDPMScheduler
+    DDPMScheduler = import_extra("diffusers", "diffusion").DDPMScheduler
 
     config = _read_json(path)
     prediction = config.get("prediction_type", "epsilon")

@@ -28,7 +28,7 @@ def robustbench() -> ModuleType:
             utils = importlib.import_module("robustbench.utils")
     except ImportError as error:
         raise CardError(
-            f"robustbench cannot be imported ({first_line(error)}); install it: pip install 'robustbench>=1.1.1'"
+            f"robustbench cannot be imported ({first_line(error)}); install it: pip install 'pagbench[robustbench]'"
         ) from None
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"robustbench\.")  # of its networks' forward calls
     return utils
