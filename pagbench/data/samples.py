@@ -15,6 +15,7 @@ from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages
 from pagbench.errors import DataError
 
 _COUNT = 20
+_INSTALL = "install foolbox anew: pip install 'pagbench[samples]'"
 
 
 class SamplesCard(DatasetCard):
@@ -63,9 +64,7 @@ class SamplesCard(DatasetCard):
             labels.append(label)
         digest = hashlib.sha256(content + np.array(labels, dtype=np.int64).tobytes()).hexdigest()
         if digest != self.sha256:
-            raise DataError(
-                f"samples of {self.of}: sha256 {digest[:12]}…, expected {self.sha256[:12]}…; install it anew: pip install 'pagbench[samples]'"
-            )
+            raise DataError(f"samples of {self.of}: sha256 {digest[:12]}…, expected {self.sha256[:12]}…; {_INSTALL}")
         images = np.stack(pictures)
         return LoadedImages(
             np.concatenate([images, images[..., ::-1], images[..., ::-1, :]]), np.tile(np.array(labels, np.int64), 3)
@@ -82,7 +81,5 @@ def _find(card: SamplesCard) -> list[tuple[Path, int]]:
     home = Path(next(iter((package and package.submodule_search_locations) or [""]))) / "data"
     found = sorted(home.glob(f"{card.of}_[0-9][0-9]_*"))
     if len(found) != _COUNT:
-        raise DataError(
-            f"{home}: {len(found)} pictures of {card.of}, expected {_COUNT}; install it anew: pip install 'pagbench[samples]'"
-        )
+        raise DataError(f"{home}: {len(found)} pictures of {card.of}, expected {_COUNT}; {_INSTALL}")
     return [(path, int(re.split(r"[_.]", path.name)[2])) for path in found]
