@@ -15,13 +15,6 @@ settings.load_profile("shared-machine")  # how long an example takes says more o
 torch.set_num_threads(1)  # the networks are tiny, and spinning threads of two processes are many times slower
 
 
-def splits_or_skip(benchmark):
-    """The benchmark's data; skips the test where its files are not installed, for tests download nothing."""
-    if (absent := benchmark.dataset.missing(benchmark.samples)) is not None:
-        pytest.skip(f"not installed: {absent}")
-    return data.splits(benchmark)
-
-
 @pytest.fixture(scope="module")
 def short_preflight():
     """Looks at few images before a run, for tests of what comes after: the checks have tests of their own."""

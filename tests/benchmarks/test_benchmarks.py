@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import splits_or_skip
+from installed import splits_or_skip
 
 import pagbench
 from pagbench import benchmarks, data

@@ -72,7 +72,7 @@ def test_whatever_pytorch_does_is_one_finding_for_each_benchmark(torch_with, cod
     with socket.create_server(("127.0.0.1", 0)) as server:
         torch_with(code.replace("PORT", str(server.getsockname()[1])))
         probe = doctor.start_probe("digits")
-        device, benchmark = doctor.receive(probe, ["digits@1"], timeout=2)
+        device, benchmark = doctor.receive(probe, ["digits@1"], timeout=2 if "sleep" in code else 120)
         probe.kill()
         probe.communicate()
         server.settimeout(0)

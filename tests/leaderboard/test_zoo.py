@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import splits_or_skip
+from installed import splits_or_skip
 
 from pagbench import benchmarks, results
 from pagbench.models import loading, registry

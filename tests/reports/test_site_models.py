@@ -172,8 +172,10 @@ def test_training_on_the_target_is_said_beside_the_rank(digits_study):
 
 
 def test_every_page_of_every_benchmark_can_be_written():
-    labels = [label for label in benchmarks.names() if results.has_results(PUBLISHED, benchmarks.load(label))]
-    studies = [networks.read_study(PUBLISHED, benchmarks.load(label)) for label in labels if "mnist" not in label]
+    labels = [label for label in benchmarks.names() if results.has_results(results.PUBLISHED, benchmarks.load(label))]
+    studies = [
+        networks.read_study(results.PUBLISHED, benchmarks.load(label)) for label in labels if "mnist" not in label
+    ]
     for page in [*models.pages(studies), *map(comparison.page, studies)]:
         shown = [" ".join(row) for row in Cells(render(page)).rows]
         assert not [row for row in shown if re.search(r"\b(nan|None|inf)\b", row)], page.path

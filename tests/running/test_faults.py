@@ -23,7 +23,6 @@ from pagbench.running.runner import RunError
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
 SMALL = light.benchmark()
-KILLS = 50
 
 
 def run(networks, folder, benchmark=SMALL, **options):
@@ -41,14 +40,15 @@ def data_at_hand():
     data.splits(SMALL)
 
 
-def test_fifty_kills_at_random_points_lose_no_finished_row(tmp_path):
+@pytest.mark.parametrize("most", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_kills_at_random_points_lose_no_finished_row(tmp_path, most):
     """Every time the rows that there were are still there, none is damaged, and in the end they are all the same."""
     few = light.benchmark(12)
     rows = run({"a": light.Linear(1)}, None, few)  # a forked process then has the data already
     fork = multiprocessing.get_context("fork")  # a new PyTorch for each of them would take minutes
     draw, seconds, kills, finished = random.Random(0), 1.0, 0, 0
     folder = tmp_path / "0"
-    while kills < KILLS:
+    while kills < most:
         process = fork.Process(target=run, args=({"a": light.Linear(1)}, folder, few), kwargs={"batch_size": 3})
         started = time.monotonic()
         process.start()
