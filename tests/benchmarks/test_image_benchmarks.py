@@ -71,7 +71,7 @@ def test_the_samples_are_foolboxs():
         assert torch.equal(found.images[40:], found.images[:20].flip(2))
         if of == "cifar10":
             torch.testing.assert_close(found.images[:20], torch.from_numpy(images))
-    with pytest.raises(DataError, match=r"sha256 2582e2bde7bd…, expected 0000.*install foolbox 3\.3\.4 anew"):
+    with pytest.raises(DataError, match=r"sha256 2582e2bde7bd…, expected 0000.*install foolbox anew"):
         data.load(SamplesCard(kind="samples", of="cifar10", sha256="0" * 64))
 
 
