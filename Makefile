@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
+SHAPES := $(shell printf "pagbench.%s," data densities geometry measures models reports.gallery running.targets studies.theory training)beartype.beartype
 
 .PHONY: run test test-all bench bench-growth docs site clean
 
@@ -18,9 +19,9 @@ test: $(VENV)/.installed-test
 	$(BIN)/mypy
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-# heavy repetitions too, which take many minutes
+# heavy repetitions too, which take many minutes, and the shapes in signatures, which slow all tests down
 test-all: $(VENV)/.installed-test
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m ""
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "" --jaxtyping-packages=$(SHAPES)
 
 bench: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --table --benchmark-only --benchmark-columns=median,iqr,rounds

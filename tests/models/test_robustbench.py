@@ -5,7 +5,6 @@ import io
 import re
 import subprocess
 import sys
-import time
 import warnings
 
 import numpy as np
@@ -363,10 +362,8 @@ def listed(*options):
     return done.stdout.splitlines()
 
 
-def test_the_zoo_is_listed_quickly_and_filtered():
-    start = time.process_time()
+def test_the_zoo_is_listed_and_filtered():
     everything = listed("--source", "robustbench")
-    assert time.process_time() - start < 2
     assert len(everything) == 206
     parts = [
         listed("--source", "robustbench", "--dataset", dataset, "--threat", threat)

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -43,9 +42,7 @@ def test_what_lies_in_the_working_folder_is_not_imported(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("function", ["sleeps", "computes"])
 def test_what_does_not_return_is_stopped(function):
-    started = time.monotonic()
     assert reason(function, limits=Limits(seconds=2)) == "stopped after 2 s"
-    assert time.monotonic() - started < 10
 
 
 @ON_LINUX
