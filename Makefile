@@ -17,11 +17,11 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # heavy repetitions too, which take many minutes, and the shapes in signatures, which slow all tests down
 test-all: $(VENV)/.installed-test
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "" --jaxtyping-packages=$(SHAPES)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "" --jaxtyping-packages=$(SHAPES)
 
 bench: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --table --benchmark-only --benchmark-columns=median,iqr,rounds

@@ -137,6 +137,7 @@ def test_the_import_leaves_no_stand_in_behind_and_says_nothing():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_the_import_uses_real_modules_where_there_are_some(tmp_path):
     package = tmp_path / "site" / "autoattack"
     package.mkdir(parents=True)
@@ -195,6 +196,7 @@ def test_a_run_needs_nothing_but_the_file(cache, tmp_path):
     assert rows["gradient_faithful"].all()
 
 
+@pytest.mark.slow
 def test_ensembles_are_read_file_by_file(cache, digits):
     model = "robustbench/cifar10/Linf/Chen2020Adversarial"
     network = raw(model)
@@ -209,7 +211,7 @@ def test_ensembles_are_read_file_by_file(cache, digits):
     "model",
     [
         "robustbench/cifar10/Linf/Debenedetti2022Light_XCiT-S12",
-        "robustbench/imagenet/corruptions/Standard_R50",
+        pytest.param("robustbench/imagenet/corruptions/Standard_R50", marks=pytest.mark.slow),
     ],
 )
 def test_networks_of_timm_and_torchvision_are_not_fetched_by_those(model, digits, tmp_path):

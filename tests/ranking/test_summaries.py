@@ -217,6 +217,7 @@ def test_rows_are_let_go_when_their_model_is_summarised(invented):
     assert not any(rows() is not None for rows in seen)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_models_rows(tmp_path):
     benchmark, few, many = big_results.definition(4000), 4, 16
     big_results.write(tmp_path / "many", benchmark, many)

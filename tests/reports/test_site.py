@@ -86,6 +86,8 @@ KINDS = (
     "compare/digits@1.html",
 )
 """One page of each kind."""
+FIRST = {"index.html", "benchmarks/digits@1.html", "models/digits/noise-0.6.html"}
+"""Those that most readers open."""
 
 
 def test_pages_are_whole(parsed, site):
@@ -327,7 +329,9 @@ def test_the_page_fixture_sees_faults(browser, tmp_path):
 OPEN = "document.querySelectorAll('details').forEach((details) => { details.open = true; })"
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
+)
 def test_pages_are_accessible_and_fit(page, site, name):
     """With all details open, axe-core finds nothing, and only what scrolls by itself is wider than the screen."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
@@ -344,7 +348,9 @@ def test_pages_are_accessible_and_fit(page, site, name):
     browsing.screenshot(page, f"{screenshot}-phone-dark")
 
 
-@pytest.mark.parametrize("name", ["benchmarks/digits@1.html", "models/digits/noise-0.6.html"])
+@pytest.mark.parametrize(
+    "name", ["benchmarks/digits@1.html", pytest.param("models/digits/noise-0.6.html", marks=pytest.mark.slow)]
+)
 def test_text_can_be_read_in_the_dark(page, site, name):
     """Places do not depend on colours, nor colours on the width: contrast alone is measured again."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()

@@ -30,6 +30,7 @@ def cluster():
     made.shutdown()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_and_a_killed_node_cost_no_row(cluster, tmp_path):
     made, nodes = cluster
     dies = light.Dies(1, after=1)

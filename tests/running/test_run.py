@@ -44,7 +44,7 @@ def rows():
     return pagbench.run(MODELS, limit=12, batch_size=64)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_rows_do_not_depend_on_the_batch_size(rows, batch_size):
     assert_same_rows(pagbench.run(MODELS, limit=12, batch_size=batch_size), rows)
 
@@ -137,6 +137,7 @@ def test_a_module_in_double_precision_is_measured_in_single(rows):
     assert network[1].weight.dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_finished_batch(tmp_path, rows):
     command = [sys.executable, "-m", "pagbench", "run", *MODELS, "--limit", "12", "--batch-size", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -130,6 +130,7 @@ def since_main(checkout):
     return [path.relative_to(checkout).as_posix() for path in folders], findings
 
 
+@pytest.mark.slow
 def test_a_branch_that_adds_a_submission_is_checked(checkout):
     make(checkout / f"leaderboard/submissions/digits@1/{ID}")
     commit(checkout)
