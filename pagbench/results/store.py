@@ -38,7 +38,7 @@ class Store:
 
     def __init__(self, path: Path | StoragePath, benchmark: Benchmark, measure: str | None = None) -> None:
         self._path = StoragePath.parse(path)
-        self._folder = self._path.beside(f".{self._path.name}{SHARDS}")
+        self._folder = self._path.parent / f".{self._path.name}{SHARDS}"
         self._benchmark = benchmark
         self._schema = columns.schema(benchmark, measure)
         self._samples = columns.samples_of(benchmark, measure)
@@ -80,7 +80,7 @@ class Store:
                 except DamagedError as error:
                     lines.append(f"{str(error).partition('; ')[0]}; its rows are measured again")
                     if path == self._path:
-                        path.beside(f".{path.name}{_DAMAGED}").write(path.read())
+                        (path.parent / f".{path.name}{_DAMAGED}").write(path.read())
                     path.remove()
         return lines
 
