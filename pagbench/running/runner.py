@@ -95,8 +95,9 @@ def run(  # noqa: PLR0913 (every option of the command)
         RunError: some models failed while the others were measured and kept.
         Stopped: SIGINT or SIGTERM came; finished batches are kept.
     """
-    if renamed:
-        models, on_warning = _renamed(renamed, models, on_warning)
+    if unknown := renamed.keys() - {"entrants", "tell"}:
+        raise TypeError(f"run() got an unexpected keyword argument {min(unknown)!r}")
+    models, on_warning = renamed.get("entrants", models), renamed.get("tell", on_warning)
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
     batch_size = None if batch_size is None else _within("batch size", batch_size, 1)
     chosen_device = devices.choose_device(device)
@@ -222,7 +223,7 @@ def _units(
         wanted = config.ids_of(measure)
         known = set(wanted)
         # units share most targets along the cycle of partners, or the blocks of a measure in the benchmark's order
-        ids = share.of(wanted if measure in BLOCKS else [name for name in cycle if name in known])
+        ids = share.select(wanted if measure in BLOCKS else [name for name in cycle if name in known])
         size = executor.unit_size(len(ids), len(jobs))
         units += [Unit(request, measure, tuple(ids[start : start + size])) for start in range(0, len(ids), size)]
     return units
@@ -264,20 +265,6 @@ def _folder(folder: str | Path | None, *, shared: bool) -> Iterator[str | Storag
         raise Stopped(stopped.number, "stopped; nothing was kept, since there is no results folder") from None
     finally:
         memory.remove_folder()
-
-
-def _renamed(
-    renamed: Mapping[str, Any], models: Any, on_warning: Callable[[str], object]
-) -> tuple[Any, Callable[[str], object]]:
-    """Models and callback, where scripts give them by their older keywords.
-
-    Raises:
-        TypeError: an unknown keyword.
-    """
-    unknown = renamed.keys() - {"entrants", "tell"}
-    if unknown:
-        raise TypeError(f"run() got an unexpected keyword argument {min(unknown)!r}")
-    return renamed.get("entrants", models), renamed.get("tell", on_warning)
 
 
 def _optional(names: Iterable[str]) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ def _state(file: RemoteFile, path: Path) -> tuple[Path, int, int, str | None]:
 def _flaw(file: RemoteFile, path: Path, digest: str) -> str | None:
     """Why a file of this hash is not the one that its card, or else its first use, says; None where it is."""
     record = records().get(file.path)
-    expected = file.sha256 or (record and record.sha256)
+    expected = file.sha256 or (None if record is None else record.sha256)
     if digest == expected:
         return None
     flaw = content.flaw(path, file.path)

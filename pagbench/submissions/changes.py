@@ -61,7 +61,7 @@ def _root(leaderboard: Path) -> Path:
     root = next((folder for folder in leaderboard.parents if (folder / ".git").exists()), None)
     if root is None:
         raise ChangesError(f"{leaderboard}: in no git checkout; run this in one, or give --leaderboard")
-    if leaderboard.resolve() != root.resolve() / leaderboard.relative_to(found):
+    if leaderboard.resolve() != root.resolve() / leaderboard.relative_to(root):
         raise ChangesError(f"{leaderboard}: a symbolic link; name the folder itself")
     return root
 
