@@ -130,10 +130,11 @@ class ModelFiles:
             ResultsError: see `map_models`.
         """
         result = self._read(self.path, None)
-        for measure, path in self.optional if result is not None else ():
+        if result is None:
+            return None
+        for measure, path in self.optional:
             other = self._read(path, measure)
-            if result is not None and other is not None:
-                result = with_measure(result, other, self.benchmark, measure)
+            result = result if other is None else with_measure(result, other, self.benchmark, measure)
         return result
 
     def digest(self) -> str | None:

@@ -194,10 +194,11 @@ class _State:
     def _result(self, request: Request) -> Result | None:
         name = request.card.id
         result = self._rows_of(name, None)
-        for measure in self._config.measures if result is not None and request.explicit else ():
+        if result is None or not request.explicit:
+            return result
+        for measure in self._config.measures:
             other = self._rows_of(name, measure)
-            if result is not None and other is not None:
-                result = results.with_measure(result, other, self._config.benchmark, measure)
+            result = result if other is None else results.with_measure(result, other, self._config.benchmark, measure)
         return result
 
     def _rows_of(self, name: str, measure: str | None) -> Result | None:

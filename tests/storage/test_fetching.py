@@ -181,6 +181,18 @@ def test_a_server_that_asks_for_a_pause_gets_it(server, monkeypatch):
     assert [pause for pause in pauses if pause] == [7, 60]
 
 
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "-1"])
+def test_numbers_in_headers_that_are_none_are_passed_over(server, number):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", number)
+        handler.end_headers()
+        handler.body(WHOLE)
+
+    url = server.serve("/model.pt", WHOLE, status(503, Retry_After=number), drop(100_000), answer)
+    assert downloads.get(remote(url)).read_bytes() == WHOLE
+
+
 def test_redirects_are_followed(server):
     server.serve("/model.pt", WHOLE)
     url = server.serve("/old.pt", b"", status(302, Location=f"{server.url}/model.pt"))
@@ -274,6 +286,11 @@ def test_no_hop_of_a_redirect_may_be_plain(way, redirects):
     file = redirects(*[f"{scheme}://example.org/{index}" for index, scheme in enumerate(way)])
     assert "http without a known sha256 is not trusted (example.org)" in refusal(file)
     assert downloads.get(file.model_copy(update={"sha256": sha256(WHOLE)})).read_bytes() == WHOLE
+
+
+def test_a_server_of_this_machine_does_not_make_plain_http_of_others_trusted(redirects):
+    file = redirects("http://127.0.0.1/w.pt", "http://example.org/w.pt")
+    assert "http without a known sha256 is not trusted (example.org)" in refusal(file)
 
 
 @pytest.mark.parametrize(
