@@ -4,7 +4,7 @@ import hashlib
 import os
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -29,7 +29,7 @@ PUBLISHED = Path(__file__).parent.parent.parent / "leaderboard" / "results"
 _THREADS = min(4, os.cpu_count() or 1)
 """Models that are read at a time. Decoding and products do without Python's lock; a product keeps to one thread, for
 several that share their threads wait for each other."""
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
 def path_of(folder: Path, benchmark: Benchmark, model: str, measure: str | None = None) -> Path:
@@ -130,16 +130,17 @@ class ModelFiles:
             ResultsError: see `map_models`.
         """
         result = self._read(self.path, None)
-        for measure, path in self.optional if result is not None else ():
+        if result is None:
+            return None
+        for measure, path in self.optional:
             other = self._read(path, measure)
-            if result is not None and other is not None:
-                result = with_measure(result, other, self.benchmark, measure)
+            result = result if other is None else with_measure(result, other, self.benchmark, measure)
         return result
 
     def digest(self) -> str | None:
         """Hash of all bytes that `read` reads; None where there are shards, or a file cannot be read."""
         paths = [self.path, *(path for _, path in self.optional)]
-        if not self.path.exists() or any(_shards_of(path).exists() for path in paths):
+        if not self.path.exists() or any(path.with_name(f".{path.name}{SHARDS}").exists() for path in paths):
             return None
         sha256 = hashlib.sha256(f"{self.name} {self.benchmark_digest}".encode())
         try:
@@ -224,11 +225,7 @@ def _models(home: Path) -> list[str]:
     return [path.relative_to(home).with_suffix("").as_posix() for path in sorted({*merged, *unfinished})]
 
 
-def _shards_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}{SHARDS}")
-
-
-def map_models(folder: Path, benchmark: Benchmark, use: Callable[[ModelFiles], Made | None]) -> list[Made]:
+def map_models(folder: Path, benchmark: Benchmark, use: Callable[[ModelFiles], Value | None]) -> list[Value]:
     """What `use` makes of the files of each model, but for None; it is called from a few threads at a time.
 
     Raises:
@@ -236,30 +233,30 @@ def map_models(folder: Path, benchmark: Benchmark, use: Callable[[ModelFiles], M
             samples, or an optional measure's rows are of another network.
     """
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_THREADS) as pool:
-        made = [value for value in pool.map(use, find_models(folder, benchmark)) if value is not None]
-    if not made:
+        values = [value for value in pool.map(use, find_models(folder, benchmark)) if value is not None]
+    if not values:
         others = sorted(path.name for path in folder.glob("*@*")) if folder.is_dir() else []
         hint = f"it has {', '.join(others)}" if others else "it has none"
         raise ResultsError(
             f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.name}`"
         )
-    return made
+    return values
 
 
-def map_results(folder: Path, benchmark: Benchmark, use: Callable[[Result], Made]) -> list[Made]:
+def map_results(folder: Path, benchmark: Benchmark, use: Callable[[Result], Value]) -> list[Value]:
     """What `use` makes of each model's results; only a few models' rows are in memory at a time.
 
     Raises:
         ResultsError: see `map_models`; or models were measured against different networks.
     """
 
-    def used(files: ModelFiles) -> tuple[str, dict[str, str], Made] | None:
+    def used(files: ModelFiles) -> tuple[str, dict[str, str], Value] | None:
         result = files.read()
         return None if result is None else (result.name, result.provenance.target_weights, use(result))
 
-    made = map_models(folder, benchmark, used)
-    check_same_targets((name, weights) for name, weights, _ in made)
-    return [value for _, _, value in made]
+    values = map_models(folder, benchmark, used)
+    check_same_targets((name, weights) for name, weights, _ in values)
+    return [value for _, _, value in values]
 
 
 def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
@@ -290,10 +287,6 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
     added = pd.DataFrame(values[positions(result.rows["sample_id"], benchmark)], result.rows.index, names)
     rows = pd.concat([result.rows, added], axis=1)
     generated = thumbnails.merge_generated([result.provenance.made, other.provenance.made], result.name)
-    runs = [run for part in (result, other) for run in _listed(part.document.get("runs"))]
+    runs = [run for part in (result, other) for run in part.document.get("runs", ())]
     shared = {name: content for name, content in (("made", generated), ("runs", runs)) if content}
     return replace(result, rows=rows, document={**result.document, **shared})
-
-
-def _listed(content: object) -> Sequence[object]:
-    return content if isinstance(content, list) else []

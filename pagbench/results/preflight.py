@@ -43,8 +43,8 @@ class Preflight(BaseModel):
     @property
     def verdict(self) -> Literal["pass", "flag", "fail"]:
         """The worst of all checks; what is unknown does not count."""
-        found = {check.verdict for check in self.checks}
-        return "fail" if "fail" in found else "flag" if "flag" in found else "pass"
+        verdicts = {check.verdict for check in self.checks}
+        return "fail" if "fail" in verdicts else "flag" if "flag" in verdicts else "pass"
 
     @property
     def costs_the_rank(self) -> bool:

@@ -38,27 +38,24 @@ class Store:
 
     def __init__(self, path: Path | StoragePath, benchmark: Benchmark, measure: str | None = None) -> None:
         self._path = StoragePath.parse(path)
-        self._folder = self._path.beside(f".{self._path.name}{SHARDS}")
+        self._folder = self._path.parent / f".{self._path.name}{SHARDS}"
         self._benchmark = benchmark
         self._schema = columns.schema(benchmark, measure)
         self._samples = columns.samples_of(benchmark, measure)
-        self._loaded: dict[
-            str, Result
-        ] = {}  # shards read by the last load: shards never change, so merging reads none again
+        self._loaded: dict[str, Result] = {}
+        """Shards that the last load has read: they never change, so that merging reads none again."""
 
-    def load(self) -> Result | None:
+    def load(self, *, anew: bool = False) -> Result | None:
         """Rows of the merged file and of its shards, in the benchmark's order; None if there are none.
+
+        Args:
+            anew: leave out the merged file's rows.
 
         Raises:
             ResultsError: a file cannot be read.
         """
         self._loaded.clear()
-        return self._joined([self._path, *self.shards()])
-
-    def load_shards(self) -> Result | None:
-        """Rows of the shards alone."""
-        self._loaded.clear()
-        return self._joined(self.shards())
+        return self._joined(self.shards() if anew else [self._path, *self.shards()])
 
     def shards(self) -> list[StoragePath]:
         """Files of the shards."""
@@ -80,7 +77,7 @@ class Store:
                 except DamagedError as error:
                     lines.append(f"{str(error).partition('; ')[0]}; its rows are measured again")
                     if path == self._path:
-                        path.beside(f".{path.name}{_DAMAGED}").write(path.read())
+                        (path.parent / f".{path.name}{_DAMAGED}").write(path.read())
                     path.remove()
         return lines
 

@@ -91,7 +91,7 @@ class Share:
             raise ContractError(f"shard {text!r}; expected i/n with i from 1 to n, as 1/8")
         return cls(int(match[1]), int(match[2]))
 
-    def of(self, ids: Sequence[str]) -> Sequence[str]:
+    def select(self, ids: Sequence[str]) -> Sequence[str]:
         """Its samples; where there are enough of them, shares begin at whole chunks of targets."""
         first, last = (self._bound(len(ids), index) for index in (self.number - 1, self.number))
         return ids[first:last]

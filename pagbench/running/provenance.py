@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,26 +47,17 @@ def gather(model: LoadedModel, config: RunConfig) -> dict[str, Any]:
 def environment(device: torch.device) -> dict[str, Any]:
     """`versions` of packages, `commit` of the source, and `device`."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "versions": {"pagbench": pagbench.__version__, "python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in _PACKAGES if _is_installed(package)},
-        "commit": _commit(),
-        "device": f"{device.type} ({name})",
-    }
+    versions = {"pagbench": pagbench.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):  # what only an extra brings
+            versions[package] = importlib.metadata.version(package)
+    return {"versions": versions, "commit": _commit(), "device": f"{device.type} ({name})"}
 
 
 def command() -> str:
     """The command line of this process, without keys that a URL may have in it."""
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return re.sub(r"(://)[^/@\s]*@|\?[^\s']*", r"\1", line)
-
-
-def _is_installed(package: str) -> bool:
-    """False for what only an extra brings."""
-    try:
-        return bool(importlib.metadata.version(package))
-    except importlib.metadata.PackageNotFoundError:
-        return False
 
 
 def now() -> str:

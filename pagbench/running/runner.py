@@ -95,8 +95,9 @@ def run(  # noqa: PLR0913 (every option of the command)
         RunError: some models failed while the others were measured and kept.
         Stopped: SIGINT or SIGTERM came; finished batches are kept.
     """
-    if renamed:
-        models, on_warning = _renamed(renamed, models, on_warning)
+    if unknown := renamed.keys() - {"entrants", "tell"}:
+        raise TypeError(f"run() got an unexpected keyword argument {min(unknown)!r}")
+    models, on_warning = renamed.get("entrants", models), renamed.get("tell", on_warning)
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
     batch_size = None if batch_size is None else _within("batch size", batch_size, 1)
     chosen_device = devices.choose_device(device)
@@ -193,10 +194,11 @@ class _State:
     def _result(self, request: Request) -> Result | None:
         name = request.card.id
         result = self._rows_of(name, None)
-        for measure in self._config.measures if result is not None and request.explicit else ():
+        if result is None or not request.explicit:
+            return result
+        for measure in self._config.measures:
             other = self._rows_of(name, measure)
-            if result is not None and other is not None:
-                result = results.with_measure(result, other, self._config.benchmark, measure)
+            result = result if other is None else results.with_measure(result, other, self._config.benchmark, measure)
         return result
 
     def _rows_of(self, name: str, measure: str | None) -> Result | None:
@@ -222,7 +224,7 @@ def _units(
         wanted = config.ids_of(measure)
         known = set(wanted)
         # units share most targets along the cycle of partners, or the blocks of a measure in the benchmark's order
-        ids = share.of(wanted if measure in BLOCKS else [name for name in cycle if name in known])
+        ids = share.select(wanted if measure in BLOCKS else [name for name in cycle if name in known])
         size = executor.unit_size(len(ids), len(jobs))
         units += [Unit(request, measure, tuple(ids[start : start + size])) for start in range(0, len(ids), size)]
     return units
@@ -264,20 +266,6 @@ def _folder(folder: str | Path | None, *, shared: bool) -> Iterator[str | Storag
         raise Stopped(stopped.number, "stopped; nothing was kept, since there is no results folder") from None
     finally:
         memory.remove_folder()
-
-
-def _renamed(
-    renamed: Mapping[str, Any], models: Any, on_warning: Callable[[str], object]
-) -> tuple[Any, Callable[[str], object]]:
-    """Models and callback, where scripts give them by their older keywords.
-
-    Raises:
-        TypeError: an unknown keyword.
-    """
-    unknown = renamed.keys() - {"entrants", "tell"}
-    if unknown:
-        raise TypeError(f"run() got an unexpected keyword argument {min(unknown)!r}")
-    return renamed.get("entrants", models), renamed.get("tell", on_warning)
 
 
 def _optional(names: Iterable[str]) -> tuple[str, ...]:

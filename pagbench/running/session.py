@@ -43,8 +43,10 @@ class Session:
     @cached_property
     def targets(self) -> targets.Targets:
         """Of the run's samples, and of those that are measured in one block with them."""
-        blocks = [self._blocks(self.config.ids, measure) for measure in self.config.measures if measure in BLOCKS]
-        ids = dict.fromkeys([*self.config.ids, *(name for found in blocks for block in found for name in block)])
+        ids = dict.fromkeys(self.config.ids)
+        for measure in self.config.measures:
+            for block in self._blocks(self.config.ids, measure) if measure in BLOCKS else ():
+                ids |= dict.fromkeys(block)
         return targets.compute(self.benchmark, self.splits, list(ids), seed=self.config.seed, device=self.config.device)
 
     def rows(self, model: LoadedModel, ids: Sequence[str], measure: str | None = None) -> Iterator[pd.DataFrame]:

@@ -78,7 +78,7 @@ class TargetFiles:
     def _fits(self, path: Path) -> bool:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return self._needed <= min(LARGEST, _free(path.parent) / 2)
+            return self._needed <= min(LARGEST, shutil.disk_usage(path.parent).free / 2)
         except OSError:
             return False
 
@@ -89,10 +89,6 @@ class TargetFiles:
         content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
         with suppress(OSError), replacing(path) as temporary:  # a full disk costs the time to compute them again
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
-
-
-def _free(path: Path) -> int:
-    return shutil.disk_usage(path).free
 
 
 def folder() -> Path:

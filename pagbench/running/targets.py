@@ -53,7 +53,7 @@ class Computed:
         return {name: value for name, value in named.items() if value is not None}
 
     @classmethod
-    def of(cls, ids: Sequence[str], tensors: Mapping[str, Tensor], device: torch.device) -> "Computed":
+    def from_tensors(cls, ids: Sequence[str], tensors: Mapping[str, Tensor], device: torch.device) -> "Computed":
         """The inverse of `tensors`, on a device."""
         moved = {name: tensor.to(device) for name, tensor in tensors.items()}
 
@@ -70,7 +70,9 @@ class Computed:
         """Those of some of the images, in this order."""
         position = {name: index for index, name in enumerate(self.ids)}
         index = torch.tensor([position[name] for name in ids], device=self.target.device)
-        return Computed.of(ids, {name: value[index] for name, value in self.tensors().items()}, self.target.device)
+        return Computed.from_tensors(
+            ids, {name: value[index] for name, value in self.tensors().items()}, self.target.device
+        )
 
     @property
     def size(self) -> int:
@@ -314,7 +316,7 @@ class Targets:
         parts = [{name: value[taken] for name, value in self._chunk(c).tensors().items()} for c, taken in rows.items()]
         back = torch.tensor([starts[chunk] + position for chunk, position in order], device=self.device)
         joined = {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
-        return Computed.of(ids, joined, self.device)
+        return Computed.from_tensors(ids, joined, self.device)
 
     def _chunk(self, index: int) -> Computed:
         """A chunk's targets, from memory, from disk, or computed now."""
@@ -325,7 +327,9 @@ class Targets:
             path = self.files.path(ids, data.fingerprint())
             with self.files.locked(path):
                 tensors = self.files.read(path)
-                computed = self.computation(data) if tensors is None else Computed.of(ids, tensors, self.device)
+                computed = (
+                    self.computation(data) if tensors is None else Computed.from_tensors(ids, tensors, self.device)
+                )
                 if tensors is None:
                     self.files.write(path, computed.tensors())
         self.memory[index] = computed

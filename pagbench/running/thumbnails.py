@@ -35,10 +35,14 @@ def build(session: Session, model: LoadedModel, rows: pd.DataFrame, measure: str
     first = test.select(benchmark.samples[:COUNT])
     # a Bayes control's gradients are the targets of the first images, so that no other model has to keep these
     wanted = target if benchmark.bayes is None else None
-    return {
-        "maps": gradients(model, first, target=wanted, device=device, batch_size=batch_size),
-        "gallery": gallery(model, rows, test, benchmark.alignment, target=target, device=device, batch_size=batch_size),
-    }
+    maps = gradients(model, first, target=wanted, device=device, batch_size=batch_size)
+    chosen = extremes(rows, benchmark.alignment)  # none where no gradient is scored
+    if not chosen:
+        return {"maps": maps, "gallery": None}
+    kinds, names = zip(*chosen, strict=True)
+    images = test.select(names)
+    gallery = gradients(model, images, target=target, kinds=kinds, device=device, batch_size=batch_size)
+    return {"maps": maps, "gallery": gallery}
 
 
 def gradients(
@@ -70,35 +74,6 @@ def gradients(
     values = retry_on_oom(batch_size, lambda size: torch.cat([gradient(part) for part in images.chunks(size)]))
     targets = None if target is None else target(images).float().cpu().numpy()
     return encode(images.ids, images.images.numpy(), values.numpy(), targets=targets, kinds=kinds)
-
-
-def gallery(
-    model: LoadedModel,
-    rows: pd.DataFrame,
-    test: Dataset,
-    column: str,
-    *,
-    target: Targeting,
-    device: torch.device,
-    batch_size: int,
-) -> dict[str, Any] | None:
-    """Gradients at the samples where a model is aligned best, about the median, and worst; None where none is scored.
-
-    Args:
-        model: whose gradients.
-        rows: its own, in the benchmark's order.
-        test: the benchmark's images.
-        column: the benchmark's alignment.
-        target: gives Bayes targets.
-        device: where to compute.
-        batch_size: images at a time.
-    """
-    chosen = extremes(rows, column)
-    if not chosen:
-        return None
-    images = test.select([name for _, name in chosen])
-    kinds = [kind for kind, _ in chosen]
-    return gradients(model, images, device=device, batch_size=batch_size, target=target, kinds=kinds)
 
 
 def _generated(session: Session, model: LoadedModel, measure: str) -> dict[str, Any]:

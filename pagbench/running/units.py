@@ -8,7 +8,7 @@ import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
 from pagbench import columns
@@ -160,7 +160,7 @@ class UnitWorker:
         config, model = self._config, self._load(unit.request)
         store = config.store(model.card.id, unit.measure)
         anew = config.overwrite and unit.request.explicit
-        load = store.load_shards if anew else store.load
+        load = partial(store.load, anew=anew)
         source = provenance.gather(model, config)
         try:
             kept = load()

@@ -1,7 +1,9 @@
 """Processes that do tasks side by side; one that dies loses its task and no other. No torch.
 
-Ours, since pools of others (concurrent.futures, pebble, loky) tell nothing of a task before it ends, number no worker,
-and cannot signal the workers.
+Ours, since a model that crashes, hangs or leaks must cost no other one, and the pools of others do not see to that: in
+concurrent.futures and loky the death of a worker is that of all tasks; pebble times whole tasks, while a hang shows
+between two batches of one. None of them passes on what a task has done so far, numbers its workers, so that each has a
+GPU, or sends them signals, so that they stop after a batch.
 """
 
 import contextlib

@@ -4,7 +4,6 @@ Mirrors are tried in order. A file takes its name only when it is whole and its 
 first use, which `fetched.json` keeps. A download that broke off goes on at the next call.
 """
 
-import json
 import os
 import shutil
 import tarfile
@@ -124,21 +123,18 @@ def _compare(file: RemoteFile, path: Path) -> None:
         WeightsError: it is another, or no whole file.
     """
     try:
-        key = _state(file, path)
-        if key in _compared:
+        if _state(file, path) in _compared:
             return
-        digest, (expected, origin) = sha256_of(path), _expected(file)
-        flaw = None if digest == expected else content.flaw(path, path.name)
+        digest = sha256_of(path)
+        flaw = _flaw(file, path, digest)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from None
-    if flaw is None and expected not in (None, digest):
-        flaw = f"sha256 {digest[:12]}…, {origin}"
     if flaw is not None:
         raise WeightsError(f"{path}: {flaw}; delete the file to fetch it anew")
     record = records().get(file.path)
     if record is None or record.sha256 != digest:
         _record(file, path, digest, None)
-    _compared.add(key)
+    _compared.add(_state(file, path))
 
 
 def _state(file: RemoteFile, path: Path) -> tuple[Path, int, int, str | None]:
@@ -147,15 +143,22 @@ def _state(file: RemoteFile, path: Path) -> tuple[Path, int, int, str | None]:
     return path, state.st_size, state.st_mtime_ns, file.sha256
 
 
-def _expected(file: RemoteFile) -> tuple[str | None, str]:
-    """The hash that a file should have, and what says so: its card, else its first use."""
+def _flaw(file: RemoteFile, path: Path, digest: str) -> str | None:
+    """Why a file of this hash is not the one that its card, or else its first use, says; None where it is."""
     record = records().get(file.path)
-    if file.sha256 is not None or record is None:
-        return file.sha256, f"the card says {str(file.sha256)[:12]}…"
-    return record.sha256, (
-        f"it was {record.sha256[:12]}… on its first use, {record.date[:10]}; "
-        f"delete its entry in {records_path()} to trust the new one"
-    )
+    expected = file.sha256 or (None if record is None else record.sha256)
+    if digest == expected:
+        return None
+    flaw = content.flaw(path, file.path)
+    if flaw is not None or expected is None:
+        return flaw
+    origin = f"the card says {expected[:12]}…"
+    if file.sha256 is None and record is not None:
+        origin = (
+            f"it was {expected[:12]}… on its first use, {record.date[:10]}; "
+            f"delete its entry in {records_path()} to trust the new one"
+        )
+    return f"another file, sha256 {digest[:12]}…, {origin}"
 
 
 def _record(file: RemoteFile, path: Path, sha256: str, mirror: str | None) -> None:
@@ -164,11 +167,8 @@ def _record(file: RemoteFile, path: Path, sha256: str, mirror: str | None) -> No
     with suppress(OSError):  # a cache that is read-only is of use, too
         entry = Record(sha256=sha256, size=path.stat().st_size, mirror=mirror, date=now)
         with _lock(records_path().name), replacing(records_path()) as temporary:
-            entries = sorted((records() | {file.path: entry}).items())
-            with temporary.open("w", encoding="utf-8") as target:
-                json.dump({name: record.model_dump(mode="json") for name, record in entries}, target, indent=1)
-                target.flush()
-                os.fsync(target.fileno())
+            entries = dict(sorted((records() | {file.path: entry}).items()))
+            temporary.write_bytes(_RECORDS.dump_json(entries, indent=1))
         _compared.add(_state(file, path))
 
 
@@ -213,16 +213,12 @@ def _try_mirrors(file: RemoteFile, path: Path) -> None:
 
 def _fetch_from(mirror: str, file: RemoteFile, part: Part) -> str:
     """Fetches from one mirror and returns the sha256. What an earlier try left is dropped if the whole is wrong."""
-    expected, origin = _expected(file)
-    hashed = expected is not None
-    address, resumed = mirrors.address(mirror, hashed=hashed), part.size > 0
+    hashed, resumed = file.sha256 is not None or file.path in records(), part.size > 0
     with display(file.path, file.size) as bar:
         while True:
-            transport.download(address, part, hashed=hashed, display=bar, limit=file.size)
+            transport.download(mirror, part, hashed=hashed, display=bar, limit=file.size)
             digest = sha256_of(part.path)
-            flaw = content.flaw(part.path, file.path)
-            if flaw is None and expected not in (None, digest):
-                flaw = f"another file, sha256 {digest[:12]}…, {origin}"
+            flaw = _flaw(file, part.path, digest)
             if flaw is None:
                 return digest
             part.discard()

@@ -2,7 +2,6 @@
 
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,39 +22,19 @@ class MirrorError(Exception):
     """What a mirror answered instead of the file; another may do better."""
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a request goes.
-
-    Attributes:
-        mirror: as the card names it.
-        url: of the file.
-        headers: sent along.
-    """
-
-    mirror: str
-    url: str
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-
-
-def address(mirror: str, *, hashed: bool) -> Address:
-    """The address of `https://…`, `gdrive:<id>` or `hf:<owner>/<name>[@revision]/<path>`.
-
-    Args:
-        mirror: as in a card.
-        hashed: whether the file's hash is known beforehand; without it, plain http is refused.
+def address(mirror: str) -> tuple[str, dict[str, str]]:
+    """URL of `https://…`, `gdrive:<id>` or `hf:<owner>/<name>[@revision]/<path>`, and the headers to send along.
 
     Raises:
         MirrorError: none of these.
     """
     kind, _, rest = mirror.partition(":")
     if kind == "gdrive" and rest:
-        return Address(mirror, _DRIVE.format(rest))
+        return _DRIVE.format(rest), {}
     if kind == "hf":
-        return _hub(mirror, rest)
-    if kind in ("http", "https") and urlsplit(mirror).hostname:
-        refuse_plain(mirror, hashed=hashed)
-        return Address(mirror, mirror)
+        return _hub_address(rest)
+    if kind in ("http", "https"):
+        return mirror, {}
     raise MirrorError("no mirror that pagbench knows (https://…, gdrive:<id>, hf:<owner>/<name>/<file>)")
 
 
@@ -68,17 +47,6 @@ def page(mirror: str) -> str:
     return f"https://huggingface.co/{match[1]}/blob/{match[2] or 'main'}/{match[3]}" if match else mirror
 
 
-def refuse_plain(url: str, *, hashed: bool) -> None:
-    """Refuses an address that anyone on the way may answer, unless the hash is known or the way is this machine.
-
-    Raises:
-        MirrorError: http without a hash.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not hashed and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise MirrorError(f"http without a known sha256 is not trusted ({parts.hostname})")
-
-
 def is_public(host: str) -> bool:
     """Whether a host's name is not, by its form, a machine of a private network; numbers count as such.
 
@@ -89,18 +57,26 @@ def is_public(host: str) -> bool:
     return bool(domain) and top.isalpha() and top not in ("local", "internal", "localhost")
 
 
-def refuse_inside(url: str, target: str) -> None:
-    """Refuses to be led from a public host into the network of the machine that fetches.
+def check_hop(url: str, previous: str, *, hashed: bool) -> None:
+    """Checks an address before it is asked.
+
+    Args:
+        url: as requests has normalised it, so that its host is the one that is connected to.
+        previous: the address that has led there; empty for a mirror's own.
+        hashed: whether the file's hash is known, so that nobody on the way can change it.
 
     Raises:
-        MirrorError: the target's host is not public, and the address's is.
+        MirrorError: http without a hash, but from this machine itself; or a way from a public host into the network of
+            the machine that fetches.
     """
-    start, end = (urlsplit(address).hostname or "" for address in (url, target))
-    if is_public(start) and not is_public(end):
-        raise MirrorError(f"it leads to {end[:60]!r}, which is no public host")
+    parts, host = urlsplit(url), urlsplit(url).hostname or ""
+    if parts.scheme != "https" and not hashed and host not in ("localhost", "127.0.0.1", "::1"):
+        raise MirrorError(f"http without a known sha256 is not trusted ({host[:60]})")
+    if is_public(urlsplit(previous).hostname or "") and not is_public(host):
+        raise MirrorError(f"it leads to {host[:60]!r}, which is no public host")
 
 
-def _hub(mirror: str, rest: str) -> Address:
+def _hub_address(rest: str) -> tuple[str, dict[str, str]]:
     """On the Hugging Face hub or, by HF_ENDPOINT, a mirror of it; with the user's token where there is one."""
     import huggingface_hub
 
@@ -111,7 +87,7 @@ def _hub(mirror: str, rest: str) -> Address:
     endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     url = huggingface_hub.hf_hub_url(repository, path, revision=revision, endpoint=endpoint)
     token = huggingface_hub.get_token()
-    return Address(mirror, url, {"Authorization": f"Bearer {token}"} if token else {})
+    return url, {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def repository_files(card: Fitted) -> tuple[RemoteFile, ...]:

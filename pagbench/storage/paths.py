@@ -50,10 +50,13 @@ class StoragePath:
             return cls(fs.LocalFileSystem(), Path(os.path.abspath(folder)).as_posix())  # noqa: PTH100 (links stay)
         url = str(folder)
         try:
-            place = cls(*_known(url))
-            if not place.path.strip("/"):
+            try:
+                files, path = fs.FileSystem.from_uri(url)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a scheme that fsspec may know
+                files, path = fs.FileSystem.from_uri(f"fsspec+{url}")
+            if not path.strip("/"):
                 raise ValueError("it names no bucket or folder")
-            return place
+            return cls(files, path)
         except (pa.ArrowException, OSError, ValueError, ImportError) as error:
             raise ResultsError(
                 f"{url}: cannot be reached ({first_line(error)}); expected a folder, or a URL of s3, gs or another "
@@ -80,10 +83,6 @@ class StoragePath:
     def parent(self) -> "StoragePath":
         """The folder that it is in."""
         return StoragePath(self.files, str(PurePosixPath(self.path).parent))
-
-    def beside(self, name: str) -> "StoragePath":
-        """A place in the same folder."""
-        return StoragePath(self.files, str(PurePosixPath(self.path).with_name(name)))
 
     def exists(self) -> bool:
         """Whether a file is there."""
@@ -112,12 +111,12 @@ class StoragePath:
     def children(self, *, deep: bool = False) -> list["StoragePath"]:
         """Files in the folder, and with `deep` in those below, in order; none where there is no folder."""
         try:
-            found = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
+            infos = self.files.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=deep))
         except FileNotFoundError:  # removed while it is listed
             return []
         except OSError as error:
             raise ResultsError(f"{self}: cannot be listed ({first_line(error)})") from None
-        return [StoragePath(self.files, info.path) for info in sorted(found, key=lambda i: i.path) if info.is_file]
+        return [StoragePath(self.files, info.path) for info in sorted(infos, key=lambda i: i.path) if info.is_file]
 
     def write(self, content: bytes) -> None:
         """Puts the whole file there: readers see the old one or the new one, never half of one.
@@ -145,7 +144,7 @@ class StoragePath:
             with self.files.open_output_stream(self.path) as stream:
                 stream.write(content)
             return
-        temporary = self.beside(f".{self.name}.{uuid.uuid4().hex}{TEMPORARY}")
+        temporary = self.parent / f".{self.name}.{uuid.uuid4().hex}{TEMPORARY}"
         self.files.create_dir(self.parent.path, recursive=True)
         with self.files.open_output_stream(temporary.path) as stream:
             stream.write(content)
@@ -153,17 +152,13 @@ class StoragePath:
 
     def remove(self) -> None:
         """Removes the file, if it is there."""
-        try:
+        with suppress(FileNotFoundError):
             self.files.delete_file(self.path)
-        except FileNotFoundError:
-            return
 
     def remove_folder(self) -> None:
         """Removes the folder with what is in it, if it is there."""
-        try:
+        with suppress(FileNotFoundError):
             self.files.delete_dir(self.path)
-        except FileNotFoundError:
-            return
 
     def remove_if_empty(self) -> None:
         """Removes the folder unless a file is in it, or has come meanwhile. Behind a URL an empty one may stay.
@@ -180,11 +175,3 @@ class StoragePath:
     def lock(self) -> AbstractContextManager[None]:
         """Within, no other run changes what is in this folder; behind a URL, where nothing can be locked, it may."""
         return nullcontext() if self.local is None else file_lock(self.local / ".lock")
-
-
-def _known(url: str) -> tuple[fs.FileSystem, str]:
-    """File system of a URL, and the path in it."""
-    try:
-        return fs.FileSystem.from_uri(url)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a scheme that fsspec may know
-        return fs.FileSystem.from_uri(f"fsspec+{url}")

@@ -1,7 +1,8 @@
 """One address to one file on disk, with a progress bar: goes on after a drop, and knows what it must not go on from.
 
-No library does all of it: pooch and gdown do not resume by the version of a file, urllib3's retries end with the
-headers, and huggingface_hub has one address for a file and no first use.
+What requests leaves open is done here, for no library does it: urllib3's retries end with the headers, so that a drop
+in the middle needs a loop beside them; pooch and gdown do not resume by the version of a file; the getters of
+huggingface_hub and gdown look neither at a size limit nor at where they are led.
 """
 
 import errno
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 from html import unescape
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlencode, urljoin
+from typing import Any
+from urllib.parse import urlencode
 
 import requests
 import rich
 import urllib3
+from requests.adapters import HTTPAdapter
 from rich import filesize
 from rich.console import Console
 from rich.progress import (
@@ -34,7 +37,7 @@ from rich.progress import (
 )
 
 from pagbench.storage import content, mirrors
-from pagbench.storage.mirrors import Address, MirrorError
+from pagbench.storage.mirrors import MirrorError
 
 _TRIES = 4
 """In a row that bring nothing new."""
@@ -44,7 +47,10 @@ _LONGEST_PAUSE = 60.0
 _TIMEOUT = (10.0, 30.0)
 """Seconds to connect, and between two pieces of an answer."""
 _CHUNK = 1 << 18
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_EXPECTED = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/(?:([0-9]{1,18})|\*)")
 
 
 class _PassingError(MirrorError):
@@ -139,96 +145,119 @@ def notify(text: str) -> None:
     Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(text)
 
 
-def download(address: Address, part: Part, *, hashed: bool, display: Display, limit: int | None = None) -> None:
+def download(mirror: str, part: Part, *, hashed: bool, display: Display, limit: int | None = None) -> None:
     """Fetches what is missing of a file.
 
     Drops, timeouts and passing errors are tried again, with growing pauses, as long as something new arrives.
 
     Args:
-        address: where it is.
+        mirror: where it is, as a card says.
         part: grows; what is already in it is kept where the server still has the same version.
         hashed: whether the whole will be compared with a known hash, so that any beginning may be gone on from.
         display: shows how far it is.
         limit: bytes that it may have; what goes beyond is not kept.
 
     Raises:
-        MirrorError: the server has not got it, does not answer, or sends more than the limit.
+        MirrorError: the server has not got it, does not answer, leads elsewhere, or sends more than the limit.
         OSError: the disk refuses; what arrived stays.
     """
     furthest, tries = 0, 0
-    with requests.Session() as session:
-        session.hooks["response"].append(_stay_outside)
-        while True:
-            try:
-                return _transfer(session, address, part, hashed, display, limit)
-            except _PassingError as error:
-                if part.size > furthest:
-                    furthest, tries = part.size, 0
-                tries += 1
-                if tries == _TRIES:
-                    raise
-                pause = min(max(_PAUSE * 2 ** (tries - 1), error.pause), _LONGEST_PAUSE)
-                display.wait(str(error), pause)
-                time.sleep(pause)
+    while True:
+        try:
+            return _transfer(mirror, part, hashed, display, limit)
+        except _PassingError as error:
+            if part.size > furthest:
+                furthest, tries = part.size, 0
+            tries += 1
+            if tries == _TRIES:
+                raise
+            pause = min(max(_PAUSE * 2 ** (tries - 1), error.pause), _LONGEST_PAUSE)
+            display.wait(str(error), pause)
+            time.sleep(pause)
 
 
-def _stay_outside(response: requests.Response, **_: object) -> None:
-    """Looks at where a redirection leads before it is followed."""
-    if response.is_redirect:
-        mirrors.refuse_inside(response.url, urljoin(response.url, response.headers["Location"]))
+class _GuardedAdapter(HTTPAdapter):
+    """Checks each address before it is connected to: the mirror's own, and wherever redirections and forms lead."""
+
+    def __init__(self, *, hashed: bool) -> None:
+        super().__init__()
+        self._hashed, self._previous = hashed, ""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """See `HTTPAdapter`."""
+        url = request.url or ""
+        mirrors.check_hop(url, self._previous, hashed=self._hashed)
+        self._previous = url
+        return super().send(request, *args, **kwargs)
 
 
-def _transfer(
-    session: requests.Session, address: Address, part: Part, hashed: bool, display: Display, limit: int | None
-) -> None:
+def _transfer(mirror: str, part: Part, hashed: bool, display: Display, limit: int | None) -> None:
     """One request, from where the part ends."""
-    version = part.version(address.mirror)
+    url, headers = mirrors.address(mirror)
+    version = part.version(mirror)
     if version is None and not hashed:
         part.discard()
     done = part.size
-    headers = {"Accept-Encoding": "identity", **address.headers}
+    headers["Accept-Encoding"] = "identity"
     if done:
         headers |= {"Range": f"bytes={done}-"} | ({} if version is None else {"If-Range": version})
+    guard = _GuardedAdapter(hashed=hashed)
     try:
-        response, page = _open(session, address, headers)
-        with response:
-            for hop in (*response.history, response):
-                mirrors.refuse_plain(hop.url, hashed=hashed or not address.url.startswith("https:"))
-            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                if _size(response) == done:
-                    return
-                part.discard()
-                raise _PassingError("it is not the file that an earlier try began")
-            _refuse_errors(response, page, address)
-            if done and response.status_code == HTTPStatus.PARTIAL_CONTENT:
-                if not _continues(response, done, version):
+        with requests.Session() as session:
+            session.mount("http://", guard)
+            session.mount("https://", guard)
+            with _open(session, mirror, url, headers) as response:
+                start, total = _extent(response)
+                if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    if total == done:
+                        return
+                    part.discard()
+                    raise _PassingError("it is not the file that an earlier try began")
+                if start == 0:
+                    part.begin(mirror, _version(response))
+                elif start != done or (version is not None and _version(response) not in (version, None)):
                     part.discard()
                     raise _PassingError("it answered with another part than the one asked for")
-            else:
-                part.begin(address.mirror, _version(response))
-                done = 0
-            _receive(response, part, done, display, limit)
+                _receive(response, part, total, display, limit)
     except requests.exceptions.RequestException as error:
         raise _failure(error) from None
     except urllib3.exceptions.HTTPError:
         raise _PassingError("the connection broke off") from None
 
 
-def _open(session: requests.Session, address: Address, headers: dict[str, str]) -> tuple[requests.Response, bytes]:
-    """The answer, and of a web page its beginning; past Google Drive's page that warns of files it has not scanned."""
-    response = session.get(address.url, headers=headers, stream=True, timeout=_TIMEOUT)
+def _open(session: requests.Session, mirror: str, url: str, headers: dict[str, str]) -> requests.Response:
+    """The answer of which the file is the body; past Google Drive's page that warns of files it has not scanned.
+
+    Raises:
+        MirrorError: the server answers with an error, or a web page.
+    """
+    response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     page = _page(response)
-    if address.mirror.startswith("gdrive:") and response.ok and page:
+    if mirror.startswith("gdrive:") and response.ok and page:
         text = page.decode("utf-8", errors="replace")
         form = re.search(r'<form[^>]*\bid="download-form"[^>]*\baction="([^"]+)"', text)
         if form is not None:  # of the button "Download anyway"
             fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', text)
-            url = f"{unescape(form[1])}?{urlencode([(name, unescape(value)) for name, value in fields])}"
-            mirrors.refuse_inside(response.url, url)
+            query = urlencode([(name, unescape(value)) for name, value in fields])
             response.close()
+            url = f"{unescape(form[1])}?{query}"
             response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
             page = _page(response)
-    return response, page
+    status = response.status_code
+    about = (content.web_page(page) or "a web page instead of the file") if page else None
+    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) and about is not None:
+        raise MirrorError(about)
+    if status in _EXPECTED:
+        return response
+    reason = f"{status} {response.reason or ''}".strip()
+    if about is not None and "quota" in about:
+        reason = f"{reason}, {about}"
+    if status in _PASSING:
+        pause = response.headers.get("Retry-After", "")
+        raise _PassingError(reason, float(pause) if _NUMBER.fullmatch(pause) else 0.0)
+    if mirror.startswith("hf:") and status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        reason += ", no such repository, or one that needs your token: accept its licence there and set HF_TOKEN"
+    raise MirrorError(reason)
 
 
 def _page(response: requests.Response) -> bytes:
@@ -238,48 +267,25 @@ def _page(response: requests.Response) -> bytes:
     return response.raw.read(content.HEAD, decode_content=True) or b" "
 
 
-def _refuse_errors(response: requests.Response, page: bytes, address: Address) -> None:
-    """Raises what the server answered, where it is not the file."""
-    status = response.status_code
-    about = (content.web_page(page) or "a web page instead of the file") if page else None
-    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        if about is not None:
-            raise MirrorError(about)
-        return
-    reason = f"{status} {response.reason or ''}".strip()
-    if about is not None and "quota" in about:
-        reason = f"{reason}, {about}"
-    if status in _PASSING:
-        wait = response.headers.get("Retry-After", "")
-        raise _PassingError(reason, float(wait) if wait.isdigit() else 0.0)
-    if address.mirror.startswith("hf:") and status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        reason += ", no such repository, or one that needs your token: accept its licence there and set HF_TOKEN"
-    raise MirrorError(reason)
-
-
 def _version(response: requests.Response) -> str | None:
     """What names the version of a file: a strong ETag, else its date."""
     tag = response.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
 
 
-def _continues(response: requests.Response, done: int, version: str | None) -> bool:
-    """Whether a partial answer goes on where the part ends, in the same version."""
-    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return start is not None and int(start[1]) == done and (version is None or _version(response) in (version, None))
+def _extent(response: requests.Response) -> tuple[int | None, int | None]:
+    """Where in the file an answer begins, and the size of the whole; None for what the server does not say."""
+    if response.status_code == HTTPStatus.OK:
+        length = response.headers.get("Content-Length", "")
+        return 0, int(length) if _NUMBER.fullmatch(length) else None
+    extent = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    start, total = (None, None) if extent is None else extent.groups()
+    return None if start is None else int(start), None if total is None else int(total)
 
 
-def _size(response: requests.Response) -> int | None:
-    """Of the whole file, where the server says it."""
-    whole = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
-    length = response.headers.get("Content-Length", "")
-    if whole is not None:
-        return int(whole[1])
-    return int(length) if response.status_code == HTTPStatus.OK and length.isdigit() else None
-
-
-def _receive(response: requests.Response, part: Part, done: int, display: Display, limit: int | None) -> None:
-    total = _size(response)
+def _receive(response: requests.Response, part: Part, total: int | None, display: Display, limit: int | None) -> None:
+    """Adds the body of an answer to the part."""
+    done = part.size
     if total is not None:
         _refuse_excess(part, total, limit)
         free = shutil.disk_usage(part.path.parent).free

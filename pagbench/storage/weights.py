@@ -5,7 +5,6 @@ import codecs
 import hashlib
 import json
 import pickle
-import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pagbench.errors import WeightsError, first_line
+from pagbench.storage import content
 from pagbench.storage.files import replacing, sha256_of
 
 
@@ -59,12 +59,15 @@ def read(
     Raises:
         WeightsError: missing, altered, truncated, holding code, or not a state dict; no such key or prefix.
     """
-    found = file_sha256(path)
-    if sha256 is not None and found != sha256:
+    digest = file_sha256(path)
+    if sha256 is not None and digest != sha256:
         raise WeightsError(
-            f"{path}: sha256 {found[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card"
+            f"{path}: sha256 {digest[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card"
         )
-    state = _read_safetensors(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+    try:
+        state = dict(load_file(path)) if path.suffix == ".safetensors" else read_checkpoint(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch the file anew") from None
     if state_key is not None:
         if not isinstance(state, dict) or state_key not in state:
             raise WeightsError(f"{path}: no entry {state_key!r} in {_contents(state)}; correct state_key")
@@ -76,7 +79,12 @@ def read(
             f"{path}: expected a state dict (names to tensors), got {_contents(state)}; "
             "save model.state_dict(), or name its entry in the card's state_key"
         )
-    return state if strip_prefix is None else _stripped(state, strip_prefix, path)
+    if strip_prefix is None:
+        return state
+    kept = {name.removeprefix(strip_prefix): value for name, value in state.items() if name.startswith(strip_prefix)}
+    if not kept:
+        raise WeightsError(f"{path}: no name begins with {strip_prefix!r} in {_contents(state)}; correct strip_prefix")
+    return kept
 
 
 def _contents(value: object) -> str:
@@ -86,27 +94,18 @@ def _contents(value: object) -> str:
     return f"dict of {', '.join(str(key) for key in list(value)[:8]) or 'nothing'}{', …' if len(value) > 8 else ''}"
 
 
-def _stripped(state: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:
-    kept = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    if not kept:
-        raise WeightsError(f"{path}: no name begins with {prefix!r} in {_contents(state)}; correct strip_prefix")
-    return kept
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return dict(load_file(path))
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch the file anew") from None
-
-
 def read_checkpoint(path: Path) -> Any:
     """Reads a PyTorch file as it is: tensors, numbers and configurations, however nested, but no code.
 
     Raises:
         WeightsError: missing, truncated, a web page, or holding code.
     """
-    _check_whole(path)
+    try:
+        flaw = content.flaw(path, path.name)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
+    if flaw is not None:
+        raise WeightsError(f"{path}: truncated or not a PyTorch file ({flaw}); delete it and fetch the file anew")
     try:
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -117,19 +116,6 @@ def read_checkpoint(path: Path) -> Any:
     except Exception as error:  # half a pickle may fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: truncated or not a PyTorch file ({reason}); fetch the file anew") from None
-
-
-def _check_whole(path: Path) -> None:
-    """A download that went wrong leaves a web page, or the first part of an archive."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(64).lstrip()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
-    if start.startswith(b"<"):
-        raise WeightsError(f"{path}: a web page, not weights; delete it and fetch the file anew")
-    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
-        raise WeightsError(f"{path}: truncated or not a PyTorch file (an archive without its end); fetch the file anew")
 
 
 @cache

@@ -20,7 +20,7 @@ class ChangesError(PagbenchError):
 
 
 def submissions(leaderboard: Path, since: str) -> tuple[list[Path], list[Finding]]:
-    """The folders of the submissions that changed since a revision, and what the changes must not do.
+    """The folders of the submissions that changed since a revision and are still there; what changes must not do.
 
     Args:
         leaderboard: the folder `leaderboard` of a git checkout.
@@ -49,7 +49,7 @@ def submissions(leaderboard: Path, since: str) -> tuple[list[Path], list[Finding
         findings.append(Finding("error", str(leaderboard), f"nothing is committed since {since}; commit a submission"))
     for name in touched:
         findings += _ownership(root, base, name)
-    return [root / name for name in touched if _is_there(root, name)], findings
+    return [root / name for name in touched if _git(root, "ls-tree", "-z", "HEAD", "--", name)], findings
 
 
 def _root(leaderboard: Path) -> Path:
@@ -58,17 +58,12 @@ def _root(leaderboard: Path) -> Path:
     It is looked for here and not by git, which would take a folder of a branch that is laid out as a repository for
     one, and run what its configuration says. No branch can have a file called `.git`.
     """
-    found = next((folder for folder in leaderboard.parents if (folder / ".git").exists()), None)
-    if found is None:
+    root = next((folder for folder in leaderboard.parents if (folder / ".git").exists()), None)
+    if root is None:
         raise ChangesError(f"{leaderboard}: in no git checkout; run this in one, or give --leaderboard")
-    if leaderboard.resolve() != found.resolve() / leaderboard.relative_to(found):
+    if leaderboard.resolve() != root.resolve() / leaderboard.relative_to(root):
         raise ChangesError(f"{leaderboard}: a symbolic link; name the folder itself")
-    return found
-
-
-def _is_there(root: Path, name: str) -> bool:
-    """Whether a submission is in the branch; one that is not has been taken back."""
-    return bool(_git(root, "ls-tree", "--name-only", "-z", "HEAD", "--", name))
+    return root
 
 
 def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:

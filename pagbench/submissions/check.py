@@ -62,7 +62,7 @@ def check_outside(root: Path, leaderboard: Path, benchmark: str | None) -> Itera
     except PagbenchError as error:
         yield Finding("error", CARD, str(error).removeprefix(f"{root / CARD}: "))
         return
-    findings = [*check_card(card), *_check_place(root, leaderboard, card, definition), *check_fit(card, definition)]
+    findings = [*check_card(card), *_check_home(root, leaderboard, card, definition), *check_fit(card, definition)]
     yield from findings
     if not refused(findings):  # the card says which files are known
         yield from folder.check_names(root, card)
@@ -110,7 +110,7 @@ def _run_sandbox(function: str, root: Path, card: ModelCard, *arguments: str, li
         yield Finding("error", "download", str(error))
 
 
-def _check_place(root: Path, leaderboard: Path, card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
+def _check_home(root: Path, leaderboard: Path, card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
     """Whether its id is free; or its own, where it lies in the leaderboard already."""
     leaderboard = leaderboard.absolute()
     home, target = leaderboard / "submissions", folder.home_of(leaderboard, benchmark, card)

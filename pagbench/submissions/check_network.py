@@ -152,9 +152,9 @@ def check_temperature(network: nn.Module, images: Dataset) -> Finding:
     return _judge("temperature", worst, f"dividing all logits by T = 0.5 or 2 ({turn})")
 
 
-def relative_change(expected: Float[Tensor, "n c h w"], found: Float[Tensor, "n c h w"]) -> float:
+def relative_change(expected: Float[Tensor, "n c h w"], changed: Float[Tensor, "n c h w"]) -> float:
     """Largest relative difference of two gradients; one that is lost counts as wholly changed."""
-    error = (found - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
+    error = (changed - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     return float(error.nan_to_num(nan=1.0).max())
 
 

@@ -82,7 +82,15 @@ def check_results(
     try:
         result = read_untrusted.read_results(path, columns.schema(benchmark, measure), len(benchmark.samples))
         labels = labels or published_labels(benchmark)
-        errors = list(_find_errors(result, card, benchmark, weights_sha256, measure, labels))
+        errors = [
+            *_origin(result, card, benchmark, weights_sha256),
+            *_identity(result.rows, card, benchmark),
+            *_samples(result.rows, columns.samples_of(benchmark, measure), benchmark.classes, labels),
+            *_check_images(result, benchmark, measure),
+            *_ranges(result.rows, columns.sample_columns(benchmark, None if measure is None else [measure])),
+        ]
+        if measure is None:
+            errors += [*_missing_values(result.rows, benchmark), *_contradictions(result.rows)]
         described = _check_description(result, card, subject)
     except ResultsError as error:
         errors, described = [str(error).removeprefix(f"{path}: ")], []
@@ -106,25 +114,6 @@ def _check_record(path: Path, card: ModelCard, benchmark: Benchmark, weights_sha
             Finding("warning", subject, "is of other results than these and does not count; `pagbench verify` anew")
         ]
     return [Finding("error", subject, f"{kept.summary()}: {kept.reason}")] if kept.verdict == "refuted" else []
-
-
-def _find_errors(
-    result: Result,
-    card: ModelCard,
-    benchmark: Benchmark,
-    weights_sha256: str | None,
-    measure: str | None,
-    labels: Mapping[str, int] | None,
-) -> Iterator[str]:
-    yield from _origin(result, card, benchmark, weights_sha256)
-    yield from _identity(result.rows, card, benchmark)
-    yield from _samples(result.rows, columns.samples_of(benchmark, measure), benchmark.classes, labels)
-    yield from _check_images(result, benchmark, measure)
-    measured = columns.sample_columns(benchmark, None if measure is None else [measure])
-    yield from _ranges(result.rows, measured)
-    if measure is None:
-        yield from _missing_values(result.rows, benchmark)
-        yield from _contradictions(result.rows)
 
 
 def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha256: str | None) -> Iterator[str]:

@@ -49,8 +49,8 @@ class Comparison:
     """
 
     reason: str
-    worst_column: str
-    worst_difference: float
+    worst_column: str = ""
+    worst_difference: float = 0.0
 
 
 def compare(
@@ -121,20 +121,15 @@ def _identities(reported: pd.DataFrame, measured: pd.DataFrame) -> Iterator[str]
 def _excess(column: Column, reported: pd.DataFrame, measured: pd.DataFrame, tolerance: float) -> NDArray[np.float64]:
     """Difference of each row in units of what is tolerated; infinite for a null against a value."""
     theirs, ours = reported[column.name].to_numpy(float), measured[column.name].to_numpy(float)
-    nulls = np.isnan(theirs) | np.isnan(ours)
-    both = np.isnan(theirs) & np.isnan(ours)
+    nulls, both = np.isnan(theirs) | np.isnan(ours), np.isnan(theirs) & np.isnan(ours)
     if column.binary:
         excess = np.where(nulls | (theirs == ours), 0.0, _flip(column, measured, tolerance))
     else:
-        scale = np.abs(ours) + _magnitude(ours)
+        scored = ours[~np.isnan(ours)]
+        scale = np.abs(ours) + (float(np.sqrt(np.mean(scored**2))) if len(scored) else 0.0)
         difference = np.abs(np.where(nulls, 0.0, theirs - ours))
         excess = difference / np.maximum(tolerance * np.where(nulls, 1.0, scale), ROUNDING)
     return np.where(nulls & ~both, np.inf, excess)
-
-
-def _magnitude(values: NDArray[np.float64]) -> float:
-    scored = values[~np.isnan(values)]
-    return float(np.sqrt(np.mean(scored**2))) if len(scored) else 0.0
 
 
 def _flip(column: Column, measured: pd.DataFrame, tolerance: float) -> NDArray[np.float64] | float:
@@ -150,9 +145,9 @@ def _flip(column: Column, measured: pd.DataFrame, tolerance: float) -> NDArray[n
 
 def _describe(column: Column, reported: pd.DataFrame, measured: pd.DataFrame, excess: NDArray[np.float64]) -> str:
     """Which column differs on how many samples, and the worst of them."""
-    place = int(excess.argmax())
-    theirs, ours = (float(rows[column.name].iloc[place]) for rows in (reported, measured))
-    size = f", {excess[place]:.0f} times what is tolerated" if np.isfinite(excess[place]) else ""
+    worst = int(excess.argmax())
+    theirs, ours = (float(rows[column.name].iloc[worst]) for rows in (reported, measured))
+    size = f", {excess[worst]:.0f} times what is tolerated" if np.isfinite(excess[worst]) else ""
     values = " and rerun ".join("null" if np.isnan(value) else f"{value:.4g}" for value in (theirs, ours))
-    count, sample = int((excess > 1).sum()), measured.index[place]
+    count, sample = int((excess > 1).sum()), measured.index[worst]
     return f"{column.name} differs on {count} of {len(measured)} samples (sample {sample}: claimed {values}{size})"

@@ -92,10 +92,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _id(answers: Answers) -> str:
-    return f"{benchmarks.load(answers['benchmark']).data_name}/{answers['weights'].stem}"
-
-
 def _title(answers: Answers) -> str:
     strength = "" if answers["strength"] is None else f" {answers['strength']:g}"
     return f"{answers['architecture']}, {answers['family']}{strength}"

@@ -1,7 +1,7 @@
 """Finds results of models and submissions, measures some images again, and says whether the results are true."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +26,7 @@ from pagbench.running.session import Session, guarded
 from pagbench.submissions import folder
 from pagbench.submissions.check import check_weights
 from pagbench.submissions.check_results import check_results
-from pagbench.submissions.comparison import TOLERANCE, compare, compare_images
+from pagbench.submissions.comparison import TOLERANCE, Comparison, compare, compare_images
 from pagbench.submissions.folder import CARD, RESULTS
 from pagbench.submissions.read_untrusted import read_results
 
@@ -195,19 +195,19 @@ def _verify_one(rerun: "_Rerun", subject: Subject, seed: int, by: str, advance: 
     """The verdict on one subject, kept beside its results; an error with it does not stop the others."""
     try:
         digest = verification.sha256(subject.file)
-        verdict = rerun.judge(subject, advance)
-        reason = " ".join(verdict.reason.split())
+        compared, weights_sha256, samples = rerun.judge(subject, advance)
+        reason = " ".join(compared.reason.split())
         record = Verification(
             benchmark=subject.benchmark.label,
             model=subject.card.id,
             results_sha256=digest,
-            weights_sha256=verdict.weights_sha256,
-            samples=verdict.samples,
+            weights_sha256=weights_sha256,
+            samples=samples,
             seed=seed,
             verdict="refuted" if reason else "verified",
             reason=reason if len(reason) <= verification.LONGEST else f"{reason[: verification.LONGEST - 4]} ...",
-            worst_column=verdict.worst_column,
-            worst_difference=round(verdict.worst_difference, 3),
+            worst_column=compared.worst_column,
+            worst_difference=round(compared.worst_difference, 3),
             by=by,
             when=provenance.now(),
             **provenance.environment(rerun.config.device),
@@ -216,17 +216,6 @@ def _verify_one(rerun: "_Rerun", subject: Subject, seed: int, by: str, advance: 
     except PagbenchError as error:
         return Outcome(subject, None, str(error))
     return Outcome(subject, record)
-
-
-@dataclass(frozen=True)
-class _Verdict:
-    """What a rerun has found; no reason where the results are true."""
-
-    reason: str
-    weights_sha256: str
-    samples: int = 0
-    worst_column: str = ""
-    worst_difference: float = 0.0
 
 
 class _Rerun:
@@ -239,8 +228,12 @@ class _Rerun:
     def _session(self) -> Session:
         return Session(self.config)
 
-    def judge(self, subject: Subject, advance: Callable[[int], None]) -> _Verdict:
+    def judge(self, subject: Subject, advance: Callable[[int], None]) -> tuple[Comparison, str, int]:
         """Checks the file alone, then the weights, then measures.
+
+        Returns:
+            What is wrong, with no reason where the results are true; the weights' sha256; how many images were
+            measured, 0 where the file alone is refuted.
 
         Raises:
             PagbenchError: the network cannot be loaded or measured here.
@@ -248,7 +241,7 @@ class _Rerun:
         sha256 = subject.weights_sha256
         findings = check_results(subject.file, subject.card, self._benchmark, sha256)
         if errors := [finding.message for finding in findings if finding.level == "error"]:
-            return _Verdict("; ".join(errors[:3]), sha256 or "")
+            return Comparison("; ".join(errors[:3])), sha256 or "", 0
         findings = [] if subject.submission is None else list(check_weights(subject.submission))
         if errors := [f"{finding.subject}: {finding.message}" for finding in findings if finding.level == "error"]:
             raise ContractError("; ".join(errors))
@@ -257,24 +250,20 @@ class _Rerun:
         try:
             model = request.load(self._benchmark)
         except Refusal as refusal:
-            return _Verdict(str(refusal), sha256 or "")
+            return Comparison(str(refusal)), sha256 or "", 0
         with guarded(subject.card.id):
-            if reason := self._other_network(model, result) or self._hidden_flag(model, result):
-                return _Verdict(reason, model.weights_sha256)
+            # of another network, or of other targets
+            source = provenance.gather(model, self.config) | {"networks": self._session.targets.networks}
+            difference = result.difference(Provenance.model_validate(source))
+            if reason := difference or self._hidden_flag(model, result):
+                return Comparison(reason), model.weights_sha256, 0
             batches = []
             for rows in self._session.rows(model, self.config.ids):
                 batches.append(rows)
                 advance(len(rows))
             compared = compare(result.rows, pd.concat(batches, ignore_index=True), self._benchmark, self._tolerance)
-            reason = compared.reason or self._other_images(model, result)
-        return _Verdict(
-            reason, model.weights_sha256, len(self.config.ids), compared.worst_column, compared.worst_difference
-        )
-
-    def _other_network(self, model: LoadedModel, result: Result) -> str:
-        """Why the rows are another network's, or of other targets; empty where they can be this one's."""
-        source = provenance.gather(model, self.config) | {"networks": self._session.targets.networks}
-        return result.difference(Provenance.model_validate(source))
+            compared = replace(compared, reason=compared.reason or self._other_images(model, result))
+        return compared, model.weights_sha256, len(self.config.ids)
 
     def _hidden_flag(self, model: LoadedModel, result: Result) -> str:
         """What costs the rank by a pre-flight made now, and did not by the one in the file; empty for controls."""

@@ -277,7 +277,7 @@ class Exploit:
         ("cut.safetensors", "cut", "not a whole safetensors file"),
         ("cut.pt", "cut", "truncated or not a PyTorch file"),
         ("code.pt", "code", "holds code"),
-        ("page.pt", b"<!DOCTYPE html><html>quota exceeded</html>", "a web page"),
+        ("page.pt", b"<!DOCTYPE html><html>quota exceeded</html>", "quota of downloads is used up"),
         ("list.pt", "list", "expected a state dict"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_shard_that_is_none_is_refused(shard, tmp_path):
 @pytest.mark.parametrize(("images", "shares"), [(1000, 3), (1000, 1), (7, 3), (2, 5), (10_000, 64)])
 def test_shares_part_the_samples(images, shares):
     ids = [str(i) for i in range(images)]
-    parts = [Share(number, shares).of(ids) for number in range(1, shares + 1)]
+    parts = [Share(number, shares).select(ids) for number in range(1, shares + 1)]
     assert [name for part in parts for name in part] == ids
     assert max(map(len, parts)) <= images / shares + 64
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import light
 import pytest
@@ -125,7 +126,7 @@ def test_a_full_folder_for_temporary_files_is_not_needed(rows, small_disk, tmp_p
 
 def test_a_full_disk_for_targets_costs_time_alone(rows, small_disk, tmp_path, monkeypatch):
     monkeypatch.setattr(target_files, "folder", lambda: small_disk)
-    monkeypatch.setattr(target_files, "_free", lambda path: 2**40)
+    monkeypatch.setattr(target_files.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**40))
     light.assert_same_rows(run({"a": light.Linear(1)}, tmp_path), rows)
 
 
