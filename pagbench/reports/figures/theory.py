@@ -178,11 +178,11 @@ def draw_flat(result: Flat, claims: Sequence[Claim]) -> Figure:
     offsets = [each.offset for each in result.by_offset]
     point = {"marker": "o", "mfc": "white", "mec": BLUE, "ls": "none", "ms": 4}
     left.plot([0, *offsets], [0, *(each.expected for each in result.by_offset)], color=BLUE, lw=1.2)
-    left.plot(offsets, [each.found for each in result.by_offset], **point)
+    left.plot(offsets, [each.measured for each in result.by_offset], **point)
     left.plot([0, offsets[-1]], [0, offsets[-1]], color=INK, lw=0.9, ls=DASHED)
     left.plot(0, float(result.shared.max()) ** 2, marker="s", ms=5, color=ORANGE, ls="none", clip_on=False, zorder=4)
     ring = {"marker": "o", "mfc": "none", "mec": INK, "ms": 8, "ls": "none", "mew": 1.0}
-    left.plot(result.published.offset, result.published.found, **ring)
+    left.plot(result.published.offset, result.published.measured, **ring)
     left.set_xlim(0, offsets[-1] * 1.03)
     _label(
         left, "a", "the further the means leave the span", "off-span energy ‖Pₙδ‖²/‖δ‖² of the means' difference δ",
@@ -190,8 +190,8 @@ def draw_flat(result: Flat, claims: Sequence[Claim]) -> Figure:
     )  # fmt: skip
     sigmas = [each.sigma for each in result.by_sigma]
     right.plot(sigmas, [each.expected for each in result.by_sigma], color=BLUE, lw=1.2, label="formula")
-    right.plot(sigmas, [each.found for each in result.by_sigma], label="Bayes classifier", **point)
-    right.plot(result.published.sigma, result.published.found, label="gaussians-off-span@1", **ring)
+    right.plot(sigmas, [each.measured for each in result.by_sigma], label="Bayes classifier", **point)
+    right.plot(result.published.sigma, result.published.measured, label="gaussians-off-span@1", **ring)
     right.axhline(result.published.offset, color=INK, lw=0.9, ls=DASHED, label="that of the means")
     right.plot([], [], marker="s", ms=5, color=ORANGE, ls="none", label="gaussians@1, shared span (in a)")
     right.set_xscale("log")
@@ -318,15 +318,15 @@ def draw_ridge(path: RidgePath, claims: Sequence[Claim]) -> Figure:
         axis.set_xscale("log")
         axis.set_xlim(path.strengths[0], path.strengths[-1])
         axis.tick_params(labelbottom=axis is axes[-1])
-    _ridge_line(axes[0], path, path.found.on.mean(0), path.expected.on, "‖Pw‖², on the manifold", GREEN, "^")
-    _ridge_line(axes[0], path, path.found.off.mean(0), path.expected.off, "‖Pₙw‖², off the manifold", ORANGE, "v")
+    _ridge_line(axes[0], path, path.measured.on.mean(0), path.expected.on, "‖Pw‖², on the manifold", GREEN, "^")
+    _ridge_line(axes[0], path, path.measured.off.mean(0), path.expected.off, "‖Pₙw‖², off the manifold", ORANGE, "v")
     axes[0].set_yscale("log")
     axes[0].set_ylabel("squared gradient", fontsize=7.5)
     _key(axes[0], "lower left")
-    _ridge_line(axes[1], path, path.found.cosine.mean(0), path.expected.cosine, "alignment cos(w, w*)", BLUE, "o")
-    explained = 1 - path.found.excess.mean(0)
+    _ridge_line(axes[1], path, path.measured.cosine.mean(0), path.expected.cosine, "alignment cos(w, w*)", BLUE, "o")
+    explained = 1 - path.measured.excess.mean(0)
     _ridge_line(axes[1], path, explained, 1 - path.expected.excess, "1 - excess risk/Var y", PURPLE, "D")
-    for values, colour in ((path.found.cosine.mean(0), BLUE), (explained, PURPLE)):
+    for values, colour in ((path.measured.cosine.mean(0), BLUE), (explained, PURPLE)):
         best = int(values.argmax())
         axes[1].plot(path.strengths[best], values[best], marker="o", ms=9, mfc="none", mec=colour, mew=1.2)
     axes[1].set_ylabel("alignment, risk (rings: best)", fontsize=7.5)
@@ -390,7 +390,7 @@ def check(output: Path, *, advance: Callable[[str], object] = lambda title: None
         advance: called with the title of the next experiment.
 
     Returns:
-        The claims of each experiment, found or not.
+        The claims of each experiment, whether its predictions hold or not.
 
     Raises:
         ResultsError: the folder cannot be written.
