@@ -32,7 +32,7 @@ _LETTERS, _LINE = 19.5, 0.124
 """Letters to the inch and height of a line of the caption, in inches."""
 _LEFT, _RIGHT, _HEAD, _FOOT, _BESIDE, _BELOW = 0.68, 0.15, 0.34, 0.44, 0.72, 0.14
 """Margins and gaps between panels, in inches."""
-_LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"))
+_MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"))
 _S = "standard deviation s of the noise (pixel units)"
 _ARROW = 0.42
 """Of the longest arrow, as a share of the radius."""
@@ -50,7 +50,11 @@ def _panels(
         heights: of the panels, inches; one for a row of panels.
     """
     width = _LEFT + sum(widths) + _BESIDE * (len(widths) - 1) + _RIGHT
-    lines = _caption(shown, claims, int(_LETTERS * width))
+    letters = int(_LETTERS * width)
+    lines = textwrap.wrap(shown, letters)
+    for claim in claims:
+        lines += textwrap.wrap(f"• {claim.sentence()}", letters, subsequent_indent="   ")
+    lines += textwrap.wrap(SOURCE, letters)
     foot = _FOOT + _LINE * len(lines)
     height = _HEAD + sum(heights) + _BELOW * (len(heights) - 1) + foot
     figure = Figure(figsize=(width, height))
@@ -66,13 +70,6 @@ def _panels(
     return figure, axes
 
 
-def _caption(shown: str, claims: Sequence[Claim], letters: int) -> list[str]:
-    lines = textwrap.wrap(shown, letters)
-    for claim in claims:
-        lines += textwrap.wrap(f"• {claim.sentence()}", letters, subsequent_indent="   ")
-    return [*lines, *textwrap.wrap(SOURCE, letters)]
-
-
 def _label(axis: Any, letter: str, title: str, x: str, y: str) -> None:
     """Names a panel and its axes."""
     axis.set_title(f"{letter}  {title}", fontsize=8, loc="left", fontweight="bold", pad=5)
@@ -80,9 +77,9 @@ def _label(axis: Any, letter: str, title: str, x: str, y: str) -> None:
     axis.set_ylabel(y, fontsize=7.5, labelpad=3)
 
 
-def _key(axis: Any, place: str, **more: Any) -> None:
+def _key(axis: Any, corner: str, **more: Any) -> None:
     """The panel's legend."""
-    axis.legend(loc=place, fontsize=6.5, frameon=False, labelspacing=0.4, handlelength=2.2, **more)
+    axis.legend(loc=corner, fontsize=6.5, frameon=False, labelspacing=0.4, handlelength=2.2, **more)
 
 
 def draw_equivalence(result: Equivalence, claims: Sequence[Claim]) -> Figure:
@@ -103,7 +100,7 @@ def _equivalence_robustness(axis: Any, result: Equivalence) -> None:
     measured = result.quadratic
     order = measured.energy.argsort()
     images = order[[0, len(order) // 2, -1]]
-    for image, shift, (colour, marker) in zip(images, (0.9, 1.0, 1.1), _LOOKS, strict=False):
+    for image, shift, (colour, marker) in zip(images, (0.9, 1.0, 1.1), _MARKS, strict=False):
         axis.axhline(measured.energy[image], color=colour, lw=0.8, ls=DOTTED)
         axis.plot(result.stds, result.closed[image], color=colour, lw=1.2)
         axis.errorbar(
@@ -122,8 +119,8 @@ def _equivalence_robustness(axis: Any, result: Equivalence) -> None:
 
 def _equivalence_gap(axis: Any, result: Equivalence) -> None:
     closed = (result.closed - result.quadratic.energy[:, None]).square().mean(0).sqrt()
-    axis.plot(result.stds, closed, color=_LOOKS[0][0], lw=1.2, label="two classes, closed form")
-    for curve, (colour, marker) in zip((result.quadratic, *result.others), _LOOKS, strict=True):
+    axis.plot(result.stds, closed, color=_MARKS[0][0], lw=1.2, label="two classes, closed form")
+    for curve, (colour, marker) in zip((result.quadratic, *result.others), _MARKS, strict=True):
         size = curve.gap.value.square().mean(0).sqrt()
         error = (curve.gap.value * curve.gap.error).square().mean(0).sqrt() / size
         axis.errorbar(
@@ -145,7 +142,7 @@ def _equivalence_gap(axis: Any, result: Equivalence) -> None:
 
 
 def _equivalence_agreement(axis: Any, result: Equivalence) -> None:
-    for curve, (colour, marker) in zip((result.quadratic, *result.others), _LOOKS, strict=True):
+    for curve, (colour, marker) in zip((result.quadratic, *result.others), _MARKS, strict=True):
         for index, filled in ((0, False), (-1, True)):
             axis.plot(
                 curve.energy, curve.plain.value[:, index], ls="none", marker=marker, ms=4, mec=colour, mew=0.9,
@@ -158,13 +155,8 @@ def _equivalence_agreement(axis: Any, result: Equivalence) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
     _key(axis, "upper left")
-    _label(
-        axis,
-        "c",
-        "every image, marks as in b",
-        "off-manifold energy ρ₂ of the gradient",
-        "off-manifold robustness ρ₁(s)",
-    )
+    y = "off-manifold robustness ρ₁(s)"
+    _label(axis, "c", "every image, marks as in b", "off-manifold energy ρ₂ of the gradient", y)
 
 
 def draw_flat(result: Flat, claims: Sequence[Claim]) -> Figure:
