@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from pagbench.ranking import regimes
 from pagbench.reports.figures import canvas
@@ -214,18 +215,26 @@ def _label(panels: Sequence[Any], scale: StrengthAxis, family: str, rows: Sequen
 
 def _shade(axis: Any, scale: StrengthAxis, *, named: bool) -> None:
     """The background of each strength in the colour of its regime; runs of one regime named above."""
-    edges, span = scale.edges, scale.edges[-1] - scale.edges[0]
-    position = 0
-    for regime, run in groupby(scale.points, key=lambda point: point.regime):
-        left, right = edges[position], edges[position := position + len(list(run))]
-        if regime is None:
-            continue
-        axis.axvspan(left, right, facecolor=TINTS[regime], edgecolor="#bbbbbb", lw=0, hatch=HATCH.get(regime), zorder=0)
+    inches = _WIDTH / (scale.edges[-1] - scale.edges[0])
+    for regime, left, right in shade_runs(axis, scale.edges, [part.regime for part in scale.points]):
         if named:
-            room = (right - left) / span * _WIDTH / _LETTER
+            room = (right - left) * inches / _LETTER
             names = (legend.REGIMES[regime], _SHORT[regime], _SHORT[regime][0].upper())
             shown = next((name for name in names if len(name) < room), "")
             axis.text((left + right) / 2, 1.03, shown, transform=axis.get_xaxis_transform(), ha="center", fontsize=6.5)
+
+
+def shade_runs(
+    axis: Any, edges: NDArray[np.float64], regimes: Sequence[str | None]
+) -> Iterator[tuple[str, float, float]]:
+    """Colours the cells between edges by regime, and yields each run of one regime with its two ends."""
+    position = 0
+    for regime, run in groupby(regimes):
+        left, right = edges[position], edges[position := position + len(list(run))]
+        if regime is not None:
+            tint, hatch = TINTS[regime], HATCH.get(regime)
+            axis.axvspan(left, right, facecolor=tint, edgecolor="#bbbbbb", lw=0, hatch=hatch, zorder=0)
+            yield regime, left, right
 
 
 def _limits(points: Iterable[Point], quantities: Iterable[str], *, zero: bool = True) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from pagbench.errors import ResultsError
 from pagbench.ranking import regimes
 from pagbench.reports.figures import canvas
-from pagbench.reports.figures.path_charts import TINTS
+from pagbench.reports.figures.path_charts import shade_runs
 from pagbench.studies import legend
 from pagbench.studies.theory import EXPERIMENTS, Claim, distractor
 from pagbench.studies.theory.claims import SOURCE
@@ -34,6 +33,8 @@ _LEFT, _RIGHT, _HEAD, _FOOT, _BESIDE, _BELOW = 0.68, 0.15, 0.34, 0.44, 0.72, 0.1
 """Margins and gaps between panels, in inches."""
 _MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"))
 _S = "standard deviation s of the noise (pixel units)"
+_BARS: dict[str, Any] = {"ms": 3.2, "ls": "none", "elinewidth": 0.8, "capsize": 1.8, "mfc": "white"}
+"""Of points with their errors."""
 _ARROW = 0.42
 """Of the longest arrow, as a share of the radius."""
 
@@ -104,8 +105,8 @@ def _equivalence_robustness(axis: Any, result: Equivalence) -> None:
         axis.axhline(measured.energy[image], color=colour, lw=0.8, ls=DOTTED)
         axis.plot(result.stds, result.closed[image], color=colour, lw=1.2)
         axis.errorbar(
-            shift * result.stds, measured.plain.value[image], 4 * measured.plain.error[image], color=colour,
-            marker=marker, ms=3.2, ls="none", elinewidth=0.8, capsize=1.8, mfc="white",
+            shift * result.stds, measured.plain.value[image], 4 * measured.plain.error[image],
+            color=colour, marker=marker, **_BARS,
         )  # fmt: skip
     axis.plot([], [], color=INK, lw=1.2, label="closed form")
     axis.errorbar([], [], [], color=INK, marker="o", mfc="white", ms=3.2, ls="none", label="Monte Carlo")
@@ -123,10 +124,7 @@ def _equivalence_gap(axis: Any, result: Equivalence) -> None:
     for curve, (colour, marker) in zip((result.quadratic, *result.others), _MARKS, strict=True):
         size = curve.gap.value.square().mean(0).sqrt()
         error = (curve.gap.value * curve.gap.error).square().mean(0).sqrt() / size
-        axis.errorbar(
-            result.stds, size, 4 * error, color=colour, marker=marker, ms=3.2, ls="none", elinewidth=0.8, capsize=1.8,
-            mfc="white", label=curve.title,
-        )  # fmt: skip
+        axis.errorbar(result.stds, size, 4 * error, color=colour, marker=marker, label=curve.title, **_BARS)
     guide = result.stds[result.stds <= 16 * result.small]
     axis.plot(guide, 0.12 * closed[-1] * (guide / result.stds[-1]) ** 2, color=INK, lw=0.9, ls=DASHED)
     axis.plot([], [], color=INK, lw=0.9, ls=DASHED, label="slope 2")
@@ -210,11 +208,10 @@ def _sphere_arrows(axis: Any, circle: Circle) -> None:
     radius = float(circle.points[0].norm())
     turn = torch.linspace(0, 2 * torch.pi, 200)
     axis.plot(radius * turn.cos(), radius * turn.sin(), color="#bbbbbb", lw=1.0, zorder=1)
-    for vectors, colour, width in ((circle.class_score, ORANGE, 0.0085), (circle.bayes, BLUE, 0.0085)):
+    for vectors, colour in ((circle.class_score, ORANGE), (circle.bayes, BLUE)):
         scaled = _ARROW * radius * vectors / vectors.norm(dim=1).max()
-        axis.quiver(
-            *circle.points.T, *scaled.T, color=colour, angles="xy", scale_units="xy", scale=1, width=width, zorder=3
-        )
+        arrows = *circle.points.T, *scaled.T
+        axis.quiver(*arrows, color=colour, angles="xy", scale_units="xy", scale=1, width=0.0085, zorder=3)
     for direction, name in zip(circle.directions, ("y", "other"), strict=True):
         axis.plot(*(radius * direction), marker="*", ms=9, color=INK, mfc="white", zorder=4)
         axis.annotate(name, radius * direction * 1.17, fontsize=7.5, ha="center", va="center")
@@ -282,14 +279,12 @@ def draw_distractor(result: Placed, claims: Sequence[Claim]) -> Figure:
 def _distractor_pictures(axis: Any, result: Placed) -> None:
     maps = [result.image, *(gradient / gradient.abs().max() for gradient in result.gradients)]
     height, width = result.image.shape[1:]
-    for column, (pixels, name) in enumerate(
-        zip(maps, ("image", f"g, σ = {result.sigmas[-1]:g}", f"g, σ = {result.sigmas[0]:g}"), strict=True)
-    ):
+    names = "image", f"g, σ = {result.sigmas[-1]:g}", f"g, σ = {result.sigmas[0]:g}"
+    for column, (pixels, name) in enumerate(zip(maps, names, strict=True)):
         left = column * (width + 4)
         low, high = (0, 1) if column == 0 else (-1, 1)
-        axis.imshow(
-            torch.squeeze(pixels).numpy(), cmap="gray", vmin=low, vmax=high, extent=(left, left + width, height, 0)
-        )
+        box = left, left + width, height, 0
+        axis.imshow(torch.squeeze(pixels).numpy(), cmap="gray", vmin=low, vmax=high, extent=box)
         axis.text(left + width / 2, height + 5, name, ha="center", fontsize=7)
     axis.set(xlim=(-1, 3 * width + 9), ylim=(height + 8, -1), aspect="equal")
     axis.axis("off")
@@ -346,17 +341,12 @@ def _ridge_line(
 def _ridge_shade(axis: Any, path: RidgePath, *, named: bool) -> None:
     steps = np.log(path.strengths)
     edges = np.exp(np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2, steps[-1:]]))
-    position = 0
-    for label, run in groupby(np.median(path.regimes, axis=1)):
-        left, right = edges[position], edges[position := position + len(list(run))]
-        regime = regimes.REGIMES[int(label)]
-        axis.axvspan(left, right, facecolor=TINTS[regime], lw=0, zorder=0)
+    judged = [regimes.REGIMES[int(label)] for label in np.median(path.regimes, axis=1)]
+    for regime, left, right in shade_runs(axis, edges, judged):
         axis.axvline(right, color=INK, lw=0.8, zorder=1)
         if named:
-            middle = np.sqrt(left * right)
-            axis.text(
-                middle, 1.03, legend.REGIMES[regime], transform=axis.get_xaxis_transform(), ha="center", fontsize=7.5
-            )
+            middle, name = np.sqrt(left * right), legend.REGIMES[regime]
+            axis.text(middle, 1.03, name, transform=axis.get_xaxis_transform(), ha="center", fontsize=7.5)
     for value, name in ((NOISE**2, "sₙ²"), (VARIANCES.min(), "l_k "), (VARIANCES.max(), " l₁")):
         axis.axvline(value, color="#888888", lw=0.6, ls=DOTTED, zorder=1)
         if named:

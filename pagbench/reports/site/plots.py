@@ -38,7 +38,7 @@ Json = dict[str, Any]
 
 
 def content(study: Study) -> Json:
-    """What the section shows, under `plots`: payload, which plots there are, words, anchors, who is left out or lacks a point."""
+    """What the section shows, under `plots`: payload, which plots there are, words, who lacks a point, the anchors."""
     drawn = payload(study)
     models = [model["values"].keys() for model in drawn["models"] if not model["control"]]
     first = [model for model in drawn["models"] if drawn["groups"][model["group"]]["shown"]]

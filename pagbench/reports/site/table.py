@@ -251,6 +251,7 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
     for name, entry in entries.items():
         network, status = networks[name], entry["status"]
         group, block = tied.get(name, (0, 0))
+        verdict = SELF_REPORTED if network.verification is None else network.verification.verdict
         section = "control" if entry["control"] else "ranked" if status == eligibility.RANKED else "unranked"
         rows.append(
             {
@@ -265,7 +266,9 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
                 "meaningful": eligibility.has_result(status),
                 "reason": "" if status in (eligibility.RANKED, "control") else status.removeprefix("control; "),
                 "badges": _badges(entry, network),
-                "facets": _facets_of(network),
+                "facets": {
+                    facet: verdict if facet == "verdict" else getattr(network.card, facet) or _NONE for facet in FACETS
+                },
                 "cells": [_cell(entry, network, name, kind) for name, kind in kinds.items()],
             }
         )
@@ -274,27 +277,18 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
 
 def _badges(entry: Mapping[str, Any], network: Network) -> list[dict[str, str]]:
     """Short marks beside the name: what kind it is, the word shown, and the sentence that explains it."""
-    badges: list[dict[str, str]] = []
-
-    def add(kind: str, word: str, note: str) -> None:
-        badges.append({"kind": kind, "word": word, "note": note})
-
+    badges: list[tuple[str, str, str]] = []
     if (record := network.verification) is not None:
         reason = f": {record.reason}" if record.reason else ""
         note = f"{record.summary()}{reason} ({origins.versions(record.versions)}; {record.device})."
-        add(record.verdict, record.verdict, note)
+        badges.append((record.verdict, record.verdict, note))
     if network.card.trained_on_target:
-        add("target", "on target", "Trained on the benchmark's own target, as its card declares.")
+        badges.append(("target", "on target", "Trained on the benchmark's own target, as its card declares."))
     if entry.get("preflight") not in (None, "ok"):
-        add("flag", "flagged", f"Pre-flight: {entry['preflight']}.")
+        badges.append(("flag", "flagged", f"Pre-flight: {entry['preflight']}."))
     if entry.get("partial_measures") is not None:
-        add("flag", "in part", f"Optional measures that lack images: {entry['partial_measures']}.")
-    return badges
-
-
-def _facets_of(network: Network) -> dict[str, str]:
-    verdict = SELF_REPORTED if network.verification is None else network.verification.verdict
-    return {name: verdict if name == "verdict" else getattr(network.card, name) or _NONE for name in FACETS}
+        badges.append(("flag", "in part", f"Optional measures that lack images: {entry['partial_measures']}."))
+    return [{"kind": kind, "word": word, "note": note} for kind, word, note in badges]
 
 
 def _facets(rows: Sequence[Json]) -> list[Json]:
