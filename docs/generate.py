@@ -13,8 +13,7 @@ import typer
 from pagbench import benchmarks, columns
 from pagbench.cli import app, listing
 from pagbench.ranking import render
-from pagbench.reports import glossary
-from pagbench.reports.site import building
+from pagbench.reports.site import building, reference
 from pagbench.studies import theory
 from pagbench.studies.networks import Study
 from pagbench.studies.theory import claims
@@ -134,7 +133,7 @@ def _measures() -> str:
         "for ↑, lower for ↓. `on_response` and `off_response` exist once per step length, as `on_response_0.5`;",
         "`adversarial` and `pgd` once per budget, `_l2_0.5` and `_linf_8_255` (4_255 for images larger than 32×32).",
     ]
-    for group in glossary.groups():
+    for group in reference.groups():
         lines += ["", f"## {group.title}", "", *_column_table(group.columns)]
     return "\n".join(lines) + "\n"
 

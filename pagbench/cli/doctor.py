@@ -89,13 +89,13 @@ def doctor(
     checked.sort(key=lambda finding: _STATES.index(finding.state))
     sections = {"Installed": installed, "Device": [device], "Folders": folders, "Benchmarks": checked}
     ready = [finding.name for finding in checked if finding.state in ("ok", "note")]
-    healthy = bool(ready) and all(found.state != "broken" for section in sections.values() for found in section)
+    healthy = bool(ready) and all(finding.state != "broken" for section in sections.values() for finding in section)
     from pagbench import __version__
 
     about = f"pagbench {__version__}, Python {sys.version.split()[0]} ({sys.executable}), {sys.platform}"
     if format is Shape.json:
         report: dict[str, Any] = {"healthy": healthy, "ready": ready, "about": about, "versions": versions()}
-        report |= {name.lower(): [asdict(found) for found in section] for name, section in sections.items()}
+        report |= {name.lower(): [asdict(finding) for finding in section] for name, section in sections.items()}
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
@@ -140,11 +140,11 @@ def versions() -> dict[str, str | None]:
     """Versions of the packages that matter; None where one is not installed."""
     from importlib import metadata
 
-    found: dict[str, str | None] = dict.fromkeys(_SHOWN)
+    known: dict[str, str | None] = dict.fromkeys(_SHOWN)
     for name in _SHOWN:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            known[name] = metadata.version(name)
+    return known
 
 
 def packages() -> Iterator[Finding]:
@@ -299,16 +299,13 @@ def readiness(label: str) -> Finding:
     from pagbench import benchmarks
 
     benchmark = benchmarks.load(label)
-    lacks = [*_data(benchmark), *_networks(benchmark)]
+    lacks = list(_networks(benchmark))
+    if (absent := benchmark.dataset.missing(benchmark.samples)) is not None:
+        command = f"pagbench fetch --benchmark {benchmark.label}" if benchmark.dataset.facts.fetched else ""
+        lacks.insert(0, Lack(absent, command))
     state: Any = "missing" if any(lack.fatal for lack in lacks) else "note" if lacks else "ok"
     messages = tuple(dict.fromkeys(lack.message for lack in lacks))
     return Finding(state, label, messages, tuple(dict.fromkeys(lack.command for lack in lacks if lack.command)))
-
-
-def _data(benchmark: "Benchmark") -> Iterator[Lack]:
-    card = benchmark.dataset
-    if (absent := card.missing(benchmark.samples)) is not None:
-        yield Lack(absent, f"pagbench fetch --benchmark {benchmark.label}" if card.facts.fetched else "")
 
 
 def _networks(benchmark: "Benchmark") -> Iterator[Lack]:

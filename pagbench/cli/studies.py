@@ -1,5 +1,6 @@
 """The commands that ask questions of a benchmark: tangents, theory, sensitivity."""
 
+import itertools
 import shutil
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def theory(
     from pagbench.studies.theory import claims
 
     checked = check(output, advance=lambda title: warn(f"computing: {title}"))
-    listed = [claim for of_theorem in checked.values() for claim in of_theorem]
+    listed = list(itertools.chain.from_iterable(checked.values()))
     width = shutil.get_terminal_size((_WIDTH, 24)).columns if sys.stdout.isatty() else _WIDTH
     typer.echo(claims.to_table(listed, width), nl=False)
     typer.echo(f"pictures: {', '.join(str(output / f'theory-{name}.png') for name in checked)}")

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -61,8 +62,13 @@ def draw_made(
         sample, table = divmod(index, len(tables))
         for axis, (title, images) in zip(row, tables[table], strict=True):
             gradients.show_image(axis, images[sample].clamp(0, 1).cpu().numpy())
-            axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH) if index == 0 else "", fontsize=7)
+            if index == 0:
+                _set_title(axis, title)
     return canvas.save(figure, path, dpi=_DPI)
+
+
+def _set_title(axis: Any, title: str) -> None:
+    axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH), fontsize=7)
 
 
 def _name(model: LoadedModel, benchmark: Benchmark) -> str:
@@ -104,5 +110,5 @@ def draw(
             similarity = float(geometry.cosine(maps[row : row + 1], target[row : row + 1])[0])
             gradients.show_map(axes[row, column], maps[row].numpy(), similarity)
     for axis, title in zip(axes[0], ["image", *(name for name, _ in listed)], strict=True):
-        axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH), fontsize=7)
+        _set_title(axis, title)
     return canvas.save(figure, path, dpi=_DPI)

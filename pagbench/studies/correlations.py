@@ -8,6 +8,7 @@ import pandas as pd
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.statistics import Interval
+from pagbench.studies import legend
 from pagbench.studies.networks import Study
 
 LOG_RATIOS = ("log_ratio", "log_ratio_infinitesimal")
@@ -30,13 +31,14 @@ class Correlation(NamedTuple):
     networks: int
     families: int
 
-    def said(self) -> str:
+    @property
+    def text(self) -> str:
         """In one line, for people."""
         rho, count = self.rho, f"{self.networks} networks in {self.families} families"
         if np.isnan(rho.value):
             return f"ρ not defined ({count})"
-        interval = "no interval" if np.isnan(rho.low) else f"{rho.low:.2f}, {rho.high:.2f}"
-        return f"ρ = {rho.value:.2f} [{interval}], {count}".replace("-", "−")
+        interval = "[no interval]" if np.isnan(rho.low) else legend.bounds(rho.low, rho.high)
+        return f"ρ = {legend.number(rho.value)} {interval}, {count}"
 
 
 def points(study: Study) -> pd.DataFrame:

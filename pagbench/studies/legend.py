@@ -1,6 +1,8 @@
-"""What stands for what in every drawing: colours of families, names of regimes, units of strengths."""
+"""What stands for what in every drawing and report: colours, names of regimes, units of strengths, numbers as text."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from pagbench.ranking import regimes
 
@@ -32,12 +34,44 @@ UNITS = {
 
 
 def family_colours(
-    families: Iterable[str], standard: str, palette: Sequence[str] = FAMILY_COLOURS, ink: str = INK
+    families: Collection[str], standard: str, palette: Sequence[str] = FAMILY_COLOURS, ink: str = INK
 ) -> dict[str, str]:
     """Colour of each family, by name; the networks without regularisation come first and have the ink's.
 
     With more families than colours, colours come back.
     """
-    found = set(families)
-    colours = {name: palette[index % len(palette)] for index, name in enumerate(sorted(found - {standard}))}
-    return ({standard: ink} if standard in found else {}) | colours
+    regularised = sorted(set(families) - {standard})
+    colours = {name: palette[index % len(palette)] for index, name in enumerate(regularised)}
+    return ({standard: ink} if standard in families else {}) | colours
+
+
+def number(value: float | None) -> str:
+    """Two decimals, with a true minus; a dash where there is no value.
+
+    >>> number(-0.123), number(None), number(math.nan)
+    ('−0.12', '–', '–')
+    """
+    return "–" if value is None or math.isnan(value) else f"{value:.2f}".replace("-", "−")
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """An interval likewise.
+
+    >>> bounds(-0.123, 1.0), bounds(None, None)
+    ('[−0.12, 1.00]', '–')
+    """
+    return "–" if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """A number of few significant digits, as JSON holds it; None where it is not finite. Other values are kept.
+
+    >>> rounded(0.12345678), rounded(2.0), rounded(math.nan), rounded(None)
+    (0.123457, 2, None, None)
+    """
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() else short

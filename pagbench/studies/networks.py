@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -207,15 +207,10 @@ def read_study(folder: Path, benchmark: Benchmark) -> Study:
     Raises:
         ResultsError: there are none, or a file is damaged.
     """
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     samples = pd.CategoricalDtype(list(benchmark.samples), ordered=False)
-
-    def kept(result: Result) -> tuple[Summary, Result]:
-        summary = summarise_result(result, benchmark, weights)
-        return summary, replace(result, rows=_shown(result.rows, benchmark, samples))
-
-    summarised = results.map_results(folder, benchmark, kept)
-    table = build_board([summary for summary, _ in summarised], benchmark)
+    summarised, table = read_board(
+        folder, benchmark, keep=lambda result: replace(result, rows=_shown(result.rows, benchmark, samples))
+    )
     statuses = dict(zip(table["model"], table["status"], strict=True))
     seeds = {summary.name: summary.evidence.seed for summary, _ in summarised}
     bayes_seed = seeds.get(benchmark.bayes or "", benchmark.seed)
@@ -238,6 +233,28 @@ def read_study(folder: Path, benchmark: Benchmark) -> Study:
         )
         networks.append(network)
     return Study(benchmark, tuple(networks), table, read_report(folder, benchmark))
+
+
+def read_board(
+    folder: Path, benchmark: Benchmark, *, keep: Callable[[Result], Result]
+) -> tuple[list[tuple[Summary, Result]], pd.DataFrame]:
+    """The results of a benchmark with their summaries, and the leaderboard of these.
+
+    Args:
+        folder: of results.
+        benchmark: which of its benchmarks.
+        keep: what stays in memory of a result that is summarised.
+
+    Raises:
+        ResultsError: there are none, or a file is damaged.
+    """
+    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+
+    def summarised(result: Result) -> tuple[Summary, Result]:
+        return summarise_result(result, benchmark, weights), keep(result)
+
+    listed = results.map_results(folder, benchmark, summarised)
+    return listed, build_board([summary for summary, _ in listed], benchmark)
 
 
 def shown_columns(benchmark: Benchmark) -> list[str]:

@@ -31,16 +31,16 @@ def strengths(text: str) -> tuple[float, ...]:
         TrainingError: neither, not above 0, or not distinct.
     """
     try:
-        found = _spaced(*text.split(":")) if ":" in text else [float(part) for part in text.split(",")]
-        if not all(0 < value < math.inf for value in found):
+        chosen = _spaced(*text.split(":")) if ":" in text else [float(part) for part in text.split(",")]
+        if not all(0 < value < math.inf for value in chosen):
             raise ValueError
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         raise TrainingError(
             f"strengths {text!r}; expected A:B:N (N from 2 to {_LONGEST_PATH}, even in the logarithm) or A,B,C; above 0"
         ) from None
-    if len(set(found)) < len(found):
+    if len(set(chosen)) < len(chosen):
         raise TrainingError(f"strengths {text!r} are not distinct; take fewer, or list them as A,B,C")
-    return tuple(found)
+    return tuple(chosen)
 
 
 def _spaced(first: str, last: str, count: str) -> list[float]:
@@ -79,7 +79,7 @@ def train_all(
         output: folder for cards and weights.
         jobs: networks at a time, each in a process of its own with its share of the cores.
         device: cpu, cuda, mps or a numbered one, for all of them.
-        advance: told about progress.
+        advance: called with each progress.
 
     Raises:
         TrainingError: the number of jobs is out of range.
@@ -87,14 +87,12 @@ def train_all(
     most = 4 * (os.cpu_count() or 1)
     if not 1 <= jobs <= most:
         raise TrainingError(f"jobs {jobs} is out of range; expected 1 to {most}")
-    several = jobs > 1 and len(plans) > 1
-    found = _side_by_side(plans, output, jobs, device, advance) if several else _here(plans, output, device, advance)
-    outcomes = dict(found)
+    if jobs > 1 and len(plans) > 1:
+        outcomes = dict(_side_by_side(plans, output, jobs, device, advance))
+    else:
+        outcomes = {plan.name: _attempt(plan, output, device, advance) for plan in plans}
     cards = [outcome for name in (plan.name for plan in plans) if isinstance(outcome := outcomes[name], Path)]
     return Trained(cards, [f"{name}: {outcome}" for name, outcome in outcomes.items() if isinstance(outcome, str)])
-
-
-Outcome = tuple[str, Path | str]
 
 
 def _attempt(plan: Plan, output: Path, device: str, advance: Advance) -> Path | str:
@@ -113,12 +111,9 @@ def _attempt(plan: Plan, output: Path, device: str, advance: Advance) -> Path | 
     return card
 
 
-def _here(plans: Sequence[Plan], output: Path, device: str, advance: Advance) -> Iterator[Outcome]:
-    for plan in plans:
-        yield plan.name, _attempt(plan, output, device, advance)
-
-
-def _side_by_side(plans: Sequence[Plan], output: Path, jobs: int, device: str, advance: Advance) -> Iterator[Outcome]:
+def _side_by_side(
+    plans: Sequence[Plan], output: Path, jobs: int, device: str, advance: Advance
+) -> Iterator[tuple[str, Path | str]]:
     def begin(number: int, send: workers.Send) -> Callable[[Plan], Path | str]:
         return lambda plan: _attempt(plan, output, device, lambda name, share: send(share))
 
@@ -133,10 +128,5 @@ def _side_by_side(plans: Sequence[Plan], output: Path, jobs: int, device: str, a
             elif isinstance(event, workers.Failed):
                 yield plan.name, f"training failed ({event.message})"
             else:
-                yield (
-                    plan.name,
-                    (
-                        f"its process ended with code {event.code}, perhaps for want of memory; lower --jobs, start "
-                        "again to go on from its checkpoint"
-                    ),
-                )
+                advice = "perhaps for want of memory; lower --jobs, start again to go on from its checkpoint"
+                yield plan.name, f"its process ended with code {event.code}, {advice}"

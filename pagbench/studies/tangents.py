@@ -6,7 +6,6 @@ from itertools import combinations
 
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pagbench import data
@@ -66,7 +65,8 @@ def compare(
         advance(name)
         try:
             manifold = manifolds.build(card, benchmark, score, splits.train)
-            bases[name] = _bases(manifold, shown, device)
+            chunks = (manifold.tangent_basis(chunk.images.to(device)).cpu() for chunk in shown.chunks(_CHUNK))
+            bases[name] = torch.cat(list(chunks))
         except DataError as error:
             if card is own:
                 raise
@@ -78,14 +78,14 @@ def estimates(benchmark: Benchmark) -> list[ManifoldCard]:
     """Estimates of the benchmark's rank from scores and training images: those that its own manifold is not."""
     assert benchmark.manifold is not None
     rank = benchmark.manifold.rank
-    found = [
+    cards = [
         ManifoldCard(kind="posterior-covariance", rank=rank),
         ManifoldCard(kind="local-pca", rank=rank, neighbours=4 * rank),
     ]
     if benchmark.second is not None and benchmark.second.score.kind == "diffusion":
         second = benchmark.second
-        found.append(ManifoldCard(kind="posterior-covariance", rank=rank, score=second.score, sigma=second.paper_sigma))
-    return [card for card in found if card != benchmark.manifold]
+        cards.append(ManifoldCard(kind="posterior-covariance", rank=rank, score=second.score, sigma=second.paper_sigma))
+    return [card for card in cards if card != benchmark.manifold]
 
 
 def title(card: ManifoldCard, benchmark: Benchmark) -> str:
@@ -98,16 +98,12 @@ def title(card: ManifoldCard, benchmark: Benchmark) -> str:
     return card.kind
 
 
-def _bases(manifold: manifolds.Manifold, shown: data.Dataset, device: torch.device) -> Float[Tensor, "n d k"]:
-    return torch.cat([manifold.tangent_basis(part.images.to(device)).cpu() for part in shown.chunks(_CHUNK)])
-
-
 def _row(first: tuple[str, Tensor], second: tuple[str, Tensor]) -> dict[str, str | float]:
-    found = manifolds.overlap(first[1], second[1])
+    agreement = manifolds.overlap(first[1], second[1])
     return {
         "first": first[0],
         "second": second[0],
-        "agreement": float(found.mean()),
-        "standard_error": float(found.std() / len(found) ** 0.5),
+        "agreement": float(agreement.mean()),
+        "standard_error": float(agreement.std() / len(agreement) ** 0.5),
         "chance": manifolds.chance(first[1].shape[2], second[1].shape[2], first[1].shape[1]),
     }

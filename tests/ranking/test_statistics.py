@@ -159,7 +159,9 @@ def anchored(path, index):
     Regression has no accuracy; the share of y's variance that is not excess risk takes its place, so that `drop` is
     the explained variance lost against the reference.
     """
-    return Anchored(path.tangent_energy[:, index], np.sqrt(path.found.on[:, index]), 1 - path.found.excess[:, index])
+    return Anchored(
+        path.tangent_energy[:, index], np.sqrt(path.measured.on[:, index]), 1 - path.measured.excess[:, index]
+    )
 
 
 def bayes_anchor():

@@ -18,7 +18,7 @@ from pagbench.errors import PredictionError
 from pagbench.reports.figures import canvas
 from pagbench.reports.figures import theory as charts
 from pagbench.studies import theory
-from pagbench.studies.theory import claims, distractor, equivalence, flat, gradients, ridge, sphere
+from pagbench.studies.theory import claims, closed_forms, distractor, equivalence, flat, ridge, sphere
 from pagbench.studies.theory.claims import Claim
 
 DRAWS = 200
@@ -36,7 +36,7 @@ def values():
 
 
 def failures(name, found):
-    return [claim.statement for claim in theory.EXPERIMENTS[name].claims(found) if not claim.found]
+    return [claim.statement for claim in theory.EXPERIMENTS[name].claims(found) if not claim.agrees]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,9 +75,9 @@ def separated(found):
 
 def wavy(path):
     """An alignment that dips a little before its peak."""
-    cosine = path.found.cosine.copy()
+    cosine = path.measured.cosine.copy()
     cosine[:, 3] -= 0.001
-    return path._replace(found=path.found._replace(cosine=cosine))
+    return path._replace(measured=path.measured._replace(cosine=cosine))
 
 
 OFF = torch.tensor([1.0, 1.05], dtype=torch.float64)
@@ -141,8 +141,8 @@ def test_limits_on_the_sphere_hold_for_other_spheres_than_the_benchmarks():
     units, labels = torch.nn.functional.normalize(normal(2, 40, 5), dim=1), torch.arange(40) % 4
     x = (classes.centre + classes.radius * units @ classes.frame.T).reshape(40, 1, 3, 3)
     basis, density, sigma = Sphere(classes).tangent_basis(x), VonMisesFisherMixture(classes), 0.01
-    bayes = gradients.normal_fraction(basis, gradients.bayes_gradient(density, sigma, x, labels))
-    score = gradients.normal_fraction(basis, density.score(x, sigma, labels))
+    bayes = closed_forms.normal_fraction(basis, closed_forms.bayes_gradient(density, sigma, x, labels))
+    score = closed_forms.normal_fraction(basis, density.score(x, sigma, labels))
     coefficient = sphere.bayes_coefficient(classes, units, labels)
     assert (bayes - sigma**2 * coefficient).abs().max() < 1e-3 * sigma**2 * coefficient.mean()
     assert (score / sphere.class_score_limit(classes, units, labels) - 1).abs().max() < 1e-3
@@ -172,13 +172,13 @@ def test_a_distractor_that_tells_the_class_is_not_taken_for_one(monkeypatch):
 def test_classes_on_spans_of_their_own_are_not_taken_for_sharing_one():
     classes = gaussian_classes(0, shared_span=False)
     x = normal(1, 10, 1, 3, 4)
-    gradient = gradients.bayes_gradient(GaussianMixture(classes), 0.4, x, torch.arange(10) % 3)
-    assert gradients.normal_fraction(classes.basis.expand(10, 12, 4), gradient).min() > 0.01
+    gradient = closed_forms.bayes_gradient(GaussianMixture(classes), 0.4, x, torch.arange(10) % 3)
+    assert closed_forms.normal_fraction(classes.basis.expand(10, 12, 4), gradient).min() > 0.01
 
 
 def test_slope_of_a_power_is_its_exponent():
     x = torch.tensor([0.1, 0.3, 1.0, 2.0], dtype=torch.float64)
-    assert gradients.slope(x, 5 * x**1.7) == pytest.approx(1.7)
+    assert closed_forms.slope(x, 5 * x**1.7) == pytest.approx(1.7)
 
 
 def claim(deviation, **more):

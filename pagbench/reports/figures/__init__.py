@@ -1,17 +1,25 @@
 """Figures drawn from the Parquet files of a results folder alone: no data set, no network, no torch."""
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pagbench.benchmarks import Benchmark
-from pagbench.reports.figures import canvas, gradients, path_charts, scatter, summary
+from pagbench.ranking.statistics import Interval
+from pagbench.reports.figures import canvas, gradients, path_charts, scatter
 from pagbench.storage import files
 from pagbench.studies import correlations, networks, paths
+from pagbench.studies.correlations import Correlation
+from pagbench.studies.networks import Network, Study
+from pagbench.studies.paths import Point, origin, point
 
 __all__ = ["draw_all"]
 
 _LISTED = 6
+
+Numbers = dict[str, Any]
 
 
 def draw_all(
@@ -53,7 +61,7 @@ def draw_all(
         for path in main:
             if (gallery := gradients.draw(study, path)) is not None:
                 written.append(canvas.save(gallery, folder / f"gradients-{path.family.replace('/', '-')}.png"))
-    numbers = summary.numbers(study, main, others, correlated, without_maps)
+    numbers = _numbers(study, main, others, correlated, without_maps)
     text = json.dumps(numbers, indent=1, ensure_ascii=False) + "\n"
     written.append(files.write(folder / "summary.json", text))
     if without_maps:
@@ -64,3 +72,68 @@ def draw_all(
             "measure again with `pagbench run --overwrite`"
         )
     return written
+
+
+def _numbers(
+    study: Study,
+    main: Sequence[paths.Path],
+    others: Sequence[paths.Path],
+    correlated: Mapping[str, Mapping[str, Correlation]],
+    without_maps: Sequence[Network],
+) -> Numbers:
+    """Paths, correlations, captions, and what was left out; null where a number is not defined.
+
+    Returns:
+        `benchmark`, `epsilon`, `architecture`, `activation`, `bayes`, `standard`, `paths`, `other_paths`,
+        `correlations`, `captions`, `left_out` (model: reason) and `without_maps`.
+    """
+    architecture, activation = study.make
+    start = origin(study, study.make)
+    drawn = {network.card.id for network in study.drawn}
+    reasons = {network.card.id: network.status for network in study.networks if not network.card.control}
+    return {
+        "benchmark": study.benchmark.label,
+        "epsilon": study.benchmark.epsilon,
+        "architecture": architecture,
+        "activation": activation,
+        "bayes": _point(point(0.0, [study.bayes], study))["values"],
+        "standard": None if start is None else _point(start),
+        "paths": {path.family: [_point(part) for part in path.points] for path in main},
+        "other_paths": [_other(path, study) for path in others],
+        "correlations": {
+            column: {
+                name: {**_interval(part.rho), "networks": part.networks, "families": part.families}
+                for name, part in parts.items()
+            }
+            for column, parts in correlated.items()
+        },
+        "captions": {"paths": path_charts.caption(study, main), "scatter": scatter.caption(study)},
+        "left_out": {name: reason for name, reason in sorted(reasons.items()) if name not in drawn},
+        "without_maps": [network.card.id for network in without_maps],
+    }
+
+
+def _other(path: paths.Path, study: Study) -> Numbers:
+    architecture, activation = path.make
+    start = origin(study, path.make)
+    return {
+        "family": path.family,
+        "architecture": architecture,
+        "activation": activation,
+        "standard": None if start is None else _point(start),
+        "points": [_point(part) for part in path.points],
+    }
+
+
+def _point(part: Point) -> Numbers:
+    return {
+        "strength": part.strength,
+        "seeds": len(part.networks),
+        "models": [network.card.id for network in part.networks],
+        "regime": part.regime,
+        "values": {name: _interval(interval) for name, interval in part.values.items()},
+    }
+
+
+def _interval(interval: Interval) -> Numbers:
+    return {name: None if math.isnan(bound) else bound for name, bound in interval._asdict().items()}

@@ -114,8 +114,8 @@ def _cell(axis: Any, network: Network, bayes: Network, sample: str) -> None:
 
 def _gradient(network: Network, sample: str) -> NDArray[np.float32]:
     assert network.maps is not None
-    place = network.maps.sample_ids.index(sample) if sample in network.maps.sample_ids else None
-    return np.full_like(network.maps.gradients[0], np.nan) if place is None else network.maps.gradients[place]
+    gradients = dict(zip(network.maps.sample_ids, network.maps.gradients, strict=True))
+    return gradients.get(sample, np.full_like(network.maps.gradients[0], np.nan))
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from pagbench.ranking import regimes
 from pagbench.reports.figures import canvas
@@ -92,12 +93,12 @@ def bands(paths: Sequence[Path]) -> str:
 
 def _line(axis: Any, scale: StrengthAxis, curve: Curve) -> None:
     value, low, high = np.array([point.values[curve.quantity] for point in scale.points]).T
-    places, first = scale.positions, int(scale.points[0].strength == 0)
+    positions, first = scale.positions, int(scale.points[0].strength == 0)
     style = {"color": curve.colour, "marker": curve.marker, "ms": 3.4, "zorder": 3}
-    axis.fill_between(places, low, high, color=curve.colour, alpha=0.25, lw=0, zorder=2)
-    axis.plot(places[: first + 1], value[: first + 1], color=curve.colour, lw=1.0, ls=":", zorder=3)
-    axis.plot(places[:first], value[:first], mfc="white", ls="none", **style)
-    axis.plot(places[first:], value[first:], lw=1.3, **style)
+    axis.fill_between(positions, low, high, color=curve.colour, alpha=0.25, lw=0, zorder=2)
+    axis.plot(positions[: first + 1], value[: first + 1], color=curve.colour, lw=1.0, ls=":", zorder=3)
+    axis.plot(positions[:first], value[:first], mfc="white", ls="none", **style)
+    axis.plot(positions[first:], value[first:], lw=1.3, **style)
 
 
 def _handles(study: Study) -> list[Any]:
@@ -130,13 +131,14 @@ def draw_architectures(study: Study, paths: Sequence[Path], others: Sequence[Pat
     points = [*starts, *(point for path in shown for point in path.points)]
     for family, column in zip(families, blocks, strict=True):
         lines = [path for path in shown if path.family == family]
-        widest = _shared_scale(lines, study)
+        every = {point.strength: point for path in lines for point in path.points}
+        together = Path(family, study.make, tuple(every[strength] for strength in sorted(every)))
         for axis, quantity in zip(column, _ARCHITECTURE_ROWS, strict=True):
             for path in lines:
                 _architecture_line(axis, path, study, quantity, makes.index(path.make))
             axis.set_ylim(_limits(points, [quantity], zero=quantity != "log_ratio"))
-        _label(column, widest, family, list(_ARCHITECTURE_ROWS.values()))
-    handles = [Line2D([], [], ms=4, label=" ".join(make), **_look(index)) for index, make in enumerate(makes)]
+        _label(column, strength_axis(together, None), family, list(_ARCHITECTURE_ROWS.values()))
+    handles = [Line2D([], [], ms=4, label=" ".join(make), **_style(index)) for index, make in enumerate(makes)]
     caption = (
         f"{study.benchmark.label}: {bands(shown)}. Dotted, level: the same architecture without regularisation; "
         f"responses to steps of length {study.benchmark.epsilon:g} (L2, pixel units)."
@@ -145,14 +147,7 @@ def draw_architectures(study: Study, paths: Sequence[Path], others: Sequence[Pat
     return figure
 
 
-def _shared_scale(lines: Sequence[Path], study: Study) -> StrengthAxis:
-    """The strengths of all architectures together."""
-    points = {point.strength: point for path in lines for point in path.points}
-    union = Path(lines[0].family, study.make, tuple(points[strength] for strength in sorted(points)))
-    return strength_axis(union, None)
-
-
-def _look(index: int) -> dict[str, Any]:
+def _style(index: int) -> dict[str, Any]:
     """Colour, marker and dashes of an architecture; the first one is the reference's."""
     if index == 0:
         return {"color": legend.INK, "marker": "o", "lw": 1.4, "ls": "-"}
@@ -165,14 +160,14 @@ def _look(index: int) -> dict[str, Any]:
 
 
 def _architecture_line(axis: Any, path: Path, study: Study, quantity: str, index: int) -> None:
-    places = np.log10([point.strength for point in path.points])
+    positions = np.log10([point.strength for point in path.points])
     value, low, high = np.array([point.values[quantity] for point in path.points]).T
-    look = _look(index)
-    axis.fill_between(places, low, high, color=look["color"], alpha=0.15, lw=0, zorder=2)
-    axis.plot(places, value, ms=3.4, zorder=3, **look)
+    style = _style(index)
+    axis.fill_between(positions, low, high, color=style["color"], alpha=0.15, lw=0, zorder=2)
+    axis.plot(positions, value, ms=3.4, zorder=3, **style)
     start = origin(study, path.make)
     if start is not None:
-        axis.axhline(start.values[quantity].value, color=look["color"], lw=0.7, ls=(0, (1, 2)), zorder=1)
+        axis.axhline(start.values[quantity].value, color=style["color"], lw=0.7, ls=(0, (1, 2)), zorder=1)
 
 
 def layout(count: int, rows: int) -> tuple[Figure, Iterator[list[Any]]]:
@@ -220,18 +215,26 @@ def _label(panels: Sequence[Any], scale: StrengthAxis, family: str, rows: Sequen
 
 def _shade(axis: Any, scale: StrengthAxis, *, named: bool) -> None:
     """The background of each strength in the colour of its regime; runs of one regime named above."""
-    edges, span = scale.edges, scale.edges[-1] - scale.edges[0]
-    position = 0
-    for regime, run in groupby(scale.points, key=lambda point: point.regime):
-        left, right = edges[position], edges[position := position + len(list(run))]
-        if regime is None:
-            continue
-        axis.axvspan(left, right, facecolor=TINTS[regime], edgecolor="#bbbbbb", lw=0, hatch=HATCH.get(regime), zorder=0)
+    inches = _WIDTH / (scale.edges[-1] - scale.edges[0])
+    for regime, left, right in shade_runs(axis, scale.edges, [part.regime for part in scale.points]):
         if named:
-            room = (right - left) / span * _WIDTH / _LETTER
+            room = (right - left) * inches / _LETTER
             names = (legend.REGIMES[regime], _SHORT[regime], _SHORT[regime][0].upper())
             shown = next((name for name in names if len(name) < room), "")
             axis.text((left + right) / 2, 1.03, shown, transform=axis.get_xaxis_transform(), ha="center", fontsize=6.5)
+
+
+def shade_runs(
+    axis: Any, edges: NDArray[np.float64], regimes: Sequence[str | None]
+) -> Iterator[tuple[str, float, float]]:
+    """Colours the cells between edges by regime, and yields each run of one regime with its two ends."""
+    position = 0
+    for regime, run in groupby(regimes):
+        left, right = edges[position], edges[position := position + len(list(run))]
+        if regime is not None:
+            tint, hatch = TINTS[regime], HATCH.get(regime)
+            axis.axvspan(left, right, facecolor=tint, edgecolor="#bbbbbb", lw=0, hatch=hatch, zorder=0)
+            yield regime, left, right
 
 
 def _limits(points: Iterable[Point], quantities: Iterable[str], *, zero: bool = True) -> tuple[float, float]:
@@ -258,8 +261,8 @@ def _ticks(axis: Any, scale: StrengthAxis, *, named: bool) -> None:
     axis.set_xticks(scale.positions)
     labels, last = [], -np.inf
     room = 0.06 * (scale.edges[-1] - scale.edges[0])
-    for place, step in zip(scale.positions, scale.points, strict=True):
-        fits = place - last >= room
+    for position, step in zip(scale.positions, scale.points, strict=True):
+        fits = position - last >= room
         labels.append(f"{step.strength:g}" if fits else "")
-        last = place if fits else last
+        last = position if fits else last
     axis.set_xticklabels(labels if named else [], rotation=45, ha="right", rotation_mode="anchor")

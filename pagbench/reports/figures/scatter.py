@@ -23,7 +23,8 @@ _MANY = 60
 def draw(study: Study, correlations_by_column: Mapping[str, Mapping[str, Correlation]]) -> Figure:
     """One panel per log ratio; colour is family, shape is architecture, hollow is inaccurate."""
     table = correlations.points(study)
-    families, makes = legend.family_colours(table["family"], study.standard), _makes(table, study)
+    families, usual = legend.family_colours(table["family"].unique(), study.standard), " ".join(study.make)
+    makes = sorted(table["architecture"].unique(), key=lambda name: (name != usual, name))
     width, height = 1.1 + 3.1 * len(correlations_by_column), 3.9 + 0.16 * max(0, len(families) + len(makes) - 14)
     figure = Figure(figsize=(width + 1.6, height))
     axes = figure.subplots(1, len(correlations_by_column), squeeze=False, sharey=True)[0]
@@ -35,7 +36,7 @@ def draw(study: Study, correlations_by_column: Mapping[str, Mapping[str, Correla
         _points(axis, table, column, families, makes)
         axis.set_xlabel(PANELS[column].format(epsilon=study.benchmark.epsilon), fontsize=8)
         axis.tick_params(labelsize=7, width=0.5, length=2.5)
-        lines = [f"{name}: {correlation.said()}" for name, correlation in correlations_by_column[column].items()]
+        lines = [f"{name}: {correlation.text}" for name, correlation in correlations_by_column[column].items()]
         axis.set_title("\n".join(lines), fontsize=7, loc="left")
     axes[0].set_ylabel("alignment (chance-corrected)", fontsize=8)
     figure.legend(
@@ -54,12 +55,6 @@ def caption(study: Study) -> str:
         f"95 % interval of a bootstrap that draws whole families; accurate (filled): at least "
         f"{correlations.ACCURATE:.0%} of the {best} accuracy."
     )
-
-
-def _makes(table: pd.DataFrame, study: Study) -> list[str]:
-    """Architectures, the reference's first."""
-    usual = " ".join(study.make)
-    return sorted(table["architecture"].unique(), key=lambda name: (name != usual, name))
 
 
 def _points(axis: Any, table: pd.DataFrame, column: str, families: Mapping[str, str], makes: Sequence[str]) -> None:

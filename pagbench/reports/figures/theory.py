@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from pagbench.errors import ResultsError
 from pagbench.ranking import regimes
 from pagbench.reports.figures import canvas
-from pagbench.reports.figures.path_charts import TINTS
+from pagbench.reports.figures.path_charts import shade_runs
 from pagbench.studies import legend
 from pagbench.studies.theory import EXPERIMENTS, Claim, distractor
 from pagbench.studies.theory.claims import SOURCE
@@ -32,8 +31,10 @@ _LETTERS, _LINE = 19.5, 0.124
 """Letters to the inch and height of a line of the caption, in inches."""
 _LEFT, _RIGHT, _HEAD, _FOOT, _BESIDE, _BELOW = 0.68, 0.15, 0.34, 0.44, 0.72, 0.14
 """Margins and gaps between panels, in inches."""
-_LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"))
+_MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"))
 _S = "standard deviation s of the noise (pixel units)"
+_BARS: dict[str, Any] = {"ms": 3.2, "ls": "none", "elinewidth": 0.8, "capsize": 1.8, "mfc": "white"}
+"""Of points with their errors."""
 _ARROW = 0.42
 """Of the longest arrow, as a share of the radius."""
 
@@ -50,7 +51,11 @@ def _panels(
         heights: of the panels, inches; one for a row of panels.
     """
     width = _LEFT + sum(widths) + _BESIDE * (len(widths) - 1) + _RIGHT
-    lines = _caption(shown, claims, int(_LETTERS * width))
+    letters = int(_LETTERS * width)
+    lines = textwrap.wrap(shown, letters)
+    for claim in claims:
+        lines += textwrap.wrap(f"• {claim.sentence()}", letters, subsequent_indent="   ")
+    lines += textwrap.wrap(SOURCE, letters)
     foot = _FOOT + _LINE * len(lines)
     height = _HEAD + sum(heights) + _BELOW * (len(heights) - 1) + foot
     figure = Figure(figsize=(width, height))
@@ -66,13 +71,6 @@ def _panels(
     return figure, axes
 
 
-def _caption(shown: str, claims: Sequence[Claim], letters: int) -> list[str]:
-    lines = textwrap.wrap(shown, letters)
-    for claim in claims:
-        lines += textwrap.wrap(f"• {claim.sentence()}", letters, subsequent_indent="   ")
-    return [*lines, *textwrap.wrap(SOURCE, letters)]
-
-
 def _label(axis: Any, letter: str, title: str, x: str, y: str) -> None:
     """Names a panel and its axes."""
     axis.set_title(f"{letter}  {title}", fontsize=8, loc="left", fontweight="bold", pad=5)
@@ -80,9 +78,9 @@ def _label(axis: Any, letter: str, title: str, x: str, y: str) -> None:
     axis.set_ylabel(y, fontsize=7.5, labelpad=3)
 
 
-def _key(axis: Any, place: str, **more: Any) -> None:
+def _key(axis: Any, corner: str, **more: Any) -> None:
     """The panel's legend."""
-    axis.legend(loc=place, fontsize=6.5, frameon=False, labelspacing=0.4, handlelength=2.2, **more)
+    axis.legend(loc=corner, fontsize=6.5, frameon=False, labelspacing=0.4, handlelength=2.2, **more)
 
 
 def draw_equivalence(result: Equivalence, claims: Sequence[Claim]) -> Figure:
@@ -103,12 +101,12 @@ def _equivalence_robustness(axis: Any, result: Equivalence) -> None:
     measured = result.quadratic
     order = measured.energy.argsort()
     images = order[[0, len(order) // 2, -1]]
-    for image, shift, (colour, marker) in zip(images, (0.9, 1.0, 1.1), _LOOKS, strict=False):
+    for image, shift, (colour, marker) in zip(images, (0.9, 1.0, 1.1), _MARKS, strict=False):
         axis.axhline(measured.energy[image], color=colour, lw=0.8, ls=DOTTED)
         axis.plot(result.stds, result.closed[image], color=colour, lw=1.2)
         axis.errorbar(
-            shift * result.stds, measured.plain.value[image], 4 * measured.plain.error[image], color=colour,
-            marker=marker, ms=3.2, ls="none", elinewidth=0.8, capsize=1.8, mfc="white",
+            shift * result.stds, measured.plain.value[image], 4 * measured.plain.error[image],
+            color=colour, marker=marker, **_BARS,
         )  # fmt: skip
     axis.plot([], [], color=INK, lw=1.2, label="closed form")
     axis.errorbar([], [], [], color=INK, marker="o", mfc="white", ms=3.2, ls="none", label="Monte Carlo")
@@ -122,14 +120,11 @@ def _equivalence_robustness(axis: Any, result: Equivalence) -> None:
 
 def _equivalence_gap(axis: Any, result: Equivalence) -> None:
     closed = (result.closed - result.quadratic.energy[:, None]).square().mean(0).sqrt()
-    axis.plot(result.stds, closed, color=_LOOKS[0][0], lw=1.2, label="two classes, closed form")
-    for curve, (colour, marker) in zip((result.quadratic, *result.others), _LOOKS, strict=True):
+    axis.plot(result.stds, closed, color=_MARKS[0][0], lw=1.2, label="two classes, closed form")
+    for curve, (colour, marker) in zip((result.quadratic, *result.others), _MARKS, strict=True):
         size = curve.gap.value.square().mean(0).sqrt()
         error = (curve.gap.value * curve.gap.error).square().mean(0).sqrt() / size
-        axis.errorbar(
-            result.stds, size, 4 * error, color=colour, marker=marker, ms=3.2, ls="none", elinewidth=0.8, capsize=1.8,
-            mfc="white", label=curve.title,
-        )  # fmt: skip
+        axis.errorbar(result.stds, size, 4 * error, color=colour, marker=marker, label=curve.title, **_BARS)
     guide = result.stds[result.stds <= 16 * result.small]
     axis.plot(guide, 0.12 * closed[-1] * (guide / result.stds[-1]) ** 2, color=INK, lw=0.9, ls=DASHED)
     axis.plot([], [], color=INK, lw=0.9, ls=DASHED, label="slope 2")
@@ -145,7 +140,7 @@ def _equivalence_gap(axis: Any, result: Equivalence) -> None:
 
 
 def _equivalence_agreement(axis: Any, result: Equivalence) -> None:
-    for curve, (colour, marker) in zip((result.quadratic, *result.others), _LOOKS, strict=True):
+    for curve, (colour, marker) in zip((result.quadratic, *result.others), _MARKS, strict=True):
         for index, filled in ((0, False), (-1, True)):
             axis.plot(
                 curve.energy, curve.plain.value[:, index], ls="none", marker=marker, ms=4, mec=colour, mew=0.9,
@@ -158,13 +153,8 @@ def _equivalence_agreement(axis: Any, result: Equivalence) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
     _key(axis, "upper left")
-    _label(
-        axis,
-        "c",
-        "every image, marks as in b",
-        "off-manifold energy ρ₂ of the gradient",
-        "off-manifold robustness ρ₁(s)",
-    )
+    y = "off-manifold robustness ρ₁(s)"
+    _label(axis, "c", "every image, marks as in b", "off-manifold energy ρ₂ of the gradient", y)
 
 
 def draw_flat(result: Flat, claims: Sequence[Claim]) -> Figure:
@@ -178,11 +168,11 @@ def draw_flat(result: Flat, claims: Sequence[Claim]) -> Figure:
     offsets = [each.offset for each in result.by_offset]
     point = {"marker": "o", "mfc": "white", "mec": BLUE, "ls": "none", "ms": 4}
     left.plot([0, *offsets], [0, *(each.expected for each in result.by_offset)], color=BLUE, lw=1.2)
-    left.plot(offsets, [each.found for each in result.by_offset], **point)
+    left.plot(offsets, [each.measured for each in result.by_offset], **point)
     left.plot([0, offsets[-1]], [0, offsets[-1]], color=INK, lw=0.9, ls=DASHED)
     left.plot(0, float(result.shared.max()) ** 2, marker="s", ms=5, color=ORANGE, ls="none", clip_on=False, zorder=4)
     ring = {"marker": "o", "mfc": "none", "mec": INK, "ms": 8, "ls": "none", "mew": 1.0}
-    left.plot(result.published.offset, result.published.found, **ring)
+    left.plot(result.published.offset, result.published.measured, **ring)
     left.set_xlim(0, offsets[-1] * 1.03)
     _label(
         left, "a", "the further the means leave the span", "off-span energy ‖Pₙδ‖²/‖δ‖² of the means' difference δ",
@@ -190,8 +180,8 @@ def draw_flat(result: Flat, claims: Sequence[Claim]) -> Figure:
     )  # fmt: skip
     sigmas = [each.sigma for each in result.by_sigma]
     right.plot(sigmas, [each.expected for each in result.by_sigma], color=BLUE, lw=1.2, label="formula")
-    right.plot(sigmas, [each.found for each in result.by_sigma], label="Bayes classifier", **point)
-    right.plot(result.published.sigma, result.published.found, label="gaussians-off-span@1", **ring)
+    right.plot(sigmas, [each.measured for each in result.by_sigma], label="Bayes classifier", **point)
+    right.plot(result.published.sigma, result.published.measured, label="gaussians-off-span@1", **ring)
     right.axhline(result.published.offset, color=INK, lw=0.9, ls=DASHED, label="that of the means")
     right.plot([], [], marker="s", ms=5, color=ORANGE, ls="none", label="gaussians@1, shared span (in a)")
     right.set_xscale("log")
@@ -218,11 +208,10 @@ def _sphere_arrows(axis: Any, circle: Circle) -> None:
     radius = float(circle.points[0].norm())
     turn = torch.linspace(0, 2 * torch.pi, 200)
     axis.plot(radius * turn.cos(), radius * turn.sin(), color="#bbbbbb", lw=1.0, zorder=1)
-    for vectors, colour, width in ((circle.class_score, ORANGE, 0.0085), (circle.bayes, BLUE, 0.0085)):
+    for vectors, colour in ((circle.class_score, ORANGE), (circle.bayes, BLUE)):
         scaled = _ARROW * radius * vectors / vectors.norm(dim=1).max()
-        axis.quiver(
-            *circle.points.T, *scaled.T, color=colour, angles="xy", scale_units="xy", scale=1, width=width, zorder=3
-        )
+        arrows = *circle.points.T, *scaled.T
+        axis.quiver(*arrows, color=colour, angles="xy", scale_units="xy", scale=1, width=0.0085, zorder=3)
     for direction, name in zip(circle.directions, ("y", "other"), strict=True):
         axis.plot(*(radius * direction), marker="*", ms=9, color=INK, mfc="white", zorder=4)
         axis.annotate(name, radius * direction * 1.17, fontsize=7.5, ha="center", va="center")
@@ -290,14 +279,12 @@ def draw_distractor(result: Placed, claims: Sequence[Claim]) -> Figure:
 def _distractor_pictures(axis: Any, result: Placed) -> None:
     maps = [result.image, *(gradient / gradient.abs().max() for gradient in result.gradients)]
     height, width = result.image.shape[1:]
-    for column, (pixels, name) in enumerate(
-        zip(maps, ("image", f"g, σ = {result.sigmas[-1]:g}", f"g, σ = {result.sigmas[0]:g}"), strict=True)
-    ):
+    names = "image", f"g, σ = {result.sigmas[-1]:g}", f"g, σ = {result.sigmas[0]:g}"
+    for column, (pixels, name) in enumerate(zip(maps, names, strict=True)):
         left = column * (width + 4)
         low, high = (0, 1) if column == 0 else (-1, 1)
-        axis.imshow(
-            torch.squeeze(pixels).numpy(), cmap="gray", vmin=low, vmax=high, extent=(left, left + width, height, 0)
-        )
+        box = left, left + width, height, 0
+        axis.imshow(torch.squeeze(pixels).numpy(), cmap="gray", vmin=low, vmax=high, extent=box)
         axis.text(left + width / 2, height + 5, name, ha="center", fontsize=7)
     axis.set(xlim=(-1, 3 * width + 9), ylim=(height + 8, -1), aspect="equal")
     axis.axis("off")
@@ -318,15 +305,15 @@ def draw_ridge(path: RidgePath, claims: Sequence[Claim]) -> Figure:
         axis.set_xscale("log")
         axis.set_xlim(path.strengths[0], path.strengths[-1])
         axis.tick_params(labelbottom=axis is axes[-1])
-    _ridge_line(axes[0], path, path.found.on.mean(0), path.expected.on, "‖Pw‖², on the manifold", GREEN, "^")
-    _ridge_line(axes[0], path, path.found.off.mean(0), path.expected.off, "‖Pₙw‖², off the manifold", ORANGE, "v")
+    _ridge_line(axes[0], path, path.measured.on.mean(0), path.expected.on, "‖Pw‖², on the manifold", GREEN, "^")
+    _ridge_line(axes[0], path, path.measured.off.mean(0), path.expected.off, "‖Pₙw‖², off the manifold", ORANGE, "v")
     axes[0].set_yscale("log")
     axes[0].set_ylabel("squared gradient", fontsize=7.5)
     _key(axes[0], "lower left")
-    _ridge_line(axes[1], path, path.found.cosine.mean(0), path.expected.cosine, "alignment cos(w, w*)", BLUE, "o")
-    explained = 1 - path.found.excess.mean(0)
+    _ridge_line(axes[1], path, path.measured.cosine.mean(0), path.expected.cosine, "alignment cos(w, w*)", BLUE, "o")
+    explained = 1 - path.measured.excess.mean(0)
     _ridge_line(axes[1], path, explained, 1 - path.expected.excess, "1 - excess risk/Var y", PURPLE, "D")
-    for values, colour in ((path.found.cosine.mean(0), BLUE), (explained, PURPLE)):
+    for values, colour in ((path.measured.cosine.mean(0), BLUE), (explained, PURPLE)):
         best = int(values.argmax())
         axes[1].plot(path.strengths[best], values[best], marker="o", ms=9, mfc="none", mec=colour, mew=1.2)
     axes[1].set_ylabel("alignment, risk (rings: best)", fontsize=7.5)
@@ -354,17 +341,12 @@ def _ridge_line(
 def _ridge_shade(axis: Any, path: RidgePath, *, named: bool) -> None:
     steps = np.log(path.strengths)
     edges = np.exp(np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2, steps[-1:]]))
-    position = 0
-    for label, run in groupby(np.median(path.regimes, axis=1)):
-        left, right = edges[position], edges[position := position + len(list(run))]
-        regime = regimes.REGIMES[int(label)]
-        axis.axvspan(left, right, facecolor=TINTS[regime], lw=0, zorder=0)
+    judged = [regimes.REGIMES[int(label)] for label in np.median(path.regimes, axis=1)]
+    for regime, left, right in shade_runs(axis, edges, judged):
         axis.axvline(right, color=INK, lw=0.8, zorder=1)
         if named:
-            middle = np.sqrt(left * right)
-            axis.text(
-                middle, 1.03, legend.REGIMES[regime], transform=axis.get_xaxis_transform(), ha="center", fontsize=7.5
-            )
+            middle, name = np.sqrt(left * right), legend.REGIMES[regime]
+            axis.text(middle, 1.03, name, transform=axis.get_xaxis_transform(), ha="center", fontsize=7.5)
     for value, name in ((NOISE**2, "sₙ²"), (VARIANCES.min(), "l_k "), (VARIANCES.max(), " l₁")):
         axis.axvline(value, color="#888888", lw=0.6, ls=DOTTED, zorder=1)
         if named:
@@ -390,7 +372,7 @@ def check(output: Path, *, advance: Callable[[str], object] = lambda title: None
         advance: called with the title of the next experiment.
 
     Returns:
-        The claims of each experiment, found or not.
+        The claims of each experiment, whether its predictions hold or not.
 
     Raises:
         ResultsError: the folder cannot be written.

@@ -176,13 +176,8 @@ def abilities(study: Study, network: Network, described: Mapping[str, Described]
 
 
 def _value(study: Study, network: Network, described: Described, words: str) -> Value:
-    column = described.column
-    anchors = [
-        study.interval(model, column.name).value if model is not None and model in study.entries else math.nan
-        for model in (study.benchmark.reference, study.benchmark.bayes)
-    ]
-    landmarks = tuple(number(value) for value in (described.chance, *anchors))
-    measured = board_columns.measured(column, study.interval(network.card.id, column.name))
+    measured = board_columns.measured(described.column, study.interval(network.card.id, described.column.name))
+    landmarks = tuple(number(value) for value in board_columns.landmarks(study, described))
     return Value(words, measured, landmarks, tuple(_with_value(level) for level in described.others))
 
 
@@ -196,10 +191,16 @@ def _is_scored(study: Study, network: Network, task: Task) -> bool:
 
 def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
     """Who leads in each ability that ranked models were measured by."""
-    found = []
+    listed = []
     for name, does in _LEADS.items():
         column = described[name].column
-        replicates = {network.card.id: network.replicates[name] for network in study.networks if _ranks(network, name)}
+        replicates = {
+            network.card.id: network.replicates[name]
+            for network in study.networks
+            if network.status == eligibility.RANKED
+            and name in network.replicates
+            and np.isfinite(network.replicates[name]).all()
+        }
         if replicates:
             values = np.stack([v if column.higher_is_better else -v for v in replicates.values()], axis=1)
             best = int(values[0].argmax())
@@ -207,14 +208,9 @@ def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
             interval = study.interval(model, name)
             value = f"{board_columns.texts(interval)[0]} {column.unit}".strip()
             digits = min(2, board_columns.interval_decimals(interval))
-            against = [_with_value(level, digits) for level in described[name].others[:1]]
-            found.append(Leader(model, does, value, "".join(against), int(worst) - 1))
-    return found
-
-
-def _ranks(network: Network, name: str) -> bool:
-    has_values = network.status == eligibility.RANKED and name in network.replicates
-    return has_values and bool(np.isfinite(network.replicates[name]).all())
+            against = "".join(_with_value(level, digits) for level in described[name].others[:1])
+            listed.append(Leader(model, does, value, against, int(worst) - 1))
+    return listed
 
 
 def lines_before(study: Study, task: Task) -> Iterator[Line]:

@@ -78,6 +78,13 @@ def describe(study: Study) -> dict[str, Described]:
     }
 
 
+def landmarks(study: Study, described: Described) -> tuple[float, float, float]:
+    """What a column has by chance, for the reference and for the Bayes control; NaN where there is none."""
+    name, anchors = described.column.name, (study.benchmark.reference or "", study.benchmark.bayes or "")
+    reference, bayes = (study.interval(a, name).value if a in study.entries else math.nan for a in anchors)
+    return math.nan if described.chance is None else described.chance, reference, bayes
+
+
 def documented(benchmark: Benchmark) -> list[Column]:
     """Of the board, of cards, and means of per-sample columns that the board has no sentence on; each name once."""
     measures = [*benchmark.measures, *columns.OPTIONAL]

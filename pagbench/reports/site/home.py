@@ -52,11 +52,8 @@ def page(studies: Sequence[Study]) -> Page:
     verdicts = sorted(
         map(benchmark.verdict, studies), key=lambda v: (_closed_form(v.benchmark), -v.ranked, v.benchmark.label)
     )
-    unpublished = [
-        benchmarks.load(label)
-        for label in benchmarks.names()
-        if label not in {verdict.benchmark.label for verdict in verdicts}
-    ]
+    published = {study.benchmark.label for study in studies}
+    unpublished = [benchmarks.load(label) for label in benchmarks.names() if label not in published]
     models = {network.card.id for study in studies for network in study.networks if not network.card.control}
     content = {
         "example": next((shown for shown in map(example, verdicts) if shown is not None), None),

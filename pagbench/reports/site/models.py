@@ -5,6 +5,7 @@ are switched on; matplotlib's SVG of one histogram is as large as the whole page
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,10 +92,10 @@ class Histogram:
 
 def pages(studies: Sequence[Study]) -> Iterator[Page]:
     """The pages `models/<id>.html`, by id."""
-    measured: dict[str, list[tuple[Study, Network]]] = {}
+    measured = defaultdict[str, list[tuple[Study, Network]]](list)
     for study in studies:
         for network in study.networks:
-            measured.setdefault(network.card.id, []).append((study, network))
+            measured[network.card.id].append((study, network))
     described = {study.benchmark.label: board_columns.describe(study) for study in studies}
     sources = {s.benchmark.label: [facts.citation(), *facts.of(s.benchmark).sources] for s in studies}
     for name, networks in sorted(measured.items()):
@@ -142,15 +143,15 @@ def summary(study: Study, network: Network) -> str:
     rank, low, high = row["rank"], row["rank_low"], row["rank_high"]
     ranked = len(study.ranked_values["rank"])
     if rank is None:
-        place = f"{sentence}, without a rank"
+        rank_text = f"{sentence}, without a rank"
     elif ranked == 1:
-        place = "The only ranked network"
+        rank_text = "The only ranked network"
     else:
-        place = f"Rank {rank} of {ranked} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
+        rank_text = f"Rank {rank} of {ranked} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
     value = " ".join(filter(None, board_columns.texts(alignment)))
     regime = f"; regime {row['regime']}, probability {row['regime_probability']:.2f}" if row["regime"] else ""
     target = " It was trained on the benchmark's own target." if network.card.trained_on_target else ""
-    return f"{place}: alignment {value}{regime}.{target}"
+    return f"{rank_text}: alignment {value}{regime}.{target}"
 
 
 def measures(study: Study, network: Network, described: Mapping[str, Described]) -> list[Measured]:
@@ -191,11 +192,7 @@ def scales(study: Study, network: Network, described: Mapping[str, Described]) -
 def _scale(study: Study, network: Network, described: Described) -> Scale:
     column = described.column
     own = study.interval(network.card.id, column.name)
-    anchors = (study.benchmark.reference, study.benchmark.bayes)
-    landmarks = (
-        math.nan if described.chance is None else described.chance,
-        *(study.interval(a, column.name).value if a is not None and a in study.entries else math.nan for a in anchors),
-    )
+    landmarks = board_columns.landmarks(study, described)
     others = study.ranked_values[column.name]
     finite = [value for value in (*own, *landmarks, *others) if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
@@ -249,12 +246,7 @@ def _histogram(study: Study, network: Network, column: Column, values: NDArray[n
 
     marks = tuple(Mark(kind, label, f"{median:.3g}", round(position(median), 1)) for kind, label, median in medians)
     counts, edges = np.histogram(np.clip(values, first, last), bins=_BINS, range=(first, last))
-    outline = _outline(counts, [position(edge) for edge in edges])
-    return Histogram(column, outline, f"{low:.3g}", f"{high:.3g}", marks, len(values))
-
-
-def _outline(counts: NDArray[np.int64], edges: Sequence[float]) -> str:
-    """One closed path around all bars."""
     tops = HISTOGRAM_HEIGHT * (1 - counts / max(1, counts.max()))
-    steps = "".join(f"V{top:.4g}H{edge:.4g}" for top, edge in zip(tops, edges[1:], strict=True))
-    return f"M{edges[0]:.4g} {HISTOGRAM_HEIGHT:g}{steps}V{HISTOGRAM_HEIGHT:g}Z"
+    steps = "".join(f"V{top:.4g}H{position(edge):.4g}" for top, edge in zip(tops, edges[1:], strict=True))
+    bars = f"M{position(edges[0]):.4g} {HISTOGRAM_HEIGHT:g}{steps}V{HISTOGRAM_HEIGHT:g}Z"
+    return Histogram(column, bars, f"{low:.3g}", f"{high:.3g}", marks, len(values))

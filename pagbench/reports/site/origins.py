@@ -53,11 +53,12 @@ class Fact(NamedTuple):
 
 def commands(study: Study, network: Network) -> list[Command]:
     """What measures the network again, what trained it, and what the recorded run was called with."""
-    found = [Command("Measure this row again", _run(study.benchmark, network))]
-    if network.card.training_command:
-        found.append(Command("Train the network again", network.card.training_command))
-    recorded = _text(network.provenance.get("command"))
-    return [*found, Command("As it was run", recorded)] if recorded else found
+    listed = [
+        Command("Measure this row again", _run(study.benchmark, network)),
+        Command("Train the network again", network.card.training_command or ""),
+        Command("As it was run", _text(network.provenance.get("command"))),
+    ]
+    return [command for command in listed if command.line]
 
 
 def _run(benchmark: Benchmark, network: Network) -> str:

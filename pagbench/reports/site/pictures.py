@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -104,9 +104,8 @@ def gallery(study: Study, network: Network) -> Gallery | None:
         return None
     height, width = cells[0].image.shape[1:]
     path, whole = _path(study, network), corner(len(cells), 3, (height, width))
-    measured = _measured(
-        network, {cell.sample for cell in cells}, ("label", study.benchmark.alignment, "alignment_cosine")
-    )
+    shown = network.rows[network.rows["sample_id"].isin([cell.sample for cell in cells])]
+    measured = {str(row["sample_id"]): row for row in shown.to_dict("records")}
     rows = []
     for number, cell in enumerate(cells):
         row = measured.get(cell.sample, {})
@@ -126,18 +125,6 @@ def gallery(study: Study, network: Network) -> Gallery | None:
         tiles = image, target if has_target else None, gradient if has_gradient else None
         rows.append(Row(cell.kind, cell.sample, label, alignment, cosine, *tiles))
     return Gallery(network.card.id, measure(study.benchmark), tuple(rows))
-
-
-def _measured(network: Network, samples: set[str], names: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Columns of some rows, by sample; a column that the rows lack is absent."""
-    ids = network.rows["sample_id"]
-    codes = [code for code, sample in enumerate(ids.cat.categories) if sample in samples]
-    rows = network.rows[np.isin(ids.cat.codes, codes)]
-    columns = {name: rows[name].tolist() for name in names if name in rows}
-    return {
-        sample: {name: values[place] for name, values in columns.items()}
-        for place, sample in enumerate(rows["sample_id"])
-    }
 
 
 def measure(benchmark: Benchmark) -> str:

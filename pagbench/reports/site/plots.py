@@ -4,13 +4,14 @@ The words are for readers who do not see the plots, and a summary for those who 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility
 from pagbench.reports.site.rendering import address
 from pagbench.studies import baselines, correlations, legend, paths
+from pagbench.studies.legend import rounded
 from pagbench.studies.networks import Network, Study
 from pagbench.studies.paths import Path, Point, StrengthAxis, strength_axis
 
@@ -31,24 +32,27 @@ SCATTERS = {
 """Columns that a point of each plot of all models needs; without a log ratio a response is no more than rounding."""
 BAYES, CONTROLS = "Bayes control", "other controls"
 """Groups beside the families."""
-_DIGITS = 6
 _FEW_FAMILIES = 5
 
 Json = dict[str, Any]
 
 
 def content(study: Study) -> Json:
-    """What the section shows, under `plots`: payload, which plots there are, words, who is left out, the anchors."""
+    """What the section shows, under `plots`: payload, which plots there are, words, who lacks a point, the anchors."""
     drawn = payload(study)
     models = [model["values"].keys() for model in drawn["models"] if not model["control"]]
+    first = [model for model in drawn["models"] if drawn["groups"][model["group"]]["shown"]]
     has = {name: any(set(columns) <= measured for measured in models) for name, columns in SCATTERS.items()}
-    left_out = [network.card.id for network in study.networks if not (network.card.control or _has_result(network))]
+    drawn_ids = {model["model"] for model in drawn["models"]}
     shown = {
         "payload": drawn,
         "has": has | {"paths": bool(drawn["paths"])},
         "words": words(study),
-        "missing": {name: _missing(drawn, columns) for name, columns in SCATTERS.items()},
-        "left_out": left_out,
+        "missing": {
+            name: [model["model"] for model in first if not set(columns) <= model["values"].keys()]
+            for name, columns in SCATTERS.items()
+        },
+        "left_out": [network.card.id for network in study.networks if network.card.id not in drawn_ids],
         "anchors": (study.benchmark.reference, study.benchmark.bayes) if study.anchors else None,
     }
     return {"plots": shown}
@@ -74,23 +78,13 @@ def payload(study: Study) -> Json:
         "models": models,
         "paths": [_path(path, scale, order, study) for path, scale in laid_out if len(scale.points) > 1],
         "bayes": study.benchmark.bayes,
-        "chance": {name: found for name in measured if (found := baselines.chance(study, name)) is not None},
+        "chance": {name: level for name in measured if (level := baselines.chance(study, name)) is not None},
     }
-
-
-def _missing(drawn: Json, columns: Iterable[str]) -> list[str]:
-    """Models that a plot shows at first but has no point for."""
-    shown = [model for model in drawn["models"] if drawn["groups"][model["group"]]["shown"]]
-    return [model["model"] for model in shown if not set(columns) <= model["values"].keys()]
-
-
-def _has_result(network: Network) -> bool:
-    return eligibility.has_result(network.status)
 
 
 def _shown(study: Study) -> list[Network]:
     """Networks with a meaningful result, and all controls, of which some are there because they have none."""
-    return [network for network in study.networks if network.card.control or _has_result(network)]
+    return [network for network in study.networks if network.card.control or eligibility.has_result(network.status)]
 
 
 def _group_of(network: Network, study: Study) -> str:
@@ -104,14 +98,14 @@ def _groups(study: Study) -> list[Json]:
 
     Controls other than Bayes are hidden at first: a gradient of the wrong sign would stretch every axis.
     """
-    found = {_group_of(network, study) for network in _shown(study)}
+    names = {_group_of(network, study) for network in _shown(study)}
     light, dark = (
-        legend.family_colours(found - {BAYES, CONTROLS}, study.standard, palette, "var(--text)")
+        legend.family_colours(names - {BAYES, CONTROLS}, study.standard, palette, "var(--text)")
         for palette in (legend.ON_LIGHT, legend.ON_DARK)
     )
     families = [{"name": name, "light": light[name], "dark": dark[name], "shown": True} for name in light]
     ink = {"light": "var(--text)", "dark": "var(--text)"}
-    return families + [{"name": name, **ink, "shown": name == BAYES} for name in (BAYES, CONTROLS) if name in found]
+    return families + [{"name": name, **ink, "shown": name == BAYES} for name in (BAYES, CONTROLS) if name in names]
 
 
 def _model(network: Network, study: Study, order: Mapping[str, int]) -> Json:
@@ -135,30 +129,26 @@ def _path(path: Path, scale: StrengthAxis, order: Mapping[str, int], study: Stud
     points = [
         {
             "strength": point.strength,
-            "place": _rounded(place),
+            "place": rounded(float(position)),
             "regime": point.regime,
             "models": [network.card.id for network in point.networks],
             "values": _values({name: point.values[name] for name in QUANTITIES if name in point.values}),
         }
-        for point, place in zip(scale.points, scale.positions, strict=True)
+        for point, position in zip(scale.points, scale.positions, strict=True)
     ]
     return {
         "group": order[path.family],
         "usual": path.make == study.make,
         "make": " ".join(filter(None, path.make)),
         "unit": legend.UNITS.get(path.family, "strength"),
-        "edges": [_rounded(edge) for edge in scale.edges],
+        "edges": [rounded(float(edge)) for edge in scale.edges],
         "points": points,
     }
 
 
-def _values(found: Mapping[str, tuple[float, float, float]]) -> dict[str, list[float | None]]:
+def _values(intervals: Mapping[str, tuple[float, float, float]]) -> dict[str, list[float | None]]:
     """Estimate, low and high by column; columns without an estimate are left out."""
-    return {name: [_rounded(part) for part in parts] for name, parts in found.items() if math.isfinite(parts[0])}
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    return {name: [rounded(part) for part in parts] for name, parts in intervals.items() if math.isfinite(parts[0])}
 
 
 def words(study: Study) -> dict[str, list[str]]:
@@ -182,11 +172,11 @@ def _correlated(study: Study, column: str, meaning: str) -> Iterator[str]:
         return
     parts = correlations.over_parts(table, column, "alignment", study.benchmark.seed)
     few = "; with so few families the interval is too short" if parts["all"].families < _FEW_FAMILIES else ""
-    yield f"Spearman's rank correlation of {meaning}, ranked models: {parts['all'].said()}{few}."
+    yield f"Spearman's rank correlation of {meaning}, ranked models: {parts['all'].text}{few}."
     if parts["accurate"].networks < parts["all"].networks:
         best = "best model's" if study.reference is None else "reference's"
         share = f"at least {correlations.ACCURATE:.0%} of the {best} accuracy"
-        yield f"Those with {share}: {parts['accurate'].said()}."
+        yield f"Those with {share}: {parts['accurate'].text}."
 
 
 def _sides(study: Study) -> Iterator[str]:
@@ -234,5 +224,5 @@ def _peak(course: Sequence[Point]) -> Point:
 def _at(point: Point) -> str:
     alignment = point.values["alignment"]
     regime = "" if point.regime is None else f" ({legend.REGIMES[point.regime]})"
-    interval = f"{alignment.value:.2f} [{alignment.low:.2f}, {alignment.high:.2f}]".replace("-", "−")
-    return f"{interval} at strength {point.strength:g}{regime}"
+    value = f"{legend.number(alignment.value)} {legend.bounds(alignment.low, alignment.high)}"
+    return f"{value} at strength {point.strength:g}{regime}"

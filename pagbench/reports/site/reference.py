@@ -1,11 +1,48 @@
 """The pages that explain the numbers: every column with its definition, and the methods with formulas and limits."""
 
+from typing import NamedTuple
+
 from pagbench import benchmarks
-from pagbench.columns import SAMPLE_COLUMNS, Column
+from pagbench.columns import BOARD_COLUMNS, OPTIONAL, SAMPLE_COLUMNS, Column, optional_board_columns
 from pagbench.ranking import board, eligibility, statistics
-from pagbench.reports import glossary
-from pagbench.reports.glossary import Group
 from pagbench.reports.site.rendering import Page
+
+
+class Group(NamedTuple):
+    """Columns under one heading.
+
+    Attributes:
+        title: of the heading; text between backticks is code.
+        anchor: of the heading, unlike that of any column.
+        columns: what stands below it.
+        measured: labels of the benchmarks that take the measure by themselves; empty for optional measures, and for
+            the columns of the leaderboard.
+    """
+
+    title: str
+    anchor: str
+    columns: tuple[Column, ...]
+    measured: tuple[str, ...] = ()
+
+
+def groups() -> list[Group]:
+    """Every documented column."""
+    definitions = [benchmarks.load(label) for label in benchmarks.names()]
+    listed = [
+        Group(
+            f"{name} (optional: `pagbench run --measures {name}`)" if name in OPTIONAL else name,
+            f"measure-{name}",
+            filled,
+            tuple(definition.label for definition in definitions if name in definition.measures),
+        )
+        for name, filled in SAMPLE_COLUMNS.items()
+    ]
+    added = tuple(optional_board_columns(benchmarks.load("digits")))
+    return [
+        *listed,
+        Group("Columns of the leaderboard", "leaderboard", BOARD_COLUMNS),
+        Group("Columns that optional measures add to it", "leaderboard-optional", added),
+    ]
 
 
 def measures() -> Page:
@@ -13,14 +50,14 @@ def measures() -> Page:
 
     A column of the leaderboard that is the mean of a per-sample one has its name; the anchor is that of the definition.
     """
-    groups: list[tuple[Group, list[tuple[str, Column]]]] = []
+    listed: list[tuple[Group, list[tuple[str, Column]]]] = []
     taken: set[str] = set()
-    for group in glossary.groups():
+    for group in groups():
         names = [column.name for column in group.columns]
         anchors = [f"{group.anchor}-{name}" if name in taken else name for name in names]
         taken.update(anchors)
-        groups.append((group, list(zip(anchors, group.columns, strict=True))))
-    content = {"groups": groups, "published": len(benchmarks.names())}
+        listed.append((group, list(zip(anchors, group.columns, strict=True))))
+    content = {"groups": listed, "published": len(benchmarks.names())}
     return Page("measures.html", "measures.html.j2", "Measures", content)
 
 

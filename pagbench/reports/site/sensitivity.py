@@ -1,6 +1,7 @@
 """How much a ranking depends on the benchmark's own choices: a page of it, and a sentence on the first screen."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pagbench.ranking import eligibility
@@ -27,27 +28,6 @@ class Cell:
     beyond: bool
 
 
-@dataclass(frozen=True)
-class Row:
-    """One level.
-
-    Attributes:
-        factor: whose.
-        outcome: what came of it.
-        cells: ranks of the ranked models, in published order.
-        farthest: who moves farthest beyond their rank intervals.
-        regimes: how many move.
-        changed: models whose regime moves, with both; empty where none does or can be judged.
-    """
-
-    factor: FactorOutcomes
-    outcome: Outcome
-    cells: tuple[Cell, ...]
-    farthest: str
-    regimes: str
-    changed: dict[str, tuple[str | None, str | None]]
-
-
 def content(study: Study) -> dict[str, Any]:
     """What `_sensitivity.html.j2` shows on the benchmark's own page."""
     report = study.sensitivity
@@ -65,7 +45,8 @@ def page(study: Study) -> Page | None:
         "report": report,
         "rule": RULE,
         "verdict": report.verdict,
-        "factors": [(factor, RANKINGS[factor.ranking], _rows(factor, report)) for factor in report.factors],
+        "factors": [(factor, RANKINGS[factor.ranking]) for factor in report.factors],
+        "cells": partial(_cells, report),
         "models": [model.id for model in report.models if model.ranked],
         "collection": f"{study.benchmark.data_name}/",
         "newer": sorted(ranked - set(report.names)),
@@ -74,31 +55,15 @@ def page(study: Study) -> Page | None:
     return Page(path, "sensitivity.html.j2", f"Sensitivity of {study.benchmark.title}", content)
 
 
-def _rows(factor: FactorOutcomes, report: Report) -> list[Row]:
-    rows = []
-    for outcome in factor.others:
-        changed = report.changed_regimes(factor, outcome) or {}
-        rows.append(
-            Row(
-                factor,
-                outcome,
-                _cells(factor, outcome, report),
-                report.farthest(factor, outcome),
-                report.regimes(factor, outcome),
-                changed if any(now is not None for _, now in changed.values()) else {},
-            )
-        )
-    return rows
-
-
-def _cells(factor: FactorOutcomes, outcome: Outcome, report: Report) -> tuple[Cell, ...]:
-    ranked = [place for place, model in enumerate(report.models) if model.ranked]
-    before, after = factor.published.ranks, outcome.ranks
-    beyond = set(outcome.moved)
-    return tuple(
-        Cell(after[place], _shade(before[place], after[place], len(ranked)), report.names[place] in beyond)
-        for place in ranked
-    )
+def _cells(report: Report, factor: FactorOutcomes, outcome: Outcome) -> list[Cell]:
+    """Ranks of the ranked models, in published order."""
+    ranks = zip(report.models, factor.published.ranks, outcome.ranks, strict=True)
+    places = sum(model.ranked for model in report.models)
+    return [
+        Cell(after, _shade(before, after, places), model.id in outcome.moved)
+        for model, before, after in ranks
+        if model.ranked
+    ]
 
 
 def _shade(before: int | None, after: int | None, places: int) -> str:

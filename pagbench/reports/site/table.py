@@ -5,7 +5,6 @@ a header cell's definition, tie rules, sections that sort apart, or the address;
 """
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -20,10 +19,11 @@ from pagbench.columns import Column
 from pagbench.ranking import eligibility, render
 from pagbench.ranking.board import agreements
 from pagbench.ranking.statistics import tie_groups
-from pagbench.reports import glossary
+from pagbench.reports.site import origins, reference
 from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimals, describe
 from pagbench.reports.site.rendering import address
-from pagbench.results.verification import SELF_REPORTED, Verification
+from pagbench.results.verification import SELF_REPORTED
+from pagbench.studies.legend import rounded
 from pagbench.studies.networks import Network, Study
 
 Kind = Literal["number", "text", "regime"]
@@ -40,8 +40,6 @@ FACETS = {
 }
 """What rows are filtered by, with its label."""
 _NONE = "none given"
-_DIGITS = 6
-"""Significant ones that the page's numbers keep; the downloads have all."""
 _ALWAYS = {"rank", "model", "control", "status"}
 """Every row shows them, in columns or in its place."""
 _NOT_FIRST = (
@@ -99,16 +97,13 @@ def _to_parquet(board: pd.DataFrame) -> bytes:
     Columns of text are typed as such even where a board leaves all of them empty, and the names of the packages that
     wrote the file are left out.
     """
-    schema = pa.schema([(name, _arrow_type(board[name])) for name in board])
+    inferred = {name: pa.array(board[name], from_pandas=True).type for name in board}
+    is_text = {name: pa.types.is_null(kind) or pa.types.is_large_string(kind) for name, kind in inferred.items()}
+    schema = pa.schema([(name, pa.string() if is_text[name] else kind) for name, kind in inferred.items()])
     table = pa.Table.from_pandas(board, schema=schema, preserve_index=False).replace_schema_metadata()
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
-
-
-def _arrow_type(column: "pd.Series[Any]") -> pa.DataType:
-    inferred = pa.array(column, from_pandas=True).type
-    return pa.string() if pa.types.is_null(inferred) or pa.types.is_large_string(inferred) else inferred
 
 
 def content(study: Study, files: Sequence[Download]) -> Json:
@@ -125,7 +120,7 @@ def content(study: Study, files: Sequence[Download]) -> Json:
     shown = _columns(study)
     rows = _rows(study, shown)
     meaningful = study.board[study.board["status"].map(eligibility.has_result)]
-    columns = [_column(column, study, meaningful, rows, place) for place, column in enumerate(shown)]
+    columns = [_column(column, study, meaningful, rows, index) for index, column in enumerate(shown)]
     groups: dict[str, list[Json]] = {}
     for column in columns:
         groups.setdefault(_group(column["name"]), []).append(column)
@@ -174,7 +169,7 @@ def _is_default(column: Column, benchmark: Benchmark) -> bool:
     return bool(column.header) and column not in CARD_COLUMNS and column.name not in (*_NOT_FIRST, benchmark.alignment)
 
 
-def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: Sequence[Json], place: int) -> Json:
+def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: Sequence[Json], index: int) -> Json:
     """A column as the page shows it.
 
     Args:
@@ -182,7 +177,7 @@ def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: 
         study: whose table it is of.
         meaningful: the board's rows that have a result.
         rows: of the table.
-        place: of the column's cell in a row.
+        index: of the column's cell in a row.
 
     Returns:
         `kind` is number, text or regime, which has its probability beside it; `decimals` are None for numbers without
@@ -192,9 +187,9 @@ def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: 
     column = described.column
     arrow, better = _ARROWS[column.higher_is_better]
     kind = _kind(column.name, study.board)
-    chance = [] if described.chance is None else [_rounded(described.chance)]
+    chance = [] if described.chance is None else [rounded(described.chance)]
     if kind == "number" and described.chance is None:
-        cells = [row["cells"][place] for row in rows if row["meaningful"] and row["section"] != "control"]
+        cells = [row["cells"][index] for row in rows if row["meaningful"] and row["section"] != "control"]
         own = [cell[3] for cell in cells if cell is not None and len(cell) > 3]
         chance = [min(own), max(own)] if own else []
     levels = f" For comparison: {described.comparison}." if described.levels else ""
@@ -240,7 +235,7 @@ def _anchor(name: str) -> str | None:
 
 @cache
 def _defined_names() -> frozenset[str]:
-    return frozenset(column.name for group in glossary.groups() for column in group.columns)
+    return frozenset(column.name for group in reference.groups() for column in group.columns)
 
 
 def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
@@ -248,7 +243,7 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
     entries = study.entries
     ranked = sorted((e for e in entries.values() if e["status"] == eligibility.RANKED), key=lambda e: e["rank"])
     groups = tie_groups([(entry["rank_low"], entry["rank_high"]) for entry in ranked])
-    tied = {entry["model"]: place for entry, place in zip(ranked, groups, strict=True)}
+    tied = {entry["model"]: group for entry, group in zip(ranked, groups, strict=True)}
     kinds = {column.name: _kind(column.name, study.board) for column in shown}
     sections = list(SECTIONS)
     collection = f"{study.benchmark.data_name}/"
@@ -256,6 +251,7 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
     for name, entry in entries.items():
         network, status = networks[name], entry["status"]
         group, block = tied.get(name, (0, 0))
+        verdict = SELF_REPORTED if network.verification is None else network.verification.verdict
         section = "control" if entry["control"] else "ranked" if status == eligibility.RANKED else "unranked"
         rows.append(
             {
@@ -270,7 +266,9 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
                 "meaningful": eligibility.has_result(status),
                 "reason": "" if status in (eligibility.RANKED, "control") else status.removeprefix("control; "),
                 "badges": _badges(entry, network),
-                "facets": _facets_of(network),
+                "facets": {
+                    facet: verdict if facet == "verdict" else getattr(network.card, facet) or _NONE for facet in FACETS
+                },
                 "cells": [_cell(entry, network, name, kind) for name, kind in kinds.items()],
             }
         )
@@ -279,32 +277,18 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
 
 def _badges(entry: Mapping[str, Any], network: Network) -> list[dict[str, str]]:
     """Short marks beside the name: what kind it is, the word shown, and the sentence that explains it."""
-    badges: list[dict[str, str]] = []
-
-    def add(kind: str, word: str, note: str) -> None:
-        badges.append({"kind": kind, "word": word, "note": note})
-
-    if network.verification is not None:
-        verdict = network.verification.verdict
-        add(verdict, verdict, _verification(network.verification))
+    badges: list[tuple[str, str, str]] = []
+    if (record := network.verification) is not None:
+        reason = f": {record.reason}" if record.reason else ""
+        note = f"{record.summary()}{reason} ({origins.versions(record.versions)}; {record.device})."
+        badges.append((record.verdict, record.verdict, note))
     if network.card.trained_on_target:
-        add("target", "on target", "Trained on the benchmark's own target, as its card declares.")
+        badges.append(("target", "on target", "Trained on the benchmark's own target, as its card declares."))
     if entry.get("preflight") not in (None, "ok"):
-        add("flag", "flagged", f"Pre-flight: {entry['preflight']}.")
+        badges.append(("flag", "flagged", f"Pre-flight: {entry['preflight']}."))
     if entry.get("partial_measures") is not None:
-        add("flag", "in part", f"Optional measures that lack images: {entry['partial_measures']}.")
-    return badges
-
-
-def _verification(record: Verification) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
-    reason = f": {record.reason}" if record.reason else ""
-    return f"{record.summary()}{reason} ({versions}; {record.device})."
-
-
-def _facets_of(network: Network) -> dict[str, str]:
-    verdict = SELF_REPORTED if network.verification is None else network.verification.verdict
-    return {name: verdict if name == "verdict" else getattr(network.card, name) or _NONE for name in FACETS}
+        badges.append(("flag", "in part", f"Optional measures that lack images: {entry['partial_measures']}."))
+    return [{"kind": kind, "word": word, "note": note} for kind, word, note in badges]
 
 
 def _facets(rows: Sequence[Json]) -> list[Json]:
@@ -326,16 +310,9 @@ def _cell(entry: Mapping[str, Any], network: Network, name: str, kind: Kind) -> 
     if kind == "text":
         return ("yes" if value else "no") if isinstance(value, bool) else str(value)
     if kind == "regime":
-        return [value, _rounded(entry["regime_probability"])]
-    numbers = [_rounded(entry.get(f"{name}{part}")) for part in ("", "_low", "_high")]
-    numbers.append(_rounded(entry.get(f"{name}_chance")) if name in _CHANCE_PER_NETWORK else None)
+        return [value, rounded(entry["regime_probability"])]
+    numbers = [rounded(entry.get(f"{name}{part}")) for part in ("", "_low", "_high")]
+    numbers.append(rounded(entry.get(f"{name}_chance")) if name in _CHANCE_PER_NETWORK else None)
     while numbers and numbers[-1] is None:
         numbers.pop()
     return numbers if numbers and numbers[0] is not None else None
-
-
-def _rounded(value: Any) -> float | int | None:
-    if value is None or not math.isfinite(value):
-        return None
-    short = float(f"{float(value):.{_DIGITS}g}")
-    return int(short) if short.is_integer() else short

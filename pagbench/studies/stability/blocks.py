@@ -159,9 +159,8 @@ class TargetStore:
     def _basis(self, card: ManifoldCard, images: Dataset) -> Float[Tensor, "n d k"]:
         if card not in self._manifolds:
             self._manifolds[card] = self._manifold(card)
-        manifold = self._manifolds[card]
-        chunks = images.chunks(_BASES)
-        return torch.cat([manifold.tangent_basis(chunk.images.to(self._device)).float() for chunk in chunks])
+        chunks = (chunk.images.to(self._device) for chunk in images.chunks(_BASES))
+        return torch.cat([self._manifolds[card].tangent_basis(chunk).float() for chunk in chunks])
 
     def _manifold(self, card: ManifoldCard) -> manifolds.Manifold:
         if card.recipe is not None:  # one autoencoder for all ranks

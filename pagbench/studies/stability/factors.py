@@ -253,7 +253,7 @@ def _responses(benchmark: Benchmark, manifold: ManifoldCard) -> list[Factor]:
     estimates = {_title(card): replace(own, manifold=card) for card in _estimates(benchmark, manifold)}
     exact = MANIFOLDS[manifold.kind].data is not None  # its rank is no choice
     sizes = () if exact else (rank // 2, 2 * rank)
-    ranks = {f"{k}": replace(own, manifold=_of_rank(manifold, k)) for k in sizes if k}
+    ranks = {f"{k}": replace(own, manifold=_with_rank(manifold, k)) for k in sizes if k}
     counts = {f"{m}": replace(own, directions=m) for m in DIRECTIONS if m < benchmark.directions}
     seeds = {f"seed {seed + more}": replace(own, seed=seed + more) for more in SEEDS[:2]}
     every = len(benchmark.samples)
@@ -285,7 +285,7 @@ def _estimates(benchmark: Benchmark, own: ManifoldCard) -> list[ManifoldCard]:
     return [card for card in (posterior, *others, local) if card != own]
 
 
-def _of_rank(own: ManifoldCard, rank: int) -> ManifoldCard:
+def _with_rank(own: ManifoldCard, rank: int) -> ManifoldCard:
     neighbours = None if own.neighbours is None else max(own.neighbours, 2 * rank)
     return own.model_copy(update={"rank": rank, "neighbours": neighbours})
 

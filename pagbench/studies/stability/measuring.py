@@ -57,11 +57,6 @@ class Pass:
 
     def gradient(self, name: Gradient) -> Float[Tensor, "n c h w"]:
         """The gradient of one scalar of the logits; NaN where it is not scored."""
-        if name not in self._gradients:
-            self._gradients[name] = self._differentiate(name)
-        return self._gradients[name]
-
-    def _differentiate(self, name: Gradient) -> Float[Tensor, "n c h w"]:
         forward, labels = self._forward, self._block.labels
         compute: dict[Gradient, Callable[[], Tensor]] = {
             "log-odds": lambda: forward.log_odds_gradient(labels),
@@ -73,7 +68,9 @@ class Pass:
             "log p": lambda: forward.log_probability_gradient(labels),
             "p": lambda: forward.probability_gradient(labels),
         }
-        return compute[name]()
+        if name not in self._gradients:
+            self._gradients[name] = compute[name]()
+        return self._gradients[name]
 
     def alignment(self, variant: Alignment) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
         """Similarity with each image's target, and with its partner's."""
@@ -93,16 +90,15 @@ class Pass:
         """Mean responses to the first directions on and off the manifold, of the benchmark's length."""
         key = (variant.manifold, variant.seed)
         if key not in self._responses:
-            directions = self._block.steps(variant.manifold, variant.seed)
-            self._responses[key] = tuple(self._response(steps) for steps in directions)
+            epsilon = self._block.benchmark.epsilon
+            assert epsilon is not None  # where there is a manifold
+            moved = [
+                geometry.moved_logits(self._classifier, self._block.images, steps, (epsilon,))[:, 0]
+                for steps in self._block.steps(variant.manifold, variant.seed)
+            ]
+            self._responses[key] = tuple(l1_change(logits, self.logits[:, None]) for logits in moved)
         on, off = (response[:, : variant.directions].mean(dim=1) for response in self._responses[key])
         return on, off
-
-    def _response(self, steps: Float[Tensor, "n m d"]) -> Float[Tensor, "n m"]:
-        epsilon = self._block.benchmark.epsilon
-        assert epsilon is not None  # where there is a manifold
-        moved = geometry.moved_logits(self._classifier, self._block.images, steps, (epsilon,))
-        return l1_change(moved[:, 0], self.logits[:, None])
 
 
 def measure(classifier: Classifier, block: Block, factors: Sequence[Factor]) -> pd.DataFrame:

@@ -53,7 +53,10 @@ def _outcome(
 ) -> Outcome:
     both = [p for p in _scored(base.values, measured) if p in set(_scored(moved.values, measured))]
     values = _better_up(moved.values, factor.ranking)
-    tau, families = _taus(values[:, both], _better_up(base.values, factor.ranking)[:, both], both, measured)
+    a, b = values[:, both], _better_up(base.values, factor.ranking)[:, both]
+    whole = (np.isfinite(a) & np.isfinite(b)).all(axis=1)
+    tau = tau_over_images(a[whole], b[whole])
+    families = tau_over_families(a[0], b[0], [measured.models[p].family for p in both], seed=measured.benchmark.seed)
     own = _rank_intervals(moved.values, factor.ranking, measured)
     ranks = _ranks(values[0], measured)
     first = [name for name, rank in ranks.items() if rank == 1]
@@ -148,13 +151,6 @@ def _regimes(judged: tuple[Array, Array, Array], measured: Measured) -> tuple[st
     reference, bayes = (models[names.index(str(anchor))] for anchor in anchors)
     verdicts = [regimes.judge(model, reference, bayes, benchmark.thresholds) for model in models]
     return tuple(None if verdict is None else verdict.regime for verdict in verdicts)
-
-
-def _taus(a: Array, b: Array, indices: Sequence[int], measured: Measured) -> tuple[Interval, Interval]:
-    """Kendall's tau over images and over families."""
-    families = [measured.models[index].family for index in indices]
-    whole = (np.isfinite(a) & np.isfinite(b)).all(axis=1)
-    return tau_over_images(a[whole], b[whole]), tau_over_families(a[0], b[0], families, seed=measured.benchmark.seed)
 
 
 # scipy.stats.kendalltau takes one pair of rankings and no weights: a thousand replicates would take minutes.

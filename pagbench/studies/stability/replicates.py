@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pagbench import results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, statistics
-from pagbench.ranking.board import build_board
-from pagbench.ranking.summaries import Summary, log_ratio, summarise_result
-from pagbench.results import Result
+from pagbench.ranking.summaries import log_ratio
+from pagbench.studies.networks import read_board
 from pagbench.studies.stability.factors import RESPONSES, Alignment, Factor, Level, Response
 
 Array = NDArray[np.float64]
@@ -51,13 +49,7 @@ def published_models(folder: Path, benchmark: Benchmark) -> list[PublishedModel]
     Raises:
         ResultsError: see `results.map_results`.
     """
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-
-    def kept(result: Result) -> tuple[Summary, Result]:
-        return summarise_result(result, benchmark, weights), result
-
-    summarised = results.map_results(folder, benchmark, kept)
-    table = build_board([summary for summary, _ in summarised], benchmark)
+    summarised, table = read_board(folder, benchmark, keep=lambda result: result)
     by_name = {summary.name: result for summary, result in summarised}
     models = []
     for _, row in table.iterrows():

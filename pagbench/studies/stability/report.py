@@ -1,7 +1,7 @@
 """What `pagbench sensitivity` found of a benchmark: one small file beside the results, its words and its table."""
 
 import json
-import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import Card
 from pagbench.errors import ResultsError, first_line
 from pagbench.storage import files
+from pagbench.studies.legend import bounds, number, rounded
 
 FORMAT = 1
 FOLDER = "sensitivity"
@@ -38,14 +39,8 @@ _NONE = "–"
 _HEADS = ("choice", "setting", "tau [95 %]", "families", "beyond rank", "farthest", "regimes", "overturns")
 
 
-def _rounded(value: Any) -> Any:
-    """Few digits; None where there is no value."""
-    if not isinstance(value, float):
-        return value
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-
-
-Number = Annotated[float | None, BeforeValidator(_rounded)]
+Number = Annotated[float | None, BeforeValidator(partial(rounded, digits=_DIGITS))]
+"""Few digits; None where there is no value."""
 
 
 class Tau(Card):
@@ -62,12 +57,12 @@ class Tau(Card):
     @property
     def text(self) -> str:
         """With the interval over images."""
-        return _NONE if self.value is None else f"{_number(self.value)} {_bounds(self.low, self.high)}"
+        return _NONE if self.value is None else f"{number(self.value)} {bounds(self.low, self.high)}"
 
     @property
     def families(self) -> str:
         """The interval over families, as text."""
-        return _bounds(self.families_low, self.families_high)
+        return bounds(self.families_low, self.families_high)
 
 
 class Outcome(Card):
@@ -209,8 +204,8 @@ class Report(Card):
             return _NONE
         values = dict(zip(self.names, outcome.values, strict=True))
         bayes = values.get(_BAYES)
-        beside = "" if bayes is None else f" (Bayes {_number(bayes)})"
-        return f"{self._short(outcome.first)} {_number(values[outcome.first])}{beside}"
+        beside = "" if bayes is None else f" (Bayes {number(bayes)})"
+        return f"{self._short(outcome.first)} {number(values[outcome.first])}{beside}"
 
     def regimes(self, factor: FactorOutcomes, outcome: Outcome) -> str:
         """How many models' regimes differ from the published ones on the same images, as text."""
@@ -233,14 +228,6 @@ class Report(Card):
     def _short(self, name: str) -> str:
         """An id without the collection that most are of."""
         return name.removeprefix(f"{self.benchmark.partition('@')[0]}/")
-
-
-def _number(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.2f}".replace("-", "−")
-
-
-def _bounds(low: float | None, high: float | None) -> str:
-    return _NONE if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
 
 
 def show(report: Report, console: Console | None = None) -> None:

@@ -1,6 +1,7 @@
 """Similarities of a gradient with a target: each map is embedded once, whatever it is compared with."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,16 +9,12 @@ import torch
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
+from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from pagbench import geometry
 from pagbench.measures import lpips
 from pagbench.studies.stability.factors import Comparison, Normalisation, Similarity
-
-_WINDOW = 1.5
-"""Standard deviation of SSIM's window, pixels; it ends at 3.5 of them (Wang et al. 2004: 11 × 11)."""
-_STABLE = ((0.01 * 2) ** 2, (0.03 * 2) ** 2)
-"""SSIM's constants, for values of range 2."""
 
 Maps = Float[Tensor, "b c h w"]
 Embedded = Tensor
@@ -48,12 +45,9 @@ def _product(a: Float[Tensor, "b d"], b: Float[Tensor, "b d"]) -> Float[Tensor, 
     return (a * b).sum(dim=1).clamp(-1, 1)
 
 
-def _blurred(x: Maps, std: float, *, truncate: float = 4.0) -> Maps:
+def _blurred(x: Maps, std: float) -> Maps:
     """Blurred with a Gaussian, mirrored at the edges."""
-    if std == 0:
-        return x
-    smooth = gaussian_filter(x.cpu().numpy(), (0, 0, std, std), truncate=truncate)
-    return torch.from_numpy(smooth).to(x)
+    return x if std == 0 else torch.from_numpy(gaussian_filter(x.cpu().numpy(), (0, 0, std, std))).to(x)
 
 
 def _magnitude_ranks(similarity: Similarity, maps: Maps) -> Float[Tensor, "b d"]:
@@ -65,16 +59,12 @@ def _magnitude_ranks(similarity: Similarity, maps: Maps) -> Float[Tensor, "b d"]
 
 def _structure(a: Maps, b: Maps) -> Float[Tensor, "b"]:
     """Mean SSIM over pixels and channels (Wang et al. 2004, IEEE TIP 13), maps in [-1, 1], edges mirrored."""
-
-    def local(x: Maps) -> Maps:
-        return _blurred(x.double(), _WINDOW, truncate=3.5)
-
-    mean_a, mean_b = local(a), local(b)
-    var_a, var_b = local(a * a) - mean_a**2, local(b * b) - mean_b**2
-    covariance = local(a * b) - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + _STABLE[0]) / (mean_a**2 + mean_b**2 + _STABLE[0])
-    similar: Tensor = luminance * (2 * covariance + _STABLE[1]) / (var_a + var_b + _STABLE[1])
-    return similar.flatten(1).mean(dim=1).to(a)
+    similar = partial(
+        structural_similarity, data_range=2.0, channel_axis=0, gaussian_weights=True, use_sample_covariance=False,
+        win_size=1,  # of the mean, which then holds every pixel; the Gaussian's own window is 11 × 11
+    )  # fmt: skip
+    pairs = zip(a.double().cpu().numpy(), b.double().cpu().numpy(), strict=True)
+    return torch.tensor([similar(x, y) for x, y in pairs]).to(a)
 
 
 def _spectrum(similarity: Similarity, maps: Maps) -> Tensor:

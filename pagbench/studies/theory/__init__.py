@@ -1,37 +1,35 @@
 """The theorems of Srinivas, Bordt & Lakkaraju 2023 (arXiv 2305.19101) as experiments on densities in closed form.
 
-Each experiment is a module with `measure`, which returns values found and expected, and `claims`, which compares them;
-`pagbench.reports.figures.theory` draws them. Theorems are worded and numbered as we understand them.
+Each experiment is a module with `measure`, which returns measured and expected values, and `claims`, which compares
+them; `pagbench.reports.figures.theory` draws them. Theorems are worded and numbered as we understand them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from pagbench.studies.theory import distractor, equivalence, flat, ridge, sphere
 from pagbench.studies.theory.claims import Claim
 
 __all__ = ["EXPERIMENTS", "Claim", "Experiment"]
 
-Values = TypeVar("Values")
-
 
 @dataclass(frozen=True)
-class Experiment(Generic[Values]):
+class Experiment:
     """What is measured, and what is claimed of it.
 
     Attributes:
         title: a few words.
         measure: runs it; the same values each time.
-        claims: compares what was found with what was expected.
+        claims: compares measured with expected values.
     """
 
     title: str
-    measure: Callable[[], Values]
-    claims: Callable[[Values], list[Claim]]
+    measure: Callable[[], Any]
+    claims: Callable[[Any], list[Claim]]
 
 
-EXPERIMENTS: dict[str, Experiment[Any]] = {
+EXPERIMENTS: dict[str, Experiment] = {
     "equivalence": Experiment("robustness off the manifold and the gradient", equivalence.measure, equivalence.claims),
     "flat": Experiment("Bayes gradients on flat manifolds", flat.measure, flat.claims),
     "sphere": Experiment("Bayes gradients on a sphere", sphere.measure, sphere.claims),

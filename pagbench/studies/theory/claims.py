@@ -1,4 +1,4 @@
-"""Claims of theory beside what experiments found: how far apart they are, and whether that is near enough."""
+"""Claims of theory beside what experiments measure: how far apart they are, and whether that is near enough."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -15,13 +15,13 @@ HEADS = ("claim", "formula", "source", "largest deviation", "tolerance", "verdic
 
 
 class Claim(NamedTuple):
-    """A claim, and the largest deviation that an experiment found from its formula.
+    """A claim, and the largest deviation of an experiment from its formula.
 
     Attributes:
         statement: what is claimed, short enough for a caption.
         formula: what is predicted, in plain text.
         source: who derived it; "after" where the words are ours.
-        deviation: the largest found, 0 or more.
+        deviation: the largest, 0 or more.
         unit: what the deviation is measured in.
         tolerance: the largest that is expected, of that unit.
         control: whether the formula says that the claim does *not* hold here, and by how much.
@@ -36,14 +36,14 @@ class Claim(NamedTuple):
     control: bool = False
 
     @property
-    def found(self) -> bool:
+    def agrees(self) -> bool:
         """Whether the experiment agrees with the formula; a deviation that is not a number does not."""
         return self.deviation <= self.tolerance
 
     @property
     def verdict(self) -> str:
         """Whether the claim holds, and for a control whether it fails as predicted."""
-        if not self.found:
+        if not self.agrees:
             return "PREDICTION FAILED"
         return "does not hold, as predicted" if self.control else "holds"
 
@@ -68,13 +68,13 @@ def number(value: float) -> str:
 
 
 def require(claims: Iterable[Claim]) -> None:
-    """Passes where all predictions were found.
+    """Passes where all predictions hold.
 
     Raises:
-        PredictionError: one was not.
+        PredictionError: one does not.
     """
     listed = list(claims)
-    failed = [claim for claim in listed if not claim.found]
+    failed = [claim for claim in listed if not claim.agrees]
     if failed:
         first = failed[0]
         raise PredictionError(

@@ -20,9 +20,8 @@ from pagbench.densities.scores import ClassMixture
 from pagbench.densities.signal_distractor import Mask, SignalDistractor
 from pagbench.measures.response import l1_change
 from pagbench.models.controls import BayesClassifier
-from pagbench.studies.theory import published
 from pagbench.studies.theory.claims import Claim
-from pagbench.studies.theory.gradients import bayes_gradient, noise, normal_fraction, normal_part
+from pagbench.studies.theory.closed_forms import bayes_gradient, gaussian_card, noise, normal_fraction, normal_part
 
 _IMAGES = 8
 _SIGMAS = (16.0, 8.0, 5.6, 4.0, 3.4, 2.8, 2.4, 2.0)
@@ -61,9 +60,7 @@ class _Images(NamedTuple):
 
 def measure() -> Placed:
     """Runs the experiment on Gaussian classes beside the benchmark's glyphs."""
-    card = published.gaussian_card("gaussians").model_copy(
-        update={"side": distractor.glyphs().shape[-1], "count": _IMAGES}
-    )
+    card = gaussian_card("gaussians").model_copy(update={"side": distractor.glyphs().shape[-1], "count": _IMAGES})
     images, signal = _images(card), GaussianMixture(gaussians.parameters(card))
     glyphs = distractor.glyphs()
     density = SignalDistractor(signal, EmpiricalDensity(glyphs, torch.zeros(len(glyphs), dtype=torch.long), classes=1))
@@ -82,13 +79,13 @@ def measure() -> Placed:
     )
 
 
-def claims(found: Placed) -> list[Claim]:
+def claims(result: Placed) -> list[Claim]:
     """What Theorem 2 predicts of a distractor."""
-    after, energy = "after Theorem 2", found.energy.mean(1)
+    after, energy = "after Theorem 2", result.energy.mean(1)
     return [
         Claim(
             "the Bayes gradient is 0 on a distractor at a known place", "p(y|x) = p(y|signal)", after,
-            float(found.fixed.max()), "of ‖g‖", 1e-10,
+            float(result.fixed.max()), "of ‖g‖", 1e-10,
         ),
         Claim(
             "at an unknown place it falls to 0 with the blur",
@@ -98,14 +95,14 @@ def claims(found: Placed) -> list[Claim]:
         Claim(
             "noise on the distractor changes the outputs less than noise on the signal",
             "relative noise robustness > 1", "after the signal-distractor experiment",
-            float((found.reactions[:, 1] / found.reactions[:, 0]).max()), "times as much", 1.0,
+            float((result.reactions[:, 1] / result.reactions[:, 0]).max()), "times as much", 1.0,
         ),
     ]  # fmt: skip
 
 
 def _fixed() -> Float[Tensor, "points"]:
     """Two images of the Gaussian benchmark side by side, of which the second is always of the first class."""
-    card = published.gaussian_card("gaussians")
+    card = gaussian_card("gaussians")
     classes = gaussians.parameters(card)
     same = torch.zeros(card.classes, dtype=torch.long)
     beside = GaussianClasses(

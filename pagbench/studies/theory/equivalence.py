@@ -15,10 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagbench import benchmarks, geometry
-from pagbench.studies.theory import subjects
+from pagbench.studies.theory import closed_forms
 from pagbench.studies.theory.claims import Claim
-from pagbench.studies.theory.gradients import normal_part
-from pagbench.studies.theory.subjects import Subject
+from pagbench.studies.theory.closed_forms import Subject, normal_part
 
 NETWORKS = ("gaussians/standard", "gaussians/gradient-norm-1")
 _DRAWS = 2048
@@ -84,15 +83,15 @@ def measure(draws_each: int = _DRAWS) -> Equivalence:
         draws_each: pairs of opposite noises per image.
     """
     sigma = benchmarks.load("gaussians").sigma
-    stds = [sigma * 2.0**-retry_on_oom for retry_on_oom in _HALVINGS]
-    quadratic, others = subjects.two_classes(), (subjects.four_classes(), *map(subjects.network, NETWORKS))
+    stds = [sigma * 2.0**-halvings for halvings in _HALVINGS]
+    quadratic, others = closed_forms.two_classes(), (closed_forms.four_classes(), *map(closed_forms.network, NETWORKS))
     return Equivalence(
         stds=torch.tensor(stds, dtype=torch.float64),
         small=_SMALL * sigma,
         quadratic=_curve(quadratic, stds, draws_each),
         squares=_closed_squares(quadratic, sigma, stds),
         others=tuple(_curve(subject, stds, draws_each) for subject in others),
-        linear=_curve(subjects.one_covariance(), stds, draws_each),
+        linear=_curve(closed_forms.one_covariance(), stds, draws_each),
     )
 
 
@@ -105,26 +104,26 @@ def mean_square(
     return std**2 * (projector @ gradient).square().sum() + std**4 / 4 * fourth
 
 
-def claims(found: Equivalence) -> list[Claim]:
+def claims(result: Equivalence) -> list[Claim]:
     """What Theorem 1 and the closed form predict."""
-    after, quadratic = "after Theorem 1", found.quadratic
-    small = found.stds <= found.small * (1 + 1e-9)
-    gaps = torch.cat([curve.gap.value for curve in found.others])
+    after, quadratic = "after Theorem 1", result.quadratic
+    small = result.stds <= result.small * (1 + 1e-9)
+    gaps = torch.cat([curve.gap.value for curve in result.others])
     return [
         Claim(
             "ρ₁ - ρ₂ quarters when s is halved, in closed form",
             "ρ₁(s) = [‖Pₙg‖² + s²/4 (2‖PₙAPₙ‖² + tr(PₙA)²)] / [‖g‖² + s²/4 (2‖A‖² + tr(A)²)]",
             f"{after}; Gaussian moments",
-            _quartering((found.closed - quadratic.energy[:, None])[:, small]), "of the ratio from 4", 0.1,
+            _quartering((result.closed - quadratic.energy[:, None])[:, small]), "of the ratio from 4", 0.1,
         ),
         Claim(
             "measured ρ₁ is the closed form's", "ρ₁(s) as above", "Gaussian moments",
-            _errors(quadratic.plain, found.closed), "standard errors", 4.0,
+            _errors(quadratic.plain, result.closed), "standard errors", 4.0,
         ),
         Claim(
             "measured mean squares are the closed form's",
             "E|Δf|² = s²‖Qg‖² + s⁴/4 (2‖QAQ‖² + tr(QA)²), Q = I or Pₙ", "Gaussian moments",
-            _errors(quadratic.squares, found.squares), "standard errors", 4.0,
+            _errors(quadratic.squares, result.squares), "standard errors", 4.0,
         ),
         Claim(
             "ρ₁ - ρ₂ quarters where there is no closed form, measured",
@@ -132,7 +131,7 @@ def claims(found: Equivalence) -> list[Claim]:
         ),
         Claim(
             "ρ₁ = ρ₂ at every s for linear f", "E(g·Qu)² = s²‖Qg‖²", after,
-            float(found.linear.gap.value.abs().max()), "of ρ₁", 1e-9,
+            float(result.linear.gap.value.abs().max()), "of ρ₁", 1e-9,
         ),
     ]  # fmt: skip
 
@@ -141,12 +140,12 @@ def _quartering(gap: Float[Tensor, "images stds"]) -> float:
     return float((gap[:, :-1] / gap[:, 1:] - 4).abs().max())
 
 
-def _errors(found: Estimate, expected: Float[Tensor, "*shape"]) -> float:
-    return float(((found.value - expected) / found.error).abs().max())
+def _errors(measured: Estimate, expected: Float[Tensor, "*shape"]) -> float:
+    return float(((measured.value - expected) / measured.error).abs().max())
 
 
 def _closed_squares(subject: Subject, sigma: float, stds: Sequence[float]) -> Float[Tensor, "images stds two"]:
-    precision = subjects.two_densities().precision(sigma)
+    precision = closed_forms.two_densities().precision(sigma)
     identity = torch.eye(len(precision[0]), dtype=torch.float64)
     gradient = geometry.log_odds_gradient(subject.classifier, subject.x, subject.labels).gradient.flatten(1)
     projectors = identity, identity - subject.basis[0] @ subject.basis[0].T

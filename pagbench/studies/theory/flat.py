@@ -15,9 +15,9 @@ from pagbench import benchmarks
 from pagbench.data import gaussians
 from pagbench.data.gaussians import GaussiansCard
 from pagbench.densities.gaussian_mixture import GaussianMixture, LinearSpan
-from pagbench.studies.theory import published
+from pagbench.studies.theory import closed_forms
 from pagbench.studies.theory.claims import Claim
-from pagbench.studies.theory.gradients import bayes_gradient, noise, normal_fraction
+from pagbench.studies.theory.closed_forms import bayes_gradient, noise, normal_fraction
 
 _AWAY = 10.0
 """Standard deviation of points far from all data, pixel units."""
@@ -26,11 +26,11 @@ _SIGMAS = tuple(0.0075 * 2.0 ** (step / 2) for step in range(15))
 
 
 class Separation(NamedTuple):
-    """Energy off the span: of the difference of the means, and of the Bayes gradient found and in closed form."""
+    """Energy off the span: of the difference of the means, and of the Bayes gradient measured and in closed form."""
 
     sigma: float
     offset: float
-    found: float
+    measured: float
     expected: float
 
 
@@ -52,7 +52,7 @@ class Flat(NamedTuple):
 
 def measure() -> Flat:
     """Runs the experiment on the Gaussian benchmarks."""
-    card, sigma = published.gaussian_card("gaussians-off-span"), benchmarks.load("gaussians-off-span").sigma
+    card, sigma = closed_forms.gaussian_card("gaussians-off-span"), benchmarks.load("gaussians-off-span").sigma
     wider = [card.model_copy(update={"off_span": offset}) for offset in _OFFSETS]
     return Flat(
         shared=_shared(),
@@ -62,24 +62,24 @@ def measure() -> Flat:
     )
 
 
-def claims(found: Flat) -> list[Claim]:
+def claims(result: Flat) -> list[Claim]:
     """What Theorem 2 predicts of flat manifolds, and where it is predicted to fail."""
-    every = [found.published, *found.by_offset, *found.by_sigma]
+    every = [result.published, *result.by_offset, *result.by_sigma]
     return [
         Claim(
             "the Bayes gradient stays in a span that the classes share, at any point",
-            "(I - P)g = 0", "after Theorem 2", float(found.shared.max()), "of ‖g‖", 1e-10,
+            "(I - P)g = 0", "after Theorem 2", float(result.shared.max()), "of ‖g‖", 1e-10,
         ),
         Claim(
             "it stays in the span even where the means leave it",
             "‖Pₙg‖²/‖g‖² = ‖Pₙδ‖²/v² / (‖Pₙδ‖²/v² + Σ (Uᵀδ)ᵢ²/(lᵢ + v)²)", "linear discriminant analysis",
-            max(abs(each.found / each.expected - 1) for each in every), "relative", 1e-9, control=True,
+            max(abs(each.measured / each.expected - 1) for each in every), "relative", 1e-9, control=True,
         ),
     ]  # fmt: skip
 
 
 def _shared() -> Float[Tensor, "points"]:
-    classes, test = published.gaussian_classes("gaussians"), published.images("gaussians")
+    classes, test = closed_forms.gaussian_classes("gaussians"), closed_forms.images("gaussians")
     x = torch.cat([test.images.double(), _AWAY * noise(0, *test.images.shape)])
     gradient = bayes_gradient(GaussianMixture(classes), benchmarks.load("gaussians").sigma, x, test.labels.repeat(2))
     return normal_fraction(LinearSpan(classes.basis).tangent_basis(x), gradient)
@@ -99,6 +99,6 @@ def _separation(card: GaussiansCard, sigma: float) -> Separation:
     return Separation(
         sigma=sigma,
         offset=float(off.square().sum() / delta.square().sum()),
-        found=float(fraction.square()),
+        measured=float(fraction.square()),
         expected=float(outside / (inside + outside)),
     )

@@ -38,7 +38,7 @@ class RidgePath(NamedTuple):
 
     Attributes:
         strengths: λ, shape (strengths,).
-        found: shape (repeats, strengths).
+        measured: shape (repeats, strengths).
         expected: shape (strengths,).
         tangent_energy: share of ‖w‖² in the span, shape (repeats, strengths).
         regimes: index into `pagbench.ranking.regimes.REGIMES` by the benchmarks' rule, shape (strengths, repeats).
@@ -46,7 +46,7 @@ class RidgePath(NamedTuple):
     """
 
     strengths: Array
-    found: Quantities
+    measured: Quantities
     expected: Quantities
     tangent_energy: Array
     regimes: NDArray[np.int64]
@@ -64,13 +64,13 @@ def measure(seed: int = 0) -> RidgePath:
     a = rng.standard_normal(RANK)
     a /= np.linalg.norm(a)
     weights = np.stack([ridge_weights(*sample(rng, basis, a), STRENGTHS) for _ in range(REPEATS)])
-    found, energy = _quantities(weights, basis, a)
+    measured, energy = _quantities(weights, basis, a)
     return RidgePath(
         strengths=STRENGTHS,
-        found=found,
+        measured=measured,
         expected=expected(a, STRENGTHS),
         tangent_energy=energy,
-        regimes=_regimes(found, energy),
+        regimes=_regimes(measured, energy),
         crossing=NOISE * LABEL_NOISE * (RANK / IMAGES) ** 0.5 / float(np.linalg.norm(a)) - NOISE**2,
     )
 
@@ -107,7 +107,7 @@ def expected(a: Array, strengths: Array) -> Quantities:
 
 def claims(path: RidgePath) -> list[Claim]:
     """What the closed forms and the three regimes predict."""
-    means = Quantities(*(values.mean(0) for values in path.found))
+    means = Quantities(*(values.mean(0) for values in path.measured))
     peak, best = int(means.cosine.argmax()), int(means.excess.argmin())
     rises = np.diff(means.cosine) * np.where(np.arange(len(means.cosine) - 1) < peak, 1, -1)
     labels = np.median(path.regimes, axis=1)
@@ -153,8 +153,8 @@ def claims(path: RidgePath) -> list[Claim]:
     ]  # fmt: skip
 
 
-def _worst(found: Array, wanted: Array) -> float:
-    return float(np.abs(found / wanted - 1).max())
+def _worst(measured: Array, expected: Array) -> float:
+    return float(np.abs(measured / expected - 1).max())
 
 
 def _quantities(weights: Array, basis: Array, a: Array) -> tuple[Quantities, Array]:
@@ -171,13 +171,13 @@ def _quantities(weights: Array, basis: Array, a: Array) -> tuple[Quantities, Arr
     return Quantities(inside, length - inside, cosine, excess), energy
 
 
-def _regimes(found: Quantities, energy: Array) -> NDArray[np.int64]:
+def _regimes(measured: Quantities, energy: Array) -> NDArray[np.int64]:
     """Labels by the benchmarks' own rule, between the least regularised regression and w*.
 
     Regression has no accuracy; the share of y's variance that is not excess risk takes its place.
     """
     entries = [
-        Anchored(energy[:, index], np.sqrt(found.on[:, index]), 1 - found.excess[:, index])
+        Anchored(energy[:, index], np.sqrt(measured.on[:, index]), 1 - measured.excess[:, index])
         for index in range(energy.shape[1])
     ]
     bayes = Anchored(*np.ones((3, len(energy))))

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from pagbench.data.sphere import SphereClasses
 from pagbench.densities.von_mises_fisher import Sphere, VonMisesFisherMixture
-from pagbench.studies.theory import published
+from pagbench.studies.theory import closed_forms
 from pagbench.studies.theory.claims import Claim
-from pagbench.studies.theory.gradients import bayes_gradient, noise, normal_fraction, slope, worst
+from pagbench.studies.theory.closed_forms import bayes_gradient, noise, normal_fraction, slope, worst
 
-_SIGMAS = tuple(0.2 * 2.0**-retry_on_oom for retry_on_oom in range(6))
+_SIGMAS = tuple(0.2 * 2.0**-halvings for halvings in range(6))
 _POINTS, _REPEATS = 200, 32
 CIRCLE_SIGMA = 0.2
 _CIRCLE_POINTS = 14
@@ -68,7 +68,7 @@ class Curved(NamedTuple):
 
 def measure() -> Curved:
     """Runs the experiment on the sphere benchmark's classes."""
-    classes, test = published.sphere_classes(), published.images("sphere", _POINTS)
+    classes, test = closed_forms.sphere_classes(), closed_forms.images("sphere", _POINTS)
     units, labels = _units(test.images, classes), test.labels
     density, x = VonMisesFisherMixture(classes), _images(units, classes, test.images.shape)
     clean, sigmas = [x] * len(_SIGMAS), torch.tensor(_SIGMAS, dtype=torch.float64)
@@ -113,30 +113,31 @@ def class_score_limit(
     return drift / (drift**2 + classes.concentration**2 * tangent).sqrt()
 
 
-def claims(found: Curved) -> list[Claim]:
+def claims(result: Curved) -> list[Claim]:
     """What Theorem 2 predicts in the limit of vanishing blur, and what it does not say of s(x|y)."""
     after = "after Theorem 2"
-    energy = found.blurred.square().mean(1)
+    energy = result.blurred.square().mean(1)
     return [
         Claim(
             "the Bayes gradient leaves the sphere with the square of the blur",
-            "‖Pₙg‖/‖g‖ = O(σ²)", after, abs(slope(found.sigmas, found.bayes.mean(1)) - 2), "of the slope from 2", 0.15,
+            "‖Pₙg‖/‖g‖ = O(σ²)", after,
+            abs(slope(result.sigmas, result.bayes.mean(1)) - 2), "of the slope from 2", 0.15,
         ),
         Claim(
             "by the leading order, at the smallest blur",
             "σ²/R² |(p-1)/2 Δ(m·v) - κ/2 Δ‖m_T‖²| / ‖Δm_T‖", "derived here from the von Mises-Fisher posterior",
-            float((found.bayes[-1] - found.bayes_expected[-1]).abs().max() / found.bayes_expected[-1].mean()),
+            float((result.bayes[-1] - result.bayes_expected[-1]).abs().max() / result.bayes_expected[-1].mean()),
             "of the mean", 0.02,
         ),
         Claim(
             "the class score s(x|y), the paper's proxy, becomes tangent",
             "‖Pₙs‖/‖s‖ → a/√(a² + κ²‖m_T‖²), a = (p-1)/2", "derived here from the von Mises-Fisher posterior",
-            worst(found.class_score[-1], found.class_score_limit), "relative", 0.02, control=True,
+            worst(result.class_score[-1], result.class_score_limit), "relative", 0.02, control=True,
         ),
         Claim(
             "at blurred images it leaves the clean image's tangent space by σ/R",
             "E‖Pₙg‖²/‖g‖² = σ²/R²", "derived here: the tangent space turns by σ/R along g",
-            worst(energy[-3:], found.blurred_expected[-3:].square()), "relative", 0.07,
+            worst(energy[-3:], result.blurred_expected[-3:].square()), "relative", 0.07,
         ),
     ]  # fmt: skip
 
