@@ -47,7 +47,7 @@ def add(path: Path, benchmark: Benchmark, target: thumbnails.Targeting) -> None:
     before = results.read(path, schema)
     name = before.name
     card_file = HERE / "models" / f"{name}.yaml"
-    (request,) = requests.resolve(card_file if card_file.exists() else name, benchmark)
+    (request,) = registry.resolve(card_file if card_file.exists() else name, benchmark)
     card = {**before.document["card"], "trained_on_target": request.card.trained_on_target}
     if {"gallery", "preflight"} <= before.document.keys() and card == before.document["card"]:
         return

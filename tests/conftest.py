@@ -72,7 +72,7 @@ def observe(digits, digits_batch):
 
 @pytest.fixture(scope="session")
 def noise_trained(digits):
-    return loading.load(*registry.find("digits/noise-0.6"), digits).classifier
+    return registry.find("digits/noise-0.6").load(digits).classifier
 
 
 @pytest.fixture(scope="session")

@@ -44,13 +44,13 @@ def test_every_published_model_has_results_and_every_result_a_model():
         measured = {result.name for result in results.read_all(RESULTS, benchmark)}
         models = set(registry.models_of(benchmark))
         assert measured <= models, label
-        assert {name for name in models - measured if not registry.find(name)[0].control} == set(), label
+        assert {name for name in models - measured if not registry.find(name).card.control} == set(), label
         assert set(benchmark.anchors) <= measured, label
 
 
 def test_fashion_mnist_has_every_family_from_negligible_to_collapsed():
     benchmark = benchmarks.load("fashion-mnist")
-    cards = [registry.find(name)[0] for name in registry.models_of(benchmark)]
+    cards = [registry.find(name).card for name in registry.models_of(benchmark)]
     trained = [card for card in cards if not card.control]
     assert len(trained) >= 40
     for family in set(FAMILIES) - {"standard"}:

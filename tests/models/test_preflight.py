@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def examine(model, benchmark, name="net"):
-    request = requests.resolve({name: model} if isinstance(model, nn.Module) else model, benchmark)[0]
+    request = registry.resolve({name: model} if isinstance(model, nn.Module) else model, benchmark)[0]
     return checks.examine(request, benchmark, device=CPU, batch_size=64)
 
 
@@ -211,7 +211,7 @@ def test_what_a_sources_network_returns_counts_and_not_what_its_card_says(
     (check,) = [check for check in found.checks if check.name == "output"]
     assert check.found.startswith(returns)
     assert check.expected == f"{declared} by its card"
-    (request,) = requests.resolve("zoo/net", digits)
+    (request,) = registry.resolve("zoo/net", digits)
     x = checks.probe(digits).images[:16]
     torch.testing.assert_close(
         request.load(digits).classifier(x).log_softmax(1), noise_trained(x).log_softmax(1), rtol=1e-4, atol=1e-4

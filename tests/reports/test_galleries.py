@@ -163,7 +163,7 @@ def test_a_map_unpacks_no_more_than_its_shape_says(monkeypatch):
 
 
 def test_what_a_card_declares_of_its_target_is_on_the_board_and_changes_no_behaviour(digits, tmp_path):
-    card, _ = registry.find("digits/noise-0.6")
+    card = registry.find("digits/noise-0.6").card
     declared = card.model_copy(update={"trained_on_target": True})
     assert declared.functional_hash() == card.functional_hash()
     assert declared.digest() != card.digest()

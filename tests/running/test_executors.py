@@ -161,7 +161,7 @@ def faulty(tmp_path):
 
 
 def test_one_corrupt_checkpoint_among_many_loses_no_other(tmp_path):
-    networks = [requests.from_module(light.Linear(seed), f"net-{seed}", SMALL) for seed in range(19)]
+    networks = [registry.from_module(light.Linear(seed), f"net-{seed}", SMALL) for seed in range(19)]
     with pytest.raises(RunError, match=r"cut-off.*(truncated|damaged|incomplete|header)") as caught:
         run([*networks[:7], faulty(tmp_path), *networks[7:]], tmp_path / "results", limit=4)
     assert len(str(caught.value).splitlines()) == 1

@@ -317,11 +317,11 @@ def test_an_anchor_that_cannot_be_had_costs_the_regimes_and_nothing_else(rows, d
 
 
 def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
-    found, _ = registry.find("digits/standard")
+    found = registry.find("digits/standard").card
     card = found.model_copy(update={"id": "mine/standard", "weights": "gone.safetensors"})
     file = tmp_path / "card.yaml"
     file.write_text(yaml.safe_dump(card.model_dump(mode="json", exclude_none=True)))
-    request = requests.Request(card, file)
+    request = registry.Request(card, file)
     told = []
     unnamed = dataclasses.replace(request, explicit=False)
     monkeypatch.setattr(runner, "_with_anchors", lambda requested, benchmark, on_warning: [*requested, unnamed])

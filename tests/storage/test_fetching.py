@@ -483,7 +483,7 @@ def test_every_truncation_is_seen(tmp_path):
 
 
 def test_every_file_within_a_card_is_found():
-    card, _ = models.find("digits/standard")
+    card = models.find("digits/standard").card
     files = (remote(path="a.pt"), remote(path="b.pt"))
     assert downloads.files_of(card) == ()
     assert downloads.files_of(card.model_copy(update={"download": files})) == files

@@ -85,7 +85,7 @@ def test_networks_trained_side_by_side_are_those_trained_one_by_one_though_a_pro
         [path.name for path in side.cards] == [path.name for path in one.cards] == ["noise-0.1.yaml", "noise-0.3.yaml"]
     )
     for a, b in zip(side.cards, one.cards, strict=True):
-        assert find(str(a))[0].weights_sha256 == find(str(b))[0].weights_sha256
+        assert find(str(a)).card.weights_sha256 == find(str(b)).card.weights_sha256
     assert {name for name, share in seen if share == 1} == {"noise-0.1", "noise-0.3"}
 
 

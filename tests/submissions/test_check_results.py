@@ -137,13 +137,13 @@ def test_results_of_another_origin_are_refused(findings, edit, reason):
 
 
 def test_results_under_another_card_are_refused(findings):
-    other, _ = registry.find("digits/noise-2.5")
+    other = registry.find("digits/noise-2.5").card
     found = findings(provenance=lambda kept: kept | {"card": other.model_dump(mode="json")})
     assert "the card in it is of digits/noise-2.5" in messages(found)
 
 
 def test_another_title_is_only_a_warning(findings):
-    card, _ = registry.find(MODEL)
+    card = registry.find(MODEL).card
     found = findings(card=card.model_copy(update={"title": "The best network"}))
     assert [finding.level for finding in found] == ["ok", "warning"]
     assert "another title" in messages(found)

@@ -297,7 +297,7 @@ def record(folder, digits):
     path = results.path_of(folder, digits, MODEL)
     kept = Verification(
         benchmark="digits@1", model=MODEL, results_sha256=verification.sha256(path),
-        weights_sha256=registry.find(MODEL)[0].weights_sha256, samples=50, seed=1, verdict="verified",
+        weights_sha256=registry.find(MODEL).card.weights_sha256, samples=50, seed=1, verdict="verified",
         by="somebody", when="2026-11-23T12:00:00Z", versions={"pagbench": "0.1.0"}, device="cpu",
     )  # fmt: skip
     verification.write(path, kept)

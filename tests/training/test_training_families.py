@@ -372,7 +372,7 @@ def test_a_shipped_model_is_trained_again_by_the_command_on_its_card(tmp_path):
     command = [*card.training_command.split()[1:], "--output", str(tmp_path)]
     assert CliRunner().invoke(app, command).exit_code == 0
     shipped = loading.load(card, path, benchmark).classifier
-    again = loading.load(*registry.find(str(tmp_path / "standard.yaml")), benchmark).classifier
+    again = registry.find(str(tmp_path / "standard.yaml")).load(benchmark).classifier
     test = data.splits(benchmark).test
     first, second = (geometry.log_odds_gradient(f, test.images, test.labels) for f in (shipped, again))
     assert (first.logits.argmax(1) == second.logits.argmax(1)).float().mean() > 0.97

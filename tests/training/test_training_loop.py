@@ -301,7 +301,7 @@ def test_a_finished_model_is_not_trained_again_and_another_is_not_overwritten(tm
 
 
 def test_a_model_is_trained_like_the_reference_unless_told_otherwise(digits):
-    card, _ = find(digits.reference)
+    card = find(digits.reference).card
     plan = Plan(digits, "noise", 0.3)
     assert (plan.architecture, plan.activation) == (card.architecture, card.activation)
     assert (plan.recipe.epochs, plan.recipe.batch_size) == (card.training["epochs"], card.training["batch_size"])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pagbench import benchmarks
 from pagbench.densities.gaussian_mixture import GaussianMixture, LinearSpan
-from pagbench.models import loading, registry
+from pagbench.models import registry
 from pagbench.models.controls import BayesClassifier
 from pagbench.studies.theory import published
 
@@ -54,7 +54,7 @@ def network(name: str) -> Subject:
     """A network trained on `gaussians`, in the span."""
     images = published.images("gaussians", _IMAGES)
     x = images.images.double()
-    classifier = loading.load(*registry.find(name), benchmarks.load("gaussians")).classifier.double()
+    classifier = registry.find(name).load(benchmarks.load("gaussians")).classifier.double()
     basis = LinearSpan(published.gaussian_classes("gaussians").basis).tangent_basis(x)
     return Subject(f"network {name.partition('/')[2]}", classifier, x, images.labels, basis)
 
