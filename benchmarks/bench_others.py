@@ -12,7 +12,7 @@ from pyautoattack import AutoAttack
 from pagbench import benchmarks, data, geometry, measures
 from pagbench.columns import Budget
 from pagbench.measures import adversarial, lpips
-from pagbench.models import loading, registry
+from pagbench.models import registry
 from pagbench.models.classifier import Classifier
 from pagbench.models.sources.robustbench import zoo
 

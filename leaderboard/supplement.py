@@ -14,7 +14,7 @@ import torch
 from pagbench import benchmarks, columns, data, geometry, results
 from pagbench.benchmarks import Benchmark
 from pagbench.densities import scores
-from pagbench.models import checks, devices, loading, requests
+from pagbench.models import checks, devices, loading, registry
 from pagbench.models.smoothing import sampled
 from pagbench.running import targets, thumbnails
 

@@ -6,7 +6,7 @@ from pagbench import benchmarks, data
 from pagbench.measures import calibration
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.context import MeasureContext
-from pagbench.models import checks, loading, registry
+from pagbench.models import checks, registry
 from pagbench.results import StoragePath
 from pagbench.running import target_files, targets
 

@@ -10,7 +10,7 @@ import torch
 
 from pagbench.errors import PagbenchError, TrainingError, first_line
 from pagbench.running import workers
-from pagbench.training import Plan, train_model
+from pagbench.training import TrainingPlan, train_model
 
 Advance = Callable[[str, float], None]
 """Called with a plan's name and the share of it, in [0, 1], that is trained."""
@@ -63,7 +63,7 @@ class Trained(NamedTuple):
 
 
 def train_all(
-    plans: Sequence[Plan],
+    plans: Sequence[TrainingPlan],
     output: Path,
     *,
     jobs: int = 1,
@@ -97,7 +97,7 @@ def train_all(
 Outcome = tuple[str, Path | str]
 
 
-def _attempt(plan: Plan, output: Path, device: str, advance: Advance) -> Path | str:
+def _attempt(plan: TrainingPlan, output: Path, device: str, advance: Advance) -> Path | str:
     """The card, or one line that says why there is none."""
 
     def report(done: int, total: int, loss: float) -> None:
@@ -113,13 +113,15 @@ def _attempt(plan: Plan, output: Path, device: str, advance: Advance) -> Path | 
     return card
 
 
-def _here(plans: Sequence[Plan], output: Path, device: str, advance: Advance) -> Iterator[Outcome]:
+def _here(plans: Sequence[TrainingPlan], output: Path, device: str, advance: Advance) -> Iterator[Outcome]:
     for plan in plans:
         yield plan.name, _attempt(plan, output, device, advance)
 
 
-def _side_by_side(plans: Sequence[Plan], output: Path, jobs: int, device: str, advance: Advance) -> Iterator[Outcome]:
-    def begin(number: int, send: workers.Send) -> Callable[[Plan], Path | str]:
+def _side_by_side(
+    plans: Sequence[TrainingPlan], output: Path, jobs: int, device: str, advance: Advance
+) -> Iterator[Outcome]:
+    def begin(number: int, send: workers.Send) -> Callable[[TrainingPlan], Path | str]:
         return lambda plan: _attempt(plan, output, device, lambda name, share: send(share))
 
     with workers.Pool(begin, jobs) as pool:

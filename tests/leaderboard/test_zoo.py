@@ -8,7 +8,7 @@ import torch
 from installed import splits_or_skip
 
 from pagbench import benchmarks, results
-from pagbench.models import loading, registry
+from pagbench.models import registry
 from pagbench.training import FAMILIES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,14 +23,15 @@ def test_accuracies_are_recomputed_from_the_shipped_weights(label):
     test = splits_or_skip(benchmark).test
     for result in results.read_all(RESULTS, benchmark):
         name = result.name
-        card, path = registry.find(name)
+        request = registry.find(name)
+        card = request.card
         if card.control:
             continue
         assert result.provenance.weights_sha256 == card.weights_sha256, name
         assert result.provenance.behaviour == card.functional_hash(), name
         part = next(test.chunks(SMOOTHED_IMAGES if card.smoothing else IMAGES))
         with torch.no_grad():
-            logits = loading.load(card, path, benchmark).classifier(part.images)
+            logits = request.load(benchmark).classifier(part.images)
         rows = result.rows.iloc[: len(part.ids)]
         assert tuple(rows["sample_id"]) == part.ids
         nll = torch.nn.functional.cross_entropy(logits, part.labels, reduction="none").numpy()

@@ -15,7 +15,7 @@ import pagbench
 from pagbench import results
 from pagbench.cards import ModelCard
 from pagbench.cli import app
-from pagbench.models import architectures, checks, registry, requests, sources
+from pagbench.models import architectures, checks, registry, sources
 from pagbench.results.preflight import Preflight
 from pagbench.running.runner import RunError
 
@@ -147,7 +147,8 @@ def card(tmp_path):
     """Writes a card with the weights of a shipped model, or untrained ones."""
 
     def write(published, *, trained=True, **changes):
-        shipped, path = registry.find("digits/standard")
+        request = registry.find("digits/standard")
+        shipped, path = request.card, request.path
         fields = yaml.safe_load(path.read_text()) | {"id": "mine/standard", "published_accuracy": published} | changes
         if trained:
             shutil.copy(path.parent / shipped.weights, tmp_path)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from pagbench.cli import app
 from pagbench.errors import ContractError, UnknownNameError, WeightsError
-from pagbench.models import loading, registry, sources
+from pagbench.models import registry, sources
 from pagbench.models.sources import robustbench
 from pagbench.models.sources.robustbench import zoo
 from pagbench.storage import weights
@@ -133,7 +133,7 @@ def run_python(code, path=""):
 
 def test_the_import_leaves_no_stand_in_behind_and_says_nothing():
     pytest.importorskip("pyautoattack")
-    absent = [name for name in ("autoattack", "pkg_resources") if not zoo._importable(name)]
+    absent = [name for name in ("autoattack", "pkg_resources") if importlib.util.find_spec(name) is None]
     done = run_python(IMPORT.format(names=absent, kept={}, after=""))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -222,7 +222,7 @@ def test_networks_of_timm_and_torchvision_are_not_fetched_by_those(model, digits
     path = tmp_path / "torch" / "hub" / "checkpoints" / card.download[0].mirrors[0].rpartition("/")[2]
     path.parent.mkdir(parents=True)
     torch.save(network.model.state_dict(), path)
-    loaded = loading.load(card, None, like(digits, model))
+    loaded = registry.Request(card).load(like(digits, model))
     assert_same(loaded.classifier, network, model)
 
 

@@ -15,7 +15,7 @@ from pagbench import geometry, measures
 from pagbench.errors import CardError, UnknownNameError
 from pagbench.measures import certified
 from pagbench.measures.smoothing import standard_errors
-from pagbench.models import loading, registry, requests, smoothing, wrapping
+from pagbench.models import registry, smoothing
 from pagbench.models.classifier import Classifier
 from pagbench.models.smoothing import SmoothedNetwork, sampled
 
@@ -61,7 +61,8 @@ def assert_same(a, b):
 
 
 def test_any_model_can_be_smoothed_under_an_id_of_its_own(digits, tmp_path):
-    card, path = registry.find("smoothed:0.25:digits/standard")
+    request = registry.find("smoothed:0.25:digits/standard")
+    card, path = request.card, request.path
     assert (card.id, card.family, card.strength) == ("smoothed-0.25-100/digits/standard", "smoothed", 0.25)
     assert card.weights_sha256 == registry.find("digits/standard").card.weights_sha256
     file = tmp_path / "mine.yaml"

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import pagbench
 from pagbench.cli import app
 from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError
-from pagbench.models import architectures, factories, registry, requests, sources
+from pagbench.models import architectures, factories, registry, sources
 from pagbench.models.classifier import Classifier
 from pagbench.storage import downloads, weights
 

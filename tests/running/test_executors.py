@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import pagbench
 from pagbench.cli import app
 from pagbench.errors import ContractError
-from pagbench.models import registry, requests
+from pagbench.models import registry
 from pagbench.running import executors, interrupts, workers
 from pagbench.running.config import Share
 from pagbench.running.interrupts import Stopped
@@ -151,7 +151,8 @@ def test_workers_end_with_their_parent_whatever_they_are_at(tmp_path):
 
 def faulty(tmp_path):
     """The card of a checkpoint that lacks its end."""
-    card, path = registry.find("digits/standard")
+    request = registry.find("digits/standard")
+    card, path = request.card, request.path
     weights = tmp_path / "cut-off.safetensors"
     weights.write_bytes((path.parent / card.weights).read_bytes()[:-1000])
     file = tmp_path / "cut-off.yaml"

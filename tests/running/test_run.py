@@ -20,7 +20,7 @@ import pagbench
 from pagbench import benchmarks, columns, measures, results
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
 from pagbench.measures import accuracy
-from pagbench.models import checks, registry, requests
+from pagbench.models import checks, registry
 from pagbench.results import StoragePath
 from pagbench.results.preflight import Check, Preflight, Refusal
 from pagbench.running import runner, target_files, targets, units

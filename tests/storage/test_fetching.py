@@ -506,7 +506,8 @@ def no_sockets(monkeypatch):
 @pytest.fixture
 def card(server, tmp_path):
     """A card whose weights a mirror has; below the second name, no mirror has them."""
-    found, path = models.find("digits/standard")
+    request = models.find("digits/standard")
+    found, path = request.card, request.path
     content = (path.parent / found.weights).read_bytes()
     server.serve("/weights", content)
     for name, mirror in (("far", "/weights"), ("gone", "/gone")):
@@ -564,7 +565,8 @@ def test_offline_no_socket_is_opened(card, folder, tmp_path, no_sockets, monkeyp
     assert done.exit_code == 2
     assert "mine/far.safetensors: not in the cache, and offline; fetch http" in done.stderr
     assert f"put the file at {folder / 'mine/far.safetensors'}" in done.stderr
-    found, path = models.find("digits/standard")
+    request = models.find("digits/standard")
+    found, path = request.card, request.path
     (folder / "mine").mkdir(parents=True)
     shutil.copy(path.parent / found.weights, folder / "mine/far.safetensors")
     done = invoke(*command, card)

@@ -143,7 +143,8 @@ def test_a_submitted_model_is_found_by_its_id(leaderboard, monkeypatch):
     monkeypatch.setattr(registry, "LEADERBOARD", leaderboard)
     registry._known.cache_clear()
     try:
-        card, path = registry.find(ID)
+        request = registry.find(ID)
+        card, path = request.card, request.path
     finally:
         registry._known.cache_clear()
     assert (card.title, path.parent.name) == ("A newcomer", "newcomer")

@@ -185,7 +185,7 @@ def _reading(utils: ModuleType, files: Sequence[Path], fitting: _Fitting) -> Ite
             name, num_classes=num_classes, pretrained=True, pretrained_cfg_overlay={"state_dict": state}
         )
 
-    replaced = {
+    replaced: dict[str, Any] = {
         "torch": SimpleNamespace(**{**vars(torch), "load": read}),
         "timm": SimpleNamespace(is_model=timm.is_model, create_model=create),
         "download_gdrive_new": lambda *_: None,
