@@ -1,4 +1,4 @@
-"""Training: the paper's families of regularisation, one loop, and what comes out: models and components of benchmarks."""
+"""Training: the paper's families of regularisation, one loop, and what comes out: models, components of benchmarks."""
 
 from pagbench.training.families import FAMILIES
 from pagbench.training.loop import train

@@ -46,7 +46,7 @@ def _diffusion(benchmark: Benchmark, images: Tensor, size: int) -> nn.Module:
 
 
 class Component(NamedTuple):
-    """How to train one component of a benchmark: the untrained network, its loss, its recipe, and the width of its first layer."""
+    """How to train a component of a benchmark: untrained network, loss, recipe, and the width of the first layer."""
 
     build: Callable[[Benchmark, Tensor, int], nn.Module]
     loss: Loss
@@ -165,7 +165,7 @@ def with_autoencoder(benchmark: Benchmark, device: torch.device) -> Benchmark:
             output=folder,
             seed=card.recipe.seed,
             width=card.recipe.width,
-            recipe=replace(COMPONENTS["autoencoder"].recipe, epochs=card.recipe.epochs),
+            recipe=_autoencoder_recipe(card.recipe.epochs),
             device=device,
             on_step=_tenths(benchmark, folder),
         )
@@ -179,9 +179,13 @@ def recipe_folder(benchmark: Benchmark) -> Path | None:
     if card is None or card.recipe is None:
         return None
     split = benchmark.training or (*benchmark.samples, *benchmark.calibration)
-    recipe = replace(COMPONENTS["autoencoder"].recipe, epochs=card.recipe.epochs)
-    fixed = [benchmark.dataset.digest(), card.digest(), json.dumps(asdict(recipe)), *split]
-    return cache.root() / "fitted" / hashlib.sha256("/".join(fixed).encode()).hexdigest()[:16]
+    recipe = json.dumps(asdict(_autoencoder_recipe(card.recipe.epochs)))
+    fixed = "/".join([benchmark.dataset.digest(), card.digest(), recipe, *split])
+    return cache.root() / "fitted" / hashlib.sha256(fixed.encode()).hexdigest()[:16]
+
+
+def _autoencoder_recipe(epochs: int) -> Recipe:
+    return replace(COMPONENTS["autoencoder"].recipe, epochs=epochs)
 
 
 def _tenths(benchmark: Benchmark, folder: Path) -> Progress:

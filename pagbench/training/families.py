@@ -1,6 +1,7 @@
 """Families of regularised training: each is a loss of (network, minibatch, generator) with one strength."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -111,22 +112,17 @@ def pgd(
     return (x + delta).detach()
 
 
-def _adversarial(strength: float, norm: Norm) -> Loss:
+def adversarial(strength: float, norm: Norm = "l2") -> Loss:
+    """Cross-entropy on PGD examples within a ball of radius strength around each image (Madry et al. 2018).
+
+    In the norm `linf` the strength is the largest change of a pixel.
+    """
+
     def loss(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
         attacked = pgd(network, batch.images, batch.labels, epsilon=strength, generator=generator, norm=norm)
         return nn.functional.cross_entropy(network(attacked), batch.labels)
 
     return loss
-
-
-def adversarial(strength: float) -> Loss:
-    """Cross-entropy on PGD examples within an L2 ball of radius strength around each image (Madry et al. 2018)."""
-    return _adversarial(strength, "l2")
-
-
-def adversarial_linf(strength: float) -> Loss:
-    """Cross-entropy on PGD examples whose pixels differ by at most strength (Madry et al. 2018)."""
-    return _adversarial(strength, "linf")
 
 
 def score_matching(strength: float) -> Loss:
@@ -171,7 +167,7 @@ FAMILIES: dict[str, Family] = {
     "noise": Family(noise_augmentation, "noise standard deviation, pixel units"),
     "smoothness": Family(smoothness, "weight of the mean squared change of the logits"),
     "adversarial": Family(adversarial, "L2 budget per image, pixel units"),
-    "adversarial-linf": Family(adversarial_linf, "largest change of a pixel"),
+    "adversarial-linf": Family(partial(adversarial, norm="linf"), "largest change of a pixel"),
     "smoothing": Family(
         noise_augmentation, "noise standard deviation of training and smoothing, pixel units", smoothed=True
     ),

@@ -235,7 +235,8 @@ def train_model(
     card = plan.card(digest, f"{plan.name}.safetensors")
     machine = {"device": device.type, "torch": str(torch.__version__)}
     card = card.model_copy(update={"training": card.training | machine})
-    files.write(path, to_yaml(card), WeightsError)
+    content = card.model_dump(mode="json", exclude_defaults=True)
+    files.write(path, yaml.safe_dump(content, sort_keys=False, width=100), WeightsError)
     checkpoint.unlink(missing_ok=True)
     return path
 
@@ -277,8 +278,3 @@ def bayes_targets(benchmark: Benchmark, device: torch.device) -> Float[Tensor, "
         length = difference.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
         targets.append((difference / length[:, None, None, None]).float().cpu())
     return torch.cat(targets)
-
-
-def to_yaml(card: ModelCard) -> str:
-    """A card as YAML, fields in the order of their definition, without those at their default."""
-    return yaml.safe_dump(card.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=100)
