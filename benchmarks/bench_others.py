@@ -12,9 +12,9 @@ from pyautoattack import AutoAttack
 from pagbench import benchmarks, data, geometry, measures
 from pagbench.columns import Budget
 from pagbench.measures import adversarial, lpips
-from pagbench.models import loading, registry
+from pagbench.models import registry
 from pagbench.models.classifier import Classifier
-from pagbench.models.sources.robustbench import importing
+from pagbench.models.sources.robustbench import zoo
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
@@ -85,7 +85,7 @@ def test_lpips_of_one_model(turns, told, given):
 
 def test_accuracy_and_gradient(turns, told, classifier):
     """A forward pass that is kept for its gradient takes a tenth longer than one that is not; it is the only one."""
-    clean_accuracy = importing.robustbench().clean_accuracy
+    clean_accuracy = zoo.robustbench().clean_accuracy
     benchmark = setting.definition(directions=4, measures=("accuracy", "faithfulness", "tangent", "alignment_cosine"))
     batch = setting.batch(benchmark, IMAGES)
     saliency = Saliency(classifier)
@@ -120,7 +120,7 @@ def quick(monkeypatch):
 @pytest.mark.usefixtures("quick")
 def test_autoattack(turns, told):
     digits = benchmarks.load("digits")
-    classifier = loading.load(*registry.find("digits/adversarial-0.3"), digits).classifier
+    classifier = registry.find("digits/adversarial-0.3").load(digits).classifier
     some = data.splits(digits).test.select(digits.samples[:8])
     budget = Budget("l2", 0.25, "0.25")
 

@@ -110,9 +110,9 @@ def _saved(classifier: nn.Module, x: Tensor) -> int:
 
 def count_all(wanted: list[str]) -> None:
     """Counts in processes of their own, for some models need much memory or never end; adds a line for each."""
-    from pagbench.models.sources.robustbench import importing
+    from pagbench.models.sources.robustbench import zoo
 
-    importing.robustbench()  # imported once, for all processes that are forked
+    zoo.robustbench()  # imported once, for all processes that are forked
     done = {row["id"] for row in cost_sums.read(cost_sums.MODELS)}
     every = [name.removeprefix("robustbench/") for name in robustbench.names()]
     fork = multiprocessing.get_context("fork")

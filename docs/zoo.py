@@ -57,7 +57,7 @@ where to put one by hand, and files in RobustBench's own `./models` are found.""
 
 def index() -> dict[str, dict[str, Any]]:
     """The index of the installed release."""
-    from pagbench.models.sources.robustbench.importing import robustbench as imported
+    from pagbench.models.sources.robustbench.zoo import robustbench as imported
 
     published = _published()
     return {

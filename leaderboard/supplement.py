@@ -14,7 +14,7 @@ import torch
 from pagbench import benchmarks, columns, data, geometry, results
 from pagbench.benchmarks import Benchmark
 from pagbench.densities import scores
-from pagbench.models import checks, devices, loading, requests
+from pagbench.models import checks, devices, loading, registry
 from pagbench.models.smoothing import sampled
 from pagbench.running import targets, thumbnails
 
@@ -47,7 +47,7 @@ def add(path: Path, benchmark: Benchmark, target: thumbnails.Targeting) -> None:
     before = results.read(path, schema)
     name = before.name
     card_file = HERE / "models" / f"{name}.yaml"
-    (request,) = requests.resolve(card_file if card_file.exists() else name, benchmark)
+    (request,) = registry.resolve(card_file if card_file.exists() else name, benchmark)
     card = {**before.document["card"], "trained_on_target": request.card.trained_on_target}
     if {"gallery", "preflight"} <= before.document.keys() and card == before.document["card"]:
         return

@@ -9,14 +9,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pagbench.models.requests import load_model
+    from pagbench.models.loading import load_model
     from pagbench.ranking import leaderboard
     from pagbench.running.runner import run
 
 __version__ = version("pagbench")
 __all__ = ["__version__", "leaderboard", "load_model", "run"]
 
-_HOMES = {"leaderboard": "pagbench.ranking", "load_model": "pagbench.models.requests", "run": "pagbench.running.runner"}
+_HOMES = {"leaderboard": "pagbench.ranking", "load_model": "pagbench.models.loading", "run": "pagbench.running.runner"}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from pagbench import benchmarks, data
 from pagbench.measures import calibration
 from pagbench.measures.calibration import Temperature
 from pagbench.measures.context import MeasureContext
-from pagbench.models import checks, loading, registry
+from pagbench.models import checks, registry
 from pagbench.results import StoragePath
 from pagbench.running import target_files, targets
 
@@ -72,7 +72,7 @@ def observe(digits, digits_batch):
 
 @pytest.fixture(scope="session")
 def noise_trained(digits):
-    return loading.load(*registry.find("digits/noise-0.6"), digits).classifier
+    return registry.find("digits/noise-0.6").load(digits).classifier
 
 
 @pytest.fixture(scope="session")

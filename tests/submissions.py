@@ -28,7 +28,8 @@ def weigh(root, name, content):
 
 def make(root, **changed):
     """A folder with the weights of a shipped network under another name."""
-    card, path = models.find("digits/noise-0.6")
+    request = models.find("digits/noise-0.6")
+    card, path = request.card, request.path
     root.mkdir(parents=True)
     shutil.copyfile(path.parent / card.weights, root / "newcomer.safetensors")
     kept = {"family", "strength", "dataset", "architecture", "activation", "input_shape", "classes", "weights_sha256"}

@@ -333,14 +333,14 @@ def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
             yield Lack(f"{name}{size}, in {home}", fetch)
     reference = benchmark.reference
     if reference is not None:
-        files = downloads.files_of(registry.find(reference)[0])
+        files = downloads.files_of(registry.find(reference).card)
         if any(downloads.find(file) is None for file in files):
             size = sizes.get(reference, "").partition(";")[0] or "size unknown"
             yield Lack(f"{reference}, {size}: without it no regimes", fetch, fatal=False)
     if benchmark.manifold is not None and benchmark.manifold.recipe is not None:
-        from pagbench.training import parts
+        from pagbench.training import components
 
-        fitted = parts.recipe_folder(benchmark)
+        fitted = components.recipe_folder(benchmark)
         if fitted is not None and not any(fitted.glob("*.safetensors")):
             takes = facts.fit_time(benchmark)
             yield Lack(f"its autoencoder, which the first run trains ({takes}), in {fitted}", fatal=False)

@@ -93,9 +93,9 @@ def all_models(
     from pagbench.models import factories, registry, sources
 
     if source is None:
-        cards = [registry.find(name)[0] for name in registry.names()]
+        cards = [registry.find(name).card for name in registry.names()]
     else:
-        collection = sources.of(source)
+        collection = sources.find(source)
         if collection is None:
             raise UnknownNameError("source", source, sources.SOURCES)
         cards = [collection.card(name) for name in collection.names()]
@@ -159,7 +159,7 @@ def downloads(models: Sequence[str], benchmark: "Benchmark | None") -> str:
     from pagbench.storage import downloads
 
     anchors = () if benchmark is None else benchmark.anchors
-    cards = [registry.find(name)[0] for name in (*models, *anchors)]
+    cards = [registry.find(name).card for name in (*models, *anchors)]
     rows = [
         (card.id, *_download(file), card.license or "licence unknown")
         for card in cards
@@ -214,8 +214,9 @@ def describe_model(name: str, folder: Path) -> str:
     from pagbench import benchmarks, results
     from pagbench.models import registry
 
-    card, path = registry.find(name)
-    source = path or f"the source {card.id.partition('/')[0]!r}"
+    request = registry.find(name)
+    card = request.card
+    source = request.path or f"the source {card.id.partition('/')[0]!r}"
     text = f"# {source}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
     for label in benchmarks.names():
         if not (folder / label).is_dir():

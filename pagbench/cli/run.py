@@ -21,7 +21,7 @@ from pagbench.errors import ContractError, PagbenchError, UnknownNameError, Weig
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
-    from pagbench.models.requests import Request
+    from pagbench.models.registry import Request
     from pagbench.results.preflight import Preflight
 
 
@@ -141,13 +141,13 @@ def gradients(
 ) -> None:
     """Draw a grid of image, Bayes target and the models' input gradients, or of what these make."""
     from pagbench import benchmarks, columns
-    from pagbench.models import requests
+    from pagbench.models import registry
     from pagbench.reports import gallery
 
     definition = benchmarks.load(benchmark)
     if task is not None and task not in columns.ABILITIES:
         raise UnknownNameError("task", task, columns.ABILITIES)
-    resolved = requests.resolve(_models(models or [], architecture, definition), definition)
+    resolved = registry.resolve(_models(models or [], architecture, definition), definition)
     drawn = resolved if models else [request for request in resolved if not request.card.control]
     if task is not None and not drawn:
         raise ContractError(f"{definition.label}: no trained model is shipped for it; name some, as control/bayes")
@@ -198,10 +198,10 @@ def _models(names: list[str], architecture: str | None, benchmark: "Benchmark") 
         raise ContractError(
             "--architecture needs the checkpoints that it is for: pagbench run weights.pt --architecture ..."
         )
-    from pagbench.models import requests
+    from pagbench.models import registry
 
     warn(f"warning: --architecture runs the code of {architecture}")
-    return [requests.from_checkpoint(Path(name), architecture, benchmark) for name in names]
+    return [registry.from_checkpoint(Path(name), architecture, benchmark) for name in names]
 
 
 def _examine(
@@ -209,11 +209,11 @@ def _examine(
 ) -> "tuple[str, Preflight]":
     """Label of the benchmark, and the model's pre-flight card on it."""
     from pagbench import benchmarks
-    from pagbench.models import checks, registry, requests
+    from pagbench.models import checks, registry
 
-    chosen = benchmark or (architecture is None and registry.find(name)[0].dataset) or "digits"
+    chosen = benchmark or (architecture is None and registry.find(name).card.dataset) or "digits"
     definition = benchmarks.load(chosen)
-    (request,) = requests.resolve(_models([name], architecture, definition), definition)
+    (request,) = registry.resolve(_models([name], architecture, definition), definition)
     return definition.label, checks.examine(request, definition, device=device.choose(), batch_size=batch_size)
 
 
@@ -224,8 +224,7 @@ def _fetch_models(names: list[str]) -> Iterator[str]:
 
     for name in names:
         try:
-            card, _ = models.find(name)
-            files = downloads.files_of(card)
+            files = downloads.files_of(models.find(name).card)
             for file in files:
                 typer.echo(f"{name}: {downloads.get(file)}")
             if not files:

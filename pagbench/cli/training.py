@@ -61,7 +61,7 @@ def train(
     from pagbench import benchmarks, training
 
     definition = benchmarks.load(benchmark)
-    plan = training.Plan(
+    plan = training.TrainingPlan(
         definition, family, strength, seed, architecture, activation,
         _recipe(training.default_recipe(definition), epochs, recipe), prefix, half, draws,
     )  # fmt: skip
@@ -100,7 +100,7 @@ def sweep(
     used = _recipe(training.default_recipe(definition), epochs, recipe)
     chosen: tuple[float | None, ...] = (None,) if strengths is None else path.strengths(strengths)
     plans = [
-        training.Plan(definition, family, strength, seed, architecture, activation, used, prefix, half, draws)
+        training.TrainingPlan(definition, family, strength, seed, architecture, activation, used, prefix, half, draws)
         for strength in chosen
         for seed in range(seeds)
     ]
@@ -133,12 +133,12 @@ def fit(
 ) -> None:
     """Train a part of a benchmark: the autoencoder of its manifold, or the diffusion model of its second target."""
     from pagbench import benchmarks
-    from pagbench.training import parts
+    from pagbench.training import components
 
     definition = benchmarks.load(benchmark)
-    used = _recipe(parts.find(part).recipe, epochs, recipe)
+    used = _recipe(components.find(part).recipe, epochs, recipe)
     with _bar() as bar:
-        path, digest = parts.fit(
+        path, digest = components.fit(
             definition, part, output=output, seed=seed, width=width, recipe=used, half=half,
             device=device.choose(), on_step=_on_step(bar, part),
         )  # fmt: skip

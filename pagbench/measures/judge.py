@@ -17,7 +17,7 @@ from pagbench.densities import scores
 from pagbench.errors import CardError, ContractError
 from pagbench.models import controls
 from pagbench.models.classifier import Classifier
-from pagbench.models.loading import load
+from pagbench.models.registry import Request
 from pagbench.storage import assets
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Judge:
         path = assets.judge(self._benchmark.data_name)
         if path is not None:
             card = ModelCard.parse(read_yaml(path), str(path))
-            return load(card, path, self._benchmark).classifier.to(self._device)
+            return Request(card, path).load(self._benchmark).classifier.to(self._device)
         if not isinstance(self.score, scores.ClassMixture):
             raise CardError(f"{self._benchmark.label}: no independent classifier is shipped that judges its images")
         return Classifier(controls.BayesClassifier(self.score, self._benchmark.sigma)).to(self._device)

@@ -1,4 +1,4 @@
-"""Models: the shipped cards (`registry`, no torch), and the classifiers they load (`loading`)."""
+"""Models: names become requests in `registry` (no torch), requests become classifiers in `loading`."""
 
 from pagbench.models.registry import find, models_of, names
 

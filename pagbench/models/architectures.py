@@ -1,12 +1,13 @@
 """Network architectures that cards name."""
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pagbench.cards import ModelCard
 from pagbench.errors import UnknownNameError
+from pagbench.models.sources import timm, torchvision
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
@@ -16,17 +17,28 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def small_cnn(input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
-    """Three 3×3 convolutions (16, 32 with stride 2, 32 channels) and two linear layers: 50,000 parameters at 8×8."""
+def _cnn(
+    convolutions: list[tuple[int, int]], input_shape: tuple[int, int, int], classes: int, activation: str
+) -> nn.Module:
+    """3×3 convolutions of so many channels and that stride, and two linear layers."""
     channels, height, width = input_shape
     act = ACTIVATIONS[activation]
-    features = 32 * ((height + 1) // 2) * ((width + 1) // 2)
-    return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, padding=1), act(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), act(),
-        nn.Conv2d(32, 32, 3, padding=1), act(),
-        nn.Flatten(), nn.Linear(features, 64), act(), nn.Linear(64, classes),
-    )  # fmt: skip
+    layers: list[nn.Module] = []
+    for outputs, stride in convolutions:
+        layers += [nn.Conv2d(channels, outputs, 3, stride=stride, padding=1), act()]
+        channels, height, width = outputs, -(-height // stride), -(-width // stride)
+    head = [nn.Flatten(), nn.Linear(channels * height * width, 64), act(), nn.Linear(64, classes)]
+    return nn.Sequential(*layers, *head)
+
+
+def small_cnn(input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
+    """Three 3×3 convolutions (16, 32 with stride 2, 32 channels) and two linear layers: 50,000 parameters at 8×8."""
+    return _cnn([(16, 1), (32, 2), (32, 1)], input_shape, classes, activation)
+
+
+def strided_cnn(input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
+    """Four 3×3 convolutions (16 to 64 channels; three of stride 2), two linear layers: 99,000 parameters at 28×28."""
+    return _cnn([(16, 2), (32, 2), (32, 1), (64, 2)], input_shape, classes, activation)
 
 
 def mlp(input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
@@ -36,20 +48,6 @@ def mlp(input_shape: tuple[int, int, int], classes: int, activation: str = "silu
     return nn.Sequential(
         nn.Flatten(), nn.Linear(channels * height * width, 128), act(),
         nn.Linear(128, 128), act(), nn.Linear(128, classes),
-    )  # fmt: skip
-
-
-def strided_cnn(input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
-    """Four 3×3 convolutions (16 to 64 channels; three of stride 2), two linear layers: 99,000 parameters at 28×28."""
-    channels, height, width = input_shape
-    act = ACTIVATIONS[activation]
-    features = 64 * -(-height // 8) * -(-width // 8)
-    return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, stride=2, padding=1), act(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), act(),
-        nn.Conv2d(32, 32, 3, padding=1), act(),
-        nn.Conv2d(32, 64, 3, stride=2, padding=1), act(),
-        nn.Flatten(), nn.Linear(features, 64), act(), nn.Linear(64, classes),
     )  # fmt: skip
 
 
@@ -176,47 +174,7 @@ PUBLISHED: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {"locus
 """Others' architectures; their activations are fixed."""
 
 
-def _torchvision_names() -> Iterable[str]:
-    import torchvision
-
-    return torchvision.models.list_models(module=torchvision.models)
-
-
-def _torchvision(name: str, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    import torchvision
-
-    # those two draw their weights slowly unless told not to
-    quick = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **quick)
-    return network
-
-
-def _timm_names() -> Iterable[str]:
-    import timm
-
-    return timm.list_models()
-
-
-def _timm(name: str, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    import timm
-
-    default = timm.get_pretrained_cfg(name)
-    sized = {"img_size": input_shape[1:]} if default is not None and default.fixed_input_size else {}
-    network: nn.Module = timm.create_model(
-        name, pretrained=False, num_classes=classes, in_chans=input_shape[0], **sized
-    )
-    return network
-
-
-class _Library(NamedTuple):
-    names: Callable[[], Iterable[str]]
-    build: Callable[[str, tuple[int, int, int], int], nn.Module]
-
-
-LIBRARIES: dict[str, _Library] = {
-    "torchvision": _Library(_torchvision_names, _torchvision),
-    "timm": _Library(_timm_names, _timm),
-}
+LIBRARIES = {"timm": timm, "torchvision": torchvision}
 """Packages whose architectures are named `<package>/<name>`."""
 
 
@@ -227,12 +185,11 @@ def check(name: str, activation: str) -> None:
         UnknownNameError: one does not.
     """
     library = name.partition("/")[0]
+    known = {*ARCHITECTURES, *PUBLISHED}
     if library in LIBRARIES:
-        known: Iterable[str] = (f"{library}/{known}" for known in LIBRARIES[library].names())
-    else:
-        known = (*ARCHITECTURES, *PUBLISHED)
-    if name not in (names := set(known)):
-        raise UnknownNameError("architecture", name, names)
+        known = {f"{library}/{variant}" for variant in LIBRARIES[library].architectures()}
+    if name not in known:
+        raise UnknownNameError("architecture", name, known)
     if activation not in ACTIVATIONS:
         raise UnknownNameError("activation", activation, ACTIVATIONS)
 
@@ -252,7 +209,14 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, activation
     check(name, activation)
     library, _, variant = name.partition("/")
     if library in LIBRARIES:
-        return LIBRARIES[library].build(variant, input_shape, classes)
+        network: nn.Module = LIBRARIES[library].untrained(variant, input_shape, classes)
+        return network
     if name in PUBLISHED:
         return PUBLISHED[name](input_shape, classes)
     return ARCHITECTURES[name](input_shape, classes, activation)
+
+
+def build_for(card: ModelCard) -> nn.Module:
+    """The network of a card that names its architecture, with random weights; see `build`."""
+    assert card.architecture and card.input_shape and card.classes  # by the card's validation
+    return build(card.architecture, card.input_shape, card.classes, card.activation or "silu")

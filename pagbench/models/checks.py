@@ -2,9 +2,9 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,7 +20,7 @@ from pagbench.models import devices
 from pagbench.models.classifier import Classifier
 from pagbench.models.devices import retry_on_oom
 from pagbench.models.loading import LoadedModel
-from pagbench.models.requests import Request
+from pagbench.models.registry import Request
 from pagbench.results.preflight import Check, Preflight, Refusal, Verdict
 
 IMAGES = 256
@@ -64,20 +64,9 @@ def preflight(model: LoadedModel, benchmark: Benchmark, *, device: torch.device,
 
 
 def _preflight(model: LoadedModel, benchmark: Benchmark, device: torch.device, batch_size: int) -> Preflight:
-    look = _Look(model.card, model.classifier.to(device), probe(benchmark), benchmark, device, batch_size)
-    outputs, logits = look.outputs()
-    checks = [*model.checks, outputs]
-    if outputs.verdict == "pass":
-        right = logits.argmax(1) == look.shown.labels
-        checks += [
-            look.guarded("range", lambda: look.range(right)),
-            look.guarded("batch", look.batch),
-            look.guarded("gradients", look.gradients),
-            look.guarded("derivatives", look.derivatives),
-            look.accuracy(right),
-            look.guarded("cost", look.cost),
-        ]
-    return Preflight(checks=tuple(checks))
+    classifier = model.classifier.to(device)
+    examination = _Examination(model.card, classifier, probe(benchmark), benchmark, device, batch_size)
+    return Preflight(checks=(*model.checks, *examination.checks()))
 
 
 def examine(request: Request, benchmark: Benchmark, *, device: torch.device, batch_size: int) -> Preflight:
@@ -105,48 +94,54 @@ def probe(benchmark: Benchmark) -> Dataset:
     return data.splits(benchmark).test.select(ids)
 
 
+def _check(name: str, *, bad: bool, found: str, expected: str = "", advice: str = "") -> Check:
+    """A check that is passed or flagged; a passed one needs no advice."""
+    verdict: Verdict = "flag" if bad else "pass"
+    return Check(name=name, verdict=verdict, found=found, expected=expected, advice=advice if bad else "")
+
+
 @dataclass(frozen=True)
-class _Look:
-    """One classifier on the images that it is shown; each method is one check."""
+class _Examination:
+    """One classifier on some of a benchmark's images; most methods are the check of their name."""
 
     card: ModelCard
     classifier: Classifier
-    shown: Dataset
+    images: Dataset
     benchmark: Benchmark
     device: torch.device
     batch_size: int
 
-    def guarded(self, name: str, check: Callable[[], Check]) -> Check:
+    def checks(self) -> Iterator[Check]:
+        """All checks, or the first alone where it fails."""
+        finite = self._guarded(self.finite)
+        yield finite
+        if finite.verdict == "pass":
+            others = (self.range, self.batch, self.gradients, self.derivatives, self.accuracy, self.cost)
+            yield from map(self._guarded, others)
+
+    def _guarded(self, check: Callable[[], Check]) -> Check:
         """The check, failed where the network raises anything but the lack of memory."""
         try:
             return check()
         except Exception as error:  # a third party's network may raise anything
             if devices.is_out_of_memory(error):
                 raise
-            advice = "run it on such images by itself and mend it"
-            return Check(name=name, verdict="fail", found=f"the network fails ({first_line(error)})", advice=advice)
+            found, advice = f"the network fails ({first_line(error)})", "run it on such images by itself and mend it"
+            return Check(name=check.__name__, verdict="fail", found=found, advice=advice)
 
-    def outputs(self) -> tuple[Check, Float[Tensor, "n k"]]:
-        """Whether they are finite on real images."""
-        kept: list[Tensor] = []
+    def finite(self) -> Check:
+        """Whether the outputs are finite on real images."""
+        bad = int((~self._outputs.isfinite().all(1)).sum())
+        if bad:
+            found = f"NaN or infinite outputs on {bad} of {len(self._outputs)} images"
+            return Check(name="finite", verdict="fail", found=found, advice="check the weights")
+        return Check(name="finite", verdict="pass", found=f"finite outputs on {len(self._outputs)} images")
 
-        def check() -> Check:
-            kept.append(self._logits(self.shown.images))
-            bad = int((~kept[0].isfinite().all(1)).sum())
-            if bad:
-                found, advice = f"NaN or infinite outputs on {bad} of {len(kept[0])} images", "check the weights"
-                return Check(name="finite", verdict="fail", found=found, advice=advice)
-            return Check(name="finite", verdict="pass", found=f"finite outputs on {len(kept[0])} images")
-
-        found = self.guarded("finite", check)
-        return found, kept[0] if kept else torch.empty(0, self.benchmark.classes)
-
-    def range(self, right: Bool[Tensor, "n"]) -> Check:
+    def range(self) -> Check:
         """Whether the images in another range would be told apart better (exact sign test on some of them)."""
         some = self._spread(_PROBED)
-        right = right[some]
-        x, labels = self.shown.images[some], self.shown.labels[some]
-        told, better = [f"accuracy {_share(right)} on pixels {x.min():.2f} to {x.max():.2f}"], None
+        x, labels, right = self.images.images[some], self.images.labels[some], self._right[some]
+        accuracies, better = [f"accuracy {_share(right)} on pixels {x.min():.2f} to {x.max():.2f}"], None
         for name, (mean, std) in _RANGES.items():
             if len(mean) not in (1, x.shape[1]):
                 continue
@@ -156,20 +151,18 @@ class _Look:
             except Exception as error:  # a network may refuse pixels that are none
                 if devices.is_out_of_memory(error):
                     raise
-                told.append(f"refused {name}")
+                accuracies.append(f"refused {name}")
                 continue
-            told.append(f"{_share(other)} {name}")
+            accuracies.append(f"{_share(other)} {name}")
             gained, lost = int((other & ~right).sum()), int((right & ~other).sum())
             if gained and binomtest(gained, gained + lost, alternative="greater").pvalue < _SIGNIFICANCE:
                 better = f"mean {[round(v, 4) for v in mean]} and std {[round(v, 4) for v in std]}"
-        if better is None:
-            return Check(name="range", verdict="pass", found="; ".join(told))
-        advice = f"pixels come in [0, 1]: give its card {better}"
-        return Check(name="range", verdict="flag", found="; ".join(told), expected="best on [0, 1]", advice=advice)
+        expected, advice = "best on [0, 1]" if better else "", f"pixels come in [0, 1]: give its card {better}"
+        return _check("range", bad=better is not None, found="; ".join(accuracies), expected=expected, advice=advice)
 
     def batch(self) -> Check:
         """Whether an image's logits are the same alone, in a batch, and in the shuffled batch."""
-        x = self.shown.images[self._spread(_PROBED // 2)]
+        x = self.images.images[self._spread(_PROBED // 2)]
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
         together = self._logits(x, size=len(x))
         centred = together - together.mean(1, keepdim=True)
@@ -177,12 +170,9 @@ class _Look:
         changed = max(float((other - together).abs().max()) for other in others)
         change = changed / max(float(centred.abs().max()), torch.finfo(torch.float32).tiny) if changed else 0.0
         found = f"logits alone, in a batch and shuffled differ by {change:.1g} of the largest"
-        verdict: Verdict = "flag" if change > _BATCH_TOLERANCE else "pass"
         advice = "use running statistics in its normalisation layers; images must not see each other"
-        return Check(
-            name="batch", verdict=verdict, found=found, expected=f"at most {_BATCH_TOLERANCE:g}",
-            advice=advice if verdict == "flag" else "",
-        )  # fmt: skip
+        expected = f"at most {_BATCH_TOLERANCE:g}"
+        return _check("batch", bad=change > _BATCH_TOLERANCE, found=found, expected=expected, advice=advice)
 
     def gradients(self) -> Check:
         """On how many images the strict protocol's gradient can be scored."""
@@ -192,10 +182,8 @@ class _Look:
             lost += int((~gradient.flatten(1).isfinite().all(1)).sum())
             total += len(gradient)
         found = f"zero, below float32's resolution or not finite on {lost} of {total} images"
-        if not lost:
-            return Check(name="gradients", verdict="pass", found=found)
         advice = "look for saturated probabilities, rounding, and clipping before the network"
-        return Check(name="gradients", verdict="flag", found=found, expected="0", advice=advice)
+        return _check("gradients", bad=lost > 0, found=found, expected="0" if lost else "", advice=advice)
 
     def derivatives(self) -> Check:
         """Autograd against central differences, along the gradient and along random directions.
@@ -215,11 +203,9 @@ class _Look:
         if not compared:
             return Check(name="derivatives", verdict="unknown", found="no gradient to compare with differences")
         found = f"autograd and finite differences ({precision}) disagree on {disagreeing} of {compared} images"
-        expected = f"at most {_DISAGREEING:.0%}"
-        if disagreeing <= _DISAGREEING * compared:
-            return Check(name="derivatives", verdict="pass", found=found, expected=expected)
+        expected, bad = f"at most {_DISAGREEING:.0%}", disagreeing > _DISAGREEING * compared
         advice = "the backward pass is masked or another function's; give it the gradient of what it computes"
-        return Check(name="derivatives", verdict="flag", found=found, expected=expected, advice=advice)
+        return _check("derivatives", bad=bad, found=found, expected=expected, advice=advice)
 
     def _agreement(self, dtype: torch.dtype) -> Bool[Tensor, "n"] | None:
         """Of the images that have a gradient, which agree; None where the network does not run in this precision."""
@@ -246,44 +232,40 @@ class _Look:
         random = nn.functional.normalize(drawn, dim=1).to(x).expand(len(x), -1, -1)
         along = torch.cat([gradient[:, None] / norm, random], dim=1)
         steps = along * (_CHANGE[dtype] / norm).clamp(max=_LONGEST_STEP[dtype])
-        predicted, found = geometry.log_odds_changes(classifier, x, labels, gradient, steps)
+        predicted, measured = geometry.log_odds_changes(classifier, x, labels, gradient, steps)
         rounding = _ROUNDINGS * torch.finfo(dtype).eps * logits.abs().amax(1)
         agree = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for group in (slice(0, 1), slice(1, None)):  # a gradient that lacks a part is right along itself
-            error = (predicted - found)[:, group].norm(dim=1)
+            error = (predicted - measured)[:, group].norm(dim=1)
             agree &= error <= _TOLERANCE * predicted[:, group].norm(dim=1) + rounding
         return agree
 
-    def accuracy(self, right: Bool[Tensor, "n"]) -> Check:
+    def accuracy(self) -> Check:
         """Whether the published accuracy lies in the Clopper–Pearson interval of that on these images."""
+        right, published = self._right, self.card.published_accuracy
         interval = binomtest(int(right.sum()), len(right)).proportion_ci(_CONFIDENCE, method="exact")
-        found = (
-            f"{_share(right)} on {len(right)} images ({interval.low:.3f} to {interval.high:.3f} at {_CONFIDENCE:.1%})"
-        )
-        published = self.card.published_accuracy
+        bounds = f"{interval.low:.3f} to {interval.high:.3f} at {_CONFIDENCE:.1%}"
+        found = f"{_share(right)} on {len(right)} images ({bounds})"
         if published is None:
             return Check(name="accuracy", verdict="unknown", found=found, expected="nothing is published")
         if self.card.dataset != self.benchmark.data_name or self.card.input_shape != self.benchmark.input_shape:
             expected = f"{published:.3f} on other images"
             return Check(name="accuracy", verdict="unknown", found=found, expected=expected)
-        expected = f"{published:.3f}, the published one"
-        if interval.low <= published <= interval.high:
-            return Check(name="accuracy", verdict="pass", found=found, expected=expected)
+        bad, expected = not interval.low <= published <= interval.high, f"{published:.3f}, the published one"
         advice = "check weights, normalisation and preprocessing"
-        return Check(name="accuracy", verdict="flag", found=found, expected=expected, advice=advice)
+        return _check("accuracy", bad=bad, found=found, expected=expected, advice=advice)
 
     def cost(self) -> Check:
         """Time of one image, with and without its gradient; peak memory on a CUDA device."""
         part = self._probed()[0]
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        forward = self._seconds(lambda: self._logits(part.images, size=len(part.ids)))
+        count = len(part.ids)
+        forward = self._seconds(lambda: self._logits(part.images, size=count))
         both = self._seconds(lambda: self._gradient(part))
-        found = (
-            f"{1e3 * forward / len(part.ids):.2g} ms an image, {1e3 * both / len(part.ids):.2g} ms with its gradient"
-        )
+        found = f"{1e3 * forward / count:.2g} ms an image, {1e3 * both / count:.2g} ms with its gradient"
         if self.device.type == "cuda":
-            found += f", {torch.cuda.max_memory_allocated(self.device) / 2**20:.0f} MiB for {len(part.ids)} images"
+            found += f", {torch.cuda.max_memory_allocated(self.device) / 2**20:.0f} MiB for {count} images"
         return Check(name="cost", verdict="pass", found=f"{found} ({self.device.type})")
 
     def _seconds(self, work: Callable[[], object]) -> float:
@@ -292,6 +274,14 @@ class _Look:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - started
+
+    @cached_property
+    def _outputs(self) -> Float[Tensor, "n k"]:
+        return self._logits(self.images.images)
+
+    @property
+    def _right(self) -> Bool[Tensor, "n"]:
+        return self._outputs.argmax(1) == self.images.labels
 
     @torch.no_grad()
     def _logits(self, images: Float[Tensor, "n c h w"], size: int | None = None) -> Float[Tensor, "n k"]:
@@ -303,16 +293,16 @@ class _Look:
         return geometry.log_odds_gradient(self.classifier, part.images, part.labels).gradient
 
     def _probed(self) -> list[Dataset]:
-        """The images whose gradients are looked at, in batches, on the device."""
+        """The images whose gradients are taken, in batches, on the device."""
         chosen = self._spread(_PROBED)
-        images, labels = self.shown.images[chosen].to(self.device), self.shown.labels[chosen].to(self.device)
-        ids = tuple(self.shown.ids[index] for index in chosen)
+        images, labels = self.images.images[chosen].to(self.device), self.images.labels[chosen].to(self.device)
+        ids = tuple(self.images.ids[index] for index in chosen)
         return list(Dataset(ids, images, labels).chunks(self.batch_size))
 
     def _spread(self, count: int) -> Sequence[int]:
         """Positions of so many of the images, evenly spaced."""
-        count = min(count, len(self.shown.ids))
-        return [index * len(self.shown.ids) // count for index in range(count)]
+        count = min(count, len(self.images.ids))
+        return [index * len(self.images.ids) // count for index in range(count)]
 
 
 def _share(right: Bool[Tensor, "n"]) -> str:

@@ -95,7 +95,8 @@ def _contract(
     classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, declared: Output
 ) -> Iterator[Check]:
     raw = raw_output(classifier, probe, name)
-    logits = _logits(classifier, probe)
+    with torch.no_grad():
+        logits, again = classifier(probe), classifier(probe)
     shape = tuple(probe.shape[1:])
     if logits.shape != (len(probe), classes):
         expected = f"{(len(probe), classes)}: one value per class"
@@ -106,7 +107,7 @@ def _contract(
         found = f"NaN or infinite outputs on {len(probe)} images in [0, 1]"
         yield _fail("output", found, "", "check weights and normalisation")
     yield _check_output(kind_of(raw), classifier.output, declared)
-    if not torch.equal(logits, _logits(classifier, probe)):
+    if not torch.equal(logits, again):
         advice = "fix its noise, or smooth it through a `smoothing` card"
         yield _fail("determinism", "two calls on the same images differ", "", advice)
     yield Check(name="determinism", verdict="pass", found="two calls on the same images agree")
@@ -120,16 +121,18 @@ def _fail(name: str, found: str, expected: str, advice: str) -> Check:
     return Check(name=name, verdict="fail", found=found, expected=expected, advice=advice)
 
 
-def _check_output(found: Output, assumed: Output, declared: Output) -> Check:
+_CONVERSION = {"logits": "", "probabilities": ", converted to logits", "log-probabilities": ", which are logits"}
+
+
+def _check_output(kind: Output, assumed: Output, declared: Output) -> Check:
     """Log-probabilities are logits; only probabilities and what is none must not be confused."""
-    if found == "probabilities" != assumed:
-        advice = "set `output: probabilities`"
-        return _fail("output", f"outputs are probabilities but the card says {assumed!r}", "", advice)
-    if assumed == "probabilities" != found:
-        advice = "set `output: logits`"
-        return _fail("output", "outputs do not sum to 1 but the card says 'probabilities'", "", advice)
-    used = {"logits": "", "probabilities": ", converted to logits", "log-probabilities": ", which are logits"}[found]
-    return Check(name="output", verdict="pass", found=f"{found}{used}", expected=f"{declared} by its card")
+    if kind == "probabilities" != assumed:
+        found = f"outputs are probabilities but the card says {assumed!r}"
+        return _fail("output", found, "", "set `output: probabilities`")
+    if assumed == "probabilities" != kind:
+        return _fail("output", "outputs do not sum to 1 but the card says 'probabilities'", "", "set `output: logits`")
+    found = f"{kind}{_CONVERSION[kind]}"
+    return Check(name="output", verdict="pass", found=found, expected=f"{declared} by its card")
 
 
 def kind_of(raw: Float[Tensor, "b k"]) -> Output:
@@ -164,9 +167,3 @@ def raw_output(classifier: Classifier, probe: Float[Tensor, "b c h w"], name: st
         failed = _fail("output", f"output {got}", "a tensor of logits of shape (batch, classes)", "return that alone")
         raise Refusal(name, Preflight(checks=(failed,)))
     return raw
-
-
-@torch.no_grad()
-def _logits(classifier: Classifier, probe: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-    logits: Tensor = classifier(probe)
-    return logits

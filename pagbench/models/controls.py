@@ -1,6 +1,7 @@
-"""Controls: classifiers that bound the columns of every benchmark. They never take a rank."""
+"""Controls: classifiers that bound the columns of every benchmark. They never take a rank.
 
-from collections.abc import Callable
+`pagbench.models.registry.CONTROLS` names the functions that build them.
+"""
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,6 @@ from pagbench import data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.densities import scores
-from pagbench.errors import UnknownNameError
 from pagbench.models import architectures
 
 
@@ -59,39 +59,23 @@ class Constant(nn.Module):
         return 0 * x.flatten(1).sum(1, keepdim=True).expand(-1, self._classes)
 
 
-def _bayes(benchmark: Benchmark, card: ModelCard) -> nn.Module:
+def bayes(benchmark: Benchmark, card: ModelCard) -> BayesClassifier:
+    """`control/bayes`, the upper anchor."""
     return BayesClassifier(scores.load_mixture(benchmark, data.splits(benchmark).train), benchmark.sigma)
 
 
-def _sign_flipped(benchmark: Benchmark, card: ModelCard) -> nn.Module:
-    return SignFlipped(_bayes(benchmark, card))
+def sign_flipped(benchmark: Benchmark, card: ModelCard) -> SignFlipped:
+    """`control/sign-flipped`, the Bayes classifier with the opposite gradient."""
+    return SignFlipped(bayes(benchmark, card))
 
 
-def _random_init(benchmark: Benchmark, card: ModelCard) -> nn.Module:
+def random_init(benchmark: Benchmark, card: ModelCard) -> nn.Module:
+    """`control/random-init`, an untrained network."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(card.seed or 0)
         return architectures.build("small-cnn", benchmark.input_shape, benchmark.classes)
 
 
-def _constant(benchmark: Benchmark, card: ModelCard) -> nn.Module:
+def constant(benchmark: Benchmark, card: ModelCard) -> Constant:
+    """`control/constant`, which sees nothing."""
     return Constant(benchmark.classes)
-
-
-CONTROLS: dict[str, Callable[[Benchmark, ModelCard], nn.Module]] = {
-    "bayes": _bayes,
-    "sign-flipped": _sign_flipped,
-    "random-init": _random_init,
-    "constant": _constant,
-}
-
-
-def build(card: ModelCard, benchmark: Benchmark) -> nn.Module:
-    """Builds a control for one benchmark.
-
-    Raises:
-        UnknownNameError: no such control.
-    """
-    name = card.architecture or ""
-    if name not in CONTROLS:
-        raise UnknownNameError("control", name, CONTROLS)
-    return CONTROLS[name](benchmark, card)

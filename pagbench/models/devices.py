@@ -95,11 +95,16 @@ class BatchSize:
                     self._grow(before)
                 yield result
                 continue
-            self._free_cached()  # outside of the handler, whose traceback holds the tensors
+            gc.collect()  # outside of the handler, whose traceback holds the tensors
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _grow(self, before: int) -> None:
-        used = self._peak() - before
-        if 0 < used < _SHARE * self._free() and 2 * self.size <= self._ceiling:
+        if self._device.type != "cuda" or 2 * self.size > self._ceiling:
+            return
+        used = torch.cuda.max_memory_allocated(self._device) - before
+        cached = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        if 0 < used < _SHARE * (torch.cuda.mem_get_info(self._device)[0] + cached):
             self.size *= 2
 
     def _allocated(self) -> int:
@@ -108,18 +113,6 @@ class BatchSize:
             return 0
         torch.cuda.reset_peak_memory_stats(self._device)
         return torch.cuda.memory_allocated(self._device)
-
-    def _peak(self) -> int:
-        return torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else 0
-
-    def _free(self) -> int:
-        free: int = torch.cuda.mem_get_info(self._device)[0]
-        return free + torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-
-    def _free_cached(self) -> None:
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def retry_on_oom(size: int, work: Callable[[int], T]) -> T:

@@ -49,16 +49,16 @@ class Factory:
 
         try:
             with _neighbours(self.folder):
-                made = self.find()()
+                built = self.find()()
         except (Exception, SystemExit) as error:  # anyone's code may raise anything
             reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
             raise ContractError(
                 f"{self.origin}: {reason}; expected a function without arguments that returns a module"
             ) from error
-        network, fields = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+        network, fields = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
         if not isinstance(network, nn.Module) or not isinstance(fields, dict):
             raise ContractError(
-                f"{self.origin} returned {type(made).__name__}, expected a torch.nn.Module, or one and a dict of card "
+                f"{self.origin} returned {type(built).__name__}, expected a torch.nn.Module, or one and a dict of card "
                 "fields"
             )
         return network, fields
@@ -81,22 +81,21 @@ def find(model: str, *, others: Sequence[str] = ()) -> Factory | None:
     points = [point for point in installed() if point.name == model]
     if not points:
         return None
-    claims = [*others, *map(origin, points)]
-    if len(claims) > 1:
+    origins = [*others, *map(origin, points)]
+    if len(origins) > 1:
         raise ContractError(
-            f"{model!r} is the id of {' and of '.join(claims)}; rename an entry point or uninstall its package"
+            f"{model!r} is the id of {' and of '.join(origins)}; rename an entry point or uninstall its package"
         )
-    return Factory(model, claims[0], points[0].load)
+    return Factory(model, origins[0], points[0].load)
 
 
-def from_module(name: str, function: str) -> Factory:
-    """The factory `module:function`, of a module that is installed or in the working directory."""
+def from_reference(name: str, function: str) -> Factory:
+    """The factory of a reference `module:function`, of a module that is installed or in the working directory."""
     module, _, attribute = function.partition(":")
-
     return Factory(name, function, lambda: getattr(importlib.import_module(module), attribute), Path.cwd())
 
 
-def is_named(model: str) -> bool:
+def is_factory(model: str) -> bool:
     """Whether a user's name for a model is that of a function."""
     return is_file(model) or any(point.name == model for point in installed())
 
@@ -139,12 +138,12 @@ def _neighbours(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
-        new = {name for name, module in sys.modules.items() if name not in before and _lies_in(folder, module)}
+        new = {name for name, module in sys.modules.items() if name not in before and _home(module) == folder}
         for name in [name for name in sys.modules if name.partition(".")[0] in new]:
             del sys.modules[name]
 
 
-def _lies_in(folder: Path, module: Any) -> bool:
-    """Whether a module, or a package, is a file, or a folder, of that folder itself."""
+def _home(module: Any) -> Path:
+    """The folder that a module's file, or a package's folder, lies in."""
     file = Path(getattr(module, "__file__", None) or "")
-    return (file.parent.parent if file.name == "__init__.py" else file.parent) == folder
+    return file.parent.parent if file.name == "__init__.py" else file.parent

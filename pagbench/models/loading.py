@@ -1,21 +1,29 @@
-"""From a card to a classifier that has kept its contract on a probe batch."""
+"""From a request to a classifier that has kept its contract on a probe batch."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
+from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, ContractError, first_line
-from pagbench.models import architectures, controls, sources
+from pagbench.errors import CardError, ContractError, UnknownNameError, first_line
+from pagbench.models import architectures, registry, sources
 from pagbench.models.classifier import Classifier, Output, check_contract, kind_of, raw_output
+from pagbench.models.registry import Request
 from pagbench.models.smoothing import SmoothedNetwork
 from pagbench.results.preflight import Check
 from pagbench.storage import downloads, weights
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _PROBES = 4
 _FINGERPRINT = 10
 
@@ -39,43 +47,85 @@ class LoadedModel:
     checks: tuple[Check, ...]
 
 
-def load(card: ModelCard, path: Path | None, benchmark: Benchmark, *, network: nn.Module | None = None) -> LoadedModel:
-    """Builds the classifier of a card for a benchmark and checks its contract.
+def _accepting_entrant(function: Callable[P, T]) -> Callable[P, T]:
+    """`entrant`, as the parameter `model` was called in 0.1.0, is still taken by that name."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if "entrant" in kwargs and "model" not in kwargs:
+            kwargs["model"] = kwargs.pop("entrant")
+        return function(*args, **kwargs)
+
+    return call
+
+
+@_accepting_entrant
+def load_model(model: str | Path, benchmark: str | None = None) -> Classifier:
+    """Loads a model as a classifier: pixels in [0, 1] → logits, in eval mode, frozen, differentiable in the pixels.
 
     Args:
-        card: the card.
-        path: where the card lies, its weights beside it; None for a third-party source's card.
+        model: an id, a card file, or `path.py:function`.
+        benchmark: for which benchmark; by default the one it was trained for, `digits` for controls.
+
+    Raises:
+        PagbenchError: no such model, or it cannot be loaded or breaks the contract.
+    """
+    if benchmark is None:
+        benchmark = registry.find(str(model)).card.dataset or "digits"
+    definition = benchmarks.load(benchmark)
+    return registry.resolve_one(model, definition).load(definition).classifier
+
+
+def load(request: Request, benchmark: Benchmark) -> LoadedModel:
+    """Builds the classifier of a request for a benchmark and checks its contract.
+
+    A module without a file is copied, and itself left as it is; one with a file is filled with its weights.
+
+    Args:
+        request: the model.
         benchmark: fixes the expected input shape and number of classes.
-        network: an empty network to load the weights into instead of the card's architecture.
 
     Raises:
         CardError, UnknownNameError: the card names what does not exist.
         WeightsError: the weights cannot be loaded.
         ContractError: the classifier does not fit the benchmark or breaks its contract.
     """
-    if card.control:
-        network = controls.build(card, benchmark)
+    card = request.card
+    if not card.control:
+        _check_shapes(card, benchmark)
+    if request.network is not None and request.path is None:
+        network = _copied(request.network, card.id)
+        digest = weights.state_sha256(network)
+    elif card.control:
+        network = _control(card, benchmark)
         digest = weights.state_sha256(network)
     elif card.loader == "source":
-        _check_shapes(card, benchmark)
         network, digest = _from_source(card)
     else:
-        _check_shapes(card, benchmark)
-        assert card.architecture and card.input_shape and card.classes  # by the card's validation
-        network = network or architectures.build(
-            card.architecture, card.input_shape, card.classes, card.activation or "silu"
-        )
-        file = _weights_file(card, path)
-        state = weights.read(file, card.weights_sha256, state_key=card.state_key, strip_prefix=card.strip_prefix)
-        weights.load_into(network, state, str(file))
-        digest = weights.file_sha256(file)
-    return _model(card, network, digest, benchmark)
+        network, digest = _from_checkpoint(request)
+    return _checked(card, network, digest, benchmark)
+
+
+def _copied(network: nn.Module, name: str) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # a third party's module may refuse in any way
+        reason = first_line(error)
+        raise ContractError(f"{name}: the module cannot be copied ({reason}); detach the tensors it keeps") from error
+
+
+def _control(card: ModelCard, benchmark: Benchmark) -> nn.Module:
+    name = card.architecture or ""
+    if name not in registry.CONTROLS:
+        raise UnknownNameError("control", name, registry.CONTROLS)
+    network: nn.Module = resolve_name(registry.CONTROLS[name].build)(benchmark, card)
+    return network
 
 
 def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
     """Network and hash of its weights: of the file, or of the whole state where there are several or none."""
     name = card.smoothing.around if card.smoothing is not None and card.smoothing.around else card.id
-    source = sources.of(name)
+    source = sources.find(name)
     if source is None:
         raise CardError(f"{card.id}: loader 'source', but no source is called {name.partition('/')[0]!r}")
     files = [downloads.get(file) for file in card.download or ()]
@@ -83,32 +133,21 @@ def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
     return network, weights.file_sha256(files[0]) if len(files) == 1 else weights.state_sha256(network)
 
 
-def _weights_file(card: ModelCard, path: Path | None) -> Path:
-    """Beside the card, or fetched."""
-    if card.weights is not None and path is not None:
-        return path.parent / card.weights
-    assert card.download is not None  # by the card's validation
-    return downloads.get(card.download[0])
+def _from_checkpoint(request: Request) -> tuple[nn.Module, str]:
+    """Network and hash of its file, which lies beside the card or is fetched."""
+    card = request.card
+    network = architectures.build_for(card) if request.network is None else request.network
+    if card.weights is not None and request.path is not None:
+        file = request.path.parent / card.weights
+    else:
+        assert card.download is not None  # by the card's validation
+        file = downloads.get(card.download[0])
+    state = weights.read(file, card.weights_sha256, state_key=card.state_key, strip_prefix=card.strip_prefix)
+    weights.load_into(network, state, str(file))
+    return network, weights.file_sha256(file)
 
 
-def wrap(network: nn.Module, card: ModelCard, benchmark: Benchmark) -> LoadedModel:
-    """A model from a module that takes pixels in [0, 1]; the module itself is left as it is.
-
-    Raises:
-        ContractError: the module does not fit the benchmark or breaks the contract.
-    """
-    _check_shapes(card, benchmark)
-    try:
-        network = copy.deepcopy(network)
-    except Exception as error:  # a third party's module may refuse in any way
-        reason = first_line(error)
-        raise ContractError(
-            f"{card.id}: the module cannot be copied ({reason}); detach the tensors it keeps"
-        ) from error
-    return _model(card, network, weights.state_sha256(network), benchmark)
-
-
-def _model(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchmark) -> LoadedModel:
+def _checked(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchmark) -> LoadedModel:
     network = network.float().to("cpu")
     size = card.input_shape[1:] if card.resize and card.input_shape else None
     resize = card.resize or "bilinear"

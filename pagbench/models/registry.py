@@ -1,34 +1,88 @@
-"""Finds cards: the shipped ones by id, anyone's own by path. No torch."""
+"""What users name or give as a model, resolved once into a `Request`: ids, card files, functions, modules. No torch.
 
+`find` needs no benchmark and runs no code; `resolve` does what takes either.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, read_yaml
-from pagbench.errors import CardError, UnknownNameError
-from pagbench.models import factories, sources, wrapping
+from pagbench.cards import ModelCard, SmoothingCard, read_yaml
+from pagbench.errors import CardError, ContractError, UnknownNameError
+from pagbench.models import factories, sources
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pagbench.models.loading import LoadedModel
 
 _PACKAGE = Path(__file__).parent.parent
-_FOLDERS = (_PACKAGE / "models" / "cards", _PACKAGE.parent / "leaderboard" / "models")
+LEADERBOARD = _PACKAGE.parent / "leaderboard"
+"""The published one; in a checkout only."""
+_FOLDERS = (_PACKAGE / "models" / "cards", LEADERBOARD / "models")
 """The package's own cards, and in a checkout those of the published leaderboard, which are too large to install."""
 
 
-LEADERBOARD = _PACKAGE.parent / "leaderboard"
-"""The published one; in a checkout only."""
+class Control(NamedTuple):
+    """A control.
+
+    Attributes:
+        build: `module:function`, which builds it from a benchmark and its card.
+        of_bayes: whether it is made of the Bayes classifier, which only some benchmarks have.
+    """
+
+    build: str
+    of_bayes: bool = False
+
+
+CONTROLS: dict[str, Control] = {
+    "bayes": Control("pagbench.models.controls:bayes", of_bayes=True),
+    "sign-flipped": Control("pagbench.models.controls:sign_flipped", of_bayes=True),
+    "random-init": Control("pagbench.models.controls:random_init"),
+    "constant": Control("pagbench.models.controls:constant"),
+}
+"""Controls by the `architecture` of their cards: a new one is a function, a line here, and a card."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One model, resolved but not loaded.
+
+    Attributes:
+        card: its card.
+        path: where the card lies, its weights beside it; None where there is no such file.
+        network: the module, or an empty network for the card's weights; None to build the card's architecture.
+        explicit: whether the user named it; false for anchors that are added because they are missing.
+    """
+
+    card: ModelCard
+    path: Path | None = None
+    network: "nn.Module | None" = None
+    explicit: bool = True
+
+    def load(self, benchmark: Benchmark) -> "LoadedModel":
+        """Builds and checks the classifier; see `pagbench.models.loading.load`."""
+        from pagbench.models import loading
+
+        return loading.load(self, benchmark)
 
 
 @cache
 def shipped() -> dict[str, Path]:
     """Cards by id: the package's own, and the published leaderboard's."""
-    found: dict[str, Path] = {}
+    cards: dict[str, Path] = {}
     for folder in _FOLDERS:
         for path in sorted(folder.rglob("*.yaml")):
             name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                raise CardError(f"{path}: the id {name!r} is already that of {found[name]}; rename one")
-            found[name] = path
-    return found
+            if name in cards:
+                raise CardError(f"{path}: the id {name!r} is already that of {cards[name]}; rename one")
+            cards[name] = path
+    return cards
 
 
 def submitted(leaderboard: Path) -> dict[str, list[Path]]:
@@ -36,10 +90,10 @@ def submitted(leaderboard: Path) -> dict[str, list[Path]]:
 
     One that was submitted to several benchmarks has a card in each; the first of them is found by its id.
     """
-    found: dict[str, list[Path]] = {}
+    cards: dict[str, list[Path]] = {}
     for path in sorted((leaderboard / "submissions").glob("*/*/*/model.yaml")):
-        found.setdefault(f"{path.parent.parent.name}/{path.parent.name}", []).append(path)
-    return found
+        cards.setdefault(f"{path.parent.parent.name}/{path.parent.name}", []).append(path)
+    return cards
 
 
 @cache
@@ -47,16 +101,23 @@ def _known() -> dict[str, Path]:
     return {name: paths[0] for name, paths in submitted(LEADERBOARD).items()} | shipped()
 
 
-def _order(name: str) -> tuple[str, bool, str, float]:
-    """Data set, then the unregularised network, then families by strength."""
-    card, _ = find(name)
-    return name.partition("/")[0], card.family != "standard", card.family, card.strength or 0.0
-
-
 @cache
 def names() -> tuple[str, ...]:
-    """Ids of all shipped and submitted cards: by data set, families together, by strength."""
-    return tuple(sorted(_known(), key=_order))
+    """Ids of all shipped and submitted cards: by data set, the unregularised network first, families by strength."""
+
+    def order(name: str) -> tuple[str, bool, str, float]:
+        card = find(name).card
+        return name.partition("/")[0], card.family != "standard", card.family, card.strength or 0.0
+
+    return tuple(sorted(_known(), key=order))
+
+
+def models_of(benchmark: Benchmark) -> list[str]:
+    """Ids of the shipped models that a benchmark is for: those trained on its data, then the controls."""
+    cards = [find(name).card for name in names()]
+    left_out = {name for name, control in CONTROLS.items() if control.of_bayes and not benchmark.bayes}
+    trained = [card.id for card in cards if card.dataset == benchmark.data_name]
+    return trained + [card.id for card in cards if card.control and card.architecture not in left_out]
 
 
 @cache
@@ -64,54 +125,228 @@ def _read(path: Path) -> ModelCard:
     return ModelCard.parse(read_yaml(path), str(path))
 
 
-def find(model: str) -> tuple[ModelCard, Path | None]:
-    """The card of a shipped, submitted or third-party source's id, or of a YAML file; `smoothed:...` around any.
+def find(model: str) -> Request:
+    """The model of a shipped, submitted or third-party source's id, or of a YAML file; `smoothed:...` around any.
 
-    The second value says where the card lies, for its weights are beside it; None for a source's.
-
-    >>> find("digits/noise-0.6")[0].training_command
+    >>> find("digits/noise-0.6").card.training_command
     'pagbench train digits --family noise --strength 0.6 --seed 0 --epochs 40'
 
     Raises:
-        UnknownNameError: neither a shipped id nor a file; the message has the closest ids.
+        UnknownNameError: neither a known id nor a file; the message has the closest ids.
         CardError: the file is not a valid card, or a shipped card's id is not its place.
     """
-    smoothed = wrapping.parse(model)
-    if smoothed is not None:
-        base, path = find(smoothed.model)
-        return wrapping.card(base, smoothed), path
-    path = _known().get(model)
-    source = sources.of(model) if path is None else None
-    if source is not None:
-        return source.card(model), None
-    if path is None and not model.endswith((".yaml", ".yml")):
-        if Path(model).is_file():
-            raise CardError(
-                f"{model}: a file, but no card (.yaml); for a checkpoint give --architecture module:function, "
-                "for a function of a Python file its name after a colon"
-            )
-        if factories.is_named(model):
-            raise CardError(f"{model}: a function builds it, so that its card depends on the benchmark; name one")
-        prefix, _, name = model.partition("/")
-        meant = {f"{source}/{name}" for source in get_close_matches(prefix, sources.SOURCES, n=1, cutoff=0.75)}
-        packaged = {point.name for point in factories.installed()}
-        raise UnknownNameError("model", model, {*_known(), *packaged, *meant})
-    if path is None:
+    if (smoothed := parse_smoothed(model)) is not None:
+        return smooth(find(smoothed.model), smoothed.card)
+    if (path := _known().get(model)) is not None:
+        card = _read(path)
+        if card.id != model:
+            raise CardError(f"{path}: field 'id' is {card.id!r}, expected {model!r}, the card's place")
+        return Request(card, path)
+    if (source := sources.find(model)) is not None:
+        return Request(source.card(model))
+    if model.endswith((".yaml", ".yml")):
         path = Path(model)
-        return ModelCard.parse(read_yaml(path), str(path)), path
-    card = _read(path)
-    if card.id != model:
-        raise CardError(f"{path}: field 'id' is {card.id!r}, expected {model!r}, the card's place")
-    return card, path
+        return Request(ModelCard.parse(read_yaml(path), str(path)), path)
+    if Path(model).is_file():
+        raise CardError(
+            f"{model}: a file, but no card (.yaml); for a checkpoint give --architecture module:function, "
+            "for a function of a Python file its name after a colon"
+        )
+    if factories.is_factory(model):
+        raise CardError(f"{model}: a function builds it, so that its card depends on the benchmark; name one")
+    prefix, _, name = model.partition("/")
+    meant = {f"{source}/{name}" for source in get_close_matches(prefix, sources.SOURCES, n=1, cutoff=0.75)}
+    raise UnknownNameError("model", model, {*_known(), *(point.name for point in factories.installed()), *meant})
 
 
-_OF_BAYES = ("bayes", "sign-flipped")
-"""Controls that are made of the Bayes classifier."""
+_PREFIX = "smoothed:"
+_SMOOTHED_ID = re.compile(r"smoothed-([\d.e+-]+)-(\d+)/([^:]+)(?<!\.yaml)(?<!\.yml)")
+_SAMPLES = "100"
 
 
-def models_of(benchmark: Benchmark) -> list[str]:
-    """Ids of the shipped models that a benchmark is for: those trained on its data, then the controls."""
-    trained = [name for name in names() if find(name)[0].dataset == benchmark.data_name]
-    cards = [find(name)[0] for name in names()]
-    controls = [card for card in cards if card.control and (benchmark.bayes or card.architecture not in _OF_BAYES)]
-    return trained + [card.id for card in controls]
+class Smoothed(NamedTuple):
+    """`smoothed:SIGMA[:SAMPLES]:MODEL`, any model under randomised smoothing.
+
+    Attributes:
+        card: the smoothing, `around` still unknown.
+        model: what is smoothed, as the user named it.
+    """
+
+    card: SmoothingCard
+    model: str
+
+
+def parse_smoothed(name: str) -> Smoothed | None:
+    """What is smoothed and how, as users write it or as the card's id says; None where the name is of neither form.
+
+    >>> parse_smoothed("smoothed:0.25:digits/standard")
+    Smoothed(card=SmoothingCard(sigma=0.25, samples=100, seed=0, around=None), model='digits/standard')
+
+    Raises:
+        CardError: sigma or the number of samples is missing or out of range.
+    """
+    if (parts := _SMOOTHED_ID.fullmatch(name)) is not None:
+        name = _PREFIX + ":".join(parts.groups())
+    if not name.startswith(_PREFIX):
+        return None
+    sigma, _, model = name.removeprefix(_PREFIX).partition(":")
+    samples, separator, rest = model.partition(":")
+    if separator and samples.isdigit():
+        model = rest
+    else:
+        samples = _SAMPLES
+    if not sigma or not model:
+        raise CardError(f"{name}: expected smoothed:SIGMA[:SAMPLES]:MODEL, as in smoothed:0.25:100:digits/standard")
+    return Smoothed(SmoothingCard.parse({"sigma": sigma, "samples": samples}, name), model)
+
+
+def smooth(base: Request, smoothing: SmoothingCard) -> Request:
+    """The same model under smoothing, id `smoothed-<sigma>-<samples>/<id>`.
+
+    Raises:
+        CardError: the model is smoothed already.
+    """
+    card = base.card
+    if card.smoothing is not None:
+        raise CardError(f"{card.id}: is smoothed already; smooth the network itself")
+    changed = {
+        "id": f"smoothed-{smoothing.sigma:g}-{smoothing.samples}/{card.id}",
+        "title": f"{card.title}, smoothed {smoothing.sigma:g}",
+        "family": "smoothed",
+        "strength": smoothing.sigma,
+        "smoothing": smoothing.model_copy(update={"around": card.id}),
+        "published_accuracy": None,
+    }
+    return replace(base, card=card.model_copy(update=changed))
+
+
+def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
+    """Resolves what the user named, all of it before anything is measured.
+
+    Args:
+        models: an id, card file, `path.py:function`, `smoothed:...` around one, module or request, several of them,
+            or a mapping from names to modules; none for all shipped models of the benchmark.
+        benchmark: what they will be measured on.
+
+    Raises:
+        PagbenchError: unknown id, invalid card, or two models with one id.
+    """
+    from torch import nn
+
+    if isinstance(models, Mapping):
+        for name, network in models.items():
+            if not isinstance(network, nn.Module):
+                raise ContractError(f"model {name!r} is of type {type(network).__name__}, expected a torch.nn.Module")
+        requests = [from_module(network, name, benchmark) for name, network in models.items()]
+    else:
+        several = isinstance(models, Iterable) and not isinstance(models, (str, nn.Module))
+        listed = list(models) if several else [models]
+        requests = [resolve_one(model, benchmark) for model in listed or models_of(benchmark)]
+    ids = [request.card.id for request in requests]
+    for request in requests:
+        _check_id(request)
+    twice = {name for name in ids if ids.count(name) > 1}
+    if twice:
+        raise ContractError(f"two models are called {min(twice)!r}; give each its own id")
+    return requests
+
+
+def resolve_one(model: Any, benchmark: Benchmark) -> Request:
+    """Resolves one model; `resolve` also refuses one that takes the id of another.
+
+    Raises:
+        PagbenchError: unknown id or invalid card.
+    """
+    from torch import nn
+
+    if isinstance(model, Request):
+        return model
+    if isinstance(model, nn.Module):
+        return from_module(model, type(model).__name__, benchmark)
+    if not isinstance(model, str | Path):
+        raise ContractError(f"model of type {type(model).__name__}; expected an id, a card file or a torch.nn.Module")
+    name = str(model)
+    if (smoothed := parse_smoothed(name)) is not None:
+        base = resolve_one(smoothed.model, benchmark)
+        _check_id(base)
+        return smooth(base, smoothed.card)
+    others = [str(_known()[name])] if name in _known() else []
+    if sources.find(name) is not None:
+        others.append(f"the source {name.partition('/')[0]!r}")
+    factory = factories.find(name, others=others)
+    return find(name) if factory is None else from_factory(factory, benchmark)
+
+
+def _check_id(request: Request) -> None:
+    """An id of ours or of a source stands for that network: anchors above all must not be replaced."""
+    name = request.card.id
+    if name not in shipped():
+        if sources.find(name) is not None and (request.path is not None or request.card.loader != "source"):
+            raise ContractError(
+                f"{name!r} is an id of the source {name.partition('/')[0]!r}, which is measured by that name; "
+                "give yours its own id"
+            )
+        return
+    ours = find(name)
+    same = (
+        request.card.functional_hash() == ours.card.functional_hash()
+        and request.card.weights_sha256 == ours.card.weights_sha256
+    )
+    if request.path != ours.path and not (same and request.path is not None and ours.card.weights_sha256):
+        raise ContractError(f"{name!r} is the id of a shipped model with other weights; give yours its own id")
+
+
+def from_module(network: "nn.Module", name: str, benchmark: Benchmark) -> Request:
+    """A module given from Python: pixels in [0, 1] → logits. It is copied, not changed.
+
+    Raises:
+        CardError: the name cannot be an id.
+    """
+    kind = type(network).__name__
+    fields = {"id": name, "title": f"{kind} given from Python", "architecture": kind}
+    return Request(_own_card(fields, benchmark), network=network)
+
+
+def from_checkpoint(path: Path, architecture: str, benchmark: Benchmark) -> Request:
+    """A checkpoint without a card, for the network that `module:function` builds. Runs the code of that module.
+
+    Raises:
+        ContractError: the function cannot be imported or called, or returns no module.
+        CardError: a card field that it gives is wrong, or not for it to say.
+    """
+    request = from_factory(factories.from_reference(f"local/{path.stem}", architecture), benchmark, path.name)
+    return replace(request, path=path)
+
+
+_NOT_FOR_FUNCTIONS = {"id", "loader", "weights", "weights_sha256", "download"}
+
+
+def from_factory(factory: factories.Factory, benchmark: Benchmark, weights: str = "in-memory") -> Request:
+    """A network that a function builds, with the card fields that it gives. Runs that function.
+
+    Args:
+        factory: the function.
+        benchmark: fixes shape and classes where the function does not give them.
+        weights: name of the checkpoint that is to be loaded into the network, if there is one.
+
+    Raises:
+        ContractError: it fails, or returns no module.
+        CardError: a field is wrong, or not for it to say.
+    """
+    network, given = factory.build()
+    if refused := given.keys() & _NOT_FOR_FUNCTIONS:
+        raise CardError(f"{factory.origin}: field {min(refused)!r} is not for a function to give; leave it out")
+    kind = type(network).__name__.lstrip("_")
+    fields = {"id": factory.id, "title": f"{kind} of {factory.origin}", "architecture": kind, "weights": weights}
+    return Request(_own_card({**fields, **given}, benchmark), network=network)
+
+
+def _own_card(fields: Mapping[str, Any], benchmark: Benchmark) -> ModelCard:
+    """The card of a network that is not ours, with these fields and what follows from the benchmark."""
+    usual = {
+        "family": "own",
+        "input_shape": benchmark.input_shape,
+        "classes": benchmark.classes,
+        "weights": "in-memory",
+    }
+    return ModelCard.parse({**usual, **fields}, f"model {fields['id']!r}")

@@ -106,8 +106,8 @@ class SmoothedNetwork(nn.Module):
         shape = tuple(self.noise.shape[1:])
         drawn = torch.empty(len(self._ids), stop - start, *shape)
         for row, name in zip(drawn.numpy(), self._ids, strict=True):
-            for place, pair in zip(row, range(start, stop), strict=True):
-                geometry.generator(self.seed, "smoothing", name, pair).standard_normal(out=place, dtype="float32")
+            for half, pair in zip(row, range(start, stop), strict=True):
+                geometry.generator(self.seed, "smoothing", name, pair).standard_normal(out=half, dtype="float32")
         return self.sigma * drawn.to(self.noise)
 
     def take(self, ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, UnknownNameError
-from pagbench.models import devices, requests
-from pagbench.models.requests import Request
+from pagbench.models import devices, registry
+from pagbench.models.registry import Request
 from pagbench.results import Result, StoragePath
 from pagbench.running import executors, provenance, targets
 from pagbench.running.config import RunConfig, Share
@@ -106,7 +106,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     ids = definition.samples[: None if limit is None else _within("limit", limit, 1)]
     if timeout is not None and not timeout > 0:
         raise ContractError(f"timeout {timeout} is out of range; expected seconds above 0, or inf")
-    requested = requests.resolve(models, definition)
+    requested = registry.resolve(models, definition)
     if anchors:
         requested = _with_anchors(requested, definition, on_warning)
     chosen, share = executors.find(executor, gpus_per_task=gpus_per_task), Share.parse(shard)
@@ -288,7 +288,7 @@ def _with_anchors(requested: list[Request], benchmark: Benchmark, on_warning: Ca
     anchors = []
     for name in benchmark.anchors:
         try:
-            anchors += requests.resolve(name, benchmark) if name not in present else []
+            anchors += registry.resolve(name, benchmark) if name not in present else []
         except PagbenchError as error:
             on_warning(_without_anchor(name, error))
     return requested + [replace(request, explicit=False) for request in anchors]

@@ -18,7 +18,7 @@ from pagbench.errors import CardError, DataError
 from pagbench.measures import Batch, lpips, paper
 from pagbench.measures.context import SecondScores
 from pagbench.running.target_files import TargetFiles
-from pagbench.training import parts
+from pagbench.training import components
 
 _CHUNK = 64
 """Images whose targets are computed, kept on disk and read together; a quarter of it where images are large."""
@@ -107,7 +107,7 @@ class Computation:
 
     @cached_property
     def _manifold(self) -> manifolds.Manifold | None:
-        fitted = parts.with_autoencoder(self._benchmark, self._device)
+        fitted = components.with_autoencoder(self._benchmark, self._device)
         return None if fitted.manifold is None else manifolds.load(fitted, self._score, self._splits.train)
 
     @cached_property

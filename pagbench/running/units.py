@@ -5,17 +5,23 @@ kept are not measured again, and the unit that completes a model's rows merges t
 """
 
 import pickle
+import sys
+import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
+
+import cloudpickle
 
 from pagbench import columns
 from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
-from pagbench.models import checks, requests
+from pagbench.models import checks
 from pagbench.models.loading import LoadedModel
-from pagbench.models.requests import Request
+from pagbench.models.registry import Request
 from pagbench.results import DamagedError, Provenance, Result
 from pagbench.results.preflight import Refusal
 from pagbench.running import provenance, thumbnails
@@ -87,8 +93,40 @@ def pack(units: Sequence[Unit]) -> list[Packed]:
         ContractError: a model cannot be sent.
     """
     distinct = {id(unit.request): unit.request for unit in units}
-    packed = {key: requests.send(request) for key, request in distinct.items()}
+    packed = {key: _pickled(request) for key, request in distinct.items()}
     return [Packed(packed[id(unit.request)], unit.measure, unit.ids) for unit in units]
+
+
+def _pickled(request: Request) -> bytes:
+    """A request for another process, on any machine. Classes go by their value unless they are of installed packages.
+
+    Raises:
+        ContractError: the module cannot be sent.
+    """
+    homes = {type(part).__module__ for part in request.network.modules()} if request.network is not None else set()
+    by_value = [sys.modules[name] for name in homes if name in sys.modules and not _installed(sys.modules[name])]
+    for module in by_value:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        content: bytes = cloudpickle.dumps(request)
+    except Exception as error:  # a third party's module may refuse in any way
+        raise ContractError(
+            f"{request.card.id}: cannot be sent to another process ({first_line(error)}); use --executor local, or "
+            "give it a card with weights"
+        ) from None
+    finally:
+        for module in by_value:
+            cloudpickle.unregister_pickle_by_value(module)
+    return content
+
+
+def _installed(module: ModuleType) -> bool:
+    """Whether other machines have a module, too, as far as one can tell."""
+    if module.__name__.partition(".")[0] in ("pagbench", "__main__"):
+        return True  # cloudpickle sends what is of the main program by value anyway
+    folders = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    file = getattr(module, "__file__", None)
+    return file is None or any(Path(file).is_relative_to(folder) for folder in folders)
 
 
 class _UnloadableError(PagbenchError):

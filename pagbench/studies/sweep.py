@@ -10,7 +10,7 @@ import torch
 
 from pagbench.errors import PagbenchError, TrainingError, first_line
 from pagbench.running import workers
-from pagbench.training import Plan, train_model
+from pagbench.training import TrainingPlan, train_model
 
 Advance = Callable[[str, float], None]
 """Called with a plan's name and the share of it, in [0, 1], that is trained."""
@@ -63,7 +63,7 @@ class Trained(NamedTuple):
 
 
 def train_all(
-    plans: Sequence[Plan],
+    plans: Sequence[TrainingPlan],
     output: Path,
     *,
     jobs: int = 1,
@@ -95,7 +95,7 @@ def train_all(
     return Trained(cards, [f"{name}: {outcome}" for name, outcome in outcomes.items() if isinstance(outcome, str)])
 
 
-def _attempt(plan: Plan, output: Path, device: str, advance: Advance) -> Path | str:
+def _attempt(plan: TrainingPlan, output: Path, device: str, advance: Advance) -> Path | str:
     """The card, or one line that says why there is none."""
 
     def report(done: int, total: int, loss: float) -> None:
@@ -112,9 +112,9 @@ def _attempt(plan: Plan, output: Path, device: str, advance: Advance) -> Path | 
 
 
 def _side_by_side(
-    plans: Sequence[Plan], output: Path, jobs: int, device: str, advance: Advance
+    plans: Sequence[TrainingPlan], output: Path, jobs: int, device: str, advance: Advance
 ) -> Iterator[tuple[str, Path | str]]:
-    def begin(number: int, send: workers.Send) -> Callable[[Plan], Path | str]:
+    def begin(number: int, send: workers.Send) -> Callable[[TrainingPlan], Path | str]:
         return lambda plan: _attempt(plan, output, device, lambda name, share: send(share))
 
     with workers.Pool(begin, jobs) as pool:

@@ -13,7 +13,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ManifoldCard
 from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError, DataError
-from pagbench.training import parts
+from pagbench.training import components
 
 _CHUNK = 16
 
@@ -56,7 +56,7 @@ def compare(
         raise CardError(f"{benchmark.label}: has no manifold to compare with")
     splits = data.splits(benchmark)
     shown = splits.test.select(benchmark.samples[:images])
-    own = parts.with_autoencoder(benchmark, device).manifold or benchmark.manifold
+    own = components.with_autoencoder(benchmark, device).manifold or benchmark.manifold
     score = scores.load(benchmark, splits.train)
     bases: dict[str, Tensor] = {}
     left_out = []

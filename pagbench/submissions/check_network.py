@@ -16,7 +16,8 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.data import Dataset
 from pagbench.errors import PagbenchError, first_line
-from pagbench.models import checks, loading
+from pagbench.models import checks
+from pagbench.models.registry import Request
 from pagbench.storage import weights
 from pagbench.submissions import check_results, folder
 from pagbench.submissions.findings import Finding, refused
@@ -74,7 +75,7 @@ def check_safetensors(path: Path) -> Finding:
 
 def _check_network(card: ModelCard, root: Path, benchmark: Benchmark) -> Iterator[Finding]:
     try:
-        model = loading.load(card, root / CARD, benchmark)
+        model = Request(card, root / CARD).load(benchmark)
         parameters = sum(value.numel() for value in model.classifier.network.parameters())
         yield Finding("ok", "network", f"{card.architecture}, {parameters:,} parameters; holds these weights")
         preflight = checks.preflight(model, benchmark, device=torch.device("cpu"), batch_size=_BATCH)

@@ -13,7 +13,7 @@ from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, ResultsError
-from pagbench.models import checks, devices, registry, requests
+from pagbench.models import checks, devices, registry
 from pagbench.models.loading import LoadedModel
 from pagbench.results import Provenance, Result, thumbnails, verification
 from pagbench.results.preflight import Refusal
@@ -92,9 +92,9 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
             continue
         path = results.path_of(home, chosen, target)
         if path.is_file():
-            card, card_file = registry.find(target)
-            sha256 = None if card_file is None else folder.weights_sha256(card, card_file.parent)
-            subjects.append(Subject(path, card, target, sha256, chosen))
+            request = registry.find(target)
+            sha256 = None if request.path is None else folder.weights_sha256(request.card, request.path.parent)
+            subjects.append(Subject(path, request.card, target, sha256, chosen))
         for root in _submissions(home, chosen):
             subjects += (subject for subject in _submitted_results(root, chosen) if subject.card.id == target)
     if not subjects:
@@ -246,7 +246,7 @@ class _Rerun:
         if errors := [f"{finding.subject}: {finding.message}" for finding in findings if finding.level == "error"]:
             raise ContractError("; ".join(errors))
         result = read_results(subject.file, columns.schema(self._benchmark), len(self._benchmark.samples))
-        (request,) = requests.resolve([subject.source], self._benchmark)
+        (request,) = registry.resolve([subject.source], self._benchmark)
         try:
             model = request.load(self._benchmark)
         except Refusal as refusal:

@@ -1,9 +1,8 @@
-"""Training: the paper's families of regularisation, one loop, and what comes out: models and parts of benchmarks."""
+"""Training: the paper's families of regularisation, one loop, and what comes out: models, components of benchmarks."""
 
 from pagbench.training.families import FAMILIES
 from pagbench.training.loop import train
-from pagbench.training.model import Plan, default_recipe, train_model
-from pagbench.training.recipe import Recipe
-from pagbench.training.state import Minibatch
+from pagbench.training.model import TrainingPlan, default_recipe, train_model
+from pagbench.training.recipe import Minibatch, Recipe
 
-__all__ = ["FAMILIES", "Minibatch", "Plan", "Recipe", "default_recipe", "train", "train_model"]
+__all__ = ["FAMILIES", "Minibatch", "Recipe", "TrainingPlan", "default_recipe", "train", "train_model"]

@@ -1,16 +1,16 @@
 """Families of regularised training: each is a loss of (network, minibatch, generator) with one strength."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pagbench import geometry
-from pagbench.geometry import Norm
-from pagbench.training.attacks import pgd
-from pagbench.training.state import Loss, Minibatch
+from pagbench.geometry import Norm, into_ball, steepest
+from pagbench.training.recipe import Loss, Minibatch
 
 _SMOOTHNESS_STD = 0.1
 
@@ -65,22 +65,64 @@ def smoothness(strength: float) -> Loss:
     return loss
 
 
-def _adversarial(strength: float, norm: Norm) -> Loss:
+def _start(x: Float[Tensor, "b c h w"], epsilon: float, norm: Norm, generator: torch.Generator) -> Tensor:
+    """Uniform in the ball."""
+    if norm == "linf":
+        return epsilon * (2 * torch.rand(x.shape, generator=generator, device=x.device) - 1)
+    radius = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) ** (1 / x[0].numel())
+    direction = torch.randn(x.shape, generator=generator, device=x.device)
+    return epsilon * radius * steepest(direction, norm)
+
+
+def pgd(
+    network: nn.Module,
+    x: Float[Tensor, "b c h w"],
+    y: Int[Tensor, "b"],
+    *,
+    epsilon: float,
+    generator: torch.Generator,
+    norm: Norm = "l2",
+    steps: int = 5,
+) -> Float[Tensor, "b c h w"]:
+    """Raises the cross-entropy within ‖x' - x‖ ≤ epsilon for every image (Madry et al. 2018, arXiv 1706.06083).
+
+    Random start in the ball, `steps` steepest steps of 2·epsilon/steps, clipped to [0, 1]. Parameters get no gradient
+    and normalisation layers see no attack batch: the network is in eval mode meanwhile.
+
+    Args:
+        network: pixels in [0, 1] → logits.
+        x: images.
+        y: their classes.
+        epsilon: budget of each image, in pixel units: an L2 length, or the largest change of a pixel.
+        generator: of the random start, on the device of `x`.
+        norm: l2 or linf.
+        steps: gradient steps.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    delta = _start(x, epsilon, norm, generator)
+    for _ in range(steps):
+        moved = (x + delta).detach().requires_grad_(True)
+        losses = nn.functional.cross_entropy(network(moved), y, reduction="sum")
+        (gradient,) = torch.autograd.grad(losses, moved)
+        delta = into_ball(delta + (2 * epsilon / steps) * steepest(gradient, norm), epsilon, norm)
+        delta = (x + delta).clamp(0, 1) - x
+    for module, training in modes:
+        module.training = training
+    return (x + delta).detach()
+
+
+def adversarial(strength: float, norm: Norm = "l2") -> Loss:
+    """Cross-entropy on PGD examples within a ball of radius strength around each image (Madry et al. 2018).
+
+    In the norm `linf` the strength is the largest change of a pixel.
+    """
+
     def loss(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
         attacked = pgd(network, batch.images, batch.labels, epsilon=strength, generator=generator, norm=norm)
         return nn.functional.cross_entropy(network(attacked), batch.labels)
 
     return loss
-
-
-def adversarial(strength: float) -> Loss:
-    """Cross-entropy on PGD examples within an L2 ball of radius strength around each image (Madry et al. 2018)."""
-    return _adversarial(strength, "l2")
-
-
-def adversarial_linf(strength: float) -> Loss:
-    """Cross-entropy on PGD examples whose pixels differ by at most strength (Madry et al. 2018)."""
-    return _adversarial(strength, "linf")
 
 
 def score_matching(strength: float) -> Loss:
@@ -125,7 +167,7 @@ FAMILIES: dict[str, Family] = {
     "noise": Family(noise_augmentation, "noise standard deviation, pixel units"),
     "smoothness": Family(smoothness, "weight of the mean squared change of the logits"),
     "adversarial": Family(adversarial, "L2 budget per image, pixel units"),
-    "adversarial-linf": Family(adversarial_linf, "largest change of a pixel"),
+    "adversarial-linf": Family(partial(adversarial, norm="linf"), "largest change of a pixel"),
     "smoothing": Family(
         noise_augmentation, "noise standard deviation of training and smoothing, pixel units", smoothed=True
     ),

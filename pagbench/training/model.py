@@ -1,7 +1,6 @@
 """Trains a model for a benchmark and writes its card and weights."""
 
-import dataclasses
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ from torch import Tensor
 from pagbench import data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Identifier, ModelCard, SmoothingCard
-from pagbench.data import Dataset
 from pagbench.densities import scores
 from pagbench.errors import CardError, TrainingError, UnknownNameError, WeightsError
 from pagbench.models import architectures, registry
 from pagbench.storage import files, weights
 from pagbench.training.families import FAMILIES
 from pagbench.training.loop import Progress, guard_memory, train
-from pagbench.training.recipe import Recipe
-from pagbench.training.state import Minibatch
+from pagbench.training.recipe import Minibatch, Recipe
 
 DRAWS = 64
 """Monte Carlo draws of a smoothed network, unless told otherwise."""
@@ -35,12 +32,11 @@ _DIGITS = 12
 def default_recipe(benchmark: Benchmark) -> Recipe:
     """How the benchmark's reference was trained, so that only the regularisation differs."""
     reference = _reference(benchmark)
-    known = {field.name for field in dataclasses.fields(Recipe)}
-    said: dict[str, Any] = {} if reference is None else dict(reference.training)
-    return Recipe(**{name: value for name, value in said.items() if name in known})
+    recorded: dict[str, Any] = {} if reference is None else reference.training
+    return Recipe(**{field.name: recorded[field.name] for field in fields(Recipe) if field.name in recorded})
 
 
-def _usual(benchmark: Benchmark) -> tuple[str, str]:
+def _default_network(benchmark: Benchmark) -> tuple[str, str]:
     """Architecture and activation of the reference."""
     reference = _reference(benchmark)
     return _FALLBACK if reference is None else (reference.architecture or "", reference.activation or "silu")
@@ -48,11 +44,11 @@ def _usual(benchmark: Benchmark) -> tuple[str, str]:
 
 def _reference(benchmark: Benchmark) -> ModelCard | None:
     name = benchmark.reference
-    return registry.find(name)[0] if name is not None and name in registry.names() else None
+    return registry.find(name).card if name is not None and name in registry.names() else None
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Everything that fixes a trained model.
 
     Attributes:
@@ -101,9 +97,9 @@ class Plan:
             raise TrainingError(
                 f"draws {self.draws}; expected an even number from 2, for they come in antithetic pairs"
             )
-        usual = _usual(self.benchmark)
-        object.__setattr__(self, "architecture", self.architecture or usual[0])
-        object.__setattr__(self, "activation", self.activation or usual[1])
+        default = _default_network(self.benchmark)
+        object.__setattr__(self, "architecture", self.architecture or default[0])
+        object.__setattr__(self, "activation", self.activation or default[1])
         object.__setattr__(self, "recipe", self.recipe or default_recipe(self.benchmark))
         object.__setattr__(self, "prefix", self.prefix or f"trained/{self.benchmark.name}")
         architectures.check(self.architecture or "", self.activation or "")
@@ -114,11 +110,11 @@ class Plan:
         """Name of card and weights: what differs from the reference network, in short.
 
         >>> from pagbench import benchmarks
-        >>> Plan(benchmarks.load("digits"), "noise", 0.5, seed=1, activation="relu").name
+        >>> TrainingPlan(benchmarks.load("digits"), "noise", 0.5, seed=1, activation="relu").name
         'small-cnn-relu.noise-0.5.seed1'
         """
-        usual = _usual(self.benchmark)
-        network = "" if usual == (self.architecture, self.activation) else f"{self.architecture}-{self.activation}."
+        default = _default_network(self.benchmark)
+        network = "" if default == (self.architecture, self.activation) else f"{self.architecture}-{self.activation}."
         path = self.family if self.strength is None else f"{self.family}-{_plain(self.strength)}"
         return f"{network}{path}" + (f".seed{self.seed}" if self.seed else "")
 
@@ -129,17 +125,16 @@ class Plan:
         words = ["pagbench train", self.benchmark.name, f"--family {self.family}"]
         words += [] if self.strength is None else [f"--strength {_plain(self.strength)}"]
         words.append(f"--seed {self.seed}")
-        usual = _usual(self.benchmark)
-        words += [f"--architecture {self.architecture}"] if self.architecture != usual[0] else []
-        words += [f"--activation {self.activation}"] if self.activation != usual[1] else []
-        default = asdict(default_recipe(self.benchmark))
-        given = {name: value for name, value in asdict(self.recipe).items() if value != default[name]}
-        given["epochs"] = self.recipe.epochs
-        words.append(f"--epochs {given.pop('epochs')}")
-        words += [f"--recipe {name}={_plain(value)}" for name, value in given.items()]
+        default = _default_network(self.benchmark)
+        words += [f"--architecture {self.architecture}"] if self.architecture != default[0] else []
+        words += [f"--activation {self.activation}"] if self.activation != default[1] else []
+        words.append(f"--epochs {self.recipe.epochs}")
+        recipe = asdict(default_recipe(self.benchmark)) | {"epochs": self.recipe.epochs}
+        changed = [(name, value) for name, value in asdict(self.recipe).items() if value != recipe[name]]
+        words += [f"--recipe {name}={_plain(value)}" for name, value in changed]
         shipped = (f"trained/{self.benchmark.name}", self.benchmark.data_name)
         words += [] if self.prefix in shipped else [f"--prefix {self.prefix}"]
-        words += [f"--draws {self.draws}"] if self._smoothed and self.draws != DRAWS else []
+        words += [f"--draws {self.draws}"] if FAMILIES[self.family].smoothed and self.draws != DRAWS else []
         return " ".join(words + (["--half"] if self.half else []))
 
     @property
@@ -151,9 +146,9 @@ class Plan:
         """The card of the trained network."""
         family, recipe = FAMILIES[self.family], self.recipe
         assert recipe is not None
-        smoothing = SmoothingCard(sigma=self.strength, samples=self.draws) if self._smoothed else None
+        smoothing = SmoothingCard(sigma=self.strength, samples=self.draws) if family.smoothed else None
         strength = "" if self.strength is None else f" {self.strength:g}"
-        fields = {
+        content = {
             "id": f"{self.prefix}/{self.name}",
             "title": f"{self.architecture} ({self.activation}), {self.family}{strength}, seed {self.seed}",
             "family": self.family,
@@ -175,11 +170,7 @@ class Plan:
             "authors": "The pagbench authors",
             "license": "Apache-2.0",
         }
-        return ModelCard.model_validate(fields)
-
-    @property
-    def _smoothed(self) -> bool:
-        return FAMILIES[self.family].smoothed
+        return ModelCard.model_validate(content)
 
 
 def _plain(value: object) -> str:
@@ -196,7 +187,7 @@ def _check_prefix(prefix: str) -> None:
 
 
 def train_model(
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     output: Path,
     device: torch.device | None = None,
@@ -227,10 +218,12 @@ def train_model(
         network = architectures.build(
             plan.architecture, plan.benchmark.input_shape, plan.benchmark.classes, plan.activation
         )
+        split, family = data.splits(plan.benchmark).train, FAMILIES[plan.family]
+        target = bayes_targets(plan.benchmark, device) if family.needs_target else None
         train(
             network,
-            FAMILIES[plan.family].loss(plan.strength or 0.0),
-            _training_data(plan, device),
+            family.loss(plan.strength or 0.0),
+            Minibatch(split.images, split.labels, target),
             plan.recipe,
             seed=plan.seed,
             device=device,
@@ -240,27 +233,25 @@ def train_model(
         )
     digest = weights.write(network, output / f"{plan.name}.safetensors", half=plan.half)
     card = plan.card(digest, f"{plan.name}.safetensors")
-    files.write(path, to_yaml(_with_machine(card, device)), WeightsError)
+    machine = {"device": device.type, "torch": str(torch.__version__)}
+    card = card.model_copy(update={"training": card.training | machine})
+    content = card.model_dump(mode="json", exclude_defaults=True)
+    files.write(path, yaml.safe_dump(content, sort_keys=False, width=100), WeightsError)
     checkpoint.unlink(missing_ok=True)
     return path
 
 
 _MACHINE = ("device", "torch")
+"""Where a model was trained, in its card: elsewhere the same command gives weights that differ by rounding."""
 
 
-def _with_machine(card: ModelCard, device: torch.device) -> ModelCard:
-    """Where it was trained: elsewhere the same command gives weights that differ by rounding."""
-    machine = dict(zip(_MACHINE, (device.type, str(torch.__version__)), strict=True))
-    return card.model_copy(update={"training": card.training | machine})
-
-
-def _finished(path: Path, plan: Plan) -> Path:
+def _finished(path: Path, plan: TrainingPlan) -> Path:
     """The card of the same plan, its weights beside it.
 
     Raises:
         TrainingError: it is another plan's, or its weights are missing or altered.
     """
-    card, _ = registry.find(str(path))
+    card = registry.find(str(path)).card
     planned = plan.card(card.weights_sha256 or "0" * 64, card.weights or "")
     trained = {name: value for name, value in card.training.items() if name not in _MACHINE}
     if card.functional_hash() != planned.functional_hash() or trained != planned.training:
@@ -273,12 +264,6 @@ def _finished(path: Path, plan: Plan) -> Path:
     return path
 
 
-def _training_data(plan: Plan, device: torch.device) -> Minibatch:
-    train_split = data.splits(plan.benchmark).train
-    target = bayes_targets(plan.benchmark, device) if FAMILIES[plan.family].needs_target else None
-    return Minibatch(train_split.images, train_split.labels, target)
-
-
 @lru_cache(maxsize=1)
 def bayes_targets(benchmark: Benchmark, device: torch.device) -> Float[Tensor, "n c h w"]:
     """Bayes targets s(x|y) - s(x) of the training images, unit length, each computed without the image itself.
@@ -287,18 +272,9 @@ def bayes_targets(benchmark: Benchmark, device: torch.device) -> Float[Tensor, "
     """
     split = data.splits(benchmark).train
     density = scores.load_mixture(benchmark, split).leaving_one_out(torch.float32, device)
-    parts = [_unit_targets(density, benchmark.sigma, part, device) for part in split.chunks(64)]
-    return torch.cat(parts)
-
-
-def _unit_targets(
-    density: scores.ClassMixture, sigma: float, part: Dataset, device: torch.device
-) -> Float[Tensor, "b c h w"]:
-    difference = density.log_odds_gradient(part.images.to(device), sigma, part.labels)
-    length = difference.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-    return (difference / length[:, None, None, None]).float().cpu()
-
-
-def to_yaml(card: ModelCard) -> str:
-    """A card as YAML, fields in the order of their definition, without those at their default."""
-    return yaml.safe_dump(card.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=100)
+    targets = []
+    for part in split.chunks(64):
+        difference = density.log_odds_gradient(part.images.to(device), benchmark.sigma, part.labels)
+        length = difference.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+        targets.append((difference / length[:, None, None, None]).float().cpu())
+    return torch.cat(targets)

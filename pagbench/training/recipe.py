@@ -1,13 +1,31 @@
-"""How to train: optimiser, schedule, and everything else that stays the same along a path."""
+"""How to train: optimiser, schedule, augmentation, and everything else that stays the same along a path."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from pagbench.training.augmentation import Augmentation
+
+class Minibatch(NamedTuple):
+    """What a loss sees.
+
+    Attributes:
+        images: pixels in [0, 1].
+        labels: classes.
+        target: Bayes targets of the images; None unless the loss asks for them.
+    """
+
+    images: Float[Tensor, "b c h w"]
+    labels: Int[Tensor, "b"]
+    target: Float[Tensor, "b c h w"] | None = None
+
+
+Loss = Callable[[nn.Module, Minibatch, torch.Generator], Tensor]
+"""Mean loss of a minibatch; all randomness comes from the generator."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,7 @@ class Recipe:
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
-    augmentation: Augmentation = "none"
+    augmentation: Literal["none", "crop-flip"] = "none"
     clip: Annotated[float, Field(ge=0)] = 0.0
 
 
@@ -56,3 +74,31 @@ def schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> to
         return torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=max(steps, 2))
     milestones = [int(0.75 * steps), int(0.875 * steps)] if recipe.schedule == "step" else []
     return torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones)
+
+
+def augment(batch: Minibatch, recipe: Recipe, generator: torch.Generator) -> Minibatch:
+    """The recipe's augmentation of a minibatch; a target moves with its image."""
+    if recipe.augmentation == "none":
+        return batch
+    images, labels, target = batch
+    moved = shift_and_flip([images] if target is None else [images, target], generator)
+    return Minibatch(moved[0], labels, None if target is None else moved[1])
+
+
+def shift_and_flip(parts: list[Float[Tensor, "b c h w"]], generator: torch.Generator) -> list[Float[Tensor, "b c h w"]]:
+    """Shifts each image by up to an eighth of its side, zeros moving in, and flips every other one from left to right.
+
+    Args:
+        parts: tensors that belong to the same images; all move alike.
+        generator: on the parts' device.
+    """
+    b, _, h, w = parts[0].shape
+    device = parts[0].device
+    reach = torch.tensor([w // 8, h // 8], device=device)
+    shift = (torch.rand(b, 2, generator=generator, device=device) * (2 * reach + 1)).floor() - reach
+    flip = 1 - 2 * torch.randint(2, (b,), generator=generator, device=device)
+    theta = torch.zeros(b, 2, 3, device=device)
+    theta[:, 0, 0], theta[:, 1, 1] = flip.to(theta), 1
+    theta[:, :, 2] = 2 * shift / torch.tensor([w, h], device=device)
+    grid = nn.functional.affine_grid(theta, [b, 1, h, w], align_corners=False)
+    return [nn.functional.grid_sample(part, grid, mode="nearest", align_corners=False) for part in parts]

@@ -133,12 +133,12 @@ RICE = "robustbench/cifar10/L2/Rice2020Overfitting"
 def test_a_robustbench_model_runs_from_its_checkpoint_on_disk(small_cifar, tmp_path):
     """The network of `Rice2020Overfitting`, a ResNet-18, with random weights in RobustBench's own format and place."""
     source = pytest.importorskip("pagbench.models.sources.robustbench")
-    from pagbench.models.sources.robustbench import importing, zoo
+    from pagbench.models.sources.robustbench import zoo
 
     card = source.card(RICE)
     (file,) = card.download
-    with importing.quiet():
-        network = zoo._constructor(importing.robustbench(), card)()
+    with zoo.quiet():
+        network = zoo._constructor(zoo.robustbench(), card)()
     place = tmp_path / "cache" / file.path
     place.parent.mkdir(parents=True)
     torch.save(network.state_dict(), place)

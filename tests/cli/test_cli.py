@@ -42,7 +42,8 @@ def anchored(folder, tmp_path):
 @pytest.fixture
 def card(tmp_path):
     """A copy of a shipped model's card and weights that a test may damage."""
-    found, path = models.find("digits/standard")
+    request = models.find("digits/standard")
+    found, path = request.card, request.path
     for name in (path.name, found.weights):
         shutil.copy(path.parent / name, tmp_path / name)
     change(tmp_path / path.name, id="mine/standard")

@@ -9,7 +9,7 @@ from pagbench import benchmarks, data, geometry
 from pagbench.densities import diffusion, scores
 from pagbench.densities.diffusion import Denoiser, DiffusionScore
 from pagbench.errors import TrainingError, UnknownNameError, WeightsError
-from pagbench.training import Recipe, parts
+from pagbench.training import Recipe, components
 
 GAUSSIANS = benchmarks.load("gaussians")
 SIGMA = 0.15
@@ -56,7 +56,7 @@ def test_score_of_an_exact_denoiser_is_the_closed_form_in_pixel_units(exact, noi
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     recipe = Recipe(epochs=60, batch_size=100, learning_rate=0.03, ema=0.97, clip=1.0)
-    return parts.fit(GAUSSIANS, "diffusion", output=tmp_path_factory.mktemp("parts"), width=8, recipe=recipe)
+    return components.fit(GAUSSIANS, "diffusion", output=tmp_path_factory.mktemp("parts"), width=8, recipe=recipe)
 
 
 def test_a_trained_model_approaches_the_closed_form(fitted, exact, noisy, splits):
@@ -106,21 +106,21 @@ def test_without_its_network_the_denoiser_is_the_best_one_of_gaussian_data(sigma
 
 def test_a_finished_part_is_kept_and_another_is_not_written_over_it(tmp_path):
     recipe = Recipe(epochs=1, batch_size=128)
-    path, digest = parts.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe)
+    path, digest = components.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe)
     before = path.stat().st_mtime_ns
-    assert parts.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe) == (path, digest)
+    assert components.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe) == (path, digest)
     assert path.stat().st_mtime_ns == before
     assert not list(tmp_path.glob(".*"))
     with pytest.raises(TrainingError, match=r"already there, trained otherwise \(.*\"seed\": 0"):
-        parts.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe, seed=1)
+        components.fit(GAUSSIANS, "autoencoder", output=tmp_path, width=8, recipe=recipe, seed=1)
     with pytest.raises(TrainingError, match="seed -1 is out of range"):
-        parts.fit(GAUSSIANS, "autoencoder", output=tmp_path, seed=-1)
+        components.fit(GAUSSIANS, "autoencoder", output=tmp_path, seed=-1)
     with pytest.raises(TrainingError, match=r"channels \(12, 24, 24\) by 8"):
-        parts.fit(GAUSSIANS, "diffusion", output=tmp_path, width=12)
+        components.fit(GAUSSIANS, "diffusion", output=tmp_path, width=12)
 
 
 def test_a_part_that_no_benchmark_has_is_one_line(tmp_path):
     with pytest.raises(UnknownNameError, match="unknown part 'autoencodr'; closest: autoencoder"):
-        parts.fit(GAUSSIANS, "autoencodr", output=tmp_path)
+        components.fit(GAUSSIANS, "autoencodr", output=tmp_path)
     with pytest.raises(WeightsError, match="cannot read"):
         diffusion.read(tmp_path / "none.safetensors", None)

@@ -17,7 +17,7 @@ from pagbench.errors import CardError, DataError, WeightsError
 from pagbench.running import targets
 from pagbench.storage import cache
 from pagbench.studies import tangents
-from pagbench.training import parts
+from pagbench.training import components
 
 CPU = torch.device("cpu")
 
@@ -208,13 +208,13 @@ def test_an_autoencoder_is_fitted_on_first_use_and_kept(by_recipe, digits_splits
     assert basis.shape == (2, 64, 10)
     (path,) = (cache.root() / "fitted").rglob("*.safetensors")
     assert found.networks["manifold"]["weights_sha256"] == autoencoder.read(path, None, 10).weights_sha256
-    monkeypatch.setattr(parts, "train", None)  # a second training would call it
+    monkeypatch.setattr(components, "train", None)  # a second training would call it
     again = targets.compute(by_recipe, digits_splits, ids, seed=0, device=CPU)
     torch.testing.assert_close(again.batch(ids).basis, basis)
     other = by_recipe.manifold.recipe.model_copy(update={"seed": 1})
     reseeded = by_recipe.model_copy(update={"manifold": by_recipe.manifold.model_copy(update={"recipe": other})})
     with pytest.raises(TypeError):
-        parts.with_autoencoder(reseeded, CPU)
+        components.with_autoencoder(reseeded, CPU)
 
 
 def test_manifolds_that_need_more_than_they_get_say_so(by_recipe, digits, digits_splits):

@@ -101,7 +101,7 @@ STATEMENTS = [
     "import pagbench.studies.networks, pagbench.studies.stability.ranking, pagbench.studies.stability.report",
     "from pagbench import benchmarks, models; [models.find(name) for name in models.names()]",
     "import pagbench.cli",
-    "from pagbench.models import sources; [sources.of(name) for name in sources.SOURCES]",
+    "from pagbench.models import sources; [sources.find(name) for name in sources.SOURCES]",
     "from pagbench.cli import listing; listing.all_models()",
     "from pagbench import models; models.find('smoothing/cifar10/resnet110/noise_0.25')",
     "from pagbench.cli import listing; listing.all_models('robustbench')",

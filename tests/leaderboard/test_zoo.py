@@ -8,7 +8,7 @@ import torch
 from installed import splits_or_skip
 
 from pagbench import benchmarks, results
-from pagbench.models import loading, registry
+from pagbench.models import registry
 from pagbench.training import FAMILIES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,14 +23,15 @@ def test_accuracies_are_recomputed_from_the_shipped_weights(label):
     test = splits_or_skip(benchmark).test
     for result in results.read_all(RESULTS, benchmark):
         name = result.name
-        card, path = registry.find(name)
+        request = registry.find(name)
+        card = request.card
         if card.control:
             continue
         assert result.provenance.weights_sha256 == card.weights_sha256, name
         assert result.provenance.behaviour == card.functional_hash(), name
         part = next(test.chunks(SMOOTHED_IMAGES if card.smoothing else IMAGES))
         with torch.no_grad():
-            logits = loading.load(card, path, benchmark).classifier(part.images)
+            logits = request.load(benchmark).classifier(part.images)
         rows = result.rows.iloc[: len(part.ids)]
         assert tuple(rows["sample_id"]) == part.ids
         nll = torch.nn.functional.cross_entropy(logits, part.labels, reduction="none").numpy()
@@ -44,13 +45,13 @@ def test_every_published_model_has_results_and_every_result_a_model():
         measured = {result.name for result in results.read_all(RESULTS, benchmark)}
         models = set(registry.models_of(benchmark))
         assert measured <= models, label
-        assert {name for name in models - measured if not registry.find(name)[0].control} == set(), label
+        assert {name for name in models - measured if not registry.find(name).card.control} == set(), label
         assert set(benchmark.anchors) <= measured, label
 
 
 def test_fashion_mnist_has_every_family_from_negligible_to_collapsed():
     benchmark = benchmarks.load("fashion-mnist")
-    cards = [registry.find(name)[0] for name in registry.models_of(benchmark)]
+    cards = [registry.find(name).card for name in registry.models_of(benchmark)]
     trained = [card for card in cards if not card.control]
     assert len(trained) >= 40
     for family in set(FAMILIES) - {"standard"}:

@@ -209,9 +209,9 @@ def test_the_nearest_training_image_is_that_of_scikit_learn(session, digits_spli
 
 
 def test_judges_are_good_and_no_published_model_is_built_like_them():
-    models = {registry.find(name)[0].architecture for name in registry.names()}
+    models = {registry.find(name).card.architecture for name in registry.names()}
     for name in ("digits", "fashion-mnist"):
-        card, _ = registry.find(str(assets.judge(name)))
+        card = registry.find(str(assets.judge(name))).card
         assert card.architecture not in models
         assert card.id not in registry.names()
 
@@ -223,7 +223,7 @@ def test_the_judge_of_digits_recognises_real_images(session, digits_splits):
 
 
 def test_the_judge_is_no_model_and_rows_say_who_judged(measured, digits):
-    card, _ = registry.find(str(assets.judge("digits")))
+    card = registry.find(str(assets.judge("digits"))).card
     errors = [found for found in check_fit(card, digits) if found.level == "error"]
     assert [found.subject for found in errors] == ["weights"]
     for measure, known in (("inpainting", {"judge": card.weights_sha256}), ("denoising", {})):

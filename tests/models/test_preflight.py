@@ -15,7 +15,7 @@ import pagbench
 from pagbench import results
 from pagbench.cards import ModelCard
 from pagbench.cli import app
-from pagbench.models import architectures, checks, registry, requests, sources
+from pagbench.models import architectures, checks, registry, sources
 from pagbench.results.preflight import Preflight
 from pagbench.running.runner import RunError
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def examine(model, benchmark, name="net"):
-    request = requests.resolve({name: model} if isinstance(model, nn.Module) else model, benchmark)[0]
+    request = registry.resolve({name: model} if isinstance(model, nn.Module) else model, benchmark)[0]
     return checks.examine(request, benchmark, device=CPU, batch_size=64)
 
 
@@ -147,7 +147,8 @@ def card(tmp_path):
     """Writes a card with the weights of a shipped model, or untrained ones."""
 
     def write(published, *, trained=True, **changes):
-        shipped, path = registry.find("digits/standard")
+        request = registry.find("digits/standard")
+        shipped, path = request.card, request.path
         fields = yaml.safe_load(path.read_text()) | {"id": "mine/standard", "published_accuracy": published} | changes
         if trained:
             shutil.copy(path.parent / shipped.weights, tmp_path)
@@ -211,7 +212,7 @@ def test_what_a_sources_network_returns_counts_and_not_what_its_card_says(
     (check,) = [check for check in found.checks if check.name == "output"]
     assert check.found.startswith(returns)
     assert check.expected == f"{declared} by its card"
-    (request,) = requests.resolve("zoo/net", digits)
+    (request,) = registry.resolve("zoo/net", digits)
     x = checks.probe(digits).images[:16]
     torch.testing.assert_close(
         request.load(digits).classifier(x).log_softmax(1), noise_trained(x).log_softmax(1), rtol=1e-4, atol=1e-4

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from pagbench.cli import app
 from pagbench.errors import ContractError, UnknownNameError, WeightsError
-from pagbench.models import loading, registry, sources
+from pagbench.models import registry, sources
 from pagbench.models.sources import robustbench
-from pagbench.models.sources.robustbench import importing, zoo
+from pagbench.models.sources.robustbench import zoo
 from pagbench.storage import weights
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -38,19 +38,19 @@ def cache(tmp_path, monkeypatch):
 def raw(model):
     """RobustBench's own network, as its constructor makes it."""
     torch.manual_seed(1)
-    with importing.quiet():
-        return zoo._constructor(importing.robustbench(), registry.find(model)[0])().eval()
+    with zoo.quiet():
+        return zoo._constructor(zoo.robustbench(), registry.find(model).card)().eval()
 
 
 def like(digits, model):
     """A benchmark of the model's shape."""
-    card, _ = registry.find(model)
+    card = registry.find(model).card
     return digits.model_copy(update={"input_shape": card.input_shape, "classes": card.classes})
 
 
 def place(cache, model, *checkpoints):
     """Writes checkpoints where RobustBench's files are looked for."""
-    paths = [cache / file.path for file in registry.find(model)[0].download]
+    paths = [cache / file.path for file in registry.find(model).card.download]
     for path, checkpoint in zip(paths, checkpoints, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(checkpoint, path)
@@ -62,12 +62,12 @@ def prefixed(state, prefix="module."):
 
 
 def images(model, count=2):
-    return torch.rand(count, *registry.find(model)[0].input_shape, generator=torch.Generator().manual_seed(2))
+    return torch.rand(count, *registry.find(model).card.input_shape, generator=torch.Generator().manual_seed(2))
 
 
 def assert_same(classifier, network, model):
     x = images(model)
-    with torch.no_grad(), importing.quiet():
+    with torch.no_grad(), zoo.quiet():
         expected = network(x)
         torch.testing.assert_close(classifier.network(x), expected, rtol=1e-5, atol=1e-5)
 
@@ -75,7 +75,7 @@ def assert_same(classifier, network, model):
 def test_the_index_is_the_installed_zoo():
     installed = {
         f"robustbench/{data.value}/{threat.value}/{name}": entry["gdrive_id"]
-        for data, kinds in importing.robustbench().all_models.items()
+        for data, kinds in zoo.robustbench().all_models.items()
         for threat, models in kinds.items()
         for name, entry in models.items()
     }
@@ -89,7 +89,7 @@ def test_the_index_is_the_installed_zoo():
 
 
 def test_cards_say_what_is_known():
-    cards = [registry.find(name)[0] for name in robustbench.names()]
+    cards = [registry.find(name).card for name in robustbench.names()]
     assert all(card.published_accuracy > 0.5 and card.license and card.reference for card in cards)
     by_id = {card.id.removeprefix("robustbench/"): card for card in cards}
     assert by_id["cifar10/L2/Engstrom2019Robustness"].published_accuracy == pytest.approx(0.9083)
@@ -104,13 +104,13 @@ def test_cards_say_what_is_known():
 def test_unknown_names_have_a_closest_one():
     with pytest.raises(UnknownNameError, match="Engstrom2019Robustness"):
         registry.find("robustbench/cifar10/L2/Engstrom2019")
-    assert isinstance(sources.of(PREACT), sources.Source)
+    assert isinstance(sources.find(PREACT), sources.Source)
 
 
 IMPORT = """
 import sys
 before = set(sys.modules)
-from pagbench.models.sources.robustbench.importing import robustbench
+from pagbench.models.sources.robustbench.zoo import robustbench
 assert robustbench().all_models
 for name in {names}:
     kept = [module for module in sys.modules if module.partition(".")[0] == name]
@@ -132,7 +132,7 @@ def run_python(code, path=""):
 
 def test_the_import_leaves_no_stand_in_behind_and_says_nothing():
     pytest.importorskip("pyautoattack")
-    absent = [name for name in ("autoattack", "pkg_resources") if not importing._importable(name)]
+    absent = [name for name in ("autoattack", "pkg_resources") if importlib.util.find_spec(name) is None]
     done = run_python(IMPORT.format(names=absent, kept={}, after=""))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -179,7 +179,7 @@ def test_the_import_uses_real_modules_where_there_are_some(tmp_path):
 def test_checkpoints_in_robustbench_formats_give_its_networks(model, checkpoint, cache, digits):
     network = raw(model)
     place(cache, model, checkpoint(network.state_dict()))
-    loaded = loading.load(*registry.find(model), like(digits, model))
+    loaded = registry.find(model).load(like(digits, model))
     assert_same(loaded.classifier, network, model)
     assert loaded.weights_sha256 == weights.file_sha256(next(cache.rglob("*.pt")))
 
@@ -202,7 +202,7 @@ def test_ensembles_are_read_file_by_file(cache, digits):
     network = raw(model)
     paths = place(cache, model, *(prefixed(branch.state_dict()) for branch in network.models))
     assert [path.name for path in paths] == [f"Chen2020Adversarial.pt_m{index}.pt" for index in range(3)]
-    loaded = loading.load(*registry.find(model), like(digits, model))
+    loaded = registry.find(model).load(like(digits, model))
     assert_same(loaded.classifier, network, model)
     torch.testing.assert_close(loaded.classifier(images(model)).exp().sum(1), torch.ones(2))
 
@@ -216,14 +216,14 @@ def test_ensembles_are_read_file_by_file(cache, digits):
 )
 def test_networks_of_timm_and_torchvision_are_not_fetched_by_those(model, digits, tmp_path):
     """Their files lie in torch's own cache already, under the names of their addresses."""
-    card, _ = registry.find(model)
+    card = registry.find(model).card
     network = zoo.untrained(card)
     for parameter in network.parameters():
         parameter.data += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
     path = tmp_path / "torch" / "hub" / "checkpoints" / card.download[0].mirrors[0].rpartition("/")[2]
     path.parent.mkdir(parents=True)
     torch.save(network.model.state_dict(), path)
-    loaded = loading.load(card, None, like(digits, model))
+    loaded = registry.Request(card).load(like(digits, model))
     assert_same(loaded.classifier, network, model)
 
 
@@ -233,7 +233,7 @@ def test_files_that_robustbench_fetched_itself_are_found(cache, tmp_path, digits
     own = tmp_path / "models" / "cifar10" / "Linf" / path.name
     own.parent.mkdir(parents=True)
     path.rename(own)
-    assert_same(loading.load(*registry.find(PREACT), like(digits, PREACT)).classifier, network, PREACT)
+    assert_same(registry.find(PREACT).load(like(digits, PREACT)).classifier, network, PREACT)
 
 
 class Opens:
@@ -267,7 +267,7 @@ def test_what_is_not_the_weights_is_refused_in_one_line(said, cache, digits, tmp
     (path,) = place(cache, PREACT, {})
     path.write_bytes(FAULTS[said](raw(PREACT).state_dict()))
     with pytest.raises(WeightsError, match=re.escape(said)) as caught:
-        loading.load(*registry.find(PREACT), like(digits, PREACT))
+        registry.find(PREACT).load(like(digits, PREACT))
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "ran").exists()
 
@@ -290,23 +290,23 @@ def test_surplus_tensors_are_told(cache, digits):
     state = {name: value for name, value in network.state_dict().items() if name not in ("mu", "sigma")}
     place(cache, PREACT, {"last": state | {"model_preact_hl1.1.weight": torch.zeros(3)}})
     with pytest.warns(UserWarning, match=r"1 tensors of the file are not in the network, as model_preact_hl1\.1"):
-        loaded = loading.load(*registry.find(PREACT), like(digits, PREACT))
+        loaded = registry.find(PREACT).load(like(digits, PREACT))
     assert_same(loaded.classifier, network, PREACT)
 
 
 def test_a_missing_file_says_where_it_belongs(cache, digits):
     with pytest.raises(WeightsError) as caught:
-        loading.load(*registry.find(PREACT), like(digits, PREACT))
+        registry.find(PREACT).load(like(digits, PREACT))
     assert str(cache / "robustbench" / "cifar10" / "Linf" / "Andriushchenko2020Understanding.pt") in str(caught.value)
 
 
 def test_networks_of_another_shape_are_refused_before_anything_is_read(digits):
     with pytest.raises(ContractError, match="takes images of shape"):
-        loading.load(*registry.find(PREACT), digits)
+        registry.find(PREACT).load(digits)
 
 
 def test_swish_becomes_mappable_and_stays_the_same():
-    network = zoo.untrained(registry.find(DEEPMIND)[0])
+    network = zoo.untrained(registry.find(DEEPMIND).card)
     own = raw(DEEPMIND)
     own.load_state_dict(network.state_dict())
     x = images(DEEPMIND).requires_grad_(True)
@@ -316,7 +316,7 @@ def test_swish_becomes_mappable_and_stays_the_same():
 
 
 def test_constants_of_normalisation_go_where_the_network_goes():
-    importing.robustbench()
+    zoo.robustbench()
     from robustbench.model_zoo.architectures.dm_rn import WideResNet
 
     own = WideResNet(depth=10, width=1).eval()
@@ -330,7 +330,7 @@ def test_constants_of_normalisation_go_where_the_network_goes():
 
 
 def test_a_layer_that_is_normalised_at_every_call_no_longer_drifts():
-    importing.robustbench()
+    zoo.robustbench()
     from robustbench.model_zoo.architectures.boosting_wide_resnet import BoostingWideResNet
 
     own = BoostingWideResNet(depth=10, widen_factor=1).eval()
@@ -399,7 +399,7 @@ def test_listings_that_cannot_be_say_why(options, said):
 
 def test_forward_calls_of_its_networks_warn_of_nothing(digits):
     with warnings.catch_warnings(record=True) as caught:
-        importing.robustbench()
+        zoo.robustbench()
         warnings.warn_explicit(
             "old", FutureWarning, "comp_model.py", 1, "robustbench.model_zoo.architectures.comp_model"
         )

@@ -15,7 +15,7 @@ from pagbench import geometry, measures
 from pagbench.errors import CardError, UnknownNameError
 from pagbench.measures import certified
 from pagbench.measures.smoothing import standard_errors
-from pagbench.models import loading, registry, requests, smoothing, wrapping
+from pagbench.models import registry, smoothing
 from pagbench.models.classifier import Classifier
 from pagbench.models.smoothing import SmoothedNetwork, sampled
 
@@ -61,23 +61,24 @@ def assert_same(a, b):
 
 
 def test_any_model_can_be_smoothed_under_an_id_of_its_own(digits, tmp_path):
-    card, path = registry.find("smoothed:0.25:digits/standard")
+    request = registry.find("smoothed:0.25:digits/standard")
+    card, path = request.card, request.path
     assert (card.id, card.family, card.strength) == ("smoothed-0.25-100/digits/standard", "smoothed", 0.25)
-    assert card.weights_sha256 == registry.find("digits/standard")[0].weights_sha256
+    assert card.weights_sha256 == registry.find("digits/standard").card.weights_sha256
     file = tmp_path / "mine.yaml"
     shipped = path.read_text().replace("id: digits/standard", "id: mine/net")
     file.write_text(shipped)
     (tmp_path / "standard.safetensors").write_bytes(path.with_suffix(".safetensors").read_bytes())
-    (found,) = requests.resolve([f"smoothed:0.5:32:{file}"], digits)
+    (found,) = registry.resolve([f"smoothed:0.5:32:{file}"], digits)
     assert found.card.id == "smoothed-0.5-32/mine/net"
     loaded = found.load(digits).classifier
     assert isinstance(loaded.network, SmoothedNetwork)
     assert (loaded.network.sigma, len(loaded.network.noise)) == (0.5, 32)
-    assert registry.find("smoothed:0.5:control/bayes")[0].control
+    assert registry.find("smoothed:0.5:control/bayes").card.control
 
 
 def test_the_smoothed_models_of_a_source_are_built_from_its_own_ids(digits, monkeypatch):
-    base, _ = registry.find("digits/standard")
+    base = registry.find("digits/standard").card
     built = []
 
     class Shop:
@@ -95,8 +96,8 @@ def test_the_smoothed_models_of_a_source_are_built_from_its_own_ids(digits, monk
             built.append(card.id)
             return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
-    monkeypatch.setattr("pagbench.models.sources.of", lambda name: Shop if name.startswith("shop/") else None)
-    model = loading.load(*registry.find("smoothed:0.25:10:shop/linear"), digits)
+    monkeypatch.setattr("pagbench.models.sources.find", lambda name: Shop if name.startswith("shop/") else None)
+    model = registry.find("smoothed:0.25:10:shop/linear").load(digits)
     assert model.card.id == "smoothed-0.25-10/shop/linear"
     assert built == ["shop/linear"]
 
@@ -123,9 +124,9 @@ def test_a_wrong_wrapper_is_one_clear_line(request_, message):
 
 def test_the_id_that_results_show_names_the_model_too(tmp_path):
     assert registry.find(ID) == registry.find(WRAPPED)
-    assert registry.find("smoothed-1e-05-8/digits/standard")[0].smoothing.sigma == 1e-5
+    assert registry.find("smoothed-1e-05-8/digits/standard").card.smoothing.sigma == 1e-5
     file = tmp_path / "smoothed-0.25-8" / "net.yaml"
-    assert wrapping.parse(str(file.relative_to(tmp_path))) is None
+    assert registry.parse_smoothed(str(file.relative_to(tmp_path))) is None
 
 
 def test_an_unknown_model_within_a_wrapper_is_named():
@@ -134,7 +135,7 @@ def test_an_unknown_model_within_a_wrapper_is_named():
 
 
 def test_cards_with_smoothing_of_their_own_keep_their_hashes_and_shared_draws():
-    card, _ = registry.find("digits/smoothing-0.6")
+    card = registry.find("digits/smoothing-0.6").card
     assert "around" not in card.model_dump(exclude_none=True)["smoothing"]
     network = pagbench.load_model("digits/smoothing-0.6").network
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))

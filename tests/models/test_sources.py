@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import pagbench
 from pagbench.cli import app
 from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError
-from pagbench.models import architectures, factories, registry, requests, sources
+from pagbench.models import architectures, factories, registry, sources
 from pagbench.models.classifier import Classifier
 from pagbench.storage import downloads, weights
 
@@ -45,7 +45,7 @@ def shaped(digits):
 
 
 def load(model, benchmark):
-    (request,) = requests.resolve(model, benchmark)
+    (request,) = registry.resolve(model, benchmark)
     return request.load(benchmark)
 
 
@@ -119,7 +119,7 @@ def test_torchvision_builds_as_torchvision_does(cache, monkeypatch, name):
     names = {key: re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key) for key in state}
     old = {names[key]: value for key, value in state.items() if "num_batches" not in key}
     path, best = publish(monkeypatch, cache, name, old)
-    source = sources.of(f"torchvision/{name}")
+    source = sources.find(f"torchvision/{name}")
     ours = source.build(source.card(f"torchvision/{name}"), [path]).eval()
     theirs = torchvision.models.get_model(name, weights=best).eval()
     with torch.no_grad():
@@ -129,7 +129,7 @@ def test_torchvision_builds_as_torchvision_does(cache, monkeypatch, name):
 @pytest.mark.parametrize("name", ["test_efficientnet.r160_in1k", "test_vit"])
 def test_timm_loads_what_timm_published(cache, shaped, name):
     theirs = scrambled(timm.create_model(name))
-    card = registry.find(f"timm/{name}")[0]
+    card = registry.find(f"timm/{name}").card
     put(cache / card.download[0].path, theirs.state_dict())
     model = load(f"timm/{name}", shaped(64, 1000))
     assert model.card.id == f"timm/{name.partition('.')[0]}.r160_in1k"
@@ -231,7 +231,7 @@ def test_the_networks_of_cohen_and_their_smoothed_classifiers(cache, shaped, mon
     base = load("smoothing/cifar10/resnet110/noise_0.25/base", shaped(32, 10))
     agree(base, theirs, (x, x))
     assert (base.card.family, base.card.smoothing) == ("noise", None)
-    monkeypatch.setattr("pagbench.models.sources.smoothing._SAMPLES", 2)
+    monkeypatch.setattr("pagbench.models.sources.cohen._SAMPLES", 2)
     smoothed = load("smoothing/cifar10/resnet110/noise_0.25", shaped(32, 10))
     assert (smoothed.card.family, smoothed.card.strength, smoothed.card.smoothing.sigma) == ("smoothing", 0.25, 0.25)
     noise = 0.25 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -241,7 +241,7 @@ def test_the_networks_of_cohen_and_their_smoothed_classifiers(cache, shaped, mon
 def test_the_imagenet_networks_of_cohen_from_their_archive(cache):
     network = scrambled(torchvision.models.resnet50())
     path = put_locuslab(cache, "imagenet/resnet50/noise_0.50", network, "1.module.")
-    source = sources.of("smoothing/imagenet/resnet50/noise_0.50")
+    source = sources.find("smoothing/imagenet/resnet50/noise_0.50")
     card = source.card("smoothing/imagenet/resnet50/noise_0.50")
     content = path.read_bytes()
     with tarfile.open(cache / "smoothing/models.tar", "w:gz", compresslevel=0) as tar:
@@ -542,7 +542,7 @@ def test_an_id_of_a_source_stands_for_its_network(tmp_path, shaped):
     ]
     for claim in claims:
         with pytest.raises(ContractError, match=r"is an id of the source 'torchvision'.*give yours its own id"):
-            requests.resolve(claim, shaped(16, 4))
+            registry.resolve(claim, shaped(16, 4))
 
 
 def test_half_a_pickle_and_what_is_no_state_dict_get_one_clear_line(tmp_path):
@@ -602,7 +602,7 @@ def test_every_source_makes_valid_cards_of_all_that_it_lists():
     """Each card parses, keeps its id, and says where its weights come from and go to."""
     places = {}
     for prefix in ("torchvision", "smoothing", "hf"):
-        source = sources.of(f"{prefix}/")
+        source = sources.find(f"{prefix}/")
         assert isinstance(source, sources.Source)
         for name in source.names():
             card = source.card(name)
@@ -611,14 +611,14 @@ def test_every_source_makes_valid_cards_of_all_that_it_lists():
             assert card.download[0].path.startswith(f"{prefix}/")
     assert all(len(names) == 1 for names in places.values())
     assert len(places) > 100
-    listed = list(sources.of("timm/").names())
+    listed = list(sources.find("timm/").names())
     assert len(listed) > 1000
     for name in listed[:: len(listed) // 40]:
-        assert sources.of("timm/").card(name).id == name
+        assert sources.find("timm/").card(name).id == name
 
 
 def test_the_ready_cards_of_robust_imagenet_models_follow_their_epsilon():
-    ready = [registry.find(name)[0] for name in registry.names() if name.startswith("madrylab/")]
+    ready = [registry.find(name).card for name in registry.names() if name.startswith("madrylab/")]
     strengths = [card.strength or 0 for card in ready]
     assert sorted(strengths) == [0, 0.01, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 3, 5]
     for card in ready:

@@ -20,7 +20,7 @@ from pagbench.errors import ResultsError
 from pagbench.models import registry
 from pagbench.reports.site import pictures
 from pagbench.results import thumbnails
-from pagbench.training.model import Plan
+from pagbench.training.model import TrainingPlan
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
@@ -163,7 +163,7 @@ def test_a_map_unpacks_no_more_than_its_shape_says(monkeypatch):
 
 
 def test_what_a_card_declares_of_its_target_is_on_the_board_and_changes_no_behaviour(digits, tmp_path):
-    card, _ = registry.find("digits/noise-0.6")
+    card = registry.find("digits/noise-0.6").card
     declared = card.model_copy(update={"trained_on_target": True})
     assert declared.functional_hash() == card.functional_hash()
     assert declared.digest() != card.digest()
@@ -177,7 +177,7 @@ def test_what_a_card_declares_of_its_target_is_on_the_board_and_changes_no_behav
 
 @pytest.mark.parametrize(("family", "declared"), [("score-matching", True), ("gradient-norm", None)])
 def test_training_declares_that_it_used_the_target(digits, family, declared):
-    assert Plan(digits, family, 1.0).card("0" * 64, "x.safetensors").trained_on_target is declared
+    assert TrainingPlan(digits, family, 1.0).card("0" * 64, "x.safetensors").trained_on_target is declared
 
 
 def test_published_galleries_agree_with_the_published_rows():

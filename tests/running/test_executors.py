@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import pagbench
 from pagbench.cli import app
 from pagbench.errors import ContractError
-from pagbench.models import registry, requests
+from pagbench.models import registry
 from pagbench.running import executors, interrupts, workers
 from pagbench.running.config import Share
 from pagbench.running.interrupts import Stopped
@@ -151,7 +151,8 @@ def test_workers_end_with_their_parent_whatever_they_are_at(tmp_path):
 
 def faulty(tmp_path):
     """The card of a checkpoint that lacks its end."""
-    card, path = registry.find("digits/standard")
+    request = registry.find("digits/standard")
+    card, path = request.card, request.path
     weights = tmp_path / "cut-off.safetensors"
     weights.write_bytes((path.parent / card.weights).read_bytes()[:-1000])
     file = tmp_path / "cut-off.yaml"
@@ -161,7 +162,7 @@ def faulty(tmp_path):
 
 
 def test_one_corrupt_checkpoint_among_many_loses_no_other(tmp_path):
-    networks = [requests.from_module(light.Linear(seed), f"net-{seed}", SMALL) for seed in range(7)]
+    networks = [registry.from_module(light.Linear(seed), f"net-{seed}", SMALL) for seed in range(7)]
     with pytest.raises(RunError, match=r"cut-off.*(truncated|damaged|incomplete|header)") as caught:
         run([*networks[:3], faulty(tmp_path), *networks[3:]], tmp_path / "results", limit=4)
     assert len(str(caught.value).splitlines()) == 1

@@ -20,7 +20,7 @@ import pagbench
 from pagbench import benchmarks, columns, measures, results
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
 from pagbench.measures import accuracy
-from pagbench.models import checks, registry, requests
+from pagbench.models import checks, registry
 from pagbench.results import StoragePath
 from pagbench.results.preflight import Check, Preflight, Refusal
 from pagbench.running import runner, target_files, targets, units
@@ -318,11 +318,11 @@ def test_an_anchor_that_cannot_be_had_costs_the_regimes_and_nothing_else(rows, d
 
 
 def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
-    found, _ = registry.find("digits/standard")
+    found = registry.find("digits/standard").card
     card = found.model_copy(update={"id": "mine/standard", "weights": "gone.safetensors"})
     file = tmp_path / "card.yaml"
     file.write_text(yaml.safe_dump(card.model_dump(mode="json", exclude_none=True)))
-    request = requests.Request(card, file)
+    request = registry.Request(card, file)
     told = []
     unnamed = dataclasses.replace(request, explicit=False)
     monkeypatch.setattr(runner, "_with_anchors", lambda requested, benchmark, on_warning: [*requested, unnamed])

@@ -516,7 +516,7 @@ def test_every_truncation_is_seen(tmp_path):
 
 
 def test_every_file_within_a_card_is_found():
-    card, _ = models.find("digits/standard")
+    card = models.find("digits/standard").card
     files = (remote(path="a.pt"), remote(path="b.pt"))
     assert downloads.files_of(card) == ()
     assert downloads.files_of(card.model_copy(update={"download": files})) == files
@@ -539,7 +539,8 @@ def no_sockets(monkeypatch):
 @pytest.fixture
 def card(server, tmp_path):
     """A card whose weights a mirror has; below the second name, no mirror has them."""
-    found, path = models.find("digits/standard")
+    request = models.find("digits/standard")
+    found, path = request.card, request.path
     content = (path.parent / found.weights).read_bytes()
     server.serve("/weights", content)
     for name, mirror in (("far", "/weights"), ("gone", "/gone")):
@@ -597,7 +598,8 @@ def test_offline_no_socket_is_opened(card, folder, tmp_path, no_sockets, monkeyp
     assert done.exit_code == 2
     assert "mine/far.safetensors: not in the cache, and offline; fetch http" in done.stderr
     assert f"put the file at {folder / 'mine/far.safetensors'}" in done.stderr
-    found, path = models.find("digits/standard")
+    request = models.find("digits/standard")
+    found, path = request.card, request.path
     (folder / "mine").mkdir(parents=True)
     shutil.copy(path.parent / found.weights, folder / "mine/far.safetensors")
     done = invoke(*command, card)

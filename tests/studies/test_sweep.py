@@ -14,7 +14,7 @@ from pagbench.cli import app
 from pagbench.errors import TrainingError
 from pagbench.models.registry import find
 from pagbench.studies import sweep
-from pagbench.training import Plan, Recipe
+from pagbench.training import Recipe, TrainingPlan
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
@@ -23,7 +23,7 @@ TINY = Recipe(epochs=2, batch_size=64)
 
 
 def plans(*strengths, family="noise"):
-    return [Plan(GAUSSIANS, family, strength, recipe=TINY) for strength in strengths]
+    return [TrainingPlan(GAUSSIANS, family, strength, recipe=TINY) for strength in strengths]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_strengths_that_make_no_path_are_one_line(text):
 
 
 def test_a_failing_network_does_not_stop_the_others(tmp_path):
-    wild = Plan(GAUSSIANS, "noise", 0.5, recipe=Recipe(epochs=1, learning_rate=1e30))
+    wild = TrainingPlan(GAUSSIANS, "noise", 0.5, recipe=Recipe(epochs=1, learning_rate=1e30))
     found = sweep.train_all([*plans(0.1), wild, *plans(0.2)], tmp_path)
     assert [path.stem for path in found.cards] == ["noise-0.1", "noise-0.2"]
     assert len(found.failures) == 1
@@ -85,12 +85,12 @@ def test_networks_trained_side_by_side_are_those_trained_one_by_one_though_a_pro
         [path.name for path in side.cards] == [path.name for path in one.cards] == ["noise-0.1.yaml", "noise-0.3.yaml"]
     )
     for a, b in zip(side.cards, one.cards, strict=True):
-        assert find(str(a))[0].weights_sha256 == find(str(b))[0].weights_sha256
+        assert find(str(a)).card.weights_sha256 == find(str(b)).card.weights_sha256
     assert {name for name, share in seen if share == 1} == {"noise-0.1", "noise-0.3"}
 
 
 def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path):
-    long = [Plan(GAUSSIANS, "noise", s, recipe=Recipe(epochs=100_000, batch_size=64)) for s in (0.1, 0.2, 0.3)]
+    long = [TrainingPlan(GAUSSIANS, "noise", s, recipe=Recipe(epochs=100_000, batch_size=64)) for s in (0.1, 0.2, 0.3)]
 
     def interrupt(name, share):
         raise KeyboardInterrupt

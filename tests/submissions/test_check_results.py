@@ -27,7 +27,8 @@ def place(tmp_path):
 @pytest.fixture
 def findings(digits, place):
     """Findings on the published results after an edit of their rows and provenance."""
-    card, path = registry.find(MODEL)
+    request = registry.find(MODEL)
+    card, path = request.card, request.path
     honest = results.read(results.path_of(results.PUBLISHED, digits, MODEL), columns.schema(digits))
 
     def check(rows=lambda rows: rows, provenance=lambda kept: kept, measured=digits, card=card):
@@ -52,7 +53,8 @@ def test_published_results_are_believed():
     for label in benchmarks.names():
         benchmark, home = benchmarks.load(label), results.PUBLISHED / label
         for path in sorted(home.rglob("*.parquet"))[::7]:
-            card, place = registry.find(path.relative_to(home).with_suffix("").as_posix())
+            request = registry.find(path.relative_to(home).with_suffix("").as_posix())
+            card, place = request.card, request.path
             found = check_results.check_results(path, card, benchmark, folder.weights_sha256(card, place.parent))
             assert not refused(found), messages(found)
 
@@ -137,13 +139,13 @@ def test_results_of_another_origin_are_refused(findings, edit, reason):
 
 
 def test_results_under_another_card_are_refused(findings):
-    other, _ = registry.find("digits/noise-2.5")
+    other = registry.find("digits/noise-2.5").card
     found = findings(provenance=lambda kept: kept | {"card": other.model_dump(mode="json")})
     assert "the card in it is of digits/noise-2.5" in messages(found)
 
 
 def test_another_title_is_only_a_warning(findings):
-    card, _ = registry.find(MODEL)
+    card = registry.find(MODEL).card
     found = findings(card=card.model_copy(update={"title": "The best network"}))
     assert [finding.level for finding in found] == ["ok", "warning"]
     assert "another title" in messages(found)
@@ -176,7 +178,8 @@ def test_pictures_that_cannot_be_of_the_benchmark_are_refused(findings, provenan
 
 def test_results_of_an_ability_are_checked_with_their_pictures(digits, tmp_path):
     """They are of the first images only."""
-    card, path = registry.find("digits/standard")
+    request = registry.find("digits/standard")
+    card, path = request.card, request.path
 
     def check(**said):
         sha256 = folder.weights_sha256(card, path.parent)
@@ -279,7 +282,8 @@ class TestReadUntrusted:
 
 
 def test_a_folder_of_results_names_its_benchmark_and_model(digits, tmp_path):
-    card, path = registry.find(MODEL)
+    request = registry.find(MODEL)
+    card, path = request.card, request.path
     honest = results.path_of(results.PUBLISHED, digits, MODEL)
     for place in ("digits@1/digits/noise-0.6", "digits@1/digits/noise-2.5", "digits@7/digits/noise-0.6"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)

@@ -143,7 +143,8 @@ def test_a_submitted_model_is_found_by_its_id(leaderboard, monkeypatch):
     monkeypatch.setattr(registry, "LEADERBOARD", leaderboard)
     registry._known.cache_clear()
     try:
-        card, path = registry.find(ID)
+        request = registry.find(ID)
+        card, path = request.card, request.path
     finally:
         registry._known.cache_clear()
     assert (card.title, path.parent.name) == ("A newcomer", "newcomer")
@@ -185,6 +186,6 @@ def test_the_limits_that_the_document_states_are_those_of_the_checks():
 
 @pytest.mark.parametrize("name", ["digits/STANDARD", "digits/standarc1", "Digits/Standard", "digits/n0ise-o.6"])
 def test_lookalikes_of_published_ids_are_told(name, tmp_path):
-    card = registry.find("digits/standard")[0].model_copy(update={"id": name})
+    card = registry.find("digits/standard").card.model_copy(update={"id": name})
     levels = {finding.level for finding in check.check_id(card, tmp_path, tmp_path)}
     assert levels == ({"ok"} if name == "digits/standarc1" else {"error"})

@@ -257,7 +257,8 @@ def test_pictures_of_another_network_are_refuted(folder, digits, part, forged):
 
 def test_a_submission_whose_pre_flight_hides_a_flag_is_refuted(folder, digits, tmp_path, monkeypatch):
     monkeypatch.setattr(rerun, "check_weights", lambda root: [])  # reads them in another process
-    shipped, place = registry.find(MODEL)
+    request = registry.find(MODEL)
+    shipped, place = request.card, request.path
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / shipped.weights).write_bytes((place.parent / shipped.weights).read_bytes())
@@ -276,14 +277,14 @@ def test_a_submission_whose_pre_flight_hides_a_flag_is_refuted(folder, digits, t
 
 
 def test_one_model_that_cannot_be_measured_does_not_lose_the_others(folder, digits, monkeypatch):
-    whole = rerun.requests.resolve
+    whole = rerun.registry.resolve
 
     def broken(names, benchmark):
         if names == [MODEL]:
             raise ResultsError("its weights are gone")
         return whole(names, benchmark)
 
-    monkeypatch.setattr(rerun.requests, "resolve", broken)
+    monkeypatch.setattr(rerun.registry, "resolve", broken)
     lost, other = verify(folder, MODEL, OTHER)
     assert (lost.record, lost.flaw) == (None, "its weights are gone")
     assert other.record.verdict == "verified"
@@ -297,7 +298,7 @@ def record(folder, digits):
     path = results.path_of(folder, digits, MODEL)
     kept = Verification(
         benchmark="digits@1", model=MODEL, results_sha256=verification.sha256(path),
-        weights_sha256=registry.find(MODEL)[0].weights_sha256, samples=50, seed=1, verdict="verified",
+        weights_sha256=registry.find(MODEL).card.weights_sha256, samples=50, seed=1, verdict="verified",
         by="somebody", when="2026-11-23T12:00:00Z", versions={"pagbench": "0.1.0"}, device="cpu",
     )  # fmt: skip
     verification.write(path, kept)

@@ -11,9 +11,8 @@ from torch import nn
 from pagbench import benchmarks, geometry
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.models import architectures
-from pagbench.training import FAMILIES, Minibatch, Plan, Recipe, train
-from pagbench.training.attacks import pgd
-from pagbench.training.families import gradient_norm, noise_augmentation, score_matching
+from pagbench.training import FAMILIES, Minibatch, Recipe, TrainingPlan, train
+from pagbench.training.families import gradient_norm, noise_augmentation, pgd, score_matching
 
 STRENGTHS = {
     "standard": 0.0,
@@ -347,16 +346,16 @@ def test_divergence_is_an_error_that_says_what_to_lower(name):
 def test_models_need_a_known_family_and_a_strength_above_zero():
     benchmark = benchmarks.load("gaussians")
     with pytest.raises(UnknownNameError, match="adversarial"):
-        Plan(benchmark, "adversarail", 1.0)
+        TrainingPlan(benchmark, "adversarail", 1.0)
     for strength in (None, 0.0, -1.0, math.nan, math.inf):
         with pytest.raises(TrainingError, match="needs a strength above 0"):
-            Plan(benchmark, "noise", strength)
+            TrainingPlan(benchmark, "noise", strength)
     with pytest.raises(TrainingError, match="has no strength"):
-        Plan(benchmark, "standard", 1.0)
+        TrainingPlan(benchmark, "standard", 1.0)
     with pytest.raises(UnknownNameError, match="small-resnet"):
-        Plan(benchmark, "standard", architecture="smal-resnet")
+        TrainingPlan(benchmark, "standard", architecture="smal-resnet")
     with pytest.raises(TrainingError, match="cannot begin an id"):
-        Plan(benchmark, "standard", prefix="../mine")
+        TrainingPlan(benchmark, "standard", prefix="../mine")
 
 
 def test_a_shipped_model_is_trained_again_by_the_command_on_its_card(tmp_path):
@@ -365,14 +364,14 @@ def test_a_shipped_model_is_trained_again_by_the_command_on_its_card(tmp_path):
 
     from pagbench import benchmarks, data, geometry
     from pagbench.cli import app
-    from pagbench.models import loading, registry
+    from pagbench.models import registry
 
     benchmark = benchmarks.load("digits")
-    card, path = registry.find("digits/standard")
-    command = [*card.training_command.split()[1:], "--output", str(tmp_path)]
+    request = registry.find("digits/standard")
+    command = [*request.card.training_command.split()[1:], "--output", str(tmp_path)]
     assert CliRunner().invoke(app, command).exit_code == 0
-    shipped = loading.load(card, path, benchmark).classifier
-    again = loading.load(*registry.find(str(tmp_path / "standard.yaml")), benchmark).classifier
+    shipped = request.load(benchmark).classifier
+    again = registry.find(str(tmp_path / "standard.yaml")).load(benchmark).classifier
     test = data.splits(benchmark).test
     first, second = (geometry.log_odds_gradient(f, test.images, test.labels) for f in (shipped, again))
     assert (first.logits.argmax(1) == second.logits.argmax(1)).float().mean() > 0.97

@@ -12,11 +12,11 @@ from torch import nn
 from pagbench import data, geometry
 from pagbench.cards import SmoothingCard
 from pagbench.errors import TrainingError, WeightsError
-from pagbench.models import architectures, loading
+from pagbench.models import architectures
 from pagbench.models.registry import find
 from pagbench.storage import weights
-from pagbench.training import FAMILIES, Minibatch, Plan, Recipe, loop, model, train, train_model
-from pagbench.training.augmentation import shift_and_flip
+from pagbench.training import FAMILIES, Minibatch, Recipe, TrainingPlan, loop, model, train, train_model
+from pagbench.training.recipe import shift_and_flip
 
 CPU = torch.device("cpu")
 VARIANTS = {
@@ -93,12 +93,12 @@ def test_training_that_is_killed_goes_on_to_the_same_weights(tmp_path):
 import os, signal, sys
 from pathlib import Path
 from pagbench import benchmarks
-from pagbench.training import Plan, Recipe, loop, train_model
+from pagbench.training import TrainingPlan, Recipe, loop, train_model
 loop._CHECKPOINT_SECONDS, loop._REPORT_STEPS = 0.0, 1
 def die(done, total, loss):
     if done == 30:
         os.kill(os.getpid(), signal.SIGKILL)
-plan = Plan(benchmarks.load("gaussians"), "noise", 0.1, recipe=Recipe(epochs=10, batch_size=64))
+plan = TrainingPlan(benchmarks.load("gaussians"), "noise", 0.1, recipe=Recipe(epochs=10, batch_size=64))
 train_model(plan, output=Path(sys.argv[1]), on_step=die)
 """
     from pagbench import benchmarks
@@ -107,7 +107,7 @@ train_model(plan, output=Path(sys.argv[1]), on_step=die)
     done = subprocess.run([sys.executable, "-c", code, str(killed)], check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert [path.name for path in killed.iterdir()] == [".noise-0.1.checkpoint"]
-    plan = Plan(benchmarks.load("gaussians"), "noise", 0.1, recipe=Recipe(epochs=10, batch_size=64))
+    plan = TrainingPlan(benchmarks.load("gaussians"), "noise", 0.1, recipe=Recipe(epochs=10, batch_size=64))
     steps = []
     for folder in (killed, whole):
         train_model(plan, output=folder, on_step=lambda done, total, loss: steps.append(done))
@@ -117,8 +117,8 @@ train_model(plan, output=Path(sys.argv[1]), on_step=die)
 
 
 def test_a_checkpoint_of_other_data_or_another_strength_is_refused(tmp_path, every_step, digits):
-    plans = [Plan(digits, "noise", strength, recipe=Recipe(epochs=1)) for strength in (0.1, 0.1000001)]
-    other = Plan(digits.model_copy(update={"seed": 1}), "noise", 0.1, recipe=Recipe(epochs=1))
+    plans = [TrainingPlan(digits, "noise", strength, recipe=Recipe(epochs=1)) for strength in (0.1, 0.1000001)]
+    other = TrainingPlan(digits.model_copy(update={"seed": 1}), "noise", 0.1, recipe=Recipe(epochs=1))
     assert len({plan.identity for plan in (*plans, other)}) == 3
     assert plans[0].name != plans[1].name
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_other_data_or_another_strength_is_refused(tmp_path, eve
 
 
 def test_a_finished_training_survives_a_disk_that_refuses_its_weights(tmp_path, digits):
-    plan = Plan(digits, "noise", 0.3, recipe=Recipe(epochs=1))
+    plan = TrainingPlan(digits, "noise", 0.3, recipe=Recipe(epochs=1))
     (tmp_path / "noise-0.3.safetensors").mkdir()
     with pytest.raises(WeightsError, match="cannot write"):
         train_model(plan, output=tmp_path)
@@ -242,8 +242,9 @@ def test_bfloat16_trains_in_float32_weights():
 
 
 def test_half_precision_weights_give_the_same_results_to_a_thousandth(tmp_path, digits, digits_splits):
-    card, path = find("digits/adversarial-0.8")
-    full = loading.load(card, path, digits).classifier
+    request = find("digits/adversarial-0.8")
+    card, path = request.card, request.path
+    full = request.load(digits).classifier
     weights.write(full.network, tmp_path / "half.safetensors", half=True)
     half = architectures.build(card.architecture, card.input_shape, card.classes, card.activation)
     weights.load_into(half, weights.read(tmp_path / "half.safetensors"), "half")
@@ -286,12 +287,15 @@ def test_weights_that_cannot_be_written_are_one_line(tmp_path):
 
 def test_a_finished_model_is_not_trained_again_and_another_is_not_overwritten(tmp_path, digits):
     recipe = Recipe(epochs=1)
-    plan = Plan(digits, "noise", 0.3, recipe=recipe)
+    plan = TrainingPlan(digits, "noise", 0.3, recipe=recipe)
     path = train_model(plan, output=tmp_path)
     before = path.with_suffix(".safetensors").stat().st_mtime_ns
     assert train_model(plan, output=tmp_path) == path
     assert path.with_suffix(".safetensors").stat().st_mtime_ns == before
-    others = (Plan(digits, "noise", 0.3, recipe=Recipe(epochs=2)), Plan(digits, "noise", 0.3, recipe=recipe, half=True))
+    others = (
+        TrainingPlan(digits, "noise", 0.3, recipe=Recipe(epochs=2)),
+        TrainingPlan(digits, "noise", 0.3, recipe=recipe, half=True),
+    )
     for other in others:
         with pytest.raises(TrainingError, match="already there"):
             train_model(other, output=tmp_path)
@@ -301,12 +305,12 @@ def test_a_finished_model_is_not_trained_again_and_another_is_not_overwritten(tm
 
 
 def test_a_model_is_trained_like_the_reference_unless_told_otherwise(digits):
-    card, _ = find(digits.reference)
-    plan = Plan(digits, "noise", 0.3)
+    card = find(digits.reference).card
+    plan = TrainingPlan(digits, "noise", 0.3)
     assert (plan.architecture, plan.activation) == (card.architecture, card.activation)
     assert (plan.recipe.epochs, plan.recipe.batch_size) == (card.training["epochs"], card.training["batch_size"])
     assert plan.command == "pagbench train digits --family noise --strength 0.3 --seed 0 --epochs 40"
-    other = Plan(digits, "noise", 0.3, activation="relu", recipe=Recipe(3, 32, optimiser="sgd"), half=True)
+    other = TrainingPlan(digits, "noise", 0.3, activation="relu", recipe=Recipe(3, 32, optimiser="sgd"), half=True)
     assert other.command == (
         "pagbench train digits --family noise --strength 0.3 --seed 0 --activation relu --epochs 3 "
         "--recipe batch_size=32 --recipe optimiser=sgd --half"
@@ -314,10 +318,10 @@ def test_a_model_is_trained_like_the_reference_unless_told_otherwise(digits):
 
 
 def test_a_smoothed_models_card_says_how_it_is_smoothed(digits):
-    plan = Plan(digits, "smoothing", 0.3, draws=32)
+    plan = TrainingPlan(digits, "smoothing", 0.3, draws=32)
     assert plan.card("0" * 64, "w.safetensors").smoothing == SmoothingCard(sigma=0.3, samples=32, seed=0)
     assert plan.command.endswith("--epochs 40 --draws 32")
-    assert Plan(digits, "noise", 0.3, draws=32).command.endswith("--epochs 40")
+    assert TrainingPlan(digits, "noise", 0.3, draws=32).command.endswith("--epochs 40")
 
 
 def test_score_matching_targets_leave_the_image_itself_out(digits):

@@ -43,14 +43,14 @@ class Source(Protocol):
 SOURCES: dict[str, str] = {
     "hf": "pagbench.models.sources.hub",
     "robustbench": "pagbench.models.sources.robustbench",
-    "smoothing": "pagbench.models.sources.smoothing",
+    "smoothing": "pagbench.models.sources.cohen",
     "timm": "pagbench.models.sources.timm",
     "torchvision": "pagbench.models.sources.torchvision",
 }
-"""Modules by the first part of an id."""
+"""Modules by the first part of an id: a new source is a module and a line here."""
 
 
-def of(model: str) -> Source | None:
+def find(model: str) -> Source | None:
     """The source that an id names; None where it names none."""
     module = SOURCES.get(model.partition("/")[0])
     return None if module is None else cast(Source, importlib.import_module(module))

@@ -58,10 +58,12 @@ def card(model: str) -> ModelCard:
         raise CardError(f"{model}: expected hf/<owner>/<name> or hf/<owner>/<name>@<revision>")
     file = _file(model, "config.json")
     config = _read(downloads.get(file))
-    fields = _of_timm(_timms(config, model), model) if _is_timms(config) else _of_card(config, model)
-    kept = {"title": model.rpartition("/")[2], "family": "own", "reference": _page(model), **fields}
+    fields = _fields_of_timm(config, model) if _is_timms(config) else _fields_of_card(config, model)
+    page = f"https://huggingface.co/{model.removeprefix('hf/').replace('@', '/tree/')}"
+    usual = {"title": model.rpartition("/")[2], "family": "own", "reference": page}
+    fixed = {"id": model, "loader": "source", "weights": None}
     download = [file, _weights(model, fields.get("weights"))]
-    return ModelCard.parse({**kept, "id": model, "loader": "source", "weights": None, "download": download}, model)
+    return ModelCard.parse({**usual, **fields, **fixed, "download": download}, model)
 
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
@@ -69,13 +71,12 @@ def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     from pagbench.models import architectures
     from pagbench.storage import weights
 
-    assert card.architecture and card.input_shape and card.classes  # by `card`
     config, file = _read(files[0]), files[1]
     state = weights.read(file, state_key=card.state_key, strip_prefix=card.strip_prefix)
     if _is_timms(config):
         timms = _timms(config, card.id)
         return timm.with_weights(timms.architecture, state, str(file), timms.cfg, **timms.model_args or {})
-    network = architectures.build(card.architecture, card.input_shape, card.classes, card.activation or "silu")
+    network = architectures.build_for(card)
     weights.load_into(network, state, str(file))
     return network
 
@@ -85,21 +86,21 @@ def _is_timms(config: dict[str, Any]) -> bool:
 
 
 def _timms(config: dict[str, Any], model: str) -> _TimmConfig:
-    found = _TimmConfig.parse({"pretrained_cfg": config, **config}, model)
-    loading = [name for name in found.model_args or {} if name.startswith("pretrained")]
-    if loading:  # `pretrained_strict` would let half a file pass
-        raise CardError(f"{model}: model_args {loading[0]!r} is not for a repository to give; use another config.json")
-    return found
+    parsed = _TimmConfig.parse({"pretrained_cfg": config, **config}, model)
+    for name in parsed.model_args or {}:
+        if name.startswith("pretrained"):  # `pretrained_strict` would let half a file pass
+            raise CardError(f"{model}: model_args {name!r} is not for a repository to give; use another config.json")
+    return parsed
 
 
-def _of_timm(config: _TimmConfig, model: str) -> dict[str, Any]:
-    known = timm.architectures()
-    if config.architecture not in known:
-        raise UnknownNameError("timm architecture", config.architecture, known)
-    return {**timm.describe(config.cfg, model), "family": "own", "architecture": f"timm/{config.architecture}"}
+def _fields_of_timm(config: dict[str, Any], model: str) -> dict[str, Any]:
+    timms, known = _timms(config, model), timm.architectures()
+    if timms.architecture not in known:
+        raise UnknownNameError("timm architecture", timms.architecture, known)
+    return {**timm.describe(timms.cfg, model), "family": "own", "architecture": f"timm/{timms.architecture}"}
 
 
-def _of_card(config: dict[str, Any], model: str) -> dict[str, Any]:
+def _fields_of_card(config: dict[str, Any], model: str) -> dict[str, Any]:
     if "input_shape" not in config:
         kind = config.get("architectures") or config.get("model_type") or list(config)[:8]
         raise CardError(
@@ -113,10 +114,12 @@ def _of_card(config: dict[str, Any], model: str) -> dict[str, Any]:
 
 def _weights(model: str, named: str | None) -> RemoteFile:
     """The file that config.json names; else what is in the cache, or in the repository, safetensors first."""
-    files = [_file(model, name) for name in ([named] if named else _WEIGHTS)]
+    if named:
+        return _file(model, named)
+    files = [_file(model, name) for name in _WEIGHTS]
     present = [file for file in files if downloads.find(file) is not None]
-    if present or named:
-        return (present or files)[0]
+    if present:
+        return present[0]
     published = _published(model)
     return next((file for file in files if Path(file.path).name in published), files[0])
 
@@ -138,10 +141,6 @@ def _published(model: str) -> list[str]:
 def _file(model: str, name: str) -> RemoteFile:
     repository = model.removeprefix("hf/")
     return RemoteFile.parse({"path": f"{model}/{name}", "mirrors": [f"hf:{repository}/{name}"]}, model)
-
-
-def _page(model: str) -> str:
-    return f"https://huggingface.co/{model.removeprefix('hf/').replace('@', '/tree/')}"
 
 
 def _read(path: Path) -> dict[str, Any]:

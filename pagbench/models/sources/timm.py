@@ -67,26 +67,36 @@ def architectures() -> list[str]:
     return timm.list_models()
 
 
+def untrained(name: str, input_shape: tuple[int, int, int], classes: int) -> "nn.Module":
+    """One of them with random weights."""
+    import timm
+
+    default = timm.get_pretrained_cfg(name)
+    sized = {"img_size": input_shape[1:]} if default is not None and default.fixed_input_size else {}
+    network = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=input_shape[0], **sized)
+    return cast("nn.Module", network)
+
+
 def describe(cfg: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Card fields that a timm configuration of weights tells.
 
     Raises:
         CardError: one is missing or wrong.
     """
-    told = _Configuration.parse(cfg, f"{source}, its timm configuration")
-    side = told.input_size[-1]
-    resized = round(side / (told.crop_pct or 1))
+    weights = _Configuration.parse(cfg, f"{source}, its timm configuration")
+    side = weights.input_size[-1]
+    resized = round(side / (weights.crop_pct or 1))
     return {
         "family": "standard",
-        "dataset": "imagenet" if told.num_classes == 1000 else None,
+        "dataset": "imagenet" if weights.num_classes == 1000 else None,
         "loader": "source",
-        "input_shape": told.input_size,
-        "classes": told.num_classes,
-        "mean": told.mean,
-        "std": told.std,
+        "input_shape": weights.input_size,
+        "classes": weights.num_classes,
+        "mean": weights.mean,
+        "std": weights.std,
         "resize": "bilinear",
-        "preprocessing": f"resize {resized} {told.interpolation}, centre crop {side}",
-        "license": told.license,
+        "preprocessing": f"resize {resized} {weights.interpolation}, centre crop {side}",
+        "license": weights.license,
     }
 
 

@@ -19,7 +19,9 @@ _OWN_CACHE = "~/.cache/torch/hub/checkpoints"
 
 def names() -> Iterable[str]:
     """One id for each file of weights."""
-    return [f"torchvision/{name}/{chosen}" for name in _networks() for chosen in _weights(name) if chosen != _DEFAULT]
+    return [
+        f"torchvision/{name}/{chosen}" for name in architectures() for chosen in _weights(name) if chosen != _DEFAULT
+    ]
 
 
 def card(model: str) -> ModelCard:
@@ -29,64 +31,69 @@ def card(model: str) -> ModelCard:
         UnknownNameError: torchvision has no such network, or no such weights of it.
     """
     network, _, chosen = model.removeprefix("torchvision/").partition("/")
-    if network not in _networks():
-        raise UnknownNameError("torchvision network", network, _networks())
+    if network not in architectures():
+        raise UnknownNameError("torchvision network", network, architectures())
     known = _weights(network)
     if chosen and chosen not in known:
         raise UnknownNameError(f"weights of torchvision/{network}", chosen, known)
-    found = known[chosen or _DEFAULT]
-    preset, file = found.transforms(), found.url.rpartition("/")[2]
+    weights = known[chosen or _DEFAULT]
+    preset, file = weights.transforms(), weights.url.rpartition("/")[2]
     side = preset.crop_size[0]
     fields = {
-        "id": f"torchvision/{network}/{found.name}",
-        "title": f"{network}, {found.name}",
+        "id": f"torchvision/{network}/{weights.name}",
+        "title": f"{network}, {weights.name}",
         "family": "standard",
         "dataset": "imagenet",
         "loader": "source",
         "architecture": f"torchvision/{network}",
         "input_shape": (3, side, side),
-        "classes": len(found.meta["categories"]),
+        "classes": len(weights.meta["categories"]),
         "mean": preset.mean,
         "std": preset.std,
         "resize": "bilinear",
         "preprocessing": f"resize {preset.resize_size[0]} {preset.interpolation.value}, centre crop {side}",
-        "published_accuracy": round(found.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5),
-        "download": [RemoteFile(path=f"torchvision/{file}", mirrors=(found.url,), also=(f"{_OWN_CACHE}/{file}",))],
-        "license": found.meta.get("license", "BSD-3-Clause"),
-        "reference": found.meta.get("recipe"),
+        "published_accuracy": round(weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5),
+        "download": [RemoteFile(path=f"torchvision/{file}", mirrors=(weights.url,), also=(f"{_OWN_CACHE}/{file}",))],
+        "license": weights.meta.get("license", "BSD-3-Clause"),
+        "reference": weights.meta.get("recipe"),
     }
     return ModelCard.parse(fields, model)
 
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     """The network with its weights; the hash in the file's name is compared."""
-    from pagbench.models import architectures
+    from pagbench.models.architectures import build_for
     from pagbench.storage import weights
 
-    assert card.architecture and card.input_shape and card.classes  # by `card`
     file = files[0]
     begins = file.stem.rpartition("-")[2]
     if not weights.file_sha256(file).startswith(begins):
         raise WeightsError(f"{file}: its sha256 does not begin with {begins}, as its name says; fetch the file anew")
     state = weights.read(file)
-    if "densenet" in card.architecture:
-        state = {_renamed(name): value for name, value in state.items()}
-    network = architectures.build(card.architecture, card.input_shape, card.classes)
+    if "densenet" in card.id:  # files have the names of an old version, `norm.1` where there is `norm1` now
+        state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", k): v for k, v in state.items()}
+    network = build_for(card)
     if hasattr(network, "transform_input"):
         setattr(network, "transform_input", True)  # noqa: B010 (Inception and GoogLeNet, for their published weights)
     weights.load_into(network, state, str(file))
     return network
 
 
-def _renamed(name: str) -> str:
-    """DenseNet's files have the names of an old version, `norm.1` where there is `norm1` now."""
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
-
-
-def _networks() -> list[str]:
+def architectures() -> list[str]:
+    """Names of all classifiers that torchvision builds."""
     import torchvision
 
     return torchvision.models.list_models(module=torchvision.models)
+
+
+def untrained(name: str, input_shape: tuple[int, int, int], classes: int) -> "nn.Module":
+    """One of them with random weights."""
+    import torchvision
+
+    # those two draw their weights slowly unless told not to
+    quick = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **quick)
+    return network
 
 
 def _weights(network: str) -> dict[str, Any]:

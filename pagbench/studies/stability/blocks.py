@@ -32,7 +32,7 @@ from pagbench.studies.stability.factors import (
     Target,
     Variant,
 )
-from pagbench.training import parts
+from pagbench.training import components
 
 _BLOCK = 50
 _BASES = 16
@@ -164,7 +164,7 @@ class TargetStore:
 
     def _manifold(self, card: ManifoldCard) -> manifolds.Manifold:
         if card.recipe is not None:  # one autoencoder for all ranks
-            own = parts.with_autoencoder(self._benchmark, self._device).manifold
+            own = components.with_autoencoder(self._benchmark, self._device).manifold
             assert own is not None
             card = own.model_copy(update={"rank": card.rank})
         return manifolds.build(card, self._benchmark, self._score, self._splits.train)

@@ -18,7 +18,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ManifoldCard
 from pagbench.errors import ContractError, PagbenchError
 from pagbench.measures.response import l1_change
-from pagbench.models import requests
+from pagbench.models import registry
 from pagbench.models.classifier import Classifier
 from pagbench.models.smoothing import sampled
 from pagbench.running import session
@@ -181,7 +181,7 @@ def _table(model: PublishedModel, block: Block, blocks: Blocks, factors: Sequenc
     """
 
     def compute() -> dict[str, Tensor]:
-        (request,) = requests.resolve([model.name], block.benchmark)
+        (request,) = registry.resolve([model.name], block.benchmark)
         loaded = request.load(block.benchmark)
         if loaded.weights_sha256 != model.weights:
             here = loaded.weights_sha256[:12]

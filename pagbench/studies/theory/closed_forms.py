@@ -13,7 +13,7 @@ from pagbench.data.gaussians import GaussianClasses, GaussiansCard
 from pagbench.data.sphere import SphereCard, SphereClasses
 from pagbench.densities.gaussian_mixture import GaussianMixture, LinearSpan
 from pagbench.densities.scores import ClassMixture
-from pagbench.models import loading, registry
+from pagbench.models import registry
 from pagbench.models.controls import BayesClassifier
 
 _IMAGES = 4
@@ -123,7 +123,7 @@ def network(name: str) -> Subject:
     """A network trained on `gaussians`, in the span."""
     shown = images("gaussians", _IMAGES)
     x = shown.images.double()
-    classifier = loading.load(*registry.find(name), benchmarks.load("gaussians")).classifier.double()
+    classifier = registry.find(name).load(benchmarks.load("gaussians")).classifier.double()
     basis = LinearSpan(gaussian_classes("gaussians").basis).tangent_basis(x)
     return Subject(f"network {name.partition('/')[2]}", classifier, x, shown.labels, basis)
 

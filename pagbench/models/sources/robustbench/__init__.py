@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _INDEX = Path(__file__).parent / "index.json"
-_CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
-_SIDES = {"cifar10": 32, "cifar100": 32, "imagenet": 224}
+_CLASSES_AND_SIDE = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet": (1000, 224)}
 
 
 @cache
@@ -44,7 +43,9 @@ def card(model: str) -> ModelCard:
     if known is None:
         raise UnknownNameError("RobustBench model", model, names())
     dataset, threat, name = model.split("/")[1:]
-    side = 288 if known.get("preprocessing") == "Crop288" else _SIDES[dataset]
+    classes, side = _CLASSES_AND_SIDE[dataset]
+    if known.get("preprocessing") == "Crop288":
+        side = 288
     return ModelCard(
         id=model,
         title=known["paper"],
@@ -53,7 +54,7 @@ def card(model: str) -> ModelCard:
         loader="source",
         architecture=known["architecture"],
         input_shape=(3, side, side),
-        classes=_CLASSES[dataset],
+        classes=classes,
         output=known.get("output", "logits"),
         download=_files(f"{dataset}/{threat}/{name}.pt", known["files"]),
         resize="bilinear" if dataset == "imagenet" else None,
@@ -77,18 +78,14 @@ def _family(threat: str, name: str) -> str:
 def _files(path: str, sources: Sequence[str]) -> tuple[RemoteFile, ...]:
     """The files, named as RobustBench names them, and found where it or torch may have put them already."""
     paths = [path] if len(sources) == 1 else [f"{path}_m{index}.pt" for index in range(len(sources))]
-    return tuple(
-        RemoteFile(path=f"robustbench/{path}", mirrors=(source,), also=_places(path, source))
-        for path, source in zip(paths, sources, strict=True)
-    )
-
-
-def _places(path: str, source: str) -> tuple[str, ...]:
-    """RobustBench's own `./models`; torch's cache for what torchvision and timm fetch."""
-    if source.startswith("gdrive:"):
-        return (f"models/{path}",)
-    name = source.rpartition("/")[2]
-    return f"models/{path}", f"$TORCH_HOME/hub/checkpoints/{name}", f"~/.cache/torch/hub/checkpoints/{name}"
+    files = []
+    for name, source in zip(paths, sources, strict=True):
+        also = [f"models/{name}"]
+        if not source.startswith("gdrive:"):  # torchvision and timm fetch it into torch's cache
+            cached = f"hub/checkpoints/{source.rpartition('/')[2]}"
+            also += [f"$TORCH_HOME/{cached}", f"~/.cache/torch/{cached}"]
+        files.append(RemoteFile(path=f"robustbench/{name}", mirrors=(source,), also=tuple(also)))
+    return tuple(files)
 
 
 def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":

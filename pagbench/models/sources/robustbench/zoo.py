@@ -1,23 +1,82 @@
-"""Builds RobustBench's networks by its own `load_model`, which here reads the files that it is given."""
+"""Builds RobustBench's networks by its own `load_model`, which here reads the files that it is given.
 
+Release 1.1.1 is imported on a current stack, which leaves every other import as it was: it imports `pkg_resources`,
+which setuptools 82 dropped, and `autoattack`, where the package that it depends on calls the module `pyautoattack`.
+"""
+
+import importlib
+import io
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from importlib.resources import files as resources
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, PagbenchError, WeightsError, first_line
-from pagbench.models.sources.robustbench.importing import quiet, robustbench
 from pagbench.storage import weights
 
 _CONSTANTS = ("mu", "sigma", "mean", "std", "num_batches_tracked")
 """What many files lack: normalisation, which the constructor sets, and a counter that only training reads."""
+
+
+def robustbench() -> ModuleType:
+    """The module `robustbench.utils`, of which `load_model` and the zoo are part.
+
+    Raises:
+        CardError: the package is missing, or does not import for a reason of its own.
+    """
+    try:
+        with quiet(), _stand_ins():
+            utils = importlib.import_module("robustbench.utils")
+    except ImportError as error:
+        raise CardError(
+            f"robustbench cannot be imported ({first_line(error)}); install it: pip install 'pagbench[robustbench]'"
+        ) from None
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"robustbench\.")  # of its networks' forward calls
+    return utils
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what its code prints and warns of."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Modules under the two missing names, for as long as the import lasts; real ones are left alone."""
+    absent = {name for name in _STAND_INS if name not in sys.modules and find_spec(name) is None}
+    sys.modules.update({name: _STAND_INS[name]() for name in absent})
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] in absent]:
+            del sys.modules[name]
+
+
+def _pkg_resources() -> ModuleType:
+    """The one function that RobustBench's data sets call."""
+    module = ModuleType("pkg_resources")
+    vars(module)["resource_filename"] = lambda owner, path: str(resources(owner.rpartition(".")[0]) / path)
+    return module
+
+
+_STAND_INS: dict[str, Callable[[], ModuleType]] = {
+    "pkg_resources": _pkg_resources,
+    "autoattack": lambda: importlib.import_module("pyautoattack"),
+}
 
 
 def build(card: ModelCard, files: Sequence[Path]) -> nn.Module:
@@ -26,7 +85,7 @@ def build(card: ModelCard, files: Sequence[Path]) -> nn.Module:
     _constructor(utils, card)
     dataset, threat, name = card.id.split("/")[1:]
     fitting = _Fitting(utils._safe_load_state_dict)
-    with quiet(), _reading(utils, files, fitting), _constructing(), tempfile.TemporaryDirectory() as folder:
+    with quiet(), _reading(utils, files, fitting), _on_the_cpu(), tempfile.TemporaryDirectory() as folder:
         try:
             network = utils.load_model(name, model_dir=folder, dataset=dataset, threat_model=threat)
         except PagbenchError:
@@ -57,9 +116,9 @@ def untrained(card: ModelCard) -> nn.Module:
     registered = f"{name.lower().replace('-', '_')}_{dataset}_{threat.lower()}"
     if timm.is_model(registered):  # where load_model looks first; the zoo's own entry may be out of date
         make = lambda: timm.create_model(registered, num_classes=card.classes)  # noqa: E731
-    random = {"get_state_dict": lambda *_, **__: torchvision.models.resnet50().state_dict()}
+    random = lambda *_, **__: torchvision.models.resnet50().state_dict()  # noqa: E731
     try:
-        with quiet(), _constructing(), _replaced(torchvision.models.WeightsEnum, random):
+        with quiet(), _on_the_cpu(), patch.object(torchvision.models.WeightsEnum, "get_state_dict", random):
             network = make()
     except Exception as error:  # a third party's code may raise anything
         raise CardError(f"{card.id}: robustbench cannot build it ({_reason(error)})") from error
@@ -69,13 +128,12 @@ def untrained(card: ModelCard) -> nn.Module:
 def _constructor(utils: ModuleType, card: ModelCard) -> Callable[[], nn.Module]:
     """What makes the empty network, in the installed zoo."""
     dataset, threat, name = card.id.split("/")[1:]
-    zoo = {
-        (data.value, kind.value): models for data, kinds in utils.all_models.items() for kind, models in kinds.items()
-    }
-    if name not in zoo.get((dataset, threat), {}):
-        raise CardError(f"{card.id}: not in the zoo of the installed robustbench; pip install --upgrade robustbench")
-    make: Callable[[], nn.Module] = zoo[dataset, threat][name]["model"]
-    return make
+    for data, threats in utils.all_models.items():
+        for kind, models in threats.items():
+            if (data.value, kind.value) == (dataset, threat) and name in models:
+                make: Callable[[], nn.Module] = models[name]["model"]
+                return make
+    raise CardError(f"{card.id}: not in the zoo of the installed robustbench; pip install --upgrade robustbench")
 
 
 class _Fitting:
@@ -110,7 +168,7 @@ class _Fitting:
 
 
 @contextmanager
-def _reading(utils: ModuleType, files: Sequence[Path], fit: _Fitting) -> Iterator[None]:
+def _reading(utils: ModuleType, files: Sequence[Path], fitting: _Fitting) -> Iterator[None]:
     """`load_model` reads the files, in their order, wherever it would fetch or unpickle its own."""
     import timm
     import torchvision
@@ -118,8 +176,8 @@ def _reading(utils: ModuleType, files: Sequence[Path], fit: _Fitting) -> Iterato
     pending = iter(files)
 
     def read(*_: Any, **__: Any) -> Any:
-        fit.file = next(pending)
-        return weights.read_checkpoint(fit.file)
+        fitting.file = next(pending)
+        return weights.read_checkpoint(fitting.file)
 
     def create(name: str, num_classes: int, **_: Any) -> nn.Module:
         state = _state(read())
@@ -127,13 +185,13 @@ def _reading(utils: ModuleType, files: Sequence[Path], fit: _Fitting) -> Iterato
             name, num_classes=num_classes, pretrained=True, pretrained_cfg_overlay={"state_dict": state}
         )
 
-    names = {
+    replaced: dict[str, Any] = {
         "torch": SimpleNamespace(**{**vars(torch), "load": read}),
         "timm": SimpleNamespace(is_model=timm.is_model, create_model=create),
         "download_gdrive_new": lambda *_: None,
-        "_safe_load_state_dict": fit,
+        "_safe_load_state_dict": fitting,
     }
-    with _replaced(utils, names), _replaced(torchvision.models.WeightsEnum, {"get_state_dict": read}):
+    with patch.multiple(utils, **replaced), patch.object(torchvision.models.WeightsEnum, "get_state_dict", read):
         yield
 
 
@@ -146,27 +204,9 @@ def _state(checkpoint: Any) -> dict[str, Any]:
     return {key.removeprefix("module."): value for key, value in checkpoint.items()}
 
 
-@contextmanager
-def _constructing() -> Iterator[None]:
+def _on_the_cpu() -> AbstractContextManager[object]:
     """Some constructors call `.cuda()`; networks are built on the CPU, and moved later."""
-    with _replaced(torch.Tensor, {"cuda": lambda tensor, *_, **__: tensor}):
-        yield
-
-
-@contextmanager
-def _replaced(owner: Any, names: Mapping[str, Any]) -> Iterator[None]:
-    """Other values for an object's own attributes, for a while."""
-    before = {name: vars(owner)[name] for name in names if name in vars(owner)}
-    for name, value in names.items():
-        setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        for name in names:
-            if name in before:
-                setattr(owner, name, before[name])
-            else:
-                delattr(owner, name)
+    return patch.object(torch.Tensor, "cuda", lambda tensor, *_, **__: tensor)
 
 
 def _reason(error: Exception) -> str:
@@ -189,8 +229,7 @@ def _mended(network: nn.Module) -> nn.Module:
             if type(child).__name__ == "Swish" and type(child).__module__.startswith("robustbench."):
                 setattr(module, name, nn.SiLU())
         for name in [name for name, value in vars(module).items() if isinstance(value, Tensor)]:
-            constant = module.__dict__.pop(name)
-            module.register_buffer(name, constant, persistent=False)
+            module.register_buffer(name, module.__dict__.pop(name), persistent=False)
         for name in ("mean", "std"):
             if f"{name}_cuda" in vars(module):
                 del module.__dict__[f"{name}_cuda"]

@@ -65,12 +65,11 @@ def card(model: str) -> ModelCard:
     network, _, noise = folder.rpartition("/")
     sigma = float(noise.removeprefix("noise_"))
     smoothed = not model.endswith(_BASE)
-    family = "smoothing" if smoothed else "noise" if sigma else "standard"
     training = f"noise {sigma:g}" if sigma else "no noise"
     fields = {
         "id": model,
         "title": f"{network.rpartition('/')[2]} trained with {training}{', smoothed' if smoothed else ''}",
-        "family": family,
+        "family": "smoothing" if smoothed else "noise" if sigma else "standard",
         "strength": sigma or None,
         "loader": "source",
         "smoothing": SmoothingCard(sigma=sigma, samples=_SAMPLES) if smoothed else None,
@@ -88,8 +87,7 @@ def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     from pagbench.models import architectures
     from pagbench.storage import weights
 
-    assert card.architecture and card.input_shape and card.classes  # by `card`
-    network = architectures.build(card.architecture, card.input_shape, card.classes)
+    network = architectures.build_for(card)
     state = weights.read(files[0], state_key=card.state_key, strip_prefix=card.strip_prefix)
     weights.load_into(network, state, str(files[0]))
     return network

@@ -1,10 +1,9 @@
 """Trains what a benchmark is made of: the autoencoder of its manifold, the diffusion model of its second target."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from pagbench import data
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import AutoencoderRecipe
 from pagbench.densities.autoencoder import Autoencoder
 from pagbench.densities.diffusion import Denoiser, edm_loss
 from pagbench.errors import TrainingError, UnknownNameError
@@ -21,8 +19,7 @@ from pagbench.storage import cache, weights
 from pagbench.storage.files import file_lock
 from pagbench.storage.transport import notify
 from pagbench.training.loop import Progress, guard_memory, train
-from pagbench.training.recipe import Recipe
-from pagbench.training.state import Loss, Minibatch
+from pagbench.training.recipe import Loss, Minibatch, Recipe
 
 
 def reconstruction(network: nn.Module, batch: Minibatch, generator: torch.Generator) -> Tensor:
@@ -48,8 +45,8 @@ def _diffusion(benchmark: Benchmark, images: Tensor, size: int) -> nn.Module:
     return Denoiser(benchmark.input_shape, benchmark.classes, (size, 2 * size, 2 * size), std)
 
 
-class Part(NamedTuple):
-    """How to train one part: the untrained network, its loss, its recipe, and the width of its first layer."""
+class Component(NamedTuple):
+    """How to train a component of a benchmark: untrained network, loss, recipe, and the width of the first layer."""
 
     build: Callable[[Benchmark, Tensor, int], nn.Module]
     loss: Loss
@@ -57,23 +54,23 @@ class Part(NamedTuple):
     width: int
 
 
-PARTS: dict[str, Part] = {
-    "autoencoder": Part(_autoencoder, reconstruction, Recipe(8, 128, learning_rate=2e-3, weight_decay=1e-4), 16),
-    "diffusion": Part(
+COMPONENTS: dict[str, Component] = {
+    "autoencoder": Component(_autoencoder, reconstruction, Recipe(8, 128, learning_rate=2e-3, weight_decay=1e-4), 16),
+    "diffusion": Component(
         _diffusion, denoising, Recipe(6, 64, learning_rate=2e-3, weight_decay=1e-4, ema=0.999, clip=1.0), 16
     ),
 }
 
 
-def find(kind: str) -> Part:
-    """The part of that name.
+def find(kind: str) -> Component:
+    """The component of that name.
 
     Raises:
         UnknownNameError: there is none.
     """
-    if kind not in PARTS:
-        raise UnknownNameError("part", kind, PARTS)
-    return PARTS[kind]
+    if kind not in COMPONENTS:
+        raise UnknownNameError("part", kind, COMPONENTS)
+    return COMPONENTS[kind]
 
 
 def fit(
@@ -88,7 +85,7 @@ def fit(
     device: torch.device | None = None,
     on_step: Progress = lambda done, total, loss: None,
 ) -> tuple[Path, str]:
-    """Trains a part on the benchmark's training split; returns its file and the file's sha256, both for its card.
+    """Trains a component on the benchmark's training split; returns its file and the file's sha256, both for its card.
 
     A finished one is not trained again; one that was killed goes on from its checkpoint.
 
@@ -104,35 +101,44 @@ def fit(
         on_step: called with steps done, steps in all, and the latest loss.
 
     Raises:
-        UnknownNameError: no such part.
+        UnknownNameError: no such component.
         TrainingError: the network does not fit the images, the folder cannot be written, or training diverged.
     """
-    part = find(kind)
-    recipe, width = recipe or part.recipe, width or part.width
+    component = find(kind)
+    recipe, width = recipe or component.recipe, width or component.width
     if not 0 <= seed < 2**32:
         raise TrainingError(f"seed {seed} is out of range; expected 0 to {2**32 - 1}")
     name = f"{benchmark.name}-{kind}"
     path, checkpoint = output / f"{name}.safetensors", output / f".{name}.checkpoint"
-    told = _provenance(benchmark, kind, seed, width, recipe, half)
+    fixed = {"kind": kind, "data": benchmark.data_name, "seed": seed, "width": width, "rank": benchmark.rank}
+    provenance = json.dumps(fixed | asdict(recipe) | {"stored_as": "float16" if half else "float32"})
     if path.exists():
-        return _finished(path, told)
+        recorded = weights.header(path).get("training")
+        if recorded != provenance:
+            raise TrainingError(
+                f"{path}: already there, trained otherwise ({recorded}); give another --output or delete it"
+            )
+        return path, weights.file_sha256(path)
     weights.make_folder(output)
     split = data.splits(benchmark).train
     with torch.random.fork_rng(devices=[]), guard_memory(recipe.batch_size, checkpoint):
         torch.default_generator.manual_seed(seed)
-        network: Any = _built(part, benchmark, split.images, width)
+        try:
+            network: Any = component.build(benchmark, split.images, width)
+        except ValueError as error:
+            raise TrainingError(f"{benchmark.label}: {error}; give another --width, or another benchmark") from None
         train(
             network,
-            part.loss,
+            component.loss,
             Minibatch(split.images, split.labels),
             recipe,
             seed=seed,
             device=device or torch.device("cpu"),
             checkpoint=checkpoint,
-            identity=told,
+            identity=provenance,
             on_step=on_step,
         )
-    metadata = {"kind": kind, "config": json.dumps(network.config), "training": told}
+    metadata = {"kind": kind, "config": json.dumps(network.config), "training": provenance}
     digest = weights.write(network, path, half=half, metadata=metadata)
     checkpoint.unlink(missing_ok=True)
     return path, digest
@@ -151,7 +157,6 @@ def with_autoencoder(benchmark: Benchmark, device: torch.device) -> Benchmark:
     card, folder = benchmark.manifold, recipe_folder(benchmark)
     if card is None or card.recipe is None or folder is None:
         return benchmark
-    recipe = _recipe(card.recipe)
     weights.make_folder(folder)
     with file_lock(folder / ".lock", timeout_s=-1):
         path, digest = fit(
@@ -160,7 +165,7 @@ def with_autoencoder(benchmark: Benchmark, device: torch.device) -> Benchmark:
             output=folder,
             seed=card.recipe.seed,
             width=card.recipe.width,
-            recipe=recipe,
+            recipe=_autoencoder_recipe(card.recipe.epochs),
             device=device,
             on_step=_tenths(benchmark, folder),
         )
@@ -174,43 +179,24 @@ def recipe_folder(benchmark: Benchmark) -> Path | None:
     if card is None or card.recipe is None:
         return None
     split = benchmark.training or (*benchmark.samples, *benchmark.calibration)
-    about = [benchmark.dataset.digest(), card.digest(), json.dumps(asdict(_recipe(card.recipe))), *split]
-    return cache.root() / "fitted" / hashlib.sha256("/".join(about).encode()).hexdigest()[:16]
+    recipe = json.dumps(asdict(_autoencoder_recipe(card.recipe.epochs)))
+    fixed = "/".join([benchmark.dataset.digest(), card.digest(), recipe, *split])
+    return cache.root() / "fitted" / hashlib.sha256(fixed.encode()).hexdigest()[:16]
 
 
-def _recipe(card: AutoencoderRecipe) -> Recipe:
-    return dataclasses.replace(PARTS["autoencoder"].recipe, epochs=card.epochs)
+def _autoencoder_recipe(epochs: int) -> Recipe:
+    return replace(COMPONENTS["autoencoder"].recipe, epochs=epochs)
 
 
 def _tenths(benchmark: Benchmark, folder: Path) -> Progress:
     """Ten lines at most, for nobody has asked for this training and the run seems to stand still."""
-    told = 0
+    shown = 0
 
     def show(done: int, total: int, loss: float) -> None:
-        nonlocal told
-        if 10 * done // total > told:
-            told = 10 * done // total
-            share = f"{10 * told} %, mean squared error {loss:.4f}"
+        nonlocal shown
+        if 10 * done // total > shown:
+            shown = 10 * done // total
+            share = f"{10 * shown} %, mean squared error {loss:.4f}"
             notify(f"training the autoencoder of {benchmark.label} once and for all in {folder}: {share}")
 
     return show
-
-
-def _provenance(benchmark: Benchmark, kind: str, seed: int, width: int, recipe: Recipe, half: bool) -> str:
-    """What fixes a part, kept in its file: data, seed, recipe."""
-    told = {"kind": kind, "data": benchmark.data_name, "seed": seed, "width": width, "rank": benchmark.rank}
-    return json.dumps(told | asdict(recipe) | {"stored_as": "float16" if half else "float32"})
-
-
-def _finished(path: Path, told: str) -> tuple[Path, str]:
-    found = weights.header(path).get("training")
-    if found != told:
-        raise TrainingError(f"{path}: already there, trained otherwise ({found}); give another --output or delete it")
-    return path, weights.file_sha256(path)
-
-
-def _built(part: Part, benchmark: Benchmark, images: Tensor, width: int) -> nn.Module:
-    try:
-        return part.build(benchmark, images, width)
-    except ValueError as error:
-        raise TrainingError(f"{benchmark.label}: {error}; give another --width, or another benchmark") from None
