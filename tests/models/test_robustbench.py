@@ -1,6 +1,7 @@
 """RobustBench's models: their index, the import, its checkpoint formats, and what goes wrong on the way."""
 
 import argparse
+import importlib.util
 import io
 import re
 import subprocess
