@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -81,6 +82,21 @@ def test_gradients_that_are_not_those_of_the_outputs_are_told_from_honest_ones(o
 def test_measures_fill_exactly_the_documented_columns(observe, noise_trained, digits):
     found = measured(observe, noise_trained, digits)
     assert set(found) == {column.name for column in columns.sample_columns(digits)}
+
+
+def test_chance_is_the_measure_itself_with_the_targets_of_another_image(observe, noise_trained, digits_batch):
+    others = replace(
+        digits_batch,
+        target=digits_batch.chance_target,
+        basis=digits_batch.chance_basis,
+        embedding=digits_batch.chance_embedding,
+    )
+    for measure in ("alignment_cosine", "alignment_lpips", "tangent"):
+        own = measures.load(measure)(observe(noise_trained))
+        partners = measures.load(measure)(observe(noise_trained, batch=others))
+        column = "tangent_energy" if measure == "tangent" else measure
+        assert torch.equal(own[f"{column}_chance"], partners[column])
+        assert not torch.equal(own[f"{column}_chance"], own[column])
 
 
 @settings(max_examples=5, deadline=None)

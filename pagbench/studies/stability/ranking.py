@@ -93,6 +93,8 @@ def overturning_clauses(
     ('first',)
     >>> overturning_clauses(Interval(0.9, 0.8, 0.95), [(1, 2), (1, 2), (3, 3)], [(1, 2), (1, 2), (3, 3)])
     ()
+    >>> overturning_clauses(Interval(0.4, 0.2, 0.6), [(1, 2), (1, 2)], [(1, 2), (1, 2)])  # the interval reaches .5
+    ()
     >>> overturning_clauses(Interval(0.9, 0.8, 0.95), [(2, 3), (2, 3)], [(1, 2), (1, 2)])  # the first has no value
     ()
     """
