@@ -100,11 +100,8 @@ class BatchSize:
                 torch.cuda.empty_cache()
 
     def _grow(self, before: int) -> None:
-        if self._device.type != "cuda" or 2 * self.size > self._ceiling:
-            return
-        used = torch.cuda.max_memory_allocated(self._device) - before
-        cached = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-        if 0 < used < _SHARE * (torch.cuda.mem_get_info(self._device)[0] + cached):
+        used = self._peak() - before
+        if 0 < used < _SHARE * self._free() and 2 * self.size <= self._ceiling:
             self.size *= 2
 
     def _allocated(self) -> int:
@@ -113,6 +110,13 @@ class BatchSize:
             return 0
         torch.cuda.reset_peak_memory_stats(self._device)
         return torch.cuda.memory_allocated(self._device)
+
+    def _peak(self) -> int:
+        return torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else 0
+
+    def _free(self) -> int:
+        free: int = torch.cuda.mem_get_info(self._device)[0]
+        return free + torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
 
 
 def retry_on_oom(size: int, work: Callable[[int], T]) -> T:
