@@ -59,6 +59,7 @@ def fitted(tmp_path_factory):
     return components.fit(GAUSSIANS, "diffusion", output=tmp_path_factory.mktemp("parts"), width=8, recipe=recipe)
 
 
+@pytest.mark.slow
 def test_a_trained_model_approaches_the_closed_form(fitted, exact, noisy, splits):
     model = diffusion.read(*fitted)
     found, expected = model.score(noisy, SIGMA), exact.score(noisy, SIGMA)
@@ -71,6 +72,7 @@ def test_a_trained_model_approaches_the_closed_form(fitted, exact, noisy, splits
     assert scores.ScoreModel in type(model).__mro__ or isinstance(model, scores.ScoreModel)
 
 
+@pytest.mark.slow
 def test_the_null_label_is_another_answer_than_any_class(fitted, noisy):
     model = diffusion.read(*fitted)
     marginal = model.score(noisy[:4], SIGMA)

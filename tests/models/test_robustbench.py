@@ -166,7 +166,12 @@ def test_the_import_uses_real_modules_where_there_are_some(tmp_path):
             lambda state: {"state_dict": prefixed(state), "args": argparse.Namespace(lr=0.1), "acc": np.float32(0.9)},
             id="resnet50",
         ),
-        pytest.param("robustbench/cifar10/Linf/Gowal2020Uncovering_28_10_extra", dict, id="deepmind-wrn-28-10"),
+        pytest.param(
+            "robustbench/cifar10/Linf/Gowal2020Uncovering_28_10_extra",
+            dict,
+            id="deepmind-wrn-28-10",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(DEEPMIND, lambda state: {"model." + name: value for name, value in state.items()}, id="deepmind"),
         pytest.param(
             "robustbench/imagenet/Linf/Salman2020Do_R18",

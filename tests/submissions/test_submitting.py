@@ -161,6 +161,7 @@ def test_networks_of_other_libraries_need_no_code(tmp_path):
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "submitting.md"
 
 
+@pytest.mark.slow
 def test_the_document_does_what_it_says(tmp_path, monkeypatch):
     """Its script and its commands, as they stand there; what `run` and `add` do is tested above."""
     text = DOCUMENT.read_text(encoding="utf-8")
