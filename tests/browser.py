@@ -52,15 +52,22 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def page(browser):
-    """A fresh page; the test fails where the console shows an error, a script throws, or another host is asked."""
+@pytest.fixture(scope="module")
+def reader(browser):
+    """A reader's browser. Pages keep nothing in it, so that one serves all tests of a module."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(10_000)
-    shown = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(reader):
+    """A fresh page; the test fails where the console shows an error, a script throws, or another host is asked."""
+    shown = reader.new_page()
     faults = watched(shown)
     yield shown
-    context.close()
+    shown.close()
     assert not faults, faults
 
 

@@ -102,7 +102,12 @@ def test_other_pixels_than_the_cards_are_refused(digits):
         data.load(digits.dataset.model_copy(update={"sha256": "0" * 64}))
 
 
-@pytest.mark.parametrize("name", benchmarks.names())
+LARGE = {"fashion-distractor@1", "fashion-mnist-full@1", "samples-imagenet@1"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in benchmarks.names()]
+)
 def test_tangent_bases_are_orthonormal_and_of_the_cards_rank(name):
     benchmark = benchmarks.load(name)
     if benchmark.manifold is None:

@@ -34,7 +34,10 @@ def write_card(folder, shape, classes, dataset):
     return folder / "mine.yaml"
 
 
-@pytest.mark.parametrize(("of", "side", "classes", "count"), [("cifar10", 32, 10, 3), ("imagenet", 224, 1000, 1)])
+@pytest.mark.parametrize(
+    ("of", "side", "classes", "count"),
+    [("cifar10", 32, 10, 3), pytest.param("imagenet", 224, 1000, 1, marks=pytest.mark.slow)],
+)
 def test_the_samples_run_without_any_download(tmp_path, monkeypatch, of, side, classes, count):
     monkeypatch.setenv("PAGBENCH_OFFLINE", "1")
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "empty"))

@@ -190,6 +190,7 @@ def test_checkpoints_in_robustbench_formats_give_its_networks(model, checkpoint,
     assert loaded.weights_sha256 == weights.file_sha256(next(cache.rglob("*.pt")))
 
 
+@pytest.mark.slow
 def test_a_run_needs_nothing_but_the_file(cache, tmp_path):
     place(cache, PREACT, {"last": prefixed(raw(PREACT).state_dict())})
     done = CliRunner().invoke(

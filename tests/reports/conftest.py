@@ -1,5 +1,5 @@
 import pytest
-from browser import browser, page, site, small_results, studies  # noqa: F401 (fixtures)
+from browser import browser, page, reader, site, small_results, studies  # noqa: F401 (fixtures)
 
 from pagbench.reports.site import board_columns
 

@@ -86,7 +86,7 @@ KINDS = (
     "compare/digits@1.html",
 )
 """One page of each kind."""
-FIRST = {"index.html", "benchmarks/digits@1.html", "models/digits/noise-0.6.html"}
+FIRST = {"index.html", "benchmarks/digits@1.html"}
 """Those that most readers open."""
 
 

@@ -171,6 +171,7 @@ def test_training_on_the_target_is_said_beside_the_rank(digits_study):
     assert models.summary(digits_study, told).endswith("It was trained on the benchmark's own target.")
 
 
+@pytest.mark.slow
 def test_every_page_of_every_benchmark_can_be_written():
     labels = [label for label in benchmarks.names() if results.has_results(results.PUBLISHED, benchmarks.load(label))]
     studies = [

@@ -272,7 +272,8 @@ def test_without_scripts_the_words_are_there(browser, site):
     assert "ρ = " in said
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [200, 1000])
 def test_many_models_are_drawn_each_plot_once(page, site, payload, tmp_path, count):
     some = [model for model in payload["models"] if not model["control"]]
     copies = range(1, count // len(some) + 1)

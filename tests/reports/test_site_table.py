@@ -408,7 +408,8 @@ FIND = """
 """
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [200, 1000])
 def test_many_models_sort_and_filter_without_drawing_all_rows(digits_study, page, tmp_path, count):
     """However many models there are, no more elements are made at once than a hundred rows have."""
     page.goto(written(crowd(digits_study, count), tmp_path).as_uri())

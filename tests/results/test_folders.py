@@ -12,7 +12,7 @@ from pagbench.cli import app
 from pagbench.errors import ContractError, ResultsError
 from pagbench.results import StoragePath
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 
 @pytest.fixture
@@ -74,6 +74,7 @@ def test_a_bucket_that_is_not_there_is_one_line(bucket):
         pagbench.run("control/bayes", limit=1, results="s3://nobody/x")
 
 
+@pytest.mark.slow
 def test_a_run_into_a_bucket_is_resumed_and_read_as_from_a_disk(bucket, tmp_path, digits, cache_folder):
     url, samples = f"{bucket}/{uuid.uuid4().hex}", digits.samples
     cosine = digits.model_copy(update={"samples": samples[:12]})

@@ -139,6 +139,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent_whatever_they_are_at(tmp_path):
     """Also one whose call never comes back."""
     (tmp_path / "main.py").write_text(PARENT)
@@ -199,6 +200,7 @@ def test_a_worker_that_is_killed_in_mid_run_costs_a_batch_and_no_row(rows, tmp_p
     light.assert_same_rows(found, rows[rows["entrant"] == "a"])
 
 
+@pytest.mark.slow
 def test_a_leak_takes_more_workers_and_no_row(rows, tmp_path, monkeypatch):
     """Each worker ends when it has taken more than its share; what it has finished is kept, and the next goes on."""
 

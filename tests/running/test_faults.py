@@ -21,7 +21,7 @@ from pagbench.models.devices import BatchSize
 from pagbench.running import target_files, targets
 from pagbench.running.runner import RunError
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 SMALL = light.benchmark()
 

@@ -376,6 +376,7 @@ def test_what_the_header_check_lets_through_is_what_the_library_reads(root):
     assert f"{len(load_file(path))} tensors, {values} values" in found.message
 
 
+@pytest.mark.slow
 def test_a_network_that_eats_all_memory_is_stopped(root):
     """VGG's first linear layer for 10^5 classes of 10^3-sided images, in half a gigabyte."""
     change(root, architecture="torchvision/vgg16", activation=None)

@@ -358,6 +358,7 @@ def test_models_need_a_known_family_and_a_strength_above_zero():
         TrainingPlan(benchmark, "standard", prefix="../mine")
 
 
+@pytest.mark.slow
 def test_a_shipped_model_is_trained_again_by_the_command_on_its_card(tmp_path):
     """On another machine rounding differs and the weights with it, so the networks are compared by what they do."""
     from typer.testing import CliRunner
