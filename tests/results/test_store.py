@@ -40,6 +40,14 @@ def ids(store):
     return list(store.load().rows["sample_id"])
 
 
+@given(st.lists(st.floats(-1e6, 1e6, width=32).filter(lambda value: abs(value) > 1e-6), min_size=1), st.integers(4, 23))
+def test_values_are_rounded_to_the_nearest_of_so_many_bits(values, bits):
+    given_values = np.array(values, dtype=np.float32)
+    rounded = results.significant(given_values, bits).astype(np.float64)
+    half = 2.0 ** (np.floor(np.log2(np.abs(given_values.astype(np.float64)))) - bits)
+    assert (np.abs(rounded - given_values) <= half).all()
+
+
 def test_what_is_read_is_what_was_written(whole, tmp_path):
     results.write(tmp_path / "a.parquet", whole, SCHEMA)
     found = results.read(tmp_path / "a.parquet", SCHEMA)
