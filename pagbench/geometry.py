@@ -178,18 +178,6 @@ def log_odds_changes(
     return Changes(predicted, (ahead - behind).to(predicted))
 
 
-def orthonormal_basis(vectors: Float[Tensor, "b k d"]) -> Float[Tensor, "b d k"]:
-    """Orthonormal columns that span the same space as k independent vectors.
-
-    Raises:
-        ValueError: the vectors of an image are linearly dependent to working precision.
-    """
-    left, values, _ = torch.linalg.svd(vectors.mT, full_matrices=False)
-    if (values[:, -1] < 1e-3 * values[:, 0]).any():
-        raise ValueError("tangent vectors are linearly dependent: smallest singular value below 1e-3 of the largest")
-    return left
-
-
 def project(basis: Float[Tensor, "b d k"], v: Float[Tensor, "b d *m"]) -> Float[Tensor, "b d *m"]:
     """Orthogonal projection onto the span of orthonormal columns, without forming the projector."""
     columns = v.flatten(2) if v.ndim > 2 else v[..., None]

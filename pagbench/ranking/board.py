@@ -195,7 +195,7 @@ def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.D
     by = sort or "alignment"
     ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
     section = ordered["status"].map(
-        lambda status: 0 if status == eligibility.RANKED else 1 if "control" not in status else 2
+        lambda status: 0 if status == eligibility.RANKED else 2 if status.startswith("control") else 1
     )
     return ordered.iloc[np.argsort(section.to_numpy(), kind="stable")].reset_index(drop=True)
 

@@ -80,7 +80,7 @@ def _no_rank(model: Evidence, benchmark: Benchmark, board_seed: int) -> str | No
 
 def has_result(status: str) -> bool:
     """Whether the model's numbers mean something, ranked or not."""
-    return "no result" not in status
+    return not status.removeprefix("control; ").startswith("no result")
 
 
 def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int) -> str | None:

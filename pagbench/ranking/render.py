@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns
+from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns, sample_columns
 from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.results.verification import SELF_REPORTED
 
@@ -91,7 +91,8 @@ def rank(row: "pd.Series[Any]", separator: str = " ") -> str:
 
 def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
     """Columns of the table that this board has; status and verification are remarks below it."""
-    listed = [*_TABLE, *(column for column in optional_board_columns(benchmark) if column.header)]
+    further = [*sample_columns(benchmark), *optional_board_columns(benchmark)]
+    listed = [*_TABLE, *(column for column in further if column.header)]
     return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name not in _BELOW]
 
 

@@ -103,6 +103,7 @@ def _prune(folder: Path) -> None:
         with suppress(OSError):  # another process removes it, too
             if path.stat().st_mtime < oldest:
                 path.unlink()
+                path.parent.rmdir()  # fails where other summaries are left in it
 
 
 def _code_digest() -> str:
@@ -112,6 +113,7 @@ def _code_digest() -> str:
     sources = [
         package / "cards.py",
         package / "columns.py",
+        *sorted((package / "measures").glob("*.yaml")),  # they declare the columns
         *(p for r in rooms for p in sorted((package / r).glob("*.py"))),
     ]
     sha256 = hashlib.sha256(f"{pagbench.__version__} {columns.REVISION} {np.__version__}".encode())

@@ -197,7 +197,7 @@ def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: 
         StoragePath.parse(path).write(buffer.getvalue())
     except OSError as error:
         raise ResultsError(
-            f"{path}: cannot write results ({error.strerror or first_line(error)}); finished parts are kept"
+            f"{path}: cannot write results ({error.strerror or first_line(error)}); finished batches are kept"
         ) from None
 
 

@@ -67,6 +67,7 @@ DECLARATION = """columns:
     unit: ""
     higher_is_better: null
     summary: The {statistic} of an image's pixels.
+    header: {name}
     valid: [0, 1]
 """
 GAUSSIANS = (PACKAGE / "benchmarks" / "gaussians@1.yaml").read_text(encoding="utf-8")
@@ -76,12 +77,15 @@ sys.path.append("docs")
 import generate, pagbench
 from pagbench import benchmarks
 from pagbench.cli import listing
+from pagbench.ranking import render
 models = ["control/bayes", "gaussians/standard"]
 rows = pagbench.run(models, benchmark="bright-gaussians", measures=["contrast"], limit=4, results="results")
 assert rows["brightness"].between(0.1, 0.9).all() and rows["contrast"].between(0.01, 0.5).all()
 assert {"brightness", "contrast"} <= set(pagbench.leaderboard("results", benchmark="bright-gaussians"))
 assert "brightness" not in benchmarks.load("gaussians").measures
 print(listing.all_measures(), generate._measures())
+board = pagbench.leaderboard("results", benchmark="bright-gaussians")
+print(render.to_table(board, benchmarks.load("bright-gaussians"), width=200))
 """
 
 
@@ -115,6 +119,8 @@ def test_a_measure_is_a_function_a_declaration_and_a_line(with_measures):
         assert line in printed.splitlines()
     listed = printed.partition("# Measures")[0]
     assert all(word in listed for word in ("brightness", "contrast, optional", "The std of an image's pixels."))
+    (header,) = (line for line in printed.splitlines() if "accuracy ↑" in line)
+    assert "brightness" in header and "contrast" in header
 
 
 STRIPES = '''"""Stripes of two directions, drawn from a seed."""

@@ -344,21 +344,6 @@ def test_tangent_measure_scores_a_known_gradient():
     assert measured["tangent_energy"].tolist() == pytest.approx([expected] * 3, rel=1e-12)
 
 
-def test_orthonormal_basis_spans_the_vectors_it_is_made_of():
-    vectors = normal(35, 4, 5, 12)
-    basis = geometry.orthonormal_basis(vectors)
-    assert (basis.mT @ basis - torch.eye(5, dtype=torch.float64)).abs().max() < 1e-12
-    assert (geometry.project(basis, vectors.mT) - vectors.mT).abs().max() < 1e-12
-
-
-@pytest.mark.parametrize("tilt", [0.0, 1e-6])
-def test_orthonormal_basis_refuses_dependent_vectors(tilt):
-    vectors = normal(36, 2, 3, 12)
-    vectors[1, 2] = vectors[1, 0] - vectors[1, 1] + tilt * vectors[1, 2]
-    with pytest.raises(ValueError, match="linearly dependent"):
-        geometry.orthonormal_basis(vectors)
-
-
 def test_projection_is_idempotent_self_adjoint_and_keeps_the_shape():
     basis, v = orthonormal(37, 12, 4)[None], normal(38, 1, 12, 3)
     once = geometry.project(basis, v)

@@ -105,7 +105,9 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(rows, small_disk):
-    with pytest.raises(RunError, match=r"cannot write results \(.*[Nn]o space left.*\); finished parts") as caught:
+    with pytest.raises(
+        RunError, match=r"cannot write results \(.*[Nn]o space left.*\); finished batches are kept"
+    ) as caught:
         run({"a": light.Linear(1)}, small_disk, batch_size=2)
     assert len(str(caught.value).splitlines()) == 1
     kept = results.store_of(small_disk, SMALL, "a").load()

@@ -8,7 +8,7 @@ import pytest
 
 from pagbench.reports.site import building
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 BENCHMARKS = ("digits@1", "fashion-distractor@1")
 """Those of the small site: one with regimes and paths, one without a reference."""
 _INSIDE = ("file:", "data:", "blob:")
