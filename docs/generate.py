@@ -15,7 +15,7 @@ from pagbench.cli import app, listing
 from pagbench.ranking import render
 from pagbench.reports.site import building, reference
 from pagbench.studies import theory
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 from pagbench.studies.theory import claims
 
 ROOT = Path(__file__).parent.parent
@@ -120,8 +120,8 @@ def _moving_labels(found: Study) -> str:
 
 def _regimes(found: Study, thresholds: benchmarks.Thresholds) -> dict[str, str]:
     """By model, in the leaderboard's order."""
-    networks = {network.card.id: network for network in found.networks}
-    verdicts = {name: found.verdict(networks[name], thresholds) for name in found.board["model"]}
+    models = {model.card.id: model for model in found.models}
+    verdicts = {name: found.verdict(models[name], thresholds) for name in found.board["model"]}
     return {name: "none" if verdict is None else verdict.regime for name, verdict in verdicts.items()}
 
 

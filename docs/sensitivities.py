@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pagbench.studies.stability.report import RANKINGS, FactorOutcomes, Report
 
 _HEADS = (
-    "setting",
+    "level",
     "τ [95 %]",
     "families",
     "beyond rank interval",

@@ -12,7 +12,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.ranking import regimes, statistics
 from pagbench.ranking.board import agreements
 from pagbench.ranking.statistics import Interval, clustered_spearman, interval
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study
 
 Array = NDArray[np.float64]
 _ACCURATE = 0.8
@@ -60,14 +60,14 @@ def distractor(study: Study) -> str:
     definition = study.benchmark
     heads = [f"step {epsilon:g}" for epsilon in definition.epsilons]
     lines = ["Response to a step on the signal over response to one on the distractor, by the length of the step.", ""]
-    lines += [_row(["network", "accuracy", "gradient energy on the distractor", *heads]), _rule(3 + len(heads))]
-    for network in sorted(study.networks, key=lambda n: (n.card.control, n.card.family != "standard", n.card.family)):
-        if not network.drawn and network.card.id != definition.bayes:
+    lines += [_row(["model", "accuracy", "gradient energy on the distractor", *heads]), _rule(3 + len(heads))]
+    for model in sorted(study.models, key=lambda n: (n.card.control, n.card.family != "standard", n.card.family)):
+        if not model.drawn and model.card.id != definition.bayes:
             continue
-        found = network.replicates
+        found = model.replicates
         ratios = [_ratio(found[f"on_response_{e:g}"], found[f"off_response_{e:g}"]) for e in definition.epsilons]
         energy = 1 - found["tangent_energy"]
-        lines.append(_row([network.card.id, _text(found["accuracy"]), _text(energy), *ratios]))
+        lines.append(_row([model.card.id, _text(found["accuracy"]), _text(energy), *ratios]))
     return "\n".join(lines) + "\n"
 
 
@@ -76,9 +76,9 @@ def _ratio(on: Array, off: Array) -> str:
 
 
 def _correlations(study: Study) -> Iterator[str]:
-    yield "#### Rank correlations over networks"
+    yield "#### Rank correlations over models"
     yield ""
-    yield _row(["quantities", "all networks", "accuracy ≥ .8 of the reference's", "without score-matching"])
+    yield _row(["quantities", "all models", "accuracy ≥ .8 of the reference's", "without score-matching"])
     yield _rule(4)
     drawn = study.drawn
     floor = _ACCURATE * float(study.reference.replicates["accuracy"][0]) if study.reference else 0.0
@@ -104,7 +104,7 @@ def _abilities(study: Study) -> Iterator[str]:
 
 
 def _predicts(study: Study, first: str, second: str, sign: int, given: str | None) -> str:
-    """Spearman's rho over networks, partial where something is given; families drawn whole."""
+    """Spearman's rho over models, partial where something is given; families drawn whole."""
     attacked = _adversarial()
     chosen = [
         n for n in study.drawn if second in n.replicates and (first in n.replicates or n.card.id in attacked.index)
@@ -124,18 +124,18 @@ def _adversarial() -> pd.DataFrame:
 
 
 def _makers(study: Study) -> Iterator[str]:
-    yield "#### What one can do with the gradients of each family's best aligned network, of controls and anchors"
+    yield "#### What one can do with the gradients of each family's best aligned model, of controls and anchors"
     yield ""
     heads = [meaning.replace("closeness in KID", "KID (less is better)") for _, _, meaning in _ABILITIES]
     yield _row(["model", "alignment", *heads])
     yield _rule(2 + len(_ABILITIES))
-    best: dict[str, Network] = {}
-    for network in sorted(study.drawn, key=lambda n: float(n.replicates["alignment"][0])):
-        best[network.card.family] = network
-    controls = [n for n in study.networks if n.card.control and "inpainting_psnr" in n.replicates]
-    for network in [*sorted(best.values(), key=lambda n: -float(n.replicates["alignment"][0])), *controls]:
-        values = [network.replicates.get(name) for name in ("alignment", *(name for name, _, _ in _ABILITIES))]
-        yield _row([network.card.id, *("–" if v is None or np.isnan(v[0]) else _text(v, digits=2) for v in values)])
+    best: dict[str, StudiedModel] = {}
+    for model in sorted(study.drawn, key=lambda n: float(n.replicates["alignment"][0])):
+        best[model.card.family] = model
+    controls = [n for n in study.models if n.card.control and "inpainting_psnr" in n.replicates]
+    for model in [*sorted(best.values(), key=lambda n: -float(n.replicates["alignment"][0])), *controls]:
+        values = [model.replicates.get(name) for name in ("alignment", *(name for name, _, _ in _ABILITIES))]
+        yield _row([model.card.id, *("–" if v is None or np.isnan(v[0]) else _text(v, digits=2) for v in values)])
     shown = next((n for n in study.drawn if "inpainting_psnr" in n.replicates), None)
     for title, suffixes in _ANCHORS if shown is not None else ():
         cells = [_anchor(shown, name, suffixes) for name, _, _ in _ABILITIES]
@@ -150,39 +150,39 @@ _ANCHORS = (
 )
 
 
-def _anchor(network: Network, ability: str, suffixes: Sequence[str]) -> str:
+def _anchor(model: StudiedModel, ability: str, suffixes: Sequence[str]) -> str:
     """The value of an ability that is not the model's own: chance, anchors, ceiling."""
     parts = ability.replace("_label", "").split("_")
     ends = [f"{'_'.join(parts)}_{suffix}" for suffix in suffixes]
     ends += ["_".join([*parts[:-1], suffix, parts[-1]]) for suffix in suffixes]
     ends += [name.replace("generation_noise", "generation") for name in ends if name.endswith("ceiling")]
-    found = next((network.replicates[name] for name in ends if name in network.replicates), None)
+    found = next((model.replicates[name] for name in ends if name in model.replicates), None)
     return "" if found is None else _text(found, digits=2)
 
 
-def _spearman(chosen: Sequence[Network], first: str, second: str, benchmark: Benchmark) -> str:
+def _spearman(chosen: Sequence[StudiedModel], first: str, second: str, benchmark: Benchmark) -> str:
     x, y = (np.array([n.replicates[name][0] for n in chosen]) for name in (first, second))
     rho = clustered_spearman(x, y, [n.card.family for n in chosen], seed=benchmark.seed)
-    return f"{rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], {len(chosen)} networks"
+    return f"{rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], {len(chosen)} models"
 
 
-def _paths(study: Study) -> dict[str, dict[float, list[Network]]]:
-    """Networks of the reference's make by family and strength; the unregularised ones are strength 0 of every path."""
+def _paths(study: Study) -> dict[str, dict[float, list[StudiedModel]]]:
+    """Models of the reference's make by family and strength; the unregularised ones are strength 0 of every path."""
     standard = [n for n in study.drawn if n.make == study.make and study.is_standard(n)]
-    found: dict[str, dict[float, list[Network]]] = {}
-    for network in study.drawn:
-        if network.make == study.make and not study.is_standard(network):
-            path = found.setdefault(network.card.family, {0.0: standard})
-            path.setdefault(network.card.strength or 0.0, []).append(network)
+    found: dict[str, dict[float, list[StudiedModel]]] = {}
+    for model in study.drawn:
+        if model.make == study.make and not study.is_standard(model):
+            path = found.setdefault(model.card.family, {0.0: standard})
+            path.setdefault(model.card.strength or 0.0, []).append(model)
     return {family: dict(sorted(path.items())) for family, path in sorted(found.items())}
 
 
-def _mean(chosen: Sequence[Network], name: str, study: Study) -> Array:
+def _mean(chosen: Sequence[StudiedModel], name: str, study: Study) -> Array:
     """Replicates of a mean over seeds and images; the seeds are drawn alike for all strengths of a number of seeds."""
     return statistics.over_seeds([n.replicates[name] for n in chosen], seed=study.benchmark.seed + 1)
 
 
-def _along(path: dict[float, list[Network]], name: str, study: Study) -> Array:
+def _along(path: dict[float, list[StudiedModel]], name: str, study: Study) -> Array:
     return np.stack([_mean(chosen, name, study) for chosen in path.values()], axis=1)
 
 
@@ -211,7 +211,7 @@ def _peaks(study: Study) -> Iterator[str]:
         )  # fmt: skip
 
 
-def _peak_of(path: dict[float, list[Network]], name: str, study: Study) -> str:
+def _peak_of(path: dict[float, list[StudiedModel]], name: str, study: Study) -> str:
     """Strength at which another alignment peaks, and the regime there."""
     strength = list(path)[int(_along(path, name, study)[0].argmax())]
     return f"{strength:g} ({_regime(path[strength], study)})"
@@ -231,7 +231,7 @@ def _regimes(study: Study) -> Iterator[str]:
         yield _row([family, ", ".join(steps)])
 
 
-def _regime(chosen: Sequence[Network], study: Study) -> str:
+def _regime(chosen: Sequence[StudiedModel], study: Study) -> str:
     if study.anchors is None:
         return "–"
     names = ("tangent_energy", "on_response", "accuracy")
@@ -291,26 +291,26 @@ def _makes(study: Study) -> Iterator[str]:
     yield "#### Other architectures and activations, same family, strength and seed"
     yield ""
     yield _row(
-        ["network", "accuracy", "alignment", "of the reference's make", "tangent energy", "of the reference's make"]
+        ["model", "accuracy", "alignment", "of the reference's make", "tangent energy", "of the reference's make"]
     )
     yield _rule(6)
     usual = {(n.card.family, n.card.strength, n.card.seed): n for n in study.drawn if n.make == study.make}
-    for network in study.drawn:
-        twin = usual.get((network.card.family, network.card.strength, network.card.seed))
-        if network.make == study.make or twin is None:
+    for model in study.drawn:
+        twin = usual.get((model.card.family, model.card.strength, model.card.seed))
+        if model.make == study.make or twin is None:
             continue
-        columns = [_text(network.replicates["accuracy"])]
+        columns = [_text(model.replicates["accuracy"])]
         for name in ("alignment", "tangent_energy"):
-            columns += [_text(network.replicates[name]), _text(twin.replicates[name])]
-        yield _row([network.card.id, *columns])
+            columns += [_text(model.replicates[name]), _text(twin.replicates[name])]
+        yield _row([model.card.id, *columns])
 
 
 def _seeds(study: Study) -> Iterator[str]:
     yield "#### What retraining changes: largest difference between seeds of one family and strength"
     yield ""
-    groups: dict[tuple[str, float | None, tuple[str, str]], list[Network]] = {}
-    for network in study.drawn:
-        groups.setdefault((network.card.family, network.card.strength, network.make), []).append(network)
+    groups: dict[tuple[str, float | None, tuple[str, str]], list[StudiedModel]] = {}
+    for model in study.drawn:
+        groups.setdefault((model.card.family, model.card.strength, model.make), []).append(model)
     several = [group for group in groups.values() if len(group) > 1]
     yield _row(["quantity", "largest difference", "median difference", "median half interval over images", "groups"])
     yield _rule(5)

@@ -125,7 +125,7 @@ def clustered_spearman(
 ) -> Interval:
     """Spearman's rank correlation with a bootstrap interval that draws whole clusters.
 
-    Points of one cluster (networks of one training family) are alike; drawing them one by one would take them for
+    Points of one cluster (models of one training family) are alike; drawing them one by one would take them for
     independent and give an interval that is too short.
 
     Args:

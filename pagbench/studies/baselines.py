@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 
 _NOTHING = "doing nothing"
 _SOURCES = {
@@ -31,7 +31,7 @@ class Baseline(NamedTuple):
 
 
 def chance(study: Study, column: str) -> float | None:
-    """What a network that always names the commonest class has, or a gradient that knows nothing of the image.
+    """What a model that always names the commonest class has, or a gradient that knows nothing of the image.
 
     Of an ability, what there is before any gradient is followed.
 
@@ -40,11 +40,11 @@ def chance(study: Study, column: str) -> float | None:
         column: of its leaderboard.
 
     Returns:
-        The same for all networks; None where there is no such value, as of the paper's own alignment.
+        The same for all models; None where there is no such value, as of the paper's own alignment.
     """
     benchmark = study.benchmark
     if column == "accuracy":
-        labels = max((network.rows["label"] for network in study.networks), key=len, default=None)
+        labels = max((model.rows["label"] for model in study.models), key=len, default=None)
         return 1 / benchmark.classes if labels is None else float(labels.value_counts(normalize=True).max())
     if column == "tangent_energy" and benchmark.rank:
         return benchmark.rank / benchmark.dimension

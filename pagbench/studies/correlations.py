@@ -1,4 +1,4 @@
-"""How two quantities go together over all ranked networks: rank correlations that do not take families for chance."""
+"""How two quantities go together over all ranked models: rank correlations that do not take families for chance."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.statistics import Interval
 from pagbench.studies import legend
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 
 LOG_RATIOS = ("log_ratio", "log_ratio_infinitesimal")
-"""Columns of the leaderboard that say how much more robust a network is off the manifold than on it."""
+"""Columns of the leaderboard that say how much more robust a model is off the manifold than on it."""
 ACCURATE = 0.8
-"""Share of the reference's accuracy that an accurate network has."""
-_MIN_NETWORKS = 3
+"""Share of the reference's accuracy that an accurate model has."""
+_MIN_MODELS = 3
 
 
 class Correlation(NamedTuple):
@@ -23,18 +23,18 @@ class Correlation(NamedTuple):
 
     Attributes:
         rho: with a 95 % interval of a bootstrap over families.
-        networks: number of points.
+        models: number of points.
         families: number of families they are of.
     """
 
     rho: Interval
-    networks: int
+    models: int
     families: int
 
     @property
     def text(self) -> str:
         """In one line, for people."""
-        rho, count = self.rho, f"{self.networks} networks in {self.families} families"
+        rho, count = self.rho, f"{self.models} models in {self.families} families"
         if np.isnan(rho.value):
             return f"ρ not defined ({count})"
         interval = "[no interval]" if np.isnan(rho.low) else legend.bounds(rho.low, rho.high)
@@ -48,21 +48,21 @@ def points(study: Study) -> pd.DataFrame:
         ResultsError: there are fewer than three.
     """
     board = study.board[study.board["status"] == eligibility.RANKED]
-    if len(board) < _MIN_NETWORKS:
+    if len(board) < _MIN_MODELS:
         raise ResultsError(
-            f"{study.benchmark.label}: {len(board)} ranked networks, a correlation needs {_MIN_NETWORKS}; "
+            f"{study.benchmark.label}: {len(board)} ranked models, a correlation needs {_MIN_MODELS}; "
             "measure more with `pagbench run`"
         )
-    makes = {network.card.id: " ".join(filter(None, network.make)) or "unknown" for network in study.networks}
+    makes = {model.card.id: " ".join(filter(None, model.make)) or "unknown" for model in study.models}
     best = board["accuracy"].max() if study.reference is None else study.reference.replicates["accuracy"][0]
     return board.assign(architecture=board["model"].map(makes), accurate=board["accuracy"] >= ACCURATE * best)
 
 
 def correlations(study: Study) -> dict[str, dict[str, Correlation]]:
-    """Correlation with alignment of each measured column of `LOG_RATIOS`, over `all` networks and the `accurate` ones.
+    """Correlation with alignment of each measured column of `LOG_RATIOS`, over `all` models and the `accurate` ones.
 
     Raises:
-        ResultsError: fewer than three networks have a rank.
+        ResultsError: fewer than three models have a rank.
     """
     table = points(study)
     measured = [column for column in LOG_RATIOS if column in table and table[column].notna().any()]

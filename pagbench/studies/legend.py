@@ -36,7 +36,7 @@ UNITS = {
 def family_colours(
     families: Collection[str], standard: str, palette: Sequence[str] = FAMILY_COLOURS, ink: str = INK
 ) -> dict[str, str]:
-    """Colour of each family, by name; the networks without regularisation come first and have the ink's.
+    """Colour of each family, by name; the models without regularisation come first and have the ink's.
 
     With more families than colours, colours come back.
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pagbench.errors import ResultsError
 from pagbench.ranking import regimes, statistics
 from pagbench.ranking.statistics import Interval
-from pagbench.studies.networks import Network, Study, anchored
+from pagbench.studies.models import StudiedModel, Study, anchored
 
 QUANTITIES = (
     "accuracy",
@@ -28,17 +28,17 @@ MIN_STRENGTHS = 3
 
 @dataclass(frozen=True)
 class Point:
-    """Networks that differ in their training seed only.
+    """Models that differ in their training seed only.
 
     Attributes:
-        strength: in the family's unit; 0 for networks without regularisation.
-        networks: one per training seed.
+        strength: in the family's unit; 0 for models without regularisation.
+        models: one per training seed.
         values: mean over seeds of each of `QUANTITIES`, with the 95 % interval of a bootstrap over seeds and images.
         regime: weak, bayes-aligned, excessive or boundary; None where none is judged.
     """
 
     strength: float
-    networks: tuple[Network, ...]
+    models: tuple[StudiedModel, ...]
     values: Mapping[str, Interval]
     regime: str | None
 
@@ -54,7 +54,7 @@ class Path:
     @property
     def seeds(self) -> int:
         """Most training seeds that a strength has."""
-        return max(len(point.networks) for point in self.points)
+        return max(len(point.models) for point in self.points)
 
 
 def main_paths(study: Study) -> list[Path]:
@@ -74,97 +74,97 @@ def main_paths(study: Study) -> list[Path]:
 
 def other_paths(study: Study) -> list[Path]:
     """Paths of other architectures and activations, with at least two strengths."""
-    others = sorted({network.make for network in study.drawn} - {study.make})
+    others = sorted({model.make for model in study.drawn} - {study.make})
     return [path for path in _paths(study, others) if len(path.points) > 1]
 
 
 def every_path(study: Study) -> list[Path]:
     """All families of all architectures, however short, the reference's architecture first."""
-    makes = sorted({network.make for network in study.drawn}, key=lambda make: (make != study.make, make))
+    makes = sorted({model.make for model in study.drawn}, key=lambda make: (make != study.make, make))
     return list(_paths(study, makes))
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Where a network stands on the path of its family and architecture.
+    """Where a model stands on the path of its family and architecture.
 
     Attributes:
         siblings: same strength, another training seed.
         weaker: of the next smaller strength, those without regularisation below the first; one per training seed.
-        stronger: of the next larger strength; for a network without regularisation the first of every family.
+        stronger: of the next larger strength; for a model without regularisation the first of every family.
     """
 
-    siblings: tuple[Network, ...]
-    weaker: tuple[Network, ...]
-    stronger: tuple[Network, ...]
+    siblings: tuple[StudiedModel, ...]
+    weaker: tuple[StudiedModel, ...]
+    stronger: tuple[StudiedModel, ...]
 
 
-def neighbours(study: Study, network: Network) -> Neighbours:
-    """The networks that differ from one by training seed or by one step of strength; none for those off all paths."""
-    if not network.drawn:
+def neighbours(study: Study, model: StudiedModel) -> Neighbours:
+    """The models that differ from one by training seed or by one step of strength; none for those off all paths."""
+    if not model.drawn:
         return Neighbours((), (), ())
-    alike = [other for other in study.drawn if other.make == network.make]
+    alike = [other for other in study.drawn if other.make == model.make]
     start = [other for other in alike if study.is_standard(other)]
-    if study.is_standard(network):
+    if study.is_standard(model):
         families = sorted({other.card.family for other in alike if other.card.strength})
         first = [next(other for other in alike if other.card.family == family) for family in families]
-        return Neighbours(_without(start, network), (), tuple(first))
+        return Neighbours(_without(start, model), (), tuple(first))
     steps = {
         strength: list(members)
         for strength, members in groupby(
-            (other for other in alike if other.card.family == network.card.family),
+            (other for other in alike if other.card.family == model.card.family),
             key=lambda other: other.card.strength or 0.0,
         )
     }
     strengths = sorted(steps)
-    index = strengths.index(network.card.strength or 0.0)
+    index = strengths.index(model.card.strength or 0.0)
     weaker = steps[strengths[index - 1]] if index else start
     stronger = steps[strengths[index + 1]] if index + 1 < len(strengths) else []
-    return Neighbours(_without(steps[strengths[index]], network), tuple(weaker), tuple(stronger))
+    return Neighbours(_without(steps[strengths[index]], model), tuple(weaker), tuple(stronger))
 
 
-def _without(networks: Iterable[Network], left_out: Network) -> tuple[Network, ...]:
-    return tuple(network for network in networks if network is not left_out)
+def _without(models: Iterable[StudiedModel], left_out: StudiedModel) -> tuple[StudiedModel, ...]:
+    return tuple(model for model in models if model is not left_out)
 
 
 def origin(study: Study, make: tuple[str, str]) -> Point | None:
-    """The networks without regularisation, where every path of an architecture begins; None if none was measured."""
-    standard = [network for network in study.drawn if network.make == make and study.is_standard(network)]
+    """The models without regularisation, where every path of an architecture begins; None if none was measured."""
+    standard = [model for model in study.drawn if model.make == make and study.is_standard(model)]
     return point(0.0, standard, study) if standard else None
 
 
-def point(strength: float, networks: Sequence[Network], study: Study) -> Point:
+def point(strength: float, models: Sequence[StudiedModel], study: Study) -> Point:
     """Joins the training seeds of one strength.
 
-    The same images are drawn for all networks, and the same seeds for all strengths, so that differences are paired.
+    The same images are drawn for all models, and the same seeds for all strengths, so that differences are paired.
     """
     replicates = {
-        name: statistics.over_seeds([network.replicates[name] for network in networks], seed=study.benchmark.seed + 1)
+        name: statistics.over_seeds([model.replicates[name] for model in models], seed=study.benchmark.seed + 1)
         for name in QUANTITIES
-        if all(name in network.replicates for network in networks)
+        if all(name in model.replicates for model in models)
     }
     verdict = None
     if study.anchors is not None and study.benchmark.thresholds is not None:
         verdict = regimes.judge(anchored(replicates), *study.anchors, study.benchmark.thresholds)
     values = {name: statistics.interval(sampled) for name, sampled in replicates.items()}
-    return Point(strength, tuple(networks), values, None if verdict is None else verdict.regime)
+    return Point(strength, tuple(models), values, None if verdict is None else verdict.regime)
 
 
 def _paths(study: Study, makes: Iterable[tuple[str, str]]) -> list[Path]:
-    def key(network: Network) -> tuple[str, float]:
-        return network.card.family, network.card.strength or 0.0
+    def key(model: StudiedModel) -> tuple[str, float]:
+        return model.card.family, model.card.strength or 0.0
 
     paths = []
     for make in makes:
         chosen = sorted((n for n in study.drawn if n.make == make and n.card.strength), key=key)
-        for family, members in groupby(chosen, key=lambda network: network.card.family):
+        for family, members in groupby(chosen, key=lambda model: model.card.family):
             points = [point(strength, list(group), study) for (_, strength), group in groupby(members, key=key)]
             paths.append(Path(family, make, tuple(points)))
     return paths
 
 
 class StrengthAxis(NamedTuple):
-    """The horizontal axis of one path: log10 of the strength, the networks without regularisation at the left end.
+    """The horizontal axis of one path: log10 of the strength, the models without regularisation at the left end.
 
     Attributes:
         points: the path, with its origin first where there is one.

@@ -77,7 +77,7 @@ def train_all(
     Args:
         plans: what to train.
         output: folder for cards and weights.
-        jobs: networks at a time, each in a process of its own with its share of the cores.
+        jobs: models at a time, each in a process of its own with its share of the cores.
         device: cpu, cuda, mps or a numbered one, for all of them.
         advance: called with each progress.
 
@@ -105,7 +105,7 @@ def _attempt(plan: TrainingPlan, output: Path, device: str, advance: Advance) ->
         card = train_model(plan, output=output, device=torch.device(device), on_step=report)
     except PagbenchError as error:
         return str(error)
-    except Exception as error:  # whatever torch raises must not cost the other networks
+    except Exception as error:  # whatever torch raises must not cost the other models
         return f"training failed ({first_line(error)})"
     advance(plan.name, 1.0)
     return card

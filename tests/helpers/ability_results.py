@@ -1,4 +1,4 @@
-"""Results of abilities, invented: published rows of a few digits' networks, and values and images drawn at random."""
+"""Results of abilities, invented: published rows of a few digits' models, and values and images drawn at random."""
 
 import shutil
 

@@ -22,12 +22,12 @@ def crowd(small, count):
     board["model"] = [f"digits/network-{place}" for place in range(count)]
     board["rank"] = np.arange(1, count + 1)
     board["rank_low"], board["rank_high"] = board["rank"].sub(9).clip(1), board["rank"].add(9).clip(upper=count)
-    networks = {network.card.id: network for network in small.networks}
+    models = {model.card.id: model for model in small.models}
     copies = [
-        replace(networks[was], card=networks[was].card.model_copy(update={"id": name}), paired=False)
+        replace(models[was], card=models[was].card.model_copy(update={"id": name}), paired=False)
         for was, name in zip(ranked["model"].iloc[chosen], board["model"], strict=True)
     ]
-    return replace(small, networks=tuple(copies), board=board.copy())
+    return replace(small, models=tuple(copies), board=board.copy())
 
 
 def page_of(shown):
@@ -47,10 +47,10 @@ def written(shown, folder):
 def hostile(plain):
     """A study whose cards say what a card must never get to do."""
     said = dict.fromkeys(("title", "family", "license", "architecture", "dataset", "authors", "reference"), HOSTILE)
-    networks = [
-        replace(n, card=n.card.model_copy(update=said)) if place % 2 else n for place, n in enumerate(plain.networks)
+    models = [
+        replace(n, card=n.card.model_copy(update=said)) if place % 2 else n for place, n in enumerate(plain.models)
     ]
     board = plain.board.assign(family=HOSTILE, license=HOSTILE, preflight=HOSTILE)
     board["status"] = [f"doubtful: {HOSTILE}" if s == "ranked" and i else s for i, s in enumerate(board["status"])]
     board.loc[1:, ["rank", "rank_low", "rank_high"]] = pd.NA
-    return replace(plain, networks=tuple(networks), board=board)
+    return replace(plain, models=tuple(models), board=board)

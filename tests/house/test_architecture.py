@@ -98,7 +98,7 @@ STATEMENTS = [
     "import pagbench.results, pagbench.ranking.statistics, pagbench.ranking.regimes, pagbench.ranking.render",
     "import pagbench.cli.listing",
     "import pagbench; pagbench.leaderboard",
-    "import pagbench.studies.networks, pagbench.studies.stability.ranking, pagbench.studies.stability.report",
+    "import pagbench.studies.models, pagbench.studies.stability.ranking, pagbench.studies.stability.report",
     "from pagbench import benchmarks, models; [models.find(name) for name in models.names()]",
     "import pagbench.cli",
     "from pagbench.models import sources; [sources.find(name) for name in sources.SOURCES]",

@@ -17,7 +17,8 @@ from pagbench.cli import app
 from pagbench.errors import ResultsError
 from pagbench.reports.figures import canvas, draw_all, gradients, path_charts, scatter
 from pagbench.results import thumbnails
-from pagbench.studies import legend, networks, paths
+from pagbench.studies import legend, paths
+from pagbench.studies.models import read_study
 from pagbench.studies.paths import strength_axis
 from pagbench.training.families import FAMILIES
 
@@ -49,7 +50,7 @@ def invented_maps(seed):
 
 
 def put(folder, benchmark, result, *, shift=None, mapped=True, **card):
-    """A results file of another network: the same rows under another card, some columns shifted."""
+    """A results file of another model: the same rows under another card, some columns shifted."""
     new = {**result.document["card"], **card}
     strength = np.nan if new["strength"] is None else new["strength"]
     rows = result.rows.assign(entrant=new["id"], family=new["family"], strength=strength)
@@ -80,7 +81,7 @@ def folder(tmp_path_factory, digits, shipped):
 
 @pytest.fixture(scope="module")
 def study(folder, digits):
-    return networks.read_study(folder, digits)
+    return read_study(folder, digits)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def test_another_activation_is_a_path_of_its_own(summary):
     assert other["standard"] is None
 
 
-def test_correlations_are_spearmans_over_ranked_networks(study, summary):
+def test_correlations_are_spearmans_over_ranked_models(study, summary):
     ranked = study.board[study.board["status"] == "ranked"]
     reference = ranked.set_index("model").loc["digits/standard", "accuracy"]
     for column in scatter.PANELS:
@@ -208,7 +209,7 @@ def test_results_without_maps_give_the_other_figures_and_one_line(tmp_path):
     assert len(json.loads((tmp_path / "figures" / "summary.json").read_text())["without_maps"]) == 5
 
 
-def test_networks_without_a_result_are_not_drawn(digits, shipped, tmp_path):
+def test_models_without_a_result_are_not_drawn(digits, shipped, tmp_path):
     blind = shipped["control/random-init"]
     put(tmp_path, digits, shipped["control/bayes"])
     put(tmp_path, digits, shipped["digits/standard"])
@@ -217,10 +218,10 @@ def test_networks_without_a_result_are_not_drawn(digits, shipped, tmp_path):
     rows = blind.rows.assign(control=False)
     card = {**shipped["digits/noise-0.6"].document["card"], "strength": 9.0}
     put(tmp_path, digits, results.Result(rows, {**blind.document, "card": card}), id="mine/collapsed")
-    study = networks.read_study(tmp_path, digits)
+    study = read_study(tmp_path, digits)
     (path,) = paths.main_paths(study)
     assert [point.strength for point in path.points] == [1.0, 2.0, 3.0]
-    assert "above chance" in next(n for n in study.networks if n.card.id == "mine/collapsed").status
+    assert "above chance" in next(n for n in study.models if n.card.id == "mine/collapsed").status
 
 
 def test_too_few_models_no_results_and_damaged_maps_are_one_clear_line(digits, shipped, tmp_path):
@@ -277,7 +278,7 @@ def test_gradients_lie_below_the_right_strength_with_the_measured_cosine(study):
     assert titles == ["image", "Bayes control", "0 (standard)", "0.15", "0.6", "2.5"]
     sample = study.benchmark.samples[0]
     for axis, strength in zip(figure.axes[3:6], noise.points, strict=True):
-        measured = strength.networks[0].rows.set_index("sample_id").loc[sample, "alignment_cosine"]
+        measured = strength.models[0].rows.set_index("sample_id").loc[sample, "alignment_cosine"]
         assert axis.get_xlabel() == f"{measured:.2f}"
 
 

@@ -200,8 +200,8 @@ def opened(files, tile):
     return Image.open(io.BytesIO(files[tile.path])).convert("RGBA")
 
 
-def network(study, name):
-    return next(network for network in study.networks if network.card.id == name)
+def model(study, name):
+    return next(model for model in study.models if model.card.id == name)
 
 
 def test_the_colours_of_maps_are_those_of_the_figures():
@@ -215,7 +215,7 @@ def test_the_colours_of_maps_are_those_of_the_figures():
 
 
 def test_the_pixels_of_a_picture_are_those_of_its_maps(digits_study):
-    noise, files = network(digits_study, "digits/noise-0.6"), dict(pictures.files([digits_study]))
+    noise, files = model(digits_study, "digits/noise-0.6"), dict(pictures.files([digits_study]))
     shown = pictures.gallery(digits_study, noise)
     assert [row.kind for row in shown.rows] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2 + ["first"] * 4
     for index, row in enumerate(shown.rows[:6]):
@@ -240,15 +240,15 @@ def number(pixels):
 
 def test_the_first_images_have_the_bayes_controls_gradients_as_targets(digits_study):
     files = dict(pictures.files([digits_study]))
-    bayes = pictures.gallery(digits_study, network(digits_study, "control/bayes"))
+    bayes = pictures.gallery(digits_study, model(digits_study, "control/bayes"))
     targets = {row.sample: row.gradient for row in bayes.rows if row.kind == "first"}
-    for row in pictures.gallery(digits_study, network(digits_study, "digits/noise-0.6")).rows[6:]:
+    for row in pictures.gallery(digits_study, model(digits_study, "digits/noise-0.6")).rows[6:]:
         here, there = row.target, targets[row.sample]
         np.testing.assert_array_equal(cell(opened(files, here), here), cell(opened(files, there), there))
 
 
 def test_rows_say_what_was_measured(digits_study):
-    noise = network(digits_study, "digits/noise-0.6")
+    noise = model(digits_study, "digits/noise-0.6")
     rows = noise.rows.set_index("sample_id")
     shown = pictures.gallery(digits_study, noise)
     assert shown.measure == "LPIPS"
@@ -261,14 +261,14 @@ def test_rows_say_what_was_measured(digits_study):
 
 
 def test_a_model_without_scored_gradients_shows_images_and_targets_alone(digits_study):
-    shown = pictures.gallery(digits_study, network(digits_study, "control/constant"))
+    shown = pictures.gallery(digits_study, model(digits_study, "control/constant"))
     assert [row.kind for row in shown.rows] == ["first"] * thumbnails.COUNT
     assert all(row.gradient is None and row.cosine is None and row.target is not None for row in shown.rows)
 
 
-def test_results_without_maps_have_no_picture(digits_study):
-    bare = [dataclasses.replace(network, maps=None, gallery=None) for network in digits_study.networks]
-    old = dataclasses.replace(digits_study, networks=tuple(bare))
+def test_results_without_thumbnails_have_no_picture(digits_study):
+    bare = [dataclasses.replace(model, thumbnails=None, gallery=None) for model in digits_study.models]
+    old = dataclasses.replace(digits_study, models=tuple(bare))
     assert list(pictures.files([old])) == []
     assert pictures.gallery(old, bare[0]) is None
 
@@ -278,8 +278,8 @@ def test_colour_images_are_shown_in_colour_and_zero_is_grey(digits_study):
     images = rng.random((1, 3, 4, 4)).astype(np.float32)
     zero = np.zeros_like(images)
     kept = thumbnails.decode(thumbnails.encode(["0"], images, zero, targets=zero + 1), "mine")
-    noise = dataclasses.replace(network(digits_study, "digits/noise-0.6"), maps=kept, gallery=None)
-    coloured = dataclasses.replace(digits_study, networks=(noise,))
+    noise = dataclasses.replace(model(digits_study, "digits/noise-0.6"), thumbnails=kept, gallery=None)
+    coloured = dataclasses.replace(digits_study, models=(noise,))
     (row,) = pictures.gallery(coloured, noise).rows
     picture = opened(dict(pictures.files([coloured])), row.image)
     np.testing.assert_allclose(cell(picture, row.image)[..., :3] / 255, images[0].transpose(1, 2, 0), atol=0.004)

@@ -21,7 +21,8 @@ from pagbench.ranking import statistics
 from pagbench.reports.site import abilities, board_columns, building, comparison, models, table
 from pagbench.reports.site.rendering import render
 from pagbench.results import thumbnails
-from pagbench.studies import baselines, networks
+from pagbench.studies import baselines
+from pagbench.studies.models import read_study
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(folder):
-    return networks.read_study(folder / "results", BENCHMARK)
+    return read_study(folder / "results", BENCHMARK)
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +68,18 @@ def page_of(read, name):
 def test_lines_hold_the_images_of_the_results_files(folder, read):
     pictures = dict(abilities.files([read]))
     assert set(pictures) == {f"images/digits@1+made/{name}.png" for name in MEASURED}
-    for network in read.networks:
-        for name in network.made:
-            tile = abilities.image_line(read, network, name, "")
+    for model in read.models:
+        for name in model.made:
+            tile = abilities.image_line(read, model, name, "")
             found = cells(pictures[tile.path], (tile.x, tile.y, tile.width, tile.height))
-            np.testing.assert_allclose(found, written(network.card.id, name, folder), atol=1 / 127)
+            np.testing.assert_allclose(found, written(model.card.id, name, folder), atol=1 / 127)
 
 
 def test_images_of_other_samples_stand_in_no_line(read):
-    network = read.named("digits/standard")
+    model = read.named("digits/standard")
     odd = thumbnails.GeneratedImages((*BENCHMARK.samples[3:5], "nobody"), np.ones((3, 1, 8, 8), np.float32))
-    other = dataclasses.replace(network, made={"denoising": odd, "something": odd})
-    changed = dataclasses.replace(read, networks=(other,))
+    other = dataclasses.replace(model, made={"denoising": odd, "something": odd})
+    changed = dataclasses.replace(read, models=(other,))
     ((_, picture),) = abilities.files([changed])
     tile = abilities.image_line(changed, other, "denoising", "")
     opaque = np.asarray(Image.open(BytesIO(picture)).convert("RGBA"))[1:9, 1:-1, 3].reshape(8, -1)
@@ -87,7 +88,7 @@ def test_images_of_other_samples_stand_in_no_line(read):
     assert tile.whole[1] == 8 + 2
 
 
-def test_compared_networks_show_their_own_images_of_the_same_samples(folder, shown, page):
+def test_compared_models_show_their_own_images_of_the_same_samples(folder, shown, page):
     pair = ["digits/standard", "digits/noise-0.6"]
     opened(page, shown, pair)
     for title, before, name in (
@@ -115,7 +116,7 @@ def opened(page, shown, ids):
     page.wait_for_selector("#table tbody tr")
 
 
-def test_compared_networks_have_the_paired_differences_of_their_abilities(shown, read, page):
+def test_compared_models_have_the_paired_differences_of_their_abilities(shown, read, page):
     opened(page, shown, ["digits/standard", "digits/noise-0.6"])
     rows = [line.locator("td").all_inner_texts() for line in page.locator("#table tbody tr").all()]
     found = dict(zip(comparison.statistics(read), rows, strict=True))
@@ -236,7 +237,7 @@ def test_damaged_images_are_told_in_one_line(folder, tmp_path):
     for damaged in ({"generation": {"sample_ids": ["1"]}}, {"generation": {}}, 3, {"generation": None}):
         ability_results.write_one(tmp_path, name, "generation", said={"made": damaged})
         with pytest.raises(ResultsError, match="pictures in its results file are damaged") as error:
-            networks.read_study(tmp_path, BENCHMARK)
+            read_study(tmp_path, BENCHMARK)
         assert "\n" not in str(error.value) and str(error.value).startswith(name)
 
 

@@ -1,4 +1,4 @@
-"""The page that compares networks, against `statistics.interval` of their paired differences."""
+"""The page that compares models, against `statistics.interval` of their paired differences."""
 
 import dataclasses
 import itertools
@@ -10,14 +10,14 @@ from browser import screenshot
 from pagbench.ranking import statistics
 from pagbench.reports.site import comparison
 from pagbench.reports.site.board_columns import KEYS, interval_decimals
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 
 
 def test_codes_keep_an_interval(digits_study):
     """Of all pairs, to two hundredths of its half width."""
-    drawn = [network for network in digits_study.networks if network.paired]
+    drawn = [model for model in digits_study.models if model.paired]
     for name in comparison.statistics(digits_study):
-        for a, b in itertools.pairwise(network for network in drawn if name in network.replicates):
+        for a, b in itertools.pairwise(model for model in drawn if name in model.replicates):
             exact = a.replicates[name] - b.replicates[name]
             kept = decoded(comparison.coded(a.replicates[name][1:])) - decoded(comparison.coded(b.replicates[name][1:]))
             expected, found = statistics.interval(exact), statistics.interval(np.r_[exact[0], kept])
@@ -52,7 +52,7 @@ def table(page):
     return [[cell.inner_text().split("\n") for cell in line.locator("th, td").all()] for line in lines]
 
 
-def test_compared_networks_show_the_paired_difference(site, page, digits_study):
+def test_compared_models_show_the_paired_difference(site, page, digits_study):
     baseline, other = "digits/standard", "digits/gradient-norm-1"
     opened(page, site, "digits@1", [baseline, other])
     shown = dict(zip(comparison.statistics(digits_study), table(page), strict=True))
@@ -79,7 +79,7 @@ def test_gradients_of_all_are_shown_on_the_images_that_all_have(site, page, digi
     opened(page, site, "digits@1", ["digits/standard", "digits/noise-0.6", "control/constant"])
     page.locator("#pictures svg").first.wait_for()
     said = [cell.get_attribute("aria-label") for cell in page.locator("#pictures svg").all()]
-    samples = digits_study.named("digits/standard").maps.sample_ids
+    samples = digits_study.named("digits/standard").thumbnails.sample_ids
     assert len(said) == 4 * len(samples)  # image, target, two gradients; the constant control has none
     for sample, image, target, first, second in zip(
         samples, said[::4], said[1::4], said[2::4], said[3::4], strict=True
@@ -90,7 +90,7 @@ def test_gradients_of_all_are_shown_on_the_images_that_all_have(site, page, digi
     assert min(page.evaluate(loaded)) > 0
 
 
-def test_another_network_and_another_baseline_can_be_chosen_and_stay_in_the_address(site, page, digits_study):
+def test_another_model_and_another_baseline_can_be_chosen_and_stay_in_the_address(site, page, digits_study):
     opened(page, site, "digits@1")
     assert page.locator("#chosen a").all_inner_texts() == comparison.chosen(digits_study)
     page.fill("#network", "NOISE-2.5")
@@ -113,24 +113,24 @@ def test_another_network_and_another_baseline_can_be_chosen_and_stay_in_the_addr
 def test_what_cannot_be_compared_is_refused_in_a_sentence(site, page):
     opened(page, site, "digits@1", ["digits/standard", "control/constant", "digits/none"])
     said = page.locator("#said").inner_text()
-    assert "No network digits/none was measured on digits@1." in said and "control/constant has none" in said
+    assert "No model digits/none was measured on digits@1." in said and "control/constant has none" in said
     assert "the numbers of" not in said
     page.fill("#network", "noise")
     page.keyboard.press("Enter")
     assert "write more of it" in page.locator("#said").inner_text()
 
 
-def test_a_comparison_with_a_network_without_a_result_says_so(site, page):
+def test_a_comparison_with_a_model_without_a_result_says_so(site, page):
     opened(page, site, "digits@1", ["digits/standard", "control/sign-flipped"])
     said = page.locator("#said").inner_text()
     assert "the numbers of control/sign-flipped mean little: it has no result" in said
     assert "of digits/standard mean little" not in said
 
 
-def test_networks_of_other_images_or_other_noise_have_no_data(digits_study):
+def test_models_of_other_images_or_other_noise_have_no_data(digits_study):
     part = Study(
         digits_study.benchmark,
-        tuple(dataclasses.replace(n, paired=n.card.id != "digits/noise-0.6") for n in digits_study.networks),
+        tuple(dataclasses.replace(n, paired=n.card.id != "digits/noise-0.6") for n in digits_study.models),
         digits_study.board,
     )
     assert "data/replicates/digits@1/digits/noise-0.6.js" not in dict(comparison.files([part]))

@@ -15,7 +15,7 @@ from pagbench.ranking import statistics
 from pagbench.reports.site import benchmark, building, home
 from pagbench.reports.site.rendering import Page, render
 from pagbench.results.verification import Verification
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 
 
 def board(*rows):
@@ -32,8 +32,8 @@ def board(*rows):
     return pd.DataFrame(table).astype(dict.fromkeys(("rank", "rank_low", "rank_high"), "Int64"))
 
 
-def verdict(*rows, networks=()):
-    return benchmark.verdict(Study(benchmarks.load("digits"), tuple(networks), board(*rows)))
+def verdict(*rows, models=()):
+    return benchmark.verdict(Study(benchmarks.load("digits"), tuple(models), board(*rows)))
 
 
 def said(found):
@@ -128,8 +128,8 @@ def test_names_are_escaped():
 
 
 def changed(study, name, **fields):
-    networks = [dataclasses.replace(n, **fields) if n.card.id == name else n for n in study.networks]
-    return dataclasses.replace(study, networks=tuple(networks))
+    models = [dataclasses.replace(n, **fields) if n.card.id == name else n for n in study.models]
+    return dataclasses.replace(study, models=tuple(models))
 
 
 @pytest.mark.parametrize("verdict_", ["verified", "refuted"])
@@ -167,8 +167,8 @@ def test_the_newest_day_is_that_of_the_latest_run_and_nothing_but_a_day(digits_s
     hostile = {"started": "<script>9999", "runs": [{"started": "2031-05-06T07:08:09Z<b>"}, {}, "2032-01-01T"]}
     assert building.newest([changed(digits_study, "digits/noise-0.6", provenance=hostile)]) == "2031-05-06"
     for nothing in ({}, {"runs": 7}):
-        bare = [dataclasses.replace(network, provenance=nothing) for network in digits_study.networks]
-        assert building.newest([dataclasses.replace(digits_study, networks=tuple(bare))]) == ""
+        bare = [dataclasses.replace(model, provenance=nothing) for model in digits_study.models]
+        assert building.newest([dataclasses.replace(digits_study, models=tuple(bare))]) == ""
 
 
 def test_the_example_shows_each_model_once_and_says_who_was_trained_on_the_target(digits_study):
@@ -176,7 +176,7 @@ def test_the_example_shows_each_model_once_and_says_who_was_trained_on_the_targe
         found = home.example(benchmark.verdict(study))
         return [(shown.title, shown.model) for shown in found.columns]
 
-    usual = [("the Bayes classifier", "control/bayes"), ("an ordinary network", "digits/standard")]
+    usual = [("the Bayes classifier", "control/bayes"), ("an ordinary model", "digits/standard")]
     assert titles(digits_study) == [*usual, ("the most aligned model", "digits/noise-0.6")]
     first = digits_study.board["model"] == "digits/noise-0.6"
     trained = digits_study.board.assign(trained_on_target=first)
@@ -201,8 +201,8 @@ def test_the_best_is_compared_with_whoever_comes_nearest():
 
 
 def test_results_without_pictures_still_have_a_first_page(digits_study):
-    bare = [dataclasses.replace(network, maps=None, gallery=None) for network in digits_study.networks]
-    shown = render(home.page([dataclasses.replace(digits_study, networks=tuple(bare))]))
+    bare = [dataclasses.replace(model, thumbnails=None, gallery=None) for model in digits_study.models]
+    shown = render(home.page([dataclasses.replace(digits_study, models=tuple(bare))]))
     assert "digits/noise-0.6" in shown and 'class="tile' not in shown
 
 

@@ -1,4 +1,4 @@
-"""Pages of single networks and the page that compares them, against the leaderboard's own numbers."""
+"""Pages of single models and the page that compares them, against the leaderboard's own numbers."""
 
 import dataclasses
 import re
@@ -15,8 +15,8 @@ from pagbench.reports.site.board_columns import KEYS
 from pagbench.reports.site.rendering import render
 from pagbench.results.preflight import Check, Preflight
 from pagbench.results.verification import Verification
-from pagbench.studies import baselines, networks, paths
-from pagbench.studies.networks import Study
+from pagbench.studies import baselines, paths
+from pagbench.studies.models import Study, read_study
 
 HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\u2028}\\end"""
 
@@ -50,11 +50,9 @@ def page_of(name, *studies):
 
 
 def changed(read, name, **fields):
-    """The study with other fields of one network."""
-    networks = tuple(
-        dataclasses.replace(network, **fields) if network.card.id == name else network for network in read.networks
-    )
-    return Study(read.benchmark, networks, read.board)
+    """The study with other fields of one model."""
+    listed = tuple(dataclasses.replace(model, **fields) if model.card.id == name else model for model in read.models)
+    return Study(read.benchmark, listed, read.board)
 
 
 def test_every_measure_of_the_board_is_on_the_page_with_its_interval_unit_and_definition(digits_study, described):
@@ -86,10 +84,10 @@ def test_first_sentence_has_rank_interval_and_regime(digits_study):
     assert f"{entry['alignment']:.3f}" in said and entry["regime"] in said
 
 
-def test_scale_has_networks_in_the_order_of_their_values(digits_study, described):
+def test_scale_has_models_in_the_order_of_their_values(digits_study, described):
     places = {
         n.card.id: {s.measured.column.name: s for s in models.scales(digits_study, n, described)}
-        for n in digits_study.networks
+        for n in digits_study.models
     }
     ranked = digits_study.board[digits_study.board["status"] == "ranked"]
     for name in KEYS:
@@ -110,9 +108,9 @@ def test_chance_of_a_tangent_energy_is_the_share_of_dimensions(digits_study, des
 
 
 def test_histogram_counts_every_scored_image_and_marks_medians(digits_study):
-    network = digits_study.named("digits/noise-0.6")
-    for histogram in models.histograms(digits_study, network):
-        values = network.rows[histogram.column.name].to_numpy(float)
+    model = digits_study.named("digits/noise-0.6")
+    for histogram in models.histograms(digits_study, model):
+        values = model.rows[histogram.column.name].to_numpy(float)
         heights = models.HISTOGRAM_HEIGHT - np.array([float(top) for top in re.findall(r"V([\d.]+)H", histogram.bars)])
         counts = heights / heights.max()
         finite = values[np.isfinite(values)]
@@ -138,78 +136,76 @@ def test_neighbours_are_one_step_of_strength_away(digits_study):
 
 
 def test_neighbours_link_back(digits_study):
-    for network in digits_study.drawn:
-        for other in paths.neighbours(digits_study, network).stronger:
-            assert network in paths.neighbours(digits_study, other).weaker
+    for model in digits_study.drawn:
+        for other in paths.neighbours(digits_study, model).stronger:
+            assert model in paths.neighbours(digits_study, other).weaker
 
 
 def plain(read, name):
-    """A network without the columns of optional measures."""
-    network = read.named(name)
+    """A model without the columns of optional measures."""
+    model = read.named(name)
     optional = {column.name for column in columns.sample_columns(read.benchmark, columns.OPTIONAL)}
-    return dataclasses.replace(network, rows=network.rows[[one for one in network.rows if one not in optional]])
+    return dataclasses.replace(model, rows=model.rows[[one for one in model.rows if one not in optional]])
 
 
 def test_command_names_seed_and_optional_measures_only_where_they_differ(digits_study):
-    network = plain(digits_study, "digits/noise-0.6")
-    assert origins.commands(digits_study, network)[0].line == "pagbench run digits/noise-0.6 --benchmark digits@1"
-    attacked = network.rows.assign(pgd_on_manifold=1.0, pgd_off_manifold=1.0)
-    other = dataclasses.replace(network, rows=attacked, provenance={**network.provenance, "seed": 7})
+    model = plain(digits_study, "digits/noise-0.6")
+    assert origins.commands(digits_study, model)[0].line == "pagbench run digits/noise-0.6 --benchmark digits@1"
+    attacked = model.rows.assign(pgd_on_manifold=1.0, pgd_off_manifold=1.0)
+    other = dataclasses.replace(model, rows=attacked, provenance={**model.provenance, "seed": 7})
     assert origins.commands(digits_study, other)[0].line.endswith("--benchmark digits@1 --seed 7 --measures confined")
 
 
-def test_command_of_a_network_that_pagbench_does_not_know_names_a_card(digits_study):
-    network = plain(digits_study, "digits/noise-0.6")
-    own = dataclasses.replace(network, card=network.card.model_copy(update={"id": "acme/net"}))
+def test_command_of_a_model_that_pagbench_does_not_know_names_a_card(digits_study):
+    model = plain(digits_study, "digits/noise-0.6")
+    own = dataclasses.replace(model, card=model.card.model_copy(update={"id": "acme/net"}))
     assert origins.commands(digits_study, own)[0].line == "pagbench run model.yaml --benchmark digits@1"
 
 
 def test_training_on_the_target_is_said_beside_the_rank(digits_study):
-    network = digits_study.named("digits/noise-0.6")
-    told = dataclasses.replace(network, card=network.card.model_copy(update={"trained_on_target": True}))
-    assert "own target" not in models.summary(digits_study, network)
+    model = digits_study.named("digits/noise-0.6")
+    told = dataclasses.replace(model, card=model.card.model_copy(update={"trained_on_target": True}))
+    assert "own target" not in models.summary(digits_study, model)
     assert models.summary(digits_study, told).endswith("It was trained on the benchmark's own target.")
 
 
 @pytest.mark.slow
 def test_every_page_of_every_benchmark_can_be_written():
     labels = [label for label in benchmarks.names() if results.has_results(results.PUBLISHED, benchmarks.load(label))]
-    studies = [
-        networks.read_study(results.PUBLISHED, benchmarks.load(label)) for label in labels if "mnist" not in label
-    ]
+    studies = [read_study(results.PUBLISHED, benchmarks.load(label)) for label in labels if "mnist" not in label]
     for page in [*models.pages(studies), *map(comparison.page, studies)]:
         shown = [" ".join(row) for row in Cells(render(page)).rows]
         assert not [row for row in shown if re.search(r"\b(nan|None|inf)\b", row)], page.path
 
 
-def test_pages_of_a_benchmark_without_manifold_and_anchors_from_results_without_maps(digits_study):
+def test_pages_of_a_benchmark_without_manifold_and_anchors_from_results_without_thumbnails(digits_study):
     absent = dict.fromkeys(("manifold", "epsilon", "bayes", "reference", "thresholds"))
     benchmark = digits_study.benchmark.model_copy(update={**absent, "epsilons": ()})
     gone = ("response", "sensitivity", "tangent", "log_ratio", "regime", "p_", *columns.ABILITIES)
     kept = [name for name in digits_study.board if not any(part in name for part in gone)]
-    networks = tuple(
+    bare = tuple(
         dataclasses.replace(
-            network,
-            rows=network.rows[[name for name in network.rows if not any(part in name for part in gone)]],
-            replicates={name: network.replicates[name] for name in network.replicates if name in kept},
-            maps=None,
+            model,
+            rows=model.rows[[name for name in model.rows if not any(part in name for part in gone)]],
+            replicates={name: model.replicates[name] for name in model.replicates if name in kept},
+            thumbnails=None,
             gallery=None,
             path=None,
         )
-        for network in digits_study.networks
+        for model in digits_study.models
     )
-    read = Study(benchmark, networks, digits_study.board[kept].assign(regime=None))
+    read = Study(benchmark, bare, digits_study.board[kept].assign(regime=None))
     text = page_of("digits/noise-0.6", read)
     assert "tangent_energy" not in text and "What its gradients look like" not in text and "Rank 1 of 14" in text
-    shown = models.scales(read, networks[0], board_columns.describe(read))
+    shown = models.scales(read, bare[0], board_columns.describe(read))
     assert [scale.measured.column.name for scale in shown] == ["alignment", "accuracy"]
     assert comparison.statistics(read) == ["alignment", "accuracy"]
     assert 'pictures":[]' in str(list(comparison.files([read])))
 
 
 def test_strings_of_a_card_and_of_a_run_stay_text(digits_study):
-    network = digits_study.named("digits/noise-0.6")
-    card = network.card.model_copy(
+    model = digits_study.named("digits/noise-0.6")
+    card = model.card.model_copy(
         update=dict.fromkeys(("title", "authors", "license", "training_command", "preprocessing"), HOSTILE)
         | {
             "training": {HOSTILE: HOSTILE},
@@ -232,10 +228,10 @@ def test_strings_of_a_card_and_of_a_run_stay_text(digits_study):
     odd["runs"] = [{"rows": HOSTILE}, odd | {"rows": None}, HOSTILE]
     odd["networks"] = {HOSTILE: {"weights_sha256": HOSTILE}, "score": HOSTILE}
     read = changed(
-        digits_study, network.card.id, card=card, preflight=Preflight(checks=checks), verification=told,
-        provenance={**network.provenance, **odd},
+        digits_study, model.card.id, card=card, preflight=Preflight(checks=checks), verification=told,
+        provenance={**model.provenance, **odd},
     )  # fmt: skip
-    plain, text = Cells(page_of(network.card.id, digits_study)), page_of(network.card.id, read)
+    plain, text = Cells(page_of(model.card.id, digits_study)), page_of(model.card.id, read)
     found = Cells(text)
     assert {tag for tag, _ in found.elements} <= {tag for tag, _ in plain.elements} | {"td", "th", "strong", "h4"}
     assert not [attributes for _, attributes in found.elements for name in attributes if name.startswith("on")]

@@ -81,7 +81,7 @@ def test_the_words_give_spearmans_correlation(digits_study):
     rho = spearmanr(ranked["log_ratio"], ranked["alignment"]).statistic
     said = plots.content(digits_study)["plots"]["words"]["ratio"][0]
     assert f"ρ = {rho:.2f}".replace("-", "−") in said
-    assert f"{len(ranked)} networks" in said
+    assert f"{len(ranked)} models" in said
 
 
 def test_controls_stand_apart_and_only_bayes_is_shown_at_first(payload):
@@ -117,9 +117,9 @@ def without(study, *gone):
     columns = [name for name in study.board if name.removesuffix("_low").removesuffix("_high") in gone]
     cut = tuple(
         replace(n, replicates={name: values for name, values in n.replicates.items() if name not in gone})
-        for n in study.networks
+        for n in study.models
     )
-    return replace(study, networks=cut, board=study.board.drop(columns=columns))
+    return replace(study, models=cut, board=study.board.drop(columns=columns))
 
 
 def opened(page, folder, site, study):
@@ -143,16 +143,16 @@ def test_without_responses_the_plots_of_responses_are_left_out(page, site, digit
 
 
 def test_two_models_have_plots_but_no_correlation(page, site, digits_study, tmp_path):
-    few = [n for n in digits_study.networks if n.card.id in (NOISE, "digits/standard")]
+    few = [n for n in digits_study.models if n.card.id in (NOISE, "digits/standard")]
     board = digits_study.board[digits_study.board["model"].isin([n.card.id for n in few])]
-    opened(page, tmp_path, site, replace(digits_study, networks=tuple(few), board=board.reset_index(drop=True)))
+    opened(page, tmp_path, site, replace(digits_study, models=tuple(few), board=board.reset_index(drop=True)))
     page.wait_for_selector("#plot-paths svg")
     assert sorted(points(page, "plot-ratio")) == [NOISE, "digits/standard"]
     assert "no correlation" in page.locator("#plot-ratio").inner_text()
 
 
 def test_nothing_is_drawn_of_nothing(page, site, digits_study, tmp_path):
-    none = replace(digits_study, networks=(), board=digits_study.board.iloc[:0])
+    none = replace(digits_study, models=(), board=digits_study.board.iloc[:0])
     opened(page, tmp_path, site, none)
     assert page.locator(".plots .drawing").count() == 0
     assert page.locator(".plots .absent").count() >= 4

@@ -129,7 +129,7 @@ def test_every_documented_column_that_says_something_of_models_can_be_chosen(con
 
 def test_chance_levels(content, digits_study):
     """That of the accuracy is what eligibility asks to be beaten: always naming the commonest class."""
-    commonest = max(Counter(digits_study.networks[0].rows["label"]).values()) / 360
+    commonest = max(Counter(digits_study.models[0].rows["label"]).values()) / 360
     assert commonest > 0.1
     chance = {column["name"]: column["chance"] for column in content["data"]["columns"]}
     digits = benchmarks.load("digits")
@@ -153,13 +153,13 @@ def test_files_hold_the_whole_board_and_are_the_same_each_time(digits_study):
 
 
 def test_who_was_trained_on_the_target_is_marked(digits_study):
-    networks = tuple(
+    models = tuple(
         replace(n, card=n.card.model_copy(update={"trained_on_target": place == 4 or None}))
-        for place, n in enumerate(digits_study.networks)
+        for place, n in enumerate(digits_study.models)
     )
-    rows = table_of(replace(digits_study, networks=networks))["data"]["rows"]
+    rows = table_of(replace(digits_study, models=models))["data"]["rows"]
     marked = [row["id"] for row in rows if any(badge["kind"] == "target" for badge in row["badges"])]
-    assert marked == [networks[4].card.id]
+    assert marked == [models[4].card.id]
 
 
 def test_a_verification_and_a_flag_are_marked_with_their_reason(digits_study):
@@ -168,15 +168,15 @@ def test_a_verification_and_a_flag_are_marked_with_their_reason(digits_study):
         worst_column="nll", worst_difference=0.1, by="A. Reader", when="2026-01-02T03:04:05Z",
         versions={"torch": "2.6"}, device="cpu",
     )  # fmt: skip
-    first = digits_study.networks[3]
-    networks = tuple(replace(n, verification=record if n is first else None) for n in digits_study.networks)
+    first = digits_study.models[3]
+    models = tuple(replace(n, verification=record if n is first else None) for n in digits_study.models)
     board = digits_study.board.assign(preflight=["batch: differs by 0.4"] + ["ok"] * (len(digits_study.board) - 1))
-    shown = table_of(replace(digits_study, networks=networks, board=board))
+    shown = table_of(replace(digits_study, models=models, board=board))
     rows = {row["id"]: row for row in shown["data"]["rows"]}
     assert "A. Reader" in rows[first.card.id]["badges"][0]["note"]
     assert "differs by 0.4" in rows[board["model"].iloc[0]]["badges"][-1]["note"]
     facet = next(facet for facet in shown["facets"] if facet["name"] == "verdict")
-    assert dict(facet["options"]) == {"self-reported": len(networks) - 1, "verified": 1}
+    assert dict(facet["options"]) == {"self-reported": len(models) - 1, "verified": 1}
 
 
 class Markup(HTMLParser):

@@ -19,7 +19,7 @@ from pagbench.errors import ResultsError
 from pagbench.ranking import statistics
 from pagbench.reports.site import sensitivity as pages
 from pagbench.reports.site.rendering import Page, render
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 from pagbench.studies.stability import factors, ranking, report
 from pagbench.studies.stability.factors import Factor, Level, PublishedRows
 from pagbench.studies.stability.replicates import CHANCE, CORRECT, VALUE, Measured, PublishedModel, key
@@ -224,7 +224,7 @@ def test_the_page_says_which_factor_overturns_and_who_moves():
     html = render(page)
     text = words(html)
     assert page.path == "sensitivity/digits@1.html"
-    assert "1 of the 1 choices that it depends on would overturn the published ranking: noise level (reversed)" in text
+    assert "1 of the 1 factors that it depends on would overturn the published ranking: noise level (reversed)" in text
     assert report.RULE in text
     assert "order and first" in text
     assert "Ranked since, and not in these numbers: newcomer" in text

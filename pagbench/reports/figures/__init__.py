@@ -1,4 +1,4 @@
-"""Figures drawn from the Parquet files of a results folder alone: no data set, no network, no torch."""
+"""Figures drawn from the Parquet files of a results folder alone: no data set, no model, no torch."""
 
 import json
 import math
@@ -10,9 +10,9 @@ from pagbench.benchmarks import Benchmark
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.figures import canvas, gradients, path_charts, scatter
 from pagbench.storage import files
-from pagbench.studies import correlations, networks, paths
+from pagbench.studies import correlations, paths
 from pagbench.studies.correlations import Correlation
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study, read_study
 from pagbench.studies.paths import Point, origin, point
 
 __all__ = ["draw_all"]
@@ -46,11 +46,11 @@ def draw_all(
     Raises:
         ResultsError: no results, too few for a path or a correlation, damaged ones, or the folder cannot be written.
     """
-    study = networks.read_study(Path(results_folder), benchmark)
+    study = read_study(Path(results_folder), benchmark)
     study.check_bayes()
     main, others = paths.main_paths(study), paths.other_paths(study)
     correlated = correlations.correlations(study)
-    without_maps = [network for network in gradients.networks_shown(study, main) if network.maps is None]
+    without_thumbnails = [model for model in gradients.models_shown(study, main) if model.thumbnails is None]
     folder, written = Path(output), list[Path]()
     with canvas.style():
         figures = {"paths": path_charts.draw(study, main), "scatter": scatter.draw(study, correlated)}
@@ -61,11 +61,11 @@ def draw_all(
         for path in main:
             if (gallery := gradients.draw(study, path)) is not None:
                 written.append(canvas.save(gallery, folder / f"gradients-{path.family.replace('/', '-')}.png"))
-    numbers = _numbers(study, main, others, correlated, without_maps)
+    numbers = _numbers(study, main, others, correlated, without_thumbnails)
     text = json.dumps(numbers, indent=1, ensure_ascii=False) + "\n"
     written.append(files.write(folder / "summary.json", text))
-    if without_maps:
-        names = [network.card.id for network in without_maps]
+    if without_thumbnails:
+        names = [model.card.id for model in without_thumbnails]
         more = f" and {len(names) - _LISTED} more (summary.json names them)" if len(names) > _LISTED else ""
         on_warning(
             f"no gradient maps of {', '.join(names[:_LISTED])}{more}: their results are older than the maps; "
@@ -79,7 +79,7 @@ def _numbers(
     main: Sequence[paths.Path],
     others: Sequence[paths.Path],
     correlated: Mapping[str, Mapping[str, Correlation]],
-    without_maps: Sequence[Network],
+    without_thumbnails: Sequence[StudiedModel],
 ) -> Numbers:
     """Paths, correlations, captions, and what was left out; null where a number is not defined.
 
@@ -89,8 +89,8 @@ def _numbers(
     """
     architecture, activation = study.make
     start = origin(study, study.make)
-    drawn = {network.card.id for network in study.drawn}
-    reasons = {network.card.id: network.status for network in study.networks if not network.card.control}
+    drawn = {model.card.id for model in study.drawn}
+    reasons = {model.card.id: model.status for model in study.models if not model.card.control}
     return {
         "benchmark": study.benchmark.label,
         "epsilon": study.benchmark.epsilon,
@@ -102,14 +102,14 @@ def _numbers(
         "other_paths": [_other(path, study) for path in others],
         "correlations": {
             column: {
-                name: {**_interval(part.rho), "networks": part.networks, "families": part.families}
+                name: {**_interval(part.rho), "networks": part.models, "families": part.families}
                 for name, part in parts.items()
             }
             for column, parts in correlated.items()
         },
         "captions": {"paths": path_charts.caption(study, main), "scatter": scatter.caption(study)},
         "left_out": {name: reason for name, reason in sorted(reasons.items()) if name not in drawn},
-        "without_maps": [network.card.id for network in without_maps],
+        "without_maps": [model.card.id for model in without_thumbnails],
     }
 
 
@@ -128,8 +128,8 @@ def _other(path: paths.Path, study: Study) -> Numbers:
 def _point(part: Point) -> Numbers:
     return {
         "strength": part.strength,
-        "seeds": len(part.networks),
-        "models": [network.card.id for network in part.networks],
+        "seeds": len(part.models),
+        "models": [model.card.id for model in part.models],
         "regime": part.regime,
         "values": {name: _interval(interval) for name, interval in part.values.items()},
     }

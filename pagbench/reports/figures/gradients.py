@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pagbench.reports.figures import canvas
 from pagbench.studies import legend
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study
 from pagbench.studies.paths import Path, Point, origin
 
 _CELL, _GAP = 1.15, 0.2
@@ -62,30 +62,32 @@ def show_map(axis: Any, gradient: NDArray[np.float32], similarity: float) -> Non
     axis.set_xlabel("not scored" if np.isnan(similarity) else f"{similarity:.2f}", fontsize=7, labelpad=2)
 
 
-def networks_shown(study: Study, paths: Sequence[Path]) -> list[Network]:
-    """The networks whose maps galleries need: the Bayes control, and the first training seed of each strength."""
+def models_shown(study: Study, paths: Sequence[Path]) -> list[StudiedModel]:
+    """The models whose maps galleries need: the Bayes control, and the first training seed of each strength."""
     start = origin(study, study.make)
     points = [*([start] if start else []), *(point for path in paths for point in path.points)]
-    return [study.bayes, *(point.networks[0] for point in points)]
+    return [study.bayes, *(point.models[0] for point in points)]
 
 
 def draw(study: Study, path: Path) -> Figure | None:
-    """One row per image; columns: image, Bayes control, then growing strength. Networks without maps are left out.
+    """One row per image; columns: image, Bayes control, then growing strength. Models without maps are left out.
 
     Returns:
-        None where the Bayes control or all networks of the path lack maps.
+        None where the Bayes control or all models of the path lack maps.
     """
-    target, start = study.bayes.maps, origin(study, study.make)
-    points = [point for point in ([start] if start else []) + list(path.points) if point.networks[0].maps is not None]
+    target, start = study.bayes.thumbnails, origin(study, study.make)
+    points = [
+        point for point in ([start] if start else []) + list(path.points) if point.models[0].thumbnails is not None
+    ]
     if target is None or not any(point.strength for point in points):
         return None
     count, columns = len(target.sample_ids), 2 + len(points)
     figure, axes = grid(count, columns, title=0.62, foot=_FOOT)
-    networks = [study.bayes, *(point.networks[0] for point in points)]
+    models = [study.bayes, *(point.models[0] for point in points)]
     for row in range(count):
         show_image(axes[row, 0], target.images[row])
-        for axis, network in zip(axes[row, 1:], networks, strict=True):
-            _cell(axis, network, study.bayes, target.sample_ids[row])
+        for axis, model in zip(axes[row, 1:], models, strict=True):
+            _cell(axis, model, study.bayes, target.sample_ids[row])
     titles = ["image", "Bayes control", *(_title(point) for point in points)]
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=7.5)
@@ -101,10 +103,10 @@ def draw(study: Study, path: Path) -> Figure | None:
     return figure
 
 
-def _cell(axis: Any, network: Network, bayes: Network, sample: str) -> None:
+def _cell(axis: Any, model: StudiedModel, bayes: StudiedModel, sample: str) -> None:
     """A gradient with its cosine to the Bayes target: the measured one, else that of the two maps."""
-    gradient = _gradient(network, sample)
-    measured = network.rows.set_index("sample_id").get("alignment_cosine")
+    gradient = _gradient(model, sample)
+    measured = model.rows.set_index("sample_id").get("alignment_cosine")
     if measured is not None and sample in measured.index:
         similarity = float(measured[sample])
     else:
@@ -112,10 +114,10 @@ def _cell(axis: Any, network: Network, bayes: Network, sample: str) -> None:
     show_map(axis, gradient, similarity)
 
 
-def _gradient(network: Network, sample: str) -> NDArray[np.float32]:
-    assert network.maps is not None
-    gradients = dict(zip(network.maps.sample_ids, network.maps.gradients, strict=True))
-    return gradients.get(sample, np.full_like(network.maps.gradients[0], np.nan))
+def _gradient(model: StudiedModel, sample: str) -> NDArray[np.float32]:
+    assert model.thumbnails is not None
+    gradients = dict(zip(model.thumbnails.sample_ids, model.thumbnails.gradients, strict=True))
+    return gradients.get(sample, np.full_like(model.thumbnails.gradients[0], np.nan))
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

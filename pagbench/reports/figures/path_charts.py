@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pagbench.ranking import regimes
 from pagbench.reports.figures import canvas
 from pagbench.studies import legend
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 from pagbench.studies.paths import Path, Point, StrengthAxis, origin, point, strength_axis
 
 TINTS = {"weak": "#ececec", "bayes-aligned": "#cfe4f5", "excessive": "#fadcc6", regimes.BOUNDARY: "#ffffff"}
@@ -75,7 +75,7 @@ def caption(study: Study, paths: Sequence[Path]) -> str:
     """What is drawn, and what the bands cover."""
     regime = "no regimes are judged" if study.anchors is None else "shading: regime of each strength"
     return (
-        f"{study.benchmark.label}, {' '.join(study.make)}: {bands(paths)}. Strength 0 is the network without "
+        f"{study.benchmark.label}, {' '.join(study.make)}: {bands(paths)}. Strength 0 is the model without "
         f"regularisation; responses to steps of length {study.benchmark.epsilon:g} (L2, pixel units); {regime}; "
         "dashed: Bayes control (alignment 1); dotted: tangent energy of a random direction."
     )
@@ -83,7 +83,7 @@ def caption(study: Study, paths: Sequence[Path]) -> str:
 
 def bands(paths: Sequence[Path]) -> str:
     """What the bands of paths cover: it depends on how many training seeds there are."""
-    seeds = {len(point.networks) for path in paths for point in path.points}
+    seeds = {len(point.models) for path in paths for point in path.points}
     if seeds == {1}:
         return "one training seed each, so the 95 % bands are of a bootstrap over images only and leave out retraining"
     count = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
@@ -119,7 +119,7 @@ def draw_architectures(study: Study, paths: Sequence[Path], others: Sequence[Pat
     """One column of panels per family that has paths of several architectures; one line per architecture.
 
     Args:
-        study: all networks.
+        study: all models.
         paths: of the reference's architecture.
         others: of the others.
     """

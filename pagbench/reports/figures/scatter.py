@@ -1,4 +1,4 @@
-"""Off-manifold robustness against alignment, over all ranked networks: does the one predict the other?"""
+"""Off-manifold robustness against alignment, over all ranked models: does the one predict the other?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from pagbench.reports.figures import canvas
 from pagbench.studies import correlations, legend
 from pagbench.studies.correlations import Correlation
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 
 PANELS = {
     "log_ratio": "log off/on response, steps of length {epsilon:g}",
@@ -49,9 +49,9 @@ def draw(study: Study, correlations_by_column: Mapping[str, Mapping[str, Correla
 
 def caption(study: Study) -> str:
     """What is drawn, and what the intervals cover."""
-    best = "best network's" if study.reference is None else "reference's"
+    best = "best model's" if study.reference is None else "reference's"
     return (
-        f"{study.benchmark.label}: ranked networks; grey bars: 95 % bootstrap over images. ρ is Spearman's, with the "
+        f"{study.benchmark.label}: ranked models; grey bars: 95 % bootstrap over images. ρ is Spearman's, with the "
         f"95 % interval of a bootstrap that draws whole families; accurate (filled): at least "
         f"{correlations.ACCURATE:.0%} of the {best} accuracy."
     )

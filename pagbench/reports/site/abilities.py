@@ -16,7 +16,7 @@ from pagbench.reports.site.pictures import Tile, Values
 from pagbench.reports.site.rendering import number
 from pagbench.results.thumbnails import GENERATED
 from pagbench.studies.baselines import Baseline
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study
 
 _LEVEL = NOISE_LEVELS[1]
 _IMAGES = tuple(dict.fromkeys(name for measure in columns.ABILITIES for name in columns.MEASURES[measure].images))
@@ -62,7 +62,7 @@ TASKS = (
         "denoising",
         "Denoised",
         f"An image with noise of {_LEVEL:g} of the benchmark's sigma follows the gradient towards the class that the "
-        "network itself finds there, a tenth of the noise's length.",
+        "model itself finds there, a tenth of the noise's length.",
         "noisy image",
         {f"denoising_psnr_{_LEVEL:g}": "gain"},
         clean=True,
@@ -102,8 +102,8 @@ class Line(NamedTuple):
     """Images beside each other.
 
     Attributes:
-        label: what they are; the id of a network.
-        is_model: whether it is a network's id.
+        label: what they are; the id of a model.
+        is_model: whether it is a model's id.
         tile: None where its gradient leads nowhere.
     """
 
@@ -113,13 +113,13 @@ class Line(NamedTuple):
 
 
 class Ability(NamedTuple):
-    """A task as the page of a network shows it."""
+    """A task as the page of a model shows it."""
 
     task: Task
     values: tuple[Value, ...]
     lines: tuple[Line, ...]
     scored: bool
-    """Whether the network has a result."""
+    """Whether the model has a result."""
 
 
 class Leader(NamedTuple):
@@ -150,33 +150,33 @@ def classes(study: Study) -> list[int]:
     return [study.labels[sample] for sample in study.benchmark.samples[:GENERATED] if sample in study.labels]
 
 
-def is_measured(network: Network, task: Task) -> bool:
+def is_measured(model: StudiedModel, task: Task) -> bool:
     """Whether a model has rows of a task, with values or without."""
-    return any(column in network.rows for column in task.columns)
+    return any(column in model.rows for column in task.columns)
 
 
-def abilities(study: Study, network: Network, described: Mapping[str, Described]) -> list[Ability]:
+def abilities(study: Study, model: StudiedModel, described: Mapping[str, Described]) -> list[Ability]:
     """The tasks that a model was measured by.
 
     Args:
         study: of the benchmark.
-        network: the model.
+        model: the model.
         described: the study's columns.
     """
     beside = [study.named(study.benchmark.bayes), study.reference]
     shown = []
     for task in TASKS:
-        if is_measured(network, task):
-            compared = [one for one in beside if one is not None and one is not network and is_measured(one, task)]
+        if is_measured(model, task):
+            compared = [one for one in beside if one is not None and one is not model and is_measured(one, task)]
             lines = [*lines_before(study, task)]
-            lines += [Line(one.card.id, True, generated_line(study, one, task)) for one in (*compared, network)]
-            values = tuple(_value(study, network, described[name], words) for name, words in task.columns.items())
-            shown.append(Ability(task, values, tuple(lines), _is_scored(study, network, task)))
+            lines += [Line(one.card.id, True, generated_line(study, one, task)) for one in (*compared, model)]
+            values = tuple(_value(study, model, described[name], words) for name, words in task.columns.items())
+            shown.append(Ability(task, values, tuple(lines), _is_scored(study, model, task)))
     return shown
 
 
-def _value(study: Study, network: Network, described: Described, words: str) -> Value:
-    measured = board_columns.measured(described.column, study.interval(network.card.id, described.column.name))
+def _value(study: Study, model: StudiedModel, described: Described, words: str) -> Value:
+    measured = board_columns.measured(described.column, study.interval(model.card.id, described.column.name))
     landmarks = tuple(number(value) for value in board_columns.landmarks(study, described))
     return Value(words, measured, landmarks, tuple(_with_value(level) for level in described.others))
 
@@ -185,8 +185,8 @@ def _with_value(level: Baseline, digits: int = 3) -> str:
     return f"{level.words} {number(level.value, digits)}"
 
 
-def _is_scored(study: Study, network: Network, task: Task) -> bool:
-    return any(math.isfinite(study.interval(network.card.id, column).value) for column in task.columns)
+def _is_scored(study: Study, model: StudiedModel, task: Task) -> bool:
+    return any(math.isfinite(study.interval(model.card.id, column).value) for column in task.columns)
 
 
 def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
@@ -195,11 +195,11 @@ def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
     for name, does in _LEADS.items():
         column = described[name].column
         replicates = {
-            network.card.id: network.replicates[name]
-            for network in study.networks
-            if network.status == eligibility.RANKED
-            and name in network.replicates
-            and np.isfinite(network.replicates[name]).all()
+            model.card.id: model.replicates[name]
+            for model in study.models
+            if model.status == eligibility.RANKED
+            and name in model.replicates
+            and np.isfinite(model.replicates[name]).all()
         }
         if replicates:
             values = np.stack([v if column.higher_is_better else -v for v in replicates.values()], axis=1)
@@ -216,50 +216,50 @@ def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
 def lines_before(study: Study, task: Task) -> Iterator[Line]:
     """The images before the gradient was followed, and the clean ones, where they are known."""
     for label, name in ((task.before, f"before_{task.name}"), *([("clean image", "clean")] if task.clean else [])):
-        candidates = (study.named(study.benchmark.bayes), *study.networks)
+        candidates = (study.named(study.benchmark.bayes), *study.models)
         holder = next((one for one in candidates if one is not None and name in _lines(study, one)), None)
         if holder is not None and (tile := image_line(study, holder, name, label)) is not None:
             yield Line(label, False, tile)
 
 
-def generated_line(study: Study, network: Network, task: Task) -> Tile | None:
+def generated_line(study: Study, model: StudiedModel, task: Task) -> Tile | None:
     """The images that a model's gradient makes; None where it has no result."""
-    alt = f"{task.title} by {network.card.id}; classes {', '.join(map(str, classes(study)))}"
-    return image_line(study, network, task.name, alt) if _is_scored(study, network, task) else None
+    alt = f"{task.title} by {model.card.id}; classes {', '.join(map(str, classes(study)))}"
+    return image_line(study, model, task.name, alt) if _is_scored(study, model, task) else None
 
 
-def image_line(study: Study, network: Network, name: str, alt: str) -> Tile | None:
+def image_line(study: Study, model: StudiedModel, name: str, alt: str) -> Tile | None:
     """Images of one name beside each other, those of the benchmark's first samples; None where there are none.
 
     Args:
         study: of the benchmark.
-        network: whose results file has them.
+        model: whose results file has them.
         name: of the images, as the measure declares them.
         alt: what they show, in words.
     """
-    lines = _lines(study, network)
+    lines = _lines(study, model)
     if name not in lines:
         return None
     height, width = _size(lines[name])
     x, y = pictures.corner(list(lines).index(name), 0, (height, width))
     whole = pictures.corner(len(lines), len(lines[name]), (height, width))
-    return Tile(_path(study, network), x, y, whole[0] - 2 * pictures.GAP, height, whole, alt)
+    return Tile(_path(study, model), x, y, whole[0] - 2 * pictures.GAP, height, whole, alt)
 
 
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
     """A picture for each model that has such images, a line for each name; with its path below the site's folder."""
     for study in studies:
-        for network in study.networks:
-            if lines := _lines(study, network):
-                yield _path(study, network), pictures.grid(list(lines.values()), images=GENERATED)
+        for model in study.models:
+            if lines := _lines(study, model):
+                yield _path(study, model), pictures.grid(list(lines.values()), images=GENERATED)
 
 
-def _lines(study: Study, network: Network) -> dict[str, list[Values | None]]:
+def _lines(study: Study, model: StudiedModel) -> dict[str, list[Values | None]]:
     """Lines by name, one cell for each of the benchmark's first samples; those of the first line's size."""
     lines: dict[str, list[Values | None]] = {}
     for name in _IMAGES:
-        if name in network.made:
-            images = dict(zip(network.made[name].sample_ids, network.made[name].images, strict=True))
+        if name in model.made:
+            images = dict(zip(model.made[name].sample_ids, model.made[name].images, strict=True))
             cells = [images.get(sample) for sample in study.benchmark.samples[:GENERATED]]
             if any(cell is not None for cell in cells) and _size(cells) == _size(next(iter(lines.values()), cells)):
                 lines[name] = cells
@@ -272,5 +272,5 @@ def _size(cells: Sequence[Values | None]) -> tuple[int, int]:
     return height, width
 
 
-def _path(study: Study, network: Network) -> str:
-    return f"images/{study.benchmark.label}+made/{network.card.id}.png"
+def _path(study: Study, model: StudiedModel) -> str:
+    return f"images/{study.benchmark.label}+made/{model.card.id}.png"

@@ -11,7 +11,7 @@ from pagbench.reports.site import abilities, board_columns, pictures, plots, sen
 from pagbench.reports.site.rendering import Page
 from pagbench.reports.site.table import Download
 from pagbench.results.verification import SELF_REPORTED
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 
 _NAMED = 3
 """So many rivals are named, the others counted."""
@@ -66,7 +66,7 @@ class Verdict:
         rivals: some of them, the best ones first.
         second: the second place; None where fewer than two models are ranked.
         untrained: the best model that does not declare to be trained on the target, where the best one does.
-        reference: the unregularised network.
+        reference: the unregularised model.
         bayes: the Bayes control.
     """
 
@@ -144,8 +144,8 @@ def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
     """None where there is no such row, or its gradients were never scored."""
     if row is None or row["alignment"] is None:
         return None
-    network = study.named(row["model"])
-    record = None if network is None else network.verification
+    model = study.named(row["model"])
+    record = None if model is None else model.verification
     return Standing(
         model=str(row["model"]),
         alignment=study.interval(row["model"], "alignment"),
@@ -157,5 +157,5 @@ def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
         trained_on_target=row["trained_on_target"],
         trust=SELF_REPORTED if record is None else record.verdict,
         checked="" if record is None else record.summary().removeprefix(record.verdict).strip(),
-        gallery=None if network is None else pictures.gallery(study, network),
+        gallery=None if model is None else pictures.gallery(study, model),
     )

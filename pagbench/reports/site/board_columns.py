@@ -13,7 +13,7 @@ from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import rendering
 from pagbench.studies import baselines
 from pagbench.studies.baselines import Baseline
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 
 KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
 """Columns that a page shows first; those that a benchmark has."""

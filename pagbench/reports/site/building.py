@@ -30,8 +30,7 @@ from pagbench.reports.site import (
 from pagbench.reports.site.rendering import Page, render
 from pagbench.reports.site.table import Download
 from pagbench.storage import files
-from pagbench.studies import networks
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study, read_study
 
 MANIFEST = "assets/manifest.json"
 _DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d(?=T)")
@@ -67,7 +66,7 @@ def read(folder: Path) -> list[Study]:
     measured = [definition for definition in definitions if results.has_results(folder, definition)]
     if not measured:
         raise ResultsError(f"{folder}: no results to show; run `pagbench run`, or give another --results folder")
-    return [networks.read_study(folder, definition) for definition in measured]
+    return [read_study(folder, definition) for definition in measured]
 
 
 def write(studies: Sequence[Study], output: Path) -> list[Path]:
@@ -101,7 +100,7 @@ def contents(studies: Sequence[Study]) -> dict[str, bytes]:
 
 def newest(studies: Sequence[Study]) -> str:
     """Day of the newest measurement, as 2026-11-23; empty where no results file names one."""
-    measured = [network for study in studies for network in study.networks]
+    measured = [model for study in studies for model in study.models]
     started = [str(run.get("started")) for n in measured for run in (n.provenance, *origins.recorded_runs(n))]
     return max((day[0] for text in started if (day := _DAY.match(text))), default="")
 

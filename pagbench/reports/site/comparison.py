@@ -1,6 +1,6 @@
-"""The page that compares networks of a benchmark, and the bootstrap replicates it takes differences of.
+"""The page that compares models of a benchmark, and the bootstrap replicates it takes differences of.
 
-All statistics are the leaderboard's own: a browser only subtracts replicates, which are paired over networks, and takes
+All statistics are the leaderboard's own: a browser only subtracts replicates, which are paired over models, and takes
 quantiles.
 """
 
@@ -16,7 +16,7 @@ from pagbench.ranking import eligibility
 from pagbench.reports.site import abilities, board_columns, models, pictures
 from pagbench.reports.site.rendering import Page, embedded
 from pagbench.results.thumbnails import FIRST
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 """Characters of six bits each, as in base64."""
@@ -57,12 +57,12 @@ def page(study: Study) -> Page:
 
 
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
-    """A script for each network that can be compared, with its path: `data/replicates/<label>/<id>.js`."""
+    """A script for each model that can be compared, with its path: `data/replicates/<label>/<id>.js`."""
     for study in studies:
-        for network in study.networks:
-            if network.paired:
-                path = f"data/replicates/{study.benchmark.label}/{network.card.id}.js"
-                yield path, f"pagbench.compare({embedded(_content(study, network))});\n".encode()
+        for model in study.models:
+            if model.paired:
+                path = f"data/replicates/{study.benchmark.label}/{model.card.id}.js"
+                yield path, f"pagbench.compare({embedded(_content(study, model))});\n".encode()
 
 
 def statistics(study: Study) -> list[str]:
@@ -71,47 +71,47 @@ def statistics(study: Study) -> list[str]:
 
 
 def _tasks(study: Study) -> list[dict[str, Any]]:
-    """What gradients were followed for, with the images that are the same for all networks."""
+    """What gradients were followed for, with the images that are the same for all models."""
     return [
         {"name": task.name, "title": task.title, "description": task.description}
         | {"around": [[line.label, asdict(line.tile)] for line in abilities.lines_before(study, task) if line.tile]}
         for task in abilities.TASKS
-        if any(abilities.is_measured(network, task) for network in study.networks)
+        if any(abilities.is_measured(model, task) for model in study.models)
     ]
 
 
 def chosen(study: Study) -> list[str]:
     """What the page compares unless it is asked to: the reference, as the baseline, and the best of the others."""
-    paired = {network.card.id for network in study.networks if network.paired}
+    paired = {model.card.id for model in study.models if model.paired}
     names = [name for name in study.board["model"] if name in paired]
     return sorted(names, key=lambda name: name != study.benchmark.reference)[:2]
 
 
-def _refusal(study: Study, network: Network | None) -> str | None:
-    """Why a network cannot be compared, as the end of a sentence; None where it can."""
-    if network is None or network.paired:
+def _refusal(study: Study, model: StudiedModel | None) -> str | None:
+    """Why a model cannot be compared, as the end of a sentence; None where it can."""
+    if model is None or model.paired:
         return None
-    images, measured = len(study.benchmark.samples), len(network.rows)
+    images, measured = len(study.benchmark.samples), len(model.rows)
     if measured < images:
         return f"it was measured on {measured} of the {images} images"
-    return f"it was measured with the noise of another seed, {network.provenance['seed']}"
+    return f"it was measured with the noise of another seed, {model.provenance['seed']}"
 
 
-def _content(study: Study, network: Network) -> dict[str, Any]:
-    """What a browser needs of one network: values as on the leaderboard, and their replicates as codes.
+def _content(study: Study, model: StudiedModel) -> dict[str, Any]:
+    """What a browser needs of one model: values as on the leaderboard, and their replicates as codes.
 
-    `made` has the images that the network's gradient makes, by task: null where it leads nowhere, absent where it was
+    `made` has the images that the model's gradient makes, by task: null where it leads nowhere, absent where it was
     not measured.
     """
-    name, replicates = network.card.id, network.replicates
-    gallery = pictures.gallery(study, network)
-    tasks = [task for task in abilities.TASKS if abilities.is_measured(network, task)]
-    lines = {task.name: abilities.generated_line(study, network, task) for task in tasks}
+    name, replicates = model.card.id, model.replicates
+    gallery = pictures.gallery(study, model)
+    tasks = [task for task in abilities.TASKS if abilities.is_measured(model, task)]
+    lines = {task.name: abilities.generated_line(study, model, task) for task in tasks}
     compared = statistics(study)
     return {
         "id": name,
-        "summary": models.summary(study, network),
-        "meaningful": eligibility.has_result(network.status),
+        "summary": models.summary(study, model),
+        "meaningful": eligibility.has_result(model.status),
         "scored": int(study.entries[name]["n_scored"]),
         "values": {
             column: [bound if math.isfinite(bound) else None for bound in study.interval(name, column)]

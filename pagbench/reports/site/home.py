@@ -12,7 +12,7 @@ from pagbench.reports.site.benchmark import Standing, Verdict
 from pagbench.reports.site.pictures import Tile
 from pagbench.reports.site.rendering import Page
 from pagbench.results.thumbnails import FIRST
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ExampleGradient:
 
 @dataclass(frozen=True)
 class Example:
-    """One image, and gradients there of the Bayes classifier, an unregularised network and the most aligned models.
+    """One image, and gradients there of the Bayes classifier, an unregularised model and the most aligned models.
 
     Attributes:
         benchmark: where it is from.
@@ -54,7 +54,7 @@ def page(studies: Sequence[Study]) -> Page:
     )
     published = {study.benchmark.label for study in studies}
     unpublished = [benchmarks.load(label) for label in benchmarks.names() if label not in published]
-    models = {network.card.id for study in studies for network in study.networks if not network.card.control}
+    models = {model.card.id for study in studies for model in study.models if not model.card.control}
     content = {
         "example": next((shown for shown in map(example, verdicts) if shown is not None), None),
         "images": [verdict for verdict in verdicts if not _closed_form(verdict.benchmark)],
@@ -95,7 +95,7 @@ def _titled(verdict: Verdict) -> list[tuple[str, Standing]]:
     trained = best is not None and best.trained_on_target
     listed = [
         ("the Bayes classifier", verdict.bayes),
-        ("an ordinary network", None if is_first else verdict.reference),
+        ("an ordinary model", None if is_first else verdict.reference),
         ("the most aligned model" + (", trained on this target" if trained else ""), best),
         ("the most aligned model that does not declare this", verdict.untrained),
     ]

@@ -21,7 +21,7 @@ from pagbench.reports.site import abilities, board_columns, origins, pictures
 from pagbench.reports.site.board_columns import KEYS, Described, Measured
 from pagbench.reports.site.rendering import Page, number
 from pagbench.studies import paths
-from pagbench.studies.networks import Network, Study, shown_columns
+from pagbench.studies.models import StudiedModel, Study, shown_columns
 
 WIDTH = 300.0
 """Of a scale, in its own units."""
@@ -33,15 +33,15 @@ _OUTER = 0.005
 
 @dataclass(frozen=True)
 class Scale:
-    """One measure of a network between landmarks, drawn on a line.
+    """One measure of a model between landmarks, drawn on a line.
 
     Attributes:
-        measured: the network's.
+        measured: the model's.
         landmarks: chance, the reference and the Bayes control, as text.
-        span: of the interval, positions on the line from 0 to `WIDTH`; None where the network has no value.
+        span: of the interval, positions on the line from 0 to `WIDTH`; None where the model has no value.
         at: position of the value.
         marks: positions of chance, the reference and the Bayes control.
-        others: positions of all ranked networks.
+        others: positions of all ranked models.
     """
 
     measured: Measured
@@ -54,7 +54,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Mark:
-    """A median on the axis of a histogram: of the network itself or of an anchor."""
+    """A median on the axis of a histogram: of the model itself or of an anchor."""
 
     kind: str
     """own, reference or bayes; names its style."""
@@ -92,74 +92,74 @@ class Histogram:
 
 def pages(studies: Sequence[Study]) -> Iterator[Page]:
     """The pages `models/<id>.html`, by id."""
-    measured = defaultdict[str, list[tuple[Study, Network]]](list)
+    measured = defaultdict[str, list[tuple[Study, StudiedModel]]](list)
     for study in studies:
-        for network in study.networks:
-            measured[network.card.id].append((study, network))
+        for model in study.models:
+            measured[model.card.id].append((study, model))
     described = {study.benchmark.label: board_columns.describe(study) for study in studies}
     sources = {s.benchmark.label: [facts.citation(), *facts.of(s.benchmark).sources] for s in studies}
-    for name, networks in sorted(measured.items()):
-        card = networks[0][1].card
+    for name, models in sorted(measured.items()):
+        card = models[0][1].card
         content = {
             "card": card,
             "facts": origins.card(card),
-            "parts": [_part(study, network, described[study.benchmark.label]) for study, network in networks],
+            "parts": [_part(study, model, described[study.benchmark.label]) for study, model in models],
             "bibtex": origins.bibtex(card),
-            "network_citation": origins.citation(card),
-            "sources": dict.fromkeys(source for study, _ in networks for source in sources[study.benchmark.label]),
+            "model_citation": origins.citation(card),
+            "sources": dict.fromkeys(source for study, _ in models for source in sources[study.benchmark.label]),
         }
         yield Page(f"models/{name}.html", "model.html.j2", name, content)
 
 
-def _part(study: Study, network: Network, described: Mapping[str, Described]) -> dict[str, Any]:
+def _part(study: Study, model: StudiedModel, described: Mapping[str, Described]) -> dict[str, Any]:
     """What a page shows of one benchmark."""
     return {
         "study": study,
         "label": study.benchmark.label,
-        "network": network,
-        "row": study.entries[network.card.id],
-        "summary": summary(study, network),
-        "scales": scales(study, network, described),
-        "measures": measures(study, network, described),
-        "gallery": pictures.gallery(study, network),
-        "abilities": abilities.abilities(study, network, described),
+        "model": model,
+        "row": study.entries[model.card.id],
+        "summary": summary(study, model),
+        "scales": scales(study, model, described),
+        "measures": measures(study, model, described),
+        "gallery": pictures.gallery(study, model),
+        "abilities": abilities.abilities(study, model, described),
         "followed": abilities.count(study.benchmark),
         "classes": abilities.classes(study),
-        "steps": _steps(study, network, described),
-        "histograms": histograms(study, network),
-        "commands": origins.commands(study, network),
-        "record": origins.record(study, network),
-        "runs": origins.runs(network),
+        "steps": _steps(study, model, described),
+        "histograms": histograms(study, model),
+        "commands": origins.commands(study, model),
+        "record": origins.record(study, model),
+        "runs": origins.runs(model),
         "versions": origins.versions,
     }
 
 
-def summary(study: Study, network: Network) -> str:
+def summary(study: Study, model: StudiedModel) -> str:
     """The rank with its interval, the alignment, the regime, in one sentence; or why there is no rank."""
-    row, alignment = study.entries[network.card.id], study.interval(network.card.id, "alignment")
-    sentence = network.status[:1].upper() + network.status[1:]
-    if not eligibility.has_result(network.status):
+    row, alignment = study.entries[model.card.id], study.interval(model.card.id, "alignment")
+    sentence = model.status[:1].upper() + model.status[1:]
+    if not eligibility.has_result(model.status):
         return f"{sentence}."
     rank, low, high = row["rank"], row["rank_low"], row["rank_high"]
     ranked = len(study.ranked_values["rank"])
     if rank is None:
         rank_text = f"{sentence}, without a rank"
     elif ranked == 1:
-        rank_text = "The only ranked network"
+        rank_text = "The only ranked model"
     else:
         rank_text = f"Rank {rank} of {ranked} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
     value = " ".join(filter(None, board_columns.texts(alignment)))
     regime = f"; regime {row['regime']}, probability {row['regime_probability']:.2f}" if row["regime"] else ""
-    target = " It was trained on the benchmark's own target." if network.card.trained_on_target else ""
+    target = " It was trained on the benchmark's own target." if model.card.trained_on_target else ""
     return f"{rank_text}: alignment {value}{regime}.{target}"
 
 
-def measures(study: Study, network: Network, described: Mapping[str, Described]) -> list[Measured]:
-    """Every measured column of the leaderboard that says something of the network, in the leaderboard's order."""
+def measures(study: Study, model: StudiedModel, described: Mapping[str, Described]) -> list[Measured]:
+    """Every measured column of the leaderboard that says something of the model, in the leaderboard's order."""
     names = [
         name for name in map(str, study.board) if f"{name}_low" in study.board and name != "rank" and name in described
     ]
-    intervals = {name: study.interval(network.card.id, name) for name in names if not described[name].is_level}
+    intervals = {name: study.interval(model.card.id, name) for name in names if not described[name].is_level}
     return [
         board_columns.measured(described[name].column, interval)
         for name, interval in intervals.items()
@@ -168,12 +168,12 @@ def measures(study: Study, network: Network, described: Mapping[str, Described])
 
 
 def _steps(
-    study: Study, network: Network, described: Mapping[str, Described]
-) -> list[tuple[str, Network, list[Measured]]]:
-    """The networks next to one on its path, and itself: which they are, and their first measures."""
-    near = paths.neighbours(study, network)
-    first = study.is_standard(network)
-    steps = [("weaker", other) for other in near.weaker] + [("this network", network)]
+    study: Study, model: StudiedModel, described: Mapping[str, Described]
+) -> list[tuple[str, StudiedModel, list[Measured]]]:
+    """The models next to one on its path, and itself: which they are, and their first measures."""
+    near = paths.neighbours(study, model)
+    first = study.is_standard(model)
+    steps = [("weaker", other) for other in near.weaker] + [("this model", model)]
     steps += [("other training seed", other) for other in near.siblings]
     steps += [("first of its family" if first else "stronger", other) for other in near.stronger]
     names = [name for name in KEYS if name in study.board]
@@ -184,14 +184,14 @@ def _steps(
     ]
 
 
-def scales(study: Study, network: Network, described: Mapping[str, Described]) -> list[Scale]:
+def scales(study: Study, model: StudiedModel, described: Mapping[str, Described]) -> list[Scale]:
     """The first measures of a page, each on its line."""
-    return [_scale(study, network, described[name]) for name in KEYS if name in study.board]
+    return [_scale(study, model, described[name]) for name in KEYS if name in study.board]
 
 
-def _scale(study: Study, network: Network, described: Described) -> Scale:
+def _scale(study: Study, model: StudiedModel, described: Described) -> Scale:
     column = described.column
-    own = study.interval(network.card.id, column.name)
+    own = study.interval(model.card.id, column.name)
     landmarks = board_columns.landmarks(study, described)
     others = study.ranked_values[column.name]
     finite = [value for value in (*own, *landmarks, *others) if math.isfinite(value)]
@@ -214,26 +214,26 @@ def _scale(study: Study, network: Network, described: Described) -> Scale:
     )
 
 
-def histograms(study: Study, network: Network) -> list[Histogram]:
+def histograms(study: Study, model: StudiedModel) -> list[Histogram]:
     """Of the measures that a page shows first and of what they are made of; those with a value on some image."""
     known = {column.name: column for column in columns.sample_columns(study.benchmark)}
-    scored = {name: _scored(network, name) for name in shown_columns(study.benchmark) if name in network.rows}
-    return [_histogram(study, network, known[name], values) for name, values in scored.items() if len(values)]
+    scored = {name: _scored(model, name) for name in shown_columns(study.benchmark) if name in model.rows}
+    return [_histogram(study, model, known[name], values) for name, values in scored.items() if len(values)]
 
 
-def _scored(network: Network, name: str) -> NDArray[np.float64]:
-    values = network.rows[name].to_numpy(np.float64)
+def _scored(model: StudiedModel, name: str) -> NDArray[np.float64]:
+    values = model.rows[name].to_numpy(np.float64)
     return values[np.isfinite(values)]
 
 
-def _histogram(study: Study, network: Network, column: Column, values: NDArray[np.float64]) -> Histogram:
+def _histogram(study: Study, model: StudiedModel, column: Column, values: NDArray[np.float64]) -> Histogram:
     medians = [("own", "median", float(np.median(values)))]
     anchors = (
         ("reference", "unregularised", study.reference),
         ("bayes", "Bayes control", study.named(study.benchmark.bayes)),
     )
     for kind, label, anchor in anchors:
-        if anchor is not None and anchor is not network and len(scored := _scored(anchor, column.name)):
+        if anchor is not None and anchor is not model and len(scored := _scored(anchor, column.name)):
             medians.append((kind, label, float(np.median(scored))))
     first, last = (float(end) for end in np.quantile(values, [_OUTER, 1 - _OUTER]))
     if last <= first:

@@ -1,4 +1,4 @@
-"""Where a network's numbers come from: commands that make them again, the record of the run, card and citation."""
+"""Where a model's numbers come from: commands that make them again, the record of the run, card and citation."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from pagbench import columns, models
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.results import verification
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study
 
 TITLE = "pagbench: a benchmark for the input gradients of robust vision models"
 AUTHORS = "The pagbench authors"
@@ -45,41 +45,41 @@ class Command(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """One thing that is known of a network or a run."""
+    """One thing that is known of a model or a run."""
 
     name: str
     value: str
 
 
-def commands(study: Study, network: Network) -> list[Command]:
-    """What measures the network again, what trained it, and what the recorded run was called with."""
+def commands(study: Study, model: StudiedModel) -> list[Command]:
+    """What measures the model again, what trained it, and what the recorded run was called with."""
     listed = [
-        Command("Measure this row again", _run(study.benchmark, network)),
-        Command("Train the network again", network.card.training_command or ""),
-        Command("As it was run", _text(network.provenance.get("command"))),
+        Command("Measure this row again", _run(study.benchmark, model)),
+        Command("Train the model again", model.card.training_command or ""),
+        Command("As it was run", _text(model.provenance.get("command"))),
     ]
     return [command for command in listed if command.line]
 
 
-def _run(benchmark: Benchmark, network: Network) -> str:
-    card, seed = network.card, network.provenance.get("seed")
+def _run(benchmark: Benchmark, model: StudiedModel) -> str:
+    card, seed = model.card, model.provenance.get("seed")
     wrapped = card.smoothing is not None and card.smoothing.around is not None
     known = card.loader == "source" or wrapped or card.id in models.names()
     parts = ["pagbench", "run", card.id if known else "model.yaml", "--benchmark", benchmark.label]
     if seed != benchmark.seed:
         parts += ["--seed", str(seed)]
-    optional = [name for name in columns.OPTIONAL if _has_measure(network, name, benchmark)]
+    optional = [name for name in columns.OPTIONAL if _has_measure(model, name, benchmark)]
     return shlex.join([*parts, *(["--measures", ",".join(optional)] if optional else [])])
 
 
-def _has_measure(network: Network, measure: str, benchmark: Benchmark) -> bool:
+def _has_measure(model: StudiedModel, measure: str, benchmark: Benchmark) -> bool:
     names = [column.name for column in columns.sample_columns(benchmark, [measure])]
-    return any(name in network.rows and np.isfinite(network.rows[name].to_numpy(float)).any() for name in names)
+    return any(name in model.rows and np.isfinite(model.rows[name].to_numpy(float)).any() for name in names)
 
 
-def record(study: Study, network: Network) -> list[Fact]:
+def record(study: Study, model: StudiedModel) -> list[Fact]:
     """The run: when, where, with which versions, of which code; and the hashes of all that went in and came out."""
-    provenance = network.provenance
+    provenance = model.provenance
     seconds = provenance.get("wall_seconds")
     facts = [
         Fact("measured", _text(provenance.get("started"))),
@@ -87,13 +87,13 @@ def record(study: Study, network: Network) -> list[Fact]:
         Fact("device", _text(provenance.get("device"))),
         Fact("precision", _text(provenance.get("precision"))),
         Fact("noise seed", _text(provenance.get("seed"))),
-        Fact("images", f"{len(network.rows)} of {len(study.benchmark.samples)}"),
+        Fact("images", f"{len(model.rows)} of {len(study.benchmark.samples)}"),
         Fact("commit of pagbench", _text(provenance.get("commit"))),
         Fact("versions", versions(provenance.get("versions"))),
-        Fact("sha256 of the card", network.card.digest()),
+        Fact("sha256 of the card", model.card.digest()),
         Fact("sha256 of the weights", _text(provenance.get("weights_sha256"))),
         Fact("sha256 of the benchmark", _text(provenance.get("benchmark_digest"))),
-        Fact("sha256 of the results file", "" if network.path is None else verification.sha256(network.path)),
+        Fact("sha256 of the results file", "" if model.path is None else verification.sha256(model.path)),
     ]
     networks = provenance.get("networks")
     for part, built in networks.items() if isinstance(networks, Mapping) else ():
@@ -102,9 +102,9 @@ def record(study: Study, network: Network) -> list[Fact]:
     return [fact for fact in facts if fact.value]
 
 
-def runs(network: Network) -> list[Fact]:
+def runs(model: StudiedModel) -> list[Fact]:
     """Each run that measured some of the rows, where there were several."""
-    recorded = recorded_runs(network)
+    recorded = recorded_runs(model)
     if len(recorded) < 2:
         return []
     parts = ("started", "device", "commit", "command")
@@ -113,9 +113,9 @@ def runs(network: Network) -> list[Fact]:
     ]
 
 
-def recorded_runs(network: Network) -> list[Mapping[str, Any]]:
+def recorded_runs(model: StudiedModel) -> list[Mapping[str, Any]]:
     """The runs that a results file was joined from, as it names them; none where it is of one run."""
-    recorded = network.provenance.get("runs")
+    recorded = model.provenance.get("runs")
     return [run for run in recorded if isinstance(run, Mapping)] if isinstance(recorded, list) else []
 
 
@@ -154,23 +154,23 @@ def _text(value: Any) -> str:
 
 
 def citation(shown: ModelCard) -> str:
-    """The network, where others made it or it has a reference; empty otherwise."""
+    """The model, where others made it or it has a reference; empty otherwise."""
     if not _is_of_others(shown):
         return ""
     return f"{shown.authors or shown.id}, {shown.title}. {shown.reference or ''}".strip()
 
 
 def bibtex(shown: ModelCard) -> str:
-    """BibTeX entries of the network, likewise, of pagbench, and of the paper whose theory it measures."""
-    network = {"title": shown.title, "author": shown.authors, "howpublished": shown.reference, "note": shown.id}
+    """BibTeX entries of the model, likewise, of pagbench, and of the paper whose theory it measures."""
+    model = {"title": shown.title, "author": shown.authors, "howpublished": shown.reference, "note": shown.id}
     key = re.sub(r"[^A-Za-z0-9]+", "-", shown.id)
-    entries = [_entry("misc", key, network)] if _is_of_others(shown) else []
+    entries = [_entry("misc", key, model)] if _is_of_others(shown) else []
     entries.append(_entry("software", "pagbench", {"title": TITLE, "author": AUTHORS, "version": pagbench.__version__}))
     return "\n\n".join([*entries, _THEORY_BIBTEX])
 
 
 def _is_of_others(shown: ModelCard) -> bool:
-    """Whether a network has authors of its own, or a reference."""
+    """Whether a model has authors of its own, or a reference."""
     return bool(shown.reference) or (shown.authors is not None and shown.authors != AUTHORS)
 
 

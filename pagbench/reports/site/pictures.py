@@ -14,7 +14,7 @@ from PIL import Image
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.results.thumbnails import Thumbnails
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study
 
 Values = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -97,14 +97,14 @@ class Gallery:
         return [(_TITLES[kind], rows) for kind, rows in by_kind.items() if rows]
 
 
-def gallery(study: Study, network: Network) -> Gallery | None:
+def gallery(study: Study, model: StudiedModel) -> Gallery | None:
     """The rows of a model's gallery; None where its results have no maps."""
-    cells = _cells(study, network)
+    cells = _cells(study, model)
     if not cells:
         return None
     height, width = cells[0].image.shape[1:]
-    path, whole = _path(study, network), corner(len(cells), 3, (height, width))
-    shown = network.rows[network.rows["sample_id"].isin([cell.sample for cell in cells])]
+    path, whole = _path(study, model), corner(len(cells), 3, (height, width))
+    shown = model.rows[model.rows["sample_id"].isin([cell.sample for cell in cells])]
     measured = {str(row["sample_id"]): row for row in shown.to_dict("records")}
     rows = []
     for number, cell in enumerate(cells):
@@ -114,7 +114,7 @@ def gallery(study: Study, network: Network) -> Gallery | None:
         alts = (
             f"Image {cell.sample}" + ("" if label is None else f" of class {label}"),
             f"Bayes target at image {cell.sample}",
-            f"Gradient of {network.card.id} at image {cell.sample}"
+            f"Gradient of {model.card.id} at image {cell.sample}"
             + ("" if cosine is None else f"; its cosine with the Bayes target is {cosine:.2f}"),
         )
         image, target, gradient = (
@@ -124,7 +124,7 @@ def gallery(study: Study, network: Network) -> Gallery | None:
         has_target, has_gradient = cell.target is not None, cell.gradient is not None
         tiles = image, target if has_target else None, gradient if has_gradient else None
         rows.append(Row(cell.kind, cell.sample, label, alignment, cosine, *tiles))
-    return Gallery(network.card.id, measure(study.benchmark), tuple(rows))
+    return Gallery(model.card.id, measure(study.benchmark), tuple(rows))
 
 
 def measure(benchmark: Benchmark) -> str:
@@ -137,9 +137,9 @@ def measure(benchmark: Benchmark) -> str:
 def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
     """The pictures of all models that have maps, with their paths below the site's folder."""
     for study in studies:
-        for network in study.networks:
-            if cells := _cells(study, network):
-                yield _path(study, network), grid([(c.image, c.target, c.gradient) for c in cells], images=1)
+        for model in study.models:
+            if cells := _cells(study, model):
+                yield _path(study, model), grid([(c.image, c.target, c.gradient) for c in cells], images=1)
 
 
 class _Cells(NamedTuple):
@@ -152,13 +152,17 @@ class _Cells(NamedTuple):
     gradient: Values | None
 
 
-def _cells(study: Study, network: Network) -> list[_Cells]:
+def _cells(study: Study, model: StudiedModel) -> list[_Cells]:
     """Gallery and first images; of these the Bayes control's gradients are the targets."""
-    cells = [] if network.gallery is None else _cells_of(network.gallery, {})
-    if network.maps is not None:
+    cells = [] if model.gallery is None else _cells_of(model.gallery, {})
+    if model.thumbnails is not None:
         bayes = study.named(study.benchmark.bayes)
-        targets = {} if bayes is None or bayes.maps is None else _by_sample(bayes.maps, bayes.maps.gradients)
-        cells += _cells_of(network.maps, targets)
+        targets = (
+            {}
+            if bayes is None or bayes.thumbnails is None
+            else _by_sample(bayes.thumbnails, bayes.thumbnails.gradients)
+        )
+        cells += _cells_of(model.thumbnails, targets)
     return [cell for cell in cells if cell.image.shape == cells[0].image.shape]
 
 
@@ -181,8 +185,8 @@ def _by_sample(thumbnails: Thumbnails, values: Values) -> dict[str, Values]:
     return dict(zip(thumbnails.sample_ids, values, strict=True))
 
 
-def _path(study: Study, network: Network) -> str:
-    return f"images/{study.benchmark.label}/{network.card.id}.png"
+def _path(study: Study, model: StudiedModel) -> str:
+    return f"images/{study.benchmark.label}/{model.card.id}.png"
 
 
 def _finite(value: float | None) -> float | None:

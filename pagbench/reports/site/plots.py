@@ -12,7 +12,7 @@ from pagbench.ranking import eligibility
 from pagbench.reports.site.rendering import address
 from pagbench.studies import baselines, correlations, legend, paths
 from pagbench.studies.legend import rounded
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study
 from pagbench.studies.paths import Path, Point, StrengthAxis, strength_axis
 
 QUANTITIES = {
@@ -52,7 +52,7 @@ def content(study: Study) -> Json:
             name: [model["model"] for model in first if not set(columns) <= model["values"].keys()]
             for name, columns in SCATTERS.items()
         },
-        "left_out": [network.card.id for network in study.networks if network.card.id not in drawn_ids],
+        "left_out": [model.card.id for model in study.models if model.card.id not in drawn_ids],
         "anchors": (study.benchmark.reference, study.benchmark.bayes) if study.anchors else None,
     }
     return {"plots": shown}
@@ -68,7 +68,7 @@ def payload(study: Study) -> Json:
     """
     groups = _groups(study)
     order = {group["name"]: index for index, group in enumerate(groups)}
-    models = [_model(network, study, order) for network in _shown(study)]
+    models = [_model(model, study, order) for model in _shown(study)]
     models.sort(key=lambda model: (model["group"], model["strength"] or 0, model["model"]))
     measured = {name: label for name, label in QUANTITIES.items() if any(name in e["values"] for e in models)}
     laid_out = [(path, strength_axis(path, paths.origin(study, path.make))) for path in paths.every_path(study)]
@@ -82,15 +82,15 @@ def payload(study: Study) -> Json:
     }
 
 
-def _shown(study: Study) -> list[Network]:
-    """Networks with a meaningful result, and all controls, of which some are there because they have none."""
-    return [network for network in study.networks if network.card.control or eligibility.has_result(network.status)]
+def _shown(study: Study) -> list[StudiedModel]:
+    """Models with a meaningful result, and all controls, of which some are there because they have none."""
+    return [model for model in study.models if model.card.control or eligibility.has_result(model.status)]
 
 
-def _group_of(network: Network, study: Study) -> str:
-    if not network.card.control:
-        return network.card.family
-    return BAYES if network.card.id == study.benchmark.bayes else CONTROLS
+def _group_of(model: StudiedModel, study: Study) -> str:
+    if not model.card.control:
+        return model.card.family
+    return BAYES if model.card.id == study.benchmark.bayes else CONTROLS
 
 
 def _groups(study: Study) -> list[Json]:
@@ -98,7 +98,7 @@ def _groups(study: Study) -> list[Json]:
 
     Controls other than Bayes are hidden at first: a gradient of the wrong sign would stretch every axis.
     """
-    names = {_group_of(network, study) for network in _shown(study)}
+    names = {_group_of(model, study) for model in _shown(study)}
     light, dark = (
         legend.family_colours(names - {BAYES, CONTROLS}, study.standard, palette, "var(--text)")
         for palette in (legend.ON_LIGHT, legend.ON_DARK)
@@ -108,17 +108,17 @@ def _groups(study: Study) -> list[Json]:
     return families + [{"name": name, **ink, "shown": name == BAYES} for name in (BAYES, CONTROLS) if name in names]
 
 
-def _model(network: Network, study: Study, order: Mapping[str, int]) -> Json:
-    card = network.card
+def _model(model: StudiedModel, study: Study, order: Mapping[str, int]) -> Json:
+    card = model.card
     regime = study.entries[card.id]["regime"]
     measured = [name for name in QUANTITIES if name in study.board]
     return {
         "model": card.id,
         "page": address(f"models/{card.id}.html"),
-        "group": order[_group_of(network, study)],
+        "group": order[_group_of(model, study)],
         "control": bool(card.control),
         "strength": card.strength,
-        "make": " ".join(filter(None, network.make)),
+        "make": " ".join(filter(None, model.make)),
         "regime": regime if isinstance(regime, str) else None,
         "values": _values({name: study.interval(card.id, name) for name in measured}),
     }
@@ -131,7 +131,7 @@ def _path(path: Path, scale: StrengthAxis, order: Mapping[str, int], study: Stud
             "strength": point.strength,
             "place": rounded(float(position)),
             "regime": point.regime,
-            "models": [network.card.id for network in point.networks],
+            "models": [model.card.id for model in point.models],
             "values": _values({name: point.values[name] for name in QUANTITIES if name in point.values}),
         }
         for point, position in zip(scale.points, scale.positions, strict=True)
@@ -162,7 +162,7 @@ def words(study: Study) -> dict[str, list[str]]:
 
 
 def _correlated(study: Study, column: str, meaning: str) -> Iterator[str]:
-    """Spearman's rho of a column and alignment, over all ranked networks and the accurate ones."""
+    """Spearman's rho of a column and alignment, over all ranked models and the accurate ones."""
     if column not in study.board:
         return
     try:
@@ -173,7 +173,7 @@ def _correlated(study: Study, column: str, meaning: str) -> Iterator[str]:
     parts = correlations.over_parts(table, column, "alignment", study.benchmark.seed)
     few = "; with so few families the interval is too short" if parts["all"].families < _FEW_FAMILIES else ""
     yield f"Spearman's rank correlation of {meaning}, ranked models: {parts['all'].text}{few}."
-    if parts["accurate"].networks < parts["all"].networks:
+    if parts["accurate"].models < parts["all"].models:
         best = "best model's" if study.reference is None else "reference's"
         share = f"at least {correlations.ACCURATE:.0%} of the {best} accuracy"
         yield f"Those with {share}: {parts['accurate'].text}."

@@ -6,7 +6,7 @@ from typing import Any
 
 from pagbench.ranking import eligibility
 from pagbench.reports.site.rendering import Page
-from pagbench.studies.networks import Study
+from pagbench.studies.models import Study
 from pagbench.studies.stability.report import RANKINGS, RULE, FactorOutcomes, Outcome, Report
 
 _SHADES = (0.05, 0.15, 0.35)

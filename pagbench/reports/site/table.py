@@ -24,7 +24,7 @@ from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimal
 from pagbench.reports.site.rendering import address
 from pagbench.results.verification import SELF_REPORTED
 from pagbench.studies.legend import rounded
-from pagbench.studies.networks import Network, Study
+from pagbench.studies.models import StudiedModel, Study
 
 Kind = Literal["number", "text", "regime"]
 Json = dict[str, Any]
@@ -63,7 +63,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Sampling of smoothed models": ("smoothed_",),
 }
 """Prefixes of the names of columns that stand together; the others tell what the model is."""
-_CHANCE_PER_NETWORK = ("alignment_lpips", "alignment_cosine", "alignment_second")
+_CHANCE_PER_MODEL = ("alignment_lpips", "alignment_cosine", "alignment_second")
 _ARROWS = {True: ("↑", "higher is better"), False: ("↓", "lower is better"), None: ("", "")}
 
 
@@ -147,7 +147,7 @@ def _columns(study: Study) -> list[Described]:
     of_cards = {
         column.name
         for column in CARD_COLUMNS
-        if any(getattr(network.card, column.name) is not None for network in study.networks)
+        if any(getattr(model.card, column.name) is not None for model in study.models)
     }
     of_board = {str(name) for name in board if name not in _ALWAYS and not board[name].isna().all()}
     described = describe(study).values()
@@ -182,7 +182,7 @@ def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: 
     Returns:
         `kind` is number, text or regime, which has its probability beside it; `decimals` are None for numbers without
         an interval, which are written as they are; `chance` has one level, or the least and the largest of the
-        networks' own; `anchor` is its place on the page of measures, None for what that page does not define.
+        models' own; `anchor` is its place on the page of measures, None for what that page does not define.
     """
     column = described.column
     arrow, better = _ARROWS[column.higher_is_better]
@@ -239,7 +239,7 @@ def _defined_names() -> frozenset[str]:
 
 
 def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
-    networks = {network.card.id: network for network in study.networks}
+    models = {model.card.id: model for model in study.models}
     entries = study.entries
     ranked = sorted((e for e in entries.values() if e["status"] == eligibility.RANKED), key=lambda e: e["rank"])
     groups = tie_groups([(entry["rank_low"], entry["rank_high"]) for entry in ranked])
@@ -249,15 +249,15 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
     collection = f"{study.benchmark.data_name}/"
     rows = []
     for name, entry in entries.items():
-        network, status = networks[name], entry["status"]
+        model, status = models[name], entry["status"]
         group, block = tied.get(name, (0, 0))
-        verdict = SELF_REPORTED if network.verification is None else network.verification.verdict
+        verdict = SELF_REPORTED if model.verification is None else model.verification.verdict
         section = "control" if entry["control"] else "ranked" if status == eligibility.RANKED else "unranked"
         rows.append(
             {
                 "id": name,
                 "collection": collection if name.startswith(collection) else "",
-                "title": network.card.title,
+                "title": model.card.title,
                 "page": address(f"models/{name}.html"),
                 "section": section,
                 "rank": [entry[key] for key in ("rank", "rank_low", "rank_high")] if name in tied else None,
@@ -265,24 +265,24 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
                 "block": block,
                 "meaningful": eligibility.has_result(status),
                 "reason": "" if status in (eligibility.RANKED, "control") else status.removeprefix("control; "),
-                "badges": _badges(entry, network),
+                "badges": _badges(entry, model),
                 "facets": {
-                    facet: verdict if facet == "verdict" else getattr(network.card, facet) or _NONE for facet in FACETS
+                    facet: verdict if facet == "verdict" else getattr(model.card, facet) or _NONE for facet in FACETS
                 },
-                "cells": [_cell(entry, network, name, kind) for name, kind in kinds.items()],
+                "cells": [_cell(entry, model, name, kind) for name, kind in kinds.items()],
             }
         )
     return sorted(rows, key=lambda row: (sections.index(row["section"]), row["rank"] or []))
 
 
-def _badges(entry: Mapping[str, Any], network: Network) -> list[dict[str, str]]:
+def _badges(entry: Mapping[str, Any], model: StudiedModel) -> list[dict[str, str]]:
     """Short marks beside the name: what kind it is, the word shown, and the sentence that explains it."""
     badges: list[tuple[str, str, str]] = []
-    if (record := network.verification) is not None:
+    if (record := model.verification) is not None:
         reason = f": {record.reason}" if record.reason else ""
         note = f"{record.summary()}{reason} ({origins.versions(record.versions)}; {record.device})."
         badges.append((record.verdict, record.verdict, note))
-    if network.card.trained_on_target:
+    if model.card.trained_on_target:
         badges.append(("target", "on target", "Trained on the benchmark's own target, as its card declares."))
     if entry.get("preflight") not in (None, "ok"):
         badges.append(("flag", "flagged", f"Pre-flight: {entry['preflight']}."))
@@ -302,9 +302,9 @@ def _facets(rows: Sequence[Json]) -> list[Json]:
     return facets
 
 
-def _cell(entry: Mapping[str, Any], network: Network, name: str, kind: Kind) -> Any:
+def _cell(entry: Mapping[str, Any], model: StudiedModel, name: str, kind: Kind) -> Any:
     """A text; a number as [value, low, high, chance], of which the last ones may lack; null where there is none."""
-    value = entry[name] if name in entry else getattr(network.card, name)
+    value = entry[name] if name in entry else getattr(model.card, name)
     if value is None:
         return None
     if kind == "text":
@@ -312,7 +312,7 @@ def _cell(entry: Mapping[str, Any], network: Network, name: str, kind: Kind) -> 
     if kind == "regime":
         return [value, rounded(entry["regime_probability"])]
     numbers = [rounded(entry.get(f"{name}{part}")) for part in ("", "_low", "_high")]
-    numbers.append(rounded(entry.get(f"{name}_chance")) if name in _CHANCE_PER_NETWORK else None)
+    numbers.append(rounded(entry.get(f"{name}_chance")) if name in _CHANCE_PER_MODEL else None)
     while numbers and numbers[-1] is None:
         numbers.pop()
     return numbers if numbers and numbers[0] is not None else None

@@ -105,7 +105,7 @@ def measure(classifier: Classifier, block: Block, factors: Sequence[Factor]) -> 
     """A classifier's row per image of a block, columns as `replicates.key` says; NaN: not scored.
 
     Raises:
-        ContractError: the network returns what is no result.
+        ContractError: the model returns what is no result.
     """
     with sampled(classifier, block.ids):
         passed = Pass(classifier, block)
@@ -177,7 +177,7 @@ def _table(model: PublishedModel, block: Block, blocks: Blocks, factors: Sequenc
     """The model's table of a block.
 
     Raises:
-        PagbenchError: the network cannot be loaded, is another than its rows are of, or fails.
+        PagbenchError: the model cannot be loaded, is another than its rows are of, or fails.
     """
 
     def compute() -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.summaries import log_ratio
-from pagbench.studies.networks import read_board
+from pagbench.studies.models import read_board
 from pagbench.studies.stability.factors import RESPONSES, Alignment, Factor, Level, Response
 
 Array = NDArray[np.float64]

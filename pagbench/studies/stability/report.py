@@ -22,7 +22,7 @@ THRESHOLD = 0.5
 ORDER, FIRST = "order", "first"
 """The clauses of the rule."""
 RULE = (
-    "A setting overturns a ranking if surely more than a quarter of all pairs of models change their order "
+    "A level overturns a ranking if surely more than a quarter of all pairs of models change their order "
     f"(Kendall's tau and its whole 95 % interval lie below {THRESHOLD:g}), or if another model is surely first (none "
     "whose 95 % rank interval contains 1 in the one ranking has one that does in the other)."
 )
@@ -36,7 +36,7 @@ RANKINGS = {
 _BAYES = "control/bayes"
 _DIGITS = 5
 _NONE = "–"
-_HEADS = ("choice", "setting", "tau [95 %]", "families", "beyond rank", "farthest", "regimes", "overturns")
+_HEADS = ("factor", "level", "tau [95 %]", "families", "beyond rank", "farthest", "regimes", "overturns")
 
 
 Number = Annotated[float | None, BeforeValidator(partial(rounded, digits=_DIGITS))]
@@ -154,7 +154,7 @@ class Report(Card):
     @model_validator(mode="after")
     def _whole(self) -> "Report":
         if not self.factors or not all(factor.outcomes for factor in self.factors):
-            raise ValueError("no choices, or a choice without settings")
+            raise ValueError("no factors, or a factor without levels")
         for factor in self.factors:
             for outcome in factor.outcomes:
                 if {len(outcome.values), len(outcome.ranks)} != {len(self.models)}:
@@ -181,12 +181,12 @@ class Report(Card):
         """Which factors overturn the published ranking, in one sentence."""
         count = len(self.concerning)
         if not self.overturned:
-            return f"None of the {count} choices that it depends on overturns the published ranking."
+            return f"None of the {count} factors that it depends on overturns the published ranking."
         listed = "; ".join(
             f"{factor.summary} ({', '.join(outcome.name for outcome in factor.overturning)})"
             for factor in self.overturned
         )
-        overturned = f"{len(self.overturned)} of the {count} choices that it depends on would overturn"
+        overturned = f"{len(self.overturned)} of the {count} factors that it depends on would overturn"
         return f"{overturned} the published ranking: {listed}."
 
     def farthest(self, factor: FactorOutcomes, outcome: Outcome, count: int = 2) -> str:
@@ -233,7 +233,7 @@ class Report(Card):
 def show(report: Report, console: Console | None = None) -> None:
     """Prints a row per level: tau, the models that move, and how many regimes do."""
     console = console or Console()
-    table = Table(title=f"{report.benchmark}: one choice moved at a time", title_justify="left")
+    table = Table(title=f"{report.benchmark}: one factor moved at a time", title_justify="left")
     for head in _HEADS:
         table.add_column(head, overflow="fold")
     for factor in report.factors:
@@ -268,11 +268,11 @@ def write_report(report: Report, path: Path) -> Path:
         ResultsError: the disk refuses.
     """
     content = report.model_dump(mode="json", by_alias=True)
-    choices = content.pop("choices")
+    factors = content.pop("choices")
     lines = [f"{json.dumps(key)}:{_compact(value)}," for key, value in content.items()]
     blocks = [
-        f"{_compact(choice | {'outcomes': []})[:-2]}\n" + ",\n".join(map(_compact, choice["outcomes"])) + "\n]}"
-        for choice in choices
+        f"{_compact(factor | {'outcomes': []})[:-2]}\n" + ",\n".join(map(_compact, factor["outcomes"])) + "\n]}"
+        for factor in factors
     ]
     text = "\n".join(["{", *lines, '"choices":[', ",\n".join(blocks), "]", "}", ""])
     return files.write(path, text)

@@ -1,5 +1,5 @@
 "use strict";
-/* Compares the networks that the address names after its #: differences of bootstrap replicates, paired over networks. */
+/* Compares the models that the address names after its #: differences of bootstrap replicates, paired over models. */
 
 const { element, addressOf } = Dom;
 const setting = JSON.parse(document.getElementById("comparison").textContent);
@@ -8,10 +8,10 @@ const root = document.querySelector("a.brand").getAttribute("href").replace(/ind
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const NONE = 4095;
 
-/* Networks: each in a script of its own, loaded when it is asked for, for a page on disk may not fetch. */
+/* Models: each in a script of its own, loaded when it is asked for, for a page on disk may not fetch. */
 const loaded = new Map();
 const waiting = new Map();
-globalThis.pagbench = { compare: (network) => waiting.get(network.id)?.(decoded(network)) };
+globalThis.pagbench = { compare: (model) => waiting.get(model.id)?.(decoded(model)) };
 
 function load(id) {
   if (!loaded.has(id)) {
@@ -26,12 +26,12 @@ function load(id) {
   return loaded.get(id);
 }
 
-function decoded(network) {
+function decoded(model) {
   const replicates = {};
-  for (const [name, coded] of Object.entries(network.replicates)) {
+  for (const [name, coded] of Object.entries(model.replicates)) {
     replicates[name] = coded && { step: coded[1], values: values(...coded) };
   }
-  return { ...network, replicates };
+  return { ...model, replicates };
 }
 
 function values(low, step, codes) {
@@ -42,15 +42,15 @@ function values(low, step, codes) {
 }
 
 /* The difference of a statistic, its 95 % interval, and the probability that it is above zero; null without replicates. */
-function difference(network, baseline, name) {
-  const [ours, theirs] = [network.replicates[name], baseline.replicates[name]];
-  if (!ours || !theirs || network.values[name][0] === null || baseline.values[name][0] === null) return null;
+function difference(model, baseline, name) {
+  const [ours, theirs] = [model.replicates[name], baseline.replicates[name]];
+  if (!ours || !theirs || model.values[name][0] === null || baseline.values[name][0] === null) return null;
   const drawn = ours.values.map((value, index) => value - theirs.values[index]).filter(Number.isFinite).sort();
   if (!drawn.length) return null;
   const resolved = (ours.step + theirs.step) / 2;
   const above = drawn.reduce((sum, value) => sum + (value > resolved ? 1 : value >= -resolved ? 0.5 : 0), 0);
   return {
-    value: network.values[name][0] - baseline.values[name][0],
+    value: model.values[name][0] - baseline.values[name][0],
     low: quantile(drawn, 0.025),
     high: quantile(drawn, 0.975),
     probability: above / drawn.length,
@@ -97,8 +97,8 @@ function choose(ids) {
 const known = (id) => Object.hasOwn(setting.networks, id);
 
 function refused(id) {
-  if (!known(id)) return `No network ${id} was measured on ${setting.label}.`;
-  return setting.networks[id] && `${id} cannot be compared: ${setting.networks[id]}, and only networks on the same images with the same noise are.`;
+  if (!known(id)) return `No model ${id} was measured on ${setting.label}.`;
+  return setting.networks[id] && `${id} cannot be compared: ${setting.networks[id]}, and only models on the same images with the same noise are.`;
 }
 
 async function show() {
@@ -107,22 +107,22 @@ async function show() {
   const problems = ids.filter(refused).map(refused);
   const found = await Promise.all(able.map((id) => load(id).catch((error) => void problems.push(error.message))));
   if (String(named()) !== String(ids)) return; // the address has changed meanwhile
-  const networks = found.filter(Boolean);
-  showChosen(networks);
-  showSentences(networks, problems);
-  showTable(networks);
-  showPictures(networks, root);
-  showMade(networks, setting.tasks, modelLink, root);
+  const models = found.filter(Boolean);
+  showChosen(models);
+  showSentences(models, problems);
+  showTable(models);
+  showPictures(models, root);
+  showMade(models, setting.tasks, modelLink, root);
 }
 
-function showChosen(networks) {
-  const ids = networks.map((network) => network.id);
-  document.getElementById("chosen").replaceChildren(...networks.map((network, place) => {
-    const others = ids.filter((id) => id !== network.id);
-    const item = element("li", {}, modelLink(network.id), " ");
-    item.append(place ? button("make it the baseline", () => choose([network.id, ...others])) : "baseline");
+function showChosen(models) {
+  const ids = models.map((model) => model.id);
+  document.getElementById("chosen").replaceChildren(...models.map((model, place) => {
+    const others = ids.filter((id) => id !== model.id);
+    const item = element("li", {}, modelLink(model.id), " ");
+    item.append(place ? button("make it the baseline", () => choose([model.id, ...others])) : "baseline");
     if (ids.length > 1) item.append(" ", button("remove", () => choose(others)));
-    item.append(element("p", {}, network.summary));
+    item.append(element("p", {}, model.summary));
     return item;
   }));
 }
@@ -140,52 +140,52 @@ function button(text, act) {
   return made;
 }
 
-function showSentences(networks, problems) {
-  const [baseline, ...others] = networks;
-  const sentences = others.map((network) => sentence(network, baseline));
-  if (!others.length) sentences.push("Add a second network to see how the two differ.");
+function showSentences(models, problems) {
+  const [baseline, ...others] = models;
+  const sentences = others.map((model) => sentence(model, baseline));
+  if (!others.length) sentences.push("Add a second model to see how the two differ.");
   document.getElementById("said").replaceChildren(
     ...problems.map((text) => element("p", { class: "bad" }, text)),
     ...sentences.map((text) => element("p", { class: "sentence" }, text)),
   );
 }
 
-function sentence(network, baseline) {
-  const found = difference(network, baseline, "alignment");
+function sentence(model, baseline) {
+  const found = difference(model, baseline, "alignment");
   if (!found) {
-    const lacking = [network, baseline].filter((each) => each.values.alignment[0] === null).map((each) => each.id);
-    return `${network.id} and ${baseline.id} cannot be compared by alignment: ${lacking.join(" and ")} has none.`;
+    const lacking = [model, baseline].filter((each) => each.values.alignment[0] === null).map((each) => each.id);
+    return `${model.id} and ${baseline.id} cannot be compared by alignment: ${lacking.join(" and ")} has none.`;
   }
   const digits = decimals(found.low, found.high);
-  const where = `on the same ${setting.images.toLocaleString("en")} images${doubts(network)}${doubts(baseline)}.`;
+  const where = `on the same ${setting.images.toLocaleString("en")} images${doubts(model)}${doubts(baseline)}.`;
   if (found.low <= 0 && found.high >= 0) {
-    return `Whether ${network.id} or ${baseline.id} is more aligned is not settled: their difference, the first less the second, is ${signed(found.value, digits)} ${bounds(found.low, found.high)}, ${where}`;
+    return `Whether ${model.id} or ${baseline.id} is more aligned is not settled: their difference, the first less the second, is ${signed(found.value, digits)} ${bounds(found.low, found.high)}, ${where}`;
   }
   const [more, less, low, high] = found.value > 0
-    ? [network, baseline, found.low, found.high] : [baseline, network, -found.high, -found.low];
+    ? [model, baseline, found.low, found.high] : [baseline, model, -found.high, -found.low];
   return `${more.id} is more aligned than ${less.id} by ${Math.abs(found.value).toFixed(digits)} ${bounds(low, high)}, ${where}`;
 }
 
-/* What takes meaning from a comparison with this network. */
-function doubts(network) {
-  if (!network.meaningful) return ` (but the numbers of ${network.id} mean little: it has no result)`;
-  const left = setting.images - network.scored;
-  return left ? ` (but ${left} on which the gradient of ${network.id} could not be scored)` : "";
+/* What takes meaning from a comparison with this model. */
+function doubts(model) {
+  if (!model.meaningful) return ` (but the numbers of ${model.id} mean little: it has no result)`;
+  const left = setting.images - model.scored;
+  return left ? ` (but ${left} on which the gradient of ${model.id} could not be scored)` : "";
 }
 
-function showTable(networks) {
-  const [baseline, ...others] = networks;
+function showTable(models) {
+  const [baseline, ...others] = models;
   const heads = [element("th", { scope: "col" }, "measure")];
   if (baseline) heads.push(element("th", { scope: "col" }, baseline.id));
-  for (const network of others) {
-    heads.push(element("th", { scope: "col" }, network.id));
+  for (const model of others) {
+    heads.push(element("th", { scope: "col" }, model.id));
     heads.push(element("th", { scope: "col", class: "difference" }, "difference from the baseline"));
   }
   const rows = setting.statistics.map((statistic) => {
     const arrow = statistic.better === null ? "" : statistic.better ? " ↑" : " ↓";
-    const cells = networks.flatMap((network, place) => {
-      const value = element("td", {}, ...valueCell(network.values[statistic.name]));
-      return place ? [value, differenceCell(network, baseline, statistic.name)] : [value];
+    const cells = models.flatMap((model, place) => {
+      const value = element("td", {}, ...valueCell(model.values[statistic.name]));
+      return place ? [value, differenceCell(model, baseline, statistic.name)] : [value];
     });
     const name = element("th", { scope: "row", title: statistic.summary }, (statistic.header || statistic.name) + arrow);
     if (statistic.unit) name.append(element("small", {}, statistic.unit));
@@ -200,8 +200,8 @@ function valueCell([value, low, high]) {
   return [value.toFixed(decimals(low, high)), element("small", {}, bounds(low, high))];
 }
 
-function differenceCell(network, baseline, name) {
-  const found = difference(network, baseline, name);
+function differenceCell(model, baseline, name) {
+  const found = difference(model, baseline, name);
   if (!found) return element("td", { class: "difference" }, "–");
   const sure = found.low > 0 || found.high < 0;
   return element("td", { class: sure ? "difference sure" : "difference" },
@@ -219,7 +219,7 @@ function add(text) {
     choose([...new Set([...named(), matching[0]])]);
     return;
   }
-  const told = matching.length ? `${matching.length} networks have “${text}” in their name; write more of it.` : `No network has “${text}” in its name.`;
+  const told = matching.length ? `${matching.length} models have “${text}” in their name; write more of it.` : `No model has “${text}” in its name.`;
   document.getElementById("said").prepend(element("p", { class: "bad" }, told));
 }
 

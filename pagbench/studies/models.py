@@ -31,8 +31,8 @@ _STANDARD = "standard"
 
 
 @dataclass(frozen=True)
-class Network:
-    """One model.
+class StudiedModel:
+    """A model with all that pages and figures show of it.
 
     Attributes:
         card: what it is.
@@ -41,7 +41,7 @@ class Network:
         status: the leaderboard's.
         paired: whether it has all samples of the benchmark, with the Bayes control's noise.
         replicates: of every statistic over images, the estimate first; the board's own.
-        maps: gradients on the first samples; None where its results file has none.
+        thumbnails: gradients on the first samples; None where its results file has none.
         gallery: gradients where it is aligned best, about the median, and worst; None likewise.
         made: images that were made by following its gradient, and those there were before, where its results have any.
         preflight: its pre-flight card, where there is one.
@@ -55,7 +55,7 @@ class Network:
     status: str
     paired: bool
     replicates: Replicates
-    maps: Thumbnails | None
+    thumbnails: Thumbnails | None
     gallery: Thumbnails | None
     made: Mapping[str, GeneratedImages]
     preflight: Preflight | None
@@ -85,17 +85,17 @@ def anchored(replicates: Replicates) -> Anchored:
 
 @dataclass(frozen=True)
 class Study:
-    """All networks that were measured on a benchmark, and their leaderboard.
+    """All models that were measured on a benchmark, and their leaderboard.
 
     Attributes:
         benchmark: the definition.
-        networks: all of them.
+        models: all of them.
         board: by rank.
         sensitivity: how much the ranking depends on the benchmark's choices; None where there is no report.
     """
 
     benchmark: Benchmark
-    networks: tuple[Network, ...]
+    models: tuple[StudiedModel, ...]
     board: pd.DataFrame
     sensitivity: Report | None = None
 
@@ -117,25 +117,25 @@ class Study:
             )
 
     @cached_property
-    def bayes(self) -> Network:
+    def bayes(self) -> StudiedModel:
         """The Bayes control.
 
         Raises:
             ResultsError: see `check_bayes`.
         """
         self.check_bayes()
-        network = self.named(self.benchmark.bayes)
-        assert network is not None
-        return network
+        model = self.named(self.benchmark.bayes)
+        assert model is not None
+        return model
 
     @cached_property
-    def reference(self) -> Network | None:
+    def reference(self) -> StudiedModel | None:
         """The unregularised anchor; None on a benchmark without one."""
         return self.named(self.benchmark.reference)
 
-    def named(self, model: str | None) -> Network | None:
-        """The network of an id; None where it was not measured."""
-        return next((network for network in self.networks if network.card.id == model), None)
+    def named(self, name: str | None) -> StudiedModel | None:
+        """The model of an id; None where it was not measured."""
+        return next((model for model in self.models if model.card.id == name), None)
 
     @cached_property
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
@@ -152,8 +152,8 @@ class Study:
 
     @cached_property
     def labels(self) -> Mapping[str, int]:
-        """Class of each sample, of the network with the most."""
-        rows = max((network.rows for network in self.networks), key=len)
+        """Class of each sample, of the model with the most."""
+        rows = max((model.rows for model in self.models), key=len)
         return {str(name): int(label) for name, label in zip(rows["sample_id"], rows["label"], strict=True)}
 
     @cached_property
@@ -165,40 +165,40 @@ class Study:
     @cached_property
     def anchors(self) -> tuple[Anchored, Anchored] | None:
         """Reference and Bayes control, between which regimes are judged; None where they cannot be."""
-        chosen = [network for network in (self.reference, self.named(self.benchmark.bayes)) if network]
+        chosen = [model for model in (self.reference, self.named(self.benchmark.bayes)) if model]
         if len(chosen) < 2 or self.benchmark.thresholds is None:
             return None
         if not all(n.paired and eligibility.has_result(n.status) for n in chosen):
             return None
         return chosen[0].anchored, chosen[1].anchored
 
-    def verdict(self, network: Network, thresholds: Thresholds) -> Verdict | None:
-        """The regime that a network would be in under these thresholds; None where none is judged."""
-        if self.anchors is None or not network.paired or not eligibility.has_result(network.status):
+    def verdict(self, model: StudiedModel, thresholds: Thresholds) -> Verdict | None:
+        """The regime that a model would be in under these thresholds; None where none is judged."""
+        if self.anchors is None or not model.paired or not eligibility.has_result(model.status):
             return None
-        return regimes.judge(network.anchored, *self.anchors, thresholds)
+        return regimes.judge(model.anchored, *self.anchors, thresholds)
 
     @cached_property
-    def drawn(self) -> list[Network]:
-        """Networks that are points of paths, by strength and training seed."""
-        chosen = [network for network in self.networks if network.drawn]
-        return sorted(chosen, key=lambda network: (network.card.strength or 0, network.card.seed or 0))
+    def drawn(self) -> list[StudiedModel]:
+        """Models that are points of paths, by strength and training seed."""
+        chosen = [model for model in self.models if model.drawn]
+        return sorted(chosen, key=lambda model: (model.card.strength or 0, model.card.seed or 0))
 
     @cached_property
     def make(self) -> tuple[str, str]:
         """Architecture and activation of the paths: the reference's, or the commonest."""
         if self.reference is not None:
             return self.reference.make
-        return Counter(network.make for network in self.drawn).most_common(1)[0][0] if self.drawn else ("", "")
+        return Counter(model.make for model in self.drawn).most_common(1)[0][0] if self.drawn else ("", "")
 
     @property
     def standard(self) -> str:
-        """The family of the networks without regularisation."""
+        """The family of the models without regularisation."""
         return _STANDARD if self.reference is None else self.reference.card.family
 
-    def is_standard(self, network: Network) -> bool:
-        """Whether a network was trained without regularisation."""
-        return network.card.family == self.standard and not network.card.strength
+    def is_standard(self, model: StudiedModel) -> bool:
+        """Whether a model was trained without regularisation."""
+        return model.card.family == self.standard and not model.card.strength
 
 
 def read_study(folder: Path, benchmark: Benchmark) -> Study:
@@ -214,10 +214,10 @@ def read_study(folder: Path, benchmark: Benchmark) -> Study:
     statuses = dict(zip(table["model"], table["status"], strict=True))
     seeds = {summary.name: summary.evidence.seed for summary, _ in summarised}
     bayes_seed = seeds.get(benchmark.bayes or "", benchmark.seed)
-    networks = []
+    models = []
     for summary, result in summarised:
         source, card = result.provenance, result.provenance.card
-        network = Network(
+        model = StudiedModel(
             card=card,
             rows=result.rows,
             provenance=result.document,
@@ -226,13 +226,13 @@ def read_study(folder: Path, benchmark: Benchmark) -> Study:
             replicates=summary.replicates,
             preflight=source.preflight,
             verification=result.verification,
-            maps=decode(source.maps, card.id),
+            thumbnails=decode(source.maps, card.id),
             gallery=decode(source.gallery, card.id),
             made=decode_generated(source.made, card.id),
             path=result.path if result.path is not None and result.path.exists() else None,
         )
-        networks.append(network)
-    return Study(benchmark, tuple(networks), table, read_report(folder, benchmark))
+        models.append(model)
+    return Study(benchmark, tuple(models), table, read_report(folder, benchmark))
 
 
 def read_board(
