@@ -14,7 +14,7 @@ from torch import nn
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, ContractError, UnknownNameError, first_line
+from pagbench.errors import CardError, ContractError, UnknownNameError, check_extra, first_line
 from pagbench.models import architectures, registry, sources
 from pagbench.models.classifier import Classifier, Output, check_contract, kind_of, raw_output
 from pagbench.models.registry import Request
@@ -88,6 +88,7 @@ def load(request: Request, benchmark: Benchmark) -> LoadedModel:
     Raises:
         CardError, UnknownNameError: the card names what does not exist.
         WeightsError: the weights cannot be loaded.
+        MissingPackageError: the network is built by a package that is not installed; nothing was fetched.
         ContractError: the classifier does not fit the benchmark or breaks its contract.
     """
     card = request.card
@@ -128,6 +129,8 @@ def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
     source = sources.find(name)
     if source is None:
         raise CardError(f"{card.id}: loader 'source', but no source is called {name.partition('/')[0]!r}")
+    if (package := sources.package(name)) is not None:
+        check_extra(package)  # before gigabytes are fetched for it
     files = [downloads.get(file) for file in card.download or ()]
     network = source.build(card.model_copy(update={"id": name}), files)
     return network, weights.file_sha256(files[0]) if len(files) == 1 else weights.state_sha256(network)
