@@ -16,7 +16,7 @@ from torch import nn
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BLOCKS
-from pagbench.errors import ContractError, PagbenchError, UnknownNameError
+from pagbench.errors import ContractError, PagbenchError, UnknownNameError, check_extra
 from pagbench.models import devices, registry
 from pagbench.models.registry import Request
 from pagbench.results import Result, StoragePath
@@ -269,10 +269,18 @@ def _folder(folder: str | Path | None, *, shared: bool) -> Iterator[str | Storag
 
 
 def _optional(names: Iterable[str]) -> tuple[str, ...]:
+    """The measures, each once.
+
+    Raises:
+        UnknownNameError: one is no optional measure.
+        MissingPackageError: one needs a package that is not installed.
+    """
     chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in chosen:
         if name not in columns.OPTIONAL:
             raise UnknownNameError("optional measure", name, columns.OPTIONAL)
+        if (package := columns.MEASURES[name].package) is not None:
+            check_extra(package)
     return chosen
 
 

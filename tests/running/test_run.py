@@ -18,7 +18,7 @@ from torch import nn
 
 import pagbench
 from pagbench import benchmarks, columns, measures, results
-from pagbench.errors import ContractError, ResultsError, UnknownNameError
+from pagbench.errors import ContractError, MissingPackageError, ResultsError, UnknownNameError
 from pagbench.measures import accuracy, calibration
 from pagbench.models import checks, registry
 from pagbench.results import StoragePath
@@ -400,6 +400,13 @@ def test_what_was_merged_here_is_not_read_again(tmp_path, monkeypatch):
     again = pagbench.run({"a": light.Linear(1)}, benchmark=small, anchors=False, results=tmp_path)
     pd.testing.assert_frame_equal(again, first, check_exact=True)
     assert again.attrs == first.attrs
+
+
+def test_a_measure_without_its_package_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyautoattack", None)
+    with pytest.raises(MissingPackageError, match=r"^pyautoattack is not installed; .*'pagbench\[attacks\]'$"):
+        pagbench.run(MODELS[0], measures=["adversarial"], results=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_older_keywords_are_understood_and_unknown_ones_refused():
