@@ -47,19 +47,27 @@ class LoadedModel:
     checks: tuple[Check, ...]
 
 
-def _accepting_entrant(function: Callable[P, T]) -> Callable[P, T]:
-    """`entrant`, as the parameter `model` was called in 0.1.0, is still taken by that name."""
+def accepting(**older: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Lets a function take keywords by the names that they had in 0.1.0; a value given twice is a TypeError.
 
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        if "entrant" in kwargs and "model" not in kwargs:
-            kwargs["model"] = kwargs.pop("entrant")
-        return function(*args, **kwargs)
+    Args:
+        older: the parameter's name, by its older one.
+    """
 
-    return call
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            for old, new in older.items():
+                if old in kwargs and new not in kwargs:
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
-@_accepting_entrant
+@accepting(entrant="model")
 def load_model(model: str | Path, benchmark: str | None = None) -> Classifier:
     """Loads a model as a classifier: pixels in [0, 1] → logits, in eval mode, frozen, differentiable in the pixels.
 

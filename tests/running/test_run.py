@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import os
 import signal
 import subprocess
@@ -373,10 +374,13 @@ def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeyp
 def test_at_most_eight_calls_lie_between_a_run_and_a_measure(monkeypatch):
     """Frames of this package only, both ends among them."""
     package, measure, depths = str(Path(pagbench.__file__).parent), accuracy.measure, []
+    run = inspect.unwrap(pagbench.run).__code__  # what calls it for its older keywords is before this end
 
     def counted(context):
-        files = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe().f_back)]
-        depths.append(1 + sum(file.startswith(package) for file in files))  # this function stands for the measure
+        codes = [frame.f_code for frame, _ in traceback.walk_stack(sys._getframe().f_back)]
+        codes = codes[: codes.index(run) + 1]
+        # this function stands for the measure
+        depths.append(1 + sum(code.co_filename.startswith(package) for code in codes))
         return measure(context)
 
     monkeypatch.setattr(accuracy, "measure", counted)
@@ -415,3 +419,17 @@ def test_older_keywords_are_understood_and_unknown_ones_refused():
     assert "a" in set(rows["entrant"]) and any("nobody/standard is not measured" in line for line in lines)
     with pytest.raises(TypeError, match="unexpected keyword argument 'model'"):
         pagbench.run(model="digits/standard")
+    assert not inspect.getfullargspec(inspect.unwrap(pagbench.run)).varkw
+
+
+@pytest.mark.parametrize(
+    ("place", "keywords", "message"),
+    [
+        ([MODELS[0]], {"entrants": MODELS[1]}, "multiple values for argument 'models'"),
+        ([], {"models": MODELS[0], "entrants": MODELS[1]}, "unexpected keyword argument 'entrants'"),
+        ([MODELS[0]], {"on_warning": print, "tell": print}, "unexpected keyword argument 'tell'"),
+    ],
+)
+def test_older_keywords_beside_their_newer_ones_are_refused(place, keywords, message):
+    with pytest.raises(TypeError, match=message):
+        pagbench.run(*place, **keywords)
