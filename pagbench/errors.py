@@ -89,13 +89,18 @@ def install_command(package: str) -> str:
     return f"pip install 'pagbench[{EXTRAS[package]}]'"
 
 
+def is_installed(package: str) -> bool:
+    """Whether a package is there to import; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
 def check_extra(package: str) -> None:
-    """Finds a package of `EXTRAS` without importing it.
+    """Looks for a package of `EXTRAS`, and does not import it.
 
     Raises:
         MissingPackageError: it is not installed.
     """
-    if importlib.util.find_spec(package) is None:
+    if not is_installed(package):
         raise MissingPackageError(f"{package} is not installed; install it: {install_command(package)}")
 
 
