@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import ConfigDict, model_validator
 
 from pagbench.cards import Card, Count, read_yaml
+from pagbench.errors import EXTRAS
 
 REVISION = 2
 """Raised with every change of code that changes a row; rows of another revision are neither reused nor ranked."""
@@ -101,6 +102,8 @@ class Measure(Card):
     optional: bool = False
     """Whether no benchmark takes it by itself: a run takes it where it is asked to, `--measures`."""
     needs: tuple[Need, ...] = ()
+    package: str | None = None
+    """The package of `pagbench.errors.EXTRAS` that its function imports; null for none."""
     block: Count | None = None
     """How many of the benchmark's samples, in order, are measured together, where rows depend on which those are."""
     first: Count | None = None
@@ -117,8 +120,10 @@ class Measure(Card):
     def _consistent(self) -> Self:
         if self.optional and self.mandatory:
             raise ValueError("a measure is optional or mandatory, not both")
-        if not self.optional and (self.block or self.first or self.images):
-            raise ValueError("block, first and images are for optional measures")
+        if not self.optional and (self.block or self.first or self.images or self.package):
+            raise ValueError("block, first, images and package are for optional measures")
+        if self.package is not None and self.package not in EXTRAS:
+            raise ValueError(f"no extra of pagbench installs the package {self.package!r}")
         return self
 
 

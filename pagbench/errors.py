@@ -1,6 +1,7 @@
 """Errors that reach the user as one line: what was got, what was expected, what to do next."""
 
 import importlib
+import importlib.util
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -66,24 +67,48 @@ class MissingPackageError(PagbenchError):
     """A package that few need, and that is not installed; the message has the command that installs it."""
 
 
-def import_extra(module: str, extra: str) -> Any:
-    """Imports a module of a package that only an extra of pagbench installs.
+EXTRAS = {
+    "azula": "diffusion",
+    "diffusers": "diffusion",
+    "foolbox": "samples",
+    "jinja2": "site",
+    "latex2mathml": "site",
+    "pyautoattack": "attacks",
+    "ray": "ray",
+    "robustbench": "robustbench",
+}
+"""Packages that only an extra of pagbench installs, and that extra's name, as in `pyproject.toml`."""
 
-    Args:
-        module: its full name, as `diffusers`.
-        extra: of pagbench, as `diffusion`.
 
-    >>> import_extra("absent_package.part", "site")
-    Traceback (most recent call last):
-    pagbench.errors.MissingPackageError: absent_package is not installed; install it: pip install 'pagbench[site]'
+def install_command(package: str) -> str:
+    """The command that installs a package of `EXTRAS`.
+
+    >>> install_command("diffusers")
+    "pip install 'pagbench[diffusion]'"
+    """
+    return f"pip install 'pagbench[{EXTRAS[package]}]'"
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package is there to import; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def check_extra(package: str) -> None:
+    """Looks for a package of `EXTRAS`, and does not import it.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    if not is_installed(package):
+        raise MissingPackageError(f"{package} is not installed; install it: {install_command(package)}")
+
+
+def import_extra(module: str) -> Any:
+    """Imports a module, by its full name, of a package of `EXTRAS`.
 
     Raises:
         MissingPackageError: the package is not installed.
     """
-    package = module.partition(".")[0]
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise
-        raise MissingPackageError(f"{package} is not installed; install it: pip install 'pagbench[{extra}]'") from None
+    check_extra(module.partition(".")[0])
+    return importlib.import_module(module)

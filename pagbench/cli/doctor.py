@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 import typer
 
 from pagbench.cli.options import OfflineOption
-from pagbench.errors import PagbenchError, first_line, printable
+from pagbench.errors import EXTRAS, PagbenchError, first_line, install_command, is_installed, printable
 from pagbench.storage import cache
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
 
-_SHOWN = ("torch", "torchvision", "timm", "robustbench", "diffusers", "azula", "lpips", "ray")
+_SHOWN = ("torch", "torchvision", "timm", "lpips", *EXTRAS)
 """Packages whose versions are shown."""
 _BUILDERS = {"adm": "azula", "diffusers": "diffusers", "autoencoder-kl": "diffusers"}
 """Packages that build the published networks of a kind."""
@@ -153,9 +153,10 @@ def packages() -> Iterator[Finding]:
     shown = ", ".join(f"{name} {version}" for name, version in known.items() if version)
     yield Finding("ok", "packages", (f"{shown}; `pip check` says whether they fit pagbench",))
     for name in (name for name, version in known.items() if version is None):
-        optional = name == "ray"
-        message = "not installed (optional: spreads a run over machines)" if optional else "not installed"
-        yield Finding("note" if optional else "missing", name, (message,), (f"pip install {name}",))
+        if name in EXTRAS:
+            yield Finding("note", name, ("not installed (optional)",), (install_command(name),))
+        else:
+            yield Finding("missing", name, ("not installed",), (f"pip install {name}",))
 
 
 def check_folders() -> Iterator[Finding]:
@@ -308,21 +309,23 @@ def readiness(label: str) -> Finding:
     return Finding(state, label, messages, tuple(dict.fromkeys(lack.command for lack in lacks if lack.command)))
 
 
+def _package(name: str | None) -> Iterator[Lack]:
+    """A package of an extra, where it is needed and missing."""
+    if name is not None and not is_installed(name):
+        yield Lack(f"{name} is not installed", install_command(name))
+
+
 def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
     """Score models, tangent spaces and the reference; a run goes on without the last, and trains its autoencoder."""
-    from importlib.util import find_spec
-
     from pagbench.benchmarks import facts
-    from pagbench.models import registry
+    from pagbench.models import registry, sources
     from pagbench.storage import assets, downloads
 
     fetch = f"pagbench fetch --benchmark {benchmark.label}"
     sizes = {need.what.strip("`"): need.download for need in facts.of(benchmark).needs[1:]}
     second = None if benchmark.second is None else benchmark.second.score
     for card in dict.fromkeys(card for card in (benchmark.score, second, benchmark.manifold) if card is not None):
-        builder = _BUILDERS.get(card.kind)
-        if builder is not None and find_spec(builder) is None:
-            yield Lack(f"{builder} is not installed", f"pip install {builder}")
+        yield from _package(_BUILDERS.get(card.kind))
         if card.weights is not None and not assets.find(card.weights).is_file():
             yield Lack(f"{card.weights}, a part of pagbench", _REINSTALL)
         files = downloads.files_of(card)
@@ -333,6 +336,8 @@ def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
             yield Lack(f"{name}{size}, in {home}", fetch)
     reference = benchmark.reference
     if reference is not None:
+        for lack in _package(sources.package(reference)):
+            yield Lack(f"{lack.message}, which {reference} needs: without it no regimes", lack.command, fatal=False)
         files = downloads.files_of(registry.find(reference).card)
         if any(downloads.find(file) is None for file in files):
             size = sizes.get(reference, "").partition(";")[0] or "size unknown"

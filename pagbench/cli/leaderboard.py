@@ -79,7 +79,7 @@ def site(
     from pagbench.errors import import_extra
 
     for module in ("jinja2", "latex2mathml"):
-        import_extra(module, "site")
+        import_extra(module)
     from pagbench.reports.site import build
 
     written = build(stored.local(results), output)

@@ -12,10 +12,10 @@ import numpy as np
 from pagbench.cards import Sha256
 from pagbench.data import imagenet
 from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages
-from pagbench.errors import DataError
+from pagbench.errors import DataError, MissingPackageError, check_extra
 
 _COUNT = 20
-_INSTALL = "install foolbox anew: pip install 'pagbench[samples]'"
+_INSTALL = "install foolbox anew: pip install --force-reinstall --no-deps foolbox"
 
 
 class SamplesCard(DatasetCard):
@@ -31,7 +31,7 @@ class SamplesCard(DatasetCard):
         """Carried by foolbox."""
         return DatasetFacts(
             "the foolbox package",
-            size="none (installed with pagbench)",
+            size="none (the extra `samples` installs it)",
             license="MIT (the package)",
             cite="J. Rauber, R. Zimmermann, M. Bethge and W. Brendel (2020), Foolbox Native, JOSS 5(53).",
         )
@@ -40,7 +40,7 @@ class SamplesCard(DatasetCard):
         """The pictures, where the package is missing or carries others."""
         try:
             _find(self)
-        except DataError as error:
+        except (DataError, MissingPackageError) as error:
             return str(error)
         return None
 
@@ -50,7 +50,8 @@ class SamplesCard(DatasetCard):
         The labels are those of the file names. ImageNet's pictures are brought to 224×224 as its validation images are.
 
         Raises:
-            DataError: foolbox is missing or carries other pictures than the card's hash says.
+            MissingPackageError: foolbox is not installed.
+            DataError: it carries other pictures than the card's hash says.
         """
         from PIL import Image
         from torchvision.transforms import functional
@@ -75,11 +76,13 @@ def _find(card: SamplesCard) -> list[tuple[Path, int]]:
     """Paths and labels of the pictures, in order: `<name>_<number>_<label>`.
 
     Raises:
-        DataError: foolbox is missing or has others.
+        MissingPackageError: foolbox is not installed.
+        DataError: it has others.
     """
+    check_extra("foolbox")
     package = importlib.util.find_spec("foolbox")  # importing it would import what it attacks with
-    home = Path(next(iter((package and package.submodule_search_locations) or [""]))) / "data"
-    found = sorted(home.glob(f"{card.of}_[0-9][0-9]_*"))
+    folders = [Path(path) for path in (package and package.submodule_search_locations) or ()]
+    found = sorted(path for folder in folders for path in folder.glob(f"data/{card.of}_[0-9][0-9]_*"))
     if len(found) != _COUNT:
-        raise DataError(f"{home}: {len(found)} pictures of {card.of}, expected {_COUNT}; {_INSTALL}")
+        raise DataError(f"foolbox carries {len(found)} pictures of {card.of}, expected {_COUNT}; {_INSTALL}")
     return [(path, int(re.split(r"[_.]", path.name)[2])) for path in found]

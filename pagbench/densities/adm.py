@@ -23,8 +23,8 @@ def read(architecture: str, file: RemoteFile) -> DiscreteScore:
         UnknownNameError: azula has no such card.
         WeightsError: the weights are missing, altered, or of another network.
     """
-    adm = import_extra("azula.plugins.adm", "diffusion")
-    cards = import_extra("azula.plugins.utils", "diffusion").load_cards(adm.__name__)
+    adm = import_extra("azula.plugins.adm")
+    cards = import_extra("azula.plugins.utils").load_cards(adm.__name__)
     if architecture not in cards:
         raise UnknownNameError("ADM network", architecture, cards)
     config: dict[str, Any] = dict(cards[architecture].config)

@@ -40,7 +40,7 @@ class Denoiser(nn.Module):
         factor = 2 ** (len(channels) - 1)
         if any(side % factor for side in input_shape[1:]) or any(count % 8 for count in channels):
             raise ValueError(f"sides {input_shape[1:]} must be divisible by {factor} and channels {channels} by 8")
-        diffusers = import_extra("diffusers", "diffusion")  # slow to import
+        diffusers = import_extra("diffusers")  # slow to import
         self.unet: Any = diffusers.UNet2DModel(
             sample_size=input_shape[1:],
             in_channels=input_shape[0],

@@ -111,7 +111,7 @@ def build(config: dict[str, Any], path: Path, sha256: str | None) -> Any:
     Raises:
         WeightsError: the configuration is not diffusers', or the weights are not its own.
     """
-    diffusers = import_extra("diffusers", "diffusion")
+    diffusers = import_extra("diffusers")
 
     try:
         network = getattr(diffusers, config["_class_name"]).from_config(config)
@@ -127,7 +127,7 @@ def read_schedule(path: Path) -> tuple[Float[Tensor, "steps"], Any]:
     Raises:
         WeightsError: a scheduler without betas, or an unknown prediction.
     """
-    DDPMScheduler = import_extra("diffusers", "diffusion").DDPMScheduler
+    DDPMScheduler = import_extra("diffusers").DDPMScheduler
 
     config = _read_json(path)
     prediction = config.get("prediction_type", "epsilon")

@@ -19,7 +19,7 @@ from pagbench.errors import import_extra
 from pagbench.measures.context import MeasureContext
 from pagbench.models import smoothing
 
-AutoAttack: Any = import_extra("pyautoattack", "attacks").AutoAttack
+AutoAttack: Any = import_extra("pyautoattack").AutoAttack
 
 _FEWEST_CLASSES = 4
 _TARGETS = 9

@@ -14,7 +14,7 @@ from torch import nn
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, ContractError, UnknownNameError, first_line
+from pagbench.errors import CardError, ContractError, UnknownNameError, check_extra, first_line
 from pagbench.models import architectures, registry, sources
 from pagbench.models.classifier import Classifier, Output, check_contract, kind_of, raw_output
 from pagbench.models.registry import Request
@@ -47,19 +47,27 @@ class LoadedModel:
     checks: tuple[Check, ...]
 
 
-def _accepting_entrant(function: Callable[P, T]) -> Callable[P, T]:
-    """`entrant`, as the parameter `model` was called in 0.1.0, is still taken by that name."""
+def accepting(**older: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Lets a function take keywords by the names that they had in 0.1.0; a value given twice is a TypeError.
 
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        if "entrant" in kwargs and "model" not in kwargs:
-            kwargs["model"] = kwargs.pop("entrant")
-        return function(*args, **kwargs)
+    Args:
+        older: the parameter's name, by its older one.
+    """
 
-    return call
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            for old, new in older.items():
+                if old in kwargs and new not in kwargs:
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
-@_accepting_entrant
+@accepting(entrant="model")
 def load_model(model: str | Path, benchmark: str | None = None) -> Classifier:
     """Loads a model as a classifier: pixels in [0, 1] → logits, in eval mode, frozen, differentiable in the pixels.
 
@@ -88,6 +96,7 @@ def load(request: Request, benchmark: Benchmark) -> LoadedModel:
     Raises:
         CardError, UnknownNameError: the card names what does not exist.
         WeightsError: the weights cannot be loaded.
+        MissingPackageError: the network is built by a package that is not installed; nothing was fetched.
         ContractError: the classifier does not fit the benchmark or breaks its contract.
     """
     card = request.card
@@ -128,6 +137,8 @@ def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
     source = sources.find(name)
     if source is None:
         raise CardError(f"{card.id}: loader 'source', but no source is called {name.partition('/')[0]!r}")
+    if (package := sources.package(name)) is not None:
+        check_extra(package)  # before gigabytes are fetched for it
     files = [downloads.get(file) for file in card.download or ()]
     network = source.build(card.model_copy(update={"id": name}), files)
     return network, weights.file_sha256(files[0]) if len(files) == 1 else weights.state_sha256(network)

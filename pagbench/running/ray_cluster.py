@@ -12,7 +12,7 @@ from typing import Any
 
 import cloudpickle
 
-from pagbench.errors import ContractError, first_line
+from pagbench.errors import ContractError, first_line, install_command
 from pagbench.running.config import RunConfig, unit_size
 from pagbench.running.interrupts import CancelToken
 from pagbench.running.units import Outcome, Packed, Unit, UnitWorker, pack
@@ -111,7 +111,7 @@ def _connect(address: str | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise ContractError("executor ray needs Ray; install it by: pip install 'pagbench[ray]'") from None
+        raise ContractError(f"executor ray needs Ray; install it by: {install_command('ray')}") from None
     if not ray.is_initialized():
         _check_answers(address)
         try:

@@ -16,8 +16,9 @@ from torch import nn
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BLOCKS
-from pagbench.errors import ContractError, PagbenchError, UnknownNameError
+from pagbench.errors import ContractError, PagbenchError, UnknownNameError, check_extra
 from pagbench.models import devices, registry
+from pagbench.models.loading import accepting
 from pagbench.models.registry import Request
 from pagbench.results import Result, StoragePath
 from pagbench.running import executors, provenance, targets
@@ -39,6 +40,7 @@ class RunError(PagbenchError):
         self.rows = rows
 
 
+@accepting(entrants="models", tell="on_warning")
 def run(  # noqa: PLR0913 (every option of the command)
     models: nn.Module | str | Path | Iterable[Any] | Mapping[str, nn.Module] = (),
     *,
@@ -57,7 +59,6 @@ def run(  # noqa: PLR0913 (every option of the command)
     timeout: float | None = TIMEOUT_S,
     progress: bool = False,
     on_warning: Callable[[str], object] = warnings.warn,
-    **renamed: Any,
 ) -> pd.DataFrame:
     """Measures models on a benchmark. Its anchors are measured too, since regimes are judged between them.
 
@@ -80,7 +81,6 @@ def run(  # noqa: PLR0913 (every option of the command)
         timeout: seconds for a batch, after which its model is given up; None for any time.
         progress: show a progress bar.
         on_warning: called with a line where an anchor that was not named cannot be measured, or a file is damaged.
-        renamed: older keywords: `entrants` for models, `tell` for on_warning.
 
     Returns:
         One row per model and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
@@ -95,9 +95,6 @@ def run(  # noqa: PLR0913 (every option of the command)
         RunError: some models failed while the others were measured and kept.
         Stopped: SIGINT or SIGTERM came; finished batches are kept.
     """
-    if unknown := renamed.keys() - {"entrants", "tell"}:
-        raise TypeError(f"run() got an unexpected keyword argument {min(unknown)!r}")
-    models, on_warning = renamed.get("entrants", models), renamed.get("tell", on_warning)
     definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
     batch_size = None if batch_size is None else _within("batch size", batch_size, 1)
     chosen_device = devices.choose_device(device)
@@ -140,6 +137,9 @@ def run(  # noqa: PLR0913 (every option of the command)
         if state.failures:
             raise RunError(list(state.failures), rows)
         return rows
+
+
+__test__ = {"run": run}  # for doctest, which takes a decorated function for one of the decorator's module
 
 
 class _State:
@@ -269,10 +269,18 @@ def _folder(folder: str | Path | None, *, shared: bool) -> Iterator[str | Storag
 
 
 def _optional(names: Iterable[str]) -> tuple[str, ...]:
+    """The measures, each once.
+
+    Raises:
+        UnknownNameError: one is no optional measure.
+        MissingPackageError: one needs a package that is not installed.
+    """
     chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in chosen:
         if name not in columns.OPTIONAL:
             raise UnknownNameError("optional measure", name, columns.OPTIONAL)
+        if (package := columns.MEASURES[name].package) is not None:
+            check_extra(package)
     return chosen
 
 

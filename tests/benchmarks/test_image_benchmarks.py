@@ -1,6 +1,7 @@
 """Benchmarks on CIFAR-10 and on foolbox's pictures, end to end through the command line."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from pagbench import benchmarks, data
 from pagbench.data.samples import SamplesCard
 from pagbench.densities.empirical import EmpiricalDensity, SomeClasses
-from pagbench.errors import DataError
+from pagbench.errors import DataError, MissingPackageError
 from pagbench.models import architectures
 from pagbench.running import targets
 
@@ -76,6 +77,29 @@ def test_the_samples_are_foolboxs():
             torch.testing.assert_close(found.images[:20], torch.from_numpy(images))
     with pytest.raises(DataError, match=r"sha256 2582e2bde7bd…, expected 0000.*install foolbox anew"):
         data.load(SamplesCard(kind="samples", of="cifar10", sha256="0" * 64))
+
+
+def test_samples_without_foolbox_say_how_to_install_it_and_look_nowhere_else(tmp_path, monkeypatch):
+    """Pictures below the working folder are not taken for its own."""
+    (tmp_path / "data").mkdir()
+    for number in range(20):
+        (tmp_path / "data" / f"cifar10_{number:02d}_0.png").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    dataset = benchmarks.load("samples-cifar10").dataset
+    line = "foolbox is not installed; install it: pip install 'pagbench[samples]'"
+    assert dataset.missing() == line
+    with pytest.raises(MissingPackageError) as caught:
+        dataset.load()
+    assert str(caught.value) == line
+
+
+def test_samples_of_a_foolbox_without_pictures_ask_for_another(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("foolbox", tmp_path / "foolbox.py")
+    monkeypatch.setitem(sys.modules, "foolbox", importlib.util.module_from_spec(spec))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"^foolbox carries 0 pictures of cifar10, expected 20; install foolbox anew"):
+        benchmarks.load("samples-cifar10").dataset.load()
 
 
 def test_absent_classes_change_nothing_but_their_own_numbers():

@@ -3,6 +3,7 @@
 import errno
 import json
 import socket
+import sys
 import tempfile
 import textwrap
 
@@ -111,11 +112,12 @@ def test_an_unknown_benchmark_is_one_line(answers):
 
 
 def test_packages_that_are_missing_come_with_pip(monkeypatch):
-    known = {**doctor.versions(), "timm": None, "ray": None}
+    known = {**doctor.versions(), "timm": None, "ray": None, "azula": None}
     monkeypatch.setattr(doctor, "versions", lambda: known)
     found = {finding.name: finding for finding in doctor.packages()}
     assert (found["timm"].state, found["timm"].commands) == ("missing", ("pip install timm",))
-    assert found["ray"].state == "note"
+    assert (found["ray"].state, found["ray"].commands) == ("note", ("pip install 'pagbench[ray]'",))
+    assert (found["azula"].state, found["azula"].commands) == ("note", ("pip install 'pagbench[diffusion]'",))
     assert f"torch {known['torch']}" in found["packages"].messages[0] and "timm" not in found["packages"].messages[0]
 
 
@@ -139,6 +141,23 @@ def test_a_reference_that_is_missing_leaves_the_benchmark_ready(bare):
         (folder / name).touch()
     found = doctor.readiness("cifar10@1")
     assert found.state == "note" and "without it no regimes" in found.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("package", "command", "fatal"),
+    [
+        ("diffusers", "pip install 'pagbench[diffusion]'", True),
+        ("robustbench", "pip install 'pagbench[robustbench]'", False),
+    ],
+)
+def test_packages_that_a_benchmark_needs_are_named_with_their_extra(bare, monkeypatch, package, command, fatal):
+    before = doctor.readiness("cifar10-paper@1")
+    monkeypatch.setitem(sys.modules, package, None)
+    found = doctor.readiness("cifar10-paper@1")
+    assert command in found.commands and command not in before.commands
+    (line,) = set(found.messages) - set(before.messages)
+    assert line.startswith(f"{package} is not installed")
+    assert ("without it no regimes" in line) is not fatal
 
 
 def test_pictures_that_are_missing_are_counted(bare):

@@ -14,6 +14,7 @@ from PIL import Image
 import pagbench
 from pagbench import benchmarks
 from pagbench.cli import listing
+from pagbench.errors import EXTRAS
 from pagbench.models import registry
 
 ROOT = Path(__file__).parent.parent.parent
@@ -106,6 +107,12 @@ def test_models_and_commands_in_the_readme_exist():
     assert all(f"## pagbench {command}" in documented for command in commands)
     for model in re.findall(r"\| (fashion-mnist/[\w.-]+|control/[\w-]+) \|", readme):
         assert model in registry.names()
+
+
+def test_the_readme_has_every_extra():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| extra | what needs it |\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == sorted(set(EXTRAS.values()))
 
 
 def test_public_names_are_documented_and_importable():

@@ -56,6 +56,8 @@ def test_benchmarks_refuse_measures_that_are_unknown_or_optional(name, message):
     [
         ({"optional": True, "mandatory": True}, "optional or mandatory, not both"),
         ({"block": 64}, "are for optional measures"),
+        ({"package": "ray"}, "are for optional measures"),
+        ({"optional": True, "package": "numpy"}, "no extra of pagbench installs the package 'numpy'"),
         ({"needs": ["beauty"]}, "field 'needs.0'"),
         ({"weight": 2}, "field 'weight'"),
         (

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import pagbench
 from pagbench.cli import app
-from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError
+from pagbench.errors import CardError, ContractError, MissingPackageError, PagbenchError, UnknownNameError, WeightsError
 from pagbench.models import architectures, factories, registry, sources
 from pagbench.models.classifier import Classifier
 from pagbench.storage import downloads, weights
@@ -283,6 +283,16 @@ def test_what_is_not_there_gets_one_clear_line(cache, shaped, model, parts):
     assert "\n" not in str(caught.value)
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["robustbench/cifar10/L2/Standard", "smoothed:0.25:robustbench/cifar10/L2/Standard"])
+def test_nothing_is_fetched_for_a_package_that_is_not_installed(cache, shaped, monkeypatch, model):
+    fetched = []
+    monkeypatch.setattr(downloads, "get", fetched.append)
+    monkeypatch.setitem(sys.modules, "robustbench", None)
+    with pytest.raises(MissingPackageError, match=r"^robustbench is not installed; .*'pagbench\[robustbench\]'$"):
+        load(model, shaped(32, 10))
+    assert not fetched
 
 
 TIMMS = {

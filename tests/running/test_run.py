@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from torch import nn
 
 import pagbench
 from pagbench import benchmarks, columns, measures, results
-from pagbench.errors import ContractError, ResultsError, UnknownNameError
+from pagbench.errors import ContractError, MissingPackageError, ResultsError, UnknownNameError
 from pagbench.measures import accuracy, calibration
 from pagbench.models import checks, registry
 from pagbench.results import StoragePath
@@ -373,10 +374,13 @@ def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeyp
 def test_at_most_eight_calls_lie_between_a_run_and_a_measure(monkeypatch):
     """Frames of this package only, both ends among them."""
     package, measure, depths = str(Path(pagbench.__file__).parent), accuracy.measure, []
+    run = inspect.unwrap(pagbench.run).__code__  # what calls it for its older keywords is before this end
 
     def counted(context):
-        files = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe().f_back)]
-        depths.append(1 + sum(file.startswith(package) for file in files))  # this function stands for the measure
+        codes = [frame.f_code for frame, _ in traceback.walk_stack(sys._getframe().f_back)]
+        codes = codes[: codes.index(run) + 1]
+        # this function stands for the measure
+        depths.append(1 + sum(code.co_filename.startswith(package) for code in codes))
         return measure(context)
 
     monkeypatch.setattr(accuracy, "measure", counted)
@@ -402,9 +406,30 @@ def test_what_was_merged_here_is_not_read_again(tmp_path, monkeypatch):
     assert again.attrs == first.attrs
 
 
+def test_a_measure_without_its_package_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyautoattack", None)
+    with pytest.raises(MissingPackageError, match=r"^pyautoattack is not installed; .*'pagbench\[attacks\]'$"):
+        pagbench.run(MODELS[0], measures=["adversarial"], results=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_older_keywords_are_understood_and_unknown_ones_refused():
     small, lines = light.benchmark(2).model_copy(update={"reference": "nobody/standard"}), []
     rows = pagbench.run(entrants={"a": light.Linear(1)}, benchmark=small, tell=lines.append)
     assert "a" in set(rows["entrant"]) and any("nobody/standard is not measured" in line for line in lines)
     with pytest.raises(TypeError, match="unexpected keyword argument 'model'"):
         pagbench.run(model="digits/standard")
+    assert not inspect.getfullargspec(inspect.unwrap(pagbench.run)).varkw
+
+
+@pytest.mark.parametrize(
+    ("place", "keywords", "message"),
+    [
+        ([MODELS[0]], {"entrants": MODELS[1]}, "multiple values for argument 'models'"),
+        ([], {"models": MODELS[0], "entrants": MODELS[1]}, "unexpected keyword argument 'entrants'"),
+        ([MODELS[0]], {"on_warning": print, "tell": print}, "unexpected keyword argument 'tell'"),
+    ],
+)
+def test_older_keywords_beside_their_newer_ones_are_refused(place, keywords, message):
+    with pytest.raises(TypeError, match=message):
+        pagbench.run(*place, **keywords)

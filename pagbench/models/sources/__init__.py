@@ -48,6 +48,17 @@ SOURCES: dict[str, str] = {
     "torchvision": "pagbench.models.sources.torchvision",
 }
 """Modules by the first part of an id: a new source is a module and a line here."""
+_PACKAGES = {"robustbench": "robustbench"}
+"""Packages, by the first part of an id, that the source's `build` needs and that only an extra installs."""
+
+
+def package(model: str) -> str | None:
+    """The package of `pagbench.errors.EXTRAS` that building a source's model needs; None where it needs none.
+
+    >>> package("robustbench/cifar10/L2/Standard")
+    'robustbench'
+    """
+    return _PACKAGES.get(model.partition("/")[0])
 
 
 def find(model: str) -> Source | None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, PagbenchError, WeightsError, first_line
+from pagbench.errors import CardError, PagbenchError, WeightsError, first_line, install_command
 from pagbench.storage import weights
 
 _CONSTANTS = ("mu", "sigma", "mean", "std", "num_batches_tracked")
@@ -40,7 +40,7 @@ def robustbench() -> ModuleType:
             utils = importlib.import_module("robustbench.utils")
     except ImportError as error:
         raise CardError(
-            f"robustbench cannot be imported ({first_line(error)}); install it: pip install 'pagbench[robustbench]'"
+            f"robustbench cannot be imported ({first_line(error)}); install it: {install_command('robustbench')}"
         ) from None
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"robustbench\.")  # of its networks' forward calls
     return utils
