@@ -2,8 +2,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= results
-# one more than there are cores, for many tests wait for a browser or for another process
-WORKERS ?= $(shell $(PYTHON) -c "import os; print(1 + len(os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count())))")
 SHAPES := $(shell printf "pagbench.%s," data densities geometry measures models reports.gallery running.targets studies.theory training)beartype.beartype
 
 .PHONY: run test test-all bench bench-growth docs site clean
@@ -19,11 +17,11 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # heavy repetitions too, which take many minutes, and the shapes in signatures, which slow all tests down
 test-all: $(VENV)/.installed-test
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "" --jaxtyping-packages=$(SHAPES)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "" --jaxtyping-packages=$(SHAPES)
 
 bench: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --table --benchmark-only --benchmark-columns=median,iqr,rounds

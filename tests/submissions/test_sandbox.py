@@ -16,7 +16,7 @@ SMALL = Limits(seconds=20, memory=1 << 29)
 
 @pytest.fixture(autouse=True)
 def _functions(monkeypatch):
-    here, package = Path(__file__).parents[1], Path(sandbox.__file__).parents[2]
+    here, package = Path(__file__).parents[1] / "helpers", Path(sandbox.__file__).parents[2]
     monkeypatch.setenv("PYTHONPATH", f"{here}:{package}")
 
 
