@@ -64,9 +64,8 @@ class Session:
         temperature = self._temperature(classifier) if measure is None else _UNKNOWN
         measure_batch = partial(self._measure_batch, model, temperature, measure)
         if measure in BLOCKS:
-            yield from map(measure_batch, self._blocks(ids, measure))
-        else:
-            yield from self._batch_size().parts(self.targets.ordered(ids), measure_batch)
+            return map(measure_batch, self._blocks(ids, measure))
+        return self._batch_size().parts(self.targets.ordered(ids), measure_batch)
 
     def generated(
         self, classifier: Classifier, ids: Sequence[str], measure: str

@@ -374,13 +374,10 @@ def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeyp
 def test_at_most_eight_calls_lie_between_a_run_and_a_measure(monkeypatch):
     """Frames of this package only, both ends among them."""
     package, measure, depths = str(Path(pagbench.__file__).parent), accuracy.measure, []
-    run = inspect.unwrap(pagbench.run).__code__  # what calls it for its older keywords is before this end
 
     def counted(context):
-        codes = [frame.f_code for frame, _ in traceback.walk_stack(sys._getframe().f_back)]
-        codes = codes[: codes.index(run) + 1]
-        # this function stands for the measure
-        depths.append(1 + sum(code.co_filename.startswith(package) for code in codes))
+        files = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe().f_back)]
+        depths.append(1 + sum(file.startswith(package) for file in files))  # this function stands for the measure
         return measure(context)
 
     monkeypatch.setattr(accuracy, "measure", counted)
