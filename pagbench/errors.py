@@ -101,14 +101,23 @@ def check_extra(package: str) -> None:
         MissingPackageError: it is not installed.
     """
     if not is_installed(package):
-        raise MissingPackageError(f"{package} is not installed; install it: {install_command(package)}")
+        raise _missing(package)
+
+
+def _missing(package: str) -> MissingPackageError:
+    return MissingPackageError(f"{package} is not installed; install it: {install_command(package)}")
 
 
 def import_extra(module: str) -> Any:
     """Imports a module, by its full name, of a package of `EXTRAS`.
 
     Raises:
-        MissingPackageError: the package is not installed.
+        MissingPackageError: the package is not installed, or lacks the module.
     """
-    check_extra(module.partition(".")[0])
-    return importlib.import_module(module)
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise _missing(package) from None

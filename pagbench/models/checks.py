@@ -106,7 +106,7 @@ class _Examination:
 
     card: ModelCard
     classifier: Classifier
-    images: Dataset
+    samples: Dataset
     benchmark: Benchmark
     device: torch.device
     batch_size: int
@@ -140,7 +140,7 @@ class _Examination:
     def range(self) -> Check:
         """Whether the images in another range would be told apart better (exact sign test on some of them)."""
         some = self._spread(_PROBED)
-        x, labels, right = self.images.images[some], self.images.labels[some], self._right[some]
+        x, labels, right = self.samples.images[some], self.samples.labels[some], self._right[some]
         accuracies, better = [f"accuracy {_share(right)} on pixels {x.min():.2f} to {x.max():.2f}"], None
         for name, (mean, std) in _RANGES.items():
             if len(mean) not in (1, x.shape[1]):
@@ -162,7 +162,7 @@ class _Examination:
 
     def batch(self) -> Check:
         """Whether an image's logits are the same alone, in a batch, and in the shuffled batch."""
-        x = self.images.images[self._spread(_PROBED // 2)]
+        x = self.samples.images[self._spread(_PROBED // 2)]
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
         together = self._logits(x, size=len(x))
         centred = together - together.mean(1, keepdim=True)
@@ -277,11 +277,11 @@ class _Examination:
 
     @cached_property
     def _outputs(self) -> Float[Tensor, "n k"]:
-        return self._logits(self.images.images)
+        return self._logits(self.samples.images)
 
     @property
     def _right(self) -> Bool[Tensor, "n"]:
-        return self._outputs.argmax(1) == self.images.labels
+        return self._outputs.argmax(1) == self.samples.labels
 
     @torch.no_grad()
     def _logits(self, images: Float[Tensor, "n c h w"], size: int | None = None) -> Float[Tensor, "n k"]:
@@ -295,14 +295,14 @@ class _Examination:
     def _probed(self) -> list[Dataset]:
         """The images whose gradients are taken, in batches, on the device."""
         chosen = self._spread(_PROBED)
-        images, labels = self.images.images[chosen].to(self.device), self.images.labels[chosen].to(self.device)
-        ids = tuple(self.images.ids[index] for index in chosen)
+        images, labels = self.samples.images[chosen].to(self.device), self.samples.labels[chosen].to(self.device)
+        ids = tuple(self.samples.ids[index] for index in chosen)
         return list(Dataset(ids, images, labels).chunks(self.batch_size))
 
     def _spread(self, count: int) -> Sequence[int]:
         """Positions of so many of the images, evenly spaced."""
-        count = min(count, len(self.images.ids))
-        return [index * len(self.images.ids) // count for index in range(count)]
+        count = min(count, len(self.samples.ids))
+        return [index * len(self.samples.ids) // count for index in range(count)]
 
 
 def _share(right: Bool[Tensor, "n"]) -> str:

@@ -206,7 +206,7 @@ def test_what_a_sources_network_returns_counts_and_not_what_its_card_says(
     zoo.names, zoo.card = (lambda: ["zoo/net"]), (lambda model: ModelCard.parse(fields, model))
     zoo.build = lambda card, files: Around(noise_trained, lambda f, x: convert(f(x)))
     monkeypatch.setitem(sys.modules, "zoo", zoo)
-    monkeypatch.setitem(sources.SOURCES, "zoo", "zoo")
+    monkeypatch.setitem(sources.SOURCES, "zoo", sources.SourceEntry("zoo"))
     found = examine("zoo/net", digits)
     assert found.verdict == "pass", found.summary()
     (check,) = [check for check in found.checks if check.name == "output"]

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 from pagbench.cards import ModelCard
 
@@ -40,28 +40,39 @@ class Source(Protocol):
         ...
 
 
-SOURCES: dict[str, str] = {
-    "hf": "pagbench.models.sources.hub",
-    "robustbench": "pagbench.models.sources.robustbench",
-    "smoothing": "pagbench.models.sources.cohen",
-    "timm": "pagbench.models.sources.timm",
-    "torchvision": "pagbench.models.sources.torchvision",
+class SourceEntry(NamedTuple):
+    """Where a source is.
+
+    Attributes:
+        module: its full name.
+        package: of `pagbench.errors.EXTRAS`, which `build` needs; None for none.
+    """
+
+    module: str
+    package: str | None = None
+
+
+SOURCES: dict[str, SourceEntry] = {
+    "hf": SourceEntry("pagbench.models.sources.hub"),
+    "robustbench": SourceEntry("pagbench.models.sources.robustbench", package="robustbench"),
+    "smoothing": SourceEntry("pagbench.models.sources.cohen"),
+    "timm": SourceEntry("pagbench.models.sources.timm"),
+    "torchvision": SourceEntry("pagbench.models.sources.torchvision"),
 }
-"""Modules by the first part of an id: a new source is a module and a line here."""
-_PACKAGES = {"robustbench": "robustbench"}
-"""Packages, by the first part of an id, that the source's `build` needs and that only an extra installs."""
+"""By the first part of an id: a new source is a module and a line here."""
 
 
 def package(model: str) -> str | None:
-    """The package of `pagbench.errors.EXTRAS` that building a source's model needs; None where it needs none.
+    """The package of an extra that building a source's model needs; None where it needs none.
 
     >>> package("robustbench/cifar10/L2/Standard")
     'robustbench'
     """
-    return _PACKAGES.get(model.partition("/")[0])
+    entry = SOURCES.get(model.partition("/")[0])
+    return None if entry is None else entry.package
 
 
 def find(model: str) -> Source | None:
     """The source that an id names; None where it names none."""
-    module = SOURCES.get(model.partition("/")[0])
-    return None if module is None else cast(Source, importlib.import_module(module))
+    entry = SOURCES.get(model.partition("/")[0])
+    return None if entry is None else cast(Source, importlib.import_module(entry.module))
