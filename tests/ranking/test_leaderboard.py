@@ -7,7 +7,7 @@ import pytest
 import pagbench
 from pagbench import benchmarks, columns
 from pagbench.errors import ResultsError
-from pagbench.ranking import regimes, render
+from pagbench.ranking import eligibility, regimes, render
 from pagbench.results.preflight import Check, Preflight
 
 
@@ -269,3 +269,17 @@ def test_a_drop_of_the_very_threshold_is_not_excessive():
     for accuracy, expected in ((0.75, 1), (0.749, 2)):
         model = regimes.Anchored(0.9 * ones, 0.2 * ones, accuracy * ones)
         assert (regimes.classify(model, reference, bayes, thresholds) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("status", "meaningful"),
+    [
+        ("ranked", True),
+        ("control", True),
+        ("refuted by rerun of 50 images (no result GmbH): accuracy differs", True),
+        ("no result: accuracy 0.100 is not above chance 0.100", False),
+        ("control; no result: accuracy 0.100 is not above chance 0.100", False),
+    ],
+)
+def test_words_of_others_in_a_status_do_not_decide_whether_there_is_a_result(status, meaningful):
+    assert eligibility.has_result(status) == meaningful

@@ -217,6 +217,18 @@ def test_rows_are_let_go_when_their_model_is_summarised(invented):
     assert not any(rows() is not None for rows in seen)
 
 
+@pytest.mark.parametrize("name", ["measures/accuracy.yaml", "columns.py", "ranking/eligibility.py"])
+def test_summaries_are_not_kept_over_a_change_of_what_they_depend_on(name, tmp_path, monkeypatch):
+    package = Path(pagbench.__file__).parent
+    shutil.copytree(package, tmp_path / "pagbench", ignore=shutil.ignore_patterns("__pycache__", "cards", "assets"))
+    monkeypatch.setattr(pagbench, "__file__", str(tmp_path / "pagbench" / "__init__.py"))
+    before = summary_cache._code_digest()
+    assert summary_cache._code_digest() == before
+    with (tmp_path / "pagbench" / name).open("a", encoding="utf-8") as file:
+        file.write("\n# changed\n")
+    assert summary_cache._code_digest() != before
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_models_rows(tmp_path):
     benchmark, few, many = big_results.definition(4000), 4, 16
