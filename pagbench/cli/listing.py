@@ -111,7 +111,7 @@ def _filter(cards: "list[ModelCard]", field: str, value: str | None) -> "list[Mo
     """The cards with that value of a field; all of them for None."""
     if value is None:
         return cards
-    known = {known_value for card in cards if (known_value := getattr(card, field)) is not None}
+    known = {getattr(card, field) for card in cards} - {None}
     if value not in known:
         raise UnknownNameError(f"{field} of what is listed", value, known)
     return [card for card in cards if getattr(card, field) == value]

@@ -202,11 +202,13 @@ def add(
 
 def _print(findings: "Iterable[Finding]") -> int:
     """Prints findings as they come; 1 if any is an error."""
-    worst = 0
+    from pagbench.submissions.findings import refused
+
+    printed = []
     for finding in findings:
         typer.echo(str(finding))
-        worst |= finding.level == "error"
-    return worst
+        printed.append(finding)
+    return int(refused(printed))
 
 
 def verify(

@@ -233,7 +233,7 @@ def train_model(
         )
     digest = weights.write(network, output / f"{plan.name}.safetensors", half=plan.half)
     card = plan.card(digest, f"{plan.name}.safetensors")
-    machine = {"device": device.type, "torch": str(torch.__version__)}
+    machine = dict(zip(_MACHINE, (device.type, str(torch.__version__)), strict=True))
     card = card.model_copy(update={"training": card.training | machine})
     content = card.model_dump(mode="json", exclude_defaults=True)
     files.write(path, yaml.safe_dump(content, sort_keys=False, width=100), WeightsError)
