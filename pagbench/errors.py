@@ -115,6 +115,7 @@ def import_extra(module: str) -> Any:
         MissingPackageError: the package is not installed, or lacks the module.
     """
     package = module.partition(".")[0]
+    check_extra(package)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -33,3 +33,8 @@ def test_looking_for_a_package_does_not_import_it(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     errors.check_extra("foolbox")
     assert "foolbox" not in sys.modules
+
+
+def test_a_package_that_lacks_a_module_is_one_line_too():
+    with pytest.raises(errors.MissingPackageError, match=r"^diffusers is not installed; install it: pip install "):
+        errors.import_extra("diffusers.nothing_of_this_name")
