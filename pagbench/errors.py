@@ -4,13 +4,23 @@ import importlib
 import importlib.util
 from collections.abc import Iterable
 from difflib import get_close_matches
+from textwrap import shorten
 from typing import Any
+
+_LONGEST_LINE = 500
+"""Characters of an error of several lines."""
 
 
 def first_line(error: BaseException) -> str:
-    """An exception's message in one line; its type where it has no message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    r"""An exception's message in one line; its type where it has no message.
+
+    Where the first line only announces the others, as where weights do not fit, they follow it.
+
+    >>> first_line(RuntimeError("Error(s) in loading:\n\tMissing key(s): a.\n\tUnexpected key(s): b."))
+    'Error(s) in loading: Missing key(s): a. Unexpected key(s): b.'
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return shorten(" ".join(lines), _LONGEST_LINE, placeholder=" …") if lines[0].endswith(":") else lines[0]
 
 
 def printable(text: str) -> str:

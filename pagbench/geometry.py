@@ -63,13 +63,16 @@ class ForwardPass:
         A gradient that is not finite, or so small that a step of length 1 would change the log-odds by less than
         float32 resolves in the (centred) logits, is returned as NaN: not scored.
         """
-        with torch.enable_grad():
-            gradient = self._gradient(log_odds(self._logits, labels).sum())
-        logits = self.logits
+        gradient, logits = self.raw_log_odds_gradient(labels), self.logits
         resolution = torch.finfo(logits.dtype).eps * (logits - logits.mean(1, keepdim=True)).abs().amax(1)
         norm = gradient.flatten(1).norm(dim=1)
         scored = (norm > resolution) & gradient.flatten(1).isfinite().all(1)
         return gradient.where(scored[:, None, None, None], torch.nan)
+
+    def raw_log_odds_gradient(self, labels: Int[Tensor, "b"]) -> Float[Tensor, "b c h w"]:
+        """The same as autograd returns it, of whatever size, finite or not."""
+        with torch.enable_grad():
+            return self._gradient(log_odds(self._logits, labels).sum())
 
     def logit_sum_gradient(self) -> Float[Tensor, "b c h w"]:
         """∇x Σ_k z_k. Adding c(x) to all logits changes it though no prediction changes: paper protocol only."""

@@ -65,6 +65,9 @@ def run(
     timeout: Annotated[
         float, typer.Option(help="Seconds for a batch, after which its model is given up; the others go on.")
     ] = 4 * 3600.0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where a pre-flight check of a named model is flagged.")
+    ] = False,
     architecture: ArchitectureOption = None,
     offline: OfflineOption = False,
 ) -> None:
@@ -73,7 +76,7 @@ def run(
     from pagbench.running import runner
 
     definition = benchmarks.load(benchmark)
-    runner.run(
+    rows = runner.run(
         _models(models or [], architecture, definition),
         benchmark=definition,
         measures=[name.strip() for name in measures.split(",") if name.strip()],
@@ -92,6 +95,8 @@ def run(
     )
     folder, options = f"{results.rstrip('/')}/{definition.label}", f"-b {definition.name} -r {results}"
     typer.echo(f"results: {folder}  (next: pagbench leaderboard {options})")
+    if strict and rows.attrs["flags"]:
+        raise typer.Exit(1)
 
 
 def check(

@@ -1,26 +1,31 @@
 """The pre-flight checks: what a model does on some of a benchmark's images, before anything is measured."""
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from scipy.stats import binomtest
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pagbench import data, geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.data import Dataset
 from pagbench.errors import ContractError, first_line
-from pagbench.models import devices
-from pagbench.models.classifier import Classifier
+from pagbench.models import alternatives, devices, outputs
+from pagbench.models.alternatives import Alternative, gains
+from pagbench.models.classifier import Classifier, check_output
 from pagbench.models.devices import retry_on_oom
 from pagbench.models.loading import LoadedModel
 from pagbench.models.registry import Request
+from pagbench.models.smoothing import smoothed_network
 from pagbench.results.preflight import Check, Preflight, Refusal, Verdict
 
 IMAGES = 256
@@ -29,6 +34,7 @@ IMAGES = 256
 _PROBED = 32
 _CONFIDENCE = 0.999
 _SIGNIFICANCE = 1e-3
+_ALIKE = 0.01
 _BATCH_TOLERANCE = 1e-3
 _TOLERANCE = 0.05
 _DISAGREEING = 0.05
@@ -37,15 +43,14 @@ _CHANGE = {torch.float64: 1e-4, torch.float32: 0.1}
 _LONGEST_STEP = {torch.float64: 1e-5, torch.float32: 1e-2}
 _ROUNDINGS = 64
 
-_RANGES = {
-    "0 to 255": ((0.0,), (1 / 255,)),
-    "-1 to 1": ((0.5,), (0.5,)),
-    "normalised as for ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
-"""Other ranges that networks are trained on, as the mean and std that lead there from [0, 1]."""
+_LOW_PRECISION = {
+    torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.qint8, torch.quint8, torch.qint32,
+}  # fmt: skip
 
 
-def preflight(model: LoadedModel, benchmark: Benchmark, *, device: torch.device, batch_size: int) -> Preflight:
+def preflight(
+    model: LoadedModel, benchmark: Benchmark, *, device: torch.device, batch_size: int, images: int = IMAGES
+) -> Preflight:
     """Checks a model: its contract (already kept), then outputs, range, batches, gradients, accuracy and cost.
 
     Nothing here changes a row. A check whose code the network makes fail is itself a failed check.
@@ -55,18 +60,20 @@ def preflight(model: LoadedModel, benchmark: Benchmark, *, device: torch.device,
         benchmark: whose images are shown.
         device: where to compute.
         batch_size: images at a time; fewer where memory does not hold them.
+        images: how many are shown at most.
 
     Raises:
         DataError: the benchmark's images are not there.
         torch.OutOfMemoryError: memory does not hold one image.
     """
-    return retry_on_oom(batch_size, lambda size: _preflight(model, benchmark, device, size))
-
-
-def _preflight(model: LoadedModel, benchmark: Benchmark, device: torch.device, batch_size: int) -> Preflight:
+    shown = probe(benchmark, min(images, IMAGES))
     classifier = model.classifier.to(device)
-    examination = _Examination(model.card, classifier, probe(benchmark), benchmark, device, batch_size)
-    return Preflight(checks=(*model.checks, *examination.checks()))
+
+    def checked(size: int) -> Preflight:
+        examination = _Examination(model, classifier, shown, benchmark, device, size)
+        return Preflight(checks=(*model.checks, *examination.checks()), images=len(shown.ids))
+
+    return retry_on_oom(batch_size, checked)
 
 
 def examine(request: Request, benchmark: Benchmark, *, device: torch.device, batch_size: int) -> Preflight:
@@ -77,7 +84,7 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
     """
     try:
         with devices.single_precision():
-            return preflight(request.load(benchmark), benchmark, device=device, batch_size=batch_size)
+            return preflight(request.load(benchmark, device), benchmark, device=device, batch_size=batch_size)
     except Refusal as refused:
         return refused.preflight
     except (MemoryError, RuntimeError) as error:
@@ -86,10 +93,10 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
         raise ContractError(f"{request.card.id}: out of memory with one image at a time; use a larger device") from None
 
 
-@lru_cache(maxsize=1)
-def probe(benchmark: Benchmark) -> Dataset:
-    """Up to 256 of the images that are measured, evenly spaced, since some data sets lie sorted by class."""
-    count = min(IMAGES, len(benchmark.samples))
+@lru_cache(maxsize=2)
+def probe(benchmark: Benchmark, images: int = IMAGES) -> Dataset:
+    """So many of the images that are measured, evenly spaced, since some data sets lie sorted by class."""
+    count = min(images, len(benchmark.samples))
     ids = [benchmark.samples[index * len(benchmark.samples) // count] for index in range(count)]
     return data.splits(benchmark).test.select(ids)
 
@@ -104,19 +111,27 @@ def _check(name: str, *, bad: bool, found: str, expected: str = "", advice: str 
 class _Examination:
     """One classifier on some of a benchmark's images; most methods are the check of their name."""
 
-    card: ModelCard
+    model: LoadedModel
     classifier: Classifier
     samples: Dataset
     benchmark: Benchmark
     device: torch.device
     batch_size: int
 
+    @property
+    def card(self) -> ModelCard:
+        """The model's."""
+        return self.model.card
+
     def checks(self) -> Iterator[Check]:
         """All checks, or the first alone where it fails."""
         finite = self._guarded(self.finite)
         yield finite
         if finite.verdict == "pass":
-            others = (self.range, self.batch, self.gradients, self.derivatives, self.accuracy, self.cost)
+            others = (
+                self.output, self.precision, self.range, self.layout, self.classes, self.batch, self.gradients,
+                self.derivatives, self.steps, self.accuracy, self.cost,
+            )  # fmt: skip
             yield from map(self._guarded, others)
 
     def _guarded(self, check: Callable[[], Check]) -> Check:
@@ -127,6 +142,8 @@ class _Examination:
             if devices.is_out_of_memory(error):
                 raise
             found, advice = f"the network fails ({first_line(error)})", "run it on such images by itself and mend it"
+            if check.__name__ in ("steps", "derivatives"):
+                advice = "let it take pixels a little outside [0, 1]"
             return Check(name=check.__name__, verdict="fail", found=found, advice=advice)
 
     def finite(self) -> Check:
@@ -137,28 +154,95 @@ class _Examination:
             return Check(name="finite", verdict="fail", found=found, advice="check the weights")
         return Check(name="finite", verdict="pass", found=f"finite outputs on {len(self._outputs)} images")
 
+    @torch.no_grad()
+    def steps(self) -> Check:
+        """Whether the outputs are finite as far from the images as the benchmark's longest steps lead."""
+        longest = max(self.benchmark.epsilons, default=0.0)
+        part = self._probed()[0]
+        direction = torch.randn(part.images[0].numel(), generator=torch.Generator().manual_seed(0))
+        steps = (direction / direction.norm()).to(part.images).expand(len(part.ids), 1, -1)
+        moved = geometry.moved_logits(self.classifier, part.images, steps, (longest, -longest))
+        found = f"outputs at steps of {longest:g} from {len(part.ids)} images"
+        if moved.isfinite().all():
+            return Check(name="steps", verdict="pass", found=f"finite {found}")
+        advice = "let it take pixels a little outside [0, 1]"
+        return Check(name="steps", verdict="fail", found=f"NaN or infinite {found}", advice=advice)
+
+    def output(self) -> Check:
+        """Whether the network returns what its card says, by the values on all images."""
+        base = _base(self.classifier)
+        return check_output(outputs.recognise(self._raw), base.output, self.model.declared, self.model.origin)
+
+    def precision(self) -> Check:
+        """Whether anything inside the network, or its outputs, is of lower precision than float32."""
+        with _Watch() as watch:
+            self._logits(self.samples.images[self._spread(2)])
+        bits = outputs.significant_bits(self._raw)
+        found = "float32 or more throughout"
+        if watch.seen:
+            kinds = sorted(str(kind).removeprefix("torch.") for kind in watch.seen)
+            found = f"computes in {' and '.join(kinds)} inside"
+        elif bits < outputs.FLOAT_BITS:
+            found = f"outputs have {bits} significant bits: they passed through {outputs.HALVES[bits]}"
+        bad = found != "float32 or more throughout"
+        advice = "take autocast and .half() out of the forward pass, and return float32"
+        return _check("precision", bad=bad, found=found, expected="float32" if bad else "", advice=advice)
+
     def range(self) -> Check:
-        """Whether the images in another range would be told apart better (exact sign test on some of them)."""
-        some = self._spread(_PROBED)
-        x, labels, right = self.samples.images[some], self.samples.labels[some], self._right[some]
-        accuracies, better = [f"accuracy {_share(right)} on pixels {x.min():.2f} to {x.max():.2f}"], None
-        for name, (mean, std) in _RANGES.items():
-            if len(mean) not in (1, x.shape[1]):
-                continue
-            m, s = (torch.tensor(part).reshape(1, -1, 1, 1) for part in (mean, std))
+        """Whether images in another range would be told apart better."""
+        return self._better("range", list(alternatives.ranges(self.card, self.samples.images, self.model.origin)))
+
+    def layout(self) -> Check:
+        """Whether images with other channels, turned or inverted would be told apart better."""
+        return self._better("layout", list(alternatives.layouts(self.benchmark.input_shape)))
+
+    def _better(self, name: str, others: Sequence[Alternative]) -> Check:
+        """Whether other images gain significantly (exact sign test, Bonferroni's correction), and which gain most.
+
+        Images that are told apart already come last: where too few of the others are gained, they are not tried. Of
+        those that gain alike, the first is the likeliest.
+        """
+        right, images, labels, level = self._right, self.samples.images, self.samples.labels, _level(others)
+        wrong, fewest = ~right, math.ceil(-math.log2(level))  # gains without a loss that are significant
+        found, best, most = f"accuracy {_share(right)}", None, 0
+        tried = others if int(wrong.sum()) >= fewest else []
+        for other in tried:
             try:
-                other = self._logits((x - m) / s).argmax(1) == labels
+                gained = int((self._logits(other.change(images[wrong])).argmax(1) == labels[wrong]).sum())
+                if gained < fewest:
+                    continue
+                kept = self._logits(other.change(images[right])).argmax(1) if right.any() else labels[right]
             except Exception as error:  # a network may refuse pixels that are none
                 if devices.is_out_of_memory(error):
                     raise
-                accuracies.append(f"refused {name}")
                 continue
-            accuracies.append(f"{_share(other)} {name}")
-            gained, lost = int((other & ~right).sum()), int((right & ~other).sum())
-            if gained and binomtest(gained, gained + lost, alternative="greater").pvalue < _SIGNIFICANCE:
-                better = f"mean {[round(v, 4) for v in mean]} and std {[round(v, 4) for v in std]}"
-        expected, advice = "best on [0, 1]" if better else "", f"pixels come in [0, 1]: give its card {better}"
-        return _check("range", bad=better is not None, found="; ".join(accuracies), expected=expected, advice=advice)
+            after = gained + int((kept == labels[right]).sum())
+            above_chance = gains(after, len(right) - after, level, self._chance)
+            change = after - int(right.sum())
+            significant = above_chance and gains(gained, gained - change, level)
+            if significant and change > most + (_ALIKE * len(right) if best else 0):
+                best, most = other, change
+        if best is not None:
+            found += f"; {float(right.double().mean()) + most / len(right):.3f} on images {best.name}"
+            return Check(name=name, verdict="flag", found=found, expected="best as given", advice=best.advice)
+        few = f"no other can gain significantly on {int(wrong.sum())} wrong images"
+        found += f"; none of {len(tried)} others gains significantly" if tried else f"; {few}"
+        return Check(name=name, verdict="pass", found=found)
+
+    def classes(self) -> Check:
+        """Whether the outputs would match the labels better in another order (the same test)."""
+        orders = list(alternatives.orders(self._outputs, self.samples.labels))
+        right, labels, level = self._right, self.samples.labels, _level(orders)
+        found, best, most = f"accuracy {_share(right)}", None, 0
+        for order in orders:
+            other = order.predicted == labels
+            gained, lost = int((~right & other).sum()), int((right & ~other).sum())
+            if gained - lost > most and gains(gained, lost, level):
+                best, most = order, gained - lost
+        if best is None:
+            return Check(name="classes", verdict="pass", found=f"{found} with outputs in the order of the labels")
+        found += f"; {float(right.double().mean()) + most / len(right):.3f} with classes {best.name}"
+        return Check(name="classes", verdict="flag", found=found, expected="best as given", advice=best.advice)
 
     def batch(self) -> Check:
         """Whether an image's logits are the same alone, in a batch, and in the shuffled batch."""
@@ -175,15 +259,23 @@ class _Examination:
         return _check("batch", bad=change > _BATCH_TOLERANCE, found=found, expected=expected, advice=advice)
 
     def gradients(self) -> Check:
-        """On how many images the strict protocol's gradient can be scored."""
-        lost = total = 0
+        """On how many images the strict protocol's gradient can be scored, and why not on the others."""
+        infinite = small = total = 0
         for part in self._probed():
-            gradient = self._gradient(part)
-            lost += int((~gradient.flatten(1).isfinite().all(1)).sum())
-            total += len(gradient)
-        found = f"zero, below float32's resolution or not finite on {lost} of {total} images"
+            passed = geometry.ForwardPass(self.classifier, part.images, keep=True)
+            scored = passed.log_odds_gradient(part.labels).flatten(1).isfinite().all(1)
+            finite = passed.raw_log_odds_gradient(part.labels).flatten(1).isfinite().all(1)
+            infinite, small = infinite + int((~finite).sum()), small + int((finite & ~scored).sum())
+            total += len(scored)
+        lost = [f"not finite on {infinite}"] if infinite else []
+        lost += [f"zero or below float32's resolution on {small}"] if small else []
+        found = f"{' and '.join(lost) or 'finite and not zero on all'} of {total} images"
         advice = "look for saturated probabilities, rounding, and clipping before the network"
-        return _check("gradients", bad=lost > 0, found=found, expected="0" if lost else "", advice=advice)
+        if infinite:
+            advice = "look for square roots, norms, logarithms and divisions at zero"
+        return _check(
+            "gradients", bad=bool(lost), found=found, expected="finite and not zero" if lost else "", advice=advice
+        )
 
     def derivatives(self) -> Check:
         """Autograd against central differences, along the gradient and along random directions.
@@ -205,7 +297,16 @@ class _Examination:
         found = f"autograd and finite differences ({precision}) disagree on {disagreeing} of {compared} images"
         expected, bad = f"at most {_DISAGREEING:.0%}", disagreeing > _DISAGREEING * compared
         advice = "the backward pass is masked or another function's; give it the gradient of what it computes"
+        if bad and self._clips():
+            found += ", but not on images that keep away from 0 and 1: the network clips its pixels"
+            advice = "take the clip to [0, 1] out of the network; pixels come in that range"
         return _check("derivatives", bad=bad, found=found, expected=expected, advice=advice)
+
+    def _clips(self) -> bool:
+        """Whether gradients are right where no pixel is near 0 or 1."""
+        inside = [Dataset(part.ids, 0.05 + 0.9 * part.images, part.labels) for part in self._probed()]
+        agreed = torch.cat([self._agree(self.classifier, part) for part in inside])
+        return len(agreed) > 0 and int((~agreed).sum()) <= _DISAGREEING * len(agreed)
 
     def _agreement(self, dtype: torch.dtype) -> Bool[Tensor, "n"] | None:
         """Of the images that have a gradient, which agree; None where the network does not run in this precision."""
@@ -241,11 +342,19 @@ class _Examination:
         return agree
 
     def accuracy(self) -> Check:
-        """Whether the published accuracy lies in the Clopper–Pearson interval of that on these images."""
+        """Whether the accuracy is above chance, and the published one in its Clopper–Pearson interval."""
         right, published = self._right, self.card.published_accuracy
-        interval = binomtest(int(right.sum()), len(right)).proportion_ci(_CONFIDENCE, method="exact")
+        count, chance = int(right.sum()), self._chance
+        interval = binomtest(count, len(right)).proportion_ci(_CONFIDENCE, method="exact")
         bounds = f"{interval.low:.3f} to {interval.high:.3f} at {_CONFIDENCE:.1%}"
         found = f"{_share(right)} on {len(right)} images ({bounds})"
+        at_chance = not gains(count, len(right) - count, _SIGNIFICANCE, chance)
+        if at_chance and not self.card.control:
+            if len(right) < min(IMAGES, len(self.benchmark.samples)):
+                return Check(name="accuracy", verdict="unknown", found=found, expected="more images to tell")
+            advice = "check weights, class order, normalisation and preprocessing"
+            expected = f"above chance, {chance:.3f}"
+            return Check(name="accuracy", verdict="flag", found=found, expected=expected, advice=advice)
         if published is None:
             return Check(name="accuracy", verdict="unknown", found=found, expected="nothing is published")
         if self.card.dataset != self.benchmark.data_name or self.card.input_shape != self.benchmark.input_shape:
@@ -276,8 +385,25 @@ class _Examination:
         return time.perf_counter() - started
 
     @cached_property
+    @torch.no_grad()
+    def _raw(self) -> Float[Tensor, "n k"]:
+        """What the network itself returns, on the CPU; of a smoothed one, without its noise."""
+        base = _base(self.classifier)
+        return torch.cat([base.raw(part.to(self.device)).cpu() for part in self._parts()])
+
+    @cached_property
     def _outputs(self) -> Float[Tensor, "n k"]:
+        if _base(self.classifier) is self.classifier:
+            return self.classifier.logits(self._raw)
         return self._logits(self.samples.images)
+
+    @property
+    def _chance(self) -> float:
+        """Accuracy of whoever names the commonest class."""
+        return int(self.samples.labels.bincount().max()) / len(self.samples.labels)
+
+    def _parts(self) -> Sequence[Float[Tensor, "b c h w"]]:
+        return self.samples.images.split(self.batch_size)
 
     @property
     def _right(self) -> Bool[Tensor, "n"]:
@@ -307,3 +433,31 @@ class _Examination:
 
 def _share(right: Bool[Tensor, "n"]) -> str:
     return f"{right.double().mean():.3f}"
+
+
+def _base(classifier: Classifier) -> Classifier:
+    """The classifier that smoothing stands around, or itself."""
+    smoothed = smoothed_network(classifier)
+    return classifier if smoothed is None or not isinstance(smoothed.network, Classifier) else _base(smoothed.network)
+
+
+def _level(tried: Sequence[object]) -> float:
+    """The level of significance of each of several trials."""
+    return _SIGNIFICANCE / len(tried)
+
+
+class _Watch(TorchDispatchMode):
+    """Sees of which low precisions the results of operations are."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for part in result if isinstance(result, list | tuple) else (result,):
+            if isinstance(part, Tensor) and part.dtype in _LOW_PRECISION:
+                self.seen.add(part.dtype)
+        return result

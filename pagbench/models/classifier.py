@@ -1,7 +1,7 @@
 """The one contract behind which every network stands."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from pagbench.errors import first_line
+from pagbench.models import outputs, wrappers
+from pagbench.models.outputs import Kind, Output
+from pagbench.models.registry import Origin
 from pagbench.results.preflight import Check, Preflight, Refusal
-
-Output = Literal["logits", "probabilities", "log-probabilities"]
-
-_SUM_TOLERANCE = 1e-4
 
 
 class Classifier(nn.Module):
@@ -29,6 +28,7 @@ class Classifier(nn.Module):
         std: divides the pixels, per channel; None for none.
         size: height and width that the network takes; None for those of the images.
         resize: how images of another size are brought to it, with antialiasing.
+        take: takes the outputs out of what the network returns, where that is a tuple, a dict or the like.
     """
 
     mean: Tensor
@@ -43,20 +43,31 @@ class Classifier(nn.Module):
         std: tuple[float, ...] | None = None,
         size: tuple[int, int] | None = None,
         resize: Literal["bilinear", "bicubic"] = "bilinear",
+        take: Callable[[object], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.output = output
         self.size = size
         self.resize = resize
+        self.take = take
         self.register_buffer("mean", torch.tensor(mean or (0.0,)).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std or (1.0,)).reshape(1, -1, 1, 1))
-        self.eval().requires_grad_(False)
+        wrappers.freeze(self)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Logits of pixels in [0, 1] (steps a little outside are allowed: responses are not clipped)."""
-        out: Tensor = self.network(self.prepare(x))
-        return out.clamp(min=torch.finfo(out.dtype).tiny).log() if self.output == "probabilities" else out
+        return self.logits(self.raw(x))
+
+    def raw(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        """What the network itself returns of pixels in [0, 1]."""
+        returned = self.network(self.prepare(x))
+        out: Tensor = returned if self.take is None else self.take(returned)
+        return out
+
+    def logits(self, raw: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        """Logits of what the network returns."""
+        return raw.clamp(min=torch.finfo(raw.dtype).tiny).log() if self.output == "probabilities" else raw
 
     def prepare(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
         """What the network is given: pixels in [0, 1], resized and normalised."""
@@ -66,16 +77,16 @@ class Classifier(nn.Module):
 
 
 def check_contract(
-    classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, *, declared: Output | None = None
+    classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, origin: Origin = "module"
 ) -> tuple[Check, ...]:
     """Tries a classifier on a few images before anything is measured.
 
     Args:
-        classifier: on the CPU.
+        classifier: on the device of the probe.
         probe: pixels in [0, 1].
         classes: number of classes that it should tell apart.
         name: of the model, for errors.
-        declared: what its card says that it returns, where the classifier has found otherwise.
+        origin: where fields of its card are given.
 
     Returns:
         The checks, all passed.
@@ -84,7 +95,7 @@ def check_contract(
         Refusal: names what was got, what was expected and what to do.
     """
     passed: list[Check] = []
-    for check in _contract(classifier, probe, classes, name, declared or classifier.output):
+    for check in _contract(classifier, probe, classes, name, origin):
         passed.append(check)
         if check.verdict == "fail":
             raise Refusal(name, Preflight(checks=tuple(passed)))
@@ -92,7 +103,7 @@ def check_contract(
 
 
 def _contract(
-    classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, declared: Output
+    classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, origin: Origin
 ) -> Iterator[Check]:
     raw = raw_output(classifier, probe, name)
     with torch.no_grad():
@@ -100,15 +111,20 @@ def _contract(
     shape = tuple(probe.shape[1:])
     if logits.shape != (len(probe), classes):
         expected = f"{(len(probe), classes)}: one value per class"
-        yield _fail("input", f"output of shape {tuple(logits.shape)}", expected, "check `classes` and the architecture")
+        advice = "check its number of classes and its architecture"
+        if logits.shape == (len(probe), classes + 1):
+            advice = "leave a background class out before the softmax"
+        yield _fail("input", f"output of shape {tuple(logits.shape)}", expected, advice)
     resized = "" if classifier.size in (None, shape[1:]) else f", resized to {classifier.size} ({classifier.resize})"
     yield Check(name="input", verdict="pass", found=f"images of shape {shape}{resized}")
     if not logits.isfinite().all():
         found = f"NaN or infinite outputs on {len(probe)} images in [0, 1]"
         yield _fail("output", found, "", "check weights and normalisation")
-    yield _check_output(kind_of(raw), classifier.output, declared)
+    output = check_output(outputs.recognise(raw), classifier.output, classifier.output, origin)
+    if output.verdict == "fail":  # what else there is to say of it needs the benchmark's images
+        yield output
     if not torch.equal(logits, again):
-        advice = "fix its noise, or smooth it through a `smoothing` card"
+        advice = "fix its noise, or smooth it: smoothed:SIGMA:MODEL"
         yield _fail("determinism", "two calls on the same images differ", "", advice)
     yield Check(name="determinism", verdict="pass", found="two calls on the same images agree")
     with torch.enable_grad():
@@ -121,32 +137,42 @@ def _fail(name: str, found: str, expected: str, advice: str) -> Check:
     return Check(name=name, verdict="fail", found=found, expected=expected, advice=advice)
 
 
+def say(origin: Origin, fields: Mapping[str, Any]) -> str:
+    """What a user does to give these fields of a card.
+
+    >>> say("card", {"output": "probabilities"})
+    'set `output: probabilities` in its card'
+    """
+    if origin == "card":
+        return f"set {' and '.join(f'`{name}: {value}`' for name, value in fields.items())} in its card"
+    if origin == "function":
+        return f"let the function return {dict(fields)} beside the network"
+    if "mean" in fields:
+        return "normalise inside the network: " + ", ".join(f"{name} {value}" for name, value in fields.items())
+    return outputs.RETURN_LOGITS
+
+
 _CONVERSION = {"logits": "", "probabilities": ", converted to logits", "log-probabilities": ", which are logits"}
 
 
-def _check_output(kind: Output, assumed: Output, declared: Output) -> Check:
-    """Log-probabilities are logits; only probabilities and what is none must not be confused."""
-    if kind == "probabilities" != assumed:
-        found = f"outputs are probabilities but the card says {assumed!r}"
-        return _fail("output", found, "", "set `output: probabilities`")
-    if assumed == "probabilities" != kind:
-        return _fail("output", "outputs do not sum to 1 but the card says 'probabilities'", "", "set `output: logits`")
-    found = f"{kind}{_CONVERSION[kind]}"
-    return Check(name="output", verdict="pass", found=found, expected=f"{declared} by its card")
+def check_output(kind: Kind, assumed: Output, declared: Output, origin: Origin) -> Check:
+    """Log-probabilities are logits; probabilities and what is none must not be confused; all else is doubtful.
 
-
-def kind_of(raw: Float[Tensor, "b k"]) -> Output:
-    """What these outputs of a network are, by their signs and sums.
-
-    >>> p = torch.tensor([[0.2, 0.8]])
-    >>> kind_of(p), kind_of(p.log()), kind_of(p.log() + 1)
-    ('probabilities', 'log-probabilities', 'logits')
+    Args:
+        kind: what the outputs are by their values.
+        assumed: what the classifier takes them for.
+        declared: what the model says that they are.
+        origin: where it says so.
     """
-    if bool((raw >= 0).all()) and bool(((raw.sum(1) - 1).abs() < _SUM_TOLERANCE).all()):
-        return "probabilities"
-    if bool((raw <= 0).all()) and bool((raw.logsumexp(1).abs() < _SUM_TOLERANCE).all()):
-        return "log-probabilities"
-    return "logits"
+    said = f"{declared} by its card" if origin == "card" else declared
+    if kind.output is None:
+        return Check(name="output", verdict="flag", found=kind.name, expected=said, advice=kind.advice)
+    if (kind.output == "probabilities") == (assumed == "probabilities"):
+        return Check(name="output", verdict="pass", found=f"{kind.name}{_CONVERSION[kind.output]}", expected=said)
+    if kind.output == "probabilities":
+        return _fail("output", "outputs are probabilities", said, say(origin, {"output": "probabilities"}))
+    advice = say(origin, {"output": kind.output}) if origin != "module" else outputs.RETURN_LOGITS
+    return _fail("output", f"outputs do not sum to 1: {kind.name}", said, advice)
 
 
 @torch.no_grad()
@@ -157,10 +183,10 @@ def raw_output(classifier: Classifier, probe: Float[Tensor, "b c h w"], name: st
         Refusal: it fails, or returns anything but a matrix.
     """
     try:
-        raw = classifier.network(classifier.prepare(probe))
+        raw = classifier.raw(probe)
     except Exception as error:  # a third party's code may raise anything
-        found = f"fails on images of shape {tuple(probe.shape)} ({first_line(error)})"
-        failed = _fail("input", found, "", "check input_shape and architecture")
+        found = f"fails on images of shape {tuple(probe.shape)} on {probe.device.type} ({first_line(error)})"
+        failed = _fail("input", found, "", "check its input shape and architecture")
         raise Refusal(name, Preflight(checks=(failed,))) from error
     if not isinstance(raw, Tensor) or raw.ndim != 2:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__

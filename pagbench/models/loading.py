@@ -1,6 +1,5 @@
 """From a request to a classifier that has kept its contract on a probe batch."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -9,15 +8,16 @@ from pkgutil import resolve_name
 from typing import ParamSpec, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, ContractError, UnknownNameError, check_extra, first_line
-from pagbench.models import architectures, registry, sources
-from pagbench.models.classifier import Classifier, Output, check_contract, kind_of, raw_output
-from pagbench.models.registry import Request
+from pagbench.errors import CardError, ContractError, UnknownNameError, check_extra
+from pagbench.models import architectures, outputs, registry, sources, wrappers
+from pagbench.models.classifier import Classifier, check_contract, raw_output
+from pagbench.models.outputs import Output, kind_of
+from pagbench.models.registry import Origin, Request
 from pagbench.models.smoothing import SmoothedNetwork
 from pagbench.results.preflight import Check
 from pagbench.storage import downloads, weights
@@ -26,6 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _PROBES = 4
 _FINGERPRINT = 10
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,11 @@ class LoadedModel:
 
     Attributes:
         card: the card.
-        classifier: on the CPU, in float32.
+        classifier: on the device that it was loaded for, in float32.
         weights_sha256: hash of what was loaded.
         fingerprint: some of its logits on fixed noise images: tells networks apart that share weights but not code.
         checks: those of its contract, all passed.
+        origin: where fields of its card are given.
     """
 
     card: ModelCard
@@ -45,6 +47,12 @@ class LoadedModel:
     weights_sha256: str
     fingerprint: tuple[float, ...]
     checks: tuple[Check, ...]
+    origin: Origin = "module"
+
+    @property
+    def declared(self) -> Output:
+        """What the card says that the network returns."""
+        return self.card.output
 
 
 def accepting(**older: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -84,7 +92,7 @@ def load_model(model: str | Path, benchmark: str | None = None) -> Classifier:
     return registry.resolve_one(model, definition).load(definition).classifier
 
 
-def load(request: Request, benchmark: Benchmark) -> LoadedModel:
+def load(request: Request, benchmark: Benchmark, device: torch.device = _CPU) -> LoadedModel:
     """Builds the classifier of a request for a benchmark and checks its contract.
 
     A module without a file is copied, and itself left as it is; one with a file is filled with its weights.
@@ -92,6 +100,7 @@ def load(request: Request, benchmark: Benchmark) -> LoadedModel:
     Args:
         request: the model.
         benchmark: fixes the expected input shape and number of classes.
+        device: where the contract is tried, and the classifier stays.
 
     Raises:
         CardError, UnknownNameError: the card names what does not exist.
@@ -103,7 +112,8 @@ def load(request: Request, benchmark: Benchmark) -> LoadedModel:
     if not card.control:
         _check_shapes(card, benchmark)
     if request.network is not None and request.path is None:
-        network = _copied(request.network, card.id)
+        network = request.network
+        network = wrappers.plain(network) if request.origin == "function" else wrappers.copied(network, card.id)
         digest = weights.state_sha256(network)
     elif card.control:
         network = _control(card, benchmark)
@@ -112,15 +122,7 @@ def load(request: Request, benchmark: Benchmark) -> LoadedModel:
         network, digest = _from_source(card)
     else:
         network, digest = _from_checkpoint(request)
-    return _checked(card, network, digest, benchmark)
-
-
-def _copied(network: nn.Module, name: str) -> nn.Module:
-    try:
-        return copy.deepcopy(network)
-    except Exception as error:  # a third party's module may refuse in any way
-        reason = first_line(error)
-        raise ContractError(f"{name}: the module cannot be copied ({reason}); detach the tensors it keeps") from error
+    return _checked(request, network, digest, benchmark, device)
 
 
 def _control(card: ModelCard, benchmark: Benchmark) -> nn.Module:
@@ -147,7 +149,7 @@ def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
 def _from_checkpoint(request: Request) -> tuple[nn.Module, str]:
     """Network and hash of its file, which lies beside the card or is fetched."""
     card = request.card
-    network = architectures.build_for(card) if request.network is None else request.network
+    network = architectures.build_for(card) if request.network is None else wrappers.plain(request.network)
     if card.weights is not None and request.path is not None:
         file = request.path.parent / card.weights
     else:
@@ -158,15 +160,19 @@ def _from_checkpoint(request: Request) -> tuple[nn.Module, str]:
     return network, weights.file_sha256(file)
 
 
-def _checked(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchmark) -> LoadedModel:
-    network = network.float().to("cpu")
+def _checked(
+    request: Request, network: nn.Module, digest: str, benchmark: Benchmark, device: torch.device
+) -> LoadedModel:
+    card, origin = request.card, request.origin
+    network = network.float().to(device)
     size = card.input_shape[1:] if card.resize and card.input_shape else None
     resize = card.resize or "bilinear"
+    probe = torch.rand(_PROBES, *benchmark.input_shape, generator=torch.Generator().manual_seed(0)).to(device)
     classifier = Classifier(network, output=card.output, mean=card.mean, std=card.std, size=size, resize=resize)
-    probe = torch.rand(_PROBES, *benchmark.input_shape, generator=torch.Generator().manual_seed(0))
-    declared: Output | None = None
+    classifier = classifier.to(device)
+    source = _find_outputs(classifier, probe, benchmark.classes, card.id)
     if card.loader == "source":  # its card is not the publisher's own word: what the network does counts
-        classifier.output, declared = kind_of(raw_output(classifier, probe, card.id)), card.output
+        classifier.output = kind_of(raw_output(classifier, probe, card.id))
     if card.smoothing is not None:
         smoothed = SmoothedNetwork(
             classifier,
@@ -176,11 +182,38 @@ def _checked(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchm
             seed=card.smoothing.seed,
             per_sample=card.smoothing.around is not None,
         )
-        classifier, declared = Classifier(smoothed, output="log-probabilities"), None
-    checks = check_contract(classifier, probe, benchmark.classes, card.id, declared=declared)
+        classifier = Classifier(smoothed, output="log-probabilities").to(device)
+    checks = check_contract(classifier, probe, benchmark.classes, card.id, origin)
+    if source:
+        checks = (checks[0].model_copy(update={"found": f"{checks[0].found}; outputs are {source}"}), *checks[1:])
     with torch.no_grad():
         logits = classifier(probe)
-    return LoadedModel(card, classifier, digest, tuple(logits[:, :_FINGERPRINT].flatten().tolist()), checks)
+    fingerprint = tuple(logits[:, :_FINGERPRINT].flatten().tolist())
+    return LoadedModel(card, classifier, digest, fingerprint, checks, origin)
+
+
+def _find_outputs(classifier: Classifier, probe: Tensor, classes: int, name: str) -> str:
+    """Finds the logits in what a network returns, where that is more than a tensor; says which were taken.
+
+    Raises:
+        ContractError: it is not obvious which they are.
+    """
+    with torch.no_grad():
+        try:
+            returned = classifier.network(classifier.prepare(probe))
+        except Exception:  # the contract says so, with what it was shown
+            return ""
+    if isinstance(returned, Tensor):
+        return ""
+    try:
+        found = outputs.taken(returned, (len(probe), classes))
+    except ValueError as error:
+        raise ContractError(
+            f"{name}: returns a {error}, expected one tensor of shape {(len(probe), classes)}; return the logits "
+            "alone, or call them logits"
+        ) from None
+    classifier.take = found.take
+    return found.source
 
 
 def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, SmoothingCard, read_yaml
@@ -17,6 +17,7 @@ from pagbench.errors import CardError, ContractError, UnknownNameError
 from pagbench.models import factories, sources
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from pagbench.models.loading import LoadedModel
@@ -49,6 +50,10 @@ CONTROLS: dict[str, Control] = {
 """Controls by the `architecture` of their cards: a new one is a function, a line here, and a card."""
 
 
+Origin = Literal["card", "function", "module"]
+"""Where a user gives the fields of a model's card: in a card, from the function that builds it, or nowhere."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One model, resolved but not loaded.
@@ -58,18 +63,20 @@ class Request:
         path: where the card lies, its weights beside it; None where there is no such file.
         network: the module, or an empty network for the card's weights; None to build the card's architecture.
         explicit: whether the user named it; false for anchors that are added because they are missing.
+        origin: where fields of its card are given.
     """
 
     card: ModelCard
     path: Path | None = None
     network: "nn.Module | None" = None
     explicit: bool = True
+    origin: Origin = "card"
 
-    def load(self, benchmark: Benchmark) -> "LoadedModel":
-        """Builds and checks the classifier; see `pagbench.models.loading.load`."""
+    def load(self, benchmark: Benchmark, device: "torch.device | None" = None) -> "LoadedModel":
+        """Builds and checks the classifier, on the CPU by default; see `pagbench.models.loading.load`."""
         from pagbench.models import loading
 
-        return loading.load(self, benchmark)
+        return loading.load(self, benchmark) if device is None else loading.load(self, benchmark, device)
 
 
 @cache
@@ -304,7 +311,7 @@ def from_module(network: "nn.Module", name: str, benchmark: Benchmark) -> Reques
     """
     kind = type(network).__name__
     fields = {"id": name, "title": f"{kind} given from Python", "architecture": kind}
-    return Request(_own_card(fields, benchmark), network=network)
+    return Request(_own_card(fields, benchmark), network=network, origin="module")
 
 
 def from_checkpoint(path: Path, architecture: str, benchmark: Benchmark) -> Request:
@@ -338,7 +345,7 @@ def from_factory(factory: factories.Factory, benchmark: Benchmark, weights: str 
         raise CardError(f"{factory.origin}: field {min(refused)!r} is not for a function to give; leave it out")
     kind = type(network).__name__.lstrip("_")
     fields = {"id": factory.id, "title": f"{kind} of {factory.origin}", "architecture": kind, "weights": weights}
-    return Request(_own_card({**fields, **given}, benchmark), network=network)
+    return Request(_own_card({**fields, **given}, benchmark), network=network, origin="function")
 
 
 def _own_card(fields: Mapping[str, Any], benchmark: Benchmark) -> ModelCard:

@@ -46,7 +46,7 @@ def evidence(
     """What the rows of one model say, with its pre-flight card and its verification."""
     unscored = int(rows[benchmark.alignment].isna().sum())
     control, seed = bool(rows["control"].iloc[0]), int(rows["seed"].iloc[0])
-    no_result = _no_result(rows, benchmark, unscored)
+    no_result = _no_result(rows, benchmark, unscored, None if control else preflight)
     return Evidence(control, seed, len(rows), unscored, no_result, preflight, verification)
 
 
@@ -72,7 +72,8 @@ def _no_rank(model: Evidence, benchmark: Benchmark, board_seed: int) -> str | No
     if model.images < len(benchmark.samples):
         return f"partial: {model.images} of {len(benchmark.samples)} images"
     if model.unscored:
-        return f"incomplete: the gradient vanishes on {model.unscored} of {model.images} images"
+        cause = _cause(model.preflight, "gradients")
+        return f"incomplete: the gradient is zero or not finite on {model.unscored} of {model.images} images{cause}"
     if model.preflight is not None and model.preflight.costs_the_rank:
         return f"doubtful: {model.preflight.summary()}"
     return None
@@ -83,7 +84,14 @@ def has_result(status: str) -> bool:
     return not status.removeprefix("control; ").startswith("no result")
 
 
-def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int) -> str | None:
+def _cause(preflight: Preflight | None, *names: str) -> str:
+    """What the first of these pre-flight checks that is flagged has found."""
+    flagged = {check.name: check for check in preflight.flags} if preflight is not None else {}
+    first = next((flagged[name] for name in names if name in flagged), None)
+    return "" if first is None else f" (pre-flight: {first.found}; {first.advice})"
+
+
+def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int, preflight: Preflight | None) -> str | None:
     n, correct = len(rows), int(rows["correct"].sum())
     chance = float(np.unique(rows["label"], return_counts=True)[1].max() / n)
     if binomial_tail(correct, n, chance) >= SIGNIFICANCE:
@@ -91,8 +99,10 @@ def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int) -> str |
     if benchmark.epsilon and rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= MIN_RESPONSE:
         return "no result: the output does not react to its input beyond rounding"
     if n - unscored < MIN_SCORED * n:
-        return f"no result: the gradient vanishes on {unscored} of {n} images"
+        cause = _cause(preflight, "gradients")
+        return f"no result: the gradient is zero or not finite on {unscored} of {n} images{cause}"
     unfaithful = float((rows["gradient_faithful"] == 0).mean())
     if unfaithful > MAX_UNFAITHFUL:
-        return f"no result: the gradient is not that of the outputs on {unfaithful:.0%} of the images"
+        cause = _cause(preflight, "precision", "derivatives")
+        return f"no result: the gradient is not that of the outputs on {unfaithful:.0%} of the images{cause}"
     return None

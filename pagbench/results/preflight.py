@@ -8,7 +8,7 @@ from pagbench.errors import ContractError
 
 Verdict = Literal["pass", "flag", "fail", "unknown"]
 
-_COSTS_THE_RANK = ("accuracy", "batch")
+_COSTS_THE_RANK = ("accuracy", "batch", "classes", "layout", "output", "precision", "range")
 
 
 class Check(BaseModel):
@@ -39,6 +39,13 @@ class Preflight(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     checks: tuple[Check, ...]
+    images: int | None = None
+    """How many images were shown; None in older results, which were shown all that a check takes."""
+
+    @property
+    def flags(self) -> tuple[Check, ...]:
+        """The checks that are flagged."""
+        return tuple(check for check in self.checks if check.verdict == "flag")
 
     @property
     def verdict(self) -> Literal["pass", "flag", "fail"]:
@@ -49,7 +56,7 @@ class Preflight(BaseModel):
     @property
     def costs_the_rank(self) -> bool:
         """Whether a flag says that the rows are not those of the published network, or not of the images alone."""
-        return any(check.name in _COSTS_THE_RANK for check in self.checks if check.verdict == "flag")
+        return any(check.name in _COSTS_THE_RANK for check in self.flags)
 
     def summary(self) -> str:
         """`ok`, or every flag with what was found.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -98,7 +99,11 @@ class Store:
         fullest = max(same, key=lambda result: len(result.document))  # the first of those that have pictures
         seconds = round(sum(result.provenance.wall_seconds for result in same), 3)
         rows = self._ordered([result.rows for result in same])
-        return Result(rows, {**fullest.document, "runs": _runs(same), "wall_seconds": seconds})
+        document = {**fullest.document, "runs": _runs(same), "wall_seconds": seconds}
+        checked = [result for result in same if result.provenance.preflight is not None]
+        if checked:
+            document["preflight"] = max(checked, key=_images_shown).document["preflight"]
+        return Result(rows, document)
 
     def _ordered(self, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """Each sample once, in the benchmark's order."""
@@ -153,6 +158,12 @@ class Store:
                     shard.remove()
             self._folder.remove_if_empty()
             return result
+
+
+def _images_shown(result: Result) -> float:
+    """Images that the pre-flight checks were shown; as many as they take where nothing is said."""
+    preflight = result.provenance.preflight
+    return math.inf if preflight is None or preflight.images is None else preflight.images
 
 
 def _shard_name(result: Result) -> str:

@@ -21,6 +21,7 @@ from pagbench.models import devices, registry
 from pagbench.models.loading import accepting
 from pagbench.models.registry import Request
 from pagbench.results import Result, StoragePath
+from pagbench.results.preflight import Preflight
 from pagbench.running import executors, provenance, targets
 from pagbench.running.config import RunConfig, Share
 from pagbench.running.executors import Executor
@@ -80,11 +81,13 @@ def run(  # noqa: PLR0913 (every option of the command)
         gpus_per_task: share of a GPU that a unit asks a Ray cluster for.
         timeout: seconds for a batch, after which its model is given up; None for any time.
         progress: show a progress bar.
-        on_warning: called with a line where an anchor that was not named cannot be measured, or a file is damaged.
+        on_warning: called with a line where an anchor that was not named cannot be measured, where a file is damaged,
+            and at the end for each flag of a named model's pre-flight checks, with what to do.
 
     Returns:
         One row per model and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
-        `.attrs["preflight"]`, the licences in `.attrs["licenses"]`.
+        `.attrs["preflight"]`, the licences in `.attrs["licenses"]`, a line for each flag of a named model in
+        `.attrs["flags"]`.
 
     >>> rows = run("control/bayes", benchmark="gaussians", limit=2)
     >>> float(rows.set_index("entrant").loc["control/bayes", "alignment_cosine"].mean().round(4))
@@ -125,15 +128,21 @@ def run(  # noqa: PLR0913 (every option of the command)
             started=provenance.now(),
         )
         state = _State(config, requested, on_warning)
-        for phase in ([None], config.measures):  # optional measures of those models alone that could be measured
-            units = _units(config, state.jobs(phase), chosen, share)
-            if not units:
-                continue
-            advance = _advancing(bar, definition.label, units)
-            for unit, outcome in chosen.run(config, units, stop, advance):
-                advance(unit, len(unit.ids))
+
+        def do(label: str, units: Sequence[Unit]) -> None:
+            advance = _advancing(bar, label, units)
+            for unit, outcome in chosen.run(config, units, stop, advance) if units else ():
+                advance(unit, _size(unit))
                 state.handle_outcome(unit, outcome)
+
+        for explicit in (True, False):  # where no named model can be measured, anchors are not either
+            do(f"{definition.label}: pre-flight", state.unchecked(explicit=explicit))
+        for phase in ([None], config.measures):  # optional measures of those models alone that could be measured
+            do(definition.label, _units(config, state.jobs(phase), chosen, share, state.preflights))
         rows = state.rows(complete=shard is None)
+        rows.attrs["flags"] = state.flags()
+        for line in rows.attrs["flags"]:
+            on_warning(line)
         if state.failures:
             raise RunError(list(state.failures), rows)
         return rows
@@ -149,12 +158,28 @@ class _State:
         self._config, self._requested, self._on_warning = config, requested, on_warning
         self._excluded: set[str] = set()
         self._results: dict[tuple[str, str | None], Result] = {}
+        self.preflights: dict[str, dict[str, Any]] = {}
         self.failures: dict[str, None] = {}
 
     @property
     def _models(self) -> list[Request]:
-        """Those whose own rows could be measured so far."""
-        return [request for request in self._requested if request.card.id not in self._excluded]
+        """Those whose own rows could be measured so far; without a named one, anchors are of no use."""
+        left = [request for request in self._requested if request.card.id not in self._excluded]
+        return left if any(request.explicit for request in left) else []
+
+    def unchecked(self, *, explicit: bool) -> list[Unit]:
+        """Units that check the named models, or the others."""
+        return [Unit(request) for request in self._models if request.explicit is explicit]
+
+    def flags(self) -> list[str]:
+        """A line for every flag of a named model, with what to do."""
+        named = [request.card for request in self._requested if request.explicit and not request.card.control]
+        return [
+            f"{card.id}: {check.name}: {check.sentence()}"
+            for card in named
+            if card.id in self.preflights
+            for check in Preflight.model_validate(self.preflights[card.id]).flags
+        ]
 
     def jobs(self, measures: Sequence[str | None]) -> list[tuple[Request, str | None]]:
         """Models with what is measured of them; optional measures are for named models."""
@@ -166,6 +191,8 @@ class _State:
         name = unit.request.card.id
         for line in outcome.warnings:
             self._on_warning(line)
+        if outcome.preflight is not None:
+            self.preflights[name] = outcome.preflight
         if outcome.result is not None:
             self._results[name, unit.measure] = outcome.result
         if not outcome.failure:
@@ -210,7 +237,11 @@ class _State:
 
 
 def _units(
-    config: RunConfig, jobs: Sequence[tuple[Request, str | None]], executor: Executor, share: Share
+    config: RunConfig,
+    jobs: Sequence[tuple[Request, str | None]],
+    executor: Executor,
+    share: Share,
+    preflights: Mapping[str, dict[str, Any]],
 ) -> list[Unit]:
     """This run's share of the samples of all models, in units that keep all workers at work.
 
@@ -226,13 +257,14 @@ def _units(
         # units share most targets along the cycle of partners, or the blocks of a measure in the benchmark's order
         ids = share.select(wanted if measure in BLOCKS else [name for name in cycle if name in known])
         size = executor.unit_size(len(ids), len(jobs))
-        units += [Unit(request, measure, tuple(ids[start : start + size])) for start in range(0, len(ids), size)]
+        parts = [tuple(ids[start : start + size]) for start in range(0, len(ids), size)]
+        units += [Unit(request, measure, part, preflights[request.card.id]) for part in parts]
     return units
 
 
 def _advancing(bar: Progress, label: str, units: Sequence[Unit]) -> Callable[[Unit, int], None]:
     """Shows finished samples; those of a unit that is begun again count once."""
-    left = {id(unit): len(unit.ids) for unit in units}
+    left = {id(unit): _size(unit) for unit in units}
     task = bar.add_task(label, total=sum(left.values()))
 
     def advance(unit: Unit, samples: int) -> None:
@@ -241,6 +273,10 @@ def _advancing(bar: Progress, label: str, units: Sequence[Unit]) -> Callable[[Un
         bar.update(task, description=unit.name, advance=samples)
 
     return advance
+
+
+def _size(unit: Unit) -> int:
+    return len(unit.ids) or 1
 
 
 @contextmanager
@@ -309,6 +345,6 @@ def _without_anchor(name: str, error: PagbenchError | str) -> str:
 def progress_bar(enabled: bool) -> Progress:
     """A bar that counts images and estimates the time that is left; on stderr, nothing where it is not enabled."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left:"),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left:"),
         TimeRemainingColumn(), disable=not enabled, console=Console(stderr=True),
     )  # fmt: skip

@@ -40,16 +40,20 @@ class Unit:
     Attributes:
         request: the model, not loaded.
         measure: an optional measure; None for the benchmark's own.
-        ids: the samples.
+        ids: the samples; none where the model is only checked.
+        preflight: the model's pre-flight card, as plain JSON values; None where it is not made yet.
     """
 
     request: Request
-    measure: str | None
-    ids: tuple[str, ...]
+    measure: str | None = None
+    ids: tuple[str, ...] = ()
+    preflight: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
-        """Of the model, and of an optional measure."""
+        """Of the model, with what is done where that is not the benchmark's own measures."""
+        if not self.ids:
+            return f"pre-flight of {self.request.card.id}"
         return self.request.card.id if self.measure is None else f"{self.request.card.id} {self.measure}"
 
 
@@ -62,6 +66,7 @@ class Outcome(NamedTuple):
         warnings: lines for the user.
         stopped: the signal for which it stopped between two batches; 0 where none has come.
         result: all rows of the model that the folder has, where the unit completed them in this process.
+        preflight: the model's pre-flight card, as plain JSON values, where it was only checked.
     """
 
     failure: str = ""
@@ -69,6 +74,7 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...] = ()
     stopped: int = 0
     result: Result | None = None
+    preflight: dict[str, Any] | None = None
 
 
 class Packed(NamedTuple):
@@ -77,6 +83,7 @@ class Packed(NamedTuple):
     request: bytes
     measure: str | None
     ids: tuple[str, ...]
+    preflight: dict[str, Any] | None
 
 
 @lru_cache(maxsize=1)
@@ -94,7 +101,7 @@ def pack(units: Sequence[Unit]) -> list[Packed]:
     """
     distinct = {id(unit.request): unit.request for unit in units}
     packed = {key: _pickled(request) for key, request in distinct.items()}
-    return [Packed(packed[id(unit.request)], unit.measure, unit.ids) for unit in units]
+    return [Packed(packed[id(unit.request)], unit.measure, unit.ids, unit.preflight) for unit in units]
 
 
 def _pickled(request: Request) -> bytes:
@@ -157,11 +164,13 @@ class UnitWorker:
 
     def do_packed(self, packed: Packed, advance: Advance) -> Outcome:
         """The same as `do` for another process, which reads the rows from the folder."""
-        unit = Unit(_unpacked(packed.request), packed.measure, packed.ids)
+        unit = Unit(_unpacked(packed.request), packed.measure, packed.ids, packed.preflight)
         return self.do(unit, advance)._replace(result=None)
 
     def do(self, unit: Unit, advance: Advance) -> Outcome:
         """Measures what the folder lacks of a unit, a batch at a time, and merges the model's rows once all are there.
+
+        A unit without samples only checks its model.
 
         Args:
             unit: the unit.
@@ -174,9 +183,13 @@ class UnitWorker:
             self._timeout.restart()
             self._stop.check()
 
+        result, preflight = None, None
         try:
             with self._timeout.running(unit.request.card.id):
-                result = self._complete(unit, finished, lines.append)
+                if unit.ids:
+                    result = self._complete(unit, finished, lines.append)
+                else:
+                    preflight = self._check(unit, finished, lines.append)
         except Stopped as stopped:
             return Outcome(str(stopped), stopped=stopped.number, warnings=tuple(lines))
         except OSError as error:
@@ -184,7 +197,7 @@ class UnitWorker:
         except PagbenchError as error:
             unavailable = isinstance(error, _UnloadableError | Refusal) and not unit.request.explicit
             return Outcome(str(error), unavailable, tuple(lines))
-        return Outcome(warnings=tuple(lines), result=result)
+        return Outcome(warnings=tuple(lines), result=result, preflight=preflight)
 
     def _complete(self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]) -> Result | None:
         """Measures a unit; returns the model's rows where the folder then has all that the run asks for.
@@ -200,20 +213,14 @@ class UnitWorker:
         anew = config.overwrite and unit.request.explicit
         load = partial(store.load, anew=anew)
         source = provenance.gather(model, config)
-        try:
-            kept = load()
-        except DamagedError:
-            for line in store.heal():
-                on_warning(f"{model.card.id}: {line}")
-            kept = load()
-        self._check_same(kept, source)
+        kept = self._kept(unit, source, on_warning)
         done = set() if kept is None else set(kept.rows["sample_id"])
         missing = [name for name in unit.ids if name not in done]
         advance(len(unit.ids) - len(missing))
         with guarded(model.card.id, unit.measure):
             if missing:
                 if unit.measure is None:
-                    source["preflight"] = (kept and kept.document.get("preflight")) or self._preflight(model)
+                    source["preflight"] = unit.preflight
                 judged = unit.measure is not None and "judge" in columns.MEASURES[unit.measure].needs
                 judges = self.session.judge.record() if judged else {}
                 source["networks"] = {**self.session.targets.networks, **judges}
@@ -235,29 +242,56 @@ class UnitWorker:
                     return merged
         return kept if kept is not None and self._is_complete(kept, unit.measure) else None
 
+    def _check(self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]) -> dict[str, Any]:
+        """The model's pre-flight card, that of kept rows where it was shown enough images.
+
+        Raises:
+            As `_complete`.
+        """
+        advance(0)
+        model, images = self._load(unit.request), min(checks.IMAGES, len(self._config.ids))
+        kept = self._kept(unit, provenance.gather(model, self._config), on_warning)
+        card = None if kept is None else kept.provenance.preflight
+        if card is None or (card.images is not None and card.images < images):
+            with guarded(model.card.id):
+                card = checks.preflight(
+                    model,
+                    self._config.benchmark,
+                    device=self._config.device,
+                    batch_size=self.session.first_batch,
+                    images=images,
+                )
+        if card.verdict == "fail":
+            raise Refusal(model.card.id, card)
+        return card.model_dump(mode="json", exclude_none=True)
+
+    def _kept(self, unit: Unit, source: dict[str, Any], on_warning: Callable[[str], object]) -> Result | None:
+        """The model's rows that the folder has; damaged files are taken out of the way.
+
+        Raises:
+            ResultsError: they are not of this model and run.
+        """
+        store = self._config.store(unit.request.card.id, unit.measure)
+        load = partial(store.load, anew=self._config.overwrite and unit.request.explicit)
+        try:
+            kept = load()
+        except DamagedError:
+            for line in store.heal():
+                on_warning(f"{unit.request.card.id}: {line}")
+            kept = load()
+        self._check_same(kept, source)
+        return kept
+
     def _load(self, request: Request) -> LoadedModel:
         if self._loaded is None or self._loaded[0] != request:
             self._loaded = None  # frees the older one's memory first
             try:
-                self._loaded = (request, request.load(self._config.benchmark))
+                self._loaded = (request, request.load(self._config.benchmark, self._config.device))
             except PagbenchError as error:
                 raise _UnloadableError(str(error)) from None
             except Exception as error:  # a third party's network, or too little memory for it
                 raise ContractError(f"{request.card.id}: cannot be loaded ({first_line(error)})") from error
         return self._loaded[1]
-
-    def _preflight(self, model: LoadedModel) -> dict[str, Any]:
-        """The model's pre-flight card, as plain JSON values.
-
-        Raises:
-            Refusal: a check fails.
-        """
-        card = checks.preflight(
-            model, self._config.benchmark, device=self._config.device, batch_size=self.session.first_batch
-        )
-        if card.verdict == "fail":
-            raise Refusal(model.card.id, card)
-        return card.model_dump(mode="json")
 
     def _is_complete(self, result: Result, measure: str | None) -> bool:
         return set(result.rows["sample_id"]) >= set(self._config.ids_of(measure))

@@ -19,6 +19,10 @@ _BEGINNINGS = {
     ".tgz": (_GZIP,),
 }
 """First bytes by suffix; PyTorch's files are archives since 1.6, pickles before."""
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_SAFETENSORS = re.compile(rb'\s*\{\s*"[^"]*"\s*:\s*\{')
+_EXPORTED = ("serialized_exported_program.json", "models/model.json", "archive_format", "archive_version")
+_LOAD = "measure what a function returns, as path.py:function, that loads it by"
 _LONGEST_HEADER = 100_000_000
 """Bytes of a safetensors header that its library reads."""
 HEAD = 1 << 16
@@ -47,6 +51,24 @@ def flaw(path: Path, name: str) -> str | None:
         return f"no {suffix} file (it begins with {head[:16]!r})"
     if head.startswith(_ZIP) and not zipfile.is_zipfile(path):
         return f"truncated (an archive without its end, {size} bytes)"
+    return None
+
+
+def other_format(path: Path) -> str | None:
+    """What a file of weights is where it is whole, but holds no state dict, and what to do with it; None elsewhere."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if head.startswith(_HDF5):
+        return "an HDF5 file, as of Keras; save the weights of a PyTorch network"
+    if _SAFETENSORS.match(head[8:]) is not None:
+        return "a safetensors file under another name; let its name end in .safetensors"
+    if head.startswith(_ZIP) and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = [name.partition("/")[2] for name in archive.namelist()]
+        if "constants.pkl" in names and any(name.startswith("code/") for name in names):
+            return f"a TorchScript archive, which is a program; {_LOAD} torch.jit.load"
+        if any(name in names or name in archive.namelist() for name in _EXPORTED):
+            return f"a program of torch.export; {_LOAD} torch.export.load(...).module()"
     return None
 
 

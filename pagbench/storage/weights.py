@@ -5,10 +5,9 @@ import codecs
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,9 @@ from torch import Tensor, nn
 from pagbench.errors import WeightsError, first_line
 from pagbench.storage import content
 from pagbench.storage.files import replacing, sha256_of
+
+_SHOWN = 5
+"""Names of tensors that an error shows of each kind."""
 
 
 def file_sha256(path: Path) -> str:
@@ -40,7 +42,9 @@ def state_sha256(network: nn.Module) -> str:
     tensors = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        dense = tensor.detach().cpu()
+        dense = dense.to_dense() if dense.layout != torch.strided else dense
+        digest.update(dense.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -104,6 +108,8 @@ def read_checkpoint(path: Path) -> Any:
         flaw = content.flaw(path, path.name)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
+    if (other := content.other_format(path)) is not None:
+        raise WeightsError(f"{path}: {other}")
     if flaw is not None:
         raise WeightsError(f"{path}: truncated or not a PyTorch file ({flaw}); delete it and fetch the file anew")
     try:
@@ -138,9 +144,30 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         prefix = _common_prefix(network, state)
-        reason = shorten(" ".join(str(error).splitlines()[1:2]), 160, placeholder=" …")
         remedy = "check the architecture" if prefix is None else f"set strip_prefix: {prefix}"
+        reason = _misfit(network.state_dict(), state) or first_line(error)
         raise WeightsError(f"{source}: weights of another network ({reason}); {remedy}") from None
+
+
+def _misfit(expected: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Which names are missing, unexpected, or of another shape; empty where it is none of these."""
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and isinstance(value, Tensor) and value.shape != state[name].shape
+    ]
+    groups = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": shapes,
+    }
+    return "; ".join(f"{title}: {_some(names)}" for title, names in groups.items() if names)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name[:80] for name in names[:_SHOWN]) + more
 
 
 def _common_prefix(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:
