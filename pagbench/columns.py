@@ -138,6 +138,11 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {name: measure.columns for name,
 OPTIONAL = tuple(name for name, measure in MEASURES.items() if measure.optional)
 """Measures that no benchmark takes by itself."""
 
+WITHOUT_TARGET = (
+    "accuracy", "faithfulness", "adversarial", "pgd", "certified", "smoothing", "generation", "denoising", "inpainting",
+)  # fmt: skip
+"""Measures that mean something without a target or a manifold; a benchmark that defines none shows no others."""
+
 ABILITIES = tuple(name for name, measure in MEASURES.items() if measure.images)
 """Measures of what one can do by following a model's gradient: they make images."""
 
@@ -238,6 +243,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("n_scored", "images", None, "Images whose alignment could be scored."),
     Column("n_total", "images", None, "Images measured."),
     Column("accuracy", "", True, "Share of images classified correctly.", "accuracy"),
+    Column("seconds_per_image", "s", False, "Wall-clock time of the run that measured them, targets included; only on benchmarks without a rank.", "s/image"),
     Column("alignment", "", True, "Chance-corrected alignment (A - A_chance)/(1 - A_chance) of the benchmark's ranking column, of means.", "alignment"),
     Column("alignment_lpips", "", True, "Mean of the per-sample column.", "LPIPS"),
     Column("alignment_lpips_chance", "", None, "Mean of the per-sample column.", "LPIPS chance"),

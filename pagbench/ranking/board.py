@@ -131,7 +131,8 @@ def _unranked(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFra
             eligibility.has_result(statuses[other.name]) and other.is_paired_with(summary) for other in judged
         )
         regime = _regime([other.replicates for other in judged], benchmark) if judged and meaningful else {}
-        table.append(summary.entry | {"status": statuses[name]} | (regime or dict.fromkeys(_REGIME)))
+        none = {} if benchmark.no_target else dict.fromkeys(_REGIME)
+        table.append(summary.entry | {"status": statuses[name]} | (regime or none))
     return pd.DataFrame(table)
 
 
@@ -144,6 +145,8 @@ def _anchors(benchmark: Benchmark) -> tuple[str, ...]:
 
 def missing_anchor(models: Collection[str], benchmark: Benchmark) -> str:
     """Why no regime can be judged, as half a sentence; empty where one can."""
+    if benchmark.no_target:
+        return benchmark.no_target
     anchors = _anchors(benchmark)
     if not anchors:
         return "there is no unregularised reference" if benchmark.reference is None else "it has no Bayes control"
@@ -192,7 +195,7 @@ def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.D
         raise ResultsError(f"no column {sort!r} to sort by; columns: {known}")
     documented = [*columns.BOARD_COLUMNS, *columns.optional_board_columns(benchmark)]
     directions = {column.name: column.higher_is_better for column in documented}
-    by = sort or "alignment"
+    by = sort or ("accuracy" if benchmark.no_target else "alignment")
     ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
     section = ordered["status"].map(
         lambda status: 0 if status == eligibility.RANKED else 2 if status.startswith("control") else 1

@@ -14,6 +14,7 @@ from rich.text import Text
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns, sample_columns
 from pagbench.ranking.board import agreements, missing_anchor
+from pagbench.ranking.eligibility import no_rank
 from pagbench.results.verification import SELF_REPORTED
 
 _TABLE = tuple(
@@ -27,10 +28,17 @@ _DETAILS = (
 _LISTED = 3
 """Models with the same remark that are listed by name; of more the number is given."""
 _UNRANKED = "–"
+_NARROWEST = 80
+"""Characters of the lines below a table that is narrower still."""
 
 
 def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
     """What the numbers of a table mean, in a few sentences."""
+    if benchmark.no_target:
+        return (
+            f"{benchmark.label}: {no_rank(benchmark)}. Shown are accuracy, with half the 95 % interval of a bootstrap "
+            "over images, time per image and pre-flight; nothing is said of alignment."
+        )
     missing = missing_anchor(set(board["model"]), benchmark)
     regimes = (
         f"Regimes lie between {benchmark.reference} and {benchmark.bayes} and tell of robustness only; the number is a "
@@ -98,7 +106,7 @@ def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
     """Why models have no rank, what was flagged, who was verified, and how far another target agrees."""
-    unusual = board[~board["status"].isin(["ranked", "control"])]
+    unusual = board[~board["status"].isin(["ranked", "control", no_rank(benchmark)])]
     remarks = [f"{row['model']}: {row['status']}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
     remarks += [
@@ -106,6 +114,8 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
         for _, row in flagged.iterrows()
         if row["preflight"] not in row["status"]
     ]
+    if benchmark.no_target and (passed := board[board["preflight"] == "ok"]["model"].tolist()):
+        remarks.append(f"Pre-flight ok: {', '.join(passed)}.")
     if PARTIAL_MEASURES in board:
         for partial, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
             names = ", ".join(models) if len(models) <= _LISTED else f"{len(models)} of {len(board)} models"
@@ -138,7 +148,7 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
     """
     shown = _table_columns(board, benchmark)
     table = _rich_table(board, benchmark, shown, narrow=False)
-    room = _size(table) if width is None else width
+    room = max(_size(table), _NARROWEST) if width is None else width
     if width is not None and _size(table) > room:
         table = _rich_table(board, benchmark, shown, narrow=True)
         if _size(table) > room:

@@ -79,7 +79,7 @@ class Standing:
         board = self.after.set_index("model")
         own = board.loc[self.model]
         if pd.isna(own["rank"]):
-            yield f"{self.model} takes no rank: {own['status']}"
+            yield f"{self.model} takes no rank: {own['status'].removeprefix('no rank: ')}"
             return
         ranked = board[board["rank"].notna()].sort_values("rank")
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"

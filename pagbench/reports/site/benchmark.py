@@ -103,7 +103,8 @@ def page(study: Study, downloads: Sequence[Download]) -> Page:
     """
     leaders = abilities.leaders(study, board_columns.describe(study))
     content = _about(study.benchmark) | {"verdict": verdict(study), "leaders": leaders}
-    content |= sensitivity.content(study) | table.content(study, downloads) | plots.content(study)
+    content |= sensitivity.content(study) | table.content(study, downloads)
+    content |= {} if study.benchmark.no_target else plots.content(study)
     title = f"{study.benchmark.title} ({study.benchmark.label})"
     return Page(f"benchmarks/{study.benchmark.label}.html", "board.html.j2", title, content)
 
@@ -142,7 +143,7 @@ def verdict(study: Study) -> Verdict:
 
 def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
     """None where there is no such row, or its gradients were never scored."""
-    if row is None or row["alignment"] is None:
+    if row is None or row.get("alignment") is None:
         return None
     model = study.named(row["model"])
     record = None if model is None else model.verification

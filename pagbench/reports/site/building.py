@@ -109,7 +109,8 @@ def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]
     yield home.page(studies)
     for study in studies:
         yield benchmark.page(study, downloads[study.benchmark.label])
-        yield comparison.page(study)
+        if not study.benchmark.no_target:
+            yield comparison.page(study)
         if (page := sensitivity.page(study)) is not None:
             yield page
     for label in benchmarks.names():

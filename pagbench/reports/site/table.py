@@ -125,7 +125,7 @@ def content(study: Study, files: Sequence[Download]) -> Json:
     for column in columns:
         groups.setdefault(_group(column["name"]), []).append(column)
     data = {
-        "compare": address(f"compare/{study.benchmark.label}.html"),
+        "compare": None if study.benchmark.no_target else address(f"compare/{study.benchmark.label}.html"),
         "sections": SECTIONS,
         "columns": columns,
         "rows": rows,
