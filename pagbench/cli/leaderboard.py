@@ -1,4 +1,4 @@
-"""The commands that read results: leaderboard, figures, site."""
+"""The commands that read results: leaderboard, compare, figures, site."""
 
 import enum
 import sys
@@ -19,6 +19,14 @@ class Format(enum.StrEnum):
 
     table = "table"
     markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+class PairFormat(enum.StrEnum):
+    """How to print a comparison."""
+
+    text = "text"
     csv = "csv"
     json = "json"
 
@@ -45,15 +53,27 @@ def leaderboard(
         width = Console().width if sys.stdout.isatty() else None
         typer.echo(render.to_table(board, definition, width), nl=False)
         return
-    text = render.FORMATS[format.value](board, definition)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(f"{output}: cannot write ({error.strerror or error}); give another --output") from None
-    typer.echo(f"written: {output}")
+    _show(render.FORMATS[format.value](board, definition), output)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Id of a model of the results folder.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Id of another one.")],
+    benchmark: BenchmarkOption = "digits",
+    results: ResultsOption = RESULTS,
+    format: Annotated[
+        PairFormat, typer.Option(help="text, csv or json; the last two have all columns.")
+    ] = PairFormat.text,
+    output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
+) -> None:
+    """Compare two models on the same images: each main column's difference A - B, its interval, and who is better."""
+    from pagbench import benchmarks
+    from pagbench.ranking import pairs
+
+    definition = benchmarks.load(benchmark)
+    folder = _read_from(results, definition)
+    compared = pairs.pair(folder, _id_of(a), _id_of(b), benchmark=definition)
+    _show(pairs.FORMATS[format.value](compared), output)
 
 
 def figures(
@@ -84,6 +104,26 @@ def site(
 
     written = build(stored.local(results), output)
     typer.echo(f"{len(written)} files; open {output / 'index.html'}")
+
+
+def _show(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"{output}: cannot write ({error.strerror or error}); give another --output") from None
+    typer.echo(f"written: {output}")
+
+
+def _id_of(name: str) -> str:
+    """The id under which results have a model; a card file and `smoothed:...` are other names of one."""
+    if not name.startswith("smoothed:") and not name.endswith((".yaml", ".yml")):
+        return name
+    from pagbench.models import registry
+
+    return registry.find(name).card.id
 
 
 def _read_from(results: str, benchmark: "Benchmark") -> Path:
