@@ -15,7 +15,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns, sample_columns
 from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.eligibility import no_rank
-from pagbench.results.verification import SELF_REPORTED
+from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
@@ -28,6 +28,8 @@ _DETAILS = (
 _LISTED = 3
 """Models with the same remark that are listed by name; of more the number is given."""
 _UNRANKED = "–"
+_EMBARGO = "†"
+"""Beside a model whose numbers nobody else can measure again yet."""
 _NARROWEST = 80
 """Characters of the lines below a table that is narrower still."""
 
@@ -73,12 +75,13 @@ def _cell(row: "pd.Series[Any]", column: Column, separator: str) -> str:
     value = row.get(column.name)
     if column.name == "rank":
         return rank(row, separator)
-    if column.name == "regime":
-        return _UNRANKED if _missing(value) else f"{value}{separator}{row['regime_probability']:.2f}"
     if _missing(value):
         return _UNRANKED
+    if column.name == "regime":
+        return f"{value}{separator}{row['regime_probability']:.2f}"
     if not isinstance(value, float):
-        return str(value)
+        marked = column.name == "model" and UNDER_EMBARGO in row["verification"]
+        return f"{value} {_EMBARGO}" if marked else str(value)
     low, high = row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
     if not (isinstance(low, float) and isinstance(high, float)) or _missing(low):
         return f"{value:.3f}"
@@ -120,13 +123,15 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
         for partial, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
             names = ", ".join(models) if len(models) <= _LISTED else f"{len(models)} of {len(board)} models"
             remarks.append(f"{names}: {partial}.")
+    kept_back = board[board["verification"].str.contains(UNDER_EMBARGO)]
+    remarks += [f"{_EMBARGO} {row['model']}: {row['verification']}." for _, row in kept_back.iterrows()]
     remarks.append(_verifications(board))
     return remarks + [a.sentence() for a in (agreements(board, benchmark) if benchmark.second is not None else ())]
 
 
 def _verifications(board: pd.DataFrame) -> str:
     """How many models a rerun has verified; the minority by name. Refuted ones have that as their status."""
-    verdicts = board["verification"].str.partition(" ")[0]
+    verdicts = board["verification"].str.extract(r"^([\w-]+)")[0]
     verified, reported = board[verdicts == "verified"]["model"], board[verdicts == SELF_REPORTED]["model"]
     count = f"Verified by rerun (pagbench verify): {len(verified)} of {len(board)}"
     if verified.empty or reported.empty:

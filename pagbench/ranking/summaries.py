@@ -14,7 +14,7 @@ from pagbench.columns import epsilon_name
 from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.eligibility import Evidence
 from pagbench.results import Declared, Result
-from pagbench.results.verification import SELF_REPORTED
+from pagbench.results.verification import standing
 
 Replicates = Mapping[str, NDArray[np.float64]]
 
@@ -96,7 +96,7 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.floa
         "score_license": ", ".join(dict.fromkeys(card.license for card in score_cards if card.license)) or None,
         "trained_on_target": declared.trained_on_target,
         "preflight": None if declared.preflight is None else declared.preflight.summary(),
-        "verification": SELF_REPORTED if declared.verification is None else declared.verification.summary(),
+        "verification": standing(declared.verification, declared.embargo),
         **({columns.PARTIAL_MEASURES: partial} if partial else {}),
         **({"seconds_per_image": declared.seconds_per_image} if benchmark.no_target else {}),
     }

@@ -79,6 +79,7 @@ class Declared(NamedTuple):
     license: str | None = None
     trained_on_target: bool | None = None
     seconds_per_image: float | None = None
+    embargo: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ class Result:
         """What is known of the model beside its rows."""
         source, card = self.provenance, self.provenance.card
         seconds = source.wall_seconds / len(self.rows) if source.wall_seconds and len(self.rows) else None
-        return Declared(source.preflight, self.verification, card.license, card.trained_on_target, seconds)
+        embargo = source.weights_sha256 if card.embargo else None
+        return Declared(source.preflight, self.verification, card.license, card.trained_on_target, seconds, embargo)
 
     def difference(self, other: Provenance) -> str:
         """Names what differs from the other provenance, with both values shortened; empty where rows would be the same.

@@ -31,6 +31,7 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
         },
         "trained_on_target": _present({name: known.trained_on_target for name, known in declared.items()}),
         "licenses": _present({name: known.license for name, known in declared.items()}),
+        "embargoes": _present({name: known.embargo for name, known in declared.items()}),
         "seconds_per_image": _present({name: known.seconds_per_image for name, known in declared.items()}),
     }
     return rows
@@ -45,6 +46,7 @@ def declared_in(rows: pd.DataFrame, model: str) -> Declared:
         rows.attrs.get("licenses", {}).get(model),
         rows.attrs.get("trained_on_target", {}).get(model),
         rows.attrs.get("seconds_per_image", {}).get(model),
+        rows.attrs.get("embargoes", {}).get(model),
     )
 
 

@@ -32,6 +32,7 @@ class Standing:
         trained_on_target: what its card declares; None where it declares nothing.
         trust: self-reported, verified or refuted.
         checked: how, by whom and when; empty where self-reported.
+        embargo: whether its weights are kept back, so that nobody else can measure it again.
         gallery: its pictures, where there are any.
     """
 
@@ -45,6 +46,7 @@ class Standing:
     trained_on_target: bool | None
     trust: str
     checked: str
+    embargo: bool
     gallery: pictures.Gallery | None
 
 
@@ -158,5 +160,6 @@ def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
         trained_on_target=row["trained_on_target"],
         trust=SELF_REPORTED if record is None else record.verdict,
         checked="" if record is None else record.summary().removeprefix(record.verdict).strip(),
+        embargo=model is not None and bool(model.card.embargo),
         gallery=None if model is None else pictures.gallery(study, model),
     )

@@ -21,6 +21,7 @@ KEYS = MAIN
 CARD_COLUMNS = (
     Column("architecture", "", None, "Architecture of the network, as its card says.", "architecture"),
     Column("dataset", "", None, "The data set that it was trained on, as its card says.", "trained on"),
+    Column("date", "", None, "Day on which it was published or submitted, as its card says.", "date"),
 )  # fmt: skip
 """What a card says of a model, and the board does not."""
 _MEAN = "Mean of the per-sample column."
