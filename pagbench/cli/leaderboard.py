@@ -1,4 +1,4 @@
-"""The commands that read results: leaderboard, compare, figures, site."""
+"""The commands that read results: leaderboard, compare, export, figures, site."""
 
 import enum
 import sys
@@ -29,6 +29,14 @@ class PairFormat(enum.StrEnum):
     text = "text"
     csv = "csv"
     json = "json"
+
+
+class ExportFormat(enum.StrEnum):
+    """For what a model's scores are written."""
+
+    hf = "hf"
+    badge = "badge"
+    svg = "svg"
 
 
 def leaderboard(
@@ -74,6 +82,37 @@ def compare(
     folder = _read_from(results, definition)
     compared = pairs.pair(folder, _id_of(a), _id_of(b), benchmark=definition)
     _show(pairs.FORMATS[format.value](compared), output)
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Id of a model of the results folder.")],
+    format: Annotated[
+        ExportFormat,
+        typer.Option(
+            help="hf, YAML for .eval_results/ of a model on Hugging Face; badge, for shields.io; svg, a picture."
+        ),
+    ] = ExportFormat.hf,
+    benchmark: BenchmarkOption = "digits",
+    results: ResultsOption = RESULTS,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Of hf: the hub's dataset that has the leaderboard; pagbench/<benchmark> by default."),
+    ] = None,
+    source: Annotated[str | None, typer.Option(metavar="URL", help="Of hf: a page that the values are from.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
+) -> None:
+    """Write a model's scores for a model hub, or a badge with its rank for a README."""
+    from pagbench import benchmarks
+    from pagbench.reports import export
+
+    definition = benchmarks.load(benchmark)
+    standing = export.find(_read_from(results, definition), _id_of(model), definition)
+    if format is ExportFormat.hf:
+        text = export.hub_yaml(standing, dataset=dataset, source=source)
+    else:
+        badge = export.badge(standing)
+        text = badge.to_json() if format is ExportFormat.badge else badge.to_svg()
+    _show(text, output)
 
 
 def figures(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from browser import screenshot
 from test_site_plots import opened, points
 
 from pagbench.reports.site import plots
@@ -68,7 +69,8 @@ def test_the_plots_are_drawn_where_two_have_dates(page, site, digits_study, tmp_
     page.wait_for_selector("#plot-progress-accuracy svg")
     for name in ("alignment", "accuracy"):
         assert sorted(points(page, f"plot-progress-{name}")) == sorted([STANDARD, WEAK])
-    assert "2024" in page.locator("#plot-progress-alignment svg").text_content()
+    assert "2024-05" in page.locator("#plot-progress-alignment svg").text_content()
+    screenshot(page, "progress")
     assert "their cards have no date" in page.locator("#plot-progress-alignment").inner_text()
 
 

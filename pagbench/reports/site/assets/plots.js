@@ -140,7 +140,10 @@
     draw(container, points, {
       width: container.clientWidth,
       height: 300,
-      x: { type: "utc", domain: [days[0] - room, +days[1] + room], label: "published or submitted →", labelArrow: "none" },
+      x: {
+        type: "utc", domain: [days[0] - room, +days[1] + room], ticks: Math.max(2, container.clientWidth / 120),
+        tickFormat: d3.utcFormat("%Y-%m-%d"), label: "published or submitted →", labelArrow: "none",
+      },
       y: { nice: true, ticks: 6, grid: true, label: `↑ ${data.quantities[name]}`, labelArrow: "none" },
       marks: [
         Plot.line(best, { x: "day", y: "value", curve: "step-after", stroke: QUIET, strokeWidth: 1.6 }),
