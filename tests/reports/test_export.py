@@ -58,7 +58,7 @@ def test_a_time_that_is_none_is_left_out(found, started):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"dataset": "digits"}, "<owner>/<name>"), ({"dataset": "a/b/c"}, "<owner>/<name>"), ({"dataset": "a/b\nc: d"}, "<o"),
+    [({"dataset": "digits"}, "<owner>/<name>"), ({"dataset": "a/b/c"}, "<o"), ({"dataset": "a/b\nc: d"}, "<o"),
      ({"source": "http://example.org"}, "https://"), ({"source": "javascript:1"}, "https://")],
 )  # fmt: skip
 def test_what_the_hub_would_not_take_is_refused(found, options, said):
