@@ -2,12 +2,23 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from datetime import date as Date
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticKnownError
 from yaml.composer import Composer
 
@@ -17,6 +28,17 @@ Identifier = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+@-]*(/[A-Za-z0-9][A-Za-z0-9._+@-]*)*$")
 ]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _day(value: Any) -> str:
+    """A day as text; YAML reads one as a date."""
+    text = value.isoformat() if type(value) is Date else value
+    if not isinstance(text, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        raise ValueError("expected a day as 2026-11-23")
+    return Date.fromisoformat(text).isoformat()
+
+
+Day = Annotated[str, BeforeValidator(_day)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -206,6 +228,8 @@ class ModelCard(Card):
     weights: str | None = None
     """File beside the card: safetensors, or a PyTorch state dict of tensors only."""
     weights_sha256: Sha256 | None = None
+    embargo: bool | None = None
+    """Whether its weights are kept back for now: `weights_sha256` commits to them, and nobody else can load them."""
     download: tuple[RemoteFile, ...] | None = None
     """The weights where they are not beside the card: one file, several for an ensemble."""
     state_key: str | None = None
@@ -227,6 +251,8 @@ class ModelCard(Card):
     authors: str | None = None
     license: str | None = None
     reference: str | None = None
+    date: Day | None = None
+    """The day on which the model was published or submitted; null where nobody has said."""
 
     @property
     def control(self) -> bool:
@@ -245,7 +271,9 @@ class ModelCard(Card):
             "checkpoint": ["architecture", "input_shape", "classes"],
         }
         missing = [name for name in required[self.loader] if getattr(self, name) is None]
-        if self.loader == "checkpoint" and self.weights is None and self.download is None:
+        if self.embargo and (self.weights_sha256 is None or self.download is not None):
+            raise ValueError("weights under embargo need weights_sha256, which commits to them, and no download")
+        if self.loader == "checkpoint" and self.weights is None and self.download is None and not self.embargo:
             missing.append("weights")
         if self.loader == "checkpoint" and self.download is not None and len(self.download) != 1:
             raise ValueError(f"loader 'checkpoint' needs one file in download, got {len(self.download)}")
@@ -266,7 +294,8 @@ def _below(path: str) -> bool:
 
 _DESCRIPTION = (
     "title", "authors", "license", "reference", "training_command", "training", "weights", "download", "preprocessing",
-    "threat", "published_accuracy", "trained_on_target",
+    "threat", "published_accuracy", "trained_on_target", "date",
+    "embargo",
 )  # fmt: skip
 
 

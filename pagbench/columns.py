@@ -138,6 +138,11 @@ SAMPLE_COLUMNS: dict[str, tuple[Column, ...]] = {name: measure.columns for name,
 OPTIONAL = tuple(name for name, measure in MEASURES.items() if measure.optional)
 """Measures that no benchmark takes by itself."""
 
+WITHOUT_TARGET = (
+    "accuracy", "faithfulness", "adversarial", "pgd", "certified", "smoothing", "generation", "denoising", "inpainting",
+)  # fmt: skip
+"""Measures that mean something without a target or a manifold; a benchmark that defines none shows no others."""
+
 ABILITIES = tuple(name for name, measure in MEASURES.items() if measure.images)
 """Measures of what one can do by following a model's gradient: they make images."""
 
@@ -238,6 +243,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("n_scored", "images", None, "Images whose alignment could be scored."),
     Column("n_total", "images", None, "Images measured."),
     Column("accuracy", "", True, "Share of images classified correctly.", "accuracy"),
+    Column("seconds_per_image", "s", False, "Wall-clock time of the run that measured them, targets included; only on benchmarks without a rank.", "s/image"),
     Column("alignment", "", True, "Chance-corrected alignment (A - A_chance)/(1 - A_chance) of the benchmark's ranking column, of means.", "alignment"),
     Column("alignment_lpips", "", True, "Mean of the per-sample column.", "LPIPS"),
     Column("alignment_lpips_chance", "", None, "Mean of the per-sample column.", "LPIPS chance"),
@@ -272,7 +278,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("trained_on_target", "", None, "Whether its card declares that it was trained on the benchmark's own target; null: not declared."),
     Column("status", "", None, "ranked, control, or the reason why there is no rank.", "status"),
     Column("preflight", "", None, "ok, or what the pre-flight checks flagged; null where they were not made."),
-    Column("verification", "", None, "verified or refuted by a rerun of some images, by whom and when; self-reported where nobody has made one.", "verification"),
+    Column("verification", "", None, "verified or refuted by a rerun of some images, by whom and when; self-reported where nobody has made one, with a hash where the weights are under embargo.", "verification"),
 )  # fmt: skip
 """Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
 

@@ -17,7 +17,7 @@ from pagbench.cards import (
     SecondTargetCard,
     read_yaml,
 )
-from pagbench.columns import MEASURES, Need
+from pagbench.columns import MEASURES, WITHOUT_TARGET, Need
 from pagbench.data import AnyDatasetCard
 from pagbench.errors import UnknownNameError
 
@@ -121,6 +121,17 @@ class Benchmark(Card):
     def by_paper(self) -> bool:
         """Whether the paper's own alignment ranks, which has no chance level."""
         return self.alignment.startswith("paper")
+
+    @property
+    def no_target(self) -> str:
+        """Why nothing is said of alignment, as a clause; empty where the data define a target."""
+        if self.dataset.defines_target:
+            return ""
+        return f"{len(self.samples)} images define no target; this benchmark is for trying a network out"
+
+    def hides(self, measure: str) -> bool:
+        """Whether a measure's columns are kept in results files and shown nowhere: they need a target that counts."""
+        return bool(self.no_target) and measure not in WITHOUT_TARGET
 
     @property
     def rank(self) -> int:

@@ -119,7 +119,11 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
         lengths = ", ".join(f"{e:g}" for e in benchmark.epsilons)
         yield "steps", f"{lengths} (L2, pixel units), {benchmark.directions} directions each way"
     yield "measures", ", ".join(f"`{name}`" for name in benchmark.measures)
-    yield "ranks by", f"`{benchmark.alignment}`" + ("" if benchmark.by_paper else ", chance-corrected")
+    if benchmark.no_target:
+        yield "ranks", f"nobody: {benchmark.no_target}"
+        yield "shows", "`pagbench check`'s pre-flight, accuracy, time per image, pictures; nothing of alignment"
+    else:
+        yield "ranks by", f"`{benchmark.alignment}`" + ("" if benchmark.by_paper else ", chance-corrected")
     anchors = ", ".join(f"`{name}`" for name in benchmark.anchors)
     yield "measured with every run", anchors or "nothing"
     judged = benchmark.reference and benchmark.bayes and benchmark.thresholds

@@ -43,6 +43,8 @@ def _every_command(context: typer.Context, offline: OfflineOption = False) -> No
 for _name, _command, _example in (
     ("run", run.run, "digits/standard digits/noise-0.6 --benchmark digits"),
     ("leaderboard", leaderboard.leaderboard, "--benchmark digits --format markdown --output table.md"),
+    ("compare", leaderboard.compare, "digits/noise-0.6 digits/standard --benchmark digits"),
+    ("export", leaderboard.export, "digits/noise-0.6 --benchmark digits --format hf --output pagbench.yaml"),
     ("list", listing.list_, "models --source robustbench --dataset cifar10 --threat L2"),
     ("show", listing.show, "digits/noise-0.6"),
     ("check", run.check, "digits/standard my-card.yaml --benchmark digits"),

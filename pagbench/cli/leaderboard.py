@@ -1,4 +1,4 @@
-"""The commands that read results: leaderboard, figures, site."""
+"""The commands that read results: leaderboard, compare, export, figures, site."""
 
 import enum
 import sys
@@ -23,6 +23,22 @@ class Format(enum.StrEnum):
     json = "json"
 
 
+class PairFormat(enum.StrEnum):
+    """How to print a comparison."""
+
+    text = "text"
+    csv = "csv"
+    json = "json"
+
+
+class ExportFormat(enum.StrEnum):
+    """For what a model's scores are written."""
+
+    hf = "hf"
+    badge = "badge"
+    svg = "svg"
+
+
 def leaderboard(
     benchmark: BenchmarkOption = "digits",
     results: ResultsOption = RESULTS,
@@ -45,15 +61,58 @@ def leaderboard(
         width = Console().width if sys.stdout.isatty() else None
         typer.echo(render.to_table(board, definition, width), nl=False)
         return
-    text = render.FORMATS[format.value](board, definition)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(f"{output}: cannot write ({error.strerror or error}); give another --output") from None
-    typer.echo(f"written: {output}")
+    _show(render.FORMATS[format.value](board, definition), output)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Id of a model of the results folder.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Id of another one.")],
+    benchmark: BenchmarkOption = "digits",
+    results: ResultsOption = RESULTS,
+    format: Annotated[
+        PairFormat, typer.Option(help="text, csv or json; the last two have all columns.")
+    ] = PairFormat.text,
+    output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
+) -> None:
+    """Compare two models on the same images: each main column's difference A - B, its interval, and who is better."""
+    from pagbench import benchmarks
+    from pagbench.ranking import pairs
+
+    definition = benchmarks.load(benchmark)
+    folder = _read_from(results, definition)
+    compared = pairs.pair(folder, _id_of(a), _id_of(b), benchmark=definition)
+    _show(pairs.FORMATS[format.value](compared), output)
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Id of a model of the results folder.")],
+    format: Annotated[
+        ExportFormat,
+        typer.Option(
+            help="hf, YAML for .eval_results/ of a model on Hugging Face; badge, for shields.io; svg, a picture."
+        ),
+    ] = ExportFormat.hf,
+    benchmark: BenchmarkOption = "digits",
+    results: ResultsOption = RESULTS,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Of hf: the hub's dataset that has the leaderboard; pagbench/<benchmark> by default."),
+    ] = None,
+    source: Annotated[str | None, typer.Option(metavar="URL", help="Of hf: a page that the values are from.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
+) -> None:
+    """Write a model's scores for a model hub, or a badge with its rank for a README."""
+    from pagbench import benchmarks
+    from pagbench.reports import export
+
+    definition = benchmarks.load(benchmark)
+    standing = export.find(_read_from(results, definition), _id_of(model), definition)
+    if format is ExportFormat.hf:
+        text = export.hub_yaml(standing, dataset=dataset, source=source)
+    else:
+        badge = export.badge(standing)
+        text = badge.to_json() if format is ExportFormat.badge else badge.to_svg()
+    _show(text, output)
 
 
 def figures(
@@ -84,6 +143,26 @@ def site(
 
     written = build(stored.local(results), output)
     typer.echo(f"{len(written)} files; open {output / 'index.html'}")
+
+
+def _show(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"{output}: cannot write ({error.strerror or error}); give another --output") from None
+    typer.echo(f"written: {output}")
+
+
+def _id_of(name: str) -> str:
+    """The id under which results have a model; a card file and `smoothed:...` are other names of one."""
+    if not name.startswith("smoothed:") and not name.endswith((".yaml", ".yml")):
+        return name
+    from pagbench.models import registry
+
+    return registry.find(name).card.id
 
 
 def _read_from(results: str, benchmark: "Benchmark") -> Path:

@@ -53,6 +53,12 @@ def init(
     trained_on_target: Annotated[
         str | None, typer.Option(help="Whether training saw a benchmark's own target: yes or no.")
     ] = None,
+    embargo: Annotated[
+        bool | None, typer.Option("--embargo/--no-embargo", help="Keep the weights back for now; results need no link.")
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option(help="Day on which it was published or is submitted, as 2026-11-23; today by default.")
+    ] = None,
     link: Annotated[
         str | None, typer.Option(help="Where the weights are published: https://…, hf:… or gdrive:…")
     ] = None,
@@ -63,7 +69,9 @@ def init(
 
     answers: dict[str, Any] = {}
     for question in create.QUESTIONS:
-        answers[question.name] = _answer(question, context.params[question.name], answers, yes)
+        given = context.params[question.name]
+        given = {True: "yes", False: "no"}.get(given, given) if isinstance(given, bool) else given
+        answers[question.name] = _answer(question, given, answers, yes)
     card = create.create(folder, answers)
     typer.echo(f"written: {card}  (next: pagbench submit check {folder})")
 
@@ -190,7 +198,7 @@ def add(
         ]
         if _print(changed) or _print(check_inside(copy, definition.label, Limits(seconds=seconds))):
             raise typer.Exit(1)
-        add.settle(copy, target)
+        add.settle(copy, target, card, definition)
     typer.echo(f"added: {target}")
     _print_rank(target, leaderboard, definition.label)
     branch = f"submit-{card.id.replace('/', '-')}"

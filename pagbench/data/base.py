@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,8 @@ class LoadedImages(NamedTuple):
 class DatasetCard(Card):
     """Base of the cards of data sets. A subclass says how its data set is loaded, and is named in `pagbench.data`."""
 
+    defines_target: ClassVar[bool] = True
+    """Whether it has images enough for a target to mean something; benchmarks on others are for trying things out."""
     kind: str
     """Of the data set, unique: a subclass narrows it to a literal."""
 

@@ -5,7 +5,7 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _INSTALL = "install foolbox anew: pip install --force-reinstall --no-deps foolbo
 class SamplesCard(DatasetCard):
     """Twenty images that the foolbox package carries (ids 0 to 19), mirrored (20 to 39), and upside down (40 to 59)."""
 
+    defines_target: ClassVar[bool] = False
     kind: Literal["samples"]
     of: Literal["cifar10", "imagenet"]
     sha256: Sha256

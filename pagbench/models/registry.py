@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, SmoothingCard, read_yaml
-from pagbench.errors import CardError, ContractError, UnknownNameError
+from pagbench.errors import CardError, ContractError, UnknownNameError, WeightsError
 from pagbench.models import factories, sources
 
 if TYPE_CHECKING:
@@ -72,10 +72,18 @@ class Request:
     explicit: bool = True
     origin: Origin = "card"
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the file that its card names lies beside the card."""
+        card = self.card
+        return self.path is not None and card.weights is not None and (self.path.parent / card.weights).is_file()
+
     def load(self, benchmark: Benchmark, device: "torch.device | None" = None) -> "LoadedModel":
         """Builds and checks the classifier, on the CPU by default; see `pagbench.models.loading.load`."""
         from pagbench.models import loading
 
+        if self.card.embargo and not self.has_weights:
+            raise WeightsError(f"{self.card.id}: its weights are under embargo; only its authors can load it")
         return loading.load(self, benchmark) if device is None else loading.load(self, benchmark, device)
 
 
@@ -123,7 +131,7 @@ def models_of(benchmark: Benchmark) -> list[str]:
     """Ids of the shipped models that a benchmark is for: those trained on its data, then the controls."""
     cards = [find(name).card for name in names()]
     left_out = {name for name, control in CONTROLS.items() if control.of_bayes and not benchmark.bayes}
-    trained = [card.id for card in cards if card.dataset == benchmark.data_name]
+    trained = [card.id for card in cards if card.dataset == benchmark.data_name and not card.embargo]
     return trained + [card.id for card in cards if card.control and card.architecture not in left_out]
 
 

@@ -47,7 +47,7 @@ def leaderboard(
         ResultsError: no rows, rows of several benchmarks, or an unknown column to sort by.
     """
     if isinstance(rows, pd.DataFrame):
-        definition = _benchmark_of(rows, benchmark)
+        definition = benchmark_of(rows, benchmark)
         summaries = _summaries_of(rows, definition)
     else:
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
@@ -62,7 +62,12 @@ def build_board(summaries: Iterable[Summary], benchmark: Benchmark) -> pd.DataFr
     return _sorted(_ordered_columns(board, benchmark), None, benchmark)
 
 
-def _benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benchmark:
+def benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Benchmark:
+    """The benchmark that rows are of.
+
+    Raises:
+        ResultsError: there are none, or they are of several and none is named.
+    """
     if rows.empty:
         raise ResultsError("no rows to rank; expected the data frame that pagbench.run returns")
     if not {"benchmark", "version", "entrant", "seed", "sample_id"} <= set(rows.columns):
@@ -84,12 +89,12 @@ def _summaries_of(rows: pd.DataFrame, benchmark: Benchmark) -> list[Summary]:
     declared = {str(name): declared_in(rows, str(name)) for name in rows["entrant"].unique()}
     rows = rows.copy(deep=False)
     rows.attrs = {}  # or pandas would copy them at every step
-    rows = _distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
+    rows = distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     return [summarise(group, benchmark, weights, declared[str(name)]) for name, group in rows.groupby("entrant")]
 
 
-def _distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
+def distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     """Each sample of a model once: runs that are put together all hold the anchors.
 
     Of a model with rows of several noise seeds, those of the benchmark's own seed are kept.
@@ -131,7 +136,8 @@ def _unranked(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFra
             eligibility.has_result(statuses[other.name]) and other.is_paired_with(summary) for other in judged
         )
         regime = _regime([other.replicates for other in judged], benchmark) if judged and meaningful else {}
-        table.append(summary.entry | {"status": statuses[name]} | (regime or dict.fromkeys(_REGIME)))
+        none = {} if benchmark.no_target else dict.fromkeys(_REGIME)
+        table.append(summary.entry | {"status": statuses[name]} | (regime or none))
     return pd.DataFrame(table)
 
 
@@ -144,6 +150,8 @@ def _anchors(benchmark: Benchmark) -> tuple[str, ...]:
 
 def missing_anchor(models: Collection[str], benchmark: Benchmark) -> str:
     """Why no regime can be judged, as half a sentence; empty where one can."""
+    if benchmark.no_target:
+        return benchmark.no_target
     anchors = _anchors(benchmark)
     if not anchors:
         return "there is no unregularised reference" if benchmark.reference is None else "it has no Bayes control"
@@ -192,7 +200,7 @@ def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.D
         raise ResultsError(f"no column {sort!r} to sort by; columns: {known}")
     documented = [*columns.BOARD_COLUMNS, *columns.optional_board_columns(benchmark)]
     directions = {column.name: column.higher_is_better for column in documented}
-    by = sort or "alignment"
+    by = sort or ("accuracy" if benchmark.no_target else "alignment")
     ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
     section = ordered["status"].map(
         lambda status: 0 if status == eligibility.RANKED else 2 if status.startswith("control") else 1

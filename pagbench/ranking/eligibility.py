@@ -51,7 +51,7 @@ def evidence(
 
 
 def status(model: Evidence, benchmark: Benchmark, board_seed: int) -> str:
-    """`ranked`, or why not: a control, part of the samples, another seed, no meaningful, a doubtful, a refuted result.
+    """`ranked`, or why not: a control, no meaningful, a partial, doubtful or refuted result, another seed, no target.
 
     Args:
         model: what is known of it.
@@ -67,6 +67,8 @@ def status(model: Evidence, benchmark: Benchmark, board_seed: int) -> str:
 
 
 def _no_rank(model: Evidence, benchmark: Benchmark, board_seed: int) -> str | None:
+    if benchmark.no_target:
+        return no_rank(benchmark)
     if model.seed != board_seed:
         return f"noise seed {model.seed}, the board's is {board_seed}"
     if model.images < len(benchmark.samples):
@@ -77,6 +79,11 @@ def _no_rank(model: Evidence, benchmark: Benchmark, board_seed: int) -> str | No
     if model.preflight is not None and model.preflight.costs_the_rank:
         return f"doubtful: {model.preflight.summary()}"
     return None
+
+
+def no_rank(benchmark: Benchmark) -> str:
+    """The status of every model on a benchmark whose data define no target."""
+    return f"no rank: {benchmark.no_target}"
 
 
 def has_result(status: str) -> bool:

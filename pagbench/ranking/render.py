@@ -14,7 +14,8 @@ from rich.text import Text
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns, sample_columns
 from pagbench.ranking.board import agreements, missing_anchor
-from pagbench.results.verification import SELF_REPORTED
+from pagbench.ranking.eligibility import no_rank
+from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
@@ -27,10 +28,19 @@ _DETAILS = (
 _LISTED = 3
 """Models with the same remark that are listed by name; of more the number is given."""
 _UNRANKED = "–"
+_EMBARGO = "†"
+"""Beside a model whose numbers nobody else can measure again yet."""
+_NARROWEST = 80
+"""Characters of the lines below a table that is narrower still."""
 
 
 def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
     """What the numbers of a table mean, in a few sentences."""
+    if benchmark.no_target:
+        return (
+            f"{benchmark.label}: {no_rank(benchmark)}. Shown are accuracy, with half the 95 % interval of a bootstrap "
+            "over images, time per image and pre-flight; nothing is said of alignment."
+        )
     missing = missing_anchor(set(board["model"]), benchmark)
     regimes = (
         f"Regimes lie between {benchmark.reference} and {benchmark.bayes} and tell of robustness only; the number is a "
@@ -65,12 +75,13 @@ def _cell(row: "pd.Series[Any]", column: Column, separator: str) -> str:
     value = row.get(column.name)
     if column.name == "rank":
         return rank(row, separator)
-    if column.name == "regime":
-        return _UNRANKED if _missing(value) else f"{value}{separator}{row['regime_probability']:.2f}"
     if _missing(value):
         return _UNRANKED
+    if column.name == "regime":
+        return f"{value}{separator}{row['regime_probability']:.2f}"
     if not isinstance(value, float):
-        return str(value)
+        marked = column.name == "model" and UNDER_EMBARGO in row["verification"]
+        return f"{value} {_EMBARGO}" if marked else str(value)
     low, high = row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
     if not (isinstance(low, float) and isinstance(high, float)) or _missing(low):
         return f"{value:.3f}"
@@ -98,7 +109,7 @@ def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
     """Why models have no rank, what was flagged, who was verified, and how far another target agrees."""
-    unusual = board[~board["status"].isin(["ranked", "control"])]
+    unusual = board[~board["status"].isin(["ranked", "control", no_rank(benchmark)])]
     remarks = [f"{row['model']}: {row['status']}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
     remarks += [
@@ -106,17 +117,21 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
         for _, row in flagged.iterrows()
         if row["preflight"] not in row["status"]
     ]
+    if benchmark.no_target and (passed := board[board["preflight"] == "ok"]["model"].tolist()):
+        remarks.append(f"Pre-flight ok: {', '.join(passed)}.")
     if PARTIAL_MEASURES in board:
         for partial, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
             names = ", ".join(models) if len(models) <= _LISTED else f"{len(models)} of {len(board)} models"
             remarks.append(f"{names}: {partial}.")
+    kept_back = board[board["verification"].str.contains(UNDER_EMBARGO)]
+    remarks += [f"{_EMBARGO} {row['model']}: {row['verification']}." for _, row in kept_back.iterrows()]
     remarks.append(_verifications(board))
     return remarks + [a.sentence() for a in (agreements(board, benchmark) if benchmark.second is not None else ())]
 
 
 def _verifications(board: pd.DataFrame) -> str:
     """How many models a rerun has verified; the minority by name. Refuted ones have that as their status."""
-    verdicts = board["verification"].str.partition(" ")[0]
+    verdicts = board["verification"].str.extract(r"^([\w-]+)")[0]
     verified, reported = board[verdicts == "verified"]["model"], board[verdicts == SELF_REPORTED]["model"]
     count = f"Verified by rerun (pagbench verify): {len(verified)} of {len(board)}"
     if verified.empty or reported.empty:
@@ -138,7 +153,7 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
     """
     shown = _table_columns(board, benchmark)
     table = _rich_table(board, benchmark, shown, narrow=False)
-    room = _size(table) if width is None else width
+    room = max(_size(table), _NARROWEST) if width is None else width
     if width is not None and _size(table) > room:
         table = _rich_table(board, benchmark, shown, narrow=True)
         if _size(table) > room:

@@ -91,6 +91,40 @@ def intervals(replicates: Array) -> list[Interval]:
     ]
 
 
+class Difference(NamedTuple):
+    """The difference of a statistic of two models, with its 95 % percentile interval; NaN where one has none."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    """Two-sided: twice the smaller share of replicates on either side of zero, the estimate counted as one of them."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def difference(a: Array, b: Array) -> Difference:
+    """A - B of replicates that are paired: the same images are drawn in each.
+
+    Args:
+        a: shape (1 + replicates,), the estimate first.
+        b: likewise.
+
+    >>> difference(np.array([0.6, 0.5, 0.7]), np.array([0.1, 0.1, 0.1])).settled
+    True
+    """
+    replicates = a - b
+    value, low, high = interval(replicates)
+    drawn = replicates[1:][np.isfinite(replicates[1:])]
+    if not np.isfinite(value):
+        return Difference(value, low, high, np.nan)
+    tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return Difference(value, low, high, min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
+
+
 def over_seeds(columns: Sequence[Array], *, seed: int) -> Array:
     """Two-level bootstrap of a mean over training seeds: seeds and images are both drawn with replacement.
 

@@ -14,7 +14,7 @@ from pagbench.columns import epsilon_name
 from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.eligibility import Evidence
 from pagbench.results import Declared, Result
-from pagbench.results.verification import SELF_REPORTED
+from pagbench.results.verification import standing
 
 Replicates = Mapping[str, NDArray[np.float64]]
 
@@ -90,18 +90,20 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.floa
         "family": rows["family"].iloc[0],
         "strength": rows["strength"].iloc[0],
         "control": evidence.control,
-        "n_scored": evidence.images - evidence.unscored,
+        **({} if benchmark.no_target else {"n_scored": evidence.images - evidence.unscored}),
         "n_total": evidence.images,
         "license": declared.license,
         "score_license": ", ".join(dict.fromkeys(card.license for card in score_cards if card.license)) or None,
         "trained_on_target": declared.trained_on_target,
         "preflight": None if declared.preflight is None else declared.preflight.summary(),
-        "verification": SELF_REPORTED if declared.verification is None else declared.verification.summary(),
+        "verification": standing(declared.verification, declared.embargo),
         **({columns.PARTIAL_MEASURES: partial} if partial else {}),
+        **({"seconds_per_image": declared.seconds_per_image} if benchmark.no_target else {}),
     }
     for statistic, estimate in zip(replicates, statistics.intervals(np.stack(list(replicates.values()))), strict=True):
         entry |= {statistic: estimate.value, f"{statistic}_low": estimate.low, f"{statistic}_high": estimate.high}
-    entry |= {fixed: float(rows[fixed].iloc[0]) for fixed in _FIXED if fixed in rows}
+    if not benchmark.hides("response"):
+        entry |= {fixed: float(rows[fixed].iloc[0]) for fixed in _FIXED if fixed in rows}
     return Summary(name, entry, evidence, np.packbits(measured).tobytes(), replicates)
 
 
@@ -131,6 +133,8 @@ def _replicates(
 ) -> Replicates:
     names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
     names += [c.name for c in columns.optional_board_columns(benchmark) if c.name in rows]
+    hidden = columns.sample_columns(benchmark, [name for name in columns.REGISTRY if benchmark.hides(name)])
+    names = [name for name in names if name not in {column.name for column in hidden}]
     values = rows[names].to_numpy(float)
     if not np.array_equal(positions, np.arange(len(benchmark.samples))):
         known, values = values[positions >= 0], np.full((len(benchmark.samples), len(names)), np.nan)
@@ -146,6 +150,8 @@ def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
     for name, chance in _PAIRS.items():
         if name in means:
             computed[f"{name}_corrected"] = (means[name] - means[chance]) / (1 - means[chance])
+    if benchmark.no_target:
+        return computed
     column = benchmark.alignment if benchmark.by_paper else f"{benchmark.alignment}_corrected"
     computed["alignment"] = computed[column]
     if benchmark.epsilon is not None:

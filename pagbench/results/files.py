@@ -78,6 +78,8 @@ class Declared(NamedTuple):
     verification: Verification | None = None
     license: str | None = None
     trained_on_target: bool | None = None
+    seconds_per_image: float | None = None
+    embargo: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,10 @@ class Result:
     @property
     def declared(self) -> Declared:
         """What is known of the model beside its rows."""
-        card = self.provenance.card
-        return Declared(self.provenance.preflight, self.verification, card.license, card.trained_on_target)
+        source, card = self.provenance, self.provenance.card
+        seconds = source.wall_seconds / len(self.rows) if source.wall_seconds and len(self.rows) else None
+        embargo = source.weights_sha256 if card.embargo else None
+        return Declared(source.preflight, self.verification, card.license, card.trained_on_target, seconds, embargo)
 
     def difference(self, other: Provenance) -> str:
         """Names what differs from the other provenance, with both values shortened; empty where rows would be the same.

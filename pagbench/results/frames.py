@@ -14,7 +14,7 @@ from pagbench.results.verification import Verification
 
 
 def to_frame(results: Sequence[Result]) -> pd.DataFrame:
-    """Rows of several models; `.attrs` has by model their pre-flight cards, verifications, licences and declarations.
+    """Rows of several models; `.attrs` has by model their pre-flight cards, verifications and all that is declared.
 
     Raises:
         ResultsError: they were measured against different networks.
@@ -31,6 +31,8 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
         },
         "trained_on_target": _present({name: known.trained_on_target for name, known in declared.items()}),
         "licenses": _present({name: known.license for name, known in declared.items()}),
+        "embargoes": _present({name: known.embargo for name, known in declared.items()}),
+        "seconds_per_image": _present({name: known.seconds_per_image for name, known in declared.items()}),
     }
     return rows
 
@@ -43,6 +45,8 @@ def declared_in(rows: pd.DataFrame, model: str) -> Declared:
         None if record is None else Verification.model_validate(record),
         rows.attrs.get("licenses", {}).get(model),
         rows.attrs.get("trained_on_target", {}).get(model),
+        rows.attrs.get("seconds_per_image", {}).get(model),
+        rows.attrs.get("embargoes", {}).get(model),
     )
 
 

@@ -10,6 +10,7 @@ from pagbench.storage import files
 from pagbench.storage.files import sha256_of
 
 SELF_REPORTED = "self-reported"
+UNDER_EMBARGO = "weights under embargo"
 _SUFFIX = ".verified.json"
 _LARGEST = 1 << 20
 LONGEST = 1000
@@ -64,6 +65,21 @@ class Verification(BaseModel):
         """
         how = f"by rerun of {self.samples} images" if self.samples else "by the file itself"
         return f"{self.verdict} {how} ({self.by}, {self.when[:10]})"
+
+
+def standing(record: Verification | None, embargo: str | None) -> str:
+    """How far results are to be trusted, for tables: what a rerun found, or that there was none.
+
+    Args:
+        record: of the rerun.
+        embargo: sha256 of the weights where they are kept back; None where they are not.
+
+    >>> standing(None, None), standing(None, "0123456789abcdef")
+    ('self-reported', 'self-reported, weights under embargo (sha256 0123456789ab…)')
+    """
+    if record is not None:
+        return record.summary()
+    return SELF_REPORTED if embargo is None else f"{SELF_REPORTED}, {UNDER_EMBARGO} (sha256 {embargo[:12]}…)"
 
 
 def path_of(results_file: Path) -> Path:

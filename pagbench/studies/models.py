@@ -259,6 +259,8 @@ def read_board(
 
 def shown_columns(benchmark: Benchmark) -> list[str]:
     """Per-sample columns whose values pages show, in their order."""
+    if benchmark.no_target:
+        return ["confidence"]
     names = [benchmark.alignment, "alignment_second", "tangent_energy"]
     if benchmark.epsilon is not None:
         names += [epsilon_name(name, benchmark.epsilon) for name in ("on_response", "off_response")]
@@ -269,7 +271,8 @@ def _shown(rows: pd.DataFrame, benchmark: Benchmark, samples: pd.CategoricalDtyp
     """Sample, label, the columns that are shown and those of optional measures, as the floats that they are on disk."""
     optional = [column.name for column in columns.sample_columns(benchmark, columns.OPTIONAL)]
     wanted = dict.fromkeys([*shown_columns(benchmark), "alignment_cosine", *optional])
-    names = [name for name in wanted if name in rows]
+    hidden = columns.sample_columns(benchmark, [name for name in columns.REGISTRY if benchmark.hides(name)])
+    names = [name for name in wanted if name in rows and name not in {column.name for column in hidden}]
     positions = results.positions(rows["sample_id"], benchmark)
     ids = pd.Categorical.from_codes(positions.astype(np.int32), dtype=samples)
     return rows[["label", *names]].astype({"label": np.int32, **dict.fromkeys(names, np.float32)}).assign(sample_id=ids)

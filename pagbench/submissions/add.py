@@ -46,12 +46,19 @@ def staged(root: Path, leaderboard: Path, benchmark: Benchmark, card: ModelCard)
         shutil.rmtree(copy, ignore_errors=True)
 
 
-def settle(copy: Path, target: Path) -> None:
-    """Moves a staged copy into its place; an older version of the submission goes.
+def settle(copy: Path, target: Path, card: ModelCard, benchmark: Benchmark) -> None:
+    """Moves a staged copy into its place, without weights that are under embargo; an older version goes.
 
     Raises:
-        ResultsError: the disk refuses; the older version stays.
+        ResultsError: there is nothing to show of a model under embargo, or the disk refuses; the older version stays.
     """
+    if card.embargo:
+        if not results.path_of(copy / folder.RESULTS, benchmark, card.id).is_file():
+            raise ResultsError(
+                f"{card.id}: under embargo its results are all there is to add; measure it with `pagbench submit run`"
+            )
+        if card.weights is not None:
+            (copy / card.weights).unlink(missing_ok=True)
     older = copy.with_name(f"{copy.name}-older")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +86,7 @@ class Standing:
         board = self.after.set_index("model")
         own = board.loc[self.model]
         if pd.isna(own["rank"]):
-            yield f"{self.model} takes no rank: {own['status']}"
+            yield f"{self.model} takes no rank: {own['status'].removeprefix('no rank: ')}"
             return
         ranked = board[board["rank"].notna()].sort_values("rank")
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pagbench import cards
-from pagbench.errors import PagbenchError
+from pagbench.cards import ModelCard
+from pagbench.errors import CardError, PagbenchError
+from pagbench.submissions.check import kept_word
 from pagbench.submissions.findings import Finding
-from pagbench.submissions.folder import CARD
+from pagbench.submissions.folder import CARD, pinned_sha256
 
 _DEPTH = 3
 """Parts of a submission's path below `submissions`: benchmark, and the two of the id."""
@@ -68,10 +70,12 @@ def _root(leaderboard: Path) -> Path:
 
 def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:
     """A submission that was there may be changed or taken back by its authors, as its card names them."""
-    before = _authors(_show(root, f"{base}:{name}/{CARD}"))
+    older, newer = (_show(root, f"{revision}:{name}/{CARD}") for revision in (base, "HEAD"))
+    before, after = _authors(older), _authors(newer)
     if before is None:
         return
-    after = _authors(_show(root, f"HEAD:{name}/{CARD}"))
+    if (broken := _broken_embargo(older, newer)) is not None:
+        yield Finding("error", name, broken)
     if after is None:
         yield Finding(
             "warning", name, f"removes a submission of {before}: a maintainer must confirm that they ask for it"
@@ -90,6 +94,26 @@ def _authors(card: str | None) -> str | None:
     except cards.PlainYamlError:
         return ""
     return str(content.get("authors")) if isinstance(content, dict) else ""
+
+
+def _broken_embargo(older: str | None, newer: str | None) -> str | None:
+    """What is wrong with weights that take the place of those under embargo; None where nothing is."""
+    before, after = _card(older), _card(newer)
+    if before is None or after is None or not before.embargo:
+        return None
+    named, committed = str(pinned_sha256(after)), str(before.weights_sha256)
+    return None if named == committed else kept_word(named, committed)
+
+
+def _card(text: str | None) -> ModelCard | None:
+    """The card; None where there is none, or none that can be read, which the checks of the folder say."""
+    if text is None:
+        return None
+    try:
+        content = cards.parse_yaml(text.encode(errors="surrogateescape"))
+        return ModelCard.parse(content, CARD) if isinstance(content, dict) else None
+    except (cards.PlainYamlError, CardError):
+        return None
 
 
 def _show(root: Path, name: str) -> str | None:

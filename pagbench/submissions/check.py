@@ -5,6 +5,7 @@ No torch in this process: weights are read, and the network is tried, in a sandb
 
 import unicodedata
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ _LONGEST_ID = 100
 _RESERVED = ("control", "data", "huggingface", "local", "own", "results", "smoothed", "submissions", "torch", "trained")
 """First parts of ids that mean something else: to pagbench, or in its cache folder."""
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+_NETWORK = "pagbench.submissions.check_network"
 _LOOKALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", "5": "s", "_": "-", ".": "-"})
 
 
@@ -93,6 +95,11 @@ def check_weights(root: Path, limits: Limits = LIMITS) -> Iterator[Finding]:
 def _run_sandbox(function: str, root: Path, card: ModelCard, *arguments: str, limits: Limits) -> Iterator[Finding]:
     """What a function of `check_network` finds in the sandbox, once what lies behind a link is here."""
     try:
+        if not folder.has_weights(card, root):
+            yield Finding("warning", "weights", "under embargo: neither they nor the network are tried")
+            for fields in sandbox.run(f"{_NETWORK}:examine_results", str(root.resolve()), *arguments, limits=limits):
+                yield Finding(**fields)
+            return
         for file in card.download or ():
             yield Finding("ok", "download", f"fetched to {downloads.get(file)}")
         path = folder.weights_path(card, root)
@@ -101,8 +108,7 @@ def _run_sandbox(function: str, root: Path, card: ModelCard, *arguments: str, li
             message = f"sha256 {digest[:12]}…, the card says {str(expected)[:12]}…; correct the card"
             yield Finding("error", path.name, message)
             return
-        called = f"pagbench.submissions.check_network:{function}"
-        for fields in sandbox.run(called, str(root.resolve()), *arguments, limits=limits):
+        for fields in sandbox.run(f"{_NETWORK}:{function}", str(root.resolve()), *arguments, limits=limits):
             yield Finding(**fields)
     except SandboxError as error:
         yield Finding("error", "network", f"{error} while it was tried; a submission must be tried within these limits")
@@ -119,6 +125,10 @@ def _check_home(root: Path, leaderboard: Path, card: ModelCard, benchmark: Bench
         yield Finding("error", "id", message)
     else:
         yield from check_id(card, leaderboard, target, own=root.absolute() == target)
+    if root.absolute() == target and card.embargo and folder.has_weights(card, root):
+        yield Finding(
+            "error", "embargo", "the weights lie in the leaderboard for all to see: take them or `embargo` out"
+        )
 
 
 def check_fit(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
@@ -151,6 +161,8 @@ def check_card(card: ModelCard) -> Iterator[Finding]:
     if card.loader != "checkpoint":
         advice = "for a network of timm or torchvision say `architecture: timm/<name>` or `torchvision/<name>`"
         yield _error("loader", f"{card.loader!r}, expected 'checkpoint'; {advice}")
+    if card.date is not None and card.date > latest_day():
+        yield _error("date", f"{card.date} lies in the future; say when the model was published or is submitted")
     if not card.reference:
         yield Finding("warning", "reference", "none is named; a paper or a page helps readers")
     if card.input_shape and max(card.input_shape) > _LARGEST_SIDE:
@@ -171,6 +183,11 @@ def check_card(card: ModelCard) -> Iterator[Finding]:
         yield Finding("ok", "license", canonicalize_license_expression(card.license))
     except InvalidLicenseExpression:
         yield Finding("warning", "license", f"{card.license[:60]!r} is no SPDX expression (https://spdx.org/licenses)")
+
+
+def latest_day() -> str:
+    """Today where it is latest on Earth, so that a check elsewhere finds nobody's own today in the future."""
+    return (datetime.now(UTC) + timedelta(hours=14)).date().isoformat()
 
 
 def check_text(card: ModelCard) -> Iterator[Finding]:
@@ -287,11 +304,21 @@ def _check_again(card: ModelCard, before: Path, target: Path) -> Finding:
     other, label = ModelCard.parse(read_yaml(before), str(before)), before.parents[2].name
     if card.authors != other.authors:
         return _error("id", f"{card.id!r} is a submission of {other.authors}; choose another id")
+    if other.embargo and folder.pinned_sha256(card) != other.weights_sha256:
+        return _error("weights_sha256", kept_word(str(folder.pinned_sha256(card)), str(other.weights_sha256)))
     if before.parent == target:
         return Finding("ok", "id", f"{card.id} is submitted already by the same authors: this is an update")
     if card.functional_hash() != other.functional_hash():
         return Finding("warning", "id", f"{card.id} is another network on {label}; submit this one there too")
     return Finding("ok", "id", f"{card.id} is the same network on {label}, by the same authors")
+
+
+def kept_word(named: str, committed: str) -> str:
+    """What is said of weights that are not those that an embargo has committed to."""
+    return (
+        f"names weights of sha256 {named[:12]}…, and those under embargo have {committed[:12]}…; publish these, or "
+        "submit the others under another id"
+    )
 
 
 def _error(subject: str, message: str) -> Finding:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from pagbench import benchmarks, geometry
+from pagbench import benchmarks, geometry, results
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.data import Dataset
@@ -46,6 +46,17 @@ def examine(root: str, label: str) -> Iterator[dict[str, Any]]:
             yield asdict(finding)
         if refused(findings):
             return
+
+
+def examine_results(root: str, label: str) -> Iterator[dict[str, Any]]:
+    """The findings about the results alone, of a submission whose weights are under embargo; there must be some."""
+    home, benchmark = Path(root), benchmarks.load(label)
+    card = folder.read_card(home)
+    if not results.path_of(home / RESULTS, benchmark, card.id).is_file():
+        message = f"none on {label}: under embargo they are all there is; `pagbench submit run` measures them"
+        yield asdict(Finding("error", RESULTS, message))
+    for finding in check_results.check_folder(home / RESULTS, card, card.weights_sha256):
+        yield asdict(finding)
 
 
 def read_weights(root: str) -> Iterator[dict[str, Any]]:

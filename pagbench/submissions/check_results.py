@@ -152,6 +152,10 @@ def _check_description(result: Result, card: ModelCard, subject: str) -> list[Fi
     kept = result.provenance.card
     if kept == card or kept.functional_hash() != card.functional_hash():
         return []
+    if kept.embargo != card.embargo:
+        said = "says" if kept.embargo else "does not say"
+        message = f"the card in it {said} that the weights are under embargo; {_AGAIN}"
+        return [Finding("error", subject, message)]
     message = f"the card in it has another {_differing(kept, card)} than the model's, and is the one that is shown"
     hidden = [replace(finding, subject=f"{subject}: {finding.subject}") for finding in check_text(kept)]
     return [Finding("warning", subject, message), *hidden]

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +14,14 @@ from pagbench import benchmarks
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, PagbenchError, ResultsError
 from pagbench.storage import files
-from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_SUFFIX
+from pagbench.submissions.check import latest_day
+from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_LINKED, WEIGHTS_SUFFIX
 
 Answers = Mapping[str, Any]
 _CONVERTED = (".pt", ".pth")
 _CARD_FIELDS = (
     "id", "title", "family", "strength", "architecture", "activation", "output", "mean", "std", "authors", "license",
-    "reference", "trained_on_target",
+    "reference", "trained_on_target", "date", "embargo",
 )  # fmt: skip
 
 
@@ -83,10 +85,23 @@ def _link(text: str) -> str | None:
     return text or None
 
 
+def _date(text: str) -> str | None:
+    day: str | None = _field("date", text or None)
+    if day is not None and day > latest_day():
+        raise CardError(f"{day} lies in the future; expected a day as {date.today().isoformat()}")
+    return day
+
+
+def _embargo(text: str) -> bool | None:
+    return _field("embargo", text or None) or None
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "benchmark": lambda text: benchmarks.load(text).label,
     "weights": _weights,
     "link": _link,
+    "date": _date,
+    "embargo": _embargo,
     "mean": lambda text: _field("mean", _numbers(text)),
     "std": lambda text: _field("std", _numbers(text)),
 }
@@ -117,10 +132,12 @@ QUESTIONS: tuple[Question, ...] = (
     Question("license", "Licence of the weights, an SPDX id as MIT or CC-BY-4.0", None),
     Question("reference", "Paper or page; empty for none", ""),
     Question("trained_on_target", "Did training see a benchmark's own target or score model? yes or no", "no"),
+    Question("date", "Day on which it was published or is submitted", lambda answers: date.today().isoformat()),
+    Question("embargo", "Are the weights under embargo, kept back for now? yes or no", "no"),
     Question(
         "link",
         f"Link to the weights, where they are published; needed above {WEIGHTS_BESIDE // 2**20} MiB",
-        lambda answers: None if answers["weights"].stat().st_size > WEIGHTS_BESIDE else "",
+        lambda a: None if a["weights"].stat().st_size > WEIGHTS_BESIDE and not a["embargo"] else "",
     ),
 )
 
@@ -144,6 +161,8 @@ def create(root: Path, answers: Answers) -> Path:
     card, weights, link = root / CARD, answers["weights"], answers["link"]
     if card.exists():
         raise CardError(f"{card}: is there already; edit it, or give another folder")
+    if link is not None and answers["embargo"]:
+        raise CardError("weights under embargo have no link; give no --link, or no --embargo")
     if link is not None and weights.suffix != WEIGHTS_SUFFIX:
         raise CardError(f"{weights}: publish it as {WEIGHTS_SUFFIX} (safetensors.torch.save_file), and give that file")
     benchmark = benchmarks.load(answers["benchmark"])
@@ -160,17 +179,19 @@ def create(root: Path, answers: Answers) -> Path:
         file = {"path": path, "mirrors": [link], "sha256": files.sha256_of(weights), "size": size}
         content["download"] = [file]
     content = {name: content[name] for name in ModelCard.model_fields if content.get(name) is not None}
-    ModelCard.parse(content, "the answers")
+    ModelCard.parse(content | {"weights_sha256": "0" * 64}, "the answers")  # that of the file is not known yet
     if link is None:
-        copy = _lay_weights(weights, root / content["weights"])
+        copy = _lay_weights(
+            weights, root / content["weights"], WEIGHTS_LINKED if answers["embargo"] else WEIGHTS_BESIDE
+        )
         content["weights_sha256"] = files.sha256_of(copy)
     return files.write(card, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
 
 
-def _lay_weights(weights: Path, target: Path) -> Path:
+def _lay_weights(weights: Path, target: Path, largest: int) -> Path:
     """The weights as safetensors at a path: copied, or converted from a PyTorch file of tensors."""
-    if weights.stat().st_size > WEIGHTS_BESIDE:
-        raise CardError(f"{weights}: more than {WEIGHTS_BESIDE // 2**20} MiB; publish it elsewhere and give its --link")
+    if weights.stat().st_size > largest:
+        raise CardError(f"{weights}: more than {largest // 2**20} MiB; publish it elsewhere and give its --link")
     if weights.suffix == WEIGHTS_SUFFIX:
         if not target.exists() or not target.samefile(weights):
             with files.replacing(target, ResultsError) as temporary:

@@ -82,6 +82,11 @@ def weights_sha256(card: ModelCard, root: Path) -> str | None:
     return pinned_sha256(card)
 
 
+def has_weights(card: ModelCard, root: Path) -> bool:
+    """Whether a submission's weights are in its folder or behind a link; only those under embargo may be missing."""
+    return not card.embargo or (card.weights is not None and (root / card.weights).is_file())
+
+
 def known_files(card: ModelCard) -> frozenset[str]:
     """Paths that a submission with this card may have."""
     labels = [
@@ -94,7 +99,7 @@ def known_files(card: ModelCard) -> frozenset[str]:
 
 
 def check_files(root: Path) -> Iterator[Finding]:
-    """What is wrong with the kinds, sizes and number of the files; nothing is opened."""
+    """What is wrong with the kinds, sizes and number of the files, weights aside; nothing is opened."""
     if root.is_symlink() or not root.is_dir():
         yield Finding("error", str(root), "not a folder; give the folder that `pagbench submit init` wrote")
         return
@@ -111,7 +116,7 @@ def check_files(root: Path) -> Iterator[Finding]:
 
 
 def check_names(root: Path, card: ModelCard) -> Iterator[Finding]:
-    """Files that a submission with this card has no use for."""
+    """Files that a submission with this card has no use for, or that are too large for it."""
     known = known_files(card)
     records = {name.removesuffix(".parquet") + ".verified.json" for name in known if name.endswith(".parquet")}
     for path, status in _walk(root, DEPTH):
@@ -122,6 +127,9 @@ def check_names(root: Path, card: ModelCard) -> Iterator[Finding]:
         elif name in records:
             message = "the record of a rerun: a maintainer writes it, leave it out of a submission"
             yield Finding("warning", name, message)
+        elif name == card.weights and status.st_size > (largest := WEIGHTS_LINKED if card.embargo else WEIGHTS_BESIDE):
+            advice = "" if card.embargo else "; put it behind a link (download)"
+            yield Finding("error", name, f"{status.st_size} bytes, at most {largest} are taken{advice}")
         elif name not in known and ".parts/" not in name:
             yield Finding("error", name, f"not a file of a submission; expected {CARD}, weights and results; remove it")
 
@@ -149,8 +157,9 @@ def _wrong_size(name: str, status: os.stat_result) -> str | None:
     if name.endswith(_CODE):
         return "code, which a submission cannot have; name an architecture that pagbench, timm or torchvision builds"
     in_results = name.startswith(f"{RESULTS}/")
+    if "/" not in name and name.endswith(WEIGHTS_SUFFIX):
+        return None if status.st_size else "an empty file; remove it"  # the card says how large it may be
     largest = CARD_BYTES if name == CARD else RESULTS_BYTES if in_results else WEIGHTS_BESIDE
     if status.st_size > largest:
-        advice = "; put it behind a link (download)" if name.endswith(WEIGHTS_SUFFIX) else ""
-        return f"{status.st_size} bytes, at most {largest} are taken{advice}"
+        return f"{status.st_size} bytes, at most {largest} are taken"
     return None if status.st_size else "an empty file; remove it"

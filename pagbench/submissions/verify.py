@@ -242,6 +242,11 @@ class _Rerun:
         findings = check_results(subject.file, subject.card, self._benchmark, sha256)
         if errors := [finding.message for finding in findings if finding.level == "error"]:
             return Comparison("; ".join(errors[:3])), sha256 or "", 0
+        if subject.card.embargo:
+            raise ContractError(
+                f"{subject.card.id} cannot be verified while under embargo: only its authors have the weights (sha256 "
+                f"{str(subject.card.weights_sha256)[:12]}…)"
+            )
         findings = [] if subject.submission is None else list(check_weights(subject.submission))
         if errors := [f"{finding.subject}: {finding.message}" for finding in findings if finding.level == "error"]:
             raise ContractError("; ".join(errors))

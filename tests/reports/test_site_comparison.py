@@ -36,9 +36,11 @@ def decoded(coded):
 
 
 def difference(read, name, baseline, column):
-    """What the page must say: `statistics.interval` of the paired difference."""
+    """What the page must say: the paired difference, as `pagbench compare` has it."""
     a, b = read.named(name).replicates[column], read.named(baseline).replicates[column]
-    return statistics.interval(a - b), np.mean((a - b)[1:] > 0) + np.mean((a - b)[1:] == 0) / 2
+    found = statistics.difference(a, b)
+    interval = statistics.Interval(found.value, found.low, found.high)
+    return interval, np.mean((a - b)[1:] > 0) + np.mean((a - b)[1:] == 0) / 2
 
 
 def opened(page, site, label, ids=()):

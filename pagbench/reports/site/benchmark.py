@@ -32,6 +32,7 @@ class Standing:
         trained_on_target: what its card declares; None where it declares nothing.
         trust: self-reported, verified or refuted.
         checked: how, by whom and when; empty where self-reported.
+        embargo: whether its weights are kept back, so that nobody else can measure it again.
         gallery: its pictures, where there are any.
     """
 
@@ -45,6 +46,7 @@ class Standing:
     trained_on_target: bool | None
     trust: str
     checked: str
+    embargo: bool
     gallery: pictures.Gallery | None
 
 
@@ -103,7 +105,8 @@ def page(study: Study, downloads: Sequence[Download]) -> Page:
     """
     leaders = abilities.leaders(study, board_columns.describe(study))
     content = _about(study.benchmark) | {"verdict": verdict(study), "leaders": leaders}
-    content |= sensitivity.content(study) | table.content(study, downloads) | plots.content(study)
+    content |= sensitivity.content(study) | table.content(study, downloads)
+    content |= {} if study.benchmark.no_target else plots.content(study)
     title = f"{study.benchmark.title} ({study.benchmark.label})"
     return Page(f"benchmarks/{study.benchmark.label}.html", "board.html.j2", title, content)
 
@@ -142,7 +145,7 @@ def verdict(study: Study) -> Verdict:
 
 def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
     """None where there is no such row, or its gradients were never scored."""
-    if row is None or row["alignment"] is None:
+    if row is None or row.get("alignment") is None:
         return None
     model = study.named(row["model"])
     record = None if model is None else model.verification
@@ -157,5 +160,6 @@ def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
         trained_on_target=row["trained_on_target"],
         trust=SELF_REPORTED if record is None else record.verdict,
         checked="" if record is None else record.summary().removeprefix(record.verdict).strip(),
+        embargo=model is not None and bool(model.card.embargo),
         gallery=None if model is None else pictures.gallery(study, model),
     )

@@ -9,17 +9,19 @@ import numpy as np
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
+from pagbench.ranking.pairs import MAIN
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import rendering
 from pagbench.studies import baselines
 from pagbench.studies.baselines import Baseline
 from pagbench.studies.models import Study
 
-KEYS = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
-"""Columns that a page shows first; those that a benchmark has."""
+KEYS = MAIN
+"""Columns that a page shows first, and `pagbench compare`; those that a benchmark has."""
 CARD_COLUMNS = (
     Column("architecture", "", None, "Architecture of the network, as its card says.", "architecture"),
     Column("dataset", "", None, "The data set that it was trained on, as its card says.", "trained on"),
+    Column("date", "", None, "Day on which it was published or submitted, as its card says.", "date"),
 )  # fmt: skip
 """What a card says of a model, and the board does not."""
 _MEAN = "Mean of the per-sample column."

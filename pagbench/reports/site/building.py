@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from pagbench import benchmarks, results
 from pagbench.errors import ResultsError
+from pagbench.reports import export
 from pagbench.reports.site import (
     abilities,
     benchmark,
@@ -94,6 +95,7 @@ def contents(studies: Sequence[Study]) -> dict[str, bytes]:
     written = {page.path: render(page, measured).encode() for page in _pages(studies, downloads)}
     for contents_of in (pictures.files, abilities.files, comparison.files):
         written |= dict(contents_of(studies))
+    written |= dict(badges(studies))
     written |= dict(assets())
     return written | {file.path: file.content for listed in downloads.values() for file in listed}
 
@@ -109,7 +111,8 @@ def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]
     yield home.page(studies)
     for study in studies:
         yield benchmark.page(study, downloads[study.benchmark.label])
-        yield comparison.page(study)
+        if not study.benchmark.no_target:
+            yield comparison.page(study)
         if (page := sensitivity.page(study)) is not None:
             yield page
     for label in benchmarks.names():
@@ -118,6 +121,16 @@ def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]
     yield from models.pages(studies)
     yield reference.measures()
     yield reference.methods()
+
+
+def badges(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
+    """A badge of every model, `badges/<label>/<id>`, as a picture and for shields.io."""
+    for study in studies:
+        ranked = len(study.ranked_values["rank"])
+        for name, row in study.entries.items():
+            badge = export.badge(export.Standing(study.benchmark, row, ranked))
+            yield f"badges/{study.benchmark.label}/{name}.svg", badge.to_svg().encode()
+            yield f"badges/{study.benchmark.label}/{name}.json", badge.to_json().encode()
 
 
 def assets() -> Iterator[tuple[str, bytes]]:

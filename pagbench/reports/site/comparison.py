@@ -60,7 +60,7 @@ def files(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
     """A script for each model that can be compared, with its path: `data/replicates/<label>/<id>.js`."""
     for study in studies:
         for model in study.models:
-            if model.paired:
+            if model.paired and not study.benchmark.no_target:
                 path = f"data/replicates/{study.benchmark.label}/{model.card.id}.js"
                 yield path, f"pagbench.compare({embedded(_content(study, model))});\n".encode()
 

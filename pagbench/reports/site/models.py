@@ -140,6 +140,11 @@ def summary(study: Study, model: StudiedModel) -> str:
     sentence = model.status[:1].upper() + model.status[1:]
     if not eligibility.has_result(model.status):
         return f"{sentence}."
+    if study.benchmark.no_target:
+        accuracy = " ".join(filter(None, board_columns.texts(study.interval(model.card.id, "accuracy"))))
+        seconds = row["seconds_per_image"]
+        took = "" if seconds is None else f", {seconds:.3g} s per image"
+        return f"{sentence}. Accuracy {accuracy}{took}."
     rank, low, high = row["rank"], row["rank_low"], row["rank_high"]
     ranked = len(study.ranked_values["rank"])
     if rank is None:
@@ -171,6 +176,8 @@ def _steps(
     study: Study, model: StudiedModel, described: Mapping[str, Described]
 ) -> list[tuple[str, StudiedModel, list[Measured]]]:
     """The models next to one on its path, and itself: which they are, and their first measures."""
+    if study.benchmark.no_target:
+        return []
     near = paths.neighbours(study, model)
     first = study.is_standard(model)
     steps = [("weaker", other) for other in near.weaker] + [("this model", model)]

@@ -83,7 +83,7 @@ class Gallery:
 
     Attributes:
         model: its id.
-        measure: short name of the benchmark's ranking column.
+        measure: short name of the benchmark's ranking column; empty where nothing is said of alignment.
         rows: best, median and worst aligned images where results have them, then the first ones.
     """
 
@@ -124,7 +124,7 @@ def gallery(study: Study, model: StudiedModel) -> Gallery | None:
         has_target, has_gradient = cell.target is not None, cell.gradient is not None
         tiles = image, target if has_target else None, gradient if has_gradient else None
         rows.append(Row(cell.kind, cell.sample, label, alignment, cosine, *tiles))
-    return Gallery(model.card.id, measure(study.benchmark), tuple(rows))
+    return Gallery(model.card.id, "" if study.benchmark.no_target else measure(study.benchmark), tuple(rows))
 
 
 def measure(benchmark: Benchmark) -> str:
@@ -154,7 +154,7 @@ class _Cells(NamedTuple):
 
 def _cells(study: Study, model: StudiedModel) -> list[_Cells]:
     """Gallery and first images; of these the Bayes control's gradients are the targets."""
-    cells = [] if model.gallery is None else _cells_of(model.gallery, {})
+    cells = [] if model.gallery is None or study.benchmark.no_target else _cells_of(model.gallery, {})
     if model.thumbnails is not None:
         bayes = study.named(study.benchmark.bayes)
         targets = (

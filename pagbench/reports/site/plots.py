@@ -46,7 +46,8 @@ def content(study: Study) -> Json:
     drawn_ids = {model["model"] for model in drawn["models"]}
     shown = {
         "payload": drawn,
-        "has": has | {"paths": bool(drawn["paths"])},
+        "has": has | {"paths": bool(drawn["paths"]), "progress": bool(drawn["progress"])},
+        "undated": [model.card.id for model in _shown(study) if not model.card.control and model.card.date is None],
         "words": words(study),
         "missing": {
             name: [model["model"] for model in first if not set(columns) <= model["values"].keys()]
@@ -63,8 +64,9 @@ def payload(study: Study) -> Json:
 
     Returns:
         `quantities` (column: name), `groups` (families, then controls: `name`, `light` and `dark` colour, `shown` at
-        first), `models` (by group, strength and seed), `paths` (see `_path`), `bayes` (the control's id) and
-        `chance` (column: level). Values are [estimate, low, high] by column; a column without an estimate is absent.
+        first), `models` (by group, strength and seed), `paths` (see `_path`), `progress` (see `progress`), `bayes` (the
+        control's id) and `chance` (column: level). Values are [estimate, low, high] by column; a column without an
+        estimate is absent.
     """
     groups = _groups(study)
     order = {group["name"]: index for index, group in enumerate(groups)}
@@ -77,9 +79,35 @@ def payload(study: Study) -> Json:
         "groups": groups,
         "models": models,
         "paths": [_path(path, scale, order, study) for path, scale in laid_out if len(scale.points) > 1],
+        "progress": progress(study),
         "bayes": study.benchmark.bayes,
         "chance": {name: level for name in measured if (level := baselines.chance(study, name)) is not None},
     }
+
+
+def progress(study: Study) -> dict[str, list[Json]]:
+    """How the best ranked model so far has moved, by day of publication or submission.
+
+    A model whose card has no date is left out: the day on which it was measured says nothing of when it was made.
+
+    Returns:
+        For `alignment` and `accuracy`, each day on which a model was better than all before: `date`, `model`, `value`.
+        Empty where fewer than two models have a date.
+    """
+    dated = sorted((m for m in _shown(study) if m.card.date and not m.card.control), key=lambda m: str(m.card.date))
+    if len(dated) < 2:
+        return {}
+    steps: dict[str, list[Json]] = {"alignment": [], "accuracy": []}
+    for name, best in steps.items():
+        for model in (model for model in dated if model.status == eligibility.RANKED):
+            value = study.interval(model.card.id, name).value
+            if not best or value > best[-1]["value"]:
+                if best and best[-1]["date"] == model.card.date:
+                    best.pop()
+                best.append({"date": model.card.date, "model": model.card.id, "value": value})
+        for step in best:
+            step["value"] = rounded(step["value"])
+    return steps
 
 
 def _shown(study: Study) -> list[StudiedModel]:
@@ -117,6 +145,7 @@ def _model(model: StudiedModel, study: Study, order: Mapping[str, int]) -> Json:
         "page": address(f"models/{card.id}.html"),
         "group": order[_group_of(model, study)],
         "control": bool(card.control),
+        "date": card.date,
         "strength": card.strength,
         "make": " ".join(filter(None, model.make)),
         "regime": regime if isinstance(regime, str) else None,
@@ -152,12 +181,13 @@ def _values(intervals: Mapping[str, tuple[float, float, float]]) -> dict[str, li
 
 
 def words(study: Study) -> dict[str, list[str]]:
-    """Sentences by plot: `ratio`, `accuracy`, `responses` and `paths`; an empty list where there is nothing to say."""
+    """Sentences by plot: `ratio`, `accuracy`, `responses`, `paths` and `progress`; an empty list for nothing."""
     return {
         "ratio": list(_correlated(study, "log_ratio", "log off/on and alignment")),
         "accuracy": list(_correlated(study, "accuracy", "accuracy and alignment")),
         "responses": list(_sides(study)),
         "paths": list(_along(study)),
+        "progress": list(_best_so_far(study)),
     }
 
 
@@ -215,6 +245,13 @@ def _along(study: Study) -> Iterator[str]:
         stations = [course[0], *([peak] if peak not in (course[0], course[-1]) else []), course[-1]]
         steps = [f"{'highest, ' if point is peak else ''}{_at(point)}" for point in stations]
         yield f"{family}: alignment {'; '.join(steps)}."
+
+
+def _best_so_far(study: Study) -> Iterator[str]:
+    """Each day on which a ranked model was better than all before."""
+    for name, steps in progress(study).items():
+        listed = [f"{step['date']} {step['model']} ({legend.number(step['value'])})" for step in steps]
+        yield f"Best {name} so far: {', '.join(listed) or 'no dated model is ranked'}."
 
 
 def _peak(course: Sequence[Point]) -> Point:

@@ -22,7 +22,7 @@ from pagbench.ranking.statistics import tie_groups
 from pagbench.reports.site import origins, reference
 from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimals, describe
 from pagbench.reports.site.rendering import address
-from pagbench.results.verification import SELF_REPORTED
+from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 from pagbench.studies.legend import rounded
 from pagbench.studies.models import StudiedModel, Study
 
@@ -125,7 +125,7 @@ def content(study: Study, files: Sequence[Download]) -> Json:
     for column in columns:
         groups.setdefault(_group(column["name"]), []).append(column)
     data = {
-        "compare": address(f"compare/{study.benchmark.label}.html"),
+        "compare": None if study.benchmark.no_target else address(f"compare/{study.benchmark.label}.html"),
         "sections": SECTIONS,
         "columns": columns,
         "rows": rows,
@@ -252,6 +252,8 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
         model, status = models[name], entry["status"]
         group, block = tied.get(name, (0, 0))
         verdict = SELF_REPORTED if model.verification is None else model.verification.verdict
+        if model.verification is None and model.card.embargo:
+            verdict = UNDER_EMBARGO
         section = "control" if entry["control"] else "ranked" if status == eligibility.RANKED else "unranked"
         rows.append(
             {
@@ -282,6 +284,8 @@ def _badges(entry: Mapping[str, Any], model: StudiedModel) -> list[dict[str, str
         reason = f": {record.reason}" if record.reason else ""
         note = f"{record.summary()}{reason} ({origins.versions(record.versions)}; {record.device})."
         badges.append((record.verdict, record.verdict, note))
+    elif model.card.embargo:
+        badges.append(("flag", "embargo", f"{entry['verification'].capitalize()}."))
     if model.card.trained_on_target:
         badges.append(("target", "on target", "Trained on the benchmark's own target, as its card declares."))
     if entry.get("preflight") not in (None, "ok"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pagbench.benchmarks import Benchmark
+from pagbench.errors import ResultsError
 from pagbench.running.interrupts import CancelToken, listening
 from pagbench.running.runner import progress_bar
 from pagbench.studies.stability import ranking, replicates
@@ -43,9 +44,11 @@ def run(
 
     Raises:
         CardError: the benchmark ranks by the paper's protocol.
-        ResultsError: no results, or fewer than two ranked models that can be measured here.
+        ResultsError: the benchmark ranks nobody, no results, or fewer than two ranked models that can be measured here.
         Stopped: SIGINT or SIGTERM came; what is finished is kept.
     """
+    if benchmark.no_target:
+        raise ResultsError(f"{benchmark.label} has no ranking to try: {benchmark.no_target}")
     factors = benchmark_factors(benchmark)
     published = replicates.published_models(folder, benchmark)
     replicates.check_enough(published, benchmark)

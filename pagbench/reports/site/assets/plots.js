@@ -128,6 +128,30 @@
     });
   }
 
+  /* Models by the day on which they were published or submitted, and the best ranked one so far. */
+  function progress(container, name) {
+    const has = (model) => visible(model) && !model.control && model.date && value(model, name) !== undefined;
+    const points = data.models.filter(has).map((model) => ({ ...model, day: new Date(model.date) }));
+    if (!points.length) return container.replaceChildren("No model is shown.");
+    const best = data.progress[name].map((step) => ({ ...step, day: new Date(step.date) }));
+    const days = d3.extent([...points, ...best], ({ day }) => day);
+    if (best.length) best.push({ ...best.at(-1), day: days[1] });
+    const room = Math.max(1, (days[1] - days[0]) / 864e5 / 20) * 864e5;
+    draw(container, points, {
+      width: container.clientWidth,
+      height: 300,
+      x: {
+        type: "utc", domain: [days[0] - room, +days[1] + room], ticks: Math.max(2, container.clientWidth / 120),
+        tickFormat: d3.utcFormat("%Y-%m-%d"), label: "published or submitted →", labelArrow: "none",
+      },
+      y: { nice: true, ticks: 6, grid: true, label: `↑ ${data.quantities[name]}`, labelArrow: "none" },
+      marks: [
+        Plot.line(best, { x: "day", y: "value", curve: "step-after", stroke: QUIET, strokeWidth: 1.6 }),
+        ...marks(points, { x: "day", y: (point) => value(point, name), yName: name }),
+      ],
+    });
+  }
+
   /* Puts a plot into its place, and makes links with a name of its points. */
   function draw(container, points, options) {
     const svg = Plot.plot({ marginLeft: 46, marginRight: 18, marginBottom: 42, ...options });
@@ -165,6 +189,13 @@
     }
   }
 
+  function drawProgress() {
+    for (const name of Object.keys(data.progress)) {
+      const id = `plot-progress-${name}`;
+      timed(id, () => progress(drawing(id), name));
+    }
+  }
+
   function drawPanels() {
     const container = drawing("plot-paths");
     if (!container) return;
@@ -190,6 +221,7 @@
   function redraw() {
     drawScatters();
     drawPanels();
+    drawProgress();
   }
 
   /* Key and switches in one: a button for each family, and the symbols of the regimes beside them. */

@@ -237,7 +237,7 @@
   });
 
   controls.hidden = false;
-  compare.hidden = false;
+  compare.hidden = data.compare === null;
   showPicked();
   restore();
 })();
