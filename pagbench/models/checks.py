@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.stats import binomtest
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from pagbench import data, geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.data import Dataset
-from pagbench.errors import ContractError, first_line
+from pagbench.errors import ContractError, PagbenchError, first_line
 from pagbench.models import alternatives, devices, outputs
 from pagbench.models.alternatives import Alternative, gains
 from pagbench.models.classifier import Classifier, check_output
@@ -32,6 +32,8 @@ IMAGES = 256
 """Images of the measured split, evenly spaced, that accuracy is compared on."""
 
 _PROBED = 32
+_FEWEST = 32
+"""Images below which an accuracy at chance says nothing."""
 _CONFIDENCE = 0.999
 _SIGNIFICANCE = 1e-3
 _ALIKE = 0.01
@@ -138,6 +140,8 @@ class _Examination:
         """The check, failed where the network raises anything but the lack of memory."""
         try:
             return check()
+        except PagbenchError:
+            raise  # as where a batch takes too long
         except Exception as error:  # a third party's network may raise anything
             if devices.is_out_of_memory(error):
                 raise
@@ -212,6 +216,8 @@ class _Examination:
                 if gained < fewest:
                     continue
                 kept = self._logits(other.change(images[right])).argmax(1) if right.any() else labels[right]
+            except PagbenchError:
+                raise
             except Exception as error:  # a network may refuse pixels that are none
                 if devices.is_out_of_memory(error):
                     raise
@@ -316,6 +322,8 @@ class _Examination:
             network = copy.deepcopy(self.classifier).to(dtype)
             parts = (Dataset(part.ids, part.images.to(dtype), part.labels) for part in self._probed())
             return torch.cat([self._agree(network, part) for part in parts])
+        except PagbenchError:
+            raise
         except Exception:  # tensors that do not move, lack of memory, a device without float64: float32 will tell
             return None
 
@@ -350,7 +358,7 @@ class _Examination:
         found = f"{_share(right)} on {len(right)} images ({bounds})"
         at_chance = not gains(count, len(right) - count, _SIGNIFICANCE, chance)
         if at_chance and not self.card.control:
-            if len(right) < min(IMAGES, len(self.benchmark.samples)):
+            if len(right) < max(_FEWEST, min(IMAGES, len(self.benchmark.samples))):
                 return Check(name="accuracy", verdict="unknown", found=found, expected="more images to tell")
             advice = "check weights, class order, normalisation and preprocessing"
             expected = f"above chance, {chance:.3f}"
@@ -446,14 +454,14 @@ def _level(tried: Sequence[object]) -> float:
     return _SIGNIFICANCE / len(tried)
 
 
-class _Watch(TorchDispatchMode):
-    """Sees of which low precisions the results of operations are."""
+class _Watch(TorchFunctionMode):
+    """Sees of which low precisions the results of PyTorch's functions are, though not within TorchScript."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.seen: set[torch.dtype] = set()
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))

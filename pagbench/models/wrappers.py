@@ -1,6 +1,7 @@
 """Networks as PyTorch's users have them: compiled, parallel, scripted, or holding what cannot be copied."""
 
 import copy
+import sys
 from types import MethodType
 from typing import Any
 
@@ -95,16 +96,22 @@ def _leave_inference_mode(module: nn.Module) -> None:
 def _inner(module: nn.Module) -> nn.Module | None:
     """What a wrapper wraps; None where the module is no wrapper, or one that runs alone already."""
     inner: object = None
-    if isinstance(module, torch._dynamo.OptimizedModule):
+    if _is_compiled(module):
         inner = module._orig_mod
     elif isinstance(module, DistributedDataParallel) or (isinstance(module, DataParallel) and module.device_ids):
         inner = module.module
     return inner if isinstance(inner, nn.Module) else None
 
 
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether it is `torch.compile`'s wrapper, without importing the compiler, which takes seconds."""
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    return compiler is not None and isinstance(module, compiler.OptimizedModule)
+
+
 def _alone(wrapper: nn.Module, inner: nn.Module) -> nn.Module:
     """What takes a wrapper's place."""
-    if isinstance(wrapper, torch._dynamo.OptimizedModule):
+    if _is_compiled(wrapper):
         return inner
     parallel: DataParallel[nn.Module] = DataParallel(
         nn.Identity(), device_ids=[]

@@ -128,17 +128,13 @@ def run(  # noqa: PLR0913 (every option of the command)
             started=provenance.now(),
         )
         state = _State(config, requested, on_warning)
-
-        def do(label: str, units: Sequence[Unit]) -> None:
+        for label, units in state.phases(chosen, share):
+            if not units:
+                continue
             advance = _advancing(bar, label, units)
-            for unit, outcome in chosen.run(config, units, stop, advance) if units else ():
+            for unit, outcome in chosen.run(config, units, stop, advance):
                 advance(unit, _size(unit))
                 state.handle_outcome(unit, outcome)
-
-        for explicit in (True, False):  # where no named model can be measured, anchors are not either
-            do(f"{definition.label}: pre-flight", state.unchecked(explicit=explicit))
-        for phase in ([None], config.measures):  # optional measures of those models alone that could be measured
-            do(definition.label, _units(config, state.jobs(phase), chosen, share, state.preflights))
         rows = state.rows(complete=shard is None)
         rows.attrs["flags"] = state.flags()
         for line in rows.attrs["flags"]:
@@ -158,18 +154,27 @@ class _State:
         self._config, self._requested, self._on_warning = config, requested, on_warning
         self._excluded: set[str] = set()
         self._results: dict[tuple[str, str | None], Result] = {}
-        self.preflights: dict[str, dict[str, Any]] = {}
+        self._preflights: dict[str, Preflight] = {}
         self.failures: dict[str, None] = {}
 
     @property
     def _models(self) -> list[Request]:
-        """Those whose own rows could be measured so far; without a named one, anchors are of no use."""
-        left = [request for request in self._requested if request.card.id not in self._excluded]
-        return left if any(request.explicit for request in left) else []
+        """Those whose own rows could be measured so far."""
+        return [request for request in self._requested if request.card.id not in self._excluded]
 
-    def unchecked(self, *, explicit: bool) -> list[Unit]:
-        """Units that check the named models, or the others."""
-        return [Unit(request) for request in self._models if request.explicit is explicit]
+    def phases(self, executor: Executor, share: Share) -> Iterator[tuple[str, list[Unit]]]:
+        """What is shown, and the units, of each phase; each depends on what became of those before.
+
+        Named models are checked first: where none of them can be measured, no anchor is. Optional measures are taken of
+        those alone whose own rows could be measured.
+        """
+        label = self._config.benchmark.label
+        yield f"{label}: pre-flight", [Unit(request) for request in self._models if request.explicit]
+        if not any(request.explicit for request in self._models):
+            self._excluded.update(request.card.id for request in self._requested)
+        yield f"{label}: pre-flight", [Unit(request) for request in self._models if not request.explicit]
+        for measures in ([None], self._config.measures):
+            yield label, _units(self._config, self._jobs(measures), executor, share, self._preflights)
 
     def flags(self) -> list[str]:
         """A line for every flag of a named model, with what to do."""
@@ -177,11 +182,11 @@ class _State:
         return [
             f"{card.id}: {check.name}: {check.sentence()}"
             for card in named
-            if card.id in self.preflights
-            for check in Preflight.model_validate(self.preflights[card.id]).flags
+            if card.id in self._preflights
+            for check in self._preflights[card.id].flags
         ]
 
-    def jobs(self, measures: Sequence[str | None]) -> list[tuple[Request, str | None]]:
+    def _jobs(self, measures: Sequence[str | None]) -> list[tuple[Request, str | None]]:
         """Models with what is measured of them; optional measures are for named models."""
         pairs = [(request, measure) for request in self._models for measure in measures]
         return [(request, measure) for request, measure in pairs if measure is None or request.explicit]
@@ -192,7 +197,7 @@ class _State:
         for line in outcome.warnings:
             self._on_warning(line)
         if outcome.preflight is not None:
-            self.preflights[name] = outcome.preflight
+            self._preflights[name] = outcome.preflight
         if outcome.result is not None:
             self._results[name, unit.measure] = outcome.result
         if not outcome.failure:
@@ -241,7 +246,7 @@ def _units(
     jobs: Sequence[tuple[Request, str | None]],
     executor: Executor,
     share: Share,
-    preflights: Mapping[str, dict[str, Any]],
+    preflights: Mapping[str, Preflight],
 ) -> list[Unit]:
     """This run's share of the samples of all models, in units that keep all workers at work.
 

@@ -23,7 +23,7 @@ from pagbench.models import checks
 from pagbench.models.loading import LoadedModel
 from pagbench.models.registry import Request
 from pagbench.results import DamagedError, Provenance, Result
-from pagbench.results.preflight import Refusal
+from pagbench.results.preflight import Preflight, Refusal
 from pagbench.running import provenance, thumbnails
 from pagbench.running.config import RunConfig
 from pagbench.running.interrupts import BatchTimeout, CancelToken, Stopped
@@ -41,13 +41,13 @@ class Unit:
         request: the model, not loaded.
         measure: an optional measure; None for the benchmark's own.
         ids: the samples; none where the model is only checked.
-        preflight: the model's pre-flight card, as plain JSON values; None where it is not made yet.
+        preflight: the model's pre-flight card; None where it is not made yet.
     """
 
     request: Request
     measure: str | None = None
     ids: tuple[str, ...] = ()
-    preflight: dict[str, Any] | None = None
+    preflight: Preflight | None = None
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
         warnings: lines for the user.
         stopped: the signal for which it stopped between two batches; 0 where none has come.
         result: all rows of the model that the folder has, where the unit completed them in this process.
-        preflight: the model's pre-flight card, as plain JSON values, where it was only checked.
+        preflight: the model's pre-flight card, where it was only checked.
     """
 
     failure: str = ""
@@ -74,7 +74,7 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...] = ()
     stopped: int = 0
     result: Result | None = None
-    preflight: dict[str, Any] | None = None
+    preflight: Preflight | None = None
 
 
 class Packed(NamedTuple):
@@ -83,7 +83,7 @@ class Packed(NamedTuple):
     request: bytes
     measure: str | None
     ids: tuple[str, ...]
-    preflight: dict[str, Any] | None
+    preflight: Preflight | None
 
 
 @lru_cache(maxsize=1)
@@ -219,8 +219,8 @@ class UnitWorker:
         advance(len(unit.ids) - len(missing))
         with guarded(model.card.id, unit.measure):
             if missing:
-                if unit.measure is None:
-                    source["preflight"] = unit.preflight
+                if unit.measure is None and unit.preflight is not None:
+                    source["preflight"] = unit.preflight.model_dump(mode="json", exclude_none=True)
                 judged = unit.measure is not None and "judge" in columns.MEASURES[unit.measure].needs
                 judges = self.session.judge.record() if judged else {}
                 source["networks"] = {**self.session.targets.networks, **judges}
@@ -242,7 +242,7 @@ class UnitWorker:
                     return merged
         return kept if kept is not None and self._is_complete(kept, unit.measure) else None
 
-    def _check(self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]) -> dict[str, Any]:
+    def _check(self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]) -> Preflight:
         """The model's pre-flight card, that of kept rows where it was shown enough images.
 
         Raises:
@@ -263,7 +263,7 @@ class UnitWorker:
                 )
         if card.verdict == "fail":
             raise Refusal(model.card.id, card)
-        return card.model_dump(mode="json", exclude_none=True)
+        return card
 
     def _kept(self, unit: Unit, source: dict[str, Any], on_warning: Callable[[str], object]) -> Result | None:
         """The model's rows that the folder has; damaged files are taken out of the way.

@@ -113,8 +113,8 @@ def test_a_model_without_meaning_gets_no_rank_and_the_reason(digits, anchors):
     reasons = {
         "guessing": "no result: accuracy 0.100 is not above chance",
         "numb": "no result: the output does not react",
-        "masked": "no result: the gradient vanishes on 31 of 360 images",
-        "holed": "incomplete: the gradient vanishes on 4 of 360 images",
+        "masked": "no result: the gradient is zero or not finite on 31 of 360 images",
+        "holed": "incomplete: the gradient is zero or not finite on 4 of 360 images",
         "surrogate": "no result: the gradient is not that of the outputs on 10% of the images",
         "partial": "partial: 100 of 360 images",
         "reseeded": "noise seed 5, the board's is 0",
@@ -134,26 +134,29 @@ def flagged(name):
     return Preflight(checks=(Check(name="output", verdict="pass", found="logits"), check)).model_dump(mode="json")
 
 
-def test_flags_of_the_preflight_are_told_and_two_of_them_cost_the_rank(digits, anchors):
-    rows = pd.concat([*anchors, *(model(digits, name) for name in ("a", "b", "range"))], ignore_index=True)
+def test_flags_of_the_preflight_are_told_and_most_of_them_cost_the_rank(digits, anchors):
+    rows = pd.concat([*anchors, *(model(digits, name) for name in ("a", "b", "c", "derivatives"))], ignore_index=True)
     bayes = Preflight(checks=(Check(name="gradients", verdict="unknown", found="none"),)).model_dump(mode="json")
     rows.attrs["preflight"] = {
-        "a": flagged("accuracy"), "b": flagged("batch"), "range": flagged("range"), "control/bayes": bayes
-    }  # fmt: skip
+        **{"a": flagged("accuracy"), "b": flagged("batch"), "c": flagged("output")},
+        **{"derivatives": flagged("derivatives"), "control/bayes": bayes},
+    }
     board = pagbench.leaderboard(rows)
     found = board.set_index("model")
     assert found["status"]["a"] == "doubtful: accuracy: this is odd"
     assert found["status"]["b"] == "doubtful: batch: this is odd"
-    assert found["status"]["range"] == "ranked"
-    assert list(board.loc[board["rank"].notna(), "model"]) == ["range", "digits/standard"]
-    assert found["preflight"]["range"] == "range: this is odd"
+    assert found["status"]["c"] == "doubtful: output: this is odd"
+    assert found["status"]["derivatives"] == "ranked"
+    assert list(board.loc[board["rank"].notna(), "model"]) == ["derivatives", "digits/standard"]
+    assert found["preflight"]["derivatives"] == "derivatives: this is odd"
     assert found["preflight"]["control/bayes"] == "ok"
     assert found["preflight"].isna()["digits/standard"]
     markdown = render.to_markdown(board, digits)
     assert sorted(line for line in markdown.splitlines() if "this is odd" in line) == [
         "- a: doubtful: accuracy: this is odd.",
         "- b: doubtful: batch: this is odd.",
-        "- range: pre-flight: range: this is odd.",
+        "- c: doubtful: output: this is odd.",
+        "- derivatives: pre-flight: derivatives: this is odd.",
     ]
     by_model = {row["model"]: row for row in json.loads(render.to_json(board, digits))}
     assert by_model["digits/standard"]["preflight"] is None

@@ -193,7 +193,7 @@ def test_one_failing_model_loses_no_other(tmp_path):
     ("forward", "message"),
     [
         (lambda x: x.flatten(1)[:, :9], r"shape \(4, 9\), expected \(4, 10\)"),
-        (lambda x: x.flatten(1)[:, :10].softmax(1), "outputs are probabilities but the card says 'logits'"),
+        (lambda x: x.flatten(1)[:, :10].softmax(1), "outputs are probabilities, expected logits; return the logits"),
         (lambda x: x.flatten(1)[:, :10] * torch.nan, "NaN or infinite outputs"),
         (lambda x: x.flatten(1)[:, :10] + torch.rand(1), "two calls on the same images differ"),
         (lambda x: x.flatten(1)[:, :10].detach(), "does not depend differentiably"),
@@ -354,15 +354,15 @@ def test_batches_follow_the_cycle_of_partners(digits, digits_splits):
 
 
 def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeypatch):
-    check = units.UnitWorker._preflight
+    check = units.UnitWorker._check
     failed = Preflight(checks=(Check(name="range", verdict="fail", found="NaN", expected="numbers", advice="none"),))
 
-    def refuse(worker, model):
-        if model.card.id == "digits/standard":
-            raise Refusal(model.card.id, failed)
-        return check(worker, model)
+    def refuse(worker, unit, *others):
+        if unit.request.card.id == "digits/standard":
+            raise Refusal(unit.request.card.id, failed)
+        return check(worker, unit, *others)
 
-    monkeypatch.setattr(units.UnitWorker, "_preflight", refuse)
+    monkeypatch.setattr(units.UnitWorker, "_check", refuse)
     told = []
     rows = pagbench.run(MODELS[0], limit=2, on_warning=told.append)
     assert set(rows["entrant"]) == {MODELS[0], "control/bayes"}
