@@ -12,6 +12,7 @@ import typer
 
 from pagbench.cli.options import BatchSizeOption, Device, DeviceOption, OfflineOption, warn
 from pagbench.errors import CardError, ContractError, PagbenchError, printable
+from pagbench.storage.files import at_home
 
 if TYPE_CHECKING:
     from pagbench.submissions.create import Question
@@ -246,7 +247,7 @@ def verify(
     from pagbench import benchmarks
     from pagbench.submissions import verify
 
-    definition = None if benchmark is None else benchmarks.load(benchmark)
+    results, definition = at_home(results), None if benchmark is None else benchmarks.load(benchmark)
     to_verify, refuted, skipped = [], False, False
     for target in targets or verify.find_targets(results, definition):
         try:

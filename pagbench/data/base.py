@@ -12,6 +12,7 @@ import numpy as np
 from pagbench.cards import Card
 from pagbench.errors import DataError, first_line
 from pagbench.storage import cache
+from pagbench.storage.files import at_home
 
 if TYPE_CHECKING:
     from torch import Tensor as Tensor  # noqa: PLC0414 (for other modules)
@@ -87,7 +88,7 @@ class DatasetCard(Card):
 def root() -> Path:
     """Folder of data sets: `$PAGBENCH_DATA`, else `data` in the cache folder, `~/.cache/pagbench` by default."""
     given = os.environ.get("PAGBENCH_DATA")
-    return Path(given).expanduser() if given else cache.root() / "data"
+    return at_home(given) if given else cache.root() / "data"
 
 
 def download(name: str, place: Path, start: Callable[[], object], by_hand: str) -> None:

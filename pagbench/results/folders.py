@@ -21,7 +21,7 @@ from pagbench.results import thumbnails, verification
 from pagbench.results.files import Result, check_same_targets
 from pagbench.results.store import SHARDS, Store, positions
 from pagbench.storage import cache
-from pagbench.storage.files import sha256_of
+from pagbench.storage.files import at_home, sha256_of
 from pagbench.storage.paths import StoragePath, is_url
 
 PUBLISHED = Path(__file__).parent.parent.parent / "leaderboard" / "results"
@@ -78,7 +78,7 @@ def local(folder: str | Path) -> Path:
         ResultsError: the URL leads nowhere.
     """
     if not is_url(folder):
-        return Path(folder)
+        return at_home(folder)
     remote, name = StoragePath.parse(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
     copy = cache.root() / "results" / name
     try:

@@ -71,7 +71,7 @@ def _numbers(text: str) -> tuple[float, ...] | None:
 
 
 def _weights(text: str) -> Path:
-    path, suffixes = Path(text).expanduser(), (WEIGHTS_SUFFIX, *_CONVERTED)
+    path, suffixes = files.at_home(text), (WEIGHTS_SUFFIX, *_CONVERTED)
     if not path.is_file() or path.suffix not in suffixes:
         raise CardError(f"expected a file ending in {', '.join(suffixes)}, got {text[:200]!r}")
     return path

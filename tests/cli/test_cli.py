@@ -238,7 +238,7 @@ def test_a_missing_device_is_one_clear_line(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "parts"),
     [
-        ({"familly": "noise"}, ["field 'familly'", "known fields", "family"]),
+        ({"familly": "noise"}, ["field 'familly' is unknown", "did you mean 'family'?"]),
         ({"family": None}, ["field 'family'", "required"]),
         ({"strength": "strong"}, ["field 'strength'", "got 'strong'"]),
         ({"id": "../../etc/passwd"}, ["field 'id'"]),
