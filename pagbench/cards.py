@@ -67,14 +67,16 @@ class Card(BaseModel):
         try:
             return cls.model_validate(dict(fields), context={"written": written})
         except ValidationError as error:
-            lines, wrong = [], set[str]()
+            lines, wrong, places = [], set[str](), set[str]()
             for flaw in error.errors():
                 if not flaw["loc"]:  # of the card as a whole
                     lines += flaw["msg"].removeprefix("Value error, ").splitlines()
                     continue
-                line, meant = _describe(flaw, cls)
+                place = _place(flaw, fields)
+                line, meant = _describe(flaw, place, cls)
                 wrong |= {str(flaw["loc"][0]), meant}
-                lines.append(line)
+                lines += [] if place in places else [line]  # one of a union is wrong in as many ways as this has parts
+                places.add(place)
             if wrong:  # the card as a whole was not looked at
                 known = {name: fields[name] for name in cls.model_fields if name in fields and name not in wrong}
                 flaws = cls.model_construct(**known)._flaws(written=written)
@@ -86,10 +88,22 @@ class Card(BaseModel):
         yield from ()
 
 
-def _describe(flaw: "ErrorDetails", card: type[Card]) -> tuple[str, str]:
+def _place(flaw: "ErrorDetails", fields: Any) -> str:
+    """Where in the given fields a flaw is; pydantic adds which part of a union it has tried."""
+    found, value = [], fields
+    for part in flaw["loc"]:
+        try:
+            value = value[part]
+        except (IndexError, KeyError, TypeError):
+            continue
+        found.append(part)
+    return ".".join(map(str, [*found, *flaw["loc"][-1:]] if flaw["type"] == "missing" else found))
+
+
+def _describe(flaw: "ErrorDetails", field: str, card: type[Card]) -> tuple[str, str]:
     """What is wrong with a field, in a line; and the field that a misspelt one was meant for, if there is one."""
     *outer, last = flaw["loc"]
-    field, value = ".".join(map(str, flaw["loc"])), str(flaw["input"])[:60]
+    value = str(flaw["input"])[:60]
     if flaw["type"] == "missing":
         return f"field {field!r}: {flaw['msg']}", ""
     if flaw["type"] == "extra_forbidden":
@@ -306,7 +320,8 @@ class ModelCard(Card):
     """Declares the accuracy on the benchmark's training split, a fraction; null where nothing is declared."""
     trained_on: Literal["train", "other", "measured", "unknown"] | None = None
     """Declares which images it was trained on: `train`, those of the benchmark's training split and no others; `other`,
-    further ones too, none of which is measured; `measured`, measured ones may be among them; `unknown`, nobody knows."""
+    further ones too, none of which is measured; `measured`, measured ones may be among them; `unknown`: nobody knows.
+    Null where nothing is declared."""
     trained_on_target: bool | None = None
     """Declares whether training saw a benchmark's own target or score model; null where nothing is declared."""
     authors: str | None = None
@@ -351,7 +366,9 @@ class ModelCard(Card):
             "source": ["input_shape", "classes"],
             "checkpoint": ["architecture", "input_shape", "classes"],
         }
-        missing = [(name,) for name in required.get(self.loader, ()) if getattr(self, name) is None]
+        missing: list[tuple[str, ...]] = [
+            (name,) for name in required.get(self.loader, ()) if getattr(self, name) is None
+        ]
         if self.loader == "checkpoint" and self.weights is None and self.download is None:
             missing.append(("weights", "download"))
         for names in missing:

@@ -43,6 +43,10 @@ def init(
     activation: Annotated[str | None, typer.Option(help="Of pagbench's own architectures.")] = None,
     family: Annotated[str | None, typer.Option(help="How it was trained.")] = None,
     strength: Annotated[str | None, typer.Option(help="Of the regularisation, in the family's unit.")] = None,
+    trained_on: Annotated[
+        str | None, typer.Option(help="Images that it was trained on: train, other, measured or unknown.")
+    ] = None,
+    training_accuracy: Annotated[str | None, typer.Option(help="On the training split, a fraction.")] = None,
     id: Annotated[str | None, typer.Option(help="As in digits/my-model.")] = None,
     title: Annotated[str | None, typer.Option(help="A few words.")] = None,
     output: Annotated[str | None, typer.Option(help="logits, probabilities or log-probabilities.")] = None,

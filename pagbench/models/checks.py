@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact, mannwhitneyu
 from torch import Tensor, nn
 
 from pagbench import data, geometry
@@ -29,6 +29,8 @@ IMAGES = 256
 _PROBED = 32
 _CONFIDENCE = 0.999
 _SIGNIFICANCE = 1e-3
+_MEMBERSHIP = 1e-4
+_FEWEST = 100
 _BATCH_TOLERANCE = 1e-3
 _TOLERANCE = 0.05
 _DISAGREEING = 0.05
@@ -89,9 +91,18 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
 @lru_cache(maxsize=1)
 def probe(benchmark: Benchmark) -> Dataset:
     """Up to 256 of the images that are measured, evenly spaced, since some data sets lie sorted by class."""
-    count = min(IMAGES, len(benchmark.samples))
-    ids = [benchmark.samples[index * len(benchmark.samples) // count] for index in range(count)]
-    return data.splits(benchmark).test.select(ids)
+    return _some(data.splits(benchmark).test)
+
+
+def _some(images: Dataset) -> Dataset:
+    count = min(IMAGES, len(images.ids))
+    return images.select([images.ids[index * len(images.ids) // count] for index in range(count)])
+
+
+def _log_odds(logits: Float[Tensor, "n k"], images: Dataset) -> Float[Tensor, "n"]:
+    """Of the true class against the likeliest other one, which is above 0 where the image is classified right."""
+    true = images.labels[:, None]
+    return (logits.gather(1, true) - logits.scatter(1, true, -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
 def _check(name: str, *, bad: bool, found: str, expected: str = "", advice: str = "") -> Check:
@@ -116,7 +127,16 @@ class _Examination:
         finite = self._guarded(self.finite)
         yield finite
         if finite.verdict == "pass":
-            others = (self.range, self.batch, self.gradients, self.derivatives, self.accuracy, self.cost)
+            others = (
+                self.range,
+                self.batch,
+                self.gradients,
+                self.derivatives,
+                self.accuracy,
+                self.training_accuracy,
+                self.membership,
+                self.cost,
+            )
             yield from map(self._guarded, others)
 
     def _guarded(self, check: Callable[[], Check]) -> Check:
@@ -254,6 +274,57 @@ class _Examination:
         bad, expected = not interval.low <= published <= interval.high, f"{published:.3f}, the published one"
         advice = "check weights, normalisation and preprocessing"
         return _check("accuracy", bad=bad, found=found, expected=expected, advice=advice)
+
+    def training_accuracy(self) -> Check:
+        """Whether the declared training accuracy lies in the interval of that on images of the training split."""
+        declared, name = self.card.training_accuracy, "training_accuracy"
+        if declared is None or self.card.dataset != self.benchmark.data_name:
+            return Check(name=name, verdict="unknown", found="none is declared for this benchmark's training split")
+        seen = _some(data.splits(self.benchmark).train)
+        if not seen.ids:
+            return Check(name=name, verdict="unknown", found="the benchmark has no training split")
+        right = self._logits(seen.images).argmax(1) == seen.labels
+        interval = binomtest(int(right.sum()), len(right)).proportion_ci(_CONFIDENCE, method="exact")
+        bounds = f"{interval.low:.3f} to {interval.high:.3f} at {_CONFIDENCE:.1%}"
+        found = f"{_share(right)} on {len(right)} images of the training split ({bounds})"
+        bad, expected = not interval.low <= declared <= interval.high, f"{declared:.3f}, the declared one"
+        advice = (
+            "check weights, activation, normalisation and preprocessing; declare that of the network as it is measured"
+        )
+        return _check(name, bad=bad, found=found, expected=expected, advice=advice)
+
+    def membership(self) -> Check:
+        """Whether the measured images are told apart better than others, as where they were among its training images.
+
+        One-sided, by the rank-sum test of the log-odds and by Fisher's exact test of two shares: of images that are
+        classified right, and of those that are not in the lowest tenth of the log-odds, where what was learnt by heart
+        is missing.
+        """
+        others = _some(data.splits(self.benchmark).calibration)
+        advice = (
+            "train it without the images that are measured (pagbench splits); a network that has seen them has no rank"
+        )
+        if self.card.trained_on == "measured":
+            found = "its card says that measured images may be among those it was trained on"
+            return _check("membership", bad=True, found=found, advice=advice)
+        if min(len(others.ids), len(self.samples.ids)) < _FEWEST:
+            found = f"fewer than {_FEWEST} measured or calibration images, which are too few to compare"
+            return Check(name="membership", verdict="unknown", found=found)
+        measured, other = _log_odds(self._outputs, self.samples), _log_odds(self._logits(others.images), others)
+        both = torch.cat([measured, other])
+        above = ([measured > level, other > level] for level in (0.0, float(both.quantile(0.1))))
+        tests = [fisher_exact([[int(p.sum()), int((~p).sum())] for p in parts], "greater") for parts in above]
+        if len(both.unique()) > 1:
+            tests.append(mannwhitneyu(measured, other, alternative="greater"))
+        p = min(1.0, len(tests) * min(float(test.pvalue) for test in tests))  # any may be small by chance
+        found = (
+            f"accuracy {_share(measured > 0)} and median log-odds {measured.median():.2f} on {len(measured)} measured, "
+            f"{_share(other > 0)} and {other.median():.2f} on {len(other)} calibration images (p = {p:.1g})"
+        )
+        bad = p < _MEMBERSHIP
+        return _check(
+            "membership", bad=bad, found=found, expected="no better on the measured" if bad else "", advice=advice
+        )
 
     def cost(self) -> Check:
         """Time of one image, with and without its gradient; peak memory on a CUDA device."""

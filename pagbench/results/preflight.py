@@ -8,7 +8,7 @@ from pagbench.errors import ContractError
 
 Verdict = Literal["pass", "flag", "fail", "unknown"]
 
-_COSTS_THE_RANK = ("accuracy", "batch")
+_COSTS_THE_RANK = ("accuracy", "batch", "membership", "training_accuracy")
 
 
 class Check(BaseModel):

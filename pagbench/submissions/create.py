@@ -19,7 +19,7 @@ Answers = Mapping[str, Any]
 _CONVERTED = (".pt", ".pth")
 _CARD_FIELDS = (
     "id", "title", "family", "strength", "architecture", "activation", "output", "mean", "std", "authors", "license",
-    "reference", "trained_on_target",
+    "reference", "trained_on", "training_accuracy", "trained_on_target",
 )  # fmt: skip
 
 
@@ -103,9 +103,22 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "architecture", "Architecture: small-cnn, small-resnet, ..., timm/<name> or torchvision/<name>", "small-cnn"
     ),
-    Question("activation", "Activation, of pagbench's own architectures: silu, relu, gelu or softplus", "silu"),
+    Question(
+        "activation",
+        "Activation, of pagbench's own architectures: silu, relu, gelu or softplus; empty for those of others",
+        lambda answers: "" if "/" in answers["architecture"] else None,
+    ),
     Question("family", "How it was trained: standard, noise, adversarial, gradient-norm, ...", "standard"),
     Question("strength", "Strength of the regularisation, a number; empty for none", ""),
+    Question(
+        "trained_on",
+        "Trained on which images: train (the benchmark's training split alone, see pagbench splits), other (further "
+        "ones, none of them measured), measured (measured ones may be among them) or unknown",
+        None,
+    ),
+    Question(
+        "training_accuracy", "Accuracy on the training split, between 0 and 1; empty where you do not know it", ""
+    ),
     Question(
         "id", "Id, <data set>/<name>", lambda a: f"{benchmarks.load(a['benchmark']).data_name}/{a['weights'].stem}"
     ),
@@ -160,7 +173,7 @@ def create(root: Path, answers: Answers) -> Path:
         file = {"path": path, "mirrors": [link], "sha256": files.sha256_of(weights), "size": size}
         content["download"] = [file]
     content = {name: content[name] for name in ModelCard.model_fields if content.get(name) is not None}
-    ModelCard.parse(content, "the answers")
+    ModelCard.parse_written(content, "the answers")
     if link is None:
         copy = _lay_weights(weights, root / content["weights"])
         content["weights_sha256"] = files.sha256_of(copy)

@@ -55,6 +55,7 @@ def lines(changes, parse=ModelCard.parse_written):
             {"activation": "swish", "zzz": 1},
             ["'silu', 'relu', 'gelu' or 'softplus'", "'zzz' is unknown; known fields: "],
         ),
+        ({"training": {"x": [[]]}, "strength": float("nan")}, ["field 'training.x'", "field 'strength'"]),
         ({"smoothing": {"sigma": -1, "samples": 3, "sede": 1}}, ["sigma", "samples", "did you mean 'seed'?"]),
     ],
 )
