@@ -59,6 +59,7 @@ for _name, _command, _example in (
     ("leaderboard", leaderboard.leaderboard, "--benchmark digits --format markdown --output table.md"),
     ("list", listing.list_, "models --source robustbench --dataset cifar10 --threat L2"),
     ("show", listing.show, "digits/noise-0.6"),
+    ("splits", listing.splits, "digits --output splits.csv"),
     ("check", run.check, "digits/standard my-card.yaml --benchmark digits"),
     ("gradients", run.gradients, "digits/standard digits/noise-0.6 control/bayes --task generation"),
     ("figures", leaderboard.figures, "--benchmark digits --results leaderboard/results --output figures"),

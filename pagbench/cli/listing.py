@@ -68,6 +68,25 @@ def show(
     typer.echo(describe_model(model, stored.PUBLISHED if unnamed else folder), nl=False)
 
 
+def splits(
+    benchmark: Annotated[str, typer.Argument(help="Name, or name@version.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file instead of the terminal.")] = None,
+) -> None:
+    """Say of every image of a benchmark's data set whether it is measured: CSV of sample_id, split, part, index.
+
+    Train on the split `train` alone. `part` and `index` say where an image is in its publisher's files.
+    """
+    from pagbench import benchmarks
+    from pagbench.benchmarks.splits import to_csv
+    from pagbench.storage import files
+
+    text = to_csv(benchmarks.load(benchmark))
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        typer.echo(f"written: {files.write(output, text)}")
+
+
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     return "\n".join(

@@ -68,6 +68,14 @@ class DatasetCard(Card):
         """Name, size, licence, place and source; by default those of data that are drawn from a seed."""
         return DatasetFacts("none (drawn from a seed)")
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """What the images consist of as their publisher gives them, with sizes, where ids count through all parts.
+
+        A part without a name is of images that are drawn. Empty where only the data set itself tells.
+        """
+        return ()
+
     @abstractmethod
     def load(self) -> LoadedImages:
         """The whole data set.

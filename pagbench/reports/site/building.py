@@ -95,6 +95,8 @@ def contents(studies: Sequence[Study]) -> dict[str, bytes]:
     for contents_of in (pictures.files, abilities.files, comparison.files):
         written |= dict(contents_of(studies))
     written |= dict(assets())
+    listed = (benchmark.splits_file(benchmarks.load(label)) for label in benchmarks.names())
+    written |= {file.path: file.content for file in listed if file is not None}
     return written | {file.path: file.content for listed in downloads.values() for file in listed}
 
 
