@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn
+from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn, warn_of
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -259,9 +259,11 @@ def _summary(name: str, folder: Path, benchmark: "Benchmark") -> str:
     from pagbench.ranking import leaderboard
 
     try:
-        board = leaderboard(folder, benchmark=benchmark)
+        board = leaderboard(folder, benchmark=benchmark, on_warning=warn_of)
     except ResultsError as error:
         return f"no summary: {error}"
+    if name not in set(board["model"]):
+        return "no summary: its results cannot be used"
     row = board[board["model"] == name].iloc[0]
     names = [column for column in board.columns if not column.endswith(("_low", "_high"))]
     return _aligned([(column, _value(row, column)) for column in names])

@@ -101,6 +101,11 @@ IdOption = Annotated[
 ]
 
 
+def warn_of(line: str) -> None:
+    """A warning of what a command goes on without."""
+    warn(f"warning: {line}")
+
+
 def warn(line: str) -> None:
     """A line of progress, or a warning, beside what a command prints."""
     typer.echo(line, err=True)

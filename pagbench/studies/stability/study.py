@@ -47,7 +47,7 @@ def run(
         Stopped: SIGINT or SIGTERM came; what is finished is kept.
     """
     factors = benchmark_factors(benchmark)
-    published = replicates.published_models(folder, benchmark)
+    published = replicates.published_models(folder, benchmark, on_warning)
     replicates.check_enough(published, benchmark)
     blocks = Blocks(benchmark, min(images, len(benchmark.samples)), device)
     count = len(blocks.ids)
