@@ -66,7 +66,7 @@ def figures(
     from pagbench.reports.figures import draw_all
 
     definition = benchmarks.load(benchmark)
-    for path in draw_all(_read_from(results, definition), definition, output, on_warning=warn_of):
+    for path in draw_all(_read_from(results, definition), definition, output, on_warning=warn):
         typer.echo(f"written: {path}")
 
 

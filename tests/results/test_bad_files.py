@@ -134,6 +134,16 @@ def test_all_commands_that_read_results_go_on(folder, digits, tmp_path):
     assert "digits/noise-0.6" in invoke("leaderboard", "-r", folder, "--format", "csv").stdout
 
 
+def test_a_rerun_goes_on(folder, digits, tmp_path):
+    SPOILT["somebody's"](folder / "digits@1/stranger.parquet")
+    SPOILT["folder"](folder / BAD)
+    done = invoke("verify", "-r", folder, "--samples", 1, "--by", "me", "--device", "cpu")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.exit_code == 2 and len(errors) == 2, done.output
+    assert "noise-0.15.parquet: a folder where" in errors[0] and "stranger.parquet: results of a model" in errors[1]
+    assert all(f"{name} on digits@1: verified" in done.stdout for name in KEPT)
+
+
 def test_where_all_are_bad_there_is_one_error(folder, digits, tmp_path):
     for path in folder.rglob("*.parquet"):
         path.write_bytes(b"none")
