@@ -12,6 +12,7 @@ from commands import assert_one_line, invoke
 from safetensors.torch import save_file
 
 from pagbench import benchmarks, models
+from pagbench.cards import ModelCard
 from pagbench.models import architectures
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -173,6 +174,10 @@ def test_train_writes_what_run_takes(tmp_path):
     )
     assert done.exit_code == 0, done.output
     card = tmp_path / "noise-0.3.seed3.yaml"
+    found = ModelCard.read(card)
+    assert found.trained_on == "train" and 0.2 < found.training_accuracy <= 1
+    declared = invoke("check", card, "--benchmark", "digits").stdout.partition("training_accuracy")[2]
+    assert declared.split()[0] == "pass" and f"{found.training_accuracy:.3f}, the declared one" in declared
     done = invoke("run", card, "--limit", 4, "-r", tmp_path / "results")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "results/digits@1/trained/digits/noise-0.3.seed3.parquet").exists()
