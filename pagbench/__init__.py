@@ -1,7 +1,7 @@
 """pagbench: do a classifier's input gradients mean anything, and why?
 
-`load_model`, `run`, `leaderboard` and `compare` are imported when they are first used, so that commands that need no
-network stay fast.
+`load_model`, `run`, `leaderboard`, `compare` and `splits` are imported when they are first used, so that commands that
+need no network stay fast.
 """
 
 from importlib import import_module
@@ -9,18 +9,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pagbench.benchmarks.splits import splits
     from pagbench.models.loading import load_model
     from pagbench.ranking import compare, leaderboard
     from pagbench.running.runner import run
 
 __version__ = version("pagbench")
-__all__ = ["__version__", "compare", "leaderboard", "load_model", "run"]
+__all__ = ["__version__", "compare", "leaderboard", "load_model", "run", "splits"]
 
 _HOMES = {
     "compare": "pagbench.ranking",
     "leaderboard": "pagbench.ranking",
     "load_model": "pagbench.models.loading",
     "run": "pagbench.running.runner",
+    "splits": "pagbench.benchmarks.splits",
 }
 
 

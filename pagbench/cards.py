@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date as Date
+from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import yaml
 from pydantic import (
@@ -17,6 +18,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticKnownError
@@ -24,10 +26,18 @@ from yaml.composer import Composer
 
 from pagbench.errors import CardError, first_line
 
-Identifier = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+@-]*(/[A-Za-z0-9][A-Za-z0-9._+@-]*)*$")
-]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9._+@-]*(/[A-Za-z0-9][A-Za-z0-9._+@-]*)*$": "expected letters and digits of ASCII and any "
+    "of . _ + @ -, in parts with / between them, each beginning with a letter or a digit",
+    r"^[0-9a-f]{64}$": "expected the 64 hexadecimal digits of a sha256",
+}
+"""What each pattern takes, in words."""
+_IDENTIFIER, _SHA256 = _PATTERNS
+Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER)]
+Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
 
 
 def _day(value: Any) -> str:
@@ -61,16 +71,82 @@ class Card(BaseModel):
         """Validates fields from `source` (named in errors).
 
         Raises:
-            CardError: names the first wrong field, what it holds and what it should.
+            CardError: a line for each wrong field, what it holds and what it should.
         """
+        return cls._parse(fields, source, written=False)
+
+    @classmethod
+    def _parse(cls, fields: Mapping[str, Any], source: str, *, written: bool) -> Self:
         try:
-            return cls.model_validate(dict(fields))
+            return cls.model_validate(dict(fields), context={"written": written})
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "card"
-            got = "" if first["type"] in ("missing", "extra_forbidden") else f", got {str(first['input'])[:60]!r}"
-            known = f"; known fields: {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
-            raise CardError(f"{source}: field {field!r}: {first['msg']}{got}{known}") from None
+            lines, wrong, places = [], set[str](), set[str]()
+            for flaw in error.errors():
+                if not flaw["loc"]:  # of the card as a whole
+                    lines += flaw["msg"].removeprefix("Value error, ").splitlines()
+                    continue
+                place = _place(flaw, fields)
+                line, meant = _describe(flaw, place, cls)
+                wrong |= {str(flaw["loc"][0]), meant}
+                lines += [] if place in places else [line]  # one of a union is wrong in as many ways as this has parts
+                places.add(place)
+            if wrong:  # the card as a whole was not looked at
+                known = {name: fields[name] for name in cls.model_fields if name in fields and name not in wrong}
+                flaws = cls.model_construct(**known)._flaws(written=written)
+                lines += [line for names, line in flaws if wrong.isdisjoint(names)]
+            raise CardError("\n".join(f"{source}: {line}" for line in lines)) from None
+
+    def _flaws(self, *, written: bool) -> Iterator[tuple[Sequence[str], str]]:
+        """What is wrong with fields that are right by themselves: which fields, and a line."""
+        yield from ()
+
+
+def _place(flaw: "ErrorDetails", fields: Any) -> str:
+    """Where in the given fields a flaw is; pydantic adds which part of a union it has tried."""
+    found, value = [], fields
+    for part in flaw["loc"]:
+        try:
+            value = value[part]
+        except (IndexError, KeyError, TypeError):
+            continue
+        found.append(part)
+    return ".".join(map(str, [*found, *flaw["loc"][-1:]] if flaw["type"] == "missing" else found))
+
+
+def _describe(flaw: "ErrorDetails", field: str, card: type[Card]) -> tuple[str, str]:
+    """What is wrong with a field, in a line; and the field that a misspelt one was meant for, if there is one."""
+    *outer, last = flaw["loc"]
+    value = str(flaw["input"])[:60]
+    if flaw["type"] == "missing":
+        return f"field {field!r}: {flaw['msg']}", ""
+    if flaw["type"] == "extra_forbidden":
+        known = sorted({name for inner in _cards_at(card, outer) for name in inner.model_fields})
+        meant = next(iter(get_close_matches(str(last), known, n=1)), "")
+        advice = f"did you mean {meant!r}?" if meant else f"known fields: {', '.join(known)}"
+        return f"field {field!r} is unknown; {advice}", "" if outer else meant
+    if field == "architecture" and re.fullmatch(r"[\w.]+:\w+", value):
+        return (
+            f"field {field!r}: {value!r} is a function, which a card cannot name, for its code would run; a card names "
+            f"an architecture that pagbench, timm or torchvision builds, and `--architecture {value}` on the command "
+            "line is for a checkpoint without a card"
+        ), ""
+    message = _PATTERNS.get(flaw.get("ctx", {}).get("pattern", ""), flaw["msg"])
+    return f"field {field!r}: {message}, got {value!r}", ""
+
+
+def _cards_at(card: type[Card], place: Sequence[str | int]) -> list[type[Card]]:
+    """The kinds of card that are nested at a place within one."""
+    found = [card]
+    for part in place:
+        fields = [inner.model_fields[part].annotation for inner in found if part in inner.model_fields]
+        found = [nested for field in fields for nested in _cards_in(field)] or found
+    return found
+
+
+def _cards_in(annotation: Any) -> list[type[Card]]:
+    if isinstance(annotation, type) and issubclass(annotation, Card):
+        return [annotation]
+    return [card for part in get_args(annotation) for card in _cards_in(part)]
 
 
 LARGEST_YAML = 256 * 1024
@@ -201,6 +277,14 @@ class RemoteFile(Card):
     """The tar archive that it is published in, with others, under the last parts of `path`; null where it is alone."""
 
 
+Activation = Literal["silu", "relu", "gelu", "softplus"]
+NEEDS_ACTIVATION = (
+    f"architecture {{!r}} needs the field 'activation', one of {', '.join(get_args(Activation))}: the one that the "
+    "network was trained with, which no state dict tells"
+)
+"""For an architecture's name."""
+
+
 class ModelCard(Card):
     """One model: which network, which weights, how it was trained, and under which name it is listed."""
 
@@ -216,7 +300,8 @@ class ModelCard(Card):
     """`source`: built by the third-party source that the id begins with, `pagbench.models.sources`."""
     architecture: Identifier | None = None
     """Name in `pagbench.models.architectures`; for a control, the name of the control."""
-    activation: Literal["silu", "relu", "gelu", "softplus"] | None = None
+    activation: Activation | None = None
+    """Of pagbench's own architectures, which need it: no state dict tells it. Others have their own."""
     input_shape: tuple[Count, Count, Count] | None = None
     """Channels, height, width of one image."""
     classes: Count | None = None
@@ -246,6 +331,12 @@ class ModelCard(Card):
     seed: int | None = None
     training_command: str | None = None
     training: dict[str, float | int | str] = {}
+    training_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Declares the accuracy on the benchmark's training split, a fraction; null where nothing is declared."""
+    trained_on: Literal["train", "other", "measured", "unknown"] | None = None
+    """Declares which images it was trained on: `train`, those of the benchmark's training split and no others; `other`,
+    further ones too, none of which is measured; `measured`, measured ones may be among them; `unknown`: nobody knows.
+    Null where nothing is declared."""
     trained_on_target: bool | None = None
     """Declares whether training saw a benchmark's own target or score model; null where nothing is declared."""
     authors: str | None = None
@@ -263,26 +354,59 @@ class ModelCard(Card):
         """Hash of the fields that change the classifier; titles, authors and the like do not count."""
         return self.model_copy(update=dict.fromkeys(_DESCRIPTION)).digest()
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """A card that a person has written, of a YAML file; see `parse_written`.
+
+        Raises:
+            CardError: it cannot be read, or a field is wrong or missing.
+        """
+        return cls.parse_written(read_yaml(path), str(path))
+
+    @classmethod
+    def parse_written(cls, fields: Mapping[str, Any], source: str) -> Self:
+        """As `parse`, and nothing may be left open that changes the function and that no state dict tells.
+
+        Raises:
+            CardError: a line for each wrong or missing field.
+        """
+        return cls._parse(fields, source, written=True)
+
+    @property
+    def lacks_activation(self) -> bool:
+        """Whether its network is built by pagbench, and nothing says with which activation."""
+        return self.loader == "checkpoint" and "/" not in (self.architecture or "/") and self.activation is None
+
+    def _flaws(self, *, written: bool) -> Iterator[tuple[Sequence[str], str]]:
         required = {
             "control": ["architecture"],
             "source": ["input_shape", "classes"],
             "checkpoint": ["architecture", "input_shape", "classes"],
         }
-        missing = [name for name in required[self.loader] if getattr(self, name) is None]
+        missing: list[tuple[str, ...]] = [
+            (name,) for name in required.get(self.loader, ()) if getattr(self, name) is None
+        ]
         if self.embargo and (self.weights_sha256 is None or self.download is not None):
-            raise ValueError("weights under embargo need weights_sha256, which commits to them, and no download")
+            message = "weights under embargo need weights_sha256, which commits to them, and no download"
+            yield ("embargo",), message
         if self.loader == "checkpoint" and self.weights is None and self.download is None and not self.embargo:
-            missing.append("weights")
+            missing.append(("weights", "download"))
+        for names in missing:
+            yield names, f"loader {self.loader!r} needs the field {names[0]!r}"
+        if written and self.lacks_activation:
+            yield ("activation", "architecture"), NEEDS_ACTIVATION.format(self.architecture)
         if self.loader == "checkpoint" and self.download is not None and len(self.download) != 1:
-            raise ValueError(f"loader 'checkpoint' needs one file in download, got {len(self.download)}")
-        if missing:
-            raise ValueError(f"loader {self.loader!r} needs the field {missing[0]!r}")
+            yield ("download",), f"loader 'checkpoint' needs one file in download, got {len(self.download)}"
         if self.weights is not None and not _below(self.weights):
-            raise ValueError(f"weights must be a file beside the card, got {self.weights!r}")
+            yield ("weights",), f"weights must be a file beside the card, got {self.weights!r}"
         if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std go together: give both or neither")
+            yield ("mean", "std"), "mean and std go together: give both or neither"
+
+    @model_validator(mode="after")
+    def _complete(self, info: ValidationInfo) -> Self:
+        flaws = [line for _, line in self._flaws(written=bool(info.context and info.context.get("written")))]
+        if flaws:
+            raise ValueError("\n".join(flaws))
         return self
 
 
@@ -294,8 +418,7 @@ def _below(path: str) -> bool:
 
 _DESCRIPTION = (
     "title", "authors", "license", "reference", "training_command", "training", "weights", "download", "preprocessing",
-    "threat", "published_accuracy", "trained_on_target", "date",
-    "embargo",
+    "threat", "published_accuracy", "training_accuracy", "trained_on", "trained_on_target", "date", "embargo",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The command line: parse, call one library function, print. Slow imports wait until a command needs them."""
 
 import os
+import re
 from typing import Any
 
 import typer
@@ -11,10 +12,23 @@ from pagbench.cli.options import OfflineOption
 from pagbench.errors import PagbenchError, printable
 from pagbench.running.interrupts import Stopped
 from pagbench.storage import cache
+from pagbench.storage.files import at_home
+
+_HOME = re.compile(r"(--?[\w-]+=|)(~[\w.-]*/.*|~)")
+"""An argument that names something in a home folder; shells leave `~` as it is behind `=` and in quotes."""
+
+
+def _expanded(argument: str) -> str:
+    match = _HOME.fullmatch(argument)
+    return argument if match is None else f"{match[1]}{at_home(match[2])}"
 
 
 class _Group(TyperGroup):
     """Prints an error as one line and exits with 2, or as shells do after a signal."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Every path on the command line is read here, so that none is left with `~` in it."""
+        return super().parse_args(ctx, [_expanded(argument) for argument in args])
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's context is a subclass
         try:
@@ -47,6 +61,7 @@ for _name, _command, _example in (
     ("export", leaderboard.export, "digits/noise-0.6 --benchmark digits --format hf --output pagbench.yaml"),
     ("list", listing.list_, "models --source robustbench --dataset cifar10 --threat L2"),
     ("show", listing.show, "digits/noise-0.6"),
+    ("splits", listing.splits, "digits --output splits.csv"),
     ("check", run.check, "digits/standard my-card.yaml --benchmark digits"),
     ("gradients", run.gradients, "digits/standard digits/noise-0.6 control/bayes --task generation"),
     ("figures", leaderboard.figures, "--benchmark digits --results leaderboard/results --output figures"),

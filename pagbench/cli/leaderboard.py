@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pagbench.cli.options import RESULTS, BenchmarkOption, ResultsOption, warn
+from pagbench.cli.options import RESULTS, BenchmarkOption, ResultsOption, warn, warn_of
 from pagbench.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def leaderboard(
 
     definition = benchmarks.load(benchmark)
     folder = _read_from(results, definition)
-    board = ranking.leaderboard(folder, benchmark=definition, sort=sort)
+    board = ranking.leaderboard(folder, benchmark=definition, sort=sort, on_warning=warn_of)
     if output is None and format is Format.table:
         width = Console().width if sys.stdout.isatty() else None
         typer.echo(render.to_table(board, definition, width), nl=False)
@@ -141,7 +141,7 @@ def site(
         import_extra(module)
     from pagbench.reports.site import build
 
-    written = build(stored.local(results), output)
+    written = build(stored.local(results), output, warn_of)
     typer.echo(f"{len(written)} files; open {output / 'index.html'}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn
+from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn, warn_of
 from pagbench.errors import ContractError, ResultsError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -66,6 +66,25 @@ def show(
     folder = stored.local(results)
     unnamed = results == RESULTS and not folder.exists() and stored.PUBLISHED.exists()
     typer.echo(describe_model(model, stored.PUBLISHED if unnamed else folder), nl=False)
+
+
+def splits(
+    benchmark: Annotated[str, typer.Argument(help="Name, or name@version.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file instead of the terminal.")] = None,
+) -> None:
+    """Say of every image of a benchmark's data set whether it is measured: CSV of sample_id, split, part, index.
+
+    Train on the split `train` alone. `part` and `index` say where an image is in its publisher's files.
+    """
+    from pagbench import benchmarks
+    from pagbench.benchmarks.splits import to_csv
+    from pagbench.storage import files
+
+    text = to_csv(benchmarks.load(benchmark))
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        typer.echo(f"written: {files.write(output, text)}")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -240,9 +259,11 @@ def _summary(name: str, folder: Path, benchmark: "Benchmark") -> str:
     from pagbench.ranking import leaderboard
 
     try:
-        board = leaderboard(folder, benchmark=benchmark)
+        board = leaderboard(folder, benchmark=benchmark, on_warning=warn_of)
     except ResultsError as error:
         return f"no summary: {error}"
+    if name not in set(board["model"]):
+        return "no summary: its results cannot be used"
     row = board[board["model"] == name].iloc[0]
     names = [column for column in board.columns if not column.endswith(("_low", "_high"))]
     return _aligned([(column, _value(row, column)) for column in names])

@@ -84,6 +84,28 @@ ArchitectureOption = Annotated[
 ]
 
 
+def _ids(given: list[str] | None) -> list[str]:
+    """Takes the commas of a repeated option apart."""
+    return [name.strip() for part in given or [] for name in part.split(",")]
+
+
+IdOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id",
+        help="An id for each of the models, in their order; by default that of the card, or the file's name. May be "
+        "repeated, or have commas.",
+        metavar="NAME,...",
+        callback=_ids,
+    ),
+]
+
+
+def warn_of(line: str) -> None:
+    """A warning of what a command goes on without."""
+    warn(f"warning: {line}")
+
+
 def warn(line: str) -> None:
     """A line of progress, or a warning, beside what a command prints."""
     typer.echo(line, err=True)

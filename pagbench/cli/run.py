@@ -1,6 +1,6 @@
 """The commands that load models: run, check, gradients, fetch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from pagbench.cli.options import (
     BenchmarkOption,
     Device,
     DeviceOption,
+    IdOption,
     OfflineOption,
     ResultsOption,
     warn,
@@ -69,6 +70,7 @@ def run(
         bool, typer.Option("--strict", help="Exit with 1 where a pre-flight check of a named model is flagged.")
     ] = False,
     architecture: ArchitectureOption = None,
+    id: IdOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Measure models on a benchmark; finished rows are kept and skipped next time."""
@@ -77,7 +79,7 @@ def run(
 
     definition = benchmarks.load(benchmark)
     rows = runner.run(
-        _models(models or [], architecture, definition),
+        _models(models or [], architecture, id, definition),
         benchmark=definition,
         measures=[name.strip() for name in measures.split(",") if name.strip()],
         limit=limit,
@@ -108,15 +110,16 @@ def check(
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     device: DeviceOption = Device.auto,
     architecture: ArchitectureOption = None,
+    id: IdOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Show the pre-flight card of models. Exits with 0 if all pass, 1 if one is flagged, 2 if one is refused."""
     from pagbench.cli import listing
 
-    worst = 0
-    for name in models:
+    worst, ids = 0, _check_count(models, id)
+    for index, name in enumerate(models):
         try:
-            label, card = _examine(name, benchmark, architecture, batch_size, device)
+            label, card = _examine(name, benchmark, architecture, ids[index : index + 1], batch_size, device)
         except PagbenchError as error:
             warn(f"error: {printable(str(error))}")
             worst = 2
@@ -142,6 +145,7 @@ def gradients(
     device: DeviceOption = Device.auto,
     output: Annotated[Path, typer.Option(help="The PNG.")] = Path("gradients.png"),
     architecture: ArchitectureOption = None,
+    id: IdOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Draw a grid of image, Bayes target and the models' input gradients, or of what these make."""
@@ -152,7 +156,7 @@ def gradients(
     definition = benchmarks.load(benchmark)
     if task is not None and task not in columns.ABILITIES:
         raise UnknownNameError("task", task, columns.ABILITIES)
-    resolved = registry.resolve(_models(models or [], architecture, definition), definition)
+    resolved = registry.resolve(_models(models or [], architecture, id, definition), definition)
     drawn = resolved if models else [request for request in resolved if not request.card.control]
     if task is not None and not drawn:
         raise ContractError(f"{definition.label}: no trained model is shipped for it; name some, as control/bayes")
@@ -191,26 +195,43 @@ def fetch(
         raise WeightsError("\n".join(failures))
 
 
-def _models(names: list[str], architecture: str | None, benchmark: "Benchmark") -> "list[str] | list[Request]":
-    """What is to be resolved; says whose code will run."""
-    from pagbench.models import factories
+def _check_count(names: list[str], ids: list[str] | None) -> list[str]:
+    """The ids that the user gives.
 
+    Raises:
+        ContractError: they are not as many as the models, or two are the same.
+    """
+    given = ids or []
+    if given and len(given) != len(names):
+        raise ContractError(f"{len(given)} of --id for {len(names)} models; give one for each that is named, in order")
+    if twice := {name for name in given if given.count(name) > 1}:
+        raise ContractError(f"--id {min(twice)!r} is given twice; give each model its own")
+    return given
+
+
+def _models(
+    names: list[str], architecture: str | None, ids: list[str] | None, benchmark: "Benchmark"
+) -> "Sequence[str | Request] | dict[str, str | Request]":
+    """What is to be resolved, by id where the user gives ids; says whose code will run."""
+    from pagbench.models import factories, registry
+
+    models: Sequence[str | Request] = names
+    given = _check_count(names, ids)
     if architecture is None:
         for name in filter(factories.is_file, names):
             warn(f"warning: {name} runs the code of that file")
-        return names
-    if not names:
+    elif not names:
         raise ContractError(
             "--architecture needs the checkpoints that it is for: pagbench run weights.pt --architecture ..."
         )
-    from pagbench.models import registry
-
-    warn(f"warning: --architecture runs the code of {architecture}")
-    return [registry.from_checkpoint(Path(name), architecture, benchmark) for name in names]
+    else:
+        warn(f"warning: --architecture runs the code of {architecture}")
+        models = registry.from_checkpoints(names, architecture, benchmark)
+    return dict(zip(given, models, strict=True)) if given else models
 
 
 def _examine(
-    name: str, benchmark: str | None, architecture: str | None, batch_size: int, device: Device
+    name: str, benchmark: str | None, architecture: str | None, ids: list[str], batch_size: int, device: Device
 ) -> "tuple[str, Preflight]":
     """Label of the benchmark, and the model's pre-flight card on it."""
     from pagbench import benchmarks
@@ -218,7 +239,7 @@ def _examine(
 
     chosen = benchmark or (architecture is None and registry.find(name).card.dataset) or "digits"
     definition = benchmarks.load(chosen)
-    (request,) = registry.resolve(_models([name], architecture, definition), definition)
+    (request,) = registry.resolve(_models([name], architecture, ids, definition), definition)
     return definition.label, checks.examine(request, definition, device=device.choose(), batch_size=batch_size)
 
 

@@ -80,7 +80,7 @@ def sensitivity(
 
     if stored.is_url(results):
         raise ContractError(f"{results}: the report is written beside the results; give a folder on a disk")
-    definition, folder = benchmarks.load(benchmark), Path(results)
+    definition, folder = benchmarks.load(benchmark), stored.local(results)
     outcome = study.run(definition, folder, images=images, device=device.choose(), progress=True, on_warning=warn)
     path = report.write_report(outcome, report.report_path(folder, definition))
     report.show(outcome)

@@ -12,6 +12,7 @@ import typer
 
 from pagbench.cli.options import BatchSizeOption, Device, DeviceOption, OfflineOption, warn
 from pagbench.errors import CardError, ContractError, PagbenchError, printable
+from pagbench.storage.files import at_home
 
 if TYPE_CHECKING:
     from pagbench.submissions.create import Question
@@ -42,6 +43,10 @@ def init(
     activation: Annotated[str | None, typer.Option(help="Of pagbench's own architectures.")] = None,
     family: Annotated[str | None, typer.Option(help="How it was trained.")] = None,
     strength: Annotated[str | None, typer.Option(help="Of the regularisation, in the family's unit.")] = None,
+    trained_on: Annotated[
+        str | None, typer.Option(help="Images that it was trained on: train, other, measured or unknown.")
+    ] = None,
+    training_accuracy: Annotated[str | None, typer.Option(help="On the training split, a fraction.")] = None,
     id: Annotated[str | None, typer.Option(help="As in digits/my-model.")] = None,
     title: Annotated[str | None, typer.Option(help="A few words.")] = None,
     output: Annotated[str | None, typer.Option(help="logits, probabilities or log-probabilities.")] = None,
@@ -254,7 +259,7 @@ def verify(
     from pagbench import benchmarks
     from pagbench.submissions import verify
 
-    definition = None if benchmark is None else benchmarks.load(benchmark)
+    results, definition = at_home(results), None if benchmark is None else benchmarks.load(benchmark)
     to_verify, refuted, skipped = [], False, False
     for target in targets or verify.find_targets(results, definition):
         try:

@@ -12,6 +12,7 @@ import numpy as np
 from pagbench.cards import Card
 from pagbench.errors import DataError, first_line
 from pagbench.storage import cache
+from pagbench.storage.files import at_home
 
 if TYPE_CHECKING:
     from torch import Tensor as Tensor  # noqa: PLC0414 (for other modules)
@@ -69,6 +70,14 @@ class DatasetCard(Card):
         """Name, size, licence, place and source; by default those of data that are drawn from a seed."""
         return DatasetFacts("none (drawn from a seed)")
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """What the images consist of as their publisher gives them, with sizes, where ids count through all parts.
+
+        A part without a name is of images that are drawn. Empty where only the data set itself tells.
+        """
+        return ()
+
     @abstractmethod
     def load(self) -> LoadedImages:
         """The whole data set.
@@ -89,7 +98,7 @@ class DatasetCard(Card):
 def root() -> Path:
     """Folder of data sets: `$PAGBENCH_DATA`, else `data` in the cache folder, `~/.cache/pagbench` by default."""
     given = os.environ.get("PAGBENCH_DATA")
-    return Path(given).expanduser() if given else cache.root() / "data"
+    return at_home(given) if given else cache.root() / "data"
 
 
 def download(name: str, place: Path, start: Callable[[], object], by_hand: str) -> None:

@@ -35,6 +35,11 @@ class CifarCard(DatasetCard):
         """Published by its author, fetched by torchvision."""
         return _FACTS[self.kind]
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """Training and test images."""
+        return (("train", 50_000), ("test", 10_000))
+
     def missing(self, ids: Sequence[str] = ()) -> str | None:
         """The folder, or the publisher's files that it lacks."""
         home = base.root() / _FOLDERS[self.kind]

@@ -28,6 +28,11 @@ class DigitsCard(DatasetCard):
             "Repository, doi:10.24432/C50P49.",
         )
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """One, in scikit-learn's order."""
+        return (("load_digits", 1797),)
+
     def load(self) -> LoadedImages:
         """The images in scikit-learn's order, shape (1797, 1, 8, 8).
 

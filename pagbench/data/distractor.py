@@ -36,6 +36,11 @@ class DistractorCard(DatasetCard):
         """Those of the source."""
         return self.source.facts
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """Those of the source."""
+        return self.source.parts
+
     def missing(self, ids: Sequence[str] = ()) -> str | None:
         """The source, where it is missing."""
         return self.source.missing(ids)

@@ -32,6 +32,11 @@ class GaussiansCard(DatasetCard):
     """Distance of the two extreme class means off the span; 0 where the classes share the manifold."""
     shared_covariance: bool = False
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """All that are drawn."""
+        return (("", self.count),)
+
     def load(self) -> LoadedImages:
         """`count` images of shape (1, side, side), drawn from the seed."""
         images, labels = sample(self)

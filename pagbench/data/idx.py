@@ -67,6 +67,11 @@ class IdxCard(DatasetCard):
                 return folder
         return None
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """Training and test images."""
+        return (("train", 60_000), ("test", 10_000))
+
     def missing(self, ids: Sequence[str] = ()) -> str | None:
         """The data set, where one of its files is missing."""
         if self.find() is not None:

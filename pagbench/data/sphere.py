@@ -26,6 +26,11 @@ class SphereCard(DatasetCard):
     radius: Positive
     concentration: Positive
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """All that are drawn."""
+        return (("", self.count),)
+
     def load(self) -> LoadedImages:
         """`count` images of shape (1, side, side), drawn from the seed."""
         images, labels = sample(self)

@@ -65,7 +65,7 @@ class Judge:
         """
         path = assets.judge(self._benchmark.data_name)
         if path is not None:
-            card = ModelCard.parse(read_yaml(path), str(path))
+            card = ModelCard.read(path)
             return Request(card, path).load(self._benchmark).classifier.to(self._device)
         if not isinstance(self.score, scores.ClassMixture):
             raise CardError(f"{self._benchmark.label}: no independent classifier is shipped that judges its images")

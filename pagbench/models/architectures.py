@@ -5,8 +5,8 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagbench.cards import ModelCard
-from pagbench.errors import UnknownNameError
+from pagbench.cards import NEEDS_ACTIVATION, ModelCard
+from pagbench.errors import CardError, UnknownNameError
 from pagbench.models.sources import timm, torchvision
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -217,6 +217,12 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, activation
 
 
 def build_for(card: ModelCard) -> nn.Module:
-    """The network of a card that names its architecture, with random weights; see `build`."""
+    """The network of a card that names its architecture, with random weights; see `build`.
+
+    Raises:
+        CardError: it is one of `ARCHITECTURES`, and the card leaves its activation open.
+    """
+    if card.architecture in ARCHITECTURES and card.activation is None:
+        raise CardError(f"{card.id}: {NEEDS_ACTIVATION.format(card.architecture)}")
     assert card.architecture and card.input_shape and card.classes  # by the card's validation
     return build(card.architecture, card.input_shape, card.classes, card.activation or "silu")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact, mannwhitneyu
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -37,6 +37,8 @@ _FEWEST = 32
 _CONFIDENCE = 0.999
 _SIGNIFICANCE = 1e-3
 _ALIKE = 0.01
+_MEMBERSHIP = 1e-4
+_FEWEST_MEMBERS = 100
 _BATCH_TOLERANCE = 1e-3
 _TOLERANCE = 0.05
 _DISAGREEING = 0.05
@@ -98,9 +100,18 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
 @lru_cache(maxsize=2)
 def probe(benchmark: Benchmark, images: int = IMAGES) -> Dataset:
     """So many of the images that are measured, evenly spaced, since some data sets lie sorted by class."""
-    count = min(images, len(benchmark.samples))
-    ids = [benchmark.samples[index * len(benchmark.samples) // count] for index in range(count)]
-    return data.splits(benchmark).test.select(ids)
+    return _some(data.splits(benchmark).test, images)
+
+
+def _some(images: Dataset, most: int) -> Dataset:
+    count = min(most, len(images.ids))
+    return images.select([images.ids[index * len(images.ids) // count] for index in range(count)])
+
+
+def _log_odds(logits: Float[Tensor, "n k"], images: Dataset) -> Float[Tensor, "n"]:
+    """Of the true class against the likeliest other one, which is above 0 where the image is classified right."""
+    true = images.labels[:, None]
+    return (logits.gather(1, true) - logits.scatter(1, true, -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
 def _check(name: str, *, bad: bool, found: str, expected: str = "", advice: str = "") -> Check:
@@ -132,7 +143,7 @@ class _Examination:
         if finite.verdict == "pass":
             others = (
                 self.output, self.precision, self.range, self.layout, self.classes, self.batch, self.gradients,
-                self.derivatives, self.steps, self.accuracy, self.cost,
+                self.derivatives, self.steps, self.accuracy, self.training_accuracy, self.membership, self.cost,
             )  # fmt: skip
             yield from map(self._guarded, others)
 
@@ -371,6 +382,57 @@ class _Examination:
         bad, expected = not interval.low <= published <= interval.high, f"{published:.3f}, the published one"
         advice = "check weights, normalisation and preprocessing"
         return _check("accuracy", bad=bad, found=found, expected=expected, advice=advice)
+
+    def training_accuracy(self) -> Check:
+        """Whether the declared training accuracy lies in the interval of that on images of the training split."""
+        declared, name = self.card.training_accuracy, "training_accuracy"
+        if declared is None or self.card.dataset != self.benchmark.data_name:
+            return Check(name=name, verdict="unknown", found="none is declared for this benchmark's training split")
+        seen = _some(data.splits(self.benchmark).train, len(self.samples.ids))
+        if not seen.ids:
+            return Check(name=name, verdict="unknown", found="the benchmark has no training split")
+        right = self._logits(seen.images).argmax(1) == seen.labels
+        interval = binomtest(int(right.sum()), len(right)).proportion_ci(_CONFIDENCE, method="exact")
+        bounds = f"{interval.low:.3f} to {interval.high:.3f} at {_CONFIDENCE:.1%}"
+        found = f"{_share(right)} on {len(right)} images of the training split ({bounds})"
+        bad, expected = not interval.low <= declared <= interval.high, f"{declared:.3f}, the declared one"
+        advice = (
+            "check weights, activation, normalisation and preprocessing; declare that of the network as it is measured"
+        )
+        return _check(name, bad=bad, found=found, expected=expected, advice=advice)
+
+    def membership(self) -> Check:
+        """Whether the measured images are told apart better than others, as where they were among its training images.
+
+        One-sided, by the rank-sum test of the log-odds and by Fisher's exact test of two shares: of images that are
+        classified right, and of those that are not in the lowest tenth of the log-odds, where what was learnt by heart
+        is missing.
+        """
+        others = _some(data.splits(self.benchmark).calibration, len(self.samples.ids))
+        advice = (
+            "train it without the images that are measured (pagbench splits); a network that has seen them has no rank"
+        )
+        if self.card.trained_on == "measured":
+            found = "its card says that measured images may be among those it was trained on"
+            return _check("membership", bad=True, found=found, advice=advice)
+        if min(len(others.ids), len(self.samples.ids)) < _FEWEST_MEMBERS:
+            found = f"fewer than {_FEWEST_MEMBERS} measured or calibration images, which are too few to compare"
+            return Check(name="membership", verdict="unknown", found=found)
+        measured, other = _log_odds(self._outputs, self.samples), _log_odds(self._logits(others.images), others)
+        both = torch.cat([measured, other])
+        above = ([measured > level, other > level] for level in (0.0, float(both.quantile(0.1))))
+        tests = [fisher_exact([[int(p.sum()), int((~p).sum())] for p in parts], "greater") for parts in above]
+        if len(both.unique()) > 1:
+            tests.append(mannwhitneyu(measured, other, alternative="greater"))
+        p = min(1.0, len(tests) * min(float(test.pvalue) for test in tests))  # any may be small by chance
+        found = (
+            f"accuracy {_share(measured > 0)} and median log-odds {measured.median():.2f} on {len(measured)} measured, "
+            f"{_share(other > 0)} and {other.median():.2f} on {len(other)} calibration images (p = {p:.1g})"
+        )
+        bad = p < _MEMBERSHIP
+        return _check(
+            "membership", bad=bad, found=found, expected="no better on the measured" if bad else "", advice=advice
+        )
 
     def cost(self) -> Check:
         """Time of one image, with and without its gradient; peak memory on a CUDA device."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pagbench.errors import ContractError, first_line
+from pagbench.models.local_ids import LocalFile, derive
+from pagbench.storage.files import at_home
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,20 +66,21 @@ class Factory:
         return network, fields
 
 
-def find(model: str, *, others: Sequence[str] = ()) -> Factory | None:
+def find(model: str, *, others: Sequence[str] = (), name: str | None = None) -> Factory | None:
     """The factory that a user names, as `path.py:function` or by the id of an entry point; None where it is neither.
 
     Args:
         model: what the user typed.
         others: what else has this id, for people.
+        name: the id of what a file's function builds; by default what the file alone gives.
 
     Raises:
         ContractError: an entry point's id is that of another model, too.
     """
     if is_file(model):
-        name, _, function = model.rpartition(":")
-        path = Path(name).resolve()
-        return Factory(f"local/{path.stem}.{function}", model, lambda: getattr(_module(path), function), path.parent)
+        file = local_file(model)
+        path, function, chosen = file.path, file.function, name or derive([file])[file]
+        return Factory(chosen, model, lambda: getattr(_module(path), function), path.parent)
     points = [point for point in installed() if point.name == model]
     if not points:
         return None
@@ -103,6 +106,12 @@ def is_factory(model: str) -> bool:
 def is_file(model: str) -> bool:
     """Whether a user's name for a model asks to run a Python file: `path.py:function`."""
     return re.fullmatch(r".+\.py:\w+", model) is not None
+
+
+def local_file(model: str) -> LocalFile:
+    """The file and the function of `path.py:function`."""
+    path, _, function = model.rpartition(":")
+    return LocalFile(at_home(path).resolve(), function)
 
 
 def installed() -> tuple[EntryPoint, ...]:

@@ -150,7 +150,9 @@ def _from_checkpoint(request: Request) -> tuple[nn.Module, str]:
     """Network and hash of its file, which lies beside the card or is fetched."""
     card = request.card
     network = architectures.build_for(card) if request.network is None else wrappers.plain(request.network)
-    if card.weights is not None and request.path is not None:
+    if request.network is not None and request.path is not None:  # a checkpoint without a card, of any name
+        file = request.path
+    elif card.weights is not None and request.path is not None:
         file = request.path.parent / card.weights
     else:
         assert card.download is not None  # by the card's validation

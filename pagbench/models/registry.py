@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, SmoothingCard, read_yaml
-from pagbench.errors import CardError, ContractError, UnknownNameError, WeightsError
+from pagbench.cards import ModelCard, SmoothingCard
+from pagbench.errors import CardError, ContractError, UnknownNameError, WeightsError, printable
 from pagbench.models import factories, sources
+from pagbench.models.local_ids import LocalFile, clean, derive
+from pagbench.storage.files import at_home
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +139,7 @@ def models_of(benchmark: Benchmark) -> list[str]:
 
 @cache
 def _read(path: Path) -> ModelCard:
-    return ModelCard.parse(read_yaml(path), str(path))
+    return ModelCard.read(path)
 
 
 def find(model: str) -> Request:
@@ -152,6 +154,7 @@ def find(model: str) -> Request:
     """
     if (smoothed := parse_smoothed(model)) is not None:
         return smooth(find(smoothed.model), smoothed.card)
+    model = str(at_home(model)) if model.startswith("~") else model
     if (path := _known().get(model)) is not None:
         card = _read(path)
         if card.id != model:
@@ -161,7 +164,7 @@ def find(model: str) -> Request:
         return Request(source.card(model))
     if model.endswith((".yaml", ".yml")):
         path = Path(model)
-        return Request(ModelCard.parse(read_yaml(path), str(path)), path)
+        return Request(ModelCard.read(path), path)
     if Path(model).is_file():
         raise CardError(
             f"{model}: a file, but no card (.yaml); for a checkpoint give --architecture module:function, "
@@ -231,6 +234,7 @@ def smooth(base: Request, smoothing: SmoothingCard) -> Request:
         "strength": smoothing.sigma,
         "smoothing": smoothing.model_copy(update={"around": card.id}),
         "published_accuracy": None,
+        "training_accuracy": None,
     }
     return replace(base, card=card.model_copy(update=changed))
 
@@ -240,7 +244,7 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
 
     Args:
         models: an id, card file, `path.py:function`, `smoothed:...` around one, module or request, several of them,
-            or a mapping from names to modules; none for all shipped models of the benchmark.
+            or a mapping from ids to any of these; none for all shipped models of the benchmark.
         benchmark: what they will be measured on.
 
     Raises:
@@ -249,57 +253,92 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
     from torch import nn
 
     if isinstance(models, Mapping):
-        for name, network in models.items():
-            if not isinstance(network, nn.Module):
-                raise ContractError(f"model {name!r} is of type {type(network).__name__}, expected a torch.nn.Module")
-        requests = [from_module(network, name, benchmark) for name, network in models.items()]
+        ids, listed = [*models], [*models.values()]
     else:
         several = isinstance(models, Iterable) and not isinstance(models, (str, nn.Module))
-        listed = list(models) if several else [models]
-        requests = [resolve_one(model, benchmark) for model in listed or models_of(benchmark)]
-    ids = [request.card.id for request in requests]
+        listed = (list(models) if several else [models]) or models_of(benchmark)
+        ids = [None] * len(listed)
+    local = _local_ids(listed)
+    requests = [resolve_one(model, benchmark, name, local) for model, name in zip(listed, ids, strict=True)]
     for request in requests:
         _check_id(request)
+    ids = [request.card.id for request in requests]
     twice = {name for name in ids if ids.count(name) > 1}
     if twice:
-        raise ContractError(f"two models are called {min(twice)!r}; give each its own id")
+        raise ContractError(
+            f"two models are called {min(twice)!r}; give each its own id: --id for each of them, or a mapping from ids "
+            "to models in Python"
+        )
     return requests
 
 
-def resolve_one(model: Any, benchmark: Benchmark) -> Request:
+def _local_ids(models: Sequence[Any]) -> dict[LocalFile, str]:
+    """Ids of the functions of files among what users name, smoothed or not, which tell them apart."""
+    smoothed = [parse_smoothed(str(model)) if isinstance(model, str | Path) else None for model in models]
+    names = [str(model if part is None else part.model) for model, part in zip(models, smoothed, strict=True)]
+    return derive(factories.local_file(name) for name in names if factories.is_file(name))
+
+
+def resolve_one(
+    model: Any, benchmark: Benchmark, name: str | None = None, local: Mapping[LocalFile, str] | None = None
+) -> Request:
     """Resolves one model; `resolve` also refuses one that takes the id of another.
+
+    Args:
+        model: as for `resolve`, but one.
+        benchmark: what it will be measured on.
+        name: its id; None for that of its card, file or class.
+        local: ids of functions of files, where the file alone is not to say it.
 
     Raises:
         PagbenchError: unknown id or invalid card.
     """
     from torch import nn
 
+    if isinstance(model, nn.Module):
+        return from_module(model, clean(type(model).__name__) if name is None else name, benchmark)
+    if name is not None:
+        return _named(resolve_one(model, benchmark, local=local), name)
     if isinstance(model, Request):
         return model
-    if isinstance(model, nn.Module):
-        return from_module(model, type(model).__name__, benchmark)
     if not isinstance(model, str | Path):
-        raise ContractError(f"model of type {type(model).__name__}; expected an id, a card file or a torch.nn.Module")
-    name = str(model)
-    if (smoothed := parse_smoothed(name)) is not None:
-        base = resolve_one(smoothed.model, benchmark)
+        raise ContractError(
+            f"model of type {type(model).__name__}; expected an id, a card file, path.py:function or a torch.nn.Module"
+        )
+    text = str(model)
+    if (smoothed := parse_smoothed(text)) is not None:
+        base = resolve_one(smoothed.model, benchmark, local=local)
         _check_id(base)
         return smooth(base, smoothed.card)
-    others = [str(_known()[name])] if name in _known() else []
-    if sources.find(name) is not None:
-        others.append(f"the source {name.partition('/')[0]!r}")
-    factory = factories.find(name, others=others)
-    return find(name) if factory is None else from_factory(factory, benchmark)
+    others = [str(_known()[text])] if text in _known() else []
+    if sources.find(text) is not None:
+        others.append(f"the source {text.partition('/')[0]!r}")
+    own = local.get(factories.local_file(text)) if local and factories.is_file(text) else None
+    factory = factories.find(text, others=others, name=own)
+    return find(text) if factory is None else from_factory(factory, benchmark)
+
+
+def _named(request: Request, name: str) -> Request:
+    """The same model under an id that the user gives."""
+    card = request.card
+    if name == card.id:
+        return request
+    if card.loader != "checkpoint":
+        raise ContractError(f"{card.id}: is measured under its own id, {name!r} cannot be given to it")
+    fields = {**card.model_dump(exclude_defaults=True), "id": name}
+    return replace(request, card=ModelCard.parse(fields, f"the id {name!r}"))
 
 
 def _check_id(request: Request) -> None:
     """An id of ours or of a source stands for that network: anchors above all must not be replaced."""
-    name = request.card.id
+    name, smoothing = request.card.id, request.card.smoothing
+    if parse_smoothed(name) is not None and (smoothing is None or smoothing.around is None):
+        raise ContractError(f"{name!r} is an id of a model under `smoothed:...`; give yours its own id (--id)")
     if name not in shipped():
         if sources.find(name) is not None and (request.path is not None or request.card.loader != "source"):
             raise ContractError(
                 f"{name!r} is an id of the source {name.partition('/')[0]!r}, which is measured by that name; "
-                "give yours its own id"
+                "give yours its own id (--id)"
             )
         return
     ours = find(name)
@@ -308,7 +347,7 @@ def _check_id(request: Request) -> None:
         and request.card.weights_sha256 == ours.card.weights_sha256
     )
     if request.path != ours.path and not (same and request.path is not None and ours.card.weights_sha256):
-        raise ContractError(f"{name!r} is the id of a shipped model with other weights; give yours its own id")
+        raise ContractError(f"{name!r} is the id of a shipped model with other weights; give yours its own id (--id)")
 
 
 def from_module(network: "nn.Module", name: str, benchmark: Benchmark) -> Request:
@@ -318,22 +357,28 @@ def from_module(network: "nn.Module", name: str, benchmark: Benchmark) -> Reques
         CardError: the name cannot be an id.
     """
     kind = type(network).__name__
-    fields = {"id": name, "title": f"{kind} given from Python", "architecture": kind}
+    fields = {"id": name, "title": f"{kind} given from Python", "architecture": clean(kind)}
     return Request(_own_card(fields, benchmark), network=network, origin="module")
 
 
-def from_checkpoint(path: Path, architecture: str, benchmark: Benchmark) -> Request:
-    """A checkpoint without a card, for the network that `module:function` builds. Runs the code of that module.
+def from_checkpoints(paths: Sequence[str | Path], architecture: str, benchmark: Benchmark) -> list[Request]:
+    """Checkpoints without cards, for the network that `module:function` builds. Runs the code of that module.
 
     Raises:
         ContractError: the function cannot be imported or called, or returns no module.
         CardError: a card field that it gives is wrong, or not for it to say.
     """
-    request = from_factory(factories.from_reference(f"local/{path.stem}", architecture), benchmark, path.name)
+    files = [LocalFile(path.parent.resolve() / path.name) for path in map(at_home, paths)]
+    ids = derive(files)
+    return [_from_checkpoint(file.path, ids[file], architecture, benchmark) for file in files]
+
+
+def _from_checkpoint(path: Path, name: str, architecture: str, benchmark: Benchmark) -> Request:
+    request = from_factory(factories.from_reference(name, architecture), benchmark, clean(path.name))
     return replace(request, path=path)
 
 
-_NOT_FOR_FUNCTIONS = {"id", "loader", "weights", "weights_sha256", "download"}
+_NOT_FOR_FUNCTIONS = {"loader", "weights", "weights_sha256", "download"}
 
 
 def from_factory(factory: factories.Factory, benchmark: Benchmark, weights: str = "in-memory") -> Request:
@@ -351,8 +396,13 @@ def from_factory(factory: factories.Factory, benchmark: Benchmark, weights: str 
     network, given = factory.build()
     if refused := given.keys() & _NOT_FOR_FUNCTIONS:
         raise CardError(f"{factory.origin}: field {min(refused)!r} is not for a function to give; leave it out")
-    kind = type(network).__name__.lstrip("_")
-    fields = {"id": factory.id, "title": f"{kind} of {factory.origin}", "architecture": kind, "weights": weights}
+    kind = clean(type(network).__name__)
+    fields = {
+        "id": factory.id,
+        "title": f"{kind} of {printable(factory.origin)}",
+        "architecture": kind,
+        "weights": weights,
+    }
     return Request(_own_card({**fields, **given}, benchmark), network=network, origin="function")
 
 

@@ -1,6 +1,7 @@
 """The leaderboard as a data frame, and how far its ranking depends on the target."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +30,11 @@ _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_exces
 
 
 def leaderboard(
-    rows: pd.DataFrame | str | Path, *, benchmark: str | Benchmark | None = None, sort: str | None = None
+    rows: pd.DataFrame | str | Path,
+    *,
+    benchmark: str | Benchmark | None = None,
+    sort: str | None = None,
+    on_warning: Callable[[str], object] = warnings.warn,
 ) -> pd.DataFrame:
     """Ranks models by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
 
@@ -38,6 +43,7 @@ def leaderboard(
             `pandas.concat` lose their pre-flight cards and verifications.
         benchmark: needed where the rows, or the folder, hold more than one.
         sort: column to order by, best first (or ascending where neither direction is better); rank by default.
+        on_warning: called with a line for each file of a folder that is damaged or somebody else's, and left out.
 
     Returns:
         One row per model, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and
@@ -51,7 +57,7 @@ def leaderboard(
         summaries = _summaries_of(rows, definition)
     else:
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
-        summaries = read_summaries(results.local(rows), definition)
+        summaries = read_summaries(results.local(rows), definition, on_warning)
     return _sorted(build_board(summaries, definition), sort, definition)
 
 

@@ -17,7 +17,7 @@ from pagbench.ranking import statistics
 from pagbench.ranking.eligibility import Evidence
 from pagbench.ranking.summaries import Summary, compared, summarise_result
 from pagbench.results.files import check_same_targets
-from pagbench.results.folders import ModelFiles, map_models
+from pagbench.results.folders import ModelFiles, OnWarning, map_models
 from pagbench.results.preflight import Preflight
 from pagbench.results.verification import Verification
 from pagbench.storage import files
@@ -29,7 +29,7 @@ _TOUCHED_S = 24 * 3600.0
 _PLAIN = ("control", "seed", "images", "unscored", "no_result")
 
 
-def read_summaries(folder: Path, benchmark: Benchmark) -> list[Summary]:
+def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None = None) -> list[Summary]:
     """Summaries of every model of a results folder, with the replicates that models are compared by.
 
     The rows of a few models at a time are in memory.
@@ -37,6 +37,7 @@ def read_summaries(folder: Path, benchmark: Benchmark) -> list[Summary]:
     Args:
         folder: the results folder.
         benchmark: the definition.
+        on_warning: as for `results.map_results`.
 
     Raises:
         ResultsError: see `results.map_results`.
@@ -60,7 +61,7 @@ def read_summaries(folder: Path, benchmark: Benchmark) -> list[Summary]:
             kept.store(digest, made)
         return made
 
-    summaries = map_models(folder, benchmark, summary)
+    summaries = map_models(folder, benchmark, summary, on_warning)
     check_same_targets((summary.name, summary.target_weights) for summary in summaries)
     return summaries
 

@@ -13,6 +13,7 @@ from pagbench.results.files import (
 )
 from pagbench.results.folders import (
     PUBLISHED,
+    NoResultsError,
     check_writable,
     has_results,
     local,
@@ -32,6 +33,7 @@ __all__ = [
     "PUBLISHED",
     "DamagedError",
     "Declared",
+    "NoResultsError",
     "Provenance",
     "Result",
     "StoragePath",

@@ -42,7 +42,7 @@ class DamagedError(ResultsError):
 class Provenance(BaseModel):
     """Where rows come from, as far as pagbench reads it; see `pagbench.running.provenance.gather` for the rest."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     format: int
     revision: int
@@ -62,6 +62,8 @@ class Provenance(BaseModel):
     """Thumbnails of the benchmark's first images, encoded."""
     gallery: Any = None
     """Thumbnails of the best, median and worst aligned images, encoded."""
+    runs: list[dict[str, Any]] = []
+    """Which run measured how many of the rows, where there were several."""
     made: Any = None
     """Generated images, encoded."""
 

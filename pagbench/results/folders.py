@@ -16,12 +16,12 @@ from threadpoolctl import threadpool_limits
 
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ResultsError, first_line
+from pagbench.errors import PagbenchError, ResultsError, first_line, printable
 from pagbench.results import thumbnails, verification
 from pagbench.results.files import Result, check_same_targets
 from pagbench.results.store import SHARDS, Store, positions
 from pagbench.storage import cache
-from pagbench.storage.files import sha256_of
+from pagbench.storage.files import at_home, sha256_of
 from pagbench.storage.paths import StoragePath, is_url
 
 PUBLISHED = Path(__file__).parent.parent.parent / "leaderboard" / "results"
@@ -30,6 +30,11 @@ _THREADS = min(4, os.cpu_count() or 1)
 """Models that are read at a time. Decoding and products do without Python's lock; a product keeps to one thread, for
 several that share their threads wait for each other."""
 Value = TypeVar("Value")
+OnWarning = Callable[[str], object]
+
+
+class NoResultsError(ResultsError):
+    """A folder that has no results of a benchmark, or none that can be used."""
 
 
 def path_of(folder: Path, benchmark: Benchmark, model: str, measure: str | None = None) -> Path:
@@ -78,7 +83,7 @@ def local(folder: str | Path) -> Path:
         ResultsError: the URL leads nowhere.
     """
     if not is_url(folder):
-        return Path(folder)
+        return at_home(folder)
     remote, name = StoragePath.parse(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
     copy = cache.root() / "results" / name
     try:
@@ -152,6 +157,8 @@ class ModelFiles:
         return sha256.hexdigest()
 
     def _read(self, path: Path, measure: str | None) -> Result | None:
+        if path.is_dir():
+            raise ResultsError(f"{path}: a folder where a results file is expected; move it out of the results folder")
         result = Store(path, self.benchmark, measure).load()
         if result is None:
             return None
@@ -225,26 +232,75 @@ def _models(home: Path) -> list[str]:
     return [path.relative_to(home).with_suffix("").as_posix() for path in sorted({*merged, *unfinished})]
 
 
-def map_models(folder: Path, benchmark: Benchmark, use: Callable[[ModelFiles], Value | None]) -> list[Value]:
+@dataclass(frozen=True)
+class _Flaw:
+    """Why a model's files cannot be used, in a line."""
+
+    line: str
+
+
+def map_models(
+    folder: Path,
+    benchmark: Benchmark,
+    use: Callable[[ModelFiles], Value | None],
+    on_warning: OnWarning | None = None,
+) -> list[Value]:
     """What `use` makes of the files of each model, but for None; it is called from a few threads at a time.
 
+    Args:
+        folder: of results.
+        benchmark: the definition.
+        use: takes one model's files.
+        on_warning: called with a line for each model whose files are damaged or somebody else's, which is left out.
+            None to raise the first.
+
     Raises:
-        ResultsError: there are no results, or a file is of another definition of the benchmark, or its rows are not its
-            samples, or an optional measure's rows are of another network.
+        NoResultsError: there are no results, or none that can be used.
+        ResultsError: a file is of another definition of the benchmark, or its rows are not its samples, or an optional
+            measure's rows are of another network.
     """
+
+    def attempt(files: ModelFiles) -> Value | _Flaw | None:
+        """A line in place of the value where the files are bad."""
+        try:
+            return use(files)
+        except MemoryError:
+            raise
+        except Exception as error:  # files of anybody may hold anything
+            if on_warning is None:
+                raise
+            known = isinstance(error, PagbenchError)
+            return _Flaw(str(error) if known else f"{files.path}: cannot be used ({type(error).__name__}: {error})")
+
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_THREADS) as pool:
-        values = [value for value in pool.map(use, find_models(folder, benchmark)) if value is not None]
+        found = [value for value in pool.map(attempt, find_models(folder, benchmark)) if value is not None]
+    flaws = [flaw for flaw in found if isinstance(flaw, _Flaw)]
+    values = [value for value in found if not isinstance(value, _Flaw)]
+    if flaws and not values:
+        more = f", and {len(flaws) - 1} more" if len(flaws) > 1 else ""
+        raise NoResultsError(f"{folder}: no results of {benchmark.label} can be used: {printable(flaws[0].line)}{more}")
+    if on_warning is not None:
+        for flaw in flaws:
+            on_warning(f"left out: {printable(flaw.line)}")
     if not values:
         others = sorted(path.name for path in folder.glob("*@*")) if folder.is_dir() else []
         hint = f"it has {', '.join(others)}" if others else "it has none"
-        raise ResultsError(
+        raise NoResultsError(
             f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.name}`"
         )
     return values
 
 
-def map_results(folder: Path, benchmark: Benchmark, use: Callable[[Result], Value]) -> list[Value]:
+def map_results(
+    folder: Path, benchmark: Benchmark, use: Callable[[Result], Value], on_warning: OnWarning | None = None
+) -> list[Value]:
     """What `use` makes of each model's results; only a few models' rows are in memory at a time.
+
+    Args:
+        folder: of results.
+        benchmark: the definition.
+        use: takes one model's results.
+        on_warning: as for `map_models`.
 
     Raises:
         ResultsError: see `map_models`; or models were measured against different networks.
@@ -254,7 +310,7 @@ def map_results(folder: Path, benchmark: Benchmark, use: Callable[[Result], Valu
         result = files.read()
         return None if result is None else (result.name, result.provenance.target_weights, use(result))
 
-    values = map_models(folder, benchmark, used)
+    values = map_models(folder, benchmark, used, on_warning)
     check_same_targets((name, weights) for name, weights, _ in values)
     return [value for _, _, value in values]
 

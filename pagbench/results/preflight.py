@@ -8,7 +8,9 @@ from pagbench.errors import ContractError
 
 Verdict = Literal["pass", "flag", "fail", "unknown"]
 
-_COSTS_THE_RANK = ("accuracy", "batch", "classes", "layout", "output", "precision", "range")
+_COSTS_THE_RANK = (
+    "accuracy", "batch", "classes", "layout", "membership", "output", "precision", "range", "training_accuracy",
+)  # fmt: skip
 
 
 class Check(BaseModel):

@@ -27,6 +27,7 @@ from pagbench.running.config import RunConfig, Share
 from pagbench.running.executors import Executor
 from pagbench.running.interrupts import CancelToken, Stopped, listening
 from pagbench.running.units import Outcome, Unit
+from pagbench.storage.files import at_home
 
 _LONGEST_S = 1e8
 TIMEOUT_S = 4 * 3600.0
@@ -43,7 +44,7 @@ class RunError(PagbenchError):
 
 @accepting(entrants="models", tell="on_warning")
 def run(  # noqa: PLR0913 (every option of the command)
-    models: nn.Module | str | Path | Iterable[Any] | Mapping[str, nn.Module] = (),
+    models: nn.Module | str | Path | Iterable[Any] | Mapping[str, Any] = (),
     *,
     benchmark: str | Benchmark = "digits",
     measures: Iterable[str] = (),
@@ -64,8 +65,8 @@ def run(  # noqa: PLR0913 (every option of the command)
     """Measures models on a benchmark. Its anchors are measured too, since regimes are judged between them.
 
     Args:
-        models: ids, card files, modules (pixels in [0, 1] → logits), or a mapping from names to modules; none for all
-            shipped models of the benchmark.
+        models: ids, card files, `path.py:function`, modules (pixels in [0, 1] → logits), or a mapping from ids of your
+            own to any of these; none for all shipped models of the benchmark.
         benchmark: name, `name@version`, or a definition.
         measures: of `pagbench.columns.OPTIONAL`, taken of the named models beside the benchmark's own. Their rows are
             kept in folders of their own, and their columns follow the others; NaN for anchors that were not named.
@@ -296,7 +297,7 @@ def _folder(folder: str | Path | None, *, shared: bool) -> Iterator[str | Storag
         if shared and str(folder).startswith("memory:"):
             raise ContractError(f"{folder}: other processes are to fill the results, and cannot see this one's memory")
         results.check_writable(folder)
-        yield str(folder) if results.is_url(folder) else str(Path(folder).absolute())  # workers may have another cwd
+        yield str(folder) if results.is_url(folder) else str(at_home(folder).absolute())  # workers may have another cwd
         return
     if shared:
         raise ContractError("other processes are to fill the results, and those are kept nowhere; give results=")

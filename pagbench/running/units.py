@@ -301,5 +301,6 @@ class UnitWorker:
         if difference:
             raise ResultsError(
                 f"{source['card']['id']}: {self._config.folder} holds other results under this id "
-                f"({difference}); use another --results folder, or --overwrite and name it"
+                f"({difference}); give this model another --id, or use another --results folder, or --overwrite and "
+                "name it"
             )

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pagbench.storage.files import at_home
+
 
 def root() -> Path:
     """`$PAGBENCH_CACHE`, else `~/.cache/pagbench`: weights, score models, data sets."""
-    return Path(os.environ.get("PAGBENCH_CACHE") or Path.home() / ".cache" / "pagbench").expanduser()
+    return at_home(os.environ.get("PAGBENCH_CACHE") or Path.home() / ".cache" / "pagbench")
 
 
 def offline() -> bool:

@@ -18,6 +18,11 @@ _WAIT_S = 1.0
 """Seconds before a waiting process says that it waits."""
 
 
+def at_home(path: str | Path) -> Path:
+    """A path that a user gives, `~` in front of it read as the home folder; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own raises where there is no such user)
+
+
 def sha256_of(path: Path) -> str:
     """Sha256 of a file's bytes, hexadecimal; read a piece at a time.
 

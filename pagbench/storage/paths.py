@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pagbench.errors import ResultsError, first_line
-from pagbench.storage.files import TEMPORARY, file_lock, replacing
+from pagbench.storage.files import TEMPORARY, at_home, file_lock, replacing
 
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _ATTEMPTS = 10
@@ -47,7 +47,7 @@ class StoragePath:
         if isinstance(folder, StoragePath):
             return folder
         if not is_url(folder):
-            return cls(fs.LocalFileSystem(), Path(os.path.abspath(folder)).as_posix())  # noqa: PTH100 (links stay)
+            return cls(fs.LocalFileSystem(), Path(os.path.abspath(at_home(folder))).as_posix())  # noqa: PTH100 (links stay)
         url = str(folder)
         try:
             try:

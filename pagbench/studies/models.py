@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,14 @@ from pagbench.ranking.regimes import Anchored, Verdict
 from pagbench.ranking.statistics import Interval
 from pagbench.ranking.summaries import Replicates, Summary, summarise_result
 from pagbench.results import Result
+from pagbench.results.folders import OnWarning
 from pagbench.results.preflight import Preflight
 from pagbench.results.thumbnails import GeneratedImages, Thumbnails, decode, decode_generated
 from pagbench.results.verification import Verification
 from pagbench.studies.stability.report import Report, read_report
 
 _STANDARD = "standard"
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -201,21 +203,28 @@ class Study:
         return model.card.family == self.standard and not model.card.strength
 
 
-def read_study(folder: Path, benchmark: Benchmark) -> Study:
+def read_study(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None = None) -> Study:
     """Reads the results of a benchmark, and nothing else; of the rows only what is shown stays in memory.
+
+    Args:
+        folder: of results.
+        benchmark: which of its benchmarks.
+        on_warning: as for `results.map_results`.
 
     Raises:
         ResultsError: there are none, or a file is damaged.
     """
     samples = pd.CategoricalDtype(list(benchmark.samples), ordered=False)
-    summarised, table = read_board(
-        folder, benchmark, keep=lambda result: replace(result, rows=_shown(result.rows, benchmark, samples))
-    )
+
+    def keep(result: Result) -> tuple[Result, _Pictures]:
+        return replace(result, rows=_shown(result.rows, benchmark, samples)), _pictures(result)
+
+    summarised, table = read_board(folder, benchmark, keep=keep, on_warning=on_warning)
     statuses = dict(zip(table["model"], table["status"], strict=True))
     seeds = {summary.name: summary.evidence.seed for summary, _ in summarised}
     bayes_seed = seeds.get(benchmark.bayes or "", benchmark.seed)
     models = []
-    for summary, result in summarised:
+    for summary, (result, pictures) in summarised:
         source, card = result.provenance, result.provenance.card
         model = StudiedModel(
             card=card,
@@ -226,34 +235,48 @@ def read_study(folder: Path, benchmark: Benchmark) -> Study:
             replicates=summary.replicates,
             preflight=source.preflight,
             verification=result.verification,
-            thumbnails=decode(source.maps, card.id),
-            gallery=decode(source.gallery, card.id),
-            made=decode_generated(source.made, card.id),
+            thumbnails=pictures.thumbnails,
+            gallery=pictures.gallery,
+            made=pictures.made,
             path=result.path if result.path is not None and result.path.exists() else None,
         )
         models.append(model)
     return Study(benchmark, tuple(models), table, read_report(folder, benchmark))
 
 
+class _Pictures(NamedTuple):
+    """The pictures of one model."""
+
+    thumbnails: Thumbnails | None
+    gallery: Thumbnails | None
+    made: Mapping[str, GeneratedImages]
+
+
+def _pictures(result: Result) -> _Pictures:
+    source, name = result.provenance, result.name
+    return _Pictures(decode(source.maps, name), decode(source.gallery, name), decode_generated(source.made, name))
+
+
 def read_board(
-    folder: Path, benchmark: Benchmark, *, keep: Callable[[Result], Result]
-) -> tuple[list[tuple[Summary, Result]], pd.DataFrame]:
+    folder: Path, benchmark: Benchmark, *, keep: Callable[[Result], Kept], on_warning: OnWarning | None = None
+) -> tuple[list[tuple[Summary, Kept]], pd.DataFrame]:
     """The results of a benchmark with their summaries, and the leaderboard of these.
 
     Args:
         folder: of results.
         benchmark: which of its benchmarks.
         keep: what stays in memory of a result that is summarised.
+        on_warning: as for `results.map_results`.
 
     Raises:
         ResultsError: there are none, or a file is damaged.
     """
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
 
-    def summarised(result: Result) -> tuple[Summary, Result]:
+    def summarised(result: Result) -> tuple[Summary, Kept]:
         return summarise_result(result, benchmark, weights), keep(result)
 
-    listed = results.map_results(folder, benchmark, summarised)
+    listed = results.map_results(folder, benchmark, summarised, on_warning)
     return listed, build_board([summary for summary, _ in listed], benchmark)
 
 

@@ -62,7 +62,8 @@ def check_outside(root: Path, leaderboard: Path, benchmark: str | None) -> Itera
         card = folder.read_card(root)
         definition = folder.benchmark_of(card, benchmark)
     except PagbenchError as error:
-        yield Finding("error", CARD, str(error).removeprefix(f"{root / CARD}: "))
+        for line in str(error).splitlines():
+            yield Finding("error", CARD, line.removeprefix(f"{root / CARD}: "))
         return
     findings = [*check_card(card), *_check_home(root, leaderboard, card, definition), *check_fit(card, definition)]
     yield from findings
@@ -152,12 +153,21 @@ def check_fit(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
 # The card beyond its schema: text, licence, where the weights are. Nothing is fetched.
 
 
-def check_card(card: ModelCard) -> Iterator[Finding]:
+def check_card(card: ModelCard) -> Iterator[Finding]:  # noqa: PLR0912 (a list of rules)
     """What is wrong with a card that is valid by itself."""
     yield from check_text(card)
     for name in ("authors", "dataset"):
         if not getattr(card, name):
             yield _error(name, f"is missing; every submission says it: add it to {CARD}")
+    if card.trained_on is None:
+        message = (
+            "is missing; say which images it was trained on: `train`, the benchmark's training split alone; `other`,"
+        )
+        yield _error(
+            "trained_on", f"{message} none of them measured; `measured`, measured ones may be among them; `unknown`"
+        )
+    elif card.trained_on == "measured":
+        yield Finding("warning", "trained_on", "images that are measured may be among them: it takes no rank")
     if card.loader != "checkpoint":
         advice = "for a network of timm or torchvision say `architecture: timm/<name>` or `torchvision/<name>`"
         yield _error("loader", f"{card.loader!r}, expected 'checkpoint'; {advice}")

@@ -21,7 +21,7 @@ Answers = Mapping[str, Any]
 _CONVERTED = (".pt", ".pth")
 _CARD_FIELDS = (
     "id", "title", "family", "strength", "architecture", "activation", "output", "mean", "std", "authors", "license",
-    "reference", "trained_on_target", "date", "embargo",
+    "reference", "trained_on", "training_accuracy", "trained_on_target", "date", "embargo",
 )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def _numbers(text: str) -> tuple[float, ...] | None:
 
 
 def _weights(text: str) -> Path:
-    path, suffixes = Path(text).expanduser(), (WEIGHTS_SUFFIX, *_CONVERTED)
+    path, suffixes = files.at_home(text), (WEIGHTS_SUFFIX, *_CONVERTED)
     if not path.is_file() or path.suffix not in suffixes:
         raise CardError(f"expected a file ending in {', '.join(suffixes)}, got {text[:200]!r}")
     return path
@@ -118,9 +118,22 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "architecture", "Architecture: small-cnn, small-resnet, ..., timm/<name> or torchvision/<name>", "small-cnn"
     ),
-    Question("activation", "Activation, of pagbench's own architectures: silu, relu, gelu or softplus", "silu"),
+    Question(
+        "activation",
+        "Activation, of pagbench's own architectures: silu, relu, gelu or softplus; empty for those of others",
+        lambda answers: "" if "/" in answers["architecture"] else None,
+    ),
     Question("family", "How it was trained: standard, noise, adversarial, gradient-norm, ...", "standard"),
     Question("strength", "Strength of the regularisation, a number; empty for none", ""),
+    Question(
+        "trained_on",
+        "Trained on which images: train (the benchmark's training split alone, see pagbench splits), other (further "
+        "ones, none of them measured), measured (measured ones may be among them) or unknown",
+        None,
+    ),
+    Question(
+        "training_accuracy", "Accuracy on the training split, between 0 and 1; empty where you do not know it", ""
+    ),
     Question(
         "id", "Id, <data set>/<name>", lambda a: f"{benchmarks.load(a['benchmark']).data_name}/{a['weights'].stem}"
     ),
@@ -179,7 +192,8 @@ def create(root: Path, answers: Answers) -> Path:
         file = {"path": path, "mirrors": [link], "sha256": files.sha256_of(weights), "size": size}
         content["download"] = [file]
     content = {name: content[name] for name in ModelCard.model_fields if content.get(name) is not None}
-    ModelCard.parse(content | {"weights_sha256": "0" * 64}, "the answers")  # that of the file is not known yet
+    unknown = {} if "weights_sha256" in content else {"weights_sha256": "0" * 64}  # that of the file is not known yet
+    ModelCard.parse_written(content | unknown, "the answers")
     if link is None:
         copy = _lay_weights(
             weights, root / content["weights"], WEIGHTS_LINKED if answers["embargo"] else WEIGHTS_BESIDE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pagbench import benchmarks, columns
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, read_yaml
+from pagbench.cards import ModelCard
 from pagbench.errors import CardError, UnknownNameError
 from pagbench.storage import downloads
 from pagbench.storage.files import sha256_of
@@ -39,7 +39,7 @@ def read_card(root: Path) -> ModelCard:
         CardError: it is missing, not plain YAML, or a field is wrong.
     """
     path = root / CARD
-    return ModelCard.parse(read_yaml(path), str(path))
+    return ModelCard.read(path)
 
 
 def benchmark_of(card: ModelCard, name: str | None) -> Benchmark:

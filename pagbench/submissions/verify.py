@@ -12,7 +12,7 @@ import pandas as pd
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import ContractError, PagbenchError, ResultsError
+from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError
 from pagbench.models import checks, devices, registry
 from pagbench.models.loading import LoadedModel
 from pagbench.results import Provenance, Result, thumbnails, verification
@@ -91,8 +91,13 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
             subjects += _submitted_results(Path(target), chosen)
             continue
         path = results.path_of(home, chosen, target)
+        if path.is_dir():
+            raise ResultsError(f"{path}: a folder where a results file is expected; move it out of the results folder")
         if path.is_file():
-            request = registry.find(target)
+            try:
+                request = registry.find(target)
+            except UnknownNameError as error:
+                raise ResultsError(f"{path}: results of a model that is not known here ({error})") from None
             sha256 = None if request.path is None else folder.weights_sha256(request.card, request.path.parent)
             subjects.append(Subject(path, request.card, target, sha256, chosen))
         for root in _submissions(home, chosen):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import yaml
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from pagbench import data
 from pagbench.benchmarks import Benchmark
@@ -166,6 +166,7 @@ class TrainingPlan:
             "training": {"split": f"training split of {self.benchmark.label}", **asdict(recipe)}
             | {"stored_as": "float16" if self.half else "float32"}
             | ({"note": family.note} if family.note else {}),
+            "trained_on": "train",
             "trained_on_target": family.needs_target or None,
             "authors": "The pagbench authors",
             "license": "Apache-2.0",
@@ -231,14 +232,26 @@ def train_model(
             identity=plan.identity,
             on_step=on_step,
         )
-    digest = weights.write(network, output / f"{plan.name}.safetensors", half=plan.half)
-    card = plan.card(digest, f"{plan.name}.safetensors")
+    file = output / f"{plan.name}.safetensors"
+    digest = weights.write(network, file, half=plan.half)
+    card = plan.card(digest, file.name)
     machine = dict(zip(_MACHINE, (device.type, str(torch.__version__)), strict=True))
-    card = card.model_copy(update={"training": card.training | machine})
+    weights.load_into(network, weights.read(file), str(file))  # as they were rounded
+    # under smoothing it would cost as many passes as there are draws
+    accuracy = None if family.smoothed else _accuracy(network, split, device)
+    card = card.model_copy(update={"training": card.training | machine, "training_accuracy": accuracy})
     content = card.model_dump(mode="json", exclude_defaults=True)
     files.write(path, yaml.safe_dump(content, sort_keys=False, width=100), WeightsError)
     checkpoint.unlink(missing_ok=True)
     return path
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, split: data.Dataset, device: torch.device) -> float:
+    right = sum(
+        int((network(part.images.to(device)).argmax(1).cpu() == part.labels).sum()) for part in split.chunks(256)
+    )
+    return round(right / len(split.ids), 4)
 
 
 _MACHINE = ("device", "torch")

@@ -12,6 +12,7 @@ from commands import assert_one_line, invoke
 from safetensors.torch import save_file
 
 from pagbench import benchmarks, models
+from pagbench.cards import ModelCard
 from pagbench.models import architectures
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -173,6 +174,10 @@ def test_train_writes_what_run_takes(tmp_path):
     )
     assert done.exit_code == 0, done.output
     card = tmp_path / "noise-0.3.seed3.yaml"
+    found = ModelCard.read(card)
+    assert found.trained_on == "train" and 0.2 < found.training_accuracy <= 1
+    declared = invoke("check", card, "--benchmark", "digits").stdout.partition("training_accuracy")[2]
+    assert declared.split()[0] == "pass" and f"{found.training_accuracy:.3f}, the declared one" in declared
     done = invoke("run", card, "--limit", 4, "-r", tmp_path / "results")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "results/digits@1/trained/digits/noise-0.3.seed3.parquet").exists()
@@ -238,7 +243,7 @@ def test_a_missing_device_is_one_clear_line(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "parts"),
     [
-        ({"familly": "noise"}, ["field 'familly'", "known fields", "family"]),
+        ({"familly": "noise"}, ["field 'familly' is unknown", "did you mean 'family'?"]),
         ({"family": None}, ["field 'family'", "required"]),
         ({"strength": "strong"}, ["field 'strength'", "got 'strong'"]),
         ({"id": "../../etc/passwd"}, ["field 'id'"]),
@@ -305,24 +310,30 @@ def test_a_results_folder_that_is_a_file_gets_one_clear_line(tmp_path):
     assert_one_line(invoke("run", "-r", tmp_path / "file"), "cannot write results there", "--results")
 
 
-def test_a_foreign_or_damaged_parquet_file_gets_one_clear_line(folder, tmp_path):
+def assert_left_out(folder, *parts):
+    done = invoke("leaderboard", "-r", folder)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert done.exit_code == 0 and "digits/standard" in done.stdout and all(part in line for part in parts), line
+
+
+def test_a_foreign_or_damaged_parquet_file_is_left_out_in_one_clear_line(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     target = tmp_path / "copy/digits@1/digits/noise-0.6.parquet"
     target.write_bytes(target.read_bytes()[:100])
-    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "not a readable results file", "run again")
+    assert_left_out(tmp_path / "copy", "not a readable results file", "run again")
     pd.DataFrame({"a": [1]}).to_parquet(target)
-    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "without pagbench's provenance")
+    assert_left_out(tmp_path / "copy", "without pagbench's provenance")
     shutil.copy(folder / "digits@1/digits/standard.parquet", target)
-    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "holds rows of digits/standard")
+    assert_left_out(tmp_path / "copy", "holds rows of digits/standard")
     table = pq.read_table(folder / "digits@1/digits/noise-0.6.parquet")
     pq.write_table(table.drop_columns(["off_sensitivity"]), target)
-    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "not those that were written")
+    assert_left_out(tmp_path / "copy", "not those that were written")
     older = table.replace_schema_metadata({"pagbench": table.schema.metadata[b"pagbench"]})
     pq.write_table(older.drop_columns(["off_sensitivity"]), target)
-    assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "columns off_sensitivity do not fit")
+    assert_left_out(tmp_path / "copy", "columns off_sensitivity do not fit")
     for content in ("[1]", '{"format": 1}', '{"format": 99}'):
         pq.write_table(table.replace_schema_metadata({"pagbench": content}), target)
-        assert_one_line(invoke("leaderboard", "-r", tmp_path / "copy"), "noise-0.6.parquet", "run again")
+        assert_left_out(tmp_path / "copy", "noise-0.6.parquet", "run again")
     target.unlink()
     (tmp_path / "copy/digits@1/control/bayes.parquet").unlink()
     assert "for control/bayes is not measured" in " ".join(

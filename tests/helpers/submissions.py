@@ -35,7 +35,7 @@ def make(root, **changed):
     kept = {"family", "strength", "dataset", "architecture", "activation", "input_shape", "classes", "weights_sha256"}
     content = card.model_dump(mode="json", include=kept) | {
         "id": ID, "title": "A newcomer", "weights": "newcomer.safetensors", "authors": "A. Newcomer", "license": "MIT",
-        "reference": "https://example.org/newcomer",
+        "reference": "https://example.org/newcomer", "trained_on": "train",
     }  # fmt: skip
     (root / "model.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     change(root, **changed)

@@ -320,7 +320,7 @@ TIMMS = {
         ({"input_shape": [3, 8, 8], "weights": "../../other.pt"}, CardError, ["field 'path'", "other.pt"]),
         ({"input_shape": [3, 8, 8], "weights": "/etc/passwd"}, CardError, ["field 'path'", "/etc/passwd"]),
         ({"input_shape": [3, 8, 8], "id": "digits/standard"}, CardError, ["field 'id' is not for a repository"]),
-        ({"input_shape": [3, 8, 8], "clases": 3}, CardError, ["field 'clases'", "known fields"]),
+        ({"input_shape": [3, 8, 8], "clases": 3}, CardError, ["field 'clases'", "did you mean 'classes'?"]),
         ([1], CardError, ["expected a JSON object, got list"]),
     ],
 )
@@ -337,7 +337,7 @@ def test_a_repository_gives_whichever_weights_it_has(cache, shaped, monkeypatch)
     from mirror import Mirror
 
     network = scrambled(architectures.build("small-resnet", (3, 16, 16), 4))
-    config = {"architecture": "small-resnet", "input_shape": [3, 16, 16], "classes": 4}
+    config = {"architecture": "small-resnet", "activation": "silu", "input_shape": [3, 16, 16], "classes": 4}
     put(cache / "pytorch_model.bin", network.state_dict())
     hub = Mirror()
     try:
@@ -370,6 +370,7 @@ def own_card(tmp_path, checkpoint, **fields):
         "title": "mine",
         "family": "own",
         "architecture": "small-resnet",
+        "activation": "silu",
         "input_shape": [3, 16, 16],
         "classes": 4,
         "weights": "mine.pt",
@@ -454,7 +455,7 @@ def inside():
 def exits(): raise SystemExit(1)
 def three(): return 3
 def fails(): raise RuntimeError("no weather")
-def renamed(): return plain(), {"id": "digits/standard"}
+def renamed(): return plain(), {"weights": "other.pt"}
 def misspelt(): return plain(), {"licence": "MIT"}
 """
 
@@ -503,8 +504,8 @@ def test_files_of_two_folders_have_neighbours_of_their_own(nets, tmp_path, shape
         ("three", ["returned int", "expected a torch.nn.Module"]),
         ("fails", ["no weather", "without arguments"]),
         ("absent", ["has no attribute 'absent'"]),
-        ("renamed", ["field 'id' is not for a function"]),
-        ("misspelt", ["field 'licence'", "known fields"]),
+        ("renamed", ["field 'weights' is not for a function"]),
+        ("misspelt", ["field 'licence'", "did you mean 'license'?"]),
     ],
 )
 def test_a_function_that_fails_gets_one_clear_line(nets, shaped, function, parts):

@@ -236,14 +236,16 @@ def test_too_few_models_no_results_and_damaged_maps_are_one_clear_line(digits, s
     cases = {
         "few": "digits@1: no family has 3 strengths of small-cnn silu among the 2 complete results",
         "none": "no results of digits@1",
-        "bad": "digits/noise-0.6: the pictures in its results file are damaged",
+        "bad": "digits@1: no family has 3 strengths of small-cnn silu among the 1 complete results",
     }
     for name, message in cases.items():
         done = CliRunner().invoke(app, ["figures", "-r", str(tmp_path / name), "-o", str(tmp_path / "figures")])
         assert done.exit_code == 2
-        (line,) = done.stderr.splitlines()
+        *left_out, line = done.stderr.splitlines()
         assert line.startswith("error: ")
         assert message in line
+        damaged = ["left out: digits/noise-0.6: the pictures in its results file are damaged"] if name == "bad" else []
+        assert [other.partition(" (")[0] for other in left_out] == damaged
     assert not (tmp_path / "figures").exists()
 
 

@@ -218,6 +218,9 @@ def test_text_that_hides_something_is_refused(root, value):
         {"smoothing": {"sigma": 0.1, "samples": 10_000}},
         {"loader": "source"},
         {"authors": None},
+        {"trained_on": None},
+        {"trained_on": "anything"},
+        {"activation": None},
         {"license": None},
         {"weights_sha256": None},
         {"weights_sha256": "0" * 64},
@@ -303,7 +306,8 @@ def test_pickles_are_refused_unopened(root, canary, kind, suffix):
 def test_a_pickle_with_code_is_not_converted(tmp_path, canary, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"0.weight": Evil(canary)}, "evil.pt")
-    done = invoke("submit", "init", "mine", "--yes", "--weights", "evil.pt", "--authors", "me", "--license", "MIT")
+    words = ("--authors", "me", "--license", "MIT", "--activation", "silu", "--trained-on", "train")
+    done = invoke("submit", "init", "mine", "--yes", "--weights", "evil.pt", *words)
     assert done.exit_code == 2
     assert "evil.pt: holds code" in done.stderr
     assert not (tmp_path / "mine").exists()

@@ -19,7 +19,7 @@ from pagbench.submissions.create import QUESTIONS
 
 OPTIONS = (
     "--weights", "net.pt", "--architecture", "small-cnn", "--authors", "A. Newcomer", "--license", "MIT",
-    "--reference", "https://example.org",
+    "--reference", "https://example.org", "--activation", "silu", "--trained-on", "train",
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def test_a_wrong_answer_is_asked_for_again_in_one_line(checkpoint):
 
     answers = {
         "benchmark": ["digit", "digits"], "weights": ["nothing.pt", "net.pt"], "strength": ["much", "-1", "0.5"],
+        "activation": ["", "swish", "silu"], "trained_on": ["everything", "other"], "training_accuracy": ["1.5", "0.9"],
         "id": ["../up", "digits/ok"], "output": ["scores", "logits"], "mean": ["a", "0.5"], "std": ["0", "0.5"],
         "authors": ["", "me"], "license": ["MIT"], "trained_on_target": ["perhaps", "yes"], "link": ["ftp://x", ""],
     }  # fmt: skip
@@ -66,10 +67,30 @@ def test_a_wrong_answer_is_asked_for_again_in_one_line(checkpoint):
     assert done.exit_code == 0, done.output
     wrong = [line for line in done.output.splitlines() if line.startswith("Error: ")]
     assert [line.split()[1] for line in wrong] == [
-        "benchmark:", "weights:", "strength:", "strength:", "id:", "output:", "mean:", "std:", "trained_on_target:",
+        "benchmark:", "weights:", "activation:", "strength:", "strength:", "trained_on:",
+        "training_accuracy:", "id:", "output:", "mean:", "std:", "trained_on_target:",
         "link:",
     ]  # fmt: skip
     assert fields(Path("mine")).items() >= {"strength": 0.5, "mean": [0.5], "trained_on_target": True}.items()
+    assert (
+        fields(Path("mine")).items() >= {"activation": "silu", "trained_on": "other", "training_accuracy": 0.9}.items()
+    )
+
+
+def test_what_no_state_dict_tells_has_no_default(checkpoint):
+    for option in ("--activation", "--trained-on"):
+        index = OPTIONS.index(option)
+        done = invoke("submit", "init", "mine", "--yes", *OPTIONS[:index], *OPTIONS[index + 2 :])
+        assert done.exit_code == 2 and done.stderr.endswith(f"; give {option}\n"), done.output
+        assert not Path("mine").exists()
+    done = invoke("submit", "init", "mine", "--yes", *OPTIONS, "--activation", "")
+    assert done.exit_code == 2 and "needs the field 'activation', one of silu, relu" in done.stderr
+    at = OPTIONS.index("small-cnn")
+    others = (*OPTIONS[:at], "torchvision/resnet18", *OPTIONS[at + 1 : OPTIONS.index("--activation")])
+    done = invoke("submit", "init", "mine", "--yes", *others, "--trained-on", "unknown", "--training-accuracy", "0.98")
+    assert done.exit_code == 0, done.output
+    found = fields(Path("mine"))
+    assert "activation" not in found and (found["trained_on"], found["training_accuracy"]) == ("unknown", 0.98)
 
 
 def test_without_an_answer_or_over_another_card_nothing_is_written(checkpoint):

@@ -96,7 +96,7 @@ def test_the_form_asks_for_what_a_card_needs():
     del asked["consent"]
     assert set(asked) <= set(ModelCard.model_fields)
     needed = {name for name, field in ModelCard.model_fields.items() if field.is_required()}
-    needed |= {"dataset", "architecture", "download", "authors", "license"}
+    needed |= {"dataset", "architecture", "download", "authors", "license", "trained_on"}
     assert needed <= {name for name, required in asked.items() if required}
     labels = {part["id"]: part["attributes"]["label"] for part in fields}
     assert all(labels[name] == name for name in asked), "the names are those of the card"

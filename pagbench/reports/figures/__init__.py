@@ -38,7 +38,7 @@ def draw_all(
         results_folder: as `pagbench.run` fills it.
         benchmark: which of its benchmarks.
         output: folder for the files.
-        on_warning: called with a line on what could not be drawn.
+        on_warning: called with a line on what could not be drawn, and on each file that cannot be used.
 
     Returns:
         The files, as written.
@@ -46,7 +46,7 @@ def draw_all(
     Raises:
         ResultsError: no results, too few for a path or a correlation, damaged ones, or the folder cannot be written.
     """
-    study = read_study(Path(results_folder), benchmark)
+    study = read_study(Path(results_folder), benchmark, on_warning)
     study.check_bayes()
     main, others = paths.main_paths(study), paths.other_paths(study)
     correlated = correlations.correlations(study)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pagbench.benchmarks import Benchmark, facts
+from pagbench.benchmarks import Benchmark, facts, splits
 from pagbench.ranking import eligibility
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import abilities, board_columns, pictures, plots, sensitivity, table
@@ -13,6 +13,8 @@ from pagbench.reports.site.table import Download
 from pagbench.results.verification import SELF_REPORTED
 from pagbench.studies.models import Study
 
+_LISTED = 20_000
+"""Images of a data set whose splits are listed in a file."""
 _NAMED = 3
 """So many rivals are named, the others counted."""
 
@@ -119,7 +121,15 @@ def page_without_results(benchmark: Benchmark) -> Page:
 
 def _about(benchmark: Benchmark) -> dict[str, Any]:
     """What `_about.html.j2` shows."""
-    return {"benchmark": benchmark, "facts": facts.of(benchmark), "citation": facts.citation()}
+    listed = splits_file(benchmark)
+    return {"benchmark": benchmark, "facts": facts.of(benchmark), "citation": facts.citation(), "splits": listed}
+
+
+def splits_file(benchmark: Benchmark) -> Download | None:
+    """Which images are measured, as CSV; None where the data set has too many for a page."""
+    if splits.count(benchmark) > _LISTED:
+        return None
+    return Download("CSV", f"data/{benchmark.label}.splits.csv", splits.to_csv(benchmark).encode())
 
 
 def verdict(study: Study) -> Verdict:

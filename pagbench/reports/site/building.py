@@ -7,6 +7,7 @@ removes its own files, and nobody else's.
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -30,6 +31,7 @@ from pagbench.reports.site import (
 )
 from pagbench.reports.site.rendering import Page, render
 from pagbench.reports.site.table import Download
+from pagbench.results.folders import OnWarning
 from pagbench.storage import files
 from pagbench.studies.models import Study, read_study
 
@@ -41,33 +43,49 @@ class _Manifest(BaseModel):
     files: dict[str, str]
 
 
-def build(folder: Path, output: Path) -> list[Path]:
+def build(folder: Path, output: Path, on_warning: OnWarning = warnings.warn) -> list[Path]:
     """Writes the site; files of an older one that are no longer part of it are removed, and no others.
 
     Args:
         folder: results, as `pagbench.run` fills it; of every benchmark that it has.
         output: the site's folder.
+        on_warning: called with a line for each file that is damaged or somebody else's, and left out.
 
     Returns:
         The files, as written.
 
     Raises:
-        ResultsError: no results, damaged ones, the output cannot be written, or holds files of someone else in its way.
+        ResultsError: no results that can be used, the output cannot be written, or holds files of someone else in its
+            way.
     """
-    return write(read(folder), output)
+    return write(read(folder, on_warning), output)
 
 
-def read(folder: Path) -> list[Study]:
+def read(folder: Path, on_warning: OnWarning | None = None) -> list[Study]:
     """The studies of all benchmarks that the folder has results of.
 
+    Args:
+        folder: of results.
+        on_warning: as for `build`; None to raise the first.
+
     Raises:
-        ResultsError: it has none, or a file is damaged.
+        ResultsError: it has none, or a file is damaged and nobody is told.
     """
     definitions = [benchmarks.load(label) for label in benchmarks.names()]
     measured = [definition for definition in definitions if results.has_results(folder, definition)]
     if not measured:
         raise ResultsError(f"{folder}: no results to show; run `pagbench run`, or give another --results folder")
-    return [read_study(folder, definition) for definition in measured]
+    studies = []
+    for definition in measured:
+        try:
+            studies.append(read_study(folder, definition, on_warning))
+        except results.NoResultsError as error:
+            if on_warning is None:
+                raise
+            on_warning(str(error))
+    if not studies:
+        raise ResultsError(f"{folder}: no results of any benchmark can be used; run `pagbench run` into another folder")
+    return studies
 
 
 def write(studies: Sequence[Study], output: Path) -> list[Path]:
@@ -97,6 +115,8 @@ def contents(studies: Sequence[Study]) -> dict[str, bytes]:
         written |= dict(contents_of(studies))
     written |= dict(badges(studies))
     written |= dict(assets())
+    listed = (benchmark.splits_file(benchmarks.load(label)) for label in benchmarks.names())
+    written |= {file.path: file.content for file in listed if file is not None}
     return written | {file.path: file.content for listed in downloads.values() for file in listed}
 
 

@@ -27,6 +27,8 @@ _THEORY_BIBTEX = """@inproceedings{srinivas2023gradients,
 _SHOWN_ELSEWHERE = ("id", "title", "training_command")
 _NAMES = {
     "dataset": "trained on",
+    "trained_on": "images that it was trained on, as declared",
+    "training_accuracy": "accuracy on the training split, as declared",
     "input_shape": "images (channels, height, width)",
     "mean": "mean that is subtracted",
     "std": "standard deviation that is divided by",
@@ -35,6 +37,13 @@ _NAMES = {
     "license": "licence",
     "seed": "training seed",
 }
+_DECLARED = {
+    "train": "those of the benchmark's training split alone",
+    "other": "further ones than the benchmark's training split, none of them measured",
+    "measured": "measured ones may be among them",
+    "unknown": "unknown",
+}
+"""What a card's `trained_on` says."""
 
 
 class Command(NamedTuple):
@@ -127,7 +136,8 @@ def card(shown: ModelCard) -> list[Fact]:
             label = _NAMES.get(name, name.replace("_", " "))
             parts = value if isinstance(value, dict) else {"": value}
             for part, inner in parts.items():
-                facts.append(Fact(f"{label}: {part.replace('_', ' ')}" if part else label, _text(inner)))
+                text = _DECLARED.get(inner, inner) if name == "trained_on" else _text(inner)
+                facts.append(Fact(f"{label}: {part.replace('_', ' ')}" if part else label, text))
     return facts
 
 

@@ -14,6 +14,7 @@ from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.summaries import log_ratio
+from pagbench.results.folders import OnWarning
 from pagbench.studies.models import read_board
 from pagbench.studies.stability.factors import RESPONSES, Alignment, Factor, Level, Response
 
@@ -43,13 +44,18 @@ class PublishedModel:
     weights: str = ""
 
 
-def published_models(folder: Path, benchmark: Benchmark) -> list[PublishedModel]:
+def published_models(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None = None) -> list[PublishedModel]:
     """Ranked models by rank, then controls with a result; both with all images, for others cannot be compared.
+
+    Args:
+        folder: of results.
+        benchmark: which of its benchmarks.
+        on_warning: as for `results.map_results`.
 
     Raises:
         ResultsError: see `results.map_results`.
     """
-    summarised, table = read_board(folder, benchmark, keep=lambda result: result)
+    summarised, table = read_board(folder, benchmark, keep=lambda result: result, on_warning=on_warning)
     by_name = {summary.name: result for summary, result in summarised}
     models = []
     for _, row in table.iterrows():

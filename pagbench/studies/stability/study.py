@@ -50,7 +50,7 @@ def run(
     if benchmark.no_target:
         raise ResultsError(f"{benchmark.label} has no ranking to try: {benchmark.no_target}")
     factors = benchmark_factors(benchmark)
-    published = replicates.published_models(folder, benchmark)
+    published = replicates.published_models(folder, benchmark, on_warning)
     replicates.check_enough(published, benchmark)
     blocks = Blocks(benchmark, min(images, len(benchmark.samples)), device)
     count = len(blocks.ids)
