@@ -22,6 +22,7 @@ from pagbench.models.devices import retry_on_oom
 from pagbench.models.loading import LoadedModel
 from pagbench.models.registry import Request
 from pagbench.results.preflight import Check, Preflight, Refusal, Verdict
+from pagbench.storage import global_state
 
 IMAGES = 256
 """Images of the measured split, evenly spaced, that accuracy is compared on."""
@@ -45,6 +46,7 @@ _RANGES = {
 """Other ranges that networks are trained on, as the mean and std that lead there from [0, 1]."""
 
 
+@global_state.known()
 def preflight(model: LoadedModel, benchmark: Benchmark, *, device: torch.device, batch_size: int) -> Preflight:
     """Checks a model: its contract (already kept), then outputs, range, batches, gradients, accuracy and cost.
 
@@ -76,8 +78,7 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
         PagbenchError: it cannot be loaded, or the benchmark's images are not there.
     """
     try:
-        with devices.single_precision():
-            return preflight(request.load(benchmark), benchmark, device=device, batch_size=batch_size)
+        return preflight(request.load(benchmark), benchmark, device=device, batch_size=batch_size)
     except Refusal as refused:
         return refused.preflight
     except (MemoryError, RuntimeError) as error:
@@ -87,6 +88,7 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
 
 
 @lru_cache(maxsize=1)
+@global_state.known()
 def probe(benchmark: Benchmark) -> Dataset:
     """Up to 256 of the images that are measured, evenly spaced, since some data sets lie sorted by class."""
     count = min(IMAGES, len(benchmark.samples))

@@ -20,7 +20,7 @@ from pagbench.models.classifier import Classifier, Output, check_contract, kind_
 from pagbench.models.registry import Request
 from pagbench.models.smoothing import SmoothedNetwork
 from pagbench.results.preflight import Check
-from pagbench.storage import downloads, weights
+from pagbench.storage import downloads, global_state, weights
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +84,7 @@ def load_model(model: str | Path, benchmark: str | None = None) -> Classifier:
     return registry.resolve_one(model, definition).load(definition).classifier
 
 
+@global_state.known()
 def load(request: Request, benchmark: Benchmark) -> LoadedModel:
     """Builds the classifier of a request for a benchmark and checks its contract.
 
@@ -104,6 +105,7 @@ def load(request: Request, benchmark: Benchmark) -> LoadedModel:
         _check_shapes(card, benchmark)
     if request.network is not None and request.path is None:
         network = _copied(request.network, card.id)
+        global_state.as_ordinary(network)
         digest = weights.state_sha256(network)
     elif card.control:
         network = _control(card, benchmark)
