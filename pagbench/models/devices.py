@@ -8,6 +8,7 @@ import torch
 
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, first_line
+from pagbench.storage import global_state
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ _SHARE = 0.4
 """Of the free memory of a device, that a batch may take before the next is twice as large."""
 
 
+@global_state.known()
 def choose_device(name: str) -> torch.device:
     """The device that a user names; `auto` takes CUDA, then MPS, then the CPU.
 
