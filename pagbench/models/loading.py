@@ -15,8 +15,9 @@ from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, ContractError, UnknownNameError, check_extra, first_line
-from pagbench.models import architectures, registry, sources
+from pagbench.models import architectures, fingerprint, registry, sources
 from pagbench.models.classifier import Classifier, Output, check_contract, kind_of, raw_output
+from pagbench.models.fingerprint import Fingerprint
 from pagbench.models.registry import Request
 from pagbench.models.smoothing import SmoothedNetwork
 from pagbench.results.preflight import Check
@@ -25,7 +26,6 @@ from pagbench.storage import downloads, global_state, weights
 P = ParamSpec("P")
 T = TypeVar("T")
 _PROBES = 4
-_FINGERPRINT = 10
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class LoadedModel:
         card: the card.
         classifier: on the CPU, in float32.
         weights_sha256: hash of what was loaded.
-        fingerprint: some of its logits on fixed noise images: tells networks apart that share weights but not code.
+        fingerprint: of outputs and gradients on fixed noise images: tells networks apart that share weights, not code.
         checks: those of its contract, all passed.
     """
 
     card: ModelCard
     classifier: Classifier
     weights_sha256: str
-    fingerprint: tuple[float, ...]
+    fingerprint: Fingerprint
     checks: tuple[Check, ...]
 
 
@@ -180,9 +180,7 @@ def _checked(card: ModelCard, network: nn.Module, digest: str, benchmark: Benchm
         )
         classifier, declared = Classifier(smoothed, output="log-probabilities"), None
     checks = check_contract(classifier, probe, benchmark.classes, card.id, declared=declared)
-    with torch.no_grad():
-        logits = classifier(probe)
-    return LoadedModel(card, classifier, digest, tuple(logits[:, :_FINGERPRINT].flatten().tolist()), checks)
+    return LoadedModel(card, classifier, digest, fingerprint.take(classifier, probe), checks)
 
 
 def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:

@@ -166,6 +166,7 @@ def _runs(results: Sequence[Result]) -> list[dict[str, Any]]:
     counted: dict[str, dict[str, Any]] = {}
     for result in results:
         own = {key: result.document.get(key) for key in ("started", "command", "versions", "commit", "device")}
+        own |= {"numerics": result.document["numerics"]} if "numerics" in result.document else {}
         for run in result.document.get("runs", [{**own, "rows": len(result.rows)}]):
             key = json.dumps({name: value for name, value in run.items() if name != "rows"}, sort_keys=True)
             counted.setdefault(key, {**run, "rows": 0})["rows"] += run["rows"]

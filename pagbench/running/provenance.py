@@ -32,7 +32,8 @@ def gather(model: LoadedModel, config: RunConfig) -> dict[str, Any]:
     return {
         "format": results.FORMAT,
         "revision": columns.REVISION,
-        "fingerprint": list(model.fingerprint),
+        "fingerprint": list(model.fingerprint.outputs),
+        "gradient_fingerprint": [None if row is None else list(row) for row in model.fingerprint.gradients],
         "benchmark": config.benchmark.label,
         "benchmark_digest": config.benchmark.digest(),
         "card": model.card.model_dump(mode="json"),
