@@ -157,7 +157,7 @@ def _gradient_difference(own: Provenance, other: Provenance) -> Iterator[str]:
         if card.weights_sha256 is None and card.download is None and card.loader == "checkpoint":
             yield "version 0.1.0 kept no gradient of them, and no card's weights say which network it was"
     elif len(ours) != len(theirs) or not all(map(_is_same_gradient, ours, theirs)):
-        yield "another input gradient on the probe images, be the outputs the same or not"
+        yield "another input gradient on the probe images"
 
 
 def _is_same_gradient(ours: list[float] | None, theirs: list[float] | None) -> bool:

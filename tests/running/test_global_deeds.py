@@ -25,6 +25,7 @@ SMALL = light.benchmark(12)
 
 GOOD = """
 import torch
+from torch import nn
 
 def make():
     generator = torch.Generator().manual_seed(1)
@@ -251,3 +252,11 @@ def test_data_are_ordinary_tensors_whoever_asks_first(_own_state):
     forget()
     with torch.inference_mode():
         assert not data.splits(SMALL).test.images.is_inference()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deed", ["meta", "double", "autocast", "grad mode", "threads", "forward hook", "import path"])
+def test_workers_that_do_several_models_undo_what_each_does(good, alone, tmp_path, _own_state, deed):
+    models = [naughty(tmp_path, number, stage, deed, after=3) for number, stage in enumerate(STAGES)]
+    rows = run([*models, good], executor="local:1", results=tmp_path / "results")
+    pd.testing.assert_frame_equal(rows, alone, check_exact=True)
