@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pagbench.data.base import DatasetCard
 from pagbench.errors import DataError, first_line
+from pagbench.storage import global_state
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def load(card: DatasetCard) -> Dataset:
 
 
 @lru_cache(maxsize=2)
+@global_state.known()
 def splits(benchmark: SplitDefinition) -> Splits:
     """Loads the three splits of a benchmark; kept in memory, since several parts of a run ask for them.
 

@@ -27,6 +27,7 @@ from pagbench.models.loading import LoadedModel
 from pagbench.models.registry import Request
 from pagbench.models.smoothing import smoothed_network
 from pagbench.results.preflight import Check, Preflight, Refusal, Verdict
+from pagbench.storage import global_state
 
 IMAGES = 256
 """Images of the measured split, evenly spaced, that accuracy is compared on."""
@@ -52,6 +53,7 @@ _LOW_PRECISION = {
 }  # fmt: skip
 
 
+@global_state.known()
 def preflight(
     model: LoadedModel, benchmark: Benchmark, *, device: torch.device, batch_size: int, images: int = IMAGES
 ) -> Preflight:
@@ -87,8 +89,7 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
         PagbenchError: it cannot be loaded, or the benchmark's images are not there.
     """
     try:
-        with devices.single_precision():
-            return preflight(request.load(benchmark, device), benchmark, device=device, batch_size=batch_size)
+        return preflight(request.load(benchmark, device), benchmark, device=device, batch_size=batch_size)
     except Refusal as refused:
         return refused.preflight
     except (MemoryError, RuntimeError) as error:
@@ -98,6 +99,7 @@ def examine(request: Request, benchmark: Benchmark, *, device: torch.device, bat
 
 
 @lru_cache(maxsize=2)
+@global_state.known()
 def probe(benchmark: Benchmark, images: int = IMAGES) -> Dataset:
     """So many of the images that are measured, evenly spaced, since some data sets lie sorted by class."""
     return _some(data.splits(benchmark).test, images)
@@ -150,7 +152,8 @@ class _Examination:
     def _guarded(self, check: Callable[[], Check]) -> Check:
         """The check, failed where the network raises anything but the lack of memory."""
         try:
-            return check()
+            with global_state.known():  # whatever an earlier check's passes have done
+                return check()
         except PagbenchError:
             raise  # as where a batch takes too long
         except Exception as error:  # a third party's network may raise anything

@@ -1,14 +1,14 @@
-"""What computes: the device, its precision, its memory, and how many images go through a network at a time."""
+"""What computes: the device, its memory, and how many images go through a network at a time."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ContractError, first_line
+from pagbench.storage import global_state
 
 T = TypeVar("T")
 
@@ -20,6 +20,7 @@ _SHARE = 0.4
 """Of the free memory of a device, that a batch may take before the next is twice as large."""
 
 
+@global_state.known()
 def choose_device(name: str) -> torch.device:
     """The device that a user names; `auto` takes CUDA, then MPS, then the CPU.
 
@@ -36,16 +37,6 @@ def choose_device(name: str) -> torch.device:
             f"device {name!r} is not usable here ({first_line(error)}); expected auto, cpu, cuda or mps"
         ) from None
     return device
-
-
-@contextmanager
-def single_precision() -> Iterator[None]:
-    """Convolutions in full float32 on every device: cuDNN would otherwise round to 10 bits (TF32) on recent GPUs.
-
-    Matrix products are in full float32 unless the user has asked PyTorch for less.
-    """
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -49,8 +49,10 @@ class Factory:
         """
         from torch import nn
 
+        from pagbench.storage import global_state
+
         try:
-            with _neighbours(self.folder):
+            with global_state.known(), _neighbours(self.folder):
                 built = self.find()()
         except (Exception, SystemExit) as error:  # anyone's code may raise anything
             reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
@@ -137,7 +139,10 @@ def _module(path: Path) -> Any:
 
 @contextmanager
 def _neighbours(folder: Path | None) -> Iterator[None]:
-    """Within, modules of a folder can be imported; after it they are forgotten: another folder may have such, too."""
+    """Within, modules of a folder can be imported; after it they are forgotten: another folder may have such, too.
+
+    The import path is that of `global_state.known`, which undoes what is done to it.
+    """
     if folder is None:
         yield
         return
@@ -146,7 +151,6 @@ def _neighbours(folder: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
         new = {name for name, module in sys.modules.items() if name not in before and _home(module) == folder}
         for name in [name for name in sys.modules if name.partition(".")[0] in new]:
             del sys.modules[name]

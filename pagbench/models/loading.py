@@ -14,18 +14,18 @@ from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, ContractError, UnknownNameError, check_extra
-from pagbench.models import architectures, outputs, registry, sources, wrappers
+from pagbench.models import architectures, fingerprint, outputs, registry, sources, wrappers
 from pagbench.models.classifier import Classifier, check_contract, raw_output
+from pagbench.models.fingerprint import Fingerprint
 from pagbench.models.outputs import Output, kind_of
 from pagbench.models.registry import Origin, Request
 from pagbench.models.smoothing import SmoothedNetwork
 from pagbench.results.preflight import Check
-from pagbench.storage import downloads, weights
+from pagbench.storage import downloads, global_state, weights
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _PROBES = 4
-_FINGERPRINT = 10
 _CPU = torch.device("cpu")
 
 
@@ -37,7 +37,7 @@ class LoadedModel:
         card: the card.
         classifier: on the device that it was loaded for, in float32.
         weights_sha256: hash of what was loaded.
-        fingerprint: some of its logits on fixed noise images: tells networks apart that share weights but not code.
+        fingerprint: of outputs and gradients on fixed noise images: tells networks apart that share weights, not code.
         checks: those of its contract, all passed.
         origin: where fields of its card are given.
     """
@@ -45,7 +45,7 @@ class LoadedModel:
     card: ModelCard
     classifier: Classifier
     weights_sha256: str
-    fingerprint: tuple[float, ...]
+    fingerprint: Fingerprint
     checks: tuple[Check, ...]
     origin: Origin = "module"
 
@@ -92,6 +92,7 @@ def load_model(model: str | Path, benchmark: str | None = None) -> Classifier:
     return registry.resolve_one(model, definition).load(definition).classifier
 
 
+@global_state.known()
 def load(request: Request, benchmark: Benchmark, device: torch.device = _CPU) -> LoadedModel:
     """Builds the classifier of a request for a benchmark and checks its contract.
 
@@ -188,10 +189,7 @@ def _checked(
     checks = check_contract(classifier, probe, benchmark.classes, card.id, origin)
     if source:
         checks = (checks[0].model_copy(update={"found": f"{checks[0].found}; outputs are {source}"}), *checks[1:])
-    with torch.no_grad():
-        logits = classifier(probe)
-    fingerprint = tuple(logits[:, :_FINGERPRINT].flatten().tolist())
-    return LoadedModel(card, classifier, digest, fingerprint, checks, origin)
+    return LoadedModel(card, classifier, digest, fingerprint.take(classifier, probe), checks, origin)
 
 
 def _find_outputs(classifier: Classifier, probe: Tensor, classes: int, name: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from pagbench.errors import ContractError, first_line
+from pagbench.storage import global_state
 
 
 def copied(network: nn.Module, name: str) -> nn.Module:
@@ -68,6 +69,7 @@ def plain(network: nn.Module) -> nn.Module:
 
     Compiled modules become what was compiled, and data-parallel ones run the module that they hold alone.
     """
+    global_state.as_ordinary(network)
     for module in list(network.modules()):
         if isinstance(module, torch.jit.ScriptModule):
             continue  # its parts are fixed
@@ -75,22 +77,11 @@ def plain(network: nn.Module) -> nn.Module:
         if (original := getattr(vars(module).get("forward"), "_torchdynamo_orig_callable", None)) is not None:
             function = getattr(original, "__func__", None)  # of a copy it is still bound to the other module
             module.forward = original if function is None else MethodType(function, module)
-        _leave_inference_mode(module)
         for name, child in module.named_children():
             if (inner := _inner(child)) is not None:
                 module._modules[name] = _alone(child, inner)
     inner = _inner(network)
     return network if inner is None else plain(_alone(network, inner))
-
-
-def _leave_inference_mode(module: nn.Module) -> None:
-    """Clones a module's own tensors that were made in inference mode, and of which autograd knows nothing."""
-    for name, parameter in module._parameters.items():
-        if parameter is not None and parameter.is_inference():
-            module._parameters[name] = nn.Parameter(parameter.clone())
-    for name, buffer in module._buffers.items():
-        if buffer is not None and buffer.is_inference():
-            module._buffers[name] = buffer.clone()
 
 
 def _inner(module: nn.Module) -> nn.Module | None:

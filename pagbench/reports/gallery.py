@@ -16,11 +16,13 @@ from pagbench.reports.figures import canvas, gradients
 from pagbench.running import targets
 from pagbench.running.config import RunConfig
 from pagbench.running.session import Session, guarded
+from pagbench.storage import global_state
 
 _TITLE_WIDTH = 18
 _DPI = 110
 
 
+@global_state.known()
 def draw_made(
     models: Sequence[LoadedModel], benchmark: Benchmark, path: Path, *, measure: str, samples: int, device: torch.device
 ) -> Path:
@@ -75,6 +77,7 @@ def _name(model: LoadedModel, benchmark: Benchmark) -> str:
     return model.card.id.removeprefix(f"{benchmark.name}/")
 
 
+@global_state.known()
 def draw(
     models: Sequence[LoadedModel], benchmark: Benchmark, path: Path, *, samples: int, device: torch.device
 ) -> Path:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,8 @@ _DIGEST = b"pagbench.sha256"
 _FEW_VALUES = 50
 _IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
 _FINGERPRINT_TOLERANCE = 1e-3
+_GRADIENT_ROUNDING = 1e-5
+"""A difference of gradients that is always tolerated, where the largest logit is 1: some times float32's resolution."""
 
 
 class DamagedError(ResultsError):
@@ -53,6 +55,8 @@ class Provenance(BaseModel):
     seed: int
     fingerprint: list[float]
     """Outputs on probe images."""
+    gradient_fingerprint: list[list[float] | None] | None = None
+    """Products of input gradients on these images with random directions; None in results of version 0.1.0."""
     preflight: Preflight | None = None
     """None in results that were measured without these checks."""
     wall_seconds: float = 0.0
@@ -125,7 +129,8 @@ class Result:
     def difference(self, other: Provenance) -> str:
         """Names what differs from the other provenance, with both values shortened; empty where rows would be the same.
 
-        Outputs on probe images are compared too, within rounding: code and attributes that no hash sees change them.
+        Outputs and input gradients on probe images are compared too, within rounding: code and attributes that no hash
+        sees change them. Where only one of the two has gradients, weights and architecture of the card must do.
         So are the weights behind the benchmark's targets, where both know them.
         """
         own = self.provenance
@@ -144,7 +149,31 @@ class Result:
         scale = max(1e-6, float(np.abs(there).max(initial=0)))
         if here.shape != there.shape or not np.abs(here - there).max(initial=0) <= _FINGERPRINT_TOLERANCE * scale:
             differences.append("other outputs on the probe images")
+        differences += _gradient_difference(own, other)
         return ", ".join(differences)
+
+
+def _gradient_difference(own: Provenance, other: Provenance) -> Iterator[str]:
+    """What differs in the input gradients on the probe images; nothing where they are the same."""
+    ours, theirs = own.gradient_fingerprint, other.gradient_fingerprint
+    if ours is None and theirs is None:
+        return
+    if ours is None or theirs is None:
+        card = own.card
+        if card.weights_sha256 is None and card.download is None and card.loader == "checkpoint":
+            yield "version 0.1.0 kept no gradient of them, and no card's weights say which network it was"
+    elif len(ours) != len(theirs) or not all(map(_is_same_gradient, ours, theirs)):
+        yield "another input gradient on the probe images"
+
+
+def _is_same_gradient(ours: list[float] | None, theirs: list[float] | None) -> bool:
+    """Whether two gradients of an image agree; where there is none, it is as one of zeros."""
+    size = len(ours or theirs or ())
+    here, there = (np.zeros(size) if row is None else np.array(row) for row in (ours, theirs))
+    if here.shape != there.shape:
+        return False
+    scale = float(np.abs([here, there]).max(initial=0))
+    return bool(np.abs(here - there).max(initial=0) <= _FINGERPRINT_TOLERANCE * scale + _GRADIENT_ROUNDING)
 
 
 def check_same_targets(models: Iterable[tuple[str, Mapping[str, str]]]) -> None:

@@ -128,7 +128,7 @@ class Store:
     ) -> Result | None:
         """Writes all rows as one file, in place of an older one, and drops the shards that are in it.
 
-        No other run merges meanwhile. Behind a URL, where nothing can be locked, a model whose rows are not complete
+        No other run merges meanwhile. Where nothing can be locked, as behind a URL, a model whose rows are not complete
         stays in shards, the new one among them: two runs there write the same rows in the end, and neither loses any.
 
         Args:
@@ -139,20 +139,20 @@ class Store:
         Returns:
             What was merged; None where there is nothing, or where there are rows of other samples by now.
         """
-        with self._path.parent.lock():
+        with self._path.parent.lock() as locked:
             shards = self.shards()
             joined = self._joined(shards if anew else [self._path, *shards])
             if joined is None or (samples is not None and set(joined.rows["sample_id"]) != set(samples)):
                 return None
             result = Result(joined.rows, {**joined.document, **more})
             complete = set(result.rows["sample_id"]) >= set(self._samples)
-            if complete or self._path.local is not None:
+            if complete or locked:
                 write(self._path, result, self._schema)
             else:
                 self.add(result)
                 if anew:
                     self._path.remove()
-            kept = _shard_name(result) if not complete and self._path.local is None else ""
+            kept = "" if complete or locked else _shard_name(result)
             for shard in shards:
                 if shard.name != kept:
                     shard.remove()
@@ -177,6 +177,7 @@ def _runs(results: Sequence[Result]) -> list[dict[str, Any]]:
     counted: dict[str, dict[str, Any]] = {}
     for result in results:
         own = {key: result.document.get(key) for key in ("started", "command", "versions", "commit", "device")}
+        own |= {"numerics": result.document["numerics"]} if "numerics" in result.document else {}
         for run in result.document.get("runs", [{**own, "rows": len(result.rows)}]):
             key = json.dumps({name: value for name, value in run.items() if name != "rows"}, sort_keys=True)
             counted.setdefault(key, {**run, "rows": 0})["rows"] += run["rows"]

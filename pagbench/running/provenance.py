@@ -18,6 +18,7 @@ import pagbench
 from pagbench import columns, results
 from pagbench.models.loading import LoadedModel
 from pagbench.running.config import RunConfig
+from pagbench.storage import global_state
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "lpips", "pandas", "pyarrow", "pyautoattack", "scikit-image",
@@ -25,12 +26,14 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+@global_state.known()
 def gather(model: LoadedModel, config: RunConfig) -> dict[str, Any]:
     """Provenance of a model's rows, as plain JSON values."""
     return {
         "format": results.FORMAT,
         "revision": columns.REVISION,
-        "fingerprint": list(model.fingerprint),
+        "fingerprint": list(model.fingerprint.outputs),
+        "gradient_fingerprint": [None if row is None else list(row) for row in model.fingerprint.gradients],
         "benchmark": config.benchmark.label,
         "benchmark_digest": config.benchmark.digest(),
         "card": model.card.model_dump(mode="json"),
@@ -39,6 +42,7 @@ def gather(model: LoadedModel, config: RunConfig) -> dict[str, Any]:
         "seed": config.seed,
         "command": config.command,
         "precision": "float32",
+        "numerics": global_state.numerics(),
         "started": config.started,
         **environment(config.device),
     }

@@ -27,7 +27,7 @@ from pagbench.running.config import RunConfig, Share
 from pagbench.running.executors import Executor
 from pagbench.running.interrupts import CancelToken, Stopped, listening
 from pagbench.running.units import Outcome, Unit
-from pagbench.storage.files import at_home
+from pagbench.storage.files import at_home, can_lock
 
 _LONGEST_S = 1e8
 TIMEOUT_S = 4 * 3600.0
@@ -82,8 +82,9 @@ def run(  # noqa: PLR0913 (every option of the command)
         gpus_per_task: share of a GPU that a unit asks a Ray cluster for.
         timeout: seconds for a batch, after which its model is given up; None for any time.
         progress: show a progress bar.
-        on_warning: called with a line where an anchor that was not named cannot be measured, where a file is damaged,
-            and at the end for each flag of a named model's pre-flight checks, with what to do.
+        on_warning: called with a line where an anchor that was not named cannot be measured, a file is damaged, or the
+            folder's file system has no locks; and at the end for each flag of a named model's pre-flight checks, with
+            what to do.
 
     Returns:
         One row per model and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
@@ -114,7 +115,11 @@ def run(  # noqa: PLR0913 (every option of the command)
     if overwrite and shard is not None:
         raise ContractError("--overwrite and --shard do not go together: shares would drop each other's rows")
     shared = chosen.needs_shared_storage or shard is not None
-    with _folder(results, shared=shared) as folder, progress_bar(progress) as bar, listening(CancelToken()) as stop:
+    with (
+        _folder(results, shared=shared, on_warning=on_warning) as folder,
+        progress_bar(progress) as bar,
+        listening(CancelToken()) as stop,
+    ):
         config = RunConfig(
             benchmark=definition,
             ids=ids,
@@ -286,7 +291,9 @@ def _size(unit: Unit) -> int:
 
 
 @contextmanager
-def _folder(folder: str | Path | None, *, shared: bool) -> Iterator[str | StoragePath]:
+def _folder(
+    folder: str | Path | None, *, shared: bool, on_warning: Callable[[str], object]
+) -> Iterator[str | StoragePath]:
     """The folder of finished rows, or its URL, or memory that is emptied afterwards.
 
     Raises:
@@ -297,6 +304,11 @@ def _folder(folder: str | Path | None, *, shared: bool) -> Iterator[str | Storag
         if shared and str(folder).startswith("memory:"):
             raise ContractError(f"{folder}: other processes are to fill the results, and cannot see this one's memory")
         results.check_writable(folder)
+        if not results.is_url(folder) and not can_lock(at_home(folder)):
+            on_warning(
+                f"{folder}: its file system has no locks, so that batches stay in files of their own until a model has "
+                "all of the benchmark's samples"
+            )
         yield str(folder) if results.is_url(folder) else str(at_home(folder).absolute())  # workers may have another cwd
         return
     if shared:

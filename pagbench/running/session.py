@@ -24,6 +24,7 @@ from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
 from pagbench.running import targets
 from pagbench.running.config import RunConfig
+from pagbench.storage import global_state
 
 _UNKNOWN = Temperature(np.nan, np.nan, np.nan)
 
@@ -49,6 +50,7 @@ class Session:
                 ids |= dict.fromkeys(block)
         return targets.compute(self.benchmark, self.splits, list(ids), seed=self.config.seed, device=self.config.device)
 
+    @global_state.known()
     def rows(self, model: LoadedModel, ids: Sequence[str], measure: str | None = None) -> Iterator[pd.DataFrame]:
         """Rows of a model on some of the run's samples, as each batch is finished.
 
@@ -67,12 +69,13 @@ class Session:
             return map(measure_batch, self._blocks(ids, measure))
         return self._batch_size().parts(self.targets.ordered(ids), measure_batch)
 
+    @global_state.known()
     def generated(
         self, classifier: Classifier, ids: Sequence[str], measure: str
     ) -> Mapping[str, Float[Tensor, "b c h w"]]:
         """Images that a classifier's gradient makes of some samples, and those that it began with (its `pictures`)."""
         classifier = classifier.to(self.config.device)
-        with sampled(classifier, ids), devices.single_precision():
+        with sampled(classifier, ids):
             return measures.load_pictures(measure)(self._context(classifier, _UNKNOWN, ids))
 
     def _context(self, classifier: Classifier, temperature: Temperature, ids: Sequence[str]) -> MeasureContext:
@@ -104,6 +107,7 @@ class Session:
 
         return fit_temperature(retry_on_oom(self.first_batch, logits), calibration.labels, seed=self.config.seed)
 
+    @global_state.known()
     def _measure_batch(
         self, model: LoadedModel, temperature: Temperature, measure: str | None, ids: Sequence[str]
     ) -> pd.DataFrame:
@@ -133,14 +137,14 @@ class Session:
 
 @contextmanager
 def guarded(model: str, measure: str | None = None) -> Iterator[None]:
-    """Full float32, and one clear line for whatever a third party's network raises, so that other models go on.
+    """Known global state, and one clear line for whatever a third party's network raises, so that other models go on.
 
     Raises:
         ContractError: the network fails.
     """
     during = "it is measured" if measure is None else f"{measure!r} is measured"
     try:
-        with devices.single_precision():
+        with global_state.known():
             yield
     except PagbenchError:
         raise

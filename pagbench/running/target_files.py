@@ -22,7 +22,15 @@ LARGEST = 40 * 2**30
 """Bytes that the targets of a benchmark may take on disk; those of a larger one are computed again by every run."""
 
 _PACKAGE = Path(__file__).parent.parent
-_ROOMS = ("data", "densities", "measures", "running/targets.py", "running/target_files.py", "geometry.py")
+_ROOMS = (
+    "data",
+    "densities",
+    "measures",
+    "running/targets.py",
+    "running/target_files.py",
+    "geometry.py",
+    "storage/global_state.py",
+)
 """The code that computes targets: a change of it makes older files useless."""
 
 _DIGEST = 32

@@ -18,6 +18,7 @@ from pagbench.errors import CardError, DataError
 from pagbench.measures import Batch, lpips, paper
 from pagbench.measures.context import SecondScores
 from pagbench.running.target_files import TargetFiles
+from pagbench.storage import global_state
 from pagbench.training import components
 
 _CHUNK = 64
@@ -114,6 +115,7 @@ class Computation:
     def _second_model(self) -> scores.ScoreModel | None:
         return None if self._benchmark.second is None else scores.load_second(self._benchmark, self._splits.train)
 
+    @global_state.known()
     def __call__(self, data: Dataset) -> Computed:
         """Targets of these images."""
         computed = [self._part(part) for part in data.chunks(_PART)]
@@ -124,6 +126,7 @@ class Computation:
         steps = geometry.Directions(on, off)
         return Computed(data.ids, target, basis, steps, embedded, self._second(data), self._noise_parts(basis, data))
 
+    @global_state.known()
     def target(self, part: Dataset) -> Float[Tensor, "b c h w"]:
         """Bayes targets of a few images, on the CPU, in the precision of the score model."""
         return bayes_target(self._score, self._benchmark, part, self._device).cpu()
@@ -173,6 +176,7 @@ class Computation:
         split = paper.split_noise(basis, noise.to(basis))
         return geometry.Directions(*(part.float().where(wanted, torch.nan) for part in split))
 
+    @global_state.known()
     def records(self) -> dict[str, dict[str, Any]]:
         """Hashes of the benchmark's networks, and the noise levels to which discrete schedules round.
 
@@ -190,6 +194,7 @@ class Computation:
         return {part: record for part, record in records.items() if record}
 
 
+@global_state.known()
 def bayes_target(
     score: scores.ScoreModel, benchmark: Benchmark, data: Dataset, device: torch.device
 ) -> Float[Tensor, "b c h w"]:
@@ -273,6 +278,7 @@ class Targets:
         wanted = set(ids)
         return [name for name in self.partner if name in wanted]
 
+    @global_state.known()
     def batch(self, ids: Sequence[str]) -> Batch:
         """The batch of these samples, in this order."""
         others = [self.partner[name] for name in ids]
@@ -298,6 +304,7 @@ class Targets:
             ids=tuple(ids),
         )
 
+    @global_state.known()
     def target(self, images: Dataset) -> Float[Tensor, "n c h w"]:
         """The Bayes targets alone, on the CPU, of any of the benchmark's images."""
         if all(name in self._chunk_of for name in images.ids):
@@ -350,6 +357,7 @@ def partners(benchmark: Benchmark, seed: int) -> dict[str, str]:
     return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
 
 
+@global_state.known()
 def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: int, device: torch.device) -> Targets:
     """Score targets, tangent bases and noise directions, in float64, and LPIPS embeddings of the targets.
 

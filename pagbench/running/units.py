@@ -28,6 +28,7 @@ from pagbench.running import provenance, thumbnails
 from pagbench.running.config import RunConfig
 from pagbench.running.interrupts import BatchTimeout, CancelToken, Stopped
 from pagbench.running.session import Session, guarded
+from pagbench.storage import global_state
 
 Advance = Callable[[int], None]
 """Called with the number of further samples that are finished."""
@@ -87,6 +88,7 @@ class Packed(NamedTuple):
 
 
 @lru_cache(maxsize=1)
+@global_state.known()
 def _unpacked(content: bytes) -> Request:
     """The same request for all units of a model, so that it is loaded once."""
     request: Request = pickle.loads(content)
@@ -104,6 +106,7 @@ def pack(units: Sequence[Unit]) -> list[Packed]:
     return [Packed(packed[id(unit.request)], unit.measure, unit.ids, unit.preflight) for unit in units]
 
 
+@global_state.known()
 def _pickled(request: Request) -> bytes:
     """A request for another process, on any machine. Classes go by their value unless they are of installed packages.
 

@@ -172,8 +172,8 @@ def _record(file: RemoteFile, path: Path, sha256: str, mirror: str | None) -> No
         _compared.add(_state(file, path))
 
 
-def _lock(name: str, on_wait: Callable[[], None] | None = None) -> AbstractContextManager[None]:
-    """Keeps other processes from a file of the cache folder."""
+def _lock(name: str, on_wait: Callable[[], None] | None = None) -> AbstractContextManager[bool]:
+    """Keeps other processes from a file of the cache folder, where its file system has locks."""
     return file_lock(cache.root() / ".locks" / f"{name}.lock", timeout_s=-1, on_wait=on_wait)
 
 
@@ -185,10 +185,16 @@ def _fetch(file: RemoteFile, path: Path) -> None:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(file.path, lambda: notify(f"waiting for another process that fetches {file.path}")):
+        with _lock(file.path, lambda: notify(f"waiting for another process that fetches {file.path}")) as locked:
             if path.is_file():  # another process was faster
                 return _compare(file, path)
-            _try_mirrors(file, path)
+            if locked:
+                return _try_mirrors(file, path, Part(path.with_name(f".{path.name}.part")))
+            part = Part(path.with_name(f".{path.name}.{os.getpid()}.part"))  # others may fetch the same
+            try:
+                _try_mirrors(file, path, part)
+            finally:
+                part.discard()
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot write there ({error.strerror or error}); make room, or set PAGBENCH_CACHE to another "
@@ -196,8 +202,7 @@ def _fetch(file: RemoteFile, path: Path) -> None:
         ) from None
 
 
-def _try_mirrors(file: RemoteFile, path: Path) -> None:
-    part = Part(path.with_name(f".{path.name}.part"))
+def _try_mirrors(file: RemoteFile, path: Path, part: Part) -> None:
     answers = []
     for mirror in file.mirrors:
         try:

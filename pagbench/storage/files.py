@@ -1,5 +1,6 @@
 """Files on a disk: hashed, written whole or not at all, and locked between processes. No torch."""
 
+import errno
 import hashlib
 import os
 import uuid
@@ -16,6 +17,8 @@ TEMPORARY = ".tmp"
 _LOCK_TIMEOUT_S = 600.0
 _WAIT_S = 1.0
 """Seconds before a waiting process says that it waits."""
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+"""What file systems without locks answer, as some network ones."""
 
 
 def at_home(path: str | Path) -> Path:
@@ -73,11 +76,36 @@ def write(path: Path, content: bytes | str, error: type[PagbenchError] = Results
     return path
 
 
+def can_lock(folder: Path) -> bool:
+    """Whether files in a folder, which is there, can be locked; tried with one of its own.
+
+    Raises:
+        OSError: no file can be made there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, which always can
+        return True
+    probe = folder / f".{uuid.uuid4().hex}{TEMPORARY}"
+    try:
+        with probe.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    return True
+
+
 @contextmanager
 def file_lock(
     path: Path, *, timeout_s: float = _LOCK_TIMEOUT_S, on_wait: Callable[[], None] | None = None
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """Within, no other process that shares the disk is within the same; a killed process frees the lock.
+
+    Yields whether that is so: on a file system without locks nothing is held.
 
     Args:
         path: a file for the lock; its folder is made, and the file is removed in the end.
@@ -88,6 +116,9 @@ def file_lock(
         OSError: the file cannot be made, or another process keeps it for longer than the timeout.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not can_lock(path.parent):  # tried first, for releases of filelock each do something else then
+        yield False
+        return
     lock = FileLock(path, timeout=timeout_s)
     try:
         lock.acquire(timeout=_WAIT_S if on_wait is not None else None)
@@ -100,7 +131,7 @@ def file_lock(
         lock.release()
         lock.acquire()
     try:
-        yield
+        yield True
     finally:
         with suppress(OSError):  # where open files cannot be removed, it stays
             path.unlink()

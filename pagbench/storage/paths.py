@@ -172,6 +172,9 @@ class StoragePath:
                 path.unlink(missing_ok=True)
             self.local.rmdir()
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Within, no other run changes what is in this folder; behind a URL, where nothing can be locked, it may."""
-        return nullcontext() if self.local is None else file_lock(self.local / ".lock")
+    def lock(self) -> AbstractContextManager[bool]:
+        """Within, no other run changes what is in this folder, if the value is true.
+
+        Behind a URL, and on a file system without locks, nothing can be locked, and it may.
+        """
+        return nullcontext(False) if self.local is None else file_lock(self.local / ".lock")

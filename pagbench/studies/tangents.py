@@ -13,6 +13,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ManifoldCard
 from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError, DataError
+from pagbench.storage import global_state
 from pagbench.training import components
 
 _CHUNK = 16
@@ -31,6 +32,7 @@ class Comparison:
     left_out: list[str] = field(default_factory=list)
 
 
+@global_state.known()
 def compare(
     benchmark: Benchmark,
     others: Sequence[ManifoldCard] | None = None,

@@ -18,7 +18,7 @@ from pagbench.data import Dataset
 from pagbench.errors import PagbenchError, first_line
 from pagbench.models import checks
 from pagbench.models.registry import Request
-from pagbench.storage import weights
+from pagbench.storage import global_state, weights
 from pagbench.submissions import check_results, folder
 from pagbench.submissions.findings import Finding, refused
 from pagbench.submissions.folder import CARD, PARAMETERS, RESULTS, TENSORS
@@ -109,6 +109,7 @@ def _check_network(card: ModelCard, root: Path, benchmark: Benchmark) -> Iterato
 # What the strict gradient must not see: a term that all logits share, and, up to a known mixture, a temperature.
 
 
+@global_state.known()
 def check_added_term(network: nn.Module, images: Dataset) -> Finding:
     """Whether the log-odds gradient stays when the same c(x) is added to all logits, which changes no prediction.
 
@@ -132,6 +133,7 @@ def add_term(
     return logits + (x * slope).flatten(1).sum(1, keepdim=True) + offset
 
 
+@global_state.known()
 def check_temperature(network: nn.Module, images: Dataset) -> Finding:
     """Whether a temperature T does to the gradient what it must, and how much it turns it.
 

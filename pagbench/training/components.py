@@ -15,7 +15,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.densities.autoencoder import Autoencoder
 from pagbench.densities.diffusion import Denoiser, edm_loss
 from pagbench.errors import TrainingError, UnknownNameError
-from pagbench.storage import cache, weights
+from pagbench.storage import cache, global_state, weights
 from pagbench.storage.files import file_lock
 from pagbench.storage.transport import notify
 from pagbench.training.loop import Progress, guard_memory, train
@@ -73,6 +73,7 @@ def find(kind: str) -> Component:
     return COMPONENTS[kind]
 
 
+@global_state.known()
 def fit(
     benchmark: Benchmark,
     kind: str,

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pagbench.errors import TrainingError, first_line
 from pagbench.models import devices
-from pagbench.storage import files
+from pagbench.storage import files, global_state
 from pagbench.training.recipe import Loss, Minibatch, Recipe, augment, optimiser, schedule
 
 Progress = Callable[[int, int, float], None]
@@ -177,7 +177,7 @@ def train(
         TrainingError: the loss or the weights became NaN or infinite (the checkpoint is then removed, since the same
             would happen again), memory ran out, or the checkpoint is unreadable or of another training.
     """
-    with _own_random_state(seed, device), devices.single_precision(), guard_memory(recipe.batch_size, checkpoint):
+    with global_state.known(), _own_random_state(seed, device), guard_memory(recipe.batch_size, checkpoint):
         device_data = Minibatch(*(None if part is None else part.to(device) for part in data))  # type: ignore[arg-type]
         state = _State(network.to(device).train(), recipe, seed, device, len(data.images), identity)
         if checkpoint is not None:

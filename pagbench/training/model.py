@@ -16,7 +16,7 @@ from pagbench.cards import Identifier, ModelCard, SmoothingCard
 from pagbench.densities import scores
 from pagbench.errors import CardError, TrainingError, UnknownNameError, WeightsError
 from pagbench.models import architectures, registry
-from pagbench.storage import files, weights
+from pagbench.storage import files, global_state, weights
 from pagbench.training.families import FAMILIES
 from pagbench.training.loop import Progress, guard_memory, train
 from pagbench.training.recipe import Minibatch, Recipe
@@ -187,6 +187,7 @@ def _check_prefix(prefix: str) -> None:
         ) from None
 
 
+@global_state.known()
 def train_model(
     plan: TrainingPlan,
     *,
@@ -278,6 +279,7 @@ def _finished(path: Path, plan: TrainingPlan) -> Path:
 
 
 @lru_cache(maxsize=1)
+@global_state.known()
 def bayes_targets(benchmark: Benchmark, device: torch.device) -> Float[Tensor, "n c h w"]:
     """Bayes targets s(x|y) - s(x) of the training images, unit length, each computed without the image itself.
 

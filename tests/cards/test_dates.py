@@ -54,6 +54,7 @@ def test_a_submission_is_not_of_the_future(tmp_path):
 def test_init_offers_today(tmp_path):
     request = models.find("digits/noise-0.6")
     given = ["--yes", "--weights", request.path.parent / request.card.weights, "--authors", "A", "--license", "MIT"]
+    given += ["--activation", "silu", "--trained-on", "train"]
     before = date.today().isoformat()
     assert invoke("submit", "init", tmp_path / "a", *given).exit_code == 0
     assert before <= fields(tmp_path / "a")["date"] <= date.today().isoformat()

@@ -1,5 +1,7 @@
 """Whether a network has seen the images that it is measured on, and is the one whose training accuracy is declared."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -15,7 +17,8 @@ def examined(network, benchmark, **fields):
     loaded = request.load(benchmark)
     card = loaded.card.model_copy(update={"dataset": benchmark.data_name, **fields})
     device = torch.device("cpu")
-    return checks._Examination(card, loaded.classifier, checks.probe(benchmark), benchmark, device, 256)
+    model = replace(loaded, card=card)
+    return checks._Examination(model, loaded.classifier, checks.probe(benchmark), benchmark, device, 256)
 
 
 class Nearest(nn.Module):

@@ -237,6 +237,7 @@ def test_init_asks_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr("pagbench.submissions.create.WEIGHTS_BESIDE", 1000)  # which weights under embargo may exceed
     request = models.find("digits/noise-0.6")
     given = ["--weights", request.path.parent / request.card.weights, "--authors", "A", "--license", "MIT"]
+    given += ["--activation", "silu", "--trained-on", "train"]
     done = invoke("submit", "init", tmp_path / "mine", "--yes", "--embargo", "--id", ID, *given)
     assert done.exit_code == 0, done.output
     card = fields(tmp_path / "mine")

@@ -10,6 +10,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
 from pagbench.running.interrupts import CancelToken, listening
 from pagbench.running.runner import progress_bar
+from pagbench.storage import global_state
 from pagbench.studies.stability import ranking, replicates
 from pagbench.studies.stability.blocks import Blocks
 from pagbench.studies.stability.factors import RESPONSES, Factor, Response, benchmark_factors
@@ -21,6 +22,7 @@ IMAGES = 250
 _VERSIONS = ("pagbench", "torch", "numpy", "scipy")
 
 
+@global_state.known()
 def run(
     benchmark: Benchmark,
     folder: Path,

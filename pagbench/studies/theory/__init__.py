@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pagbench.storage import global_state
 from pagbench.studies.theory import distractor, equivalence, flat, ridge, sphere
 from pagbench.studies.theory.claims import Claim
 
@@ -29,10 +30,14 @@ class Experiment:
     claims: Callable[[Any], list[Claim]]
 
 
+_known = global_state.known()
+
 EXPERIMENTS: dict[str, Experiment] = {
-    "equivalence": Experiment("robustness off the manifold and the gradient", equivalence.measure, equivalence.claims),
-    "flat": Experiment("Bayes gradients on flat manifolds", flat.measure, flat.claims),
-    "sphere": Experiment("Bayes gradients on a sphere", sphere.measure, sphere.claims),
-    "distractor": Experiment("Bayes gradients beside a distractor", distractor.measure, distractor.claims),
-    "ridge": Experiment("three regimes of ridge regression", ridge.measure, ridge.claims),
+    "equivalence": Experiment(
+        "robustness off the manifold and the gradient", _known(equivalence.measure), equivalence.claims
+    ),
+    "flat": Experiment("Bayes gradients on flat manifolds", _known(flat.measure), flat.claims),
+    "sphere": Experiment("Bayes gradients on a sphere", _known(sphere.measure), sphere.claims),
+    "distractor": Experiment("Bayes gradients beside a distractor", _known(distractor.measure), distractor.claims),
+    "ridge": Experiment("three regimes of ridge regression", _known(ridge.measure), ridge.claims),
 }
