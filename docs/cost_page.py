@@ -69,7 +69,9 @@ GPU hours = (targets, once + for each model: images × (forward passes × F + ba
 
 _ONCE = """
 Once per model come the pre-flight card, the images that the temperature is fitted on, and the pictures. Some of the
-card's passes are in float64, which many GPUs do slowly. Optional measures, as AutoAttack, are not in it, nor is the
+card's passes are in float64, which many GPUs do slowly. Its tries of calibration images and of other ranges and layouts
+are left out: they take up to 256 passes, and up to 3,600 of a network that is wrong on most images. Optional
+measures, as AutoAttack, are not in it, nor is the
 Bayes control, which is no network."""
 
 _SIZES = """

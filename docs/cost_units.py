@@ -5,7 +5,7 @@ Everything is counted by what `pagbench.run` does: nothing is known here of its 
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -22,6 +22,7 @@ from pagbench.data import Dataset, Splits
 from pagbench.densities import scores
 from pagbench.measures import lpips
 from pagbench.models import checks
+from pagbench.results.preflight import Check
 from pagbench.running import target_files, targets
 from pagbench.storage import cache
 
@@ -157,6 +158,9 @@ def _noise(small: Benchmark, tally: _Tally) -> Iterator[None]:
     checks.probe.cache_clear()
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(data, "splits", lambda _: splits))
+        for tries in ("range", "layout", "membership"):  # whose passes depend on how often the network is wrong
+            passed = Check(name=tries, verdict="pass", found="")
+            stack.enter_context(mock.patch.object(checks._Examination, tries, _named(tries, passed)))
         if small.score.kind != "empirical":
             stack.enter_context(mock.patch.object(scores, "load", lambda *_: _Score(tally)))
         stack.enter_context(mock.patch.object(lpips, "MIN_SIDE", 32))  # a quarter of the work, and no pass fewer
@@ -165,6 +169,14 @@ def _noise(small: Benchmark, tally: _Tally) -> Iterator[None]:
         stack.callback(hook.remove)
         yield
     checks.probe.cache_clear()
+
+
+def _named(name: str, check: Check) -> Callable[[object], Check]:
+    def passed(examination: object) -> Check:
+        return check
+
+    passed.__name__ = name
+    return passed
 
 
 def _add(tally: _Tally, images: Tensor) -> None:

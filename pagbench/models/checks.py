@@ -467,7 +467,8 @@ class _Examination:
     @cached_property
     def _outputs(self) -> Float[Tensor, "n k"]:
         if _base(self.classifier) is self.classifier:
-            return self.classifier.logits(self._raw)
+            logits = self.classifier.logits(self._raw)
+            return logits.to(torch.promote_types(logits.dtype, torch.float32))
         return self._logits(self.samples.images)
 
     @property
@@ -486,7 +487,8 @@ class _Examination:
     def _logits(self, images: Float[Tensor, "n c h w"], size: int | None = None) -> Float[Tensor, "n k"]:
         """Logits on the CPU."""
         parts = images.split(size or self.batch_size)
-        return torch.cat([self.classifier(part.to(self.device)).cpu() for part in parts])
+        logits = torch.cat([self.classifier(part.to(self.device)).cpu() for part in parts])
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _gradient(self, part: Dataset) -> Float[Tensor, "n c h w"]:
         return geometry.log_odds_gradient(self.classifier, part.images, part.labels).gradient

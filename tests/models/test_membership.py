@@ -70,7 +70,7 @@ def test_too_few_images_tell_nothing(digits, networks):
 def test_no_published_network_is_taken_for_one_that_has_seen_them(digits, name):
     loaded = registry.find(name).load(digits)
     examination = checks._Examination(
-        loaded.card, loaded.classifier, checks.probe(digits), digits, torch.device("cpu"), 256
+        loaded, loaded.classifier, checks.probe(digits), digits, torch.device("cpu"), 256
     )
     assert examination.membership().verdict == "pass"
     assert examination.training_accuracy().verdict == "unknown"
