@@ -1,5 +1,6 @@
 """What a network returns, judged by its values on real images: logits, probabilities, or what is neither."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, cast
 
@@ -23,6 +24,15 @@ _NEAR = 1e-3
 """Share of an image's usual range of outputs that counts as near a bound."""
 _PILED = 0.1
 """Share of the outputs, beyond one an image, that lie near the largest or smallest one of saturated functions."""
+_NEAR_BOUND = 1e-2
+"""The same for the smallest output alone."""
+_SIMPLEX = 0.95
+"""Of the largest possible ratio of the largest to the smallest centred output; networks that return logits stay below
+half of it."""
+_MOST_ADDED = 0.5
+"""Logarithm of what probabilities sum to with a constant that was added to each; that of equal logits is larger."""
+_FEWEST_CLASSES = 4
+"""With fewer, logits may reach that ratio, too."""
 _FEWEST_IMAGES = 8
 """On fewer, any sum is as good as constant."""
 
@@ -86,26 +96,38 @@ def recognise(raw: Float[Tensor, "b k"]) -> Kind:
     return next(_matching(values, _tolerance(raw), plain), LOGITS)
 
 
-def _matching(  # noqa: PLR0912 (a list of rules)
-    values: Float[Tensor, "b k"], tolerance: float, plain: Output
-) -> Iterator[Kind]:
+def _matching(values: Float[Tensor, "b k"], tolerance: float, plain: Output) -> Iterator[Kind]:
     """All that the outputs could be, the most likely first."""
-    low, high, sums = float(values.min()), float(values.max()), values.sum(1)
-    classes, total = values.shape[1], float(sums.median())
+    if plain == "probabilities":
+        yield from _changed_probabilities(values)
+        yield PROBABILITIES
+    elif plain == "log-probabilities":
+        clamped = _clamped(values, {0.0})
+        if clamped is not None:
+            yield Kind(f"log-probabilities clamped at {clamped:.3g}", None, f"remove the clamp, or {RETURN_LOGITS}")
+        yield from _up_to_a_shift(values)
+        yield LOG_PROBABILITIES
+    yield from _by_sums(values, tolerance)
+    shifted = bool(((values == 0).sum(1) == 1).all()) and float(values.min()) == 0  # the smallest was taken from all
+    if float(values.min()) >= 0 and float(values.max()) <= 1 and not shifted:
+        yield _within_unit_interval(values, values.sum(1), tolerance)
+    yield from _by_bounds(values, shifted)
+    yield from _up_to_a_shift(values)
+
+
+def _by_sums(values: Float[Tensor, "b k"], tolerance: float) -> Iterator[Kind]:
+    """What a sum over classes tells that is the same for all images."""
+    low, high, classes = float(values.min()), float(values.max()), values.shape[1]
+    total, log_total = float(values.sum(1).median()), float(values.logsumexp(1).median())
 
     def constant(of: Tensor, value: float) -> bool:
         return _all_near(of, value, tolerance * max(1.0, abs(value)))
 
-    if plain != "logits":
-        clamped = _clamped(values, {0.0, 1.0} if plain == "probabilities" else {0.0})
-        if clamped is not None:
-            yield Kind(f"{plain} clamped at {clamped:.3g}", None, f"remove the clamp, or {RETURN_LOGITS}")
-        yield PROBABILITIES if plain == "probabilities" else LOG_PROBABILITIES
-    if low >= 0 and total > 0 and constant(sums, total):
-        if constant(sums, classes - 1.0) and high <= 1 and classes > 2:
+    if low >= 0 and total > 0 and constant(values.sum(1), total):
+        if constant(values.sum(1), classes - 1.0) and high <= 1 and classes > 2:
             yield Kind("one minus probabilities", None, RETURN_LOGITS)
         yield Kind(f"probabilities times {total:.3g}", None, f"{_RETURN_LOG}; neither their sum nor percent")
-    if high <= 0 and total < 0 and constant(sums, total):
+    if high <= 0 and total < 0 and constant(values.sum(1), total):
         yield Kind("negated probabilities", None, RETURN_LOGITS)
     if low >= 0 and constant((-values).logsumexp(1), 0.0):
         yield Kind("negated log-probabilities, which are losses", None, f"return their negative, or {RETURN_LOGITS}")
@@ -113,21 +135,59 @@ def _matching(  # noqa: PLR0912 (a list of rules)
         yield Kind("odds p/(1 - p)", None, RETURN_LOGITS)
     if classes > 2 and constant(values.sigmoid().sum(1), 1.0):
         yield Kind("log-odds log p/(1 - p) of each class", None, RETURN_LOGITS)
-    if bool(((values == low).sum(1) == 1).all()) and low == 0:
-        return  # the smallest logit was taken from all
-    if low >= 0 and high <= 1:
-        yield _within_unit_interval(values, sums, tolerance)
-    bound = _clamped(values, set())
-    if bound is not None:
+    added = math.expm1(log_total) / classes if tolerance < log_total < _MOST_ADDED else 0.0
+    if added and constant(values.logsumexp(1), log_total) and low >= math.log(added) - 1e-3:
+        yield Kind(f"log(p + {added:.2g})", None, f"add nothing to probabilities, or {RETURN_LOGITS}")
+
+
+def _by_bounds(values: Float[Tensor, "b k"], shifted: bool) -> Iterator[Kind]:
+    """What bounds tell that outputs reach, or near which they pile up."""
+    low, high = float(values.min()), float(values.max())
+    ranges = values.amax(1) - values.amin(1)
+    span = float(ranges.median())
+    if (bound := _clamped(values, set())) is not None and not shifted:
         yield Kind(f"values clamped at {bound:.3g}", None, f"{_REMOVE}, without ReLU, clamp or tanh")
-    span = float((values.amax(1) - values.amin(1)).median())
-    if 0 <= low <= _NEAR * span:
-        what = "positive values bounded by zero (exponentials, odds, evidence or distances)"
-        yield Kind(what, None, f"{RETURN_LOGITS}, or exponential; of distances their negative")
-    for bound in (low, high):
-        near = ((values - bound).abs() <= _NEAR * span).sum(1)
-        if int((near - 1).clamp(min=0).sum()) > _PILED * values.numel():
+    for bound in (0.0, 1.0):
+        if bound <= low <= bound + _NEAR_BOUND * span and not shifted:
+            what = f"values above {bound:g} (exponentials, odds, evidence or distances)"
+            yield Kind(what, None, f"{RETURN_LOGITS}, or exponential; of distances their negative")
+    for bound in (low, high, 0.0):
+        if _pile(values, bound, span):
             yield Kind(f"values that saturate at {bound:.3g}", None, RETURN_LOGITS)
+    if values.shape[1] > 2 and _all_near(ranges, span, _SUM_TOLERANCE * span):
+        yield Kind("values scaled to one range in each image", None, _REMOVE)
+
+
+def _changed_probabilities(values: Float[Tensor, "b k"]) -> Iterator[Kind]:
+    """Probabilities that are not a softmax of logits: clamped, mixed with a constant, or a softmax of such."""
+    clamped = _clamped(values, {0.0, 1.0})
+    if clamped is not None:
+        yield Kind(f"probabilities clamped at {clamped:.3g}", None, f"remove the clamp, or {RETURN_LOGITS}")
+    low = float(values.min())
+    if low > _SUM_TOLERANCE and _pile(values, low, float((values.amax(1) - low).median())):
+        yield Kind(f"probabilities mixed with a constant, never below {low:.3g}", None, RETURN_LOGITS)
+    exact = values[values.amin(1) > torch.finfo(torch.float32).tiny]
+    if len(exact) >= max(_FEWEST_IMAGES, len(values) // 2):  # rounding to 0 makes any softmax look like one of two
+        yield from _up_to_a_shift(exact.log())
+
+
+def _up_to_a_shift(values: Float[Tensor, "b k"]) -> Iterator[Kind]:
+    """What is seen in the differences of an image's outputs alone, whatever was added to all of them."""
+    ties = [(values == end[:, None]).sum(1) - 1 for end in (values.amin(1), values.amax(1))]
+    if any(int(tied.sum()) > _CLAMPED * values.numel() for tied in ties):
+        advice = f"{_REMOVE}, without ReLU or clamp and without masks"
+        yield Kind("outputs of which many are equal within an image", None, advice)
+    centred, classes = values - values.mean(1, keepdim=True), values.shape[1]
+    low, high = float(centred.min()), float(centred.max())
+    # a vector without a mean reaches its bound where all but one of its parts are as small as any ever is
+    if classes >= _FEWEST_CLASSES and max(high / -low, -low / high) >= _SIMPLEX * (classes - 1):
+        yield Kind("probabilities after a shift, a factor or a second softmax", None, RETURN_LOGITS)
+
+
+def _pile(values: Float[Tensor, "b k"], bound: float, span: float) -> bool:
+    """Whether many outputs, beyond one an image, lie near a bound."""
+    near = ((values - bound).abs() <= _NEAR * span).sum(1)
+    return int((near - 1).clamp(min=0).sum()) > _PILED * values.numel()
 
 
 def _within_unit_interval(values: Float[Tensor, "b k"], sums: Float[Tensor, "b"], tolerance: float) -> Kind:

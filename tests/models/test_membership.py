@@ -69,9 +69,7 @@ def test_too_few_images_tell_nothing(digits, networks):
 @pytest.mark.parametrize("name", ["control/constant", "control/bayes", "digits/standard", "digits/gradient-norm-100"])
 def test_no_published_network_is_taken_for_one_that_has_seen_them(digits, name):
     loaded = registry.find(name).load(digits)
-    examination = checks._Examination(
-        loaded, loaded.classifier, checks.probe(digits), digits, torch.device("cpu"), 256
-    )
+    examination = checks._Examination(loaded, loaded.classifier, checks.probe(digits), digits, torch.device("cpu"), 256)
     assert examination.membership().verdict == "pass"
     assert examination.training_accuracy().verdict == "unknown"
 

@@ -33,12 +33,26 @@ OTHERS = {
     "losses": (lambda z, w: -z.log_softmax(1), "losses"),
     "odds": (lambda z, w: z.softmax(1) / (1 - z.softmax(1)), "odds"),
     "log-odds": (lambda z, w: (z.softmax(1) / (1 - z.softmax(1))).log(), "log-odds"),
-    "exponentials": (lambda z, w: (3 * z).exp(), "bounded by zero"),
+    "exponentials": (lambda z, w: (3 * z).exp(), "above 0"),
     "ReLU": (lambda z, w: z.relu(), "clamped at 0"),
     "clamp": (lambda z, w: z.clamp(-3, 3), "clamped at"),
     "clamp of the largest": (lambda z, w: z.clamp(max=5), "clamped at 5"),
     "clamped probabilities": (lambda z, w: z.softmax(1).clamp(0.01, 0.99), "clamped at 0.01"),
     "logarithm of clamped ones": (lambda z, w: z.softmax(1).clamp(min=1e-3).log(), "clamped"),
+    "log-softmax of a softmax": (lambda z, w: z.softmax(1).log_softmax(1), "second softmax"),
+    "softmax of a softmax": (lambda z, w: z.softmax(1).softmax(1), "second softmax"),
+    "probabilities without a prior": (lambda z, w: z.softmax(1) - 0.1, "at -0.1"),
+    "exponentials of probabilities": (lambda z, w: z.softmax(1).exp(), " 1"),
+    "logarithm with a constant": (lambda z, w: (z.softmax(1) + 1e-3).log(), "log(p + 0.001)"),
+    "smoothed probabilities": (lambda z, w: 0.9 * (2 * z).softmax(1) + 0.1 / z.shape[1], "probabilities"),
+    "evidence": (lambda z, w: z.exp() + 1, "above"),
+    "positive evidence": (lambda z, w: functional.softplus(3 * z), "above 0"),
+    "GELU": (lambda z, w: functional.gelu(4 * z), "saturate"),
+    "ReLU before a softmax": (lambda z, w: z.relu().log_softmax(1), "equal within an image"),
+    "centred ReLU": (lambda z, w: z.relu() - z.relu().mean(1, True), "equal within an image"),
+    "masked classes": (lambda z, w: torch.where(torch.arange(z.shape[1]) < 2, -1e4, z), "clamped at -1e+04"),
+    "scaled in each image": (lambda z, w: 5 * (z - z.amin(1, True)) / (z.amax(1, True) - z.amin(1, True)) - 1, "range"),
+    "scaled to 1": (lambda z, w: (z - z.amin(1, True)) / (z.amax(1, True) - z.amin(1, True)), "one range"),
     "affine": (lambda z, w: 2 * (3 * z).softmax(1) - 1, "at -1"),
 }
 
@@ -62,6 +76,8 @@ def test_what_pagbench_takes_is_taken_for_what_it_is(name, scale, classes, seed)
 @pytest.mark.parametrize("classes", [3, 10, 40])
 def test_what_is_neither_is_named_with_what_to_return(name, classes):
     convert, words = OTHERS[name]
+    if classes == 3 and "second softmax" in words:
+        pytest.skip("with three classes, logits may look like that")
     kind = outputs.recognise(convert(*drawn(3.0, classes)))
     assert kind.output is None
     assert words in kind.name
