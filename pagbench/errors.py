@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from textwrap import shorten
 from typing import Any
 
-_LONGEST_LINE = 500
-"""Characters of an error of several lines."""
+_LONGEST_LINE, _LINES = 200, 3
+"""Characters of each line of an error of several lines, and how many lines follow the first."""
 
 
 def first_line(error: BaseException) -> str:
@@ -20,7 +20,9 @@ def first_line(error: BaseException) -> str:
     'Error(s) in loading: Missing key(s): a. Unexpected key(s): b.'
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return shorten(" ".join(lines), _LONGEST_LINE, placeholder=" …") if lines[0].endswith(":") else lines[0]
+    if not lines[0].endswith(":"):
+        return lines[0]
+    return " ".join(shorten(line, _LONGEST_LINE, placeholder=" …") for line in lines[: 1 + _LINES])
 
 
 def printable(text: str) -> str:

@@ -59,7 +59,11 @@ _LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "inverted, as 1 - x": lambda x: 1 - x,
     "mirrored": lambda x: x.flip(3),
     "turned upside down": lambda x: x.flip(2),
+    "turned by 180 degrees": lambda x: x.flip(2, 3),
+    "turned left by 90 degrees": lambda x: x.rot90(1, (2, 3)),
+    "turned right by 90 degrees": lambda x: x.rot90(-1, (2, 3)),
 }
+_FOR_SQUARES = ("transposed", "turned left by 90 degrees", "turned right by 90 degrees")
 
 
 def ranges(card: ModelCard, images: Float[Tensor, "n c h w"], origin: Origin) -> Iterator[Alternative]:
@@ -82,11 +86,13 @@ def ranges(card: ModelCard, images: Float[Tensor, "n c h w"], origin: Origin) ->
     for name, (mean, std) in {**_RANGES, "normalised by their own mean and std": own, **_LARGEST_RANGE}.items():
         if len(mean) not in (1, images.shape[1]):
             continue
-        fields = {"mean": [round(value, 4) for value in mean], "std": [round(value, 4) for value in std]}
+        fields = {"mean": [round(value, 6) for value in mean], "std": [round(value, 6) for value in std]}
         other = _per_channel(mean), _per_channel(std)
         there, back = partial(_affine, other, (m, s), True), partial(_affine, other, (m, s), False)
         yield Alternative(name, there, f"pixels come in [0, 1]: {say(origin, fields)}")
-        yield Alternative(f"before they are {name}", back, "the network normalises its images twice: take one away")
+        yield Alternative(
+            f"mapped back as if they were {name}", back, "the network normalises its images twice: take one away"
+        )
 
 
 def _affine(other: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], there: bool, x: Tensor) -> Tensor:
@@ -99,7 +105,7 @@ def layouts(shape: tuple[int, int, int]) -> Iterator[Alternative]:
     """Images with other channels, turned, mirrored or inverted, as far as their shape (c, h, w) has such."""
     channels, height, width = shape
     for name, change in _LAYOUTS.items():
-        if (name.startswith("with red") and channels != 3) or (name == "transposed" and height != width):
+        if (name.startswith("with red") and channels != 3) or (name in _FOR_SQUARES and height != width):
             continue
         yield Alternative(name, change, f"the network was trained on images {name}: turn them back inside it")
 

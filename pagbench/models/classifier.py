@@ -1,5 +1,6 @@
 """The one contract behind which every network stands."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -62,7 +63,7 @@ class Classifier(nn.Module):
     def raw(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """What the network itself returns of pixels in [0, 1]."""
         returned = self.network(self.prepare(x))
-        out: Tensor = returned if self.take is None else self.take(returned)
+        out: Tensor = returned if self.take is None or isinstance(returned, Tensor) else self.take(returned)
         return out
 
     def logits(self, raw: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
@@ -175,6 +176,14 @@ def check_output(kind: Kind, assumed: Output, declared: Output, origin: Origin) 
     return _fail("output", f"outputs do not sum to 1: {kind.name}", said, advice)
 
 
+_FAILURES = {
+    r"BFloat16|Half|[Dd]ouble": "its weights are float32 here: take casts to other precisions out of the forward pass",
+    r"NVIDIA|CUDA|cuda": "it moves itself to a GPU: run it with --device cuda, or take .cuda() out",
+    r"Guard failed|dynamic": "export it with a batch of any size",
+}
+"""What to do, by what the errors of PyTorch say."""
+
+
 @torch.no_grad()
 def raw_output(classifier: Classifier, probe: Float[Tensor, "b c h w"], name: str) -> Float[Tensor, "b k"]:
     """What the network itself returns.
@@ -185,8 +194,10 @@ def raw_output(classifier: Classifier, probe: Float[Tensor, "b c h w"], name: st
     try:
         raw = classifier.raw(probe)
     except Exception as error:  # a third party's code may raise anything
-        found = f"fails on images of shape {tuple(probe.shape)} on {probe.device.type} ({first_line(error)})"
-        failed = _fail("input", found, "", "check its input shape and architecture")
+        reason = first_line(error)
+        found = f"fails on images of shape {tuple(probe.shape)} on {probe.device.type} ({reason})"
+        words = [advice for pattern, advice in _FAILURES.items() if re.search(pattern, reason)]
+        failed = _fail("input", found, "", words[0] if words else "check its input shape and architecture")
         raise Refusal(name, Preflight(checks=(failed,))) from error
     if not isinstance(raw, Tensor) or raw.ndim != 2:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__

@@ -56,9 +56,7 @@ class Factory:
                 built = self.find()()
         except (Exception, SystemExit) as error:  # anyone's code may raise anything
             reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
-            raise ContractError(
-                f"{self.origin}: {reason}; expected a function without arguments that returns a module"
-            ) from error
+            raise ContractError(f"{self.origin}: {reason}") from error
         network, fields = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
         if not isinstance(network, nn.Module) or not isinstance(fields, dict):
             raise ContractError(

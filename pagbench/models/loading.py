@@ -10,12 +10,21 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pagbench import benchmarks
+from pagbench import benchmarks, data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, ContractError, UnknownNameError, check_extra
+from pagbench.errors import (
+    CardError,
+    ContractError,
+    DataError,
+    PagbenchError,
+    UnknownNameError,
+    check_extra,
+    first_line,
+)
 from pagbench.models import architectures, fingerprint, outputs, registry, sources, wrappers
 from pagbench.models.classifier import Classifier, check_contract, raw_output
+from pagbench.models.devices import is_out_of_memory
 from pagbench.models.fingerprint import Fingerprint
 from pagbench.models.outputs import Output, kind_of
 from pagbench.models.registry import Origin, Request
@@ -109,21 +118,35 @@ def load(request: Request, benchmark: Benchmark, device: torch.device = _CPU) ->
         MissingPackageError: the network is built by a package that is not installed; nothing was fetched.
         ContractError: the classifier does not fit the benchmark or breaks its contract.
     """
+    if not request.card.control:
+        _check_shapes(request.card, benchmark)
+    try:
+        network, digest = _network(request, benchmark)
+        return _checked(request, network, digest, benchmark, device)
+    except PagbenchError:
+        raise
+    except (Exception, SystemExit) as error:  # a third party's network may raise anything
+        if is_out_of_memory(error):
+            raise
+        reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
+        raise ContractError(f"{request.card.id}: cannot be loaded ({reason})") from error
+
+
+def _network(request: Request, benchmark: Benchmark) -> tuple[nn.Module, str]:
+    """The network of a request, and the hash of its weights."""
     card = request.card
-    if not card.control:
-        _check_shapes(card, benchmark)
+    if request.network is not None and wrappers.is_uninitialised(request.network):
+        raise ContractError(f"{card.id}: has lazy layers, which are not sized yet; show it an image once before")
     if request.network is not None and request.path is None:
         network = request.network
         network = wrappers.plain(network) if request.origin == "function" else wrappers.copied(network, card.id)
-        digest = weights.state_sha256(network)
     elif card.control:
         network = _control(card, benchmark)
-        digest = weights.state_sha256(network)
     elif card.loader == "source":
-        network, digest = _from_source(card)
+        return _from_source(card)
     else:
-        network, digest = _from_checkpoint(request)
-    return _checked(request, network, digest, benchmark, device)
+        return _from_checkpoint(request)
+    return network, weights.state_sha256(network)
 
 
 def _control(card: ModelCard, benchmark: Benchmark) -> nn.Module:
@@ -170,7 +193,7 @@ def _checked(
     network = network.float().to(device)
     size = card.input_shape[1:] if card.resize and card.input_shape else None
     resize = card.resize or "bilinear"
-    probe = torch.rand(_PROBES, *benchmark.input_shape, generator=torch.Generator().manual_seed(0)).to(device)
+    probe = _noise(benchmark).to(device)
     classifier = Classifier(network, output=card.output, mean=card.mean, std=card.std, size=size, resize=resize)
     classifier = classifier.to(device)
     source = _find_outputs(classifier, probe, benchmark.classes, card.id)
@@ -189,7 +212,22 @@ def _checked(
     checks = check_contract(classifier, probe, benchmark.classes, card.id, origin)
     if source:
         checks = (checks[0].model_copy(update={"found": f"{checks[0].found}; outputs are {source}"}), *checks[1:])
-    return LoadedModel(card, classifier, digest, fingerprint.take(classifier, probe), checks, origin)
+    return LoadedModel(card, classifier, digest, fingerprint_of(classifier, benchmark, device), checks, origin)
+
+
+def fingerprint_of(classifier: Classifier, benchmark: Benchmark, device: torch.device) -> Fingerprint:
+    """The fingerprint of a classifier on noise, and on a few of the measured images where the data are here."""
+    ids = [benchmark.samples[index * len(benchmark.samples) // _PROBES] for index in range(_PROBES)]
+    try:
+        real = data.splits(benchmark).test.select(list(dict.fromkeys(ids))).images.to(device)
+    except DataError:
+        real = None
+    return fingerprint.take(classifier, _noise(benchmark).to(device), real)
+
+
+def _noise(benchmark: Benchmark) -> Tensor:
+    """The images on which the contract is tried."""
+    return torch.rand(_PROBES, *benchmark.input_shape, generator=torch.Generator().manual_seed(0))
 
 
 def _find_outputs(classifier: Classifier, probe: Tensor, classes: int, name: str) -> str:

@@ -29,6 +29,8 @@ _NEAR_BOUND = 1e-2
 _SIMPLEX = 0.95
 """Of the largest possible ratio of the largest to the smallest centred output; networks that return logits stay below
 half of it."""
+_LEAST_RANGE = 0.5
+"""Of values between 0 and 1 that may be sigmoids; small logits may lie there by chance."""
 _MOST_ADDED = 0.5
 """Logarithm of what probabilities sum to with a constant that was added to each; that of equal logits is larger."""
 _FEWEST_CLASSES = 4
@@ -109,7 +111,8 @@ def _matching(values: Float[Tensor, "b k"], tolerance: float, plain: Output) -> 
         yield LOG_PROBABILITIES
     yield from _by_sums(values, tolerance)
     shifted = bool(((values == 0).sum(1) == 1).all()) and float(values.min()) == 0  # the smallest was taken from all
-    if float(values.min()) >= 0 and float(values.max()) <= 1 and not shifted:
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1 and high - low > _LEAST_RANGE and not shifted:
         yield _within_unit_interval(values, values.sum(1), tolerance)
     yield from _by_bounds(values, shifted)
     yield from _up_to_a_shift(values)
@@ -120,8 +123,10 @@ def _by_sums(values: Float[Tensor, "b k"], tolerance: float) -> Iterator[Kind]:
     low, high, classes = float(values.min()), float(values.max()), values.shape[1]
     total, log_total = float(values.sum(1).median()), float(values.logsumexp(1).median())
 
-    def constant(of: Tensor, value: float) -> bool:
-        return _all_near(of, value, tolerance * max(1.0, abs(value)))
+    variation = float((values - values.mean(0)).abs().max())
+
+    def constant(of: Tensor, value: float) -> bool:  # against the outputs themselves, which may hardly vary either
+        return _all_near(of, value, tolerance * min(max(1.0, abs(value)), 10 * variation))
 
     if low >= 0 and total > 0 and constant(values.sum(1), total):
         if constant(values.sum(1), classes - 1.0) and high <= 1 and classes > 2:

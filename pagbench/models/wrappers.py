@@ -1,5 +1,6 @@
 """Networks as PyTorch's users have them: compiled, parallel, scripted, or holding what cannot be copied."""
 
+import contextlib
 import copy
 import sys
 from types import MethodType
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import UninitializedParameter
 
 from pagbench.errors import ContractError, first_line
 from pagbench.storage import global_state
@@ -111,9 +113,15 @@ def _alone(wrapper: nn.Module, inner: nn.Module) -> nn.Module:
     return parallel.train(wrapper.training)
 
 
+def is_uninitialised(network: nn.Module) -> bool:
+    """Whether it has lazy layers, which take their size from the first images that they are shown."""
+    return any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters())
+
+
 def freeze(network: nn.Module) -> None:
     """Puts a network in eval mode and its parameters out of autograd's reach, as far as each of them allows it."""
-    network.eval()
+    with contextlib.suppress(NotImplementedError):  # a program of torch.export is what it was when it was exported
+        network.eval()
     for parameter in network.parameters():
         if parameter.is_leaf:
             parameter.requires_grad_(False)

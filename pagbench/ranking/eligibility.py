@@ -109,7 +109,7 @@ def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int, prefligh
         cause = _cause(preflight, "gradients")
         return f"no result: the gradient is zero or not finite on {unscored} of {n} images{cause}"
     unfaithful = float((rows["gradient_faithful"] == 0).mean())
-    if unfaithful > MAX_UNFAITHFUL:
+    if unfaithful > MAX_UNFAITHFUL and not (preflight is not None and preflight.has_kinks):
         cause = _cause(preflight, "precision", "derivatives")
         return f"no result: the gradient is not that of the outputs on {unfaithful:.0%} of the images{cause}"
     return None

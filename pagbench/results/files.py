@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +57,8 @@ class Provenance(BaseModel):
     """Outputs on probe images."""
     gradient_fingerprint: list[list[float] | None] | None = None
     """Products of input gradients on these images with random directions; None in results of version 0.1.0."""
+    real_fingerprint: list[float] | None = None
+    """Outputs on some of the benchmark's images; None in results of before."""
     preflight: Preflight | None = None
     """None in results that were measured without these checks."""
     wall_seconds: float = 0.0
@@ -139,18 +141,25 @@ class Result:
             for key in _IDENTITY
             if getattr(own, key) != getattr(other, key)
         ]
-        ours, theirs = own.target_weights, other.target_weights
+        known, other_known = own.target_weights, other.target_weights
         differences += [
-            f"{part} weights {ours[part][:12]} instead of {theirs[part][:12]}"
-            for part in sorted(set(ours) & set(theirs))
-            if ours[part] != theirs[part]
+            f"{part} weights {known[part][:12]} instead of {other_known[part][:12]}"
+            for part in sorted(set(known) & set(other_known))
+            if known[part] != other_known[part]
         ]
-        here, there = np.array(own.fingerprint), np.array(other.fingerprint)
-        scale = max(1e-6, float(np.abs(there).max(initial=0)))
-        if here.shape != there.shape or not np.abs(here - there).max(initial=0) <= _FINGERPRINT_TOLERANCE * scale:
+        if not _are_same_outputs(own.fingerprint, other.fingerprint):
             differences.append("other outputs on the probe images")
+        ours, theirs = own.real_fingerprint, other.real_fingerprint
+        if ours is not None and theirs is not None and not _are_same_outputs(ours, theirs):
+            differences.append("other outputs on the benchmark's images")
         differences += _gradient_difference(own, other)
         return ", ".join(differences)
+
+
+def _are_same_outputs(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    here, there = np.array(ours), np.array(theirs)
+    scale = max(1e-6, float(np.abs(there).max(initial=0)))
+    return here.shape == there.shape and bool(np.abs(here - there).max(initial=0) <= _FINGERPRINT_TOLERANCE * scale)
 
 
 def _gradient_difference(own: Provenance, other: Provenance) -> Iterator[str]:

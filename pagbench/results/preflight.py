@@ -28,6 +28,8 @@ class Check(BaseModel):
     """Empty where anything is as good, or where `found` says it."""
     advice: str = ""
     """What to do; for checks that are not passed."""
+    kind: Literal["kinks"] | None = None
+    """What others must know of: `kinks`, that autograd and differences disagree at the images but not beside them."""
 
     def sentence(self) -> str:
         """What was found and expected, and what to do, in one line."""
@@ -54,6 +56,11 @@ class Preflight(BaseModel):
         """The worst of all checks; what is unknown does not count."""
         verdicts = {check.verdict for check in self.checks}
         return "fail" if "fail" in verdicts else "flag" if "flag" in verdicts else "pass"
+
+    @property
+    def has_kinks(self) -> bool:
+        """Whether the network has kinks at the images themselves, where no difference can tell its gradient."""
+        return any(check.kind == "kinks" for check in self.checks)
 
     @property
     def costs_the_rank(self) -> bool:

@@ -34,6 +34,7 @@ def gather(model: LoadedModel, config: RunConfig) -> dict[str, Any]:
         "revision": columns.REVISION,
         "fingerprint": list(model.fingerprint.outputs),
         "gradient_fingerprint": [None if row is None else list(row) for row in model.fingerprint.gradients],
+        "real_fingerprint": None if model.fingerprint.real_outputs is None else list(model.fingerprint.real_outputs),
         "benchmark": config.benchmark.label,
         "benchmark_digest": config.benchmark.digest(),
         "card": model.card.model_dump(mode="json"),

@@ -9,20 +9,21 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle
+import pandas as pd
 
 from pagbench import columns
 from pagbench.errors import ContractError, PagbenchError, ResultsError, first_line
-from pagbench.models import checks
+from pagbench.models import checks, loading
 from pagbench.models.loading import LoadedModel
 from pagbench.models.registry import Request
-from pagbench.results import DamagedError, Provenance, Result
+from pagbench.results import DamagedError, Provenance, Result, Store
 from pagbench.results.preflight import Preflight, Refusal
 from pagbench.running import provenance, thumbnails
 from pagbench.running.config import RunConfig
@@ -234,6 +235,7 @@ class UnitWorker:
                     store.add(Result(rows, {**source, "wall_seconds": seconds}))
                     advance(len(set(rows["sample_id"]) & set(missing)))
                     started = time.perf_counter()
+                self._check_unchanged(model, store)
             while store.shards():
                 kept = load()
                 self._check_same(kept, source)
@@ -292,9 +294,28 @@ class UnitWorker:
                 self._loaded = (request, request.load(self._config.benchmark, self._config.device))
             except PagbenchError as error:
                 raise _UnloadableError(str(error)) from None
-            except Exception as error:  # a third party's network, or too little memory for it
+            except Exception as error:  # too little memory for it
                 raise ContractError(f"{request.card.id}: cannot be loaded ({first_line(error)})") from error
         return self._loaded[1]
+
+    def _check_unchanged(self, model: LoadedModel, store: Store) -> None:
+        """Drops the rows of a network that has come to do something else while it was measured.
+
+        Raises:
+            ContractError: it has.
+        """
+        config = self._config
+        with global_state.known():
+            now = loading.fingerprint_of(model.classifier, config.benchmark, config.device)
+        before, after = (
+            provenance.gather(replace(model, fingerprint=seen), config) for seen in (model.fingerprint, now)
+        )
+        if Result(pd.DataFrame(), before).difference(Provenance.model_validate(after)):
+            store.drop_shards()
+            raise ContractError(
+                f"{model.card.id}: it does something else with the same images after some passes, so that its rows "
+                "were dropped; keep no state between calls"
+            )
 
     def _is_complete(self, result: Result, measure: str | None) -> bool:
         return set(result.rows["sample_id"]) >= set(self._config.ids_of(measure))

@@ -76,7 +76,7 @@ def test_what_pagbench_takes_is_taken_for_what_it_is(name, scale, classes, seed)
 @pytest.mark.parametrize("classes", [3, 10, 40])
 def test_what_is_neither_is_named_with_what_to_return(name, classes):
     convert, words = OTHERS[name]
-    if classes == 3 and "second softmax" in words:
+    if classes == 3 and ("second softmax" in words or words == "at -0.1"):
         pytest.skip("with three classes, logits may look like that")
     kind = outputs.recognise(convert(*drawn(3.0, classes)))
     assert kind.output is None
