@@ -309,7 +309,7 @@ TIMMS = {
         (
             {"architecture": "resnet10t", "pretrained_cfg": {"input_size": [3, 9, 9]}},
             CardError,
-            ["its timm configuration: field 'num_classes': Field required"],
+            ["its timm configuration: field 'num_classes' is missing"],
         ),
         ({**TIMMS, "pretrained_cfg": "none"}, CardError, ["field 'pretrained_cfg'", "dictionary"]),
         ({**TIMMS, "pretrained_cfg": {**TIMMS["pretrained_cfg"], "input_size": 64}}, CardError, ["field 'input_size'"]),
