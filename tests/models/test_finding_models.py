@@ -48,21 +48,15 @@ def test_every_model_that_cannot_be_resolved_has_its_line(tmp_path):
         "def wrong():\n    return 3\n\ndef boom():\n    raise RuntimeError('boom it is')\n\ndef good():\n"
         "    import torch\n    return torch.nn.Flatten()\n"
     )
-    (tmp_path / "bad.yaml").write_text("id: a/b\nloader: none\nclasses: -1\n")
+    (tmp_path / "bad.yaml").write_text(
+        "id: a/b\narchitecture: mlp\nclasses: -1\ninput_shape: 8\nweights: x\nactivation: x\n"
+    )
     names = [f"{tmp_path}/s.py:{name}" for name in ("wrong", "boom", "good", "notmod")]
     done = invoke("run", *names, "digits/standart", tmp_path / "bad.yaml", "-r", tmp_path / "results")
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.exit_code == 2 and not (tmp_path / "results").exists()
-    said = [
-        "returned int",
-        "boom it is",
-        "notmod",
-        "closest: ",
-        "'title' is missing",
-        "'family' is missing",
-        "classes",
-        "loader",
-    ]
+    said = ["returned int", "boom it is", "notmod", "closest: ", "'title' is missing", "'family' is missing"]
+    said += ["'classes'", "'input_shape'", "'activation'"]
     assert len(errors) == len(said), errors
     assert all(any(part in line for line in errors) for part in said), errors
     assert "unknown model" in invoke("run", "digits/standart", "-r", tmp_path / "results").stderr
