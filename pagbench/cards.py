@@ -35,6 +35,20 @@ _PATTERNS = {
     r"^[0-9a-f]{64}$": "expected the 64 hexadecimal digits of a sha256",
 }
 """What each pattern takes, in words."""
+_CHANNELS = ("mean", "std")
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+"""What pydantic's commonest errors ask for, in words."""
 _IDENTIFIER, _SHA256 = _PATTERNS
 Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER)]
 Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
@@ -45,7 +59,10 @@ def _day(value: Any) -> str:
     text = value.isoformat() if type(value) is Date else value
     if not isinstance(text, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         raise ValueError("expected a day as 2026-11-23")
-    return Date.fromisoformat(text).isoformat()
+    try:
+        return Date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ValueError("expected a day of the calendar, as 2026-11-23") from None
 
 
 Day = Annotated[str, BeforeValidator(_day)]
@@ -80,16 +97,18 @@ class Card(BaseModel):
         try:
             return cls.model_validate(dict(fields), context={"written": written})
         except ValidationError as error:
-            lines, wrong, places = [], set[str](), set[str]()
+            lines, wrong, found, misspelt = list[str](), set[str](), dict[str, str](), set[str]()
             for flaw in error.errors():
                 if not flaw["loc"]:  # of the card as a whole
                     lines += flaw["msg"].removeprefix("Value error, ").splitlines()
                     continue
                 place = _place(flaw, fields)
                 line, meant = _describe(flaw, place, cls)
-                wrong |= {str(flaw["loc"][0]), meant}
-                lines += [] if place in places else [line]  # one of a union is wrong in as many ways as this has parts
-                places.add(place)
+                wrong |= {str(flaw["loc"][0]), meant.partition(".")[0]}
+                misspelt |= {meant}
+                found.setdefault(place, line)  # one of a union is wrong in as many ways as this has parts
+            missing = {_place(flaw, fields) for flaw in error.errors() if flaw["type"] == "missing"}
+            lines += [line for place, line in found.items() if place not in missing & misspelt]
             if wrong:  # the card as a whole was not looked at
                 known = {name: fields[name] for name in cls.model_fields if name in fields and name not in wrong}
                 flaws = cls.model_construct(**known)._flaws(written=written)
@@ -114,23 +133,28 @@ def _place(flaw: "ErrorDetails", fields: Any) -> str:
 
 
 def _describe(flaw: "ErrorDetails", field: str, card: type[Card]) -> tuple[str, str]:
-    """What is wrong with a field, in a line; and the field that a misspelt one was meant for, if there is one."""
+    """What is wrong with a field, in a line; and the place that a misspelt one was meant for, if there is one."""
     *outer, last = flaw["loc"]
     value = str(flaw["input"])[:60]
     if flaw["type"] == "missing":
-        return f"field {field!r}: {flaw['msg']}", ""
+        return f"field {field!r} is missing", ""
     if flaw["type"] == "extra_forbidden":
         known = sorted({name for inner in _cards_at(card, outer) for name in inner.model_fields})
         meant = next(iter(get_close_matches(str(last), known, n=1)), "")
         advice = f"did you mean {meant!r}?" if meant else f"known fields: {', '.join(known)}"
-        return f"field {field!r} is unknown; {advice}", "" if outer else meant
+        return f"field {field!r} is unknown; {advice}", ".".join([*field.split(".")[:-1], meant]) if meant else ""
     if field == "architecture" and re.fullmatch(r"[\w.]+:\w+", value):
         return (
             f"field {field!r}: {value!r} is a function, which a card cannot name, for its code would run; a card names "
             f"an architecture that pagbench, timm or torchvision builds, and `--architecture {value}` on the command "
             "line is for a checkpoint without a card"
         ), ""
-    message = _PATTERNS.get(flaw.get("ctx", {}).get("pattern", ""), flaw["msg"])
+    message = _PATTERNS.get(flaw.get("ctx", {}).get("pattern", ""), flaw["msg"].removeprefix("Value error, "))
+    if flaw["type"] in _EXPECTED:
+        message = f"expected {_EXPECTED[flaw['type']]}"
+        message += (
+            ", one number for each channel, as [0.5]" if flaw["type"] == "tuple_type" and field in _CHANNELS else ""
+        )
     return f"field {field!r}: {message}, got {value!r}", ""
 
 
@@ -175,7 +199,7 @@ else:
 
 
 class _PlainLoader(_Loader):
-    """Refuses, before it is built, whatever can grow, repeat itself, or name a Python type."""
+    """Refuses, before it is built, whatever can grow, repeat itself, or name a Python type; a date is text."""
 
     _depth = 0
 
@@ -205,6 +229,9 @@ class _PlainLoader(_Loader):
         return super().construct_mapping(node, deep)
 
 
+_PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)  # type: ignore[type-var]
+
+
 def _at(place: Any, reason: str) -> PlainYamlError:
     return PlainYamlError(f"{reason} in line {place.start_mark.line + 1}")
 
@@ -224,7 +251,7 @@ def parse_yaml(content: bytes) -> Any:
         where = f" in line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or first_line(error)
         raise PlainYamlError(f"{reason}{where}") from None
-    except ValueError as error:  # not UTF-8, a date that is none
+    except ValueError as error:  # not UTF-8
         raise PlainYamlError(f"a value that cannot be read: {error}") from None
 
 
@@ -393,14 +420,30 @@ class ModelCard(Card):
             missing.append(("weights", "download"))
         for names in missing:
             yield names, f"loader {self.loader!r} needs the field {names[0]!r}"
-        if written and self.lacks_activation:
-            yield ("activation", "architecture"), NEEDS_ACTIVATION.format(self.architecture)
         if self.loader == "checkpoint" and self.download is not None and len(self.download) != 1:
             yield ("download",), f"loader 'checkpoint' needs one file in download, got {len(self.download)}"
         if self.weights is not None and not _below(self.weights):
             yield ("weights",), f"weights must be a file beside the card, got {self.weights!r}"
         if (self.mean is None) != (self.std is None):
-            yield ("mean", "std"), "mean and std go together: give both or neither"
+            yield _CHANNELS, "mean and std go together: give both or neither"
+        if written:
+            yield from self._open_flaws()
+
+    def _open_flaws(self) -> Iterator[tuple[Sequence[str], str]]:
+        """What a person who writes a card must not leave open, and what older cards may have."""
+        if self.lacks_activation:
+            yield ("activation", "architecture"), NEEDS_ACTIVATION.format(self.architecture)
+        if self.activation is not None and "/" in (self.architecture or ""):
+            message = f"architecture {self.architecture!r} has its own activation; leave the field 'activation' out"
+            yield ("activation", "architecture"), message
+        if self.mean is None or self.std is None:
+            return
+        lengths, channels = (len(self.mean), len(self.std)), None if self.input_shape is None else self.input_shape[0]
+        if lengths[0] != lengths[1]:
+            yield _CHANNELS, f"mean has {lengths[0]} values and std {lengths[1]}; give one each for every channel"
+        elif channels is not None and lengths[0] not in (1, channels):
+            message = f"mean and std have {lengths[0]} values for {channels} channels; give one for each, or for all"
+            yield (*_CHANNELS, "input_shape"), message
 
     @model_validator(mode="after")
     def _complete(self, info: ValidationInfo) -> Self:

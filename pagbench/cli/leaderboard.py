@@ -101,7 +101,7 @@ def export(
     source: Annotated[str | None, typer.Option(metavar="URL", help="Of hf: a page that the values are from.")] = None,
     output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
 ) -> None:
-    """Write a model's scores for a model hub, or a badge with its rank for a README."""
+    """Write a ranked model's scores for a model hub; or a badge with a model's rank, or why it has none."""
     from pagbench import benchmarks
     from pagbench.reports import export
 

@@ -219,6 +219,12 @@ def describe_benchmark(name: str) -> str:
     return f"# {page(definition)}\n# sha256 {definition.digest()}\n{text}"
 
 
+def heading(card: "Preflight") -> str:
+    """The verdict of a pre-flight card, and whether too few images were shown to tell the accuracy from chance."""
+    too_few = any(check.kind == "few" for check in card.checks)
+    return f"{card.verdict}, accuracy unknown" if too_few else card.verdict
+
+
 def preflight(card: "Preflight") -> str:
     """A pre-flight card: what each check found, what was expected, and what to do."""
     table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]

@@ -121,10 +121,11 @@ def check(
         try:
             label, card = _examine(name, benchmark, architecture, ids[index : index + 1], batch_size, device)
         except PagbenchError as error:
-            warn(f"error: {printable(str(error))}")
+            for line in str(error).splitlines():
+                warn(f"error: {printable(line)}")
             worst = 2
             continue
-        typer.echo(f"{name} on {label}: {card.verdict}\n{listing.preflight(card)}\n")
+        typer.echo(f"{name} on {label}: {listing.heading(card)}\n{listing.preflight(card)}\n")
         worst = max(worst, ("pass", "flag", "fail").index(card.verdict))
     raise typer.Exit(worst)
 

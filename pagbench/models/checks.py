@@ -163,7 +163,7 @@ class _Examination:
                 raise
             found, advice = f"the network fails ({first_line(error)})", "run it on such images by itself and mend it"
             if check.__name__ in ("steps", "derivatives"):
-                advice = "let it take pixels a little outside [0, 1]"
+                advice += "; they lead a little outside [0, 1]"
             return Check(name=check.__name__, verdict="fail", found=found, advice=advice)
 
     def finite(self) -> Check:
@@ -422,7 +422,9 @@ class _Examination:
         at_chance = not gains(count, len(right) - count, _SIGNIFICANCE, chance)
         if at_chance and not self.card.control:
             if len(right) < max(_FEWEST, min(IMAGES, len(self.benchmark.samples))):
-                return Check(name="accuracy", verdict="unknown", found=found, expected="more images to tell")
+                return Check(
+                    name="accuracy", verdict="unknown", found=found, expected="more images to tell", kind="few"
+                )
             advice = "check weights, class order, normalisation and preprocessing"
             expected = f"above chance, {chance:.3f}"
             return Check(name="accuracy", verdict="flag", found=found, expected=expected, advice=advice)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, SmoothingCard
-from pagbench.errors import CardError, ContractError, UnknownNameError, WeightsError, printable
+from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError, printable
 from pagbench.models import factories, sources
 from pagbench.models.local_ids import LocalFile, clean, derive
 from pagbench.storage.files import at_home
@@ -150,7 +150,7 @@ def find(model: str) -> Request:
 
     Raises:
         UnknownNameError: neither a known id nor a file; the message has the closest ids.
-        CardError: the file is not a valid card, or a shipped card's id is not its place.
+        CardError: the file is not a valid card or not there, or a shipped card's id is not its place.
     """
     if (smoothed := parse_smoothed(model)) is not None:
         return smooth(find(smoothed.model), smoothed.card)
@@ -172,11 +172,17 @@ def find(model: str) -> Request:
         )
     if factories.is_factory(model):
         raise CardError(f"{model}: a function builds it, so that its card depends on the benchmark; name one")
+    if Path(model).is_dir():
+        raise CardError(f"{model}: a folder; name a card (.yaml), a function of a Python file, or an id")
+    if model.startswith(("/", "./", "../")) or model.lower().endswith(_FILES):
+        raise CardError(f"{model}: no such file")
     prefix, _, name = model.partition("/")
     meant = {f"{source}/{name}" for source in get_close_matches(prefix, sources.SOURCES, n=1, cutoff=0.75)}
     raise UnknownNameError("model", model, {*_known(), *(point.name for point in factories.installed()), *meant})
 
 
+_FILES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py", ".safetensors", ".tar")
+"""How files end that a user may mean by a name, of weights above all."""
 _PREFIX = "smoothed:"
 _SMOOTHED_ID = re.compile(r"smoothed-([\d.e+-]+)-(\d+)/([^:]+)(?<!\.yaml)(?<!\.yml)")
 _SAMPLES = "100"
@@ -248,7 +254,7 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
         benchmark: what they will be measured on.
 
     Raises:
-        PagbenchError: unknown id, invalid card, or two models with one id.
+        PagbenchError: unknown id, invalid card, or two models with one id; a line for each of several that are wrong.
     """
     from torch import nn
 
@@ -258,10 +264,18 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
         several = isinstance(models, Iterable) and not isinstance(models, (str, nn.Module))
         listed = (list(models) if several else [models]) or models_of(benchmark)
         ids = [None] * len(listed)
-    local = _local_ids(listed)
-    requests = [resolve_one(model, benchmark, name, local) for model, name in zip(listed, ids, strict=True)]
-    for request in requests:
-        _check_id(request)
+    local, requests, errors = _local_ids(listed), list[Request](), list[PagbenchError]()
+    for model, name in zip(listed, ids, strict=True):
+        try:
+            request = resolve_one(model, benchmark, name, local)
+            _check_id(request)
+            requests.append(request)
+        except PagbenchError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ContractError("\n".join(map(str, errors)))
     ids = [request.card.id for request in requests]
     twice = {name for name in ids if ids.count(name) > 1}
     if twice:

@@ -99,6 +99,8 @@ def _cause(preflight: Preflight | None, *names: str) -> str:
 
 
 def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int, preflight: Preflight | None) -> str | None:
+    if benchmark.no_target:
+        return None  # it gives no results to anybody
     n, correct = len(rows), int(rows["correct"].sum())
     chance = float(np.unique(rows["label"], return_counts=True)[1].max() / n)
     if binomial_tail(correct, n, chance) >= SIGNIFICANCE:

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -12,18 +13,30 @@ from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column, epsilon_name
 from pagbench.errors import ResultsError, UnknownNameError
-from pagbench.ranking import statistics
+from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.board import benchmark_of, distinct
-from pagbench.ranking.eligibility import evidence
 from pagbench.ranking.summaries import summarise
 from pagbench.results import Declared
 from pagbench.results.files import check_same_targets
 from pagbench.results.folders import find_models, map_models
+from pagbench.results.frames import declared_in
 
 MAIN = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
 """Columns that are compared; those that a benchmark has."""
 DIFFERS, ALIKE, UNKNOWN = "differs", "cannot be told apart", "not measured"
 _WIDTH = 80
+
+
+class _Rows(NamedTuple):
+    """One model's rows, and what is declared of it."""
+
+    rows: pd.DataFrame
+    declared: Declared
+
+    def status(self, benchmark: Benchmark) -> str:
+        """As on the leaderboard; but for the noise seed, which two models that are compared have in common."""
+        evidence = eligibility.evidence(self.rows, benchmark, self.declared.preflight, self.declared.verification)
+        return eligibility.status(evidence, benchmark, evidence.seed)
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ class Comparison:
         a: id of the first model.
         b: id of the second one.
         images: how many images both have.
-        remarks: why the numbers of one of them mean little.
+        remarks: why one of them takes no rank, or its numbers mean little.
         table: see `compare`.
     """
 
@@ -61,13 +74,13 @@ def compare(
     Returns:
         One row per main column that the benchmark has: `column`, `model_a`, `model_b`, their values `value_a` and
         `value_b`, `difference` with `difference_low` and `difference_high` (95 %), two-sided `p`, `verdict` (differs,
-        cannot be told apart, not measured), `better` (an id; null where neither is, or no direction is better), and
-        `images`, on which both have a value.
+        cannot be told apart, not measured), `better` (an id; null where neither is, or no direction is better),
+        `images`, on which both have a value, and `status_a` and `status_b`, the leaderboard's.
 
     Raises:
         UnknownNameError: there are no rows of a model; the message has the closest ids.
         ResultsError: the two cannot be compared: one model twice, no image in common, other noise seeds, definitions
-            or targets.
+            or targets; or there are no rows of a model on a benchmark that defines no target.
     """
     return pair(rows, a, b, benchmark=benchmark).table
 
@@ -82,40 +95,48 @@ def pair(rows: pd.DataFrame | str | Path, a: str, b: str, *, benchmark: str | Be
     else:
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
         first, second = _of_folder(results.local(rows), a, b, definition)
-    seeds = int(first["seed"].iloc[0]), int(second["seed"].iloc[0])
+    seeds = int(first.rows["seed"].iloc[0]), int(second.rows["seed"].iloc[0])
     if seeds[0] != seeds[1]:
         raise ResultsError(
             f"{a} was measured with the noise seed {seeds[0]}, {b} with {seeds[1]}, and their numbers are not paired; "
             "measure one of them again with --overwrite"
         )
-    return _compared(*_common(first, second), definition)
+    statuses = first.status(definition), second.status(definition)
+    return _compared(*_common(first.rows, second.rows), statuses, definition)
 
 
-def _of_frame(rows: pd.DataFrame, a: str, b: str, benchmark: Benchmark) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _of_frame(rows: pd.DataFrame, a: str, b: str, benchmark: Benchmark) -> tuple[_Rows, _Rows]:
+    declared = declared_in(rows, a), declared_in(rows, b)
     rows = rows.copy(deep=False)
     rows.attrs = {}
     rows = rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)]
-    _check_known((a, b), set(map(str, rows["entrant"].unique())))
+    _check_known((a, b), set(map(str, rows["entrant"].unique())), benchmark)
     rows = distinct(rows[rows["entrant"].isin((a, b))], benchmark)
-    return rows[rows["entrant"] == a], rows[rows["entrant"] == b]
+    return _Rows(rows[rows["entrant"] == a], declared[0]), _Rows(rows[rows["entrant"] == b], declared[1])
 
 
-def _of_folder(folder: Path, a: str, b: str, benchmark: Benchmark) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _of_folder(folder: Path, a: str, b: str, benchmark: Benchmark) -> tuple[_Rows, _Rows]:
     known = {files.name for files in find_models(folder, benchmark)}
     if known:  # or the folder has nothing, which the reading says
-        _check_known((a, b), known)
+        _check_known((a, b), known, benchmark)
     read = map_models(folder, benchmark, lambda files: files.read() if files.name in (a, b) else None)
     found = {result.name: result for result in read}
     if missing := [name for name in (a, b) if name not in found]:
         raise ResultsError(f"{missing[0]}: no finished rows in {folder}; finish its run")
     check_same_targets((name, found[name].provenance.target_weights) for name in (a, b))
-    return found[a].rows, found[b].rows
+    return _Rows(found[a].rows, found[a].declared), _Rows(found[b].rows, found[b].declared)
 
 
-def _check_known(names: tuple[str, str], known: set[str]) -> None:
+def _check_known(names: tuple[str, str], known: set[str], benchmark: Benchmark) -> None:
     for name in names:
-        if name not in known:
-            raise UnknownNameError("model", name, known)
+        if name in known:
+            continue
+        if benchmark.no_target:
+            raise ResultsError(
+                f"{name}: has no results on {benchmark.label}, where nothing of alignment is compared: "
+                f"{benchmark.no_target}; `pagbench run {name} -b {benchmark.name}` measures its accuracy"
+            )
+        raise UnknownNameError("model", name, known)
 
 
 def _common(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -129,7 +150,9 @@ def _common(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
     return first, second
 
 
-def _compared(rows_a: pd.DataFrame, rows_b: pd.DataFrame, benchmark: Benchmark) -> Comparison:
+def _compared(
+    rows_a: pd.DataFrame, rows_b: pd.DataFrame, statuses: tuple[str, str], benchmark: Benchmark
+) -> Comparison:
     """The comparison on these images; a column counts on those where both have a value."""
     measured = [name for name in rows_a if name in rows_b and name not in columns.IDENTITY]
     lacking = rows_a[measured].isna() | rows_b[measured].isna()
@@ -155,11 +178,20 @@ def _compared(rows_a: pd.DataFrame, rows_b: pd.DataFrame, benchmark: Benchmark) 
                     "verdict": UNKNOWN if pd.isna(found.value) else DIFFERS if found.settled else ALIKE,
                     "better": _better(found, _column(name), first.name, second.name),
                     "images": int(a[_source(name, benchmark)].notna().sum()),
+                    "status_a": statuses[0],
+                    "status_b": statuses[1],
                 }
             )
-    reasons = [(rows["entrant"].iloc[0], evidence(rows, benchmark, None, None).no_result) for rows in (rows_a, rows_b)]
-    remarks = [f"{name}: {reason}; its numbers mean little." for name, reason in reasons if reason]
-    return Comparison(benchmark, first.name, second.name, len(a), tuple(remarks), pd.DataFrame(lines))
+    remarks = [_remark(name, s, benchmark) for name, s in zip((first.name, second.name), statuses, strict=True)]
+    return Comparison(benchmark, first.name, second.name, len(a), tuple(filter(None, remarks)), pd.DataFrame(lines))
+
+
+def _remark(name: str, status: str, benchmark: Benchmark) -> str:
+    """Why a model takes no rank; empty where it takes one, is a control, or nobody takes one."""
+    reason = status.removeprefix("control; ")
+    if reason in (eligibility.RANKED, "control", eligibility.no_rank(benchmark)):
+        return ""
+    return f"{name}: {reason}; {'it takes no rank' if eligibility.has_result(status) else 'its numbers mean little'}."
 
 
 def _column(name: str) -> Column:

@@ -1,6 +1,7 @@
 """The leaderboard as text: a table for the terminal, Markdown, CSV, JSON."""
 
 import json
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -112,11 +113,8 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
     unusual = board[~board["status"].isin(["ranked", "control", no_rank(benchmark)])]
     remarks = [f"{row['model']}: {row['status']}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
-    remarks += [
-        f"{row['model']}: pre-flight: {row['preflight']}."
-        for _, row in flagged.iterrows()
-        if row["preflight"] not in row["status"]
-    ]
+    unsaid = [(row["model"], _unsaid(row["preflight"], row["status"])) for _, row in flagged.iterrows()]
+    remarks += [f"{model}: pre-flight: {flags}." for model, flags in unsaid if flags]
     if benchmark.no_target and (passed := board[board["preflight"] == "ok"]["model"].tolist()):
         remarks.append(f"Pre-flight ok: {', '.join(passed)}.")
     if PARTIAL_MEASURES in board:
@@ -127,6 +125,12 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
     remarks += [f"{_EMBARGO} {row['model']}: {row['verification']}." for _, row in kept_back.iterrows()]
     remarks.append(_verifications(board))
     return remarks + [a.sentence() for a in (agreements(board, benchmark) if benchmark.second is not None else ())]
+
+
+def _unsaid(preflight: str, status: str) -> str:
+    """The pre-flight's flags whose finding the status does not say already."""
+    flags = re.split(r"; (?=\w+: )", preflight)
+    return "; ".join(flag for flag in flags if flag.partition(": ")[2].partition(", expected ")[0] not in status)
 
 
 def _verifications(board: pd.DataFrame) -> str:

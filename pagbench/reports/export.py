@@ -128,19 +128,18 @@ def hub_yaml(standing: Standing, *, dataset: str | None = None, source: str | No
         source: address of a page that the values are from.
 
     Raises:
-        ResultsError: the model has no result that means something, or an argument is not what the hub takes.
+        ResultsError: the model has no rank, or an argument is not what the hub takes.
     """
     row, benchmark = standing.row, standing.benchmark
     model, status, identifier = row["model"], str(row["status"]), dataset or f"pagbench/{benchmark.name}"
     if benchmark.no_target:
         raise ResultsError(f"{model}: nothing to export from {benchmark.label}: {benchmark.no_target}")
-    if row["control"] or not eligibility.has_result(status) or standing.trust == "refuted":
-        raise ResultsError(f"{model}: nothing to export from {benchmark.label}: {status}")
+    if status != eligibility.RANKED:
+        raise ResultsError(f"{model}: nothing to export from {benchmark.label}, for it has no rank: {status}")
     if not _DATASET.fullmatch(identifier):
         raise ResultsError(f"dataset {identifier[:80]!r}: expected <owner>/<name> of the hub, as pagbench/digits")
     if source is not None and not source.startswith("https://"):
         raise ResultsError(f"source {source[:80]!r}: expected an address that begins with https://")
-    reason = "" if status == eligibility.RANKED else f" ({status})"
     entries = []
     for task in TASKS:
         if row.get(task) is None:
@@ -151,7 +150,7 @@ def hub_yaml(standing: Standing, *, dataset: str | None = None, source: str | No
             entry["date"] = standing.started
         if source is not None:
             entry["source"] = {"url": source, "name": "pagbench"}
-        place = f"; {standing.place}{reason}" if task == "alignment" else ""
+        place = f"; {standing.place}" if task == "alignment" else ""
         entry["notes"] = (
             f"{benchmark.label}, definition sha256 {benchmark.digest()[:16]}, {row['n_total']} images, "
             f"{interval}{place}; {row['verification']}"

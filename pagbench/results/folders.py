@@ -200,7 +200,8 @@ def find_models(folder: Path, benchmark: Benchmark) -> list[ModelFiles]:
     Raises:
         ResultsError: a model is both published and submitted.
     """
-    beside = folder.absolute().parent / "submissions" / benchmark.label
+    parent = folder.parent if folder.name not in ("", "..") else folder.absolute().parent
+    beside = parent / "submissions" / benchmark.label
     folders = [folder, *sorted(card.parent / "results" for card in beside.rglob("model.yaml"))]
     models = [(home, name) for home in folders for name in _models(home / benchmark.label)]
     twice = [name for name, count in Counter(name for _, name in models).items() if count > 1]
@@ -270,7 +271,10 @@ def map_models(
             if on_warning is None:
                 raise
             known = isinstance(error, PagbenchError)
-            return _Flaw(str(error) if known else f"{files.path}: cannot be used ({type(error).__name__}: {error})")
+            line = str(error) if known else f"{files.path}: cannot be used ({type(error).__name__}: {error})"
+            for path in (files.path, *dict(files.optional).values()):  # as the user has named their folder
+                line = line.replace(str(StoragePath.parse(path).local), str(path))
+            return _Flaw(line)
 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_THREADS) as pool:
         found = [value for value in pool.map(attempt, find_models(folder, benchmark)) if value is not None]

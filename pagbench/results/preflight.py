@@ -28,8 +28,9 @@ class Check(BaseModel):
     """Empty where anything is as good, or where `found` says it."""
     advice: str = ""
     """What to do; for checks that are not passed."""
-    kind: Literal["kinks"] | None = None
-    """What others must know of: `kinks`, that autograd and differences disagree at the images but not beside them."""
+    kind: Literal["kinks", "few"] | None = None
+    """What others must know of: `kinks`, that autograd and differences disagree at the images but not beside them;
+    `few`, that an accuracy at chance means nothing on so few images."""
 
     def sentence(self) -> str:
         """What was found and expected, and what to do, in one line."""

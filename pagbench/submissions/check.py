@@ -173,6 +173,11 @@ def check_card(card: ModelCard) -> Iterator[Finding]:  # noqa: PLR0912 (a list o
         yield _error("loader", f"{card.loader!r}, expected 'checkpoint'; {advice}")
     if card.date is not None and card.date > latest_day():
         yield _error("date", f"{card.date} lies in the future; say when the model was published or is submitted")
+    if card.embargo:
+        message = (
+            "the weights are kept back: the results are marked, and nobody else can verify them until it is lifted"
+        )
+        yield Finding("ok", "embargo", message)
     if not card.reference:
         yield Finding("warning", "reference", "none is named; a paper or a page helps readers")
     if card.input_shape and max(card.input_shape) > _LARGEST_SIDE:
@@ -181,10 +186,6 @@ def check_card(card: ModelCard) -> Iterator[Finding]:  # noqa: PLR0912 (a list o
         yield _error("smoothing", f"{card.smoothing.samples} draws, at most {_MOST_DRAWS} are taken")
     if card.smoothing and card.smoothing.around:
         yield _error("smoothing", "`around` is not for a card to say; leave it out")
-    lengths = {len(values) for values in (card.mean, card.std) if values is not None}
-    if card.input_shape and lengths - {1, card.input_shape[0]}:
-        message = f"mean and std of {lengths.pop()} values for {card.input_shape[0]} channels; give one each"
-        yield _error("mean", message)
     yield from _check_weights_fields(card)
     if not card.license:
         yield _error("license", "is missing; say under which licence the weights may be used, as in MIT")

@@ -98,6 +98,9 @@ def _check_network(card: ModelCard, root: Path, benchmark: Benchmark) -> Iterato
         if check.verdict == "flag" and check.name in _REFUSING:
             level = "error"
         message = check.found if check.verdict == "unknown" else check.sentence()
+        if check.name == "training_accuracy" and card.training_accuracy is None:
+            level = "warning"
+            message = "none is declared, by which other weights, activations or preprocessing would show; add it"
         yield Finding(level, check.name, message)  # type: ignore[arg-type]
     if preflight.verdict != "fail":
         images = checks.probe(benchmark)

@@ -32,7 +32,7 @@ def lines(changes, parse=ModelCard.parse_written):
             {"licence": "MIT", "id": "my net", "classes": 0},
             ["'id': expected letters and digits", "'classes': Input should be greater", "did you mean 'license'?"],
         ),
-        ({"id": None, "input_shape": [8, 8]}, ["'id': Field required", "'input_shape.2': Field required"]),
+        ({"id": None, "input_shape": [8, 8]}, ["'id' is missing", "'input_shape.2' is missing"]),
         (
             {"architecture": None, "classes": None, "weights": None, "mean": [0.5]},
             [
@@ -57,6 +57,27 @@ def lines(changes, parse=ModelCard.parse_written):
         ),
         ({"training": {"x": [[]]}, "strength": float("nan")}, ["field 'training.x'", "field 'strength'"]),
         ({"smoothing": {"sigma": -1, "samples": 3, "sede": 1}}, ["sigma", "samples", "did you mean 'seed'?"]),
+        ({"family": None, "familly": "own"}, ["'familly' is unknown; did you mean 'family'?"]),
+        ({"title": None, "titel": "x", "family": None}, ["did you mean 'title'?", "'family' is missing"]),
+        ({"smoothing": {"sgima": 0.1, "samples": 2}}, ["'smoothing.sgima' is unknown; did you mean 'sigma'?"]),
+        (
+            {"mean": 0.5, "std": 0.5},
+            ["'mean': expected a list, one number for each channel, as [0.5], got '0.5'", "'std'"],
+        ),
+        (
+            {"input_shape": 8, "classes": "ten"},
+            ["'input_shape': expected a list, got", "expected a whole number, got 'ten'"],
+        ),
+        (
+            {"strength": "much", "title": 3},
+            ["'strength': expected a number, got 'much'", "'title': expected text, got '3'"],
+        ),
+        ({"classes": 9.5, "embargo": "maybe"}, ["expected a whole number, got '9.5'", "expected true or false"]),
+        ({"mean": [0.5], "std": [0.5, 0.5]}, ["mean has 1 values and std 2"]),
+        ({"mean": [0.5] * 3, "std": [0.5] * 3}, ["3 values for 1 channels"]),
+        ({"mean": [0.5] * 2, "std": [0.5] * 2, "input_shape": [3, 8, 8]}, ["2 values for 3 channels"]),
+        ({"architecture": "timm/resnet18"}, ["'timm/resnet18' has its own activation; leave the field"]),
+        ({"architecture": "torchvision/resnet18", "id": 1}, ["has its own activation", "'id'"]),
     ],
 )
 def test_every_wrong_field_has_a_line_of_its_own(changes, parts):
@@ -90,6 +111,23 @@ def test_a_card_says_the_activation_of_pagbenchs_own_networks(name, tmp_path):
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/resnet18", "locuslab/cifar_resnet110"])
 def test_networks_of_others_have_their_own_activation(name):
     assert ModelCard.parse_written({**CARD, "architecture": name, "activation": None}, "card").activation is None
+
+
+def test_results_of_older_cards_may_have_what_a_new_card_may_not():
+    older = {"architecture": "timm/resnet18", "mean": [0.5], "std": [0.5, 0.5]}
+    assert ModelCard.parse(CARD | older, "a result").activation == "relu"
+    assert ModelCard.parse_written({**CARD, "input_shape": [3, 8, 8], "mean": [0.5], "std": [1]}, "one for all").mean
+
+
+@pytest.mark.parametrize("day", ["2026-13-45", "2026-02-30", "2026-1-1", "2026-01-01 10:00:00", "tomorrow"])
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_day_that_is_none_hides_no_other_error(tmp_path, day, command):
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump({**CARD, "familly": "own", "classes": -1}) + f"date: {day}\n")
+    done = invoke(command, path)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.exit_code == 2 and len(errors) == 3, done.stderr
+    assert any("field 'date': expected a day" in line and f"got '{day}'" in line for line in errors), errors
 
 
 def test_all_published_cards_leave_nothing_open():

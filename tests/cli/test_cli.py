@@ -244,7 +244,7 @@ def test_a_missing_device_is_one_clear_line(tmp_path):
     ("fields", "parts"),
     [
         ({"familly": "noise"}, ["field 'familly' is unknown", "did you mean 'family'?"]),
-        ({"family": None}, ["field 'family'", "required"]),
+        ({"family": None}, ["field 'family' is missing"]),
         ({"strength": "strong"}, ["field 'strength'", "got 'strong'"]),
         ({"id": "../../etc/passwd"}, ["field 'id'"]),
         ({"weights": "/etc/passwd"}, ["weights must be a file beside the card"]),

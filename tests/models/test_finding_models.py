@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 import torch
+from commands import assert_one_line, invoke
 
 import pagbench
 from pagbench.models import registry
@@ -40,3 +41,43 @@ def test_every_keyword_of_the_first_release_is_still_taken(digits):
         " progress"
     )
     assert set(first_release.split()) <= set(inspect.signature(pagbench.run).parameters)
+
+
+def test_every_model_that_cannot_be_resolved_has_its_line(tmp_path):
+    (tmp_path / "s.py").write_text(
+        "def wrong():\n    return 3\n\ndef boom():\n    raise RuntimeError('boom it is')\n\ndef good():\n"
+        "    import torch\n    return torch.nn.Flatten()\n"
+    )
+    (tmp_path / "bad.yaml").write_text(
+        "id: a/b\narchitecture: mlp\nclasses: -1\ninput_shape: 8\nweights: x\nactivation: x\n"
+    )
+    names = [f"{tmp_path}/s.py:{name}" for name in ("wrong", "boom", "good", "notmod")]
+    done = invoke("run", *names, "digits/standart", tmp_path / "bad.yaml", "-r", tmp_path / "results")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.exit_code == 2 and not (tmp_path / "results").exists()
+    said = ["returned int", "boom it is", "notmod", "closest: ", "'title' is missing", "'family' is missing"]
+    said += ["'classes'", "'input_shape'", "'activation'"]
+    assert len(errors) == len(said), errors
+    assert all(any(part in line for line in errors) for part in said), errors
+    assert "unknown model" in invoke("run", "digits/standart", "-r", tmp_path / "results").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("somefolder", "somefolder: a folder; name a card"),
+        ("./somefolder/", "a folder; name a card"),
+        ("nothere.pt", "nothere.pt: no such file"),
+        ("runs/best.SAFETENSORS", "no such file"),
+        ("./nothere", "no such file"),
+        ("../up/net", "no such file"),
+        ("nets.py", "nets.py: no such file"),
+        ("digits/standart", "unknown model 'digits/standart'; closest: digits/standard"),
+        ("digits", "unknown model 'digits'; closest: "),
+    ],
+)
+def test_a_path_is_told_from_an_id(name, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "somefolder").mkdir()
+    for command in ("run", "check"):
+        assert_one_line(invoke(command, name), said)

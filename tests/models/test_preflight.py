@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import pagbench
 from pagbench import results
 from pagbench.cards import ModelCard
-from pagbench.cli import app
+from pagbench.cli import app, listing
 from pagbench.models import architectures, checks, factories, registry, sources
 from pagbench.results.preflight import Preflight
 from pagbench.running import session
@@ -497,3 +497,17 @@ def test_one_fault_is_said_once(digits):
         (lambda f, x: f(x.rot90(2, (2, 3))), "layout"),
     ):
         assert verdicts(examine(Around(net, forward), digits), "flag") - {"accuracy"} == {name}
+
+
+@pytest.mark.parametrize(
+    ("images", "heading"), [(8, "pass, accuracy unknown"), (20, "pass, accuracy unknown"), (256, "flag")]
+)
+def test_a_card_of_too_few_images_to_tell_says_so(digits, images, heading):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    model = registry.from_module(network, "own/linear", digits).load(digits)
+    card = checks.preflight(model, digits, device=torch.device("cpu"), batch_size=64, images=images)
+    assert listing.heading(card) == heading
+    published = registry.find("digits/standard").load(digits)
+    card = checks.preflight(published, digits, device=torch.device("cpu"), batch_size=64, images=max(images, 20))
+    assert listing.heading(card) == "pass"

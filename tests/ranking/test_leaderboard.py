@@ -162,6 +162,20 @@ def test_flags_of_the_preflight_are_told_and_most_of_them_cost_the_rank(digits, 
     assert by_model["digits/standard"]["preflight"] is None
 
 
+@pytest.mark.parametrize("others", [[], ["derivatives"], ["batch", "derivatives"]])
+def test_what_the_status_says_of_the_preflight_is_not_said_again(digits, anchors, others):
+    masked = model(digits, "masked")
+    masked.loc[:30, "alignment_lpips"] = np.nan
+    lost = Check(name="gradients", verdict="flag", found="zero on 3 of 32", expected="not zero", advice="mend it")
+    rows = pd.concat([*anchors, masked], ignore_index=True)
+    found = [Check(name=name, verdict="flag", found=f"{name} is odd") for name in others]
+    rows.attrs["preflight"] = {"masked": Preflight(checks=(*found[:1], lost, *found[1:])).model_dump(mode="json")}
+    said = render.to_markdown(pagbench.leaderboard(rows), digits)
+    assert said.count("zero on 3 of 32") == 1 and "(pre-flight: zero on 3 of 32; mend it)" in said
+    again = [line for line in said.splitlines() if line.startswith("- masked: pre-flight: ")]
+    assert again == ([f"- masked: pre-flight: {'; '.join(f'{n}: {n} is odd' for n in others)}."] if others else [])
+
+
 def test_values_that_are_not_scored_are_left_out_and_not_zero(digits, anchors):
     some = model(digits, "some", aligned=0.9)
     some.loc[:9, ["alignment_lpips", "alignment_lpips_chance"]] = np.nan

@@ -14,6 +14,7 @@ from pagbench import benchmarks, results
 from pagbench.errors import ResultsError
 from pagbench.ranking import pairs, statistics
 from pagbench.results import PUBLISHED
+from pagbench.results.preflight import Check, Preflight
 
 NOISE, STANDARD = "digits/noise-0.6", "digits/standard"
 A, B = "fashion-mnist/a", "fashion-mnist/b"
@@ -191,3 +192,30 @@ def test_a_run_that_has_just_begun_has_nothing_to_compare(fashion, tmp_path):
     (path.parent / f".{path.name}.parts").mkdir()
     with pytest.raises(ResultsError, match=f"{B}: no finished rows"):
         pagbench.compare(folder, A, B, benchmark=fashion)
+
+
+def flagged(name):
+    check = Check(name=name, verdict="flag", found="this is odd", advice="mend it")
+    return Preflight(checks=(check,)).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("document", "kept", "status"),
+    [
+        ({}, 400, "ranked"),
+        ({"preflight": flagged("cost")}, 400, "ranked"),
+        ({"preflight": flagged("classes")}, 400, "doubtful: classes: this is odd"),
+        ({"preflight": flagged("membership")}, 400, "doubtful: membership: this is odd"),
+        ({}, 250, "partial: 250 of 400 images"),
+    ],
+)
+def test_who_takes_no_rank_is_said_beside_the_comparison(fashion, tmp_path, document, kept, status):
+    invented.write(tmp_path, fashion, A, 0)
+    invented.write(tmp_path, fashion, B, 1, edit=lambda rows: rows.iloc[:kept], **document)
+    compared = pairs.pair(tmp_path, A, B, benchmark=fashion)
+    assert compared.table["status_a"].eq("ranked").all() and compared.table["status_b"].eq(status).all()
+    assert compared.remarks == (() if status == "ranked" else (f"{B}: {status}; it takes no rank.",))
+    assert " ".join(compared.remarks) in " ".join(pairs.to_text(compared).split())
+    rows = results.to_frame(results.read_all(tmp_path, fashion))
+    assert pairs.pair(rows, A, B, benchmark=fashion).remarks == compared.remarks
+    assert {row["status_b"] for row in json.loads(pairs.to_json(compared))} == {status}

@@ -34,8 +34,7 @@ def test_only_the_benchmarks_of_samples_are_for_trying_out():
 def test_nobody_takes_a_rank_and_the_status_says_why(trial):
     benchmark, folder = trial
     board = pagbench.leaderboard(folder, benchmark=benchmark).set_index("model")
-    assert board.loc[["own/a", "own/b"], "status"].eq(f"no rank: {SAID}").all()
-    assert board.loc["own/guess", "status"].startswith("no result: accuracy 0.000 is not above chance")
+    assert board["status"].eq(f"no rank: {SAID}").all(), "own/guess, too: nobody gets a result here"
     assert board["rank"].isna().all() and board["rank_high"].isna().all() and "regime" not in board
 
 
@@ -52,6 +51,19 @@ def test_no_column_of_alignment_is_left_in_any_format(trial):
         assert SAID in flat
         assert not OF_TARGET.search(flat.replace("nothing is said of alignment", "").replace("above chance", ""))
         assert form == "markdown" or all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_nobody_has_a_badge_that_judges_and_a_stranger_has_no_results(trial):
+    benchmark, folder = trial
+    for name in ("own/a", "own/guess"):
+        badge = invoke("export", name, "-b", benchmark.name, "-r", folder, "--format", "badge").stdout
+        assert json.loads(badge)["message"] == "no rank, tried out"
+    shown = invoke("compare", "own/a", "own/guess", "-b", benchmark.name, "-r", folder)
+    assert shown.exit_code == 0 and SAID in " ".join(shown.output.split()) and "mean little" not in shown.output
+    for pair in (("own/a", "digits/standard"), ("own/c", "own/a"), ("x/y", "own/b")):
+        said = invoke("compare", *pair, "-b", benchmark.name, "-r", folder)
+        stranger = next(name for name in pair if name not in ("own/a", "own/b"))
+        assert_one_line(said, f"{stranger}: has no results on {benchmark.label}", SAID, f"pagbench run {stranger}")
 
 
 def test_the_time_per_image_is_that_of_the_run(trial):

@@ -69,17 +69,13 @@ def test_what_the_hub_would_not_take_is_refused(found, options, said):
 @pytest.mark.parametrize(
     "row",
     [{"status": "no result: accuracy 0.1 is not above chance"}, {"status": "control", "control": True, "rank": None},
-     {"status": "refuted by rerun: x", "verification": "refuted by rerun of 50 images (me, 2026-11-23)"}],
+     {"status": "refuted by rerun: x", "verification": "refuted by rerun of 50 images (me, 2026-11-23)"},
+     {"status": "partial: 100 of 360 images"}, {"status": "doubtful: classes: accuracy 0.1"},
+     {"status": "noise seed 3, the board's is 0"}, {"status": "incomplete: the gradient is zero on 3 of 360 images"}],
 )  # fmt: skip
-def test_what_means_nothing_is_not_exported(found, row):
-    with pytest.raises(ResultsError, match="nothing to export from digits@1"):
+def test_what_takes_no_rank_is_not_exported(found, row):
+    with pytest.raises(ResultsError, match=f"nothing to export from digits@1, for it has no rank: {row['status']}"):
         export.hub_yaml(changed(found, **row))
-
-
-def test_without_a_rank_the_notes_say_why(found):
-    partial = changed(found, status="partial: 100 of 360 images", rank=None, rank_low=None, rank_high=None)
-    assert "no rank (partial: 100 of 360 images)" in yaml.safe_load(export.hub_yaml(partial))[0]["notes"]
-    assert "rank 1" not in export.hub_yaml(partial)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,22 @@ def test_a_leaderboard_and_a_study_leave_it_out_by_name(folder, digits, kind):
     assert len(study.models) == len(KEPT) and studied == said
     with pytest.raises((ResultsError, TypeError, KeyError, AttributeError, ValueError)):
         results.read_all(folder, digits)
+
+
+@pytest.mark.parametrize("given", ["results", "./results", "results/../results", ".", "absolute"])
+def test_files_are_named_as_the_folder_was_given(folder, digits, given, monkeypatch):
+    submitted = folder.parent / "submissions/digits@1/own/net"
+    results_of = submitted / "results/digits@1/own/net.parquet"
+    results_of.parent.mkdir(parents=True)
+    results_of.write_text("none")
+    (submitted / "model.yaml").write_text("")
+    SPOILT["csv"](folder / BAD)
+    monkeypatch.chdir(folder if given == "." else folder.parent)
+    said, asked = [], folder if given == "absolute" else Path(given)
+    assert len(pagbench.leaderboard(asked, benchmark=digits, on_warning=said.append)) == len(KEPT)
+    absolute = [Path(line.removeprefix("left out: ")).is_absolute() for line in said]
+    assert absolute == ([given == "absolute", given in ("absolute", ".")]), said
+    assert "noise-0.15" in said[0] and "own/net" in said[1]
 
 
 @pytest.mark.parametrize("part", ["maps", "gallery", "made"])

@@ -14,7 +14,7 @@ from submissions import ID, fields, make
 from pagbench import benchmarks, results
 from pagbench.models import architectures, registry
 from pagbench.results import PUBLISHED
-from pagbench.submissions import add, check, folder
+from pagbench.submissions import add, check, check_network, folder
 from pagbench.submissions.create import QUESTIONS
 
 OPTIONS = (
@@ -211,3 +211,17 @@ def test_lookalikes_of_published_ids_are_told(name, tmp_path):
     card = registry.find("digits/standard").card.model_copy(update={"id": name})
     levels = {finding.level for finding in check.check_id(card, tmp_path, tmp_path)}
     assert levels == ({"ok"} if name == "digits/standarc1" else {"error"})
+
+
+@pytest.mark.parametrize(("declared", "level"), [(None, "warning"), (0.99, "ok"), (0.2, "warning")])
+def test_a_training_accuracy_is_asked_for(tmp_path, declared, level):
+    root = make(tmp_path / "mine", training_accuracy=declared)
+    (found,) = [f for f in check_network.examine(str(root), "digits") if f["subject"] == "training_accuracy"]
+    assert found["level"] == level and ("none is declared" in found["message"]) == (declared is None)
+
+
+def test_an_embargo_has_a_line(tmp_path):
+    for embargo in (True, False, None):
+        card = folder.read_card(make(tmp_path / f"net{embargo}", embargo=embargo))
+        lines = [str(f) for f in check.check_card(card) if f.subject == "embargo"]
+        assert len(lines) == bool(embargo) and all(line.startswith("ok: embargo: ") for line in lines)
