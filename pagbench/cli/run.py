@@ -105,7 +105,7 @@ def check(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="As for run.")],
     benchmark: Annotated[
         str | None,
-        typer.Option("--benchmark", "-b", help="Whose images are shown; by default that of the model's data set."),
+        typer.Option("--benchmark", "-b", help="Whose images are shown; that of the model's data set, or digits."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     device: DeviceOption = Device.auto,
@@ -236,9 +236,10 @@ def _examine(
 ) -> "tuple[str, Preflight]":
     """Label of the benchmark, and the model's pre-flight card on it."""
     from pagbench import benchmarks
-    from pagbench.models import checks, registry
+    from pagbench.models import checks, factories, registry
 
-    chosen = benchmark or (architecture is None and registry.find(name).card.dataset) or "digits"
+    by_card = architecture is None and not factories.is_factory(name)
+    chosen = benchmark or (by_card and registry.find(name).card.dataset) or "digits"
     definition = benchmarks.load(chosen)
     (request,) = registry.resolve(_models([name], architecture, ids, definition), definition)
     return definition.label, checks.examine(request, definition, device=device.choose(), batch_size=batch_size)

@@ -1,6 +1,7 @@
 """From a request to a classifier that has kept its contract on a probe batch."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -218,10 +219,10 @@ def _checked(
 def fingerprint_of(classifier: Classifier, benchmark: Benchmark, device: torch.device) -> Fingerprint:
     """The fingerprint of a classifier on noise, and on a few of the measured images where the data are here."""
     ids = [benchmark.samples[index * len(benchmark.samples) // _PROBES] for index in range(_PROBES)]
-    try:
-        real = data.splits(benchmark).test.select(list(dict.fromkeys(ids))).images.to(device)
-    except DataError:
-        real = None
+    real: Tensor | None = None
+    with suppress(DataError):
+        images = data.splits(benchmark).test.select(list(dict.fromkeys(ids))).images
+        real = images.to(device) if tuple(images.shape[1:]) == benchmark.input_shape else None
     return fingerprint.take(classifier, _noise(benchmark).to(device), real)
 
 

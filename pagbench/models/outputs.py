@@ -27,8 +27,8 @@ _PILED = 0.1
 _NEAR_BOUND = 1e-2
 """The same for the smallest output alone."""
 _SIMPLEX = 0.95
-"""Of the largest possible ratio of the largest to the smallest centred output; networks that return logits stay below
-half of it."""
+"""Of the largest possible ratio of the largest to the smallest centred output; networks that return logits were seen to
+reach .82 of it with four classes and .5 with ten."""
 _LEAST_RANGE = 0.5
 """Of values between 0 and 1 that may be sigmoids; small logits may lie there by chance."""
 _MOST_ADDED = 0.5
@@ -79,8 +79,8 @@ def kind_of(raw: Float[Tensor, "b k"]) -> Output:
 def recognise(raw: Float[Tensor, "b k"]) -> Kind:
     """What these outputs on many real images are.
 
-    Whatever no rule tells apart from logits is taken for logits: bounded values such as cosines, negative distances,
-    log-sigmoids, and all that a positive factor or a term shared by all classes does to logits.
+    Whatever no rule tells apart from logits is taken for logits: bounded values such as cosines, functions of
+    distances, log-sigmoids, and all that a positive factor or a term shared by all classes does to logits.
 
     >>> z = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
     >>> [recognise(part).name for part in (z, 100 * z.softmax(1), z.sigmoid())]

@@ -203,7 +203,7 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
         ("badnets:three", "returned int"),
         ("worse:net", "invalid syntax"),
     ]:
-        assert_one_line(invoke("run", "mine.pt", "--architecture", architecture), part, "expected")
+        assert_one_line(invoke("run", "mine.pt", "--architecture", architecture), architecture, part)
     assert_one_line(
         invoke("run", "mine.pt", "--architecture", "mynets:large"), "mynets:large", "has no attribute 'large'"
     )

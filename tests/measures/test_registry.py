@@ -36,11 +36,11 @@ def test_unknown_measures_are_refused():
     [
         (
             "alignment_cosin",
-            r"field 'measures.0': Value error, unknown measure 'alignment_cosin'; closest: alignment_cos",
+            r"field 'measures.0': unknown measure 'alignment_cosin'; closest: alignment_cos",
         ),
         (
             "pgd",
-            "field 'measures.0': Value error, the measure pgd is optional; leave it to `pagbench run --measures pgd`",
+            "field 'measures.0': the measure pgd is optional; leave it to `pagbench run --measures pgd`",
         ),
     ],
 )

@@ -439,6 +439,31 @@ def test_kinks_at_the_images_are_no_masked_gradient(digits, make):
     assert derivatives.verdict == "pass", derivatives
 
 
+def forged(base, x):
+    """Any gradient on the images, whose pixels lie on a grid, and its own beside them."""
+    on_grid = ((16 * x - (16 * x).round()).abs() < 1e-6).flatten(1).all(1)[:, None]
+    logits, other = base(x), x.flatten(1)[:, :10] + x.flatten(1)[:, 10:20]
+    return torch.where(on_grid, logits.detach() + other - other.detach(), logits)
+
+
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        (forged, "disagree"),
+        (lambda f, x: f(torch.where(x == 0, x.detach(), x)), "disagree"),
+        (lambda f, x: f(torch.where(x > 0, (x - 0.3) / 0.4, torch.zeros_like(x))), "clips its pixels"),
+        (lambda f, x: f(x.relu()), "clips its pixels"),
+        (lambda f, x: f(x.clamp(max=1)), "clips its pixels"),
+        (lambda f, x: f(x + ((4 * x).round() / 4 - x).detach()), "disagree"),
+    ],
+)
+def test_what_is_wrong_on_the_images_alone_is_no_kink(digits, noise_trained, forward, words):
+    preflight = examine(Around(noise_trained, forward), digits)
+    check = next(check for check in preflight.checks if check.name == "derivatives")
+    assert check.verdict == "flag" and not preflight.has_kinks and words in check.found, check
+    assert ("clips" in check.found) == ("clips" in words)
+
+
 def test_a_network_that_comes_to_do_something_else_keeps_no_row(digits, noise_trained, tmp_path):
     class Counts(nn.Module):
         def __init__(self):

@@ -502,7 +502,7 @@ def test_files_of_two_folders_have_neighbours_of_their_own(nets, tmp_path, shape
     [
         ("exits", ["it ends the program"]),
         ("three", ["returned int", "expected a torch.nn.Module"]),
-        ("fails", ["no weather", "without arguments"]),
+        ("fails", ["nets.py:fails", "no weather"]),
         ("absent", ["has no attribute 'absent'"]),
         ("renamed", ["field 'weights' is not for a function"]),
         ("misspelt", ["field 'licence'", "did you mean 'license'?"]),

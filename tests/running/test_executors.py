@@ -171,12 +171,12 @@ def test_one_corrupt_checkpoint_among_many_loses_no_other(tmp_path):
 
 
 TROUBLE = {
-    "raises": (light.Raises(1, after=100), r"raises: fails while it is measured .*third party's own words"),
+    "raises": (light.Raises(1, after=160), r"raises: fails while it is measured .*third party's own words"),
     "dies": (light.Dies(1, after=1), r"dies: its worker died 1 times without finishing a batch \(SIGKILL"),
-    "sleeps": (light.Sleeps(1, after=100), r"sleeps: no batch in 3 s, so it is given up; finished batches are kept"),
-    "locks": (light.Locks(1, after=100), r"locks: did not come back in 3 s and was ended"),
+    "sleeps": (light.Sleeps(1, after=160), r"sleeps: no batch in 3 s, so it is given up; finished batches are kept"),
+    "locks": (light.Locks(1, after=160), r"locks: did not come back in 3 s and was ended"),
 }
-"""Networks whose first batch of 32, after contract and pre-flight, is finished, and what becomes of the next."""
+"""Networks that fail after contract and pre-flight, in one of their batches of 32, and what becomes of them."""
 
 
 def test_workers_that_raise_hang_or_die_lose_nothing_of_the_others(rows, tmp_path, monkeypatch):
@@ -233,7 +233,7 @@ def test_units_of_a_model_that_has_failed_are_not_tried(tmp_path, monkeypatch):
 
 
 def test_a_network_that_wants_to_end_the_program_ends_nothing(rows, tmp_path):
-    networks = {"quits": light.Quits(1, after=100), "b": light.Linear(2)}
+    networks = {"quits": light.Quits(1, after=160), "b": light.Linear(2)}
     with pytest.raises(RunError, match=r"quits: fails while it is measured") as caught:
         run(networks, tmp_path)
     light.assert_same_rows(caught.value.rows, rows[rows["entrant"] == "b"])
@@ -251,7 +251,7 @@ def test_workers_of_a_script_without_a_guard_say_so(tmp_path):
 
 
 def test_the_command_ends_with_the_signals_exit_code_and_a_second_one_acts_at_once(tmp_path, short_preflight):
-    code = Path(light.__file__).read_text() + "\ndef make():\n    return Interrupted(1, after=100)\n"
+    code = Path(light.__file__).read_text() + "\ndef make():\n    return Interrupted(1, after=160)\n"
     (tmp_path / "net.py").write_text(code)
     done = CliRunner().invoke(
         app, ["run", f"{tmp_path / 'net.py'}:make", "--limit", "40", "--batch-size", "8", "-r", str(tmp_path)]
@@ -274,7 +274,7 @@ def test_what_cannot_be_sent_is_told_in_one_line(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_after_its_batch_and_it_goes_on_later(rows, tmp_path, number):
-    network = light.Interrupted(1, after=100)
+    network = light.Interrupted(1, after=160)
     network.signal = number
     before = signal.getsignal(number)
     with pytest.raises(Stopped, match=f"stopped by {signal.Signals(number).name}; finished") as caught:
@@ -306,7 +306,7 @@ def test_a_signal_reaches_workers_which_finish_their_batch(rows, tmp_path):
 
 def test_a_hang_that_python_sees_ends_in_this_process_too(rows, tmp_path):
     with pytest.raises(RunError, match=r"slow: no batch in 1 s, so it is given up") as caught:
-        run({"slow": light.Sleeps(1, after=100), "b": light.Linear(2)}, tmp_path, timeout=1)
+        run({"slow": light.Sleeps(1, after=160), "b": light.Linear(2)}, tmp_path, timeout=1)
     light.assert_same_rows(caught.value.rows, rows[rows["entrant"] == "b"])
 
 
