@@ -103,12 +103,10 @@ def _is_compiled(module: nn.Module) -> bool:
 
 
 def _alone(wrapper: nn.Module, inner: nn.Module) -> nn.Module:
-    """What takes a wrapper's place."""
+    """What takes a wrapper's place; device ids mean nothing without CUDA, and stay empty with it."""
     if _is_compiled(wrapper):
         return inner
-    parallel: DataParallel[nn.Module] = DataParallel(
-        nn.Identity(), device_ids=[]
-    )  # only where CUDA is there do ids mean anything
+    parallel: DataParallel[nn.Module] = DataParallel(nn.Identity(), device_ids=[])
     parallel.module, parallel.device_ids = inner, []
     return parallel.train(wrapper.training)
 
