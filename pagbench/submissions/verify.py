@@ -276,7 +276,7 @@ class _Rerun:
         return compared, model.weights_sha256, len(self.config.ids)
 
     def _hidden_flag(self, model: LoadedModel, result: Result) -> str:
-        """What costs the rank by a pre-flight made now, and did not by the one in the file; empty for controls."""
+        """What a pre-flight made now holds against the rows, and that in the file does not; empty for controls."""
         if model.card.control:
             return ""
         size = self._session.first_batch
@@ -284,6 +284,8 @@ class _Rerun:
         reported = result.provenance.preflight
         admitted = reported is not None and reported.costs_the_rank
         costs = fresh.verdict == "fail" or (fresh.costs_the_rank and not admitted)
+        if not costs and reported is not None and reported.has_kinks and not fresh.has_kinks:
+            return "pre-flight: the network has no kinks at the images, by which the file excuses its gradient"
         return f"pre-flight: {fresh.summary()}" if costs else ""
 
     def _other_images(self, model: LoadedModel, result: Result) -> str:

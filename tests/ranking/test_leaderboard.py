@@ -176,6 +176,16 @@ def test_what_the_status_says_of_the_preflight_is_not_said_again(digits, anchors
     assert again == ([f"- masked: pre-flight: {'; '.join(f'{n}: {n} is odd' for n in others)}."] if others else [])
 
 
+def test_kinks_at_the_images_excuse_differences_and_nothing_else_does(digits, anchors):
+    some = [model(digits, name).assign(gradient_faithful=0.0) for name in ("kinks", "masked")]
+    rows = pd.concat([*anchors, *some], ignore_index=True)
+    check = Check(name="derivatives", verdict="pass", found="kinks there", kind="kinks")
+    rows.attrs["preflight"] = {"kinks": Preflight(checks=(check,)).model_dump(mode="json")}
+    status = pagbench.leaderboard(rows).set_index("model")["status"]
+    assert status["kinks"] == "ranked"
+    assert status["masked"] == "no result: the gradient is not that of the outputs on 100% of the images"
+
+
 def test_values_that_are_not_scored_are_left_out_and_not_zero(digits, anchors):
     some = model(digits, "some", aligned=0.9)
     some.loc[:9, ["alignment_lpips", "alignment_lpips_chance"]] = np.nan

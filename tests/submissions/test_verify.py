@@ -268,7 +268,10 @@ def test_a_submission_whose_pre_flight_hides_a_flag_is_refuted(folder, digits, t
     kept = results.read(results.path_of(folder, digits, MODEL), columns.schema(digits))
     own = {**kept.document, "card": card.model_dump(mode="json"), "behaviour": card.functional_hash()}
     flag = {"checks": [{"name": "accuracy", "verdict": "flag", "found": "0.9", "expected": "0.2"}]}
-    for preflight, reason in ((flag, ""), (None, "pre-flight: accuracy: ")):
+    kinks = {"checks": [*flag["checks"], {"name": "derivatives", "verdict": "pass", "found": "", "kind": "kinks"}]}
+    for preflight, reason in (
+        (flag, ""), (None, "pre-flight: accuracy: "), (kinks, "pre-flight: the network has no kinks at the images"),
+    ):  # fmt: skip
         result = results.Result(kept.rows.assign(entrant="me/net"), {**own, "preflight": preflight})
         results.write(results.path_of(mine / "results", digits, "me/net"), result, columns.schema(digits))
         (outcome,) = verify(folder, str(mine))
