@@ -107,6 +107,9 @@ def sparse(layout):
     return changed(lambda module: module.__setitem__(3, Sparse(module[3])))
 
 
+# TorchScript knows PyTorch's functions by their id(), and keeps the ids of functions that are gone: a list of a network may
+# get the id of one that an earlier test let go. So it compiles here, before any test.
+SCRIPT = torch.jit.script(network())
 WRAPPED = {
     "compiled": lambda: torch.compile(network(), backend="eager"),
     "compiled and used": lambda: used(torch.compile(network(), backend="aot_eager")),
@@ -114,10 +117,10 @@ WRAPPED = {
     "compiled forward": lambda: changed(
         lambda module: setattr(module, "forward", torch.compile(module.forward, backend="eager"))
     ),
-    "scripted": lambda: torch.jit.script(network()),
+    "scripted": lambda: copy.deepcopy(SCRIPT),
     "traced": lambda: torch.jit.trace(network(), torch.rand(4, 1, 8, 8)),
-    "frozen": lambda: torch.jit.freeze(torch.jit.script(network())),
-    "scripted inside": lambda: nn.Sequential(nn.Identity(), torch.jit.script(network())),
+    "frozen": lambda: torch.jit.freeze(copy.deepcopy(SCRIPT)),
+    "scripted inside": lambda: nn.Sequential(nn.Identity(), copy.deepcopy(SCRIPT)),
     "parallel": lambda: nn.DataParallel(network()),
     "parallel on other devices": foreign_devices,
     "parallel inside, compiled": lambda: nn.Sequential(nn.Identity(), nn.DataParallel(torch.compile(network()))),
@@ -269,7 +272,7 @@ def test_a_function_whose_weights_do_not_fit_shows_the_names(digits, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_files_that_hold_programs_are_not_called_truncated(tmp_path):
-    torch.jit.script(network()).save(str(tmp_path / "script.pt"))
+    SCRIPT.save(str(tmp_path / "script.pt"))
     torch.export.save(torch.export.export(network(), (torch.rand(2, 1, 8, 8),)), tmp_path / "exported.pt2")
     (tmp_path / "keras.pt").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     from safetensors.torch import save_file
