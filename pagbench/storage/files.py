@@ -3,9 +3,11 @@
 import errno
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,13 +28,44 @@ def at_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own raises where there is no such user)
 
 
+def open_regular(path: str | Path) -> BufferedReader:
+    """Opens a regular file to read: pipes, devices and sockets, which may never end, are refused, links to them too.
+
+    The kind is looked at on what was opened, so that nothing can be put in its place after the look.
+
+    Raises:
+        OSError: it is none, or cannot be read; `strerror` says which.
+    """
+    # an open of a pipe that nobody writes to would wait; Windows has no such pipes
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        found = "a folder" if stat.S_ISDIR(kind) else "a pipe, device or socket"
+        raise OSError(errno.EINVAL, f"{found}, expected a file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: str | Path, largest: int) -> bytes:
+    """The content of a regular file of at most so many bytes, of which no more are read.
+
+    Raises:
+        OSError: it is larger, no regular file, or cannot be read; `strerror` says which.
+    """
+    with open_regular(path) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"more than {largest} bytes", str(path))
+    return content
+
+
 def sha256_of(path: Path) -> str:
-    """Sha256 of a file's bytes, hexadecimal; read a piece at a time.
+    """Sha256 of a regular file's bytes, hexadecimal; read a piece at a time.
 
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

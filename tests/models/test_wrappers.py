@@ -107,8 +107,8 @@ def sparse(layout):
     return changed(lambda module: module.__setitem__(3, Sparse(module[3])))
 
 
-# TorchScript knows PyTorch's functions by their id(), and keeps the ids of functions that are gone: a list of a network may
-# get the id of one that an earlier test let go. So it compiles here, before any test.
+# TorchScript knows PyTorch's functions by their id(), and keeps the ids of functions that are gone: a list of a network
+# may get the id of one that an earlier test let go. So it compiles here, before any test.
 SCRIPT = torch.jit.script(network())
 WRAPPED = {
     "compiled": lambda: torch.compile(network(), backend="eager"),
