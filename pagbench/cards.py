@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date as Date
 from difflib import get_close_matches
@@ -68,6 +69,41 @@ def _day(value: Any) -> str:
 Day = Annotated[str, BeforeValidator(_day)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+
+
+LONGEST_TEXT = 2_000
+"""Characters of a text that is shown."""
+_INVISIBLE = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+
+
+def text_flaw(text: str, longest: int = LONGEST_TEXT) -> str:
+    r"""Why a text cannot be shown: it is too long, or hides something; empty where it can.
+
+    >>> text_flaw("a" + chr(0x202E) + "b")
+    "holds the invisible character '\\u202e'; remove it"
+    """
+    if len(text) > longest:
+        return f"{len(text)} characters, at most {longest} are shown; shorten it"
+    if text.isprintable():  # by far the most are, and the rest takes a hundred times as long
+        return ""
+    hidden = [mark for mark in text if unicodedata.category(mark) in _INVISIBLE]
+    return f"holds the invisible character {hidden[0]!a}; remove it" if hidden else ""
+
+
+def _text_flaws(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Field and flaw of every text in a value that cannot be shown, keys too."""
+    if isinstance(value, str):
+        if flaw := text_flaw(value):
+            yield name, flaw
+    elif isinstance(value, BaseModel):
+        yield from _text_flaws(vars(value), name)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _text_flaws(key, f"{name} (a key)".strip())
+            yield from _text_flaws(item, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            yield from _text_flaws(item, f"{name}.{index}")
 
 
 class Card(BaseModel):
@@ -424,6 +460,8 @@ class ModelCard(Card):
             yield ("download",), f"loader 'checkpoint' needs one file in download, got {len(self.download)}"
         if self.weights is not None and not _below(self.weights):
             yield ("weights",), f"weights must be a file beside the card, got {self.weights!r}"
+        for name, flaw in _text_flaws(self, ""):
+            yield (name.partition(".")[0],), f"field {name!r}: {flaw}"
         if (self.mean is None) != (self.std is None):
             yield _CHANNELS, "mean and std go together: give both or neither"
         if written:

@@ -53,6 +53,8 @@ _DIRECTIONS = 2
 _CHANGE = {torch.float64: 1e-4, torch.float32: 0.1}
 _LONGEST_STEP = {torch.float64: 1e-5, torch.float32: 1e-2}
 _ROUNDINGS = 64
+_LARGEST_ROUNDING = 2.0**-11
+"""Of what the outputs of an image differ by: that of float16."""
 
 _LOW_PRECISION = {
     torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.qint8, torch.quint8, torch.qint32,
@@ -208,8 +210,10 @@ class _Examination:
             found = f"computes in {' and '.join(kinds)} inside"
         elif bits < outputs.FLOAT_BITS:
             found = f"outputs have {bits} significant bits: they passed through {outputs.HALVES[bits]}"
+        elif (rounding := outputs.rounding(self._raw)) > _LARGEST_ROUNDING:
+            found = f"all outputs of an image are alike: rounding is {rounding:.1g} of what they differ by"
         bad = found != "float32 or more throughout"
-        advice = "take autocast and .half() out of the forward pass, and return float32"
+        advice = "take autocast, .half() and terms that all outputs share out of the forward pass, and return float32"
         return _check("precision", bad=bad, found=found, expected="float32" if bad else "", advice=advice)
 
     def range(self) -> Check:

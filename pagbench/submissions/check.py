@@ -3,17 +3,15 @@
 No torch in this process: weights are read, and the network is tried, in a sandbox.
 """
 
-import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, RemoteFile, read_yaml
+from pagbench.cards import ModelCard, read_yaml
 from pagbench.errors import PagbenchError
 from pagbench.models import registry, sources
 from pagbench.storage import assets, downloads, mirrors
@@ -24,11 +22,17 @@ from pagbench.submissions.folder import CARD, WEIGHTS_SUFFIX
 from pagbench.submissions.sandbox import Limits, SandboxError
 
 LIMITS = Limits()
-LONGEST_TEXT = 2_000
-"""Characters of one field of the card."""
 _LARGEST_SIDE = 1024
 """Pixels."""
 _MOST_DRAWS = 1_000
+_REQUIRED = {
+    "authors": f"every submission says it: add it to {CARD}",
+    "dataset": f"every submission says it: add it to {CARD}",
+    "license": "say under which licence the weights may be used, as in MIT",
+    "trained_on": "say which images it was trained on: `train`, the benchmark's training split alone; `other`, none of "
+    "them measured; `measured`, measured ones may be among them; `unknown`",
+}
+"""What a card of others may leave out, and what to write there."""
 _LONGEST_ID = 100
 _RESERVED = ("control", "data", "huggingface", "local", "own", "results", "smoothed", "submissions", "torch", "trained")
 """First parts of ids that mean something else: to pagbench, or in its cache folder."""
@@ -150,23 +154,15 @@ def check_fit(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:
         yield Finding("warning", "benchmark", message)
 
 
-# The card beyond its schema: text, licence, where the weights are. Nothing is fetched.
+# The card beyond its schema: what a submission must say, and where its weights are. Nothing is fetched.
 
 
-def check_card(card: ModelCard) -> Iterator[Finding]:  # noqa: PLR0912 (a list of rules)
+def check_card(card: ModelCard) -> Iterator[Finding]:
     """What is wrong with a card that is valid by itself."""
-    yield from check_text(card)
-    for name in ("authors", "dataset"):
+    for name, what in _REQUIRED.items():
         if not getattr(card, name):
-            yield _error(name, f"is missing; every submission says it: add it to {CARD}")
-    if card.trained_on is None:
-        message = (
-            "is missing; say which images it was trained on: `train`, the benchmark's training split alone; `other`,"
-        )
-        yield _error(
-            "trained_on", f"{message} none of them measured; `measured`, measured ones may be among them; `unknown`"
-        )
-    elif card.trained_on == "measured":
+            yield _error(name, f"is missing; {what}")
+    if card.trained_on == "measured":
         yield Finding("warning", "trained_on", "images that are measured may be among them: it takes no rank")
     if card.loader != "checkpoint":
         advice = "for a network of timm or torchvision say `architecture: timm/<name>` or `torchvision/<name>`"
@@ -187,41 +183,17 @@ def check_card(card: ModelCard) -> Iterator[Finding]:  # noqa: PLR0912 (a list o
     if card.smoothing and card.smoothing.around:
         yield _error("smoothing", "`around` is not for a card to say; leave it out")
     yield from _check_weights_fields(card)
-    if not card.license:
-        yield _error("license", "is missing; say under which licence the weights may be used, as in MIT")
-        return
-    try:
-        yield Finding("ok", "license", canonicalize_license_expression(card.license))
-    except InvalidLicenseExpression:
-        yield Finding("warning", "license", f"{card.license[:60]!r} is no SPDX expression (https://spdx.org/licenses)")
+    if card.license:
+        try:
+            yield Finding("ok", "license", canonicalize_license_expression(card.license))
+        except InvalidLicenseExpression:
+            message = f"{card.license[:60]!r} is no SPDX expression (https://spdx.org/licenses)"
+            yield Finding("warning", "license", message)
 
 
 def latest_day() -> str:
     """Today where it is latest on Earth, so that a check elsewhere finds nobody's own today in the future."""
     return (datetime.now(UTC) + timedelta(hours=14)).date().isoformat()
-
-
-def check_text(card: ModelCard) -> Iterator[Finding]:
-    """Strings that are too long to show, or hide something."""
-    for name, text in _strings(card.model_dump(mode="json"), ""):
-        if len(text) > LONGEST_TEXT:
-            yield _error(name, f"{len(text)} characters, at most {LONGEST_TEXT} are shown; shorten it")
-        hidden = [mark for mark in text if unicodedata.category(mark) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")]
-        if hidden:
-            yield _error(name, f"holds the invisible character {hidden[0]!a}; remove it")
-
-
-def _strings(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """The path and text of every string in a card, keys too."""
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield f"{name} (a key)".strip(), key
-            yield from _strings(item, f"{name}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _strings(item, f"{name}.{index}")
 
 
 def _check_weights_fields(card: ModelCard) -> Iterator[Finding]:
@@ -236,23 +208,19 @@ def _check_weights_fields(card: ModelCard) -> Iterator[Finding]:
         if card.weights_sha256 is None:
             yield _error("weights_sha256", "is missing; add what `sha256sum` says of the weights")
     for file in card.download or ():
-        yield from _check_link(file, card)
-
-
-def _check_link(file: RemoteFile, card: ModelCard) -> Iterator[Finding]:
-    if file.also or file.archive is not None:
-        yield _error("download", "`also` and `archive` are not for a submission; name mirrors of the file itself")
-    if not file.path.startswith(f"{card.id}/") or not file.path.endswith(WEIGHTS_SUFFIX):
-        yield _error("download", f"path {file.path!r}, expected {card.id}/<file>, ending in {WEIGHTS_SUFFIX}")
-    if file.sha256 is None or file.size is None:
-        yield _error("download", "needs sha256 and size of the file; without them the link is not pinned")
-    elif file.size > folder.WEIGHTS_LINKED:
-        yield _error("download", f"{file.size} bytes, at most {folder.WEIGHTS_LINKED} are fetched")
-    if card.weights_sha256 not in (None, file.sha256):
-        yield _error("weights_sha256", "is not the sha256 in download; leave it out")
-    if not file.mirrors or not all(map(_is_public, file.mirrors)):
-        expected = "https://<public host>/…, hf:<owner>/<name>@<revision>/… or gdrive:<id>"
-        yield _error("download", f"mirrors must be {expected}")
+        if file.also or file.archive is not None:
+            yield _error("download", "`also` and `archive` are not for a submission; name mirrors of the file itself")
+        if not file.path.startswith(f"{card.id}/") or not file.path.endswith(WEIGHTS_SUFFIX):
+            yield _error("download", f"path {file.path!r}, expected {card.id}/<file>, ending in {WEIGHTS_SUFFIX}")
+        if file.sha256 is None or file.size is None:
+            yield _error("download", "needs sha256 and size of the file; without them the link is not pinned")
+        elif file.size > folder.WEIGHTS_LINKED:
+            yield _error("download", f"{file.size} bytes, at most {folder.WEIGHTS_LINKED} are fetched")
+        if card.weights_sha256 not in (None, file.sha256):
+            yield _error("weights_sha256", "is not the sha256 in download; leave it out")
+        if not file.mirrors or not all(map(_is_public, file.mirrors)):
+            expected = "https://<public host>/…, hf:<owner>/<name>@<revision>/… or gdrive:<id>"
+            yield _error("download", f"mirrors must be {expected}")
 
 
 def _is_public(mirror: str) -> bool:

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from pagbench.columns import Column
 from pagbench.errors import PagbenchError, ResultsError
 from pagbench.results import Result, thumbnails, verification
 from pagbench.submissions import read_untrusted
-from pagbench.submissions.check import check_text
 from pagbench.submissions.findings import Finding
 
 ROUNDING = 1e-3
@@ -157,8 +155,7 @@ def _check_description(result: Result, card: ModelCard, subject: str) -> list[Fi
         message = f"the card in it {said} that the weights are under embargo; {_AGAIN}"
         return [Finding("error", subject, message)]
     message = f"the card in it has another {_differing(kept, card)} than the model's, and is the one that is shown"
-    hidden = [replace(finding, subject=f"{subject}: {finding.subject}") for finding in check_text(kept)]
-    return [Finding("warning", subject, message), *hidden]
+    return [Finding("warning", subject, message)]
 
 
 def _short(value: object) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pagbench import benchmarks, columns
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard
+from pagbench.cards import LARGEST_YAML, ModelCard
 from pagbench.errors import CardError, UnknownNameError
+from pagbench.results.store import SHARDS
 from pagbench.storage import downloads
 from pagbench.storage.files import sha256_of
 from pagbench.submissions.findings import Finding
@@ -17,12 +18,7 @@ CARD = "model.yaml"
 RESULTS = "results"
 WEIGHTS_SUFFIX = ".safetensors"
 """The only kind of weights: a format that can hold nothing but tensors."""
-_CODE = (".py", ".pyc", ".ipynb", ".sh", ".so", ".pkl", ".pickle")
-
-CARD_BYTES = 64 * 1024
 FILES = 64
-DEPTH = 5
-"""Folders below the submission's: `results/<benchmark>/<group>/` takes three."""
 WEIGHTS_BESIDE = 8 * 2**20
 """Bytes of weights in the folder itself, which a pull request adds to the repository; larger ones go behind a link."""
 WEIGHTS_LINKED = 4 * 2**30
@@ -87,79 +83,60 @@ def has_weights(card: ModelCard, root: Path) -> bool:
     return not card.embargo or (card.weights is not None and (root / card.weights).is_file())
 
 
-def known_files(card: ModelCard) -> frozenset[str]:
-    """Paths that a submission with this card may have."""
+def known_files(card: ModelCard) -> dict[str, int]:
+    """Paths that a submission with this card may have, and how many bytes each may have at most."""
     labels = [
         label if measure is None else f"{label}+{measure}"
         for label in benchmarks.names()
         for measure in (None, *columns.OPTIONAL)
     ]
-    results = {f"{RESULTS}/{label}/{card.id}.parquet" for label in labels}
-    return frozenset({CARD, *results} | ({card.weights} if card.weights else set()))
+    weights = {card.weights: WEIGHTS_LINKED if card.embargo else WEIGHTS_BESIDE} if card.weights else {}
+    return {CARD: LARGEST_YAML} | weights | {f"{RESULTS}/{label}/{card.id}.parquet": RESULTS_BYTES for label in labels}
 
 
 def check_files(root: Path) -> Iterator[Finding]:
-    """What is wrong with the kinds, sizes and number of the files, weights aside; nothing is opened."""
+    """What is wrong with the kinds and the number of the files; nothing is opened, and no link is followed."""
     if root.is_symlink() or not root.is_dir():
         yield Finding("error", str(root), "not a folder; give the folder that `pagbench submit init` wrote")
         return
     if not (root / CARD).exists():
         yield Finding("error", CARD, f"there is none in {root}; write one with `pagbench submit init {root}`")
-    for number, (path, status) in enumerate(_walk(root, DEPTH), start=1):
+    for number, (name, status) in enumerate(_walk(root, root), start=1):
         if number > FILES:
             yield Finding("error", str(root), f"more than {FILES} files and folders; keep what is submitted")
             return
-        name = path.relative_to(root).as_posix()
-        flaw = _wrong_kind(status) or _wrong_size(name, status)
-        if flaw:
-            yield Finding("error", name, flaw)
+        if stat.S_ISLNK(status.st_mode):
+            yield Finding("error", name, "a symbolic link; put the file itself there")
+        elif not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            yield Finding("error", name, "a device, pipe or socket; a submission has only files")
+        elif stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+            yield Finding("error", name, "a hard link to another file; copy it")
 
 
 def check_names(root: Path, card: ModelCard) -> Iterator[Finding]:
     """Files that a submission with this card has no use for, or that are too large for it."""
     known = known_files(card)
     records = {name.removesuffix(".parquet") + ".verified.json" for name in known if name.endswith(".parquet")}
-    for path, status in _walk(root, DEPTH):
-        name = path.relative_to(root).as_posix()
+    for name, status in _walk(root, root):
         if stat.S_ISDIR(status.st_mode):
-            if path.name.endswith(".parts"):
+            if name.endswith(SHARDS):
                 yield Finding("error", name, "left by an unfinished run; finish it with `pagbench submit run`")
         elif name in records:
             message = "the record of a rerun: a maintainer writes it, leave it out of a submission"
             yield Finding("warning", name, message)
-        elif name == card.weights and status.st_size > (largest := WEIGHTS_LINKED if card.embargo else WEIGHTS_BESIDE):
-            advice = "" if card.embargo else "; put it behind a link (download)"
-            yield Finding("error", name, f"{status.st_size} bytes, at most {largest} are taken{advice}")
-        elif name not in known and ".parts/" not in name:
-            yield Finding("error", name, f"not a file of a submission; expected {CARD}, weights and results; remove it")
+        elif name not in known:
+            if f"{SHARDS}/" not in name:  # said of the folder
+                message = f"not a file of a submission; expected {CARD}, weights and results; remove it"
+                yield Finding("error", name, message)
+        elif status.st_size > known[name]:
+            advice = "; put it behind a link (download)" if name == card.weights and not card.embargo else ""
+            yield Finding("error", name, f"{status.st_size} bytes, at most {known[name]} are taken{advice}")
 
 
-def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, os.stat_result]]:
-    """Everything below a folder, without following a link; what lies deeper than allowed is named, not entered."""
+def _walk(root: Path, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Path below the root, and kind and size, of everything in a folder and below, without following a link."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         status = entry.stat(follow_symlinks=False)
-        yield Path(entry.path), status
-        if stat.S_ISDIR(status.st_mode) and depth > 0:
-            yield from _walk(Path(entry.path), depth - 1)
-
-
-def _wrong_kind(status: os.stat_result) -> str | None:
-    if stat.S_ISLNK(status.st_mode):
-        return "a symbolic link; put the file itself there"
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        return "a device, pipe or socket; a submission has only files"
-    return "a hard link to another file; copy it" if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else None
-
-
-def _wrong_size(name: str, status: os.stat_result) -> str | None:
-    if stat.S_ISDIR(status.st_mode):
-        return f"more than {DEPTH} folders deep; remove it" if name.count("/") >= DEPTH else None
-    if name.endswith(_CODE):
-        return "code, which a submission cannot have; name an architecture that pagbench, timm or torchvision builds"
-    in_results = name.startswith(f"{RESULTS}/")
-    if "/" not in name and name.endswith(WEIGHTS_SUFFIX):
-        return None if status.st_size else "an empty file; remove it"  # the card says how large it may be
-    largest = CARD_BYTES if name == CARD else RESULTS_BYTES if in_results else WEIGHTS_BESIDE
-    if status.st_size > largest:
-        return f"{status.st_size} bytes, at most {largest} are taken"
-    return None if status.st_size else "an empty file; remove it"
+        yield Path(entry.path).relative_to(root).as_posix(), status
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(root, Path(entry.path))

@@ -16,6 +16,7 @@ from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownN
 from pagbench.models import checks, devices, registry
 from pagbench.models.loading import LoadedModel
 from pagbench.results import Provenance, Result, thumbnails, verification
+from pagbench.results.comparison import TOLERANCE, Comparison, compare, compare_images
 from pagbench.results.preflight import Refusal
 from pagbench.results.verification import Verification
 from pagbench.running import provenance
@@ -26,7 +27,6 @@ from pagbench.running.session import Session, guarded
 from pagbench.submissions import folder
 from pagbench.submissions.check import check_weights
 from pagbench.submissions.check_results import check_results
-from pagbench.submissions.comparison import TOLERANCE, Comparison, compare, compare_images
 from pagbench.submissions.folder import CARD, RESULTS
 from pagbench.submissions.read_untrusted import read_results
 
@@ -172,7 +172,7 @@ def verify(
         seed: of the draw of the images; unknown to the submitter beforehand.
         by: who verifies, for the record.
         samples: how many images to measure again.
-        tolerance: see `pagbench.submissions.comparison.compare`.
+        tolerance: see `pagbench.results.comparison.compare`.
         batch_size: images at a time, as many as fit by default; does not change a row.
         device: auto, cpu, cuda, mps.
         progress: show a progress bar.

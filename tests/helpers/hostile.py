@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import time
 from pathlib import Path
 
@@ -41,12 +40,7 @@ def prints():
 
 
 def connects(port):
-    socket.create_connection(("127.0.0.1", int(port)), timeout=2)
-    yield "connected"
-
-
-def connects_without_python(port):
-    """By the C library: what Python's hooks see is not all that there is."""
+    """By the C library."""
     import ctypes
     import struct
 
@@ -59,11 +53,6 @@ def connects_without_python(port):
 def writes(path):
     Path(path).write_bytes(bytes(1 << 20))
     yield "written"
-
-
-def starts(path):
-    subprocess.run(["touch", path], check=True)
-    yield "started"
 
 
 def crashes():

@@ -106,7 +106,7 @@ STATEMENTS = [
     "from pagbench import models; models.find('smoothing/cifar10/resnet110/noise_0.25')",
     "from pagbench.cli import listing; listing.all_models('robustbench')",
     "import pagbench.submissions.check, pagbench.submissions.create, pagbench.submissions.add",
-    "import pagbench.submissions.check_results, pagbench.submissions.comparison, pagbench.submissions.changes",
+    "import pagbench.submissions.check_results, pagbench.results.comparison, pagbench.submissions.changes",
 ]
 HEAVY = {"torch", "sklearn", "lpips", "robustbench", "timm"}
 

@@ -65,24 +65,18 @@ def port():
         yield server.getsockname()[1]
 
 
-def test_no_socket_is_opened(port):
-    assert reason("connects", port) == "socket.getaddrinfo is not allowed here"
-
-
 @ON_LINUX
 def test_where_the_system_allows_it_there_is_no_network_at_all(port):
     probe = f"import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({sandbox._NEW_NETWORK}) != 0)"
     if subprocess.run([sys.executable, "-c", probe], check=False).returncode:
         pytest.skip("this system lets no process have a network of its own")
-    assert called("connects_without_python", port) == [False]
+    assert called("connects", port) == [False]
 
 
-def test_nothing_of_size_is_written_and_nothing_is_started(tmp_path):
-    if sandbox.COMPLETE:
-        assert "File too large" in reason("writes", tmp_path / "large")
-        assert (tmp_path / "large").stat().st_size <= 1 << 16
-    assert reason("starts", tmp_path / "canary") == "subprocess.Popen is not allowed here"
-    assert not (tmp_path / "canary").exists()
+@ON_LINUX
+def test_nothing_of_size_is_written(tmp_path):
+    assert "File too large" in reason("writes", tmp_path / "large")
+    assert (tmp_path / "large").stat().st_size <= 1 << 16
 
 
 def test_a_crash_and_an_exception_are_one_line():

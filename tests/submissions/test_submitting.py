@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from submissions import ID, fields, make
 
 from pagbench import benchmarks, results
+from pagbench.cards import LARGEST_YAML
 from pagbench.models import architectures, registry
 from pagbench.results import PUBLISHED
 from pagbench.submissions import add, check, check_network, folder
@@ -199,10 +200,10 @@ def test_the_document_does_what_it_says(tmp_path, monkeypatch):
 
 def test_the_limits_that_the_document_states_are_those_of_the_checks():
     told = DOCUMENT.read_text(encoding="utf-8").partition("## Limits")[2]
-    assert (folder.CARD_BYTES, folder.WEIGHTS_BESIDE, folder.WEIGHTS_LINKED) == (64 * 2**10, 8 * 2**20, 4 * 2**30)
+    assert (LARGEST_YAML, folder.WEIGHTS_BESIDE, folder.WEIGHTS_LINKED) == (256 * 2**10, 8 * 2**20, 4 * 2**30)
     assert (folder.PARAMETERS, folder.RESULTS_BYTES, folder.FILES) == (10**9, 16 * 2**20, 64)
     assert (check.LIMITS.seconds, check.LIMITS.memory) == (600, 8 * 2**30)
-    for stated in ("64 KiB", "8 MiB; 4 GiB", "10⁹", "16 MiB", "| 64,", "10 minutes", "8 GiB"):
+    for stated in ("256 KiB", "8 MiB; 4 GiB", "10⁹", "16 MiB", "| 64,", "10 minutes", "8 GiB"):
         assert stated in told
 
 

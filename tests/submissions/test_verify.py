@@ -15,9 +15,9 @@ from pagbench.errors import ResultsError
 from pagbench.models import registry
 from pagbench.ranking import leaderboard, render
 from pagbench.results import verification
+from pagbench.results.comparison import KINK, TOLERANCE, compare
 from pagbench.results.verification import SELF_REPORTED, Verification
 from pagbench.submissions import verify as rerun
-from pagbench.submissions.comparison import KINK, TOLERANCE, compare
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
 
