@@ -278,6 +278,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("trained_on_target", "", None, "Whether its card declares that it was trained on the benchmark's own target; null: not declared."),
     Column("status", "", None, "ranked, control, or the reason why there is no rank.", "status"),
     Column("preflight", "", None, "ok, or what the pre-flight checks flagged; null where they were not made."),
+    Column("same_as", "", None, "Models with the same outputs on probe images, up to a factor, and models with the same weights; controls are not compared."),
     Column("verification", "", None, "verified or refuted by a rerun of some images, by whom and when; self-reported where nobody has made one, with a hash where the weights are under embargo.", "verification"),
 )  # fmt: skip
 """Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""

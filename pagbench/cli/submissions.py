@@ -138,12 +138,12 @@ def check(
 
 
 def _print_rank(folder: Path, leaderboard: Path, label: str) -> None:
-    """Prints where an added submission stands."""
+    """Prints where a submission stands, or would stand if it were added."""
     from pagbench import benchmarks
     from pagbench.submissions.add import standing
     from pagbench.submissions.folder import read_card
 
-    placed = standing(leaderboard, benchmarks.load(label), read_card(folder).id)
+    placed = standing(leaderboard, benchmarks.load(label), folder, read_card(folder).id)
     for line in placed.lines() if placed else ["it has no results yet: measure it with pagbench submit run"]:
         typer.echo(line)
 
@@ -203,9 +203,9 @@ def add(
         ]
         if _print(changed) or _print(check_inside(copy, definition.label, Limits(seconds=seconds))):
             raise typer.Exit(1)
+        _print_rank(copy, leaderboard, definition.label)  # first: what cannot be ranked is not laid down
         add.settle(copy, target, card, definition)
     typer.echo(f"added: {target}")
-    _print_rank(target, leaderboard, definition.label)
     branch = f"submit-{card.id.replace('/', '-')}"
     typer.echo(
         f"next: git switch -c {branch} && git add {target} && git commit -m 'Submit {card.id} to {definition.label}' "

@@ -12,6 +12,7 @@ from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, regimes, statistics
+from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
 from pagbench.ranking.summary_cache import read_summaries
@@ -135,6 +136,8 @@ def _unranked(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFra
     board_seed = benchmark.seed if benchmark.seed in seeds else min(seeds)
     statuses = {name: eligibility.status(summary.evidence, benchmark, board_seed) for name, summary in models.items()}
     anchors = () if missing_anchor(models, benchmark) else _anchors(benchmark)
+    networks = {name: summary.network for name, summary in models.items() if summary.network is not None}
+    copies = find_copies(networks)
     table = []
     for name, summary in models.items():
         judged = [models[key] for key in (name, *anchors)] if anchors else []
@@ -143,7 +146,8 @@ def _unranked(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFra
         )
         regime = _regime([other.replicates for other in judged], benchmark) if judged and meaningful else {}
         none = {} if benchmark.no_target else dict.fromkeys(_REGIME)
-        table.append(summary.entry | {"status": statuses[name]} | (regime or none))
+        same = {"same_as": copies.get(name)}
+        table.append(summary.entry | {"status": statuses[name]} | same | (regime or none))
     return pd.DataFrame(table)
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns, sample_columns
 from pagbench.ranking.board import agreements, missing_anchor
+from pagbench.ranking.copies import sentences
 from pagbench.ranking.eligibility import no_rank
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
@@ -121,6 +122,8 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
         for partial, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
             names = ", ".join(models) if len(models) <= _LISTED else f"{len(models)} of {len(board)} models"
             remarks.append(f"{names}: {partial}.")
+    if not (alike := board.dropna(subset="same_as")).empty:
+        remarks += sentences(dict(zip(alike["model"], alike["same_as"], strict=True)))
     kept_back = board[board["verification"].str.contains(UNDER_EMBARGO)]
     remarks += [f"{_EMBARGO} {row['model']}: {row['verification']}." for _, row in kept_back.iterrows()]
     remarks.append(_verifications(board))

@@ -12,6 +12,7 @@ from pagbench import columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
 from pagbench.ranking import eligibility, statistics
+from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.results import Declared, Result
 from pagbench.results.verification import standing
@@ -42,6 +43,7 @@ class Summary:
             the noise seed, are paired.
         replicates: of every statistic over images, shape (1 + replicates,) each, the estimate first.
         target_weights: hash of each network behind the targets that it was measured with, where it is known.
+        network: what tells its network from others; None for controls, and for rows without provenance.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Summary:
     measured: bytes
     replicates: Replicates
     target_weights: Mapping[str, str] = field(default_factory=dict)
+    network: Network | None = None
 
     def is_paired_with(self, other: "Summary") -> bool:
         """Whether both were measured on the same samples with the same noise."""
@@ -104,7 +107,9 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.floa
         entry |= {statistic: estimate.value, f"{statistic}_low": estimate.low, f"{statistic}_high": estimate.high}
     if not benchmark.hides("response"):
         entry |= {fixed: float(rows[fixed].iloc[0]) for fixed in _FIXED if fixed in rows}
-    return Summary(name, entry, evidence, np.packbits(measured).tobytes(), replicates)
+    compared = None if evidence.control else declared.network
+    network = None if compared is None else Network.of(*compared, benchmark.classes)
+    return Summary(name, entry, evidence, np.packbits(measured).tobytes(), replicates, network=network)
 
 
 def _partial(rows: pd.DataFrame, benchmark: Benchmark) -> str:

@@ -14,6 +14,7 @@ import pagbench
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.ranking import statistics
+from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.ranking.summaries import Summary, compared, summarise_result
 from pagbench.results.files import check_same_targets
@@ -135,6 +136,7 @@ def _encoded(summary: Summary) -> bytes:
         "verification": None if verification is None else verification.model_dump(mode="json"),
         "measured": summary.measured.hex(),
         "target_weights": dict(summary.target_weights),
+        "network": summary.network,
         "replicates": list(summary.replicates),
     }
     content = json.dumps(header).encode() + b"\n" + b"".join(map(bytes, summary.replicates.values()))
@@ -160,4 +162,5 @@ def _decoded(content: bytes) -> Summary:
         bytes.fromhex(header["measured"]),
         dict(zip(header["replicates"], replicates, strict=True)),
         header["target_weights"],
+        None if header["network"] is None else Network(header["network"][0], tuple(header["network"][1])),
     )

@@ -88,6 +88,8 @@ class Declared(NamedTuple):
     trained_on_target: bool | None = None
     seconds_per_image: float | None = None
     embargo: str | None = None
+    network: tuple[str, list[float]] | None = None
+    """Sha256 of the weights, and outputs on probe images."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,10 @@ class Result:
         source, card = self.provenance, self.provenance.card
         seconds = source.wall_seconds / len(self.rows) if source.wall_seconds and len(self.rows) else None
         embargo = source.weights_sha256 if card.embargo else None
-        return Declared(source.preflight, self.verification, card.license, card.trained_on_target, seconds, embargo)
+        network = (source.weights_sha256, source.fingerprint)
+        return Declared(
+            source.preflight, self.verification, card.license, card.trained_on_target, seconds, embargo, network
+        )
 
     def difference(self, other: Provenance) -> str:
         """Names what differs from the other provenance, with both values shortened; empty where rows would be the same.

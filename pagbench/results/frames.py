@@ -33,6 +33,7 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
         "licenses": _present({name: known.license for name, known in declared.items()}),
         "embargoes": _present({name: known.embargo for name, known in declared.items()}),
         "seconds_per_image": _present({name: known.seconds_per_image for name, known in declared.items()}),
+        "networks": _present({name: known.network for name, known in declared.items()}),
     }
     return rows
 
@@ -47,6 +48,7 @@ def declared_in(rows: pd.DataFrame, model: str) -> Declared:
         rows.attrs.get("trained_on_target", {}).get(model),
         rows.attrs.get("seconds_per_image", {}).get(model),
         rows.attrs.get("embargoes", {}).get(model),
+        rows.attrs.get("networks", {}).get(model),
     )
 
 

@@ -16,6 +16,7 @@ from pagbench.errors import ResultsError
 from pagbench.ranking import render
 from pagbench.ranking.board import build_board
 from pagbench.ranking.summary_cache import read_summaries
+from pagbench.results.files import check_same_targets
 from pagbench.submissions import folder
 
 _NEIGHBOURS = 3
@@ -91,6 +92,8 @@ class Standing:
         ranked = board[board["rank"].notna()].sort_values("rank")
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"
         regime = "no regime" if pd.isna(own["regime"]) else f"regime {own['regime']}"
+        if not pd.isna(own["same_as"]):
+            yield f"{self.model} has the same {own['same_as']}"
         yield f"{self.model} takes rank {render.rank(own)} of {len(ranked)}, {interval}, {regime}"
         if self.before is None:
             return
@@ -100,14 +103,25 @@ class Standing:
             yield f"  {name}: {now}, as before" if before == now else f"  {name}: {before} → {now}"
 
 
-def standing(leaderboard: Path, benchmark: Benchmark, model: str) -> Standing | None:
-    """Where an added model stands on a benchmark; None where it has no results.
+def standing(leaderboard: Path, benchmark: Benchmark, root: Path, model: str) -> Standing | None:
+    """Where a submission stands on a benchmark, or would stand if it were added; None where it has no results.
+
+    Args:
+        leaderboard: the folder, whose own results of the model do not count.
+        benchmark: the definition.
+        root: the submission's folder, in the leaderboard or not.
+        model: its id.
 
     Raises:
-        ResultsError: results of the leaderboard cannot be read or combined.
+        ResultsError: results of the leaderboard, or of the submission, cannot be read or combined.
     """
-    if not results.has_results(leaderboard / "submissions" / benchmark.label / model / folder.RESULTS, benchmark):
+    if not results.has_results(root / folder.RESULTS, benchmark):
         return None
-    summaries = read_summaries(leaderboard / "results", benchmark)
+    (own,) = read_summaries(root / folder.RESULTS, benchmark)
+    try:
+        summaries = read_summaries(leaderboard / "results", benchmark, lambda _: None)
+    except results.NoResultsError:
+        summaries = []
     others = [summary for summary in summaries if summary.name != model]
-    return Standing(model, build_board(others, benchmark) if others else None, build_board(summaries, benchmark))
+    check_same_targets((summary.name, summary.target_weights) for summary in [*others, own])
+    return Standing(model, build_board(others, benchmark) if others else None, build_board([*others, own], benchmark))

@@ -136,7 +136,8 @@ def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path, mo
     }  # fmt: skip
     assert sorted(path.name for path in leaderboard.iterdir()) == ["results", "submissions"], "nothing is left over"
     assert re.search(rf"{ID} takes rank \d+ \(\d+–\d+\) of 15, alignment 0\.\d+ \[", added.output)
-    standing = add.standing(leaderboard, benchmarks.load("digits"), ID)
+    assert f"{ID} has the same outputs of digits/noise-0.6" in added.output
+    standing = add.standing(leaderboard, benchmarks.load("digits"), place, ID)
     rows = standing.after.set_index("model")
     assert rows.loc[ID, "alignment"] == pytest.approx(
         rows.loc["digits/noise-0.6", "alignment"], abs=1e-3
@@ -148,6 +149,19 @@ def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path, mo
     assert again.exit_code == 0, again.output
     assert "ok: id: digits/newcomer is submitted already by the same authors: this is an update" in again.output
     assert registry.submitted(leaderboard) == {ID: [place / "model.yaml"]}
+
+
+def test_what_cannot_be_ranked_is_not_laid_down(leaderboard, tmp_path, monkeypatch):
+    """Whatever the checks let through: the board is made of a copy first."""
+    root = make(tmp_path / "mine")
+    home = root / "results/digits@1" / f"{ID}.parquet"
+    home.parent.mkdir(parents=True)
+    shutil.copyfile(PUBLISHED / "digits@1/digits/noise-0.6.parquet", home)
+    monkeypatch.setattr("pagbench.submissions.check.check_inside", lambda *_: [])
+    done = invoke("submit", "add", root, "--leaderboard", leaderboard)
+    assert done.exit_code == 2 and "holds rows of digits/noise-0.6" in done.stderr, done.output
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in leaderboard.iterdir()] == ["results"]
 
 
 def test_another_authors_submission_is_not_overwritten(leaderboard, tmp_path):

@@ -1,0 +1,80 @@
+"""Which models of a board are one network under several ids."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+
+_OUTPUTS = 10
+"""Logits of each image that a fingerprint keeps at most, see `pagbench.models.fingerprint`."""
+_TOLERANCE = 1e-3
+"""Of the largest output. The two published networks that are most alike differ by nine times as much."""
+
+
+class Network(NamedTuple):
+    """What tells a network from others.
+
+    Attributes:
+        weights_sha256: of its weights.
+        outputs: logits on probe images without what the classes share, divided by their norm, so that neither a
+            temperature nor a term that is added to all logits makes another network of it.
+    """
+
+    weights_sha256: str
+    outputs: tuple[float, ...]
+
+    @classmethod
+    def of(cls, weights_sha256: str, fingerprint: Sequence[float], classes: int) -> Self:
+        """The network of a results file; without outputs where they are not of that many classes.
+
+        Args:
+            weights_sha256: as above.
+            fingerprint: the first logits of each probe image, one image after the other.
+            classes: of the benchmark.
+        """
+        width = min(_OUTPUTS, classes)
+        if len(fingerprint) % width:
+            return cls(weights_sha256, ())
+        values = np.reshape(fingerprint, (-1, width))
+        values = (values - values.mean(1, keepdims=True)).flatten()
+        return cls(weights_sha256, tuple((values / max(np.linalg.norm(values), 1e-300)).tolist()))
+
+
+def find_copies(networks: Mapping[str, Network]) -> dict[str, str]:
+    """Of each model that has its like: `outputs of <ids>`, `weights of <ids>`, or both, `; ` between them.
+
+    Args:
+        networks: by model.
+    """
+    lengths = [len(known.outputs) for known in networks.values()]
+    usual = max(set(lengths), key=lengths.count, default=0)
+    unknown = (np.nan,) * usual  # equal to nothing
+    outputs = np.array([known.outputs if len(known.outputs) == usual else unknown for known in networks.values()])
+    found = {}
+    for index, (name, own) in enumerate(networks.items()):
+        near = np.zeros(len(networks), dtype=bool)
+        if usual and (size := np.abs(outputs[index]).max()) > 0:
+            near = np.abs(outputs - outputs[index]).max(1) <= _TOLERANCE * size
+        alike = [other for other, same in zip(networks, near, strict=True) if same and other != name]
+        weights = [
+            other
+            for other, its in networks.items()
+            if its.weights_sha256 == own.weights_sha256 and other not in (name, *alike)
+        ]
+        parts = [f"{kind} of {', '.join(ids)}" for kind, ids in (("outputs", alike), ("weights", weights)) if ids]
+        if parts:
+            found[name] = "; ".join(parts)
+    return found
+
+
+def sentences(copies: Mapping[str, str]) -> Iterator[str]:
+    """A line for each model that has the outputs of others, and one for all that share weights alone."""
+    shared = set()
+    for model, same in copies.items():
+        outputs, _, weights = same.rpartition("weights of ") if "weights of " in same else (same, "", "")
+        if outputs:
+            yield f"{model}: the same {outputs.removesuffix('; ')}, up to a factor: one network, several ids."
+        if weights:
+            shared.add(" and ".join(sorted([model, *weights.split(", ")])))
+    if shared:
+        yield f"The same weights: {'; '.join(sorted(shared))}."
