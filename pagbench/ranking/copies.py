@@ -7,6 +7,8 @@ import numpy as np
 
 _OUTPUTS = 10
 """Logits of each image that a fingerprint keeps at most, see `pagbench.models.fingerprint`."""
+_LISTED = 3
+"""Groups that share weights and are listed; of more the number is given, and the column has them."""
 _TOLERANCE = 1e-3
 """Of the largest output. The two published networks that are most alike differ by nine times as much."""
 
@@ -77,4 +79,5 @@ def sentences(copies: Mapping[str, str]) -> Iterator[str]:
         if weights:
             shared.add(" and ".join(sorted([model, *weights.split(", ")])))
     if shared:
-        yield f"The same weights: {'; '.join(sorted(shared))}."
+        more = f"; and {len(shared) - _LISTED} more (same_as)" if len(shared) > _LISTED else ""
+        yield f"The same weights: {'; '.join(sorted(shared)[:_LISTED])}{more}."

@@ -70,56 +70,29 @@ def _root(leaderboard: Path) -> Path:
 
 def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:
     """A submission that was there may be changed or taken back by its authors, as its card names them."""
-    older, newer = (_show(root, f"{revision}:{name}/{CARD}") for revision in (base, "HEAD"))
-    before, after = _authors(older), _authors(newer)
-    if before is None:
+    older, newer = (_card(root, f"{revision}:{name}/{CARD}") for revision in (base, "HEAD"))
+    if older is None:
         return
-    if (broken := _broken_embargo(older, newer)) is not None:
-        yield Finding("error", name, broken)
-    if after is None:
-        yield Finding(
-            "warning", name, f"removes a submission of {before}: a maintainer must confirm that they ask for it"
-        )
-    elif after != before:
+    before = older.authors
+    if newer is None:
+        message = f"removes a submission of {before}: a maintainer must confirm that they ask for it"
+        yield Finding("warning", name, message)
+        return
+    named, committed = str(pinned_sha256(newer)), str(older.weights_sha256)
+    if older.embargo and named != committed:
+        yield Finding("error", name, kept_word(named, committed))
+    if newer.authors != before:
         yield Finding("error", name, f"changes the authors of a submission of {before}; submit under another id")
     else:
         yield Finding("warning", name, f"changes a submission of {before}: a maintainer must confirm that it is theirs")
 
 
-def _authors(card: str | None) -> str | None:
-    if card is None:
-        return None
+def _card(root: Path, blob: str) -> ModelCard | None:
+    """A card as it is committed; None where there is none, or none that can be read, which the folder's checks say."""
     try:
-        content = cards.parse_yaml(card.encode(errors="surrogateescape"))
-    except cards.PlainYamlError:
-        return ""
-    return str(content.get("authors")) if isinstance(content, dict) else ""
-
-
-def _broken_embargo(older: str | None, newer: str | None) -> str | None:
-    """What is wrong with weights that take the place of those under embargo; None where nothing is."""
-    before, after = _card(older), _card(newer)
-    if before is None or after is None or not before.embargo:
-        return None
-    named, committed = str(pinned_sha256(after)), str(before.weights_sha256)
-    return None if named == committed else kept_word(named, committed)
-
-
-def _card(text: str | None) -> ModelCard | None:
-    """The card; None where there is none, or none that can be read, which the checks of the folder say."""
-    if text is None:
-        return None
-    try:
-        content = cards.parse_yaml(text.encode(errors="surrogateescape"))
+        content = cards.parse_yaml(_git(root, "cat-file", "blob", blob).encode(errors="surrogateescape"))
         return ModelCard.parse(content, CARD) if isinstance(content, dict) else None
-    except (cards.PlainYamlError, CardError):
-        return None
-
-
-def _show(root: Path, name: str) -> str | None:
-    try:
-        return _git(root, "cat-file", "blob", name)
-    except ChangesError:
+    except (ChangesError, cards.PlainYamlError, CardError):
         return None
 
 

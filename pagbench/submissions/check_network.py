@@ -1,7 +1,7 @@
 """What runs in the sandbox: a submission's weights are read, its network is tried, its results are checked."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,25 @@ _REFUSING = ("accuracy", "batch", "derivatives", "precision")
 
 
 def examine(root: str, label: str) -> Iterator[dict[str, Any]]:
-    """The findings about a submission to a benchmark, as JSON values; stops at the first step with an error."""
+    """The findings about a submission to a benchmark, as JSON values; stops at the first step with an error.
+
+    Where its weights are kept back, the results alone are looked at, of which there must be some.
+    """
     home, benchmark = Path(root), benchmarks.load(label)
     card = folder.read_card(home)
-    steps: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: iter([check_safetensors(folder.weights_path(card, home))]),
-        lambda: _check_network(card, home, benchmark),
-        lambda: iter(check_results.check_folder(home / RESULTS, card, folder.weights_sha256(card, home))),
-    )
+    measured = results.path_of(home / RESULTS, benchmark, card.id).is_file()
+    steps: list[Callable[[], Iterable[Finding]]] = [
+        lambda: check_results.check_folder(home / RESULTS, card, folder.weights_sha256(card, home))
+    ]
+    if folder.has_weights(card, home):
+        steps = [
+            lambda: [check_safetensors(folder.weights_path(card, home))],
+            lambda: _check_network(card, home, benchmark),
+            *steps,
+        ]
+    elif not measured:
+        message = f"none on {label}: under embargo they are all there is; `pagbench submit run` measures them"
+        yield asdict(Finding("error", RESULTS, message))
     for step in steps:
         findings = []
         for finding in step():
@@ -41,17 +52,6 @@ def examine(root: str, label: str) -> Iterator[dict[str, Any]]:
             yield asdict(finding)
         if refused(findings):
             return
-
-
-def examine_results(root: str, label: str) -> Iterator[dict[str, Any]]:
-    """The findings about the results alone, of a submission whose weights are under embargo; there must be some."""
-    home, benchmark = Path(root), benchmarks.load(label)
-    card = folder.read_card(home)
-    if not results.path_of(home / RESULTS, benchmark, card.id).is_file():
-        message = f"none on {label}: under embargo they are all there is; `pagbench submit run` measures them"
-        yield asdict(Finding("error", RESULTS, message))
-    for finding in check_results.check_folder(home / RESULTS, card, card.weights_sha256):
-        yield asdict(finding)
 
 
 def read_weights(root: str) -> Iterator[dict[str, Any]]:
