@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
@@ -18,6 +17,7 @@ from pagbench.errors import PagbenchError
 from pagbench.models import registry, sources
 from pagbench.storage import assets, downloads, mirrors
 from pagbench.storage.files import sha256_of
+from pagbench.storage.mirrors import MirrorError
 from pagbench.submissions import folder, sandbox
 from pagbench.submissions.findings import Finding, refused
 from pagbench.submissions.folder import CARD, WEIGHTS_SUFFIX
@@ -102,7 +102,7 @@ def _run_sandbox(function: str, root: Path, card: ModelCard, *arguments: str, li
                 yield Finding(**fields)
             return
         for file in card.download or ():
-            yield Finding("ok", "download", f"fetched to {downloads.get(file)}")
+            yield Finding("ok", "download", f"fetched to {downloads.get(file, seconds=limits.seconds)}")
         path = folder.weights_path(card, root)
         digest, expected = sha256_of(path), folder.pinned_sha256(card)
         if digest != expected:
@@ -250,19 +250,14 @@ def _check_link(file: RemoteFile, card: ModelCard) -> Iterator[Finding]:
         yield _error("download", f"{file.size} bytes, at most {folder.WEIGHTS_LINKED} are fetched")
     if card.weights_sha256 not in (None, file.sha256):
         yield _error("weights_sha256", "is not the sha256 in download; leave it out")
-    if not file.mirrors or not all(map(_is_public, file.mirrors)):
-        expected = "https://<public host>/…, hf:<owner>/<name>@<revision>/… or gdrive:<id>"
-        yield _error("download", f"mirrors must be {expected}")
-
-
-def _is_public(mirror: str) -> bool:
-    """Whether a mirror is no service of the machine that fetches, or of its network."""
-    if mirror.startswith(("hf:", "gdrive:")):
-        return True
-    try:
-        return mirror.startswith("https://") and mirrors.is_public(urlsplit(mirror).hostname or "")
-    except ValueError:
-        return False
+    expected = "https://<public host>/…, hf:<owner>/<name>@<revision>/… or gdrive:<id>"
+    if not file.mirrors:
+        yield _error("download", f"mirrors must be {expected}; there are none")
+    for mirror in file.mirrors:
+        try:
+            mirrors.check_published(mirror)
+        except MirrorError as error:
+            yield _error("download", f"mirrors must be {expected}; {mirror[:100]!a}: {error}")
 
 
 # The id: no other looks like it to a reader, to a file system, or to pagbench.
