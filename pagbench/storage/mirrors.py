@@ -29,12 +29,12 @@ class Start(NamedTuple):
     Attributes:
         url: the address.
         headers: to send along, to its host only.
-        own: whether the user's own environment names that host.
+        own: that host, where the user's own environment names it.
     """
 
     url: str
     headers: dict[str, str]
-    own: bool = False
+    own: str | None = None
 
 
 def start(mirror: str) -> Start:
@@ -127,18 +127,17 @@ def _start_at_hub(file: HubFile) -> Start:
     """On the Hugging Face hub or, by HF_ENDPOINT, a mirror of it; with the user's token where there is one."""
     import huggingface_hub
 
-    own = os.environ.get("HF_ENDPOINT", "")
-    if own:
-        try:
-            parse_address(own)
-        except ValueError as error:
-            raise MirrorError(f"HF_ENDPOINT is {own[:60]!a}, {error}") from None
+    own = os.environ.get("HF_ENDPOINT") or None
     endpoint = (own or "https://huggingface.co").rstrip("/")
+    try:
+        host = parse_address(endpoint).host
+    except ValueError as error:
+        raise MirrorError(f"HF_ENDPOINT is {endpoint[:60]!a}, {error}") from None
     url = huggingface_hub.hf_hub_url(file.repository, file.path, revision=file.revision, endpoint=endpoint)
     token = huggingface_hub.get_token() or ""
     if not (token.isascii() and token.isprintable()):
         raise MirrorError("your token of the hub (HF_TOKEN) is none: it has characters other than printable ASCII")
-    return Start(url, {"Authorization": f"Bearer {token}"} if token else {}, own=bool(own))
+    return Start(url, {"Authorization": f"Bearer {token}"} if token else {}, own=own and host)
 
 
 def repository_files(card: Fitted) -> tuple[RemoteFile, ...]:

@@ -206,8 +206,9 @@ class _Way:
             if asked is not None and asked[:3] != address[:3]:
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             asked = address
-            public = mirrors.is_public(address.host) and not self._own
-            self._own, self._inside, self._hops = False, self._inside and not public, self._hops + 1
+            own = self._inside and address.host == self._own
+            public = mirrors.is_public(address.host) and not own
+            self._inside, self._hops = self._inside and not public, self._hops + 1
             adapter = Adapter(self._clock, public=public)
             self._session.mount("http://", adapter)
             self._session.mount("https://", adapter)
