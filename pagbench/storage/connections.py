@@ -133,6 +133,11 @@ def _answer(clock: Clock) -> type[HTTPResponse]:
             super().__init__(connected, *args, **kwargs)
             self.fp: io.BufferedReader = _Lines(_Pieces(self.fp.detach(), connected, clock))
 
+        def begin(self) -> None:
+            super().begin()
+            if self.headers.defects:  # which urllib3 would log with a traceback
+                raise MirrorError("header lines that cannot be read")
+
     return Answer
 
 
