@@ -51,6 +51,8 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 """What pydantic's commonest errors ask for, in words."""
+_MOST_LINES = 30
+"""Of what is wrong with a card."""
 _IDENTIFIER, _SHA256 = _PATTERNS
 Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER)]
 Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
@@ -115,6 +117,8 @@ class Card(BaseModel):
                 known = {name: fields[name] for name in cls.model_fields if name in fields and name not in wrong}
                 flaws = cls.model_construct(**known)._flaws(written=written)
                 lines += [line for names, line in flaws if wrong.isdisjoint(names)]
+            if len(lines) > _MOST_LINES:
+                lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more like these"]
             raise CardError("\n".join(f"{source}: {line}" for line in lines)) from None
 
     def _flaws(self, *, written: bool) -> Iterator[tuple[Sequence[str], str]]:
