@@ -399,6 +399,31 @@ def test_odd_chunks_end_in_one_line(size, server):
         refusal(remote(f"{server.url}/x.pt"))
 
 
+class Endless(io.RawIOBase):
+    """Zeros, as many as are asked for; fails where they grow to what no reader may keep."""
+
+    def __init__(self):
+        self.given = 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self.given += len(buffer)
+        assert self.given <= 4 << 20, "it is read without end"
+        buffer[:] = bytes(len(buffer))
+        return len(buffer)
+
+
+@pytest.mark.parametrize(
+    "read", [lambda f: f.readline(), lambda f: f.read(), lambda f: f.read(-1), lambda f: f.read(1 << 40)]
+)
+def test_no_read_that_a_library_leaves_open_is_without_end(read):
+    """Releases of urllib3 and http.client differ in what they bound themselves."""
+    with pytest.raises(MirrorError, match=r"a line without end|an answer of no size"):
+        read(connections._Lines(Endless()))
+
+
 def test_what_is_sent_compressed_is_not_unpacked(server):
     bomb = gzip.compress(bytes(64 << 20), 9)
     for kind in ("application/octet-stream", "text/html"):
