@@ -1,6 +1,7 @@
 """Cards: models, data sets, score models and manifolds as validated, hashed values read from YAML."""
 
 import hashlib
+import ipaddress
 import json
 import re
 import unicodedata
@@ -20,6 +21,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticKnownError
@@ -50,6 +52,8 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 """What pydantic's commonest errors ask for, in words."""
+_MOST_LINES = 30
+"""Of what is wrong with a card."""
 _IDENTIFIER, _SHA256 = _PATTERNS
 Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER)]
 Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
@@ -129,9 +133,9 @@ class Card(BaseModel):
         return cls._parse(fields, source, written=False)
 
     @classmethod
-    def _parse(cls, fields: Mapping[str, Any], source: str, *, written: bool) -> Self:
+    def _parse(cls, fields: Mapping[str, Any], source: str, *, written: bool, given: bool = False) -> Self:
         try:
-            return cls.model_validate(dict(fields), context={"written": written})
+            return cls.model_validate(dict(fields), context={"written": written, "given": given})
         except ValidationError as error:
             lines, wrong, found, misspelt = list[str](), set[str](), dict[str, str](), set[str]()
             for flaw in error.errors():
@@ -149,6 +153,8 @@ class Card(BaseModel):
                 known = {name: fields[name] for name in cls.model_fields if name in fields and name not in wrong}
                 flaws = cls.model_construct(**known)._flaws(written=written)
                 lines += [line for names, line in flaws if wrong.isdisjoint(names)]
+            if len(lines) > _MOST_LINES:
+                lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more like these"]
             raise CardError("\n".join(f"{source}: {line}" for line in lines)) from None
 
     def _flaws(self, *, written: bool) -> Iterator[tuple[Sequence[str], str]]:
@@ -323,12 +329,116 @@ class SmoothingCard(Card):
     """Id of the model that `smoothed:...` wraps: each sample then has draws of its own, seeded by its id."""
 
 
+_ADDRESS = re.compile(
+    r"(https?)://([A-Za-z0-9._-]{1,254}|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?((?:[/?#][!#-;=?-\[\]_a-z~]*)?)"
+)
+"""What nobody reads in two ways: characters that an address may have, no user, and no % in a host."""
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_LONGEST_ADDRESS = 8_192
+"""Characters; signed addresses of object stores have 2,000."""
+_HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.+-]+))?/([^\\]+)", re.ASCII)
+_DRIVE_FILE = re.compile(r"[\w-]+", re.ASCII)
+
+
+class Address(NamedTuple):
+    """Where a file is asked for: the parts that are checked are the parts that are connected to.
+
+    Attributes:
+        scheme: http or https.
+        host: a name or number, in lower case, without the brackets of IPv6.
+        port: None for the scheme's own.
+        url: the whole.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    url: str
+
+
+def parse_address(url: str) -> Address:
+    """Takes an address apart, the only way in which pagbench does: of a card, a redirection or a form.
+
+    >>> parse_address("https://example.org/x.pt").host
+    'example.org'
+
+    Raises:
+        ValueError: it is none, or one that programs may read differently.
+    """
+    match = _ADDRESS.fullmatch(url) if len(url) <= _LONGEST_ADDRESS else None
+    if match is not None:
+        scheme, host, port, rest = match[1], match[2].lower(), int(match[3]) if match[3] else None, match[4]
+        if (port is None or 0 < port < 2**16) and _is_host(host):
+            number = "" if port is None else f":{port}"
+            return Address(scheme, host.strip("[]"), port, f"{scheme}://{host}{number}{rest}")
+    raise ValueError("expected https://<host>/<file> in plain ASCII, without user, backslash or space")
+
+
+def _is_host(host: str) -> bool:
+    """Whether it is a name, or a number as it is written in full."""
+    try:
+        if host.startswith("["):
+            return bool(ipaddress.IPv6Address(host[1:-1]))
+        labels = host.removesuffix(".").split(".")
+        if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):  # which some take for a number in short
+            return bool(ipaddress.IPv4Address(host))
+        return all(re.fullmatch(_LABEL, label) for label in labels)
+    except ValueError:
+        return False
+
+
+class HubFile(NamedTuple):
+    """A file of a repository of the Hugging Face hub; `revision` is None for its newest."""
+
+    repository: str
+    revision: str | None
+    path: str
+
+
+def parse_mirror(mirror: str) -> Address | HubFile | str:
+    """Where a mirror is: an address, a file of the hub, or the id of one of Google Drive.
+
+    Raises:
+        ValueError: none of these.
+    """
+    kind, _, rest = mirror.partition(":")
+    if kind in ("http", "https"):
+        return parse_address(mirror)
+    if kind == "gdrive" and _DRIVE_FILE.fullmatch(rest):
+        return rest
+    if kind == "hf":
+        match = _HUB_FILE.fullmatch(rest)
+        if match is None or not rest.isprintable() or any(set(part) <= {"."} for part in match[3].split("/")):
+            raise ValueError("expected hf:<owner>/<name>[@<revision>]/<file>")
+        return HubFile(*match.groups())
+    raise ValueError("no mirror that pagbench knows (https://…, gdrive:<id>, hf:<owner>/<name>/<file>)")
+
+
+def _known_mirror(mirror: str) -> str:
+    parse_mirror(mirror)
+    return mirror
+
+
+Mirror = Annotated[str, AfterValidator(_known_mirror)]
+_SOURCES_FOLDERS = ("adm", "hf", "madrylab", "robustbench", "smoothing", "timm", "torchvision")
+"""Of the cache folder: downloads that pagbench's own cards and sources name."""
+_CARDS_FOLDER = "cards"
+"""Of the cache folder: downloads that others name."""
+_KEPT_NAMES = {
+    *_SOURCES_FOLDERS, _CARDS_FOLDER, "data", "fetched.json", "fitted", "huggingface", "results", "summaries",
+    "targets", "torch",
+}  # fmt: skip
+"""What pagbench itself writes into the cache folder."""
+_KEPT_ENDS = (".part", ".json", ".lock", ".tmp")
+"""Of files beside a download."""
+
+
 class RemoteFile(Card):
     """A file that is fetched once and kept below the cache folder; see `pagbench.storage.downloads`."""
 
     path: Identifier
-    """Where it is kept, below the cache folder, as in `robustbench/cifar10/L2/Engstrom2019Robustness.pt`."""
-    mirrors: tuple[str, ...] = ()
+    """Its name, which ends its place below the cache folder, as in `my-lab/my-network.safetensors`."""
+    mirrors: Annotated[tuple[Mirror, ...], Field(max_length=16)] = ()
     """Where it is fetched from, tried in order: `https://…`, `gdrive:<id>`, `hf:<owner>/<name>@<revision>/<file>`."""
     sha256: Sha256 | None = None
     """Of the file, where the publisher gives one; otherwise that of the first fetch is kept and compared."""
@@ -338,6 +448,28 @@ class RemoteFile(Card):
     """Where others may have put it already: paths with `~` and `$VARIABLES`, relative ones in the working folder."""
     archive: "RemoteFile | None" = None
     """The tar archive that it is published in, with others, under the last parts of `path`; null where it is alone."""
+
+    @property
+    def place(self) -> str:
+        """Where it is kept, below the cache folder: `path` alone for what pagbench's own cards and sources name.
+
+        What others name is kept below the hash that their card has or, without one, that of where it comes from, so
+        that no card can put a file into the place of another's.
+        """
+        if self.path.partition("/")[0] in _SOURCES_FOLDERS:
+            return self.path
+        origin = json.dumps([self.mirrors, self.archive and self.archive.place])
+        return f"{_CARDS_FOLDER}/{(self.sha256 or hashlib.sha256(origin.encode()).hexdigest())[:16]}/{self.path}"
+
+    @field_validator("path")
+    @classmethod
+    def _is_free(cls, path: str, info: ValidationInfo) -> str:
+        """Refuses places of pagbench's own files, in a card that others give; no file system may tell cases apart."""
+        parts = path.lower().split("/")
+        taken = parts[0].rstrip(".") in _KEPT_NAMES or path.lower().rstrip(".").endswith(_KEPT_ENDS)
+        if info.context and info.context.get("given") and taken:
+            raise ValueError("a name of pagbench's own files; expected <id of the card>/<file>")
+        return path
 
 
 Activation = Literal["silu", "relu", "gelu", "softplus"]
@@ -418,13 +550,17 @@ class ModelCard(Card):
         return self.model_copy(update=dict.fromkeys(_DESCRIPTION)).digest()
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path, *, ours: bool = False) -> Self:
         """A card that a person has written, of a YAML file; see `parse_written`.
+
+        Args:
+            path: the file.
+            ours: whether pagbench ships it: such a card's downloads may lie among those of sources.
 
         Raises:
             CardError: it cannot be read, or a field is wrong or missing.
         """
-        return cls.parse_written(read_yaml(path), str(path))
+        return cls._parse(read_yaml(path), str(path), written=True, given=not ours)
 
     @classmethod
     def parse_written(cls, fields: Mapping[str, Any], source: str) -> Self:
@@ -433,7 +569,7 @@ class ModelCard(Card):
         Raises:
             CardError: a line for each wrong or missing field.
         """
-        return cls._parse(fields, source, written=True)
+        return cls._parse(fields, source, written=True, given=True)
 
     @property
     def lacks_activation(self) -> bool:

@@ -188,6 +188,8 @@ def _folder(
         with tempfile.TemporaryFile(dir=nearest) as file:
             file.write(bytes(1 << 20))
             file.flush()
+    except PagbenchError as error:
+        return Finding(unwritable, name, (str(error),))
     except OSError as error:
         advice = f"make room, or set {variable} to a folder that can be written"
         return Finding(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn, warn_of
-from pagbench.errors import ContractError, ResultsError, UnknownNameError
+from pagbench.errors import ContractError, ResultsError, UnknownNameError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,7 +197,7 @@ def _download(file: "RemoteFile") -> tuple[str, ...]:
     path = downloads.find(file)
     size = file.size if path is None else path.stat().st_size
     return (
-        str(path or downloads.path_of(file)),
+        printable(str(path or downloads.path_of(file))),
         "size unknown" if size is None else filesize.decimal(size),
         "missing" if path is None else "present",
         ", ".join((file.archive or file).mirrors) or "no mirror",

@@ -254,7 +254,7 @@ def _fetch_models(names: list[str]) -> Iterator[str]:
         try:
             files = downloads.files_of(models.find(name).card)
             for file in files:
-                typer.echo(f"{name}: {downloads.get(file)}")
+                typer.echo(f"{name}: {printable(str(downloads.get(file)))}")
             if not files:
                 typer.echo(f"{name}: nothing to fetch")
         except PagbenchError as error:
@@ -269,7 +269,7 @@ def _fetch_benchmark(benchmark: "Benchmark") -> Iterator[str]:
     yield from _fetch_models(list(benchmark.anchors))
     for file in downloads.files_of(benchmark):
         try:
-            typer.echo(f"{benchmark.label}: {downloads.get(file)}")
+            typer.echo(f"{benchmark.label}: {printable(str(downloads.get(file)))}")
         except PagbenchError as error:
             yield str(error)
     try:

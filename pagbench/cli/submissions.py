@@ -26,7 +26,12 @@ Leaderboard = Annotated[Path, typer.Option(help="The leaderboard that it is for,
 NamedBenchmark = Annotated[
     str | None, typer.Option("--benchmark", "-b", help="Name, or name@version; by default that of the card's data set.")
 ]
-Seconds = Annotated[int, typer.Option(min=1, help="Time in which the network must be tried.")]
+Seconds = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Time in which a link must be fetched, and as long again in which the network must be tried."
+    ),
+]
 _LEADERBOARD = Path("leaderboard")
 _DIR = Path("submission")
 

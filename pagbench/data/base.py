@@ -1,6 +1,5 @@
 """What every data set has: a card that loads it, facts about it, and a folder for its files. No torch."""
 
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ import numpy as np
 from pagbench.cards import Card
 from pagbench.errors import DataError, first_line
 from pagbench.storage import cache
-from pagbench.storage.files import at_home
 
 if TYPE_CHECKING:
     from torch import Tensor as Tensor  # noqa: PLC0414 (for other modules)
@@ -97,8 +95,7 @@ class DatasetCard(Card):
 
 def root() -> Path:
     """Folder of data sets: `$PAGBENCH_DATA`, else `data` in the cache folder, `~/.cache/pagbench` by default."""
-    given = os.environ.get("PAGBENCH_DATA")
-    return at_home(given) if given else cache.root() / "data"
+    return cache.named_by("PAGBENCH_DATA") or cache.root() / "data"
 
 
 def download(name: str, place: Path, start: Callable[[], object], by_hand: str) -> None:

@@ -1,6 +1,5 @@
 """Score models that diffusers has written: a `UNet2DModel` with the schedule that it was trained on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def read_config(path: Path, expected: str) -> dict[str, Any]:
     Raises:
         WeightsError: not JSON, or of another class of networks.
     """
-    config = _read_json(path)
+    config = downloads.read_json(path)
     found = config.get("_class_name")
     if found != expected:
         raise WeightsError(f"{path}: the configuration of {found!r}, expected {expected!r}; give another repository")
@@ -129,7 +128,7 @@ def read_schedule(path: Path) -> tuple[Float[Tensor, "steps"], Any]:
     """
     DDPMScheduler = import_extra("diffusers").DDPMScheduler
 
-    config = _read_json(path)
+    config = downloads.read_json(path)
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in _PREDICTIONS or not {"beta_start", "trained_betas"} & set(config):
         raise WeightsError(
@@ -139,16 +138,6 @@ def read_schedule(path: Path) -> tuple[Float[Tensor, "steps"], Any]:
     betas: Tensor = DDPMScheduler.from_config(config).betas
     kept = torch.cumprod(1 - betas.double(), dim=0)
     return ((1 - kept) / kept).sqrt(), prediction
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: not a JSON configuration ({first_line(error)}); fetch the file anew") from None
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path}: expected a JSON object, got {type(content).__name__}; fetch the file anew")
-    return content
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:

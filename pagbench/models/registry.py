@@ -139,7 +139,7 @@ def models_of(benchmark: Benchmark) -> list[str]:
 
 @cache
 def _read(path: Path) -> ModelCard:
-    return ModelCard.read(path)
+    return ModelCard.read(path, ours=path in shipped().values())
 
 
 def find(model: str) -> Request:
@@ -164,7 +164,7 @@ def find(model: str) -> Request:
         return Request(source.card(model))
     if model.endswith((".yaml", ".yml")):
         path = Path(model)
-        return Request(ModelCard.read(path), path)
+        return Request(ModelCard.read(path, ours=path.absolute() in shipped().values()), path)
     if Path(model).is_file():
         raise CardError(
             f"{model}: a file, but no card (.yaml); for a checkpoint give --architecture module:function, "

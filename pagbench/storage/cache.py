@@ -5,12 +5,34 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pagbench.errors import PagbenchError
 from pagbench.storage.files import at_home
 
 
 def root() -> Path:
-    """`$PAGBENCH_CACHE`, else `~/.cache/pagbench`: weights, score models, data sets."""
-    return at_home(os.environ.get("PAGBENCH_CACHE") or Path.home() / ".cache" / "pagbench")
+    """`$PAGBENCH_CACHE`, else `~/.cache/pagbench`: weights, score models, data sets.
+
+    Raises:
+        PagbenchError: it is in a home folder that nobody has.
+    """
+    return named_by("PAGBENCH_CACHE") or _in_home("~/.cache/pagbench", "PAGBENCH_CACHE")
+
+
+def named_by(variable: str) -> Path | None:
+    """The folder that an environment variable names; None where it names none.
+
+    Raises:
+        PagbenchError: it is in a home folder that nobody has.
+    """
+    given = os.environ.get(variable)
+    return _in_home(given, variable) if given else None
+
+
+def _in_home(folder: str, variable: str) -> Path:
+    path = at_home(folder)
+    if str(path).startswith("~"):  # not below the working folder, under that name
+        raise PagbenchError(f"{path}: there is no such home folder; set {variable} to a folder")
+    return path
 
 
 def offline() -> bool:

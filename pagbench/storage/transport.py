@@ -2,7 +2,8 @@
 
 What requests leaves open is done here, for no library does it: urllib3's retries end with the headers, so that a drop
 in the middle needs a loop beside them; pooch and gdown do not resume by the version of a file; the getters of
-huggingface_hub and gdown look neither at a size limit nor at where they are led.
+huggingface_hub and gdown look neither at a size limit nor at where they are led; requests reads the body of each
+redirection, and takes its address apart by other rules than those that check it.
 """
 
 import errno
@@ -16,14 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
 from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urljoin
 
 import requests
 import rich
 import urllib3
-from requests.adapters import HTTPAdapter
 from rich import filesize
 from rich.console import Console
 from rich.progress import (
@@ -36,7 +36,10 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from pagbench.errors import first_line, printable
 from pagbench.storage import content, mirrors
+from pagbench.storage.connections import Adapter, Clock, PassingError
+from pagbench.storage.files import read_regular
 from pagbench.storage.mirrors import MirrorError
 
 _TRIES = 4
@@ -46,19 +49,20 @@ _PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _TIMEOUT = (10.0, 30.0)
 """Seconds to connect, and between two pieces of an answer."""
+_MOST_HOPS = 10
 _CHUNK = 1 << 18
 _EXPECTED = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_PLAIN = {"Content-Encoding": ("identity", ""), "Transfer-Encoding": ("identity", "chunked")}
+"""A file as it is; what arrives is never unpacked."""
 _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/(?:([0-9]{1,18})|\*)")
 
 
-class _PassingError(MirrorError):
-    """An answer that another try may change; `pause` is what the server asks for, in seconds."""
-
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
-        super().__init__(reason)
-        self.pause = pause
+_VERSION = re.compile(r'"[!#-~]{1,200}"|[A-Za-z0-9 ,:+-]{1,60}')
+"""A strong ETag, or a date; others are not sent back."""
+_ADDRESS_MARKS = "!#$%&'()*+,/:;=?@[]~"
+"""What stays as it is in an address that a server gives; a mark that has no place there is spelt out."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,9 @@ class Part:
     def version(self, mirror: str) -> str | None:
         """ETag or date of the version that it begins, where it came from that mirror."""
         try:
-            origin = json.loads(self._origin.read_text(encoding="utf-8"))
+            origin = json.loads(read_regular(self._origin, 1 << 16))
             return origin["version"] if origin["mirror"] == mirror else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def begin(self, mirror: str, version: str | None) -> None:
@@ -117,7 +121,7 @@ class Display:
 
     def wait(self, reason: str, seconds: float) -> None:
         """A transfer broke off and is tried again."""
-        text = f"{self.name}: {reason}; again in {seconds:.0f} s"
+        text = printable(f"{self.name}: {reason}; again in {seconds:.0f} s")
         self.bar.update(self.task, description=text)
         if self.bar.disable:
             notify(text)
@@ -145,7 +149,7 @@ def notify(text: str) -> None:
     Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(text)
 
 
-def download(mirror: str, part: Part, *, hashed: bool, display: Display, limit: int | None = None) -> None:
+def download(mirror: str, part: Part, *, hashed: bool, display: Display, limit: int, clock: Clock) -> None:
     """Fetches what is missing of a file.
 
     Drops, timeouts and passing errors are tried again, with growing pauses, as long as something new arrives.
@@ -156,105 +160,139 @@ def download(mirror: str, part: Part, *, hashed: bool, display: Display, limit: 
         hashed: whether the whole will be compared with a known hash, so that any beginning may be gone on from.
         display: shows how far it is.
         limit: bytes that it may have; what goes beyond is not kept.
+        clock: how long all tries may take.
 
     Raises:
-        MirrorError: the server has not got it, does not answer, leads elsewhere, or sends more than the limit.
+        MirrorError: the server has not got it, does not answer, is too slow, leads elsewhere, or sends more than the
+            limit.
         OSError: the disk refuses; what arrived stays.
     """
     furthest, tries = 0, 0
     while True:
         try:
-            return _transfer(mirror, part, hashed, display, limit)
-        except _PassingError as error:
+            return _transfer(mirror, part, hashed, display, limit, clock)
+        except PassingError as error:
             if part.size > furthest:
                 furthest, tries = part.size, 0
             tries += 1
             if tries == _TRIES:
                 raise
             pause = min(max(_PAUSE * 2 ** (tries - 1), error.pause), _LONGEST_PAUSE)
+            if pause > clock.left():
+                raise
             display.wait(str(error), pause)
             time.sleep(pause)
 
 
-class _GuardedAdapter(HTTPAdapter):
-    """Checks each address before it is connected to: the mirror's own, and wherever redirections and forms lead."""
+class _Session(requests.Session):
+    """Follows no redirection by itself."""
 
-    def __init__(self, *, hashed: bool) -> None:
-        super().__init__()
-        self._hashed, self._previous = hashed, ""
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """See `HTTPAdapter`."""
-        url = request.url or ""
-        mirrors.check_hop(url, self._previous, hashed=self._hashed)
-        self._previous = url
-        return super().send(request, *args, **kwargs)
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """See `requests.Session`."""
 
 
-def _transfer(mirror: str, part: Part, hashed: bool, display: Display, limit: int | None) -> None:
+class _Way:
+    """The requests of one try: of the mirror's own address, then of those that redirections and forms lead to."""
+
+    def __init__(self, session: requests.Session, start: mirrors.Start, clock: Clock, *, hashed: bool) -> None:
+        self._session, self._clock, self._hashed = session, clock, hashed
+        self._own, self._inside, self._hops = start.own, True, 0
+
+    def get(self, url: str, headers: dict[str, str]) -> requests.Response:
+        """The first answer that is no redirection."""
+        asked = None
+        while self._hops <= _MOST_HOPS:
+            address = mirrors.check_hop(url, inside=self._inside, hashed=self._hashed)
+            if asked is not None and asked[:3] != address[:3]:
+                headers = {name: value for name, value in headers.items() if name != "Authorization"}
+            asked = address
+            own = self._inside and address.host == self._own
+            public = mirrors.is_public(address.host) and not own
+            self._inside, self._hops = self._inside and not public, self._hops + 1
+            adapter = Adapter(self._clock, public=public)
+            self._session.mount("http://", adapter)
+            self._session.mount("https://", adapter)
+            response = self._session.get(address.url, headers=headers, stream=True, timeout=_TIMEOUT)
+            if not response.is_redirect:
+                return response
+            response.close()  # unread
+            place = quote(response.headers["Location"].encode("latin-1", "replace"), safe=_ADDRESS_MARKS)
+            try:
+                url = urljoin(address.url, place)
+            except ValueError:
+                url = place  # which is then refused
+        raise MirrorError(f"more than {_MOST_HOPS} redirections")
+
+
+def _transfer(mirror: str, part: Part, hashed: bool, display: Display, limit: int, clock: Clock) -> None:
     """One request, from where the part ends."""
-    url, headers = mirrors.address(mirror)
+    start = mirrors.start(mirror)
     version = part.version(mirror)
     if version is None and not hashed:
         part.discard()
     done = part.size
-    headers["Accept-Encoding"] = "identity"
+    headers = start.headers | {"Accept-Encoding": "identity"}
     if done:
         headers |= {"Range": f"bytes={done}-"} | ({} if version is None else {"If-Range": version})
-    guard = _GuardedAdapter(hashed=hashed)
     try:
-        with requests.Session() as session:
-            session.mount("http://", guard)
-            session.mount("https://", guard)
-            with _open(session, mirror, url, headers) as response:
-                start, total = _extent(response)
+        with _Session() as session:
+            way = _Way(session, start, clock, hashed=hashed)
+            with _open(way, mirror, start.url, headers) as response:
+                begin, total = _extent(response)
                 if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     if total == done:
                         return
                     part.discard()
-                    raise _PassingError("it is not the file that an earlier try began")
-                if start == 0:
+                    raise PassingError("it is not the file that an earlier try began")
+                if begin == 0:
                     part.begin(mirror, _version(response))
-                elif start != done or (version is not None and _version(response) not in (version, None)):
+                elif begin != done or (version is not None and _version(response) not in (version, None)):
                     part.discard()
-                    raise _PassingError("it answered with another part than the one asked for")
-                _receive(response, part, total, display, limit)
+                    raise PassingError("it answered with another part than the one asked for")
+                _receive(response, part, total, display, limit, clock)
     except requests.exceptions.RequestException as error:
         raise _failure(error) from None
     except urllib3.exceptions.HTTPError:
-        raise _PassingError("the connection broke off") from None
+        raise PassingError("the connection broke off") from None
+    except (HTTPException, ValueError) as error:  # of libraries that take the answer apart
+        raise MirrorError(f"an answer that cannot be read ({first_line(error)[:100]})") from None
 
 
-def _open(session: requests.Session, mirror: str, url: str, headers: dict[str, str]) -> requests.Response:
+def _open(way: _Way, mirror: str, url: str, headers: dict[str, str]) -> requests.Response:
     """The answer of which the file is the body; past Google Drive's page that warns of files it has not scanned.
 
     Raises:
         MirrorError: the server answers with an error, or a web page.
     """
-    response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+    response = way.get(url, headers)
     page = _page(response)
     if mirror.startswith("gdrive:") and response.ok and page:
         text = page.decode("utf-8", errors="replace")
-        form = re.search(r'<form[^>]*\bid="download-form"[^>]*\baction="([^"]+)"', text)
-        if form is not None:  # of the button "Download anyway"
-            fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', text)
+        # of the button "Download anyway"
+        form = next((tag for tag in re.findall(r"<form[^<>]*>", text) if 'id="download-form"' in tag), "")
+        action = re.search(r'\baction="([^"]+)"', form)
+        if action is not None:
+            fields = re.findall(r'<input type="hidden" name="([^"<>]+)" value="([^"<>]*)"', text)
             query = urlencode([(name, unescape(value)) for name, value in fields])
             response.close()
-            url = f"{unescape(form[1])}?{query}"
-            response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+            response = way.get(f"{unescape(action[1])}?{query}", headers)
             page = _page(response)
     status = response.status_code
     about = (content.web_page(page) or "a web page instead of the file") if page else None
-    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) and about is not None:
-        raise MirrorError(about)
+    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        for name, plain in _PLAIN.items():
+            if (coding := response.headers.get(name, plain[0])).strip().lower() not in plain:
+                raise MirrorError(f"it is sent as {coding[:40]!a}, which was not asked for")
+        if about is not None:
+            raise MirrorError(about)
     if status in _EXPECTED:
         return response
-    reason = f"{status} {response.reason or ''}".strip()
+    reason = f"{status} {response.reason or ''}".strip()[:100]
     if about is not None and "quota" in about:
         reason = f"{reason}, {about}"
     if status in _PASSING:
         pause = response.headers.get("Retry-After", "")
-        raise _PassingError(reason, float(pause) if _NUMBER.fullmatch(pause) else 0.0)
+        raise PassingError(reason, float(pause) if _NUMBER.fullmatch(pause) else 0.0)
     if mirror.startswith("hf:") and status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         reason += ", no such repository, or one that needs your token: accept its licence there and set HF_TOKEN"
     raise MirrorError(reason)
@@ -264,13 +302,14 @@ def _page(response: requests.Response) -> bytes:
     """The beginning of a web page; nothing of a file."""
     if not response.headers.get("Content-Type", "").startswith("text/html"):
         return b""
-    return response.raw.read(content.HEAD, decode_content=True) or b" "
+    return response.raw.read(content.HEAD, decode_content=False) or b" "
 
 
 def _version(response: requests.Response) -> str | None:
     """What names the version of a file: a strong ETag, else its date."""
     tag = response.headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+    version = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+    return version if version and _VERSION.fullmatch(version) else None
 
 
 def _extent(response: requests.Response) -> tuple[int | None, int | None]:
@@ -283,7 +322,9 @@ def _extent(response: requests.Response) -> tuple[int | None, int | None]:
     return None if start is None else int(start), None if total is None else int(total)
 
 
-def _receive(response: requests.Response, part: Part, total: int | None, display: Display, limit: int | None) -> None:
+def _receive(
+    response: requests.Response, part: Part, total: int | None, display: Display, limit: int, clock: Clock
+) -> None:
     """Adds the body of an answer to the part."""
     done = part.size
     if total is not None:
@@ -298,18 +339,19 @@ def _receive(response: requests.Response, part: Part, total: int | None, display
             done += len(chunk)
             _refuse_excess(part, done, limit)
             file.write(chunk)
+            clock.arrived(done)
             display.bar.advance(display.task, len(chunk))
         file.flush()
         os.fsync(file.fileno())
     if total is not None and part.size < total:
-        raise _PassingError(f"only {part.size} of {total} bytes came")
+        raise PassingError(f"only {part.size} of {total} bytes came")
 
 
-def _refuse_excess(part: Part, size: int, limit: int | None) -> None:
+def _refuse_excess(part: Part, size: int, limit: int) -> None:
     """A server decides what it sends, and may send without end."""
-    if limit is not None and size > limit:
+    if size > limit:
         part.discard()
-        raise MirrorError(f"larger than the {limit} bytes that its card says (it goes on to {size} at least)")
+        raise MirrorError(f"larger than the {limit} bytes that it may have (it goes on to {size} at least)")
 
 
 def _failure(error: requests.exceptions.RequestException) -> MirrorError:
@@ -317,10 +359,9 @@ def _failure(error: requests.exceptions.RequestException) -> MirrorError:
     if isinstance(error, requests.exceptions.SSLError):
         return MirrorError("its TLS certificate is not accepted")
     if isinstance(error, requests.exceptions.Timeout):
-        return _PassingError(f"no answer within {_TIMEOUT[1]:.0f} s")
+        return PassingError(f"no answer within {_TIMEOUT[1]:.0f} s")
     if isinstance(error, requests.exceptions.ProxyError):
-        return _PassingError("the proxy refuses")
+        return PassingError("the proxy refuses")
     if isinstance(error, requests.exceptions.ConnectionError):
-        unresolved = "resolve" in str(error).lower()
-        return _PassingError("its name is not known (is there a network?)" if unresolved else "no connection")
-    return MirrorError(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return PassingError("the connection broke off")
+    return MirrorError(first_line(error)[:200])

@@ -6,16 +6,16 @@ No torch in this process: weights are read, and the network is tried, in a sandb
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, read_yaml
+from pagbench.cards import ModelCard, RemoteFile, read_yaml
 from pagbench.errors import PagbenchError
 from pagbench.models import registry, sources
 from pagbench.storage import assets, downloads, mirrors
 from pagbench.storage.files import sha256_of
+from pagbench.storage.mirrors import MirrorError
 from pagbench.submissions import folder, sandbox
 from pagbench.submissions.findings import Finding, refused
 from pagbench.submissions.folder import CARD, WEIGHTS_SUFFIX
@@ -102,7 +102,7 @@ def _run_sandbox(function: str, root: Path, card: ModelCard, *arguments: str, li
     try:
         if folder.has_weights(card, root):
             for file in card.download or ():
-                yield Finding("ok", "download", f"fetched to {downloads.get(file)}")
+                yield Finding("ok", "download", f"fetched to {downloads.get(file, seconds=limits.seconds)}")
             path = folder.weights_path(card, root)
             digest, expected = sha256_of(path), folder.pinned_sha256(card)
             if digest != expected:
@@ -206,29 +206,28 @@ def _check_weights_fields(card: ModelCard) -> Iterator[Finding]:
         if card.weights_sha256 is None:
             yield _error("weights_sha256", "is missing; add what `sha256sum` says of the weights")
     for file in card.download or ():
-        if file.also or file.archive is not None:
-            yield _error("download", "`also` and `archive` are not for a submission; name mirrors of the file itself")
-        if not file.path.startswith(f"{card.id}/") or not file.path.endswith(WEIGHTS_SUFFIX):
-            yield _error("download", f"path {file.path!r}, expected {card.id}/<file>, ending in {WEIGHTS_SUFFIX}")
-        if file.sha256 is None or file.size is None:
-            yield _error("download", "needs sha256 and size of the file; without them the link is not pinned")
-        elif file.size > folder.WEIGHTS_LINKED:
-            yield _error("download", f"{file.size} bytes, at most {folder.WEIGHTS_LINKED} are fetched")
-        if card.weights_sha256 not in (None, file.sha256):
-            yield _error("weights_sha256", "is not the sha256 in download; leave it out")
-        if not file.mirrors or not all(map(_is_public, file.mirrors)):
-            expected = "https://<public host>/…, hf:<owner>/<name>@<revision>/… or gdrive:<id>"
-            yield _error("download", f"mirrors must be {expected}")
+        yield from _check_link(file, card)
 
 
-def _is_public(mirror: str) -> bool:
-    """Whether a mirror is no service of the machine that fetches, or of its network."""
-    if mirror.startswith(("hf:", "gdrive:")):
-        return True
-    try:
-        return mirror.startswith("https://") and mirrors.is_public(urlsplit(mirror).hostname or "")
-    except ValueError:
-        return False
+def _check_link(file: RemoteFile, card: ModelCard) -> Iterator[Finding]:
+    if file.also or file.archive is not None:
+        yield _error("download", "`also` and `archive` are not for a submission; name mirrors of the file itself")
+    if not file.path.startswith(f"{card.id}/") or not file.path.endswith(WEIGHTS_SUFFIX):
+        yield _error("download", f"path {file.path!r}, expected {card.id}/<file>, ending in {WEIGHTS_SUFFIX}")
+    if file.sha256 is None or file.size is None:
+        yield _error("download", "needs sha256 and size of the file; without them the link is not pinned")
+    elif file.size > folder.WEIGHTS_LINKED:
+        yield _error("download", f"{file.size} bytes, at most {folder.WEIGHTS_LINKED} are fetched")
+    if card.weights_sha256 not in (None, file.sha256):
+        yield _error("weights_sha256", "is not the sha256 in download; leave it out")
+    expected = "https://<public host>/…, hf:<owner>/<name>@<revision>/… or gdrive:<id>"
+    if not file.mirrors:
+        yield _error("download", f"mirrors must be {expected}; there are none")
+    for mirror in file.mirrors:
+        try:
+            mirrors.check_published(mirror)
+        except MirrorError as error:
+            yield _error("download", f"mirrors must be {expected}; {mirror[:100]!a}: {error}")
 
 
 # The id: no other looks like it to a reader, to a file system, or to pagbench.

@@ -256,14 +256,15 @@ def azula_denoiser(tmp_path, monkeypatch):
         denoiser = azula_adm.make_model(**TINY_ADM, clip_mean=False).eval()
         for parameter in denoiser.backbone.parameters():  # the last layers are born zero
             parameter.data += 0.05 * torch.randn_like(parameter)
-    torch.save(denoiser.backbone.state_dict(), tmp_path / "tiny.pt")
+    (tmp_path / "adm").mkdir()
+    torch.save(denoiser.backbone.state_dict(), tmp_path / "adm/tiny.pt")
     return denoiser
 
 
 def test_adm_denoises_as_azula_does(azula_denoiser):
     from azula.noise import VESchedule
 
-    model = adm.read("tiny", RemoteFile(path="tiny.pt"))
+    model = adm.read("tiny", RemoteFile(path="adm/tiny.pt"))
     x, labels = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.tensor([1, 4])
     level = 2 * model.rounded(0.6)
     # just below the step, since azula takes the next one above
@@ -278,7 +279,7 @@ def test_adm_denoises_as_azula_does(azula_denoiser):
 
 def test_an_unknown_adm_network_is_named(azula_denoiser):
     with pytest.raises(UnknownNameError, match="unknown ADM network 'imagenet'"):
-        adm.read("imagenet", RemoteFile(path="tiny.pt"))
+        adm.read("imagenet", RemoteFile(path="adm/tiny.pt"))
 
 
 class GaussianNetwork(torch.nn.Module):
@@ -307,21 +308,23 @@ class RunsCode:
 def test_edm_runs_code_only_where_the_user_has_said_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("PAGBENCH_RUN_CODE", raising=False)
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"ema": RunsCode(tmp_path / "ran")}))
+    (tmp_path / "adm").mkdir()
+    (tmp_path / "adm/evil.pkl").write_bytes(pickle.dumps({"ema": RunsCode(tmp_path / "ran")}))
     with pytest.raises(WeightsError, match="PAGBENCH_RUN_CODE=edm"):
-        edm.read(RemoteFile(path="evil.pkl"))
+        edm.read(RemoteFile(path="adm/evil.pkl"))
     assert not (tmp_path / "ran").exists()
     monkeypatch.setenv("PAGBENCH_RUN_CODE", "edm")
     with pytest.raises(WeightsError, match="sha256"):
-        edm.read(RemoteFile(path="evil.pkl", sha256="0" * 64))
+        edm.read(RemoteFile(path="adm/evil.pkl", sha256="0" * 64))
     assert not (tmp_path / "ran").exists()
 
 
 def test_edm_gives_the_score_of_the_gaussian(tmp_path, monkeypatch):
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path))
     monkeypatch.setenv("PAGBENCH_RUN_CODE", "edm")
-    (tmp_path / "gaussian.pkl").write_bytes(pickle.dumps({"ema": GaussianNetwork()}))
-    model = edm.read(RemoteFile(path="gaussian.pkl"))
+    (tmp_path / "adm").mkdir()
+    (tmp_path / "adm/gaussian.pkl").write_bytes(pickle.dumps({"ema": GaussianNetwork()}))
+    model = edm.read(RemoteFile(path="adm/gaussian.pkl"))
     x, labels = torch.rand(3, 1, 4, 4), torch.tensor([0, 2, 1])
     mean = (MEAN + labels[:, None, None, None] + 1) / 2
     torch.testing.assert_close(model.score(x, 0.25, labels), -(x - mean) / ((STD / 2) ** 2 + 0.25**2))

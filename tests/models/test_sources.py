@@ -322,12 +322,16 @@ TIMMS = {
         ({"input_shape": [3, 8, 8], "id": "digits/standard"}, CardError, ["field 'id' is not for a repository"]),
         ({"input_shape": [3, 8, 8], "clases": 3}, CardError, ["field 'clases'", "did you mean 'classes'?"]),
         ([1], CardError, ["expected a JSON object, got list"]),
+        ({**TIMMS, "architecture": "x" * 10**6}, UnknownNameError, ["unknown timm architecture 'xxx"]),
+        ({"input_shape": [3, 8, 8], "mean": ["x"] * 10**4, "std": [1]}, CardError, ["and 9971 more like these"]),
+        ({"architectures": ["\x1b[2J" * 10**4]}, CardError, ["\\x1b[2J"]),
     ],
 )
 def test_a_strange_config_gets_one_clear_line(cache, shaped, config, error, parts):
     put(cache / "hf/me/odd/config.json", config)
     with pytest.raises(error) as caught:
         load("hf/me/odd", shaped(8, 3))
+    assert len(str(caught.value)) < 3_000
     for part in parts:
         assert part in str(caught.value)
 

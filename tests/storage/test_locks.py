@@ -162,9 +162,9 @@ def test_targets_and_downloads_are_kept_without_locks(tmp_path, answer, monkeypa
     with Mirror() as server:
         content = bytes(4000)
         url = server.serve("/file.bin", content)
-        path = downloads.get(RemoteFile(path="some/file.bin", mirrors=(url,), sha256=sha256(content).hexdigest()))
+        path = downloads.get(RemoteFile(path="smoothing/file.bin", mirrors=(url,), sha256=sha256(content).hexdigest()))
         server.shutdown()
-    assert path.read_bytes() == content and downloads.records()["some/file.bin"].size == len(content)
+    assert path.read_bytes() == content and downloads.records()["smoothing/file.bin"].size == len(content)
     assert [found.name for found in path.parent.iterdir()] == ["file.bin"]
 
 

@@ -4,7 +4,6 @@ config.json is timm's, or holds fields of a card: `architecture`, `input_shape`,
 else the network needs. Files lie in `hf/<owner>/<name>[@revision]` below the cache folder, fetched or put there.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict
 
 from pagbench.cards import Card, Count, ModelCard, RemoteFile
-from pagbench.errors import CardError, UnknownNameError, WeightsError, first_line
+from pagbench.errors import CardError, UnknownNameError, printable
 from pagbench.models.sources import timm
 from pagbench.storage import cache, downloads
 
@@ -57,7 +56,7 @@ def card(model: str) -> ModelCard:
     if re.fullmatch(_NAME, model) is None:
         raise CardError(f"{model}: expected hf/<owner>/<name> or hf/<owner>/<name>@<revision>")
     file = _file(model, "config.json")
-    config = _read(downloads.get(file))
+    config = downloads.read_json(downloads.get(file))
     fields = _fields_of_timm(config, model) if _is_timms(config) else _fields_of_card(config, model)
     page = f"https://huggingface.co/{model.removeprefix('hf/').replace('@', '/tree/')}"
     usual = {"title": model.rpartition("/")[2], "family": "own", "reference": page}
@@ -71,7 +70,7 @@ def build(card: ModelCard, files: Sequence[Path]) -> "nn.Module":
     from pagbench.models import architectures
     from pagbench.storage import weights
 
-    config, file = _read(files[0]), files[1]
+    config, file = downloads.read_json(files[0]), files[1]
     state = weights.read(file, state_key=card.state_key, strip_prefix=card.strip_prefix)
     if _is_timms(config):
         timms = _timms(config, card.id)
@@ -103,8 +102,9 @@ def _fields_of_timm(config: dict[str, Any], model: str) -> dict[str, Any]:
 def _fields_of_card(config: dict[str, Any], model: str) -> dict[str, Any]:
     if "input_shape" not in config:
         kind = config.get("architectures") or config.get("model_type") or list(config)[:8]
+        found = printable(str(kind))[:100]
         raise CardError(
-            f"{model}: its config.json is neither timm's nor has fields of a card (it has {kind}); "
+            f"{model}: its config.json is neither timm's nor has fields of a card (it has {found}); "
             "give a function that builds the network, path.py:function"
         )
     if given := config.keys() & {"id", "loader", "download"}:
@@ -141,13 +141,3 @@ def _published(model: str) -> list[str]:
 def _file(model: str, name: str) -> RemoteFile:
     repository = model.removeprefix("hf/")
     return RemoteFile.parse({"path": f"{model}/{name}", "mirrors": [f"hf:{repository}/{name}"]}, model)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: not JSON ({first_line(error)}); fetch the file anew") from None
-    if not isinstance(config, dict):
-        raise CardError(f"{path}: expected a JSON object, got {type(config).__name__}; fetch the file anew")
-    return config
