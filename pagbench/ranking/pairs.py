@@ -17,7 +17,7 @@ from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.board import benchmark_of, distinct
 from pagbench.ranking.summaries import summarise
 from pagbench.results import Declared
-from pagbench.results.files import check_same_targets
+from pagbench.results.agreement import check_same_targets
 from pagbench.results.folders import find_models, map_models
 from pagbench.results.frames import declared_in
 

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from pagbench import ranking
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError, UnknownNameError
 from pagbench.ranking import eligibility, render
-from pagbench.results.folders import find_models
+from pagbench.results.folders import OnWarning, find_models
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 HUB_FOLDER = ".eval_results"
@@ -85,21 +86,27 @@ class Standing(NamedTuple):
         return "no rank"
 
 
-def find(folder: Path, model: str, benchmark: Benchmark) -> Standing:
+def find(folder: Path, model: str, benchmark: Benchmark, on_warning: OnWarning = warnings.warn) -> Standing:
     """Where a model of a results folder stands.
+
+    Args:
+        folder: of results.
+        model: its id.
+        benchmark: the definition.
+        on_warning: called with a line for each file of the folder that is damaged or somebody else's, and left out.
 
     Raises:
         UnknownNameError: it has no results; the message has the closest ids.
         ResultsError: results cannot be read or combined.
     """
-    board = ranking.leaderboard(folder, benchmark=benchmark)
+    board = ranking.leaderboard(folder, benchmark=benchmark, on_warning=on_warning)
     if model not in set(board["model"]):
         raise UnknownNameError("model", model, board["model"])
     row = board[board["model"] == model].iloc[0]
     known = {str(name): None if pd.isna(value) else value for name, value in row.items()}
     (files,) = [files for files in find_models(folder, benchmark) if files.name == model]
     result = files.read()
-    started = "" if result is None else str(result.document.get("started", ""))
+    started = "" if result is None else result.provenance.started or ""
     return Standing(benchmark, known, int(board["rank"].notna().sum()), started)
 
 
