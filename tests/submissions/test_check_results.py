@@ -159,11 +159,12 @@ def pictures(edit):
 @pytest.mark.parametrize(
     ("provenance", "reason"),
     [
-        (pictures(lambda shown: shown | {"images": "no base64"}), "the pictures in its results file are damaged"),
+        (pictures(lambda shown: shown | {"images": "no base64"}), "field 'maps.images'"),
+        (pictures(lambda shown: shown | {"images": "AAAA"}), "the pictures in its results file are damaged"),
         (pictures(lambda shown: shown | {"sample_ids": list("abcd")}), "images that the benchmark does not have"),
         (pictures(lambda shown: shown | {"shape": [1, 4, 16]}), "shape (1, 4, 16), expected (1, 8, 8)"),
-        (lambda kept: kept | {"made": {"generation": {}}}, "pictures are of 'generation', expected none"),
-        (lambda kept: kept | {"made": 3}, "the pictures in its results file are damaged"),
+        (lambda kept: kept | {"made": {"clean": kept["maps"]}}, "pictures are of 'clean', expected none"),
+        (lambda kept: kept | {"made": 3}, "field 'made'"),
     ],
 )  # fmt: skip
 def test_pictures_that_cannot_be_of_the_benchmark_are_refused(findings, provenance, reason):
@@ -186,8 +187,11 @@ def test_results_of_an_ability_are_checked_with_their_pictures(digits, tmp_path)
     made = ability_results.images(card.id, "generation", 0)
     other = {"generation": made["generation"] | {"sample_ids": ["nobody"] * thumbnails.GENERATED}}
     assert "images that the benchmark does not have" in messages(check(made=other))
-    assert "pictures are of 'denoising', expected generation or" in messages(check(made={"denoising": {}}))
-    assert "damaged" in messages(check(made={"generation": {"sample_ids": []}}))
+    assert "pictures are of 'denoising', expected generation or" in messages(
+        check(made={"denoising": made["generation"]})
+    )
+    assert "made.generation.shape" in messages(check(made={"generation": {"sample_ids": []}}))
+    assert "damaged" in messages(check(made={"generation": made["generation"] | {"images": "AAAA"}}))
 
 
 def test_a_folder_of_results_names_its_benchmark_and_model(digits, tmp_path):
