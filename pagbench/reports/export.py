@@ -13,7 +13,7 @@ import yaml
 
 from pagbench import ranking
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ResultsError, UnknownNameError
+from pagbench.errors import ResultsError, UnknownNameError, printable
 from pagbench.ranking import eligibility, render
 from pagbench.results.folders import OnWarning, find_models
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
@@ -39,7 +39,7 @@ class Badge(NamedTuple):
     def to_json(self) -> str:
         """A shields.io endpoint: https://shields.io/badges/endpoint-badge."""
         content = {"schemaVersion": 1, "label": self.label, "message": self.message, "color": self.colour}
-        return json.dumps(content, ensure_ascii=False) + "\n"
+        return json.dumps(content) + "\n"
 
     def to_svg(self) -> str:
         """A picture that needs no other file."""
@@ -160,7 +160,7 @@ def hub_yaml(standing: Standing, *, dataset: str | None = None, source: str | No
         place = f"; {standing.place}" if task == "alignment" else ""
         entry["notes"] = (
             f"{benchmark.label}, definition sha256 {benchmark.digest()[:16]}, {row['n_total']} images, "
-            f"{interval}{place}; {row['verification']}"
+            f"{interval}{place}; {printable(row['verification'])}"
         )
         entries.append(entry)
     return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=100)

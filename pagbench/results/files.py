@@ -35,6 +35,7 @@ _BROTLI_LEVEL = 4  # smaller than by level 9, for a tenth of its time
 _KEY = b"pagbench"
 _DIGEST = b"pagbench.sha256"
 _FEW_VALUES = 50
+_LISTED = 5
 _IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
 _FINGERPRINT_TOLERANCE = 1e-3
 _GRADIENT_ROUNDING = 1e-5
@@ -265,10 +266,12 @@ def _foreign(opened: parquet.Opened, schema: pa.Schema) -> str:
         if (format := json.loads(opened.metadata[_KEY])["format"]) != FORMAT:
             return _other_format(format)
     names = opened.file.schema_arrow.names
-    if len(names) != len(schema):
-        return f"{len(names)} columns, expected {len(schema)}; run again with --overwrite"
     odd = sorted(set(names) ^ set(schema.names)) or ["of other types"]
-    return f"columns {', '.join(odd)} do not fit the benchmark; run again with --overwrite"
+    listed = ", ".join([*(name[:60] for name in odd[:_LISTED]), *(["…"] if len(odd) > _LISTED else [])])
+    return (
+        f"columns {listed} do not fit the benchmark ({len(names)} columns, expected {len(schema)}); run again with "
+        "--overwrite"
+    )
 
 
 def _other_format(format: object) -> str:

@@ -66,14 +66,21 @@ def open_file(content: bytes, schema: pa.Schema) -> Opened:
     if footer > min(LARGEST_FOOTER, len(content) - 12):
         raise ValueError(f"not a whole Parquet file: its footer takes {footer} bytes")
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    file = pq.ParquetFile(
+    try:
+        file = _open(content, texts)  # a text is in memory once, however many rows have it
+    except KeyError:  # it has no such columns
+        file = _open(content, [])
+    return Opened(file, content, file.metadata.metadata or {})
+
+
+def _open(content: bytes, texts: list[str]) -> pq.ParquetFile:
+    return pq.ParquetFile(
         pa.BufferReader(content),
-        read_dictionary=texts,  # a text is in memory once, however many rows have it
+        read_dictionary=texts,
         thrift_string_size_limit=LARGEST_FOOTER,
         thrift_container_size_limit=_LONGEST_LIST,
         arrow_extensions_enabled=False,
     )
-    return Opened(file, content, file.metadata.metadata or {})
 
 
 def read_rows(opened: Opened, schema: pa.Schema, rows: int) -> pa.Table:

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from pagbench.cards import ModelCard
 from pagbench.errors import PagbenchError, ResultsError
 from pagbench.results import Result, thumbnails, verification
 from pagbench.results.contradictions import ROUNDING, contradictions, identity
-from pagbench.submissions.check import check_text
 from pagbench.submissions.findings import Finding
 
 _ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
@@ -156,8 +154,7 @@ def _check_description(result: Result, card: ModelCard, subject: str) -> list[Fi
         message = f"the card in it {said} that the weights are under embargo; {_AGAIN}"
         return [Finding("error", subject, message)]
     message = f"the card in it has another {_differing(kept, card)} than the model's, and is the one that is shown"
-    hidden = [replace(finding, subject=f"{subject}: {finding.subject}") for finding in check_text(kept)]
-    return [Finding("warning", subject, message), *hidden]
+    return [Finding("warning", subject, message)]
 
 
 def _short(value: object) -> str:
