@@ -4,7 +4,6 @@ import hashlib
 import ipaddress
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date as Date
 from difflib import get_close_matches
@@ -27,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 from yaml.composer import Composer
 
-from pagbench.errors import CardError, first_line
+from pagbench.errors import CardError, first_line, hidden
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -77,28 +76,15 @@ Count = Annotated[int, Field(gt=0)]
 
 LONGEST_TEXT = 2_000
 """Characters of a text that is shown."""
-_INVISIBLE = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
-
-
-def text_flaw(text: str, longest: int = LONGEST_TEXT) -> str:
-    r"""Why a text cannot be shown: it is too long, or hides something; empty where it can.
-
-    >>> text_flaw("a" + chr(0x202E) + "b")
-    "holds the invisible character '\\u202e'; remove it"
-    """
-    if len(text) > longest:
-        return f"{len(text)} characters, at most {longest} are shown; shorten it"
-    if text.isprintable():  # by far the most are, and the rest takes a hundred times as long
-        return ""
-    hidden = [mark for mark in text if unicodedata.category(mark) in _INVISIBLE]
-    return f"holds the invisible character {hidden[0]!a}; remove it" if hidden else ""
 
 
 def _text_flaws(value: Any, name: str) -> Iterator[tuple[str, str]]:
     """Field and flaw of every text in a value that cannot be shown, keys too."""
     if isinstance(value, str):
-        if flaw := text_flaw(value):
-            yield name, flaw
+        if len(value) > LONGEST_TEXT:
+            yield name, f"{len(value)} characters, at most {LONGEST_TEXT} are shown; shorten it"
+        elif (mark := hidden(value)) is not None:
+            yield name, f"holds the invisible character {mark!a}; remove it"
     elif isinstance(value, BaseModel):
         yield from _text_flaws(vars(value), name)
     elif isinstance(value, Mapping):

@@ -2,13 +2,22 @@
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from textwrap import shorten
 from typing import Any
+from unicodedata import category
 
 _LONGEST_LINE, _LINES = 200, 3
 """Characters of each line of an error of several lines, and how many lines follow the first."""
+_HIDDEN = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp"))
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Marks of visible kinds that show nothing."""
+_MARKDOWN = re.compile(r"[\\`*\[\]<|~$]|&(?=[#\w])|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.")
+"""What Markdown reads as more than text; of addresses, what some of it makes a link by."""
+_FORMULA = re.compile("[=+@\uff1d\uff0b\uff0d\uff20\u2212-]")
+"""What a spreadsheet takes for the beginning of a formula, wide forms among them."""
 
 
 def first_line(error: BaseException) -> str:
@@ -25,13 +34,48 @@ def first_line(error: BaseException) -> str:
     return " ".join(shorten(line, _LONGEST_LINE, placeholder=" …") for line in lines[: 1 + _LINES])
 
 
+def hidden(text: str) -> str | None:
+    r"""The first mark of a text that nobody sees or that a terminal may act on; None where there is none.
+
+    Those are control characters, line breaks among them, marks of direction, invisible ones, and halves of characters.
+
+    >>> hidden("naïve\u00a0☃"), hidden("a" + chr(0x202E) + "b"), hidden("a" + chr(0x3164))
+    (None, '\u202e', '\u3164')
+    """
+    if text.isascii() and text.isprintable():
+        return None
+    return next((mark for mark in text if category(mark) in _HIDDEN or _BLANK.match(mark)), None)
+
+
 def printable(text: str) -> str:
     r"""A text in one line for a terminal, whatever a file or its name holds: marks that it may act on are spelt out.
 
     >>> printable("a" + chr(27) + "b  c")
     'a\\x1bb c'
     """
-    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in " ".join(text.split()))
+    line = " ".join(text.split())
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(mark if mark.isprintable() and not _BLANK.match(mark) else ascii(mark)[1:-1] for mark in line)
+
+
+def in_markdown(text: str) -> str:
+    r"""A text in one line of Markdown or of a cell of its tables, as it is written: no link, tag, picture or code.
+
+    >>> in_markdown("[a](javascript:b) <b> a_b")
+    '\\[a\\](javascript:b) \\<b> a_b'
+    """
+    return _MARKDOWN.sub(r"\\\g<0>", printable(text))
+
+
+def in_csv(text: str) -> str:
+    r"""A text in one line of a cell of CSV, behind `'` where a spreadsheet would take it for a formula.
+
+    >>> in_csv("=1+2"), in_csv("a-b")
+    ("'=1+2", 'a-b')
+    """
+    line = printable(text)
+    return f"'{line}" if _FORMULA.match(line) else line
 
 
 class PagbenchError(Exception):

@@ -106,7 +106,7 @@ def export(
     from pagbench.reports import export
 
     definition = benchmarks.load(benchmark)
-    standing = export.find(_read_from(results, definition), _id_of(model), definition)
+    standing = export.find(_read_from(results, definition), _id_of(model), definition, warn_of)
     if format is ExportFormat.hf:
         text = export.hub_yaml(standing, dataset=dataset, source=source)
     else:

@@ -88,6 +88,8 @@ def splits(
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A line for each row, its texts in columns, whatever others have written there."""
+    rows = [[printable(part) for part in row] for row in rows]
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     return "\n".join(
         "  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -228,7 +230,7 @@ def heading(card: "Preflight") -> str:
 def preflight(card: "Preflight") -> str:
     """A pre-flight card: what each check found, what was expected, and what to do."""
     table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]
-    advice = [f"{check.name}: {check.advice}" for check in card.checks if check.advice]
+    advice = [printable(f"{check.name}: {check.advice}") for check in card.checks if check.advice]
     return "\n".join([_aligned([("check", "verdict", "found", "expected"), *table]), *advice])
 
 
@@ -242,7 +244,8 @@ def describe_model(name: str, folder: Path) -> str:
     request = registry.find(name)
     card = request.card
     source = request.path or f"the source {card.id.partition('/')[0]!r}"
-    text = f"# {source}\n{yaml.safe_dump(card.model_dump(mode='json', exclude_none=True), sort_keys=False)}"
+    fields = yaml.safe_dump(card.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    text = f"# {printable(str(source))}\n{fields}"
     for label in benchmarks.names():
         if not (folder / label).is_dir():
             continue
@@ -267,7 +270,7 @@ def _summary(name: str, folder: Path, benchmark: "Benchmark") -> str:
     try:
         board = leaderboard(folder, benchmark=benchmark, on_warning=warn_of)
     except ResultsError as error:
-        return f"no summary: {error}"
+        return printable(f"no summary: {error}")
     if name not in set(board["model"]):
         return "no summary: its results cannot be used"
     row = board[board["model"] == name].iloc[0]
@@ -284,4 +287,4 @@ def _value(row: "pd.Series[Any]", column: str) -> str:
     if not isinstance(value, float):
         return str(value)
     low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
-    return f"{value:.4f}" if low is None else f"{value:.4f}  [{low:.4f}, {high:.4f}]"
+    return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"

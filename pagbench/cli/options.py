@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pagbench.errors import ContractError
+from pagbench.errors import ContractError, printable
 from pagbench.storage import cache
 
 if TYPE_CHECKING:
@@ -108,4 +108,4 @@ def warn_of(line: str) -> None:
 
 def warn(line: str) -> None:
     """A line of progress, or a warning, beside what a command prints."""
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)

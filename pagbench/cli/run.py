@@ -122,7 +122,7 @@ def check(
             label, card = _examine(name, benchmark, architecture, ids[index : index + 1], batch_size, device)
         except PagbenchError as error:
             for line in str(error).splitlines():
-                warn(f"error: {printable(line)}")
+                warn(f"error: {line}")
             worst = 2
             continue
         typer.echo(f"{name} on {label}: {listing.heading(card)}\n{listing.preflight(card)}\n")

@@ -270,7 +270,7 @@ def verify(
         try:
             to_verify += verify.find_results(target, results, definition)
         except PagbenchError as error:
-            warn(f"error: {printable(str(error))}")
+            warn(f"error: {error}")
             skipped = True
     if not to_verify and not skipped:
         raise ContractError(f"{results}: no results to verify; give another --results folder or a submission's folder")

@@ -1,6 +1,7 @@
 """The leaderboard as a data frame, and how far its ranking depends on the target."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -132,8 +133,8 @@ def distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
 
 def _unranked(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
     """One row per model, without ranks."""
-    seeds = {summary.evidence.seed for summary in models.values()}
-    board_seed = benchmark.seed if benchmark.seed in seeds else min(seeds)
+    seeds = Counter(sorted(summary.evidence.seed for summary in models.values()))
+    board_seed = benchmark.seed if benchmark.seed in seeds else seeds.most_common(1)[0][0]
     statuses = {name: eligibility.status(summary.evidence, benchmark, board_seed) for name, summary in models.items()}
     anchors = () if missing_anchor(models, benchmark) else _anchors(benchmark)
     networks = {name: summary.network for name, summary in models.items() if summary.network is not None}
@@ -248,11 +249,11 @@ def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
     ranked = board[board["status"] == eligibility.RANKED]
     if len(ranked) < FEWEST:
         return []
-    own, families = (benchmark.alignment, f"{benchmark.alignment}_corrected"), ranked["family"].tolist()
-    x, found = ranked["alignment"].to_numpy(float), []
+    own, found = (benchmark.alignment, f"{benchmark.alignment}_corrected"), []
     for name in OTHER_TARGETS:
-        if name in board and name not in own and ranked[name].notna().all():
-            y = ranked[name].to_numpy(float)
-            spearman = clustered_spearman(x, y, families, seed=benchmark.seed)
-            found.append(Agreement(name, spearman, kendall(x, y), len(ranked)))
+        both = ranked[ranked[name].notna()] if name in board and name not in own else ranked[:0]
+        if len(both) >= FEWEST:
+            x, y = both["alignment"].to_numpy(float), both[name].to_numpy(float)
+            spearman = clustered_spearman(x, y, both["family"].tolist(), seed=benchmark.seed)
+            found.append(Agreement(name, spearman, kendall(x, y), len(both)))
     return found

@@ -15,6 +15,8 @@ RANKED = "ranked"
 SIGNIFICANCE = 1e-3
 MIN_SCORED = 0.95
 MAX_UNFAITHFUL = 0.05
+NO_ALIGNMENT = "no result: its alignment is no number, for that by chance is 1"
+"""Of a model whose images are all scored; it would take the ranks of all others with it."""
 MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 

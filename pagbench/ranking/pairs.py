@@ -12,12 +12,13 @@ import pandas as pd
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column, epsilon_name
-from pagbench.errors import ResultsError, UnknownNameError
+from pagbench.errors import ResultsError, UnknownNameError, printable
 from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.board import benchmark_of, distinct
+from pagbench.ranking.render import cells_of_csv
 from pagbench.ranking.summaries import summarise
 from pagbench.results import Declared
-from pagbench.results.files import check_same_targets
+from pagbench.results.agreement import check_same_targets
 from pagbench.results.folders import find_models, map_models
 from pagbench.results.frames import declared_in
 
@@ -216,8 +217,8 @@ def to_text(comparison: Comparison) -> str:
     label, benchmark = comparison.benchmark.label, comparison.benchmark
     lines = [
         f"{label}: two models on the same {comparison.images} images",
-        f"A  {comparison.a}",
-        f"B  {comparison.b}",
+        f"A  {printable(comparison.a)}",
+        f"B  {printable(comparison.b)}",
         "",
     ]
     lines.append(f"{'measure':<16}{'A':>8}{'B':>9}{'A − B':>9}  {'95 % interval':<18}{'p':>6}  better")
@@ -241,7 +242,7 @@ def to_text(comparison: Comparison) -> str:
         "Interval and p (two-sided) are of a paired bootstrap over images. They do not cover retraining, and each "
         "speaks of one pair and one measure alone.",
         *([f"Nothing is said of alignment: {benchmark.no_target}."] if benchmark.no_target else []),
-        *comparison.remarks,
+        *map(printable, comparison.remarks),
     ]
     return "\n".join([*lines, "", *(part for note in notes for part in textwrap.wrap(note, _WIDTH))]) + "\n"
 
@@ -252,13 +253,13 @@ def _number(value: float) -> str:
 
 def to_csv(comparison: Comparison) -> str:
     """All columns, comma-separated; empty where there is no value."""
-    return comparison.table.to_csv(index=False)
+    return cells_of_csv(comparison.table).to_csv(index=False)
 
 
 def to_json(comparison: Comparison) -> str:
     """All columns, a list of objects; null where there is no value."""
     text = comparison.table.to_json(orient="records", double_precision=15)
-    return json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(json.loads(text), indent=1) + "\n"
 
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {"text": to_text, "csv": to_csv, "json": to_json}

@@ -14,11 +14,14 @@ from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns, sample_columns
+from pagbench.errors import in_csv, in_markdown, printable
 from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.copies import sentences
 from pagbench.ranking.eligibility import no_rank
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
+Form = Callable[[str], str]
+"""Makes a text of others a line of what it is printed in."""
 _TABLE = tuple(
     column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
 )
@@ -73,7 +76,7 @@ def _header(column: Column) -> str:
     return column.header + arrow
 
 
-def _cell(row: "pd.Series[Any]", column: Column, separator: str) -> str:
+def _cell(row: "pd.Series[Any]", column: Column, separator: str, form: Form) -> str:
     value = row.get(column.name)
     if column.name == "rank":
         return rank(row, separator)
@@ -83,7 +86,7 @@ def _cell(row: "pd.Series[Any]", column: Column, separator: str) -> str:
         return f"{value}{separator}{row['regime_probability']:.2f}"
     if not isinstance(value, float):
         marked = column.name == "model" and UNDER_EMBARGO in row["verification"]
-        return f"{value} {_EMBARGO}" if marked else str(value)
+        return f"{form(str(value))} {_EMBARGO}" if marked else form(str(value))
     low, high = row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
     if not (isinstance(low, float) and isinstance(high, float)) or _missing(low):
         return f"{value:.3f}"
@@ -109,24 +112,24 @@ def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
     return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name not in _BELOW]
 
 
-def _remarks(board: pd.DataFrame, benchmark: Benchmark) -> list[str]:
+def _remarks(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]:
     """Why models have no rank, what was flagged, who was verified, and how far another target agrees."""
     unusual = board[~board["status"].isin(["ranked", "control", no_rank(benchmark)])]
-    remarks = [f"{row['model']}: {row['status']}." for _, row in unusual.iterrows()]
+    remarks = [f"{form(row['model'])}: {form(row['status'])}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
     unsaid = [(row["model"], _unsaid(row["preflight"], row["status"])) for _, row in flagged.iterrows()]
-    remarks += [f"{model}: pre-flight: {flags}." for model, flags in unsaid if flags]
+    remarks += [f"{form(model)}: pre-flight: {form(flags)}." for model, flags in unsaid if flags]
     if benchmark.no_target and (passed := board[board["preflight"] == "ok"]["model"].tolist()):
-        remarks.append(f"Pre-flight ok: {', '.join(passed)}.")
+        remarks.append(f"Pre-flight ok: {form(', '.join(passed))}.")
     if PARTIAL_MEASURES in board:
         for partial, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
             names = ", ".join(models) if len(models) <= _LISTED else f"{len(models)} of {len(board)} models"
-            remarks.append(f"{names}: {partial}.")
+            remarks.append(f"{form(names)}: {form(str(partial))}.")
     if not (alike := board.dropna(subset="same_as")).empty:
-        remarks += sentences(dict(zip(alike["model"], alike["same_as"], strict=True)))
+        remarks += map(form, sentences(dict(zip(alike["model"], alike["same_as"], strict=True))))
     kept_back = board[board["verification"].str.contains(UNDER_EMBARGO)]
-    remarks += [f"{_EMBARGO} {row['model']}: {row['verification']}." for _, row in kept_back.iterrows()]
-    remarks.append(_verifications(board))
+    remarks += [f"{_EMBARGO} {form(row['model'])}: {form(row['verification'])}." for _, row in kept_back.iterrows()]
+    remarks.append(_verifications(board, form))
     return remarks + [a.sentence() for a in (agreements(board, benchmark) if benchmark.second is not None else ())]
 
 
@@ -136,7 +139,7 @@ def _unsaid(preflight: str, status: str) -> str:
     return "; ".join(flag for flag in flags if flag.partition(": ")[2].partition(", expected ")[0] not in status)
 
 
-def _verifications(board: pd.DataFrame) -> str:
+def _verifications(board: pd.DataFrame, form: Form) -> str:
     """How many models a rerun has verified; the minority by name. Refuted ones have that as their status."""
     verdicts = board["verification"].str.extract(r"^([\w-]+)")[0]
     verified, reported = board[verdicts == "verified"]["model"], board[verdicts == SELF_REPORTED]["model"]
@@ -144,7 +147,7 @@ def _verifications(board: pd.DataFrame) -> str:
     if verified.empty or reported.empty:
         return f"{count}." if reported.empty else f"{count}; all are self-reported."
     few, name = (reported, SELF_REPORTED) if len(reported) <= len(verified) else (verified, "verified")
-    return f"{count}; {name}: {', '.join(few)}."
+    return f"{count}; {name}: {form(', '.join(few))}."
 
 
 def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None) -> str:
@@ -169,7 +172,7 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
     console = Console(width=room, color_system=None)
     with console.capture() as capture:
         console.print(table)
-        for line in [caption(board, benchmark), *_remarks(board, benchmark)]:
+        for line in [caption(board, benchmark), *_remarks(board, benchmark, printable)]:
             console.print(Text(line), width=min(room, 140))
     return capture.get()
 
@@ -187,7 +190,7 @@ def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Colum
         show_edge=not narrow,
         show_lines=narrow,
     )
-    rows = [[_cell(row, column, "\n" if narrow else " ") for column in shown] for _, row in board.iterrows()]
+    rows = [[_cell(row, column, "\n" if narrow else " ", printable) for column in shown] for _, row in board.iterrows()]
     if narrow:
         rows = [[_without_collection(cell) for cell in cells] for cells in rows]
     for column, *cells in zip(shown, *rows, strict=True):
@@ -220,14 +223,19 @@ def to_markdown(board: pd.DataFrame, benchmark: Benchmark, models: Collection[st
     for _, row in board.iterrows():
         if models is not None and row["model"] not in models:
             continue
-        lines.append("| " + " | ".join(_cell(row, column, " ").replace("|", "\\|") for column in shown) + " |")
-    remarks = [f"- {remark}" for remark in _remarks(board, benchmark)]
+        lines.append("| " + " | ".join(_cell(row, column, " ", in_markdown) for column in shown) + " |")
+    remarks = [f"- {remark}" for remark in _remarks(board, benchmark, in_markdown)]
     return "\n".join([*lines, "", caption(board, benchmark), *([""] if remarks else []), *remarks]) + "\n"
 
 
 def to_csv(board: pd.DataFrame, benchmark: Benchmark) -> str:
-    """All columns, comma-separated; empty where not scored."""
-    return board.to_csv(index=False)
+    """All columns, comma-separated; empty where not scored. No text of others is a formula to a spreadsheet."""
+    return cells_of_csv(board).to_csv(index=False)
+
+
+def cells_of_csv(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts are in the form for CSV; numbers stay as they are."""
+    return table.map(lambda value: in_csv(value) if isinstance(value, str) else value)
 
 
 def to_json(board: pd.DataFrame, benchmark: Benchmark) -> str:

@@ -15,6 +15,7 @@ from pagbench.ranking import eligibility, statistics
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.results import Declared, Result
+from pagbench.results.store import labels_of
 from pagbench.results.verification import standing
 
 Replicates = Mapping[str, NDArray[np.float64]]
@@ -42,6 +43,7 @@ class Summary:
         measured: which of the benchmark's samples it has, one bit each; replicates of models that agree in it, and in
             the noise seed, are paired.
         replicates: of every statistic over images, shape (1 + replicates,) each, the estimate first.
+        labels: class of each of the benchmark's samples, -1 where it was not measured.
         target_weights: hash of each network behind the targets that it was measured with, where it is known.
         network: what tells its network from others; None for controls, and for rows without provenance.
     """
@@ -51,6 +53,7 @@ class Summary:
     evidence: Evidence
     measured: bytes
     replicates: Replicates
+    labels: NDArray[np.int16]
     target_weights: Mapping[str, str] = field(default_factory=dict)
     network: Network | None = None
 
@@ -84,8 +87,10 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.floa
     name, positions = str(rows["entrant"].iloc[0]), results.positions(rows["sample_id"], benchmark)
     measured = np.zeros(len(benchmark.samples), dtype=bool)
     measured[positions[positions >= 0]] = True
-    evidence = eligibility.evidence(rows, benchmark, declared.preflight, declared.verification)
     replicates = _replicates(rows, positions, benchmark, weights)
+    evidence = eligibility.evidence(rows, benchmark, declared.preflight, declared.verification)
+    if not (benchmark.no_target or evidence.unscored or np.isfinite(replicates["alignment"]).all()):
+        evidence = evidence._replace(no_result=evidence.no_result or eligibility.NO_ALIGNMENT)
     score_cards = [benchmark.score, *([benchmark.second.score] if benchmark.second else [])]
     partial = _partial(rows, benchmark)
     entry = {
@@ -109,7 +114,8 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.floa
         entry |= {fixed: float(rows[fixed].iloc[0]) for fixed in _FIXED if fixed in rows}
     compared = None if evidence.control else declared.network
     network = None if compared is None else Network.of(*compared, benchmark.classes)
-    return Summary(name, entry, evidence, np.packbits(measured).tobytes(), replicates, network=network)
+    labels = labels_of(rows, benchmark)
+    return Summary(name, entry, evidence, np.packbits(measured).tobytes(), replicates, labels, network=network)
 
 
 def _partial(rows: pd.DataFrame, benchmark: Benchmark) -> str:

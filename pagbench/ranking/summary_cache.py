@@ -17,7 +17,7 @@ from pagbench.ranking import statistics
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.ranking.summaries import Summary, compared, summarise_result
-from pagbench.results.files import check_same_targets
+from pagbench.results.agreement import Claims
 from pagbench.results.folders import ModelFiles, OnWarning, map_models
 from pagbench.results.preflight import Preflight
 from pagbench.results.verification import Verification
@@ -49,7 +49,11 @@ def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | N
     def weights() -> statistics.Array:
         return statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
 
-    def summary(model: ModelFiles) -> Summary | None:
+    def summary(model: ModelFiles) -> tuple[Claims, Summary] | None:
+        made = summary_of(model)
+        return None if made is None else (Claims(made.name, model.submitted, made.target_weights, made.labels), made)
+
+    def summary_of(model: ModelFiles) -> Summary | None:
         digest = model.digest()
         known = None if digest is None else kept.load(digest)
         if known is not None:
@@ -62,9 +66,8 @@ def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | N
             kept.store(digest, made)
         return made
 
-    summaries = map_models(folder, benchmark, summary, on_warning)
-    check_same_targets((summary.name, summary.target_weights) for summary in summaries)
-    return summaries
+    listed = map_models(folder, benchmark, summary, on_warning, claims=lambda pair: pair[0])
+    return [made for _, made in listed]
 
 
 class SummaryCache:
@@ -125,7 +128,7 @@ def _code_digest() -> str:
 
 
 def _encoded(summary: Summary) -> bytes:
-    """A line of JSON, then the replicates; both under a checksum."""
+    """A line of JSON, then labels and replicates; all under a checksum."""
     evidence = summary.evidence
     preflight, verification = evidence.preflight, evidence.verification
     header = {
@@ -135,11 +138,17 @@ def _encoded(summary: Summary) -> bytes:
         "preflight": None if preflight is None else preflight.model_dump(mode="json"),
         "verification": None if verification is None else verification.model_dump(mode="json"),
         "measured": summary.measured.hex(),
+        "labels": len(summary.labels),
         "target_weights": dict(summary.target_weights),
         "network": summary.network,
         "replicates": list(summary.replicates),
     }
-    content = json.dumps(header).encode() + b"\n" + b"".join(map(bytes, summary.replicates.values()))
+    content = (
+        json.dumps(header).encode()
+        + b"\n"
+        + summary.labels.tobytes()
+        + b"".join(map(bytes, summary.replicates.values()))
+    )
     return zlib.crc32(content).to_bytes(4, "little") + content
 
 
@@ -154,13 +163,15 @@ def _decoded(content: bytes) -> Summary:
         preflight=None if preflight is None else Preflight.model_validate(preflight),
         verification=None if verification is None else Verification.model_validate(verification),
     )
-    replicates = np.frombuffer(values).reshape(len(header["replicates"]), -1)
+    labels = np.frombuffer(values, np.int16, header["labels"])
+    replicates = np.frombuffer(values[labels.nbytes :]).reshape(len(header["replicates"]), -1)
     return Summary(
         header["name"],
         header["entry"],
         evidence,
         bytes.fromhex(header["measured"]),
         dict(zip(header["replicates"], replicates, strict=True)),
+        labels,
         header["target_weights"],
         None if header["network"] is None else Network(header["network"][0], tuple(header["network"][1])),
     )

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,9 @@ import yaml
 
 from pagbench import ranking
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ResultsError, UnknownNameError
+from pagbench.errors import ResultsError, UnknownNameError, printable
 from pagbench.ranking import eligibility, render
-from pagbench.results.folders import find_models
+from pagbench.results.folders import OnWarning, find_models
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 HUB_FOLDER = ".eval_results"
@@ -38,7 +39,7 @@ class Badge(NamedTuple):
     def to_json(self) -> str:
         """A shields.io endpoint: https://shields.io/badges/endpoint-badge."""
         content = {"schemaVersion": 1, "label": self.label, "message": self.message, "color": self.colour}
-        return json.dumps(content, ensure_ascii=False) + "\n"
+        return json.dumps(content) + "\n"
 
     def to_svg(self) -> str:
         """A picture that needs no other file."""
@@ -85,21 +86,27 @@ class Standing(NamedTuple):
         return "no rank"
 
 
-def find(folder: Path, model: str, benchmark: Benchmark) -> Standing:
+def find(folder: Path, model: str, benchmark: Benchmark, on_warning: OnWarning = warnings.warn) -> Standing:
     """Where a model of a results folder stands.
+
+    Args:
+        folder: of results.
+        model: its id.
+        benchmark: the definition.
+        on_warning: called with a line for each file of the folder that is damaged or somebody else's, and left out.
 
     Raises:
         UnknownNameError: it has no results; the message has the closest ids.
         ResultsError: results cannot be read or combined.
     """
-    board = ranking.leaderboard(folder, benchmark=benchmark)
+    board = ranking.leaderboard(folder, benchmark=benchmark, on_warning=on_warning)
     if model not in set(board["model"]):
         raise UnknownNameError("model", model, board["model"])
     row = board[board["model"] == model].iloc[0]
     known = {str(name): None if pd.isna(value) else value for name, value in row.items()}
     (files,) = [files for files in find_models(folder, benchmark) if files.name == model]
     result = files.read()
-    started = "" if result is None else str(result.document.get("started", ""))
+    started = "" if result is None else result.provenance.started or ""
     return Standing(benchmark, known, int(board["rank"].notna().sum()), started)
 
 
@@ -153,7 +160,7 @@ def hub_yaml(standing: Standing, *, dataset: str | None = None, source: str | No
         place = f"; {standing.place}" if task == "alignment" else ""
         entry["notes"] = (
             f"{benchmark.label}, definition sha256 {benchmark.digest()[:16]}, {row['n_total']} images, "
-            f"{interval}{place}; {row['verification']}"
+            f"{interval}{place}; {printable(row['verification'])}"
         )
         entries.append(entry)
     return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=100)

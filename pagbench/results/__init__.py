@@ -5,7 +5,6 @@ from pagbench.results.files import (
     FORMAT,
     DamagedError,
     Declared,
-    Provenance,
     Result,
     read,
     significant,
@@ -24,6 +23,7 @@ from pagbench.results.folders import (
     with_measure,
 )
 from pagbench.results.frames import to_frame
+from pagbench.results.provenance import Provenance
 from pagbench.results.store import Store, positions
 from pagbench.storage.paths import StoragePath, is_url
 

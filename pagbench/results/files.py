@@ -3,7 +3,8 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +15,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError
 
-from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError, first_line
+from pagbench.results import parquet, plain
 from pagbench.results.preflight import Preflight
+from pagbench.results.provenance import Provenance
 from pagbench.results.verification import Verification
 from pagbench.storage.paths import StoragePath
 
@@ -27,10 +29,13 @@ FORMAT = 2
 
 FLOAT_BITS = 24
 """Significant bits of a float32."""
+MOST_ROWS = 100_000
+"""Of a file whose benchmark is not known; twice as many as ImageNet has images for validation."""
 _BROTLI_LEVEL = 4  # smaller than by level 9, for a tenth of its time
 _KEY = b"pagbench"
 _DIGEST = b"pagbench.sha256"
 _FEW_VALUES = 50
+_LISTED = 5
 _IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
 _FINGERPRINT_TOLERANCE = 1e-3
 _GRADIENT_ROUNDING = 1e-5
@@ -39,44 +44,6 @@ _GRADIENT_ROUNDING = 1e-5
 
 class DamagedError(ResultsError):
     """A results file that is not what was written: cut off, or with other bytes."""
-
-
-class Provenance(BaseModel):
-    """Where rows come from, as far as pagbench reads it; see `pagbench.running.provenance.gather` for the rest."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    format: int
-    revision: int
-    benchmark_digest: str
-    card: ModelCard
-    behaviour: str
-    weights_sha256: str
-    seed: int
-    fingerprint: list[float]
-    """Outputs on probe images."""
-    gradient_fingerprint: list[list[float] | None] | None = None
-    """Products of input gradients on these images with random directions; None in results of version 0.1.0."""
-    real_fingerprint: list[float] | None = None
-    """Outputs on some of the benchmark's images; None in results of before."""
-    preflight: Preflight | None = None
-    """None in results that were measured without these checks."""
-    wall_seconds: float = 0.0
-    networks: dict[str, dict[str, Any]] = {}
-    """The networks behind the benchmark's targets, by part: score, manifold, second, paper."""
-    maps: Any = None
-    """Thumbnails of the benchmark's first images, encoded."""
-    gallery: Any = None
-    """Thumbnails of the best, median and worst aligned images, encoded."""
-    runs: list[dict[str, Any]] = []
-    """Which run measured how many of the rows, where there were several."""
-    made: Any = None
-    """Generated images, encoded."""
-
-    @property
-    def target_weights(self) -> dict[str, str]:
-        """Hash of each network behind the benchmark's targets, by part."""
-        return {part: str(net["weights_sha256"]) for part, net in self.networks.items() if "weights_sha256" in net}
 
 
 class Declared(NamedTuple):
@@ -190,26 +157,6 @@ def _is_same_gradient(ours: list[float] | None, theirs: list[float] | None) -> b
     return bool(np.abs(here - there).max(initial=0) <= _FINGERPRINT_TOLERANCE * scale + _GRADIENT_ROUNDING)
 
 
-def check_same_targets(models: Iterable[tuple[str, Mapping[str, str]]]) -> None:
-    """Refuses models that were measured against different networks, as against autoencoders of two machines.
-
-    Args:
-        models: id and `Provenance.target_weights` of each.
-
-    Raises:
-        ResultsError: names the first two that differ.
-    """
-    first: dict[str, tuple[str, str]] = {}
-    for name, weights in models:
-        for part, digest in weights.items():
-            other, expected = first.setdefault(part, (name, digest))
-            if digest != expected:
-                raise ResultsError(
-                    f"{name}: its {part} has weights {digest[:12]}, that of {other} {expected[:12]}, and their numbers "
-                    "are not comparable; measure one of them again with --overwrite"
-                )
-
-
 def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: int = FLOAT_BITS) -> None:
     """Writes a file as a whole: readers see the old file or the new one, never half of one.
 
@@ -278,55 +225,80 @@ def significant(values: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     return np.where(np.isfinite(values), kept.view(np.float32), values)
 
 
-def read(path: Path | StoragePath, schema: pa.Schema) -> Result:
-    """Reads one results file.
+def read(path: Path | StoragePath, schema: pa.Schema, rows: int = MOST_ROWS) -> Result:
+    """Reads one results file, whoever has written it.
+
+    Sizes are looked at before anything is unpacked: a file takes no more memory than so many rows need. All that is
+    read of its provenance is of its type and within its range, and all texts are short lines without hidden marks.
+
+    Args:
+        path: the file.
+        schema: of its rows.
+        rows: the most that there may be.
 
     Raises:
-        DamagedError: its bytes are not those that were written.
+        DamagedError: its bytes are not those that were written, or not what pagbench writes.
         ResultsError: it is not a results file of this format and schema, or the disk refuses.
         FileNotFoundError: it has vanished.
         MemoryError: there is no room for it.
     """
     try:
-        stored = StoragePath.parse(path).read()
+        stored = StoragePath.parse(path).read(parquet.largest_file(schema, rows))
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror or first_line(error)})") from None
     try:
-        table = pq.ParquetFile(pa.BufferReader(stored)).read()  # `read_table` looks for partitions first
-        document = _document(path, table)
-        Provenance.model_validate(document)
-    except (FileNotFoundError, MemoryError):
-        raise
-    except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
-        raise DamagedError(
-            f"{path}: not a readable results file ({first_line(error)}); delete it and run again"
-        ) from None
-    if not table.schema.equals(schema):
-        odd = sorted(set(table.schema.names) ^ set(schema.names)) or ["of other types"]
-        raise ResultsError(f"{path}: columns {', '.join(odd)} do not fit the benchmark; run again with --overwrite")
+        opened = parquet.open_file(stored, schema)
+        if not opened.has(schema):
+            raise ResultsError(f"{path}: {_foreign(opened, schema)}")
+        table = parquet.read_rows(opened, schema, rows)
+        document, provenance = _provenance(path, table, opened.metadata)
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        reason = plain.flaw(error) if isinstance(error, ValidationError) else first_line(error)
+        raise DamagedError(f"{path}: not a readable results file ({reason}); delete it and run again") from None
     doubles = [field.with_type(pa.float64()) if field.type == pa.float32() else field for field in schema]
-    return Result(table.cast(pa.schema(doubles, schema.metadata)).to_pandas(), document)
+    result = Result(table.cast(pa.schema(doubles)).to_pandas(), document)
+    result.__dict__["provenance"] = provenance  # or it would be validated once more
+    return result
 
 
-def _document(path: Path | StoragePath, table: pa.Table) -> dict[str, Any]:
-    """The provenance in the file, compared with its digest where it has one.
+def _foreign(opened: parquet.Opened, schema: pa.Schema) -> str:
+    """What a file of other columns is."""
+    if _KEY not in opened.metadata:
+        return "a Parquet file without pagbench's provenance; move it out of the results folder"
+    with suppress(ValueError):
+        if (format := json.loads(opened.metadata[_KEY])["format"]) != FORMAT:
+            return _other_format(format)
+    names = opened.file.schema_arrow.names
+    odd = sorted(set(names) ^ set(schema.names)) or ["of other types"]
+    listed = ", ".join([*(name[:60] for name in odd[:_LISTED]), *(["…"] if len(odd) > _LISTED else [])])
+    return (
+        f"columns {listed} do not fit the benchmark ({len(names)} columns, expected {len(schema)}); run again with "
+        "--overwrite"
+    )
+
+
+def _other_format(format: object) -> str:
+    return f"results format {str(format)[:60]}, this pagbench reads {FORMAT}; run again or upgrade"
+
+
+def _provenance(
+    path: Path | StoragePath, table: pa.Table, metadata: Mapping[bytes, bytes]
+) -> tuple[dict[str, Any], Provenance]:
+    """The provenance in the file as it is and validated, compared with its digest where it has one.
 
     Raises:
         ResultsError: it is no results file, or of another format.
         ValueError: it is damaged.
     """
-    metadata = table.schema.metadata or {}
     written = metadata.get(_DIGEST)
     if written is None and _KEY not in metadata:
         raise ResultsError(f"{path}: a Parquet file without pagbench's provenance; move it out of the results folder")
-    text = metadata.get(_KEY, b"").decode()
-    if written is not None and digest(table, text).encode() != written:
+    text = metadata.get(_KEY, b"")
+    if written is not None and digest(table, text.decode()).encode() != written:
         raise ValueError("its bytes are not those that were written")
-    content: dict[str, Any] = json.loads(text)
+    content = plain.parse(text)
     if isinstance(content, dict) and content.get("format") != FORMAT:
-        raise ResultsError(
-            f"{path}: results format {content.get('format')}, this pagbench reads {FORMAT}; run again or upgrade"
-        )
-    return content
+        raise ResultsError(f"{path}: {_other_format(content.get('format'))}")
+    return content, Provenance.model_validate(content)

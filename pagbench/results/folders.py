@@ -3,7 +3,6 @@
 import hashlib
 import os
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,12 +16,14 @@ from threadpoolctl import threadpool_limits
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import PagbenchError, ResultsError, first_line, printable
-from pagbench.results import thumbnails, verification
-from pagbench.results.files import Result, check_same_targets
-from pagbench.results.store import SHARDS, Store, positions
+from pagbench.results import verification
+from pagbench.results.agreement import Claims, odd_ones
+from pagbench.results.contradictions import contradictions
+from pagbench.results.files import Result
+from pagbench.results.store import SHARDS, Store, labels_of, positions
 from pagbench.storage import cache
 from pagbench.storage.files import at_home, sha256_of
-from pagbench.storage.paths import StoragePath, is_url
+from pagbench.storage.paths import LARGEST, StoragePath, is_url
 
 PUBLISHED = Path(__file__).parent.parent.parent / "leaderboard" / "results"
 """Results of the published leaderboard; in a checkout only."""
@@ -98,11 +99,15 @@ def local(folder: str | Path) -> Path:
 def _copied(remote: StoragePath, copy: Path) -> Iterator[Path]:
     """The copy of every file; one of the same size and time is not fetched again."""
     for source in remote.children(deep=True):
-        path = copy / PurePosixPath(source.path).relative_to(remote.path)
+        place = PurePosixPath(source.path).relative_to(remote.path)
+        if ".." in place.parts:  # object stores have no folders: a name may hold anything
+            continue
+        path = copy / place
         info = source.files.get_file_info(source.path)
         if not (path.exists() and path.stat().st_size == info.size and path.stat().st_mtime_ns == info.mtime_ns):
             try:
-                StoragePath.parse(path).write(source.read())
+                content = source.read() if info.size <= LARGEST else b""  # no results file, as its reader will say
+                StoragePath.parse(path).write(content)
             except FileNotFoundError:  # a run has merged it meanwhile
                 continue
             if info.mtime_ns is not None:
@@ -117,16 +122,20 @@ class ModelFiles:
     Attributes:
         benchmark: the definition.
         benchmark_digest: its hash.
-        name: the model's id.
+        name: the model's id; of a file that is not where its id belongs, its path.
         path: of the benchmark's own measures; missing while only shards of it are there.
         optional: optional measures, and where their files are, if the model has them.
+        submitted: whether they are of a submission, beside the published results.
+        flaw: why they do not count, whatever is in them; empty where they do.
     """
 
     benchmark: Benchmark
     benchmark_digest: str
     name: str
     path: Path
-    optional: tuple[tuple[str, Path], ...]
+    optional: tuple[tuple[str, Path], ...] = ()
+    submitted: bool = False
+    flaw: str = ""
 
     def read(self) -> Result | None:
         """All rows, checked, with the columns of optional measures; None where a run has just begun.
@@ -134,6 +143,8 @@ class ModelFiles:
         Raises:
             ResultsError: see `map_models`.
         """
+        if self.flaw:
+            raise ResultsError(f"{self.path}: {self.flaw}")
         result = self._read(self.path, None)
         if result is None:
             return None
@@ -145,9 +156,10 @@ class ModelFiles:
     def digest(self) -> str | None:
         """Hash of all bytes that `read` reads; None where there are shards, or a file cannot be read."""
         paths = [self.path, *(path for _, path in self.optional)]
-        if not self.path.exists() or any(path.with_name(f".{path.name}{SHARDS}").exists() for path in paths):
+        missing = self.flaw or not self.path.exists()
+        if missing or any(path.with_name(f".{path.name}{SHARDS}").exists() for path in paths):
             return None
-        sha256 = hashlib.sha256(f"{self.name} {self.benchmark_digest}".encode())
+        sha256 = hashlib.sha256(f"{self.name} {self.submitted} {self.benchmark_digest}".encode())
         try:
             for path in paths:
                 for file in (path, verification.path_of(path)):
@@ -162,16 +174,16 @@ class ModelFiles:
         result = Store(path, self.benchmark, measure).load()
         if result is None:
             return None
-        self._check(result, path)
+        self._check(result, path, measure)
         if not path.exists():  # shards have no record
             return replace(result, path=path)
         weights = result.provenance.weights_sha256
         record = verification.read(path, self.benchmark.label, self.name, weights)
         return replace(result, verification=record, path=path)
 
-    def _check(self, result: Result, path: Path) -> None:
-        """Refuses rows that are not of this model, or not of this definition of the benchmark."""
-        rows, source, benchmark = result.rows, result.provenance, self.benchmark
+    def _check(self, result: Result, path: Path, measure: str | None) -> None:
+        """Refuses rows that are not of this model, not of this definition of the benchmark, or cannot be."""
+        source, benchmark = result.provenance, self.benchmark
         if source.benchmark_digest != self.benchmark_digest:
             raise ResultsError(
                 f"{path}: measured on another definition of {benchmark.label} "
@@ -182,48 +194,49 @@ class ModelFiles:
                 f"{path}: measured by revision {source.revision} of the measures, this is "
                 f"{columns.REVISION}; run again with --overwrite"
             )
-        names = {source.card.id, *rows["entrant"].unique()}
-        identity = {"seed": source.seed, "control": source.card.control}
-        if names != {self.name} or any(set(rows[name].unique()) != {value} for name, value in identity.items()):
+        names = {source.card.id, *map(str, result.rows["entrant"].unique())}
+        if names != {self.name}:
             raise ResultsError(f"{path}: holds rows of {', '.join(sorted(names))}; move it out of the results folder")
-        indices = positions(rows["sample_id"], benchmark)
-        labels = rows["benchmark"].unique().tolist(), rows["version"].unique().tolist()
-        if labels != ([benchmark.name], [benchmark.version]) or indices.min() < 0 or np.bincount(indices).max() > 1:
-            raise ResultsError(f"{path}: rows are duplicated or not of {benchmark.label}; run again with --overwrite")
+        if self.submitted and source.card.control:
+            raise ResultsError(f"{path}: rows of a control, which nobody submits; take it out of the submissions")
+        for contradiction in contradictions(result, benchmark, measure):
+            raise ResultsError(f"{path}: {contradiction}")
 
 
 def find_models(folder: Path, benchmark: Benchmark) -> list[ModelFiles]:
     """The files of every model on a benchmark, complete or not.
 
-    Where a folder `submissions` lies beside, as in the published leaderboard, its models are among them.
-
-    Raises:
-        ResultsError: a model is both published and submitted.
+    Where a folder `submissions` lies beside, as in the published leaderboard, its models are among them: each is what
+    its path says, `submissions/<benchmark>/<id>/results/<benchmark>/<id>.parquet`, and no control, anchor or published
+    model. What lies elsewhere there has a flaw.
     """
+    published, digest = _models(folder / benchmark.label), benchmark.digest()
+    found = [_files(folder, benchmark, digest, name) for name in published]
     parent = folder.parent if folder.name not in ("", "..") else folder.absolute().parent
     beside = parent / "submissions" / benchmark.label
-    folders = [folder, *sorted(card.parent / "results" for card in beside.rglob("model.yaml"))]
-    models = [(home, name) for home in folders for name in _models(home / benchmark.label)]
-    twice = [name for name, count in Counter(name for _, name in models).items() if count > 1]
-    if twice:
-        raise ResultsError(f"{twice[0]}: results of it are both published and submitted; keep one of them")
+    for root in sorted(card.parent for card in beside.rglob("model.yaml")):
+        own = root.relative_to(beside).as_posix()
+        for name in _models(root / "results" / benchmark.label):
+            files = replace(_files(root / "results", benchmark, digest, name), submitted=True)
+            flaw = ""
+            if name != own:
+                flaw = f"results of {name} in the folder of {own}; a submission has none but its own"
+            elif name in published:
+                flaw = f"results of {name} are both published and submitted; keep one of them"
+            elif name in benchmark.anchors or name.startswith("control/"):
+                flaw = f"{name} is an anchor or a control; a submission has an id of its own"
+            found.append(replace(files, name=str(files.path), flaw=flaw) if flaw else files)
+    return found
+
+
+def _files(home: Path, benchmark: Benchmark, digest: str, name: str) -> ModelFiles:
+    """The files of a model in one folder of results."""
     optional = [
-        (home, measure)
+        (measure, path_of(home, benchmark, name, measure))
         for measure in columns.OPTIONAL
-        for home in folders
         if (home / _label(benchmark, measure)).is_dir()
     ]
-    digest = benchmark.digest()
-    return [
-        ModelFiles(
-            benchmark,
-            digest,
-            name,
-            path_of(home, benchmark, name),
-            tuple((measure, path_of(other, benchmark, name, measure)) for other, measure in optional),
-        )
-        for home, name in models
-    ]
+    return ModelFiles(benchmark, digest, name, path_of(home, benchmark, name), tuple(optional))
 
 
 def _models(home: Path) -> list[str]:
@@ -245,6 +258,8 @@ def map_models(
     benchmark: Benchmark,
     use: Callable[[ModelFiles], Value | None],
     on_warning: OnWarning | None = None,
+    *,
+    claims: Callable[[Value], Claims] | None = None,
 ) -> list[Value]:
     """What `use` makes of the files of each model, but for None; it is called from a few threads at a time.
 
@@ -252,13 +267,15 @@ def map_models(
         folder: of results.
         benchmark: the definition.
         use: takes one model's files.
-        on_warning: called with a line for each model whose files are damaged or somebody else's, which is left out.
-            None to raise the first.
+        on_warning: called with a line for each model whose files are damaged, somebody else's, or contradict those of
+            the others; it is left out. None to raise the first.
+        claims: of a value, what all models have in common; None where they are not compared with each other.
 
     Raises:
         NoResultsError: there are no results, or none that can be used.
         ResultsError: a file is of another definition of the benchmark, or its rows are not its samples, or an optional
-            measure's rows are of another network.
+            measure's rows are of another network; or two models contradict each other, and nothing tells which is
+            right.
     """
 
     def attempt(files: ModelFiles) -> Value | _Flaw | None:
@@ -280,6 +297,13 @@ def map_models(
         found = [value for value in pool.map(attempt, find_models(folder, benchmark)) if value is not None]
     flaws = [flaw for flaw in found if isinstance(flaw, _Flaw)]
     values = [value for value in found if not isinstance(value, _Flaw)]
+    if claims is not None:
+        said = {claim.name: (claim, value) for claim, value in zip(map(claims, values), values, strict=True)}
+        odd = odd_ones([claim for claim, _ in said.values()])
+        if odd and on_warning is None:
+            raise ResultsError(next(iter(odd.values())))
+        flaws += map(_Flaw, odd.values())
+        values = [value for name, (_, value) in said.items() if name not in odd]
     if flaws and not values:
         more = f", and {len(flaws) - 1} more" if len(flaws) > 1 else ""
         raise NoResultsError(f"{folder}: no results of {benchmark.label} can be used: {printable(flaws[0].line)}{more}")
@@ -307,16 +331,17 @@ def map_results(
         on_warning: as for `map_models`.
 
     Raises:
-        ResultsError: see `map_models`; or models were measured against different networks.
+        ResultsError: see `map_models`.
     """
 
-    def used(files: ModelFiles) -> tuple[str, dict[str, str], Value] | None:
+    def used(files: ModelFiles) -> tuple[Claims, Value] | None:
         result = files.read()
-        return None if result is None else (result.name, result.provenance.target_weights, use(result))
+        if result is None:
+            return None
+        labels = labels_of(result.rows, benchmark)
+        return Claims(result.name, files.submitted, result.provenance.target_weights, labels), use(result)
 
-    values = map_models(folder, benchmark, used, on_warning)
-    check_same_targets((name, weights) for name, weights, _ in values)
-    return [value for _, _, value in values]
+    return [value for _, value in map_models(folder, benchmark, used, on_warning, claims=lambda pair: pair[0])]
 
 
 def read_all(folder: Path, benchmark: Benchmark) -> list[Result]:
@@ -332,7 +357,7 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
     """A model's results with the columns of an optional measure's; NaN where these lack a sample.
 
     Raises:
-        ResultsError: they are of another network, or of another seed, or their pictures are damaged.
+        ResultsError: they are of another network, or of another seed.
     """
     difference = result.difference(other.provenance)
     if difference:
@@ -346,7 +371,7 @@ def with_measure(result: Result, other: Result, benchmark: Benchmark, measure: s
     values[-1] = np.nan
     added = pd.DataFrame(values[positions(result.rows["sample_id"], benchmark)], result.rows.index, names)
     rows = pd.concat([result.rows, added], axis=1)
-    generated = thumbnails.merge_generated([result.provenance.made, other.provenance.made], result.name)
+    generated = {**(result.document.get("made") or {}), **(other.document.get("made") or {})}
     runs = [run for part in (result, other) for run in part.document.get("runs", ())]
     shared = {name: content for name, content in (("made", generated), ("runs", runs)) if content}
     return replace(result, rows=rows, document={**result.document, **shared})

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from pagbench.results.files import Declared, Result, check_same_targets
+from pagbench.results.agreement import check_same_targets
+from pagbench.results.files import Declared, Result
 from pagbench.results.preflight import Preflight
 from pagbench.results.verification import Verification
 

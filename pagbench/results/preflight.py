@@ -1,11 +1,14 @@
 """The pre-flight card: what was tried on a model before anything of it was measured. No torch."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pagbench.errors import ContractError
+from pagbench.results.plain import as_lines
 
+Text = Annotated[str, BeforeValidator(as_lines)]
+"""A line: what a network or its code has said may be none, and without end."""
 Verdict = Literal["pass", "flag", "fail", "unknown"]
 
 _COSTS_THE_RANK = (
@@ -21,12 +24,12 @@ class Check(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: Text
     verdict: Verdict
-    found: str
-    expected: str = ""
+    found: Text
+    expected: Text = ""
     """Empty where anything is as good, or where `found` says it."""
-    advice: str = ""
+    advice: Text = ""
     """What to do; for checks that are not passed."""
     kind: Literal["kinks", "few"] | None = None
     """What others must know of: `kinks`, that autograd and differences disagree at the images but not beside them;
@@ -43,8 +46,8 @@ class Preflight(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    checks: tuple[Check, ...]
-    images: int | None = None
+    checks: Annotated[tuple[Check, ...], Field(max_length=100)]
+    images: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     """How many images were shown; None in older results, which were shown all that a check takes."""
 
     @property

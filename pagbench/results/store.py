@@ -72,7 +72,7 @@ class Store:
         with self._path.parent.lock():  # another run may be at it, or have written the file anew
             for path in [self._path, *self.shards()]:
                 try:
-                    read(path, self._schema)
+                    self._read(path)
                 except FileNotFoundError:
                     continue
                 except DamagedError as error:
@@ -86,7 +86,7 @@ class Store:
         loaded = []
         for path in paths:
             try:
-                loaded.append(self._loaded.get(path.path) or read(path, self._schema))
+                loaded.append(self._loaded.get(path.path) or self._read(path))
                 if path != self._path:
                     self._loaded[path.path] = loaded[-1]
             except FileNotFoundError:
@@ -104,6 +104,21 @@ class Store:
         if checked:
             document["preflight"] = max(checked, key=_images_shown).document["preflight"]
         return Result(rows, document)
+
+    def _read(self, path: StoragePath) -> Result:
+        """One file.
+
+        Raises:
+            As `pagbench.results.files.read`; and DamagedError where its rows are not of the benchmark's samples.
+        """
+        result = read(path, self._schema, len(self._benchmark.samples))
+        indices = positions(result.rows["sample_id"], self._benchmark)
+        if len(indices) == 0 or indices.min() < 0 or np.bincount(indices).max() > 1:
+            raise DamagedError(
+                f"{path}: rows are duplicated or not of {self._benchmark.label}, or there are none; run again with "
+                "--overwrite"
+            )
+        return result
 
     def _ordered(self, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """Each sample once, in the benchmark's order."""
@@ -192,6 +207,13 @@ def positions(sample_ids: "pd.Series[Any]", benchmark: Benchmark) -> NDArray[np.
     if ids.equals(known):
         return np.arange(len(known))
     return np.asarray(pc.fill_null(pc.index_in(ids, value_set=known), -1)).astype(np.int64)
+
+
+def labels_of(rows: pd.DataFrame, benchmark: Benchmark) -> NDArray[np.int16]:
+    """Class of each of a benchmark's samples, as rows say, shape (samples,); -1 where there is none."""
+    labels = np.full(len(benchmark.samples) + 1, -1, np.int16)  # the last one is that of unknown samples
+    labels[positions(rows["sample_id"], benchmark)] = rows["label"].clip(-1, np.iinfo(np.int16).max)
+    return labels[:-1]
 
 
 @lru_cache(maxsize=8)

@@ -6,13 +6,16 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from pagbench.errors import ResultsError, first_line
+from pagbench.results import plain
+from pagbench.results.plain import LONGEST_PICTURES, Line
 
 Array = NDArray[np.float32]
 
@@ -27,6 +30,43 @@ GENERATED = 6
 _MAX_SIDE = 64
 _GREYS = 31
 _CLIP = 0.995
+
+
+_Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
+_Packed = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=LONGEST_PICTURES)]
+_Ids = Annotated[list[Line], Field(max_length=_MAX_SIDE)]
+
+
+class EncodedImages(BaseModel):
+    """Images as a results file has them, not unpacked yet."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    sample_ids: _Ids
+    shape: Annotated[list[_Side], Field(min_length=3, max_length=3)]
+    """Channels, height and width."""
+    images: _Packed
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """The shape."""
+        channels, height, width = self.shape
+        return channels, height, width
+
+
+class EncodedThumbnails(EncodedImages):
+    """Images and gradients likewise; see `Thumbnails`."""
+
+    gradients: list[_Packed | None]
+    targets: list[_Packed | None] | None = None
+    kinds: list[Literal["best", "median", "worst", "first"]] | None = None
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        for listed in (self.gradients, self.targets, self.kinds):
+            if listed is not None and len(listed) != len(self.sample_ids):
+                raise ValueError(f"{len(listed)} gradients, targets or kinds of {len(self.sample_ids)} images")
+        return self
 
 
 @dataclass(frozen=True)
@@ -124,13 +164,13 @@ def decode(content: Any, model: str) -> Thumbnails | None:
     if content is None:
         return None
     with _reading(model):
-        ids, shape = _identity(content)
-        kinds = tuple(content.get("kinds", [FIRST] * len(ids)))
-        if len(kinds) != len(ids) or not {FIRST, *KINDS} >= set(kinds):
-            raise ValueError(f"kinds {kinds}"[:80])
-        pixels = (_unpacked(content["images"], (len(ids), *shape), np.uint8) / 255).astype(np.float32)
-        targets = None if content.get("targets") is None else _stacked(content["targets"], (len(ids), *shape))
-        return Thumbnails(ids, pixels, _stacked(content["gradients"], pixels.shape), targets, kinds)
+        encoded = EncodedThumbnails.model_validate(content)
+        ids, shape = tuple(encoded.sample_ids), (len(encoded.sample_ids), *encoded.shape)
+        pixels = (_unpacked(encoded.images, shape, np.uint8) / 255).astype(np.float32)
+        targets = None if encoded.targets is None else _stacked(encoded.targets, shape)
+        return Thumbnails(
+            ids, pixels, _stacked(encoded.gradients, shape), targets, tuple(encoded.kinds or [FIRST] * len(ids))
+        )
 
 
 def encode_generated(sample_ids: Sequence[str], images: Mapping[str, Array]) -> dict[str, Any]:
@@ -159,21 +199,12 @@ def decode_generated(content: Any, model: str) -> dict[str, GeneratedImages]:
     """
     generated = {}
     with _reading(model):
-        for name, encoded in (content or {}).items():
-            ids, shape = _identity(encoded)
-            pixels = (_unpacked(encoded["images"], (len(ids), *shape), np.uint8) / _GREYS).astype(np.float32)
+        for name, given in (content or {}).items():
+            encoded = EncodedImages.model_validate(given)
+            ids = tuple(encoded.sample_ids)
+            pixels = (_unpacked(encoded.images, (len(ids), *encoded.shape), np.uint8) / _GREYS).astype(np.float32)
             generated[str(name)] = GeneratedImages(ids, pixels)
     return generated
-
-
-def merge_generated(contents: Sequence[Any], model: str) -> dict[str, Any]:
-    """The images of several results files of a model, still encoded; None counts as none.
-
-    Raises:
-        ResultsError: a content is damaged.
-    """
-    with _reading(model):
-        return {str(name): encoded for content in contents for name, encoded in (content or {}).items()}
 
 
 def reduced_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -186,20 +217,14 @@ def reduced_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return shape[0], height, width
 
 
-def _identity(content: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    ids, shape = tuple(map(str, content["sample_ids"])), tuple(map(int, content["shape"]))
-    if len(ids) > _MAX_SIDE or len(shape) != 3 or not all(0 < side <= _MAX_SIDE for side in shape):
-        raise ValueError(f"{len(ids)} thumbnails of shape {shape}")
-    return ids, shape
-
-
 @contextmanager
 def _reading(model: str) -> Iterator[None]:
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
+    except (AttributeError, TypeError, ValueError, zlib.error) as error:
+        reason = plain.flaw(error) if isinstance(error, ValidationError) else first_line(error)
         raise ResultsError(
-            f"{model}: the pictures in its results file are damaged ({first_line(error)}); run again with --overwrite"
+            f"{model}: the pictures in its results file are damaged ({reason}); run again with --overwrite"
         ) from None
 
 
@@ -222,8 +247,6 @@ def _signed_bytes(gradient: Array) -> str | None:
 
 def _stacked(texts: Sequence[str | None], shape: tuple[int, ...]) -> Array:
     """Signed bytes as values in [-1, 1]; NaN where there are none."""
-    if len(texts) != shape[0]:
-        raise ValueError(f"{len(texts)} thumbnails of {shape[0]} images")
     missing = np.full(shape[1:], np.nan, np.float32)
     values = [missing if text is None else _unpacked(text, shape[1:], np.int8) / 127 for text in texts]
     return np.stack(values).astype(np.float32)

@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pagbench.errors import ResultsError, first_line
+from pagbench.results import plain
+from pagbench.results.plain import Digest, Moment
 from pagbench.storage import files
-from pagbench.storage.files import sha256_of
+from pagbench.storage.files import read_regular, sha256_of
 
 SELF_REPORTED = "self-reported"
 UNDER_EMBARGO = "weights under embargo"
@@ -17,7 +19,7 @@ LONGEST = 1000
 """Characters of one line of a record."""
 
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=LONGEST)]
-"""Text without line breaks or control characters."""
+"""Text without line breaks or control characters; of a record that is read, without hidden marks."""
 
 
 class Verification(BaseModel):
@@ -26,19 +28,19 @@ class Verification(BaseModel):
     It speaks of one file, named by its hash: where the file has changed since, it says nothing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     benchmark: Line
     """Label, `name@version`."""
     model: Annotated[Line, Field(alias="entrant")]
     """Its id; `entrant` in the file, as every record has called it."""
-    results_sha256: str
+    results_sha256: Digest
     """Of the results file whose rows were compared."""
-    weights_sha256: str
+    weights_sha256: Digest
     """Of the network that was measured again; of the one that the file names where none could be."""
-    samples: Annotated[int, Field(ge=0)]
+    samples: Annotated[int, Field(ge=0, lt=2**31)]
     """How many of the benchmark's samples were measured again; 0 where the file alone is refuted."""
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     """Of the draw of these samples."""
     verdict: Literal["verified", "refuted"]
     reason: Line = ""
@@ -47,9 +49,9 @@ class Verification(BaseModel):
     worst_difference: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Largest difference of a value, in units of what is tolerated: at most 1 where verified."""
     by: Line
-    when: Line
+    when: Moment
     """UTC, as 2026-11-23T12:00:00Z."""
-    versions: dict[Line, Line]
+    versions: Annotated[dict[Line, Line], Field(max_length=100)]
     """Of pagbench, Python and the packages that compute."""
     commit: Line | None = None
     """Of pagbench's source, where it ran from a checkout."""
@@ -139,10 +141,10 @@ def sha256(results_file: Path) -> str:
 
 def _read(path: Path) -> Verification | None:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ResultsError(f"{path}: not a verification record (more than {_LARGEST} bytes); delete it")
-        return Verification.model_validate_json(path.read_bytes())
+        return Verification.model_validate(plain.parse(read_regular(path, _LARGEST)))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        raise ResultsError(f"{path}: not a verification record ({first_line(error)}); delete it") from None
+    except (OSError, ValueError) as error:
+        reason = plain.flaw(error) if isinstance(error, ValidationError) else first_line(error)
+        reason = getattr(error, "strerror", None) or reason
+        raise ResultsError(f"{path}: not a verification record ({reason}); delete it") from None

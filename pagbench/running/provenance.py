@@ -17,6 +17,7 @@ import torch
 import pagbench
 from pagbench import columns, results
 from pagbench.models.loading import LoadedModel
+from pagbench.results.plain import as_lines
 from pagbench.running.config import RunConfig
 from pagbench.storage import global_state
 
@@ -28,8 +29,8 @@ _PACKAGES = (
 
 @global_state.known()
 def gather(model: LoadedModel, config: RunConfig) -> dict[str, Any]:
-    """Provenance of a model's rows, as plain JSON values."""
-    return {
+    """Provenance of a model's rows, as plain JSON values whose texts are lines, as readers want them."""
+    document: dict[str, Any] = {
         "format": results.FORMAT,
         "revision": columns.REVISION,
         "fingerprint": list(model.fingerprint.outputs),
@@ -47,6 +48,8 @@ def gather(model: LoadedModel, config: RunConfig) -> dict[str, Any]:
         "started": config.started,
         **environment(config.device),
     }
+    lines: dict[str, Any] = as_lines(document)
+    return lines
 
 
 def environment(device: torch.device) -> dict[str, Any]:

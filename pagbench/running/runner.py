@@ -16,7 +16,7 @@ from torch import nn
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BLOCKS
-from pagbench.errors import ContractError, PagbenchError, UnknownNameError, check_extra
+from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError, check_extra
 from pagbench.models import devices, registry
 from pagbench.models.loading import accepting
 from pagbench.models.registry import Request
@@ -230,14 +230,20 @@ class _State:
         return rows
 
     def _result(self, request: Request) -> Result | None:
+        """None where there are no rows yet, or none that can be read, which is a failure of this model alone."""
         name = request.card.id
-        result = self._rows_of(name, None)
-        if result is None or not request.explicit:
+        try:
+            result = self._rows_of(name, None)
+            if result is None or not request.explicit:
+                return result
+            for measure in self._config.measures:
+                other = self._rows_of(name, measure)
+                if other is not None:
+                    result = results.with_measure(result, other, self._config.benchmark, measure)
             return result
-        for measure in self._config.measures:
-            other = self._rows_of(name, measure)
-            result = result if other is None else results.with_measure(result, other, self._config.benchmark, measure)
-        return result
+        except ResultsError as error:
+            self.failures[str(error)] = None
+            return None
 
     def _rows_of(self, name: str, measure: str | None) -> Result | None:
         """Rows on the run's samples: those that were merged here, or what other processes have written."""

@@ -1,5 +1,6 @@
 """Where results lie: a file or folder on a disk, or behind a URL, through pyarrow's file systems. No torch."""
 
+import errno
 import os
 import uuid
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -10,10 +11,12 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pagbench.errors import ResultsError, first_line
-from pagbench.storage.files import TEMPORARY, at_home, file_lock, replacing
+from pagbench.storage.files import TEMPORARY, at_home, file_lock, read_regular, replacing
 
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _ATTEMPTS = 10
+LARGEST = 2**28
+"""Bytes of a file that is read whole: ImageNet's rows take a tenth."""
 
 
 def is_url(folder: str | Path) -> bool:
@@ -88,23 +91,27 @@ class StoragePath:
         """Whether a file is there."""
         return self.files.get_file_info(self.path).type == fs.FileType.File
 
-    def read(self) -> bytes:
-        """The whole file.
+    def read(self, largest: int = LARGEST) -> bytes:
+        """The whole file, of at most so many bytes, of which no more are read; on a disk a regular one.
 
         Raises:
             FileNotFoundError: there is none.
-            OSError: it cannot be read.
+            OSError: it is larger, no regular file, or cannot be read.
         """
+        if self.local is not None:
+            return read_regular(self.local, largest)
         for _ in range(_ATTEMPTS):
             try:
                 with self.files.open_input_file(self.path) as file:
-                    content: bytes = file.read()
+                    content: bytes = file.read(largest + 1)
             except OSError:
                 if self.exists():
                     raise
                 raise FileNotFoundError(self.path) from None  # object stores say it in their own words
+            if len(content) > largest:
+                raise OSError(errno.EFBIG, f"more than {largest} bytes", str(self))
             # object stores are asked for the size first: another run may replace the object before it is read
-            if self.local is not None or len(content) == self.files.get_file_info(self.path).size:
+            if len(content) == self.files.get_file_info(self.path).size:
                 break
         return content
 

@@ -16,7 +16,7 @@ from pagbench.errors import ResultsError
 from pagbench.ranking import render
 from pagbench.ranking.board import build_board
 from pagbench.ranking.summary_cache import read_summaries
-from pagbench.results.files import check_same_targets
+from pagbench.results.agreement import check_same_targets
 from pagbench.submissions import folder
 
 _NEIGHBOURS = 3

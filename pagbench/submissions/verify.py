@@ -17,6 +17,7 @@ from pagbench.models import checks, devices, registry
 from pagbench.models.loading import LoadedModel
 from pagbench.results import Provenance, Result, thumbnails, verification
 from pagbench.results.comparison import TOLERANCE, Comparison, compare, compare_images
+from pagbench.results.plain import as_line
 from pagbench.results.preflight import Refusal
 from pagbench.results.verification import Verification
 from pagbench.running import provenance
@@ -28,7 +29,6 @@ from pagbench.submissions import folder
 from pagbench.submissions.check import check_weights
 from pagbench.submissions.check_results import check_results
 from pagbench.submissions.folder import CARD, RESULTS
-from pagbench.submissions.read_untrusted import read_results
 
 SAMPLES = 50
 """If a share p of the rows is wrong, n drawn ones show it with a probability of 1 - (1 - p)^n or more: p = .05, .92."""
@@ -101,7 +101,8 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
             sha256 = None if request.path is None else folder.weights_sha256(request.card, request.path.parent)
             subjects.append(Subject(path, request.card, target, sha256, chosen))
         for root in _submissions(home, chosen):
-            subjects += (subject for subject in _submitted_results(root, chosen) if subject.card.id == target)
+            if root == _beside(home, chosen) / target:  # where its id belongs: the cards of others are not read
+                subjects += (subject for subject in _submitted_results(root, chosen) if subject.card.id == target)
     if not subjects:
         on = "" if benchmark is None else f" on {benchmark.label}"
         raise ResultsError(
@@ -128,8 +129,11 @@ def _chosen(benchmark: Benchmark | None) -> list[Benchmark]:
 
 def _submissions(home: Path, benchmark: Benchmark) -> list[Path]:
     """Folders of the submissions beside a results folder."""
-    beside = home.absolute().parent / "submissions" / benchmark.label
-    return sorted(card.parent for card in beside.rglob(CARD))
+    return sorted(card.parent for card in _beside(home, benchmark).rglob(CARD))
+
+
+def _beside(home: Path, benchmark: Benchmark) -> Path:
+    return home.absolute().parent / "submissions" / benchmark.label
 
 
 def _submitted_results(root: Path, benchmark: Benchmark) -> Iterator[Subject]:
@@ -201,7 +205,7 @@ def _verify_one(rerun: "_Rerun", subject: Subject, seed: int, by: str, advance: 
     try:
         digest = verification.sha256(subject.file)
         compared, weights_sha256, samples = rerun.judge(subject, advance)
-        reason = " ".join(compared.reason.split())
+        reason = as_line(compared.reason, verification.LONGEST)
         record = Verification(
             benchmark=subject.benchmark.label,
             model=subject.card.id,
@@ -210,10 +214,10 @@ def _verify_one(rerun: "_Rerun", subject: Subject, seed: int, by: str, advance: 
             samples=samples,
             seed=seed,
             verdict="refuted" if reason else "verified",
-            reason=reason if len(reason) <= verification.LONGEST else f"{reason[: verification.LONGEST - 4]} ...",
+            reason=reason,
             worst_column=compared.worst_column,
             worst_difference=round(compared.worst_difference, 3),
-            by=by,
+            by=as_line(by, verification.LONGEST),
             when=provenance.now(),
             **provenance.environment(rerun.config.device),
         )
@@ -255,7 +259,7 @@ class _Rerun:
         findings = [] if subject.submission is None else list(check_weights(subject.submission))
         if errors := [f"{finding.subject}: {finding.message}" for finding in findings if finding.level == "error"]:
             raise ContractError("; ".join(errors))
-        result = read_results(subject.file, columns.schema(self._benchmark), len(self._benchmark.samples))
+        result = results.read(subject.file, columns.schema(self._benchmark), len(self._benchmark.samples))
         (request,) = registry.resolve([subject.source], self._benchmark)
         try:
             model = request.load(self._benchmark)

@@ -134,7 +134,7 @@ def test_sort_orders_by_any_column(folder):
 def test_show_prints_the_card_and_the_results(folder):
     text = invoke("show", "digits/noise-0.6", "-r", folder).output
     assert "training_command: pagbench train digits --family noise --strength 0.6 --seed 0" in text
-    assert re.search(r"alignment +0\.\d{4}  \[", text)
+    assert re.search(r"alignment +0\.\d{4} \[", text)
     assert "partial: 12 of 360 images" in text
 
 
@@ -327,9 +327,6 @@ def test_a_foreign_or_damaged_parquet_file_is_left_out_in_one_clear_line(folder,
     assert_left_out(tmp_path / "copy", "holds rows of digits/standard")
     table = pq.read_table(folder / "digits@1/digits/noise-0.6.parquet")
     pq.write_table(table.drop_columns(["off_sensitivity"]), target)
-    assert_left_out(tmp_path / "copy", "not those that were written")
-    older = table.replace_schema_metadata({"pagbench": table.schema.metadata[b"pagbench"]})
-    pq.write_table(older.drop_columns(["off_sensitivity"]), target)
     assert_left_out(tmp_path / "copy", "columns off_sensitivity do not fit")
     for content in ("[1]", '{"format": 1}', '{"format": 99}'):
         pq.write_table(table.replace_schema_metadata({"pagbench": content}), target)

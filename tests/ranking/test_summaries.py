@@ -111,7 +111,9 @@ def test_only_what_has_changed_is_summarised_again(copied, summarised):
     before = pagbench.leaderboard(folder, benchmark=benchmark)
     summarised.clear()
     name = big_results.names(benchmark, 6)[2]
-    changed = results.Result(big_results.rows(benchmark, 77, name), big_results.provenance(benchmark, 2, name))
+    kept = big_results.rows(benchmark, 2, name)[["family", "strength"]]
+    rows = big_results.rows(benchmark, 77, name).assign(**kept)
+    changed = results.Result(rows, big_results.provenance(benchmark, 2, name))
     results.write(results.path_of(folder, benchmark, name), changed, pagbench.columns.schema(benchmark))
     after = pagbench.leaderboard(folder, benchmark=benchmark)
     assert summarised == [name]
@@ -191,16 +193,36 @@ def test_damaged_old_and_unwritable_caches_are_no_error(invented, cache_folder, 
     pd.testing.assert_frame_equal(pagbench.leaderboard(folder, benchmark=benchmark), before, check_exact=True)
 
 
-def test_models_measured_against_other_networks_are_refused_from_the_cache_too(copied):
+def test_a_model_measured_against_other_networks_is_left_out_from_the_cache_too(copied):
     folder, benchmark = copied
+    odd = big_results.names(benchmark, 3)[2]
     for index, name in enumerate(big_results.names(benchmark, 3)):
         networks = {"score": {"weights_sha256": "ab"[index == 2] * 64}}
         document = {**big_results.provenance(benchmark, index, name), "networks": networks}
         result = results.Result(big_results.rows(benchmark, index, name), document)
         results.write(results.path_of(folder, benchmark, name), result, pagbench.columns.schema(benchmark))
     for _ in range(2):
-        with pytest.raises(ResultsError, match=r"its score has weights bbbb.*their numbers are not comparable"):
-            pagbench.leaderboard(folder, benchmark=benchmark)
+        with pytest.warns(
+            UserWarning, match=r"left out: .*its score has weights bbbb.*their numbers are not comparable"
+        ):
+            assert odd not in set(pagbench.leaderboard(folder, benchmark=benchmark)["model"])
+    with pytest.raises(ResultsError, match=r"its score has weights bbbb"):
+        results.read_all(folder, benchmark)
+
+
+def test_where_two_contradict_each_other_alone_both_are_refused(copied):
+    """Nothing tells which of them is right."""
+    folder, benchmark = copied
+    first, second, *others = big_results.names(benchmark, 6)
+    for name in others:
+        results.path_of(folder, benchmark, name).unlink()
+    for index, name in enumerate((first, second)):
+        document = big_results.provenance(benchmark, index, name)
+        networks = {"score": {"weights_sha256": "ab"[index] * 64}}
+        result = results.Result(big_results.rows(benchmark, index, name), {**document, "networks": networks})
+        results.write(results.path_of(folder, benchmark, name), result, pagbench.columns.schema(benchmark))
+    with pytest.raises(ResultsError, match="their numbers are not comparable"):
+        pagbench.leaderboard(folder, benchmark=benchmark)
 
 
 def test_rows_are_let_go_when_their_model_is_summarised(invented):

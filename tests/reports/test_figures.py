@@ -55,7 +55,7 @@ def put(folder, benchmark, result, *, shift=None, mapped=True, **card):
     strength = np.nan if new["strength"] is None else new["strength"]
     rows = result.rows.assign(entrant=new["id"], family=new["family"], strength=strength)
     for column, by in (shift or {}).items():
-        rows[column] += by
+        rows[column] = (rows[column] + by).clip(upper=1)
     present = {"revision": columns.REVISION, "benchmark_digest": benchmark.digest()}
     said = {**result.document, **present, "card": new, "maps": invented_maps(len(new["id"])) if mapped else None}
     path = results.path_of(folder, benchmark, new["id"])
@@ -244,8 +244,8 @@ def test_too_few_models_no_results_and_damaged_maps_are_one_clear_line(digits, s
         *left_out, line = done.stderr.splitlines()
         assert line.startswith("error: ")
         assert message in line
-        damaged = ["left out: digits/noise-0.6: the pictures in its results file are damaged"] if name == "bad" else []
-        assert [other.partition(" (")[0] for other in left_out] == damaged
+        damaged = [f"left out: {path}: not a readable results file (field 'maps.images' is missing)"]
+        assert [other.partition(";")[0] for other in left_out] == (damaged if name == "bad" else [])
     assert not (tmp_path / "figures").exists()
 
 

@@ -214,10 +214,10 @@ def test_strings_of_a_card_and_of_a_run_stay_text(digits_study):
     )
     checks = tuple(Check(name=HOSTILE, verdict="flag", found=HOSTILE, expected=HOSTILE, advice=HOSTILE) for _ in "ab")
     told = Verification(
-        benchmark="digits@1", model=HOSTILE, results_sha256="0", weights_sha256="0", samples=5, seed=0,
-        verdict="refuted", reason=HOSTILE, worst_column=HOSTILE, worst_difference=7.0, by=HOSTILE, when=HOSTILE,
+        benchmark="digits@1", model=HOSTILE, results_sha256="", weights_sha256="", samples=5, seed=0,
+        verdict="refuted", reason=HOSTILE, worst_column=HOSTILE, worst_difference=7.0, by=HOSTILE, when="",
         versions={HOSTILE: HOSTILE}, device=HOSTILE,
-    )  # fmt: skip
+    ).model_copy(update={"when": HOSTILE})  # fmt: skip
     odd = {
         "command": HOSTILE,
         "versions": HOSTILE,

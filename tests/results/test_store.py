@@ -253,7 +253,7 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(whole, tmp_pa
     store = Store(tmp_path / "a.parquet", SMALL)
     store.add(part(whole, 0, 10))
 
-    def refuse(place):
+    def refuse(place, *_):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:

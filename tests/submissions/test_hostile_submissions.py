@@ -449,7 +449,7 @@ def put_results(root, repeated=1, **changed):
         ({"nll": float("nan")}, "nll: 360 values are missing"),
         ({"alignment_cosine": 7.0}, "alignment_cosine: 360 values out of range"),
         ({"sample_id": "0"}, "samples more than once"),
-        ({"repeated": 10}, "3600 rows, but the benchmark has 360 samples"),
+        ({"repeated": 10}, "3600 rows, expected at most 360"),
     ],
     ids=str,
 )
@@ -477,7 +477,7 @@ def test_text_in_the_results_is_looked_at_as_on_the_card(root):
     shown = {**result.document, "card": {**result.document["card"], "title": "a\u202eb"}}
     results.write(path, results.Result(result.rows, shown), schema)
     (error,) = check_results.check_folder(root / "results", card, card.weights_sha256)
-    assert error.level == "error" and "field 'title': holds the invisible character '\\u202e'" in error.message
+    assert error.level == "error" and "'card.title' holds the invisible character '\\u202e'" in error.message
 
 
 def test_weights_of_a_submission_are_checked_before_a_rerun_loads_them(root, canary):

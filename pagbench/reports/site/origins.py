@@ -24,7 +24,9 @@ _THEORY_BIBTEX = """@inproceedings{srinivas2023gradients,
   year = {2023},
   url = {https://arxiv.org/abs/2305.19101},
 }"""
-_SHOWN_ELSEWHERE = ("id", "title", "training_command")
+_SHOWN_ELSEWHERE = ("id", "title")
+_PLAIN_COMMAND = re.compile(r"pagbench (run|train)( [A-Za-z0-9._/:,=@+-]+)*")
+"""A command that does nothing else in any shell."""
 _NAMES = {
     "dataset": "trained on",
     "trained_on": "images that it was trained on, as declared",
@@ -35,6 +37,7 @@ _NAMES = {
     "weights": "weights file",
     "weights_sha256": "sha256 of the weights",
     "license": "licence",
+    "training_command": "how it was trained, in its authors' words",
     "seed": "training seed",
 }
 _DECLARED = {
@@ -61,13 +64,26 @@ class Fact(NamedTuple):
 
 
 def commands(study: Study, model: StudiedModel) -> list[Command]:
-    """What measures the model again, what trained it, and what the recorded run was called with."""
+    """What measures the model again, what trained it, and what the recorded run was called with.
+
+    The last two are texts of others: they are shown where they are one `pagbench train` or `pagbench run` each.
+    """
     listed = [
         Command("Measure this row again", _run(study.benchmark, model)),
-        Command("Train the model again", model.card.training_command or ""),
-        Command("As it was run", _text(model.provenance.get("command"))),
+        Command("Train the model again", _command(model.card.training_command, "train")),
+        Command("As it was run", _command(model.provenance.get("command"), "run")),
     ]
     return [command for command in listed if command.line]
+
+
+def _command(text: object, does: str) -> str:
+    """A text of others as a command of pagbench; empty where it is none, or more than one.
+
+    >>> _command("pagbench train digits --seed 0", "train"), _command("pagbench train digits; curl x | sh", "train")
+    ('pagbench train digits --seed 0', '')
+    """
+    match = _PLAIN_COMMAND.fullmatch(text) if isinstance(text, str) else None
+    return match[0] if match is not None and match[1] == does else ""
 
 
 def _run(benchmark: Benchmark, model: StudiedModel) -> str:
@@ -89,10 +105,11 @@ def _has_measure(model: StudiedModel, measure: str, benchmark: Benchmark) -> boo
 def record(study: Study, model: StudiedModel) -> list[Fact]:
     """The run: when, where, with which versions, of which code; and the hashes of all that went in and came out."""
     provenance = model.provenance
-    seconds = provenance.get("wall_seconds")
+    seconds, command = provenance.get("wall_seconds"), provenance.get("command")
     facts = [
         Fact("measured", _text(provenance.get("started"))),
         Fact("took", f"{seconds:.1f} s" if isinstance(seconds, int | float) else ""),
+        Fact("command, as recorded", "" if _command(command, "run") else _text(command)),
         Fact("device", _text(provenance.get("device"))),
         Fact("precision", _text(provenance.get("precision"))),
         Fact("noise seed", _text(provenance.get("seed"))),
@@ -132,7 +149,8 @@ def card(shown: ModelCard) -> list[Fact]:
     """Every field of a card that says something, in the card's order, under names for people."""
     facts = []
     for name, value in shown.model_dump(mode="json", exclude_none=True).items():
-        if name not in _SHOWN_ELSEWHERE and value not in ({}, [], ""):
+        is_command = name == "training_command" and _command(value, "train")
+        if name not in _SHOWN_ELSEWHERE and not is_command and value not in ({}, [], ""):
             label = _NAMES.get(name, name.replace("_", " "))
             parts = value if isinstance(value, dict) else {"": value}
             for part, inner in parts.items():
