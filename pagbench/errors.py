@@ -44,6 +44,7 @@ class UnknownNameError(PagbenchError):
     def __init__(self, noun: str, got: str, known: Iterable[str]) -> None:
         names = sorted(known)
         close = get_close_matches(got, names, n=3, cutoff=0.4) or names[:8]
+        got = got if len(got) <= _LONGEST_LINE else f"{got[:_LONGEST_LINE]}…"
         super().__init__(f"unknown {noun} {got!r}; closest: {', '.join(close) or 'none are installed'}")
 
 

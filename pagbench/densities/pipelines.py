@@ -13,9 +13,11 @@ from pagbench.cards import ScoreCard
 from pagbench.data import Dataset
 from pagbench.densities.network import DiscreteScore
 from pagbench.errors import WeightsError, first_line, import_extra
-from pagbench.storage import downloads, mirrors, weights
+from pagbench.storage import downloads, files, mirrors, weights
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
+_LARGEST_CONFIG = 2**20
+"""Bytes of a configuration in JSON; usual ones have two thousand."""
 _RENAMED = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 """Names of attention weights before diffusers 0.12, in which `google/ddpm-cifar10-32` is stored."""
 
@@ -143,8 +145,8 @@ def read_schedule(path: Path) -> tuple[Float[Tensor, "steps"], Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(files.read_regular(path, _LARGEST_CONFIG))
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not a JSON configuration ({first_line(error)}); fetch the file anew") from None
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: expected a JSON object, got {type(content).__name__}; fetch the file anew")

@@ -156,12 +156,20 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     Raises:
         WeightsError: names or shapes differ.
     """
+    expected = network.state_dict()
+    lost = [
+        name
+        for name, value in expected.items()
+        if isinstance(value, Tensor) and name in state and state[name].is_complex() and not value.is_complex()
+    ]
+    if lost:
+        raise WeightsError(f"{source}: complex numbers in {_some(lost)}, the network's are real; save real ones")
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         prefix = _common_prefix(network, state)
         remedy = "check the architecture" if prefix is None else f"set strip_prefix: {prefix}"
-        reason = _misfit(network.state_dict(), state) or first_line(error)
+        reason = _misfit(expected, state) or first_line(error)
         raise WeightsError(f"{source}: weights of another network ({reason}); {remedy}") from None
 
 

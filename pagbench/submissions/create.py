@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pagbench import benchmarks
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, PagbenchError, ResultsError
+from pagbench.errors import CardError, PagbenchError, ResultsError, WeightsError, first_line
 from pagbench.storage import files
 from pagbench.submissions.check import latest_day
 from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_LINKED, WEIGHTS_SUFFIX
@@ -216,4 +216,7 @@ def _lay_weights(weights: Path, target: Path, largest: int) -> Path:
     from pagbench.storage.weights import read
 
     tensors = {name: tensor.contiguous().clone() for name, tensor in read(weights).items()}  # none share memory
-    return files.write(target, save(tensors))
+    try:
+        return files.write(target, save(tensors))
+    except (KeyError, ValueError) as error:  # a type of numbers that safetensors has not
+        raise WeightsError(f"{weights}: {first_line(error)} cannot be written as safetensors; convert it") from None

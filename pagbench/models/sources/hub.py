@@ -17,11 +17,14 @@ from pagbench.cards import Card, Count, ModelCard, RemoteFile
 from pagbench.errors import CardError, UnknownNameError, WeightsError, first_line
 from pagbench.models.sources import timm
 from pagbench.storage import cache, downloads
+from pagbench.storage.files import read_regular
 
 if TYPE_CHECKING:
     from torch import nn
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_LARGEST_CONFIG = 2**20
+"""Bytes of config.json; usual ones have a thousand."""
 _NAME = r"hf/[\w.-]+/[\w.-]+(@[\w.-]+)?"
 
 
@@ -145,7 +148,7 @@ def _file(model: str, name: str) -> RemoteFile:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_regular(path, _LARGEST_CONFIG))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not JSON ({first_line(error)}); fetch the file anew") from None
     if not isinstance(config, dict):
