@@ -336,7 +336,7 @@ class _Machine:
     def _ordered(self, items: Any = ()) -> "OrderedDict[Any, Any]":
         """A dict that keeps its order; Python 2 gives its entries at once."""
         made: OrderedDict[Any, Any] = OrderedDict()
-        self._spend(len(items))
+        self._spend(_OBJECT * len(items))
         for key, value in items:
             _set_items(made, [key], [value])
         return made
