@@ -1,9 +1,12 @@
 """Cards: models, data sets, score models and manifolds as validated, hashed values read from YAML."""
 
+import errno
 import hashlib
 import ipaddress
 import json
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date as Date
 from difflib import get_close_matches
@@ -38,6 +41,10 @@ _PATTERNS = {
 }
 """What each pattern takes, in words."""
 _CHANNELS = ("mean", "std")
+_MOST_FLAWS = 20
+"""Wrong fields that have a line each; the others are counted."""
+_LONGEST_NAME = 60
+"""Characters of a field's name that are shown."""
 _EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
@@ -124,7 +131,8 @@ class Card(BaseModel):
             return cls.model_validate(dict(fields), context={"written": written, "given": given})
         except ValidationError as error:
             lines, wrong, found, misspelt = list[str](), set[str](), dict[str, str](), set[str]()
-            for flaw in error.errors():
+            flaws = error.errors(include_url=False)
+            for flaw in flaws[:_MOST_FLAWS]:
                 if not flaw["loc"]:  # of the card as a whole
                     lines += flaw["msg"].removeprefix("Value error, ").splitlines()
                     continue
@@ -133,14 +141,14 @@ class Card(BaseModel):
                 wrong |= {str(flaw["loc"][0]), meant.partition(".")[0]}
                 misspelt |= {meant}
                 found.setdefault(place, line)  # one of a union is wrong in as many ways as this has parts
-            missing = {_place(flaw, fields) for flaw in error.errors() if flaw["type"] == "missing"}
+            missing = {_place(flaw, fields) for flaw in flaws[:_MOST_FLAWS] if flaw["type"] == "missing"}
             lines += [line for place, line in found.items() if place not in missing & misspelt]
             if wrong:  # the card as a whole was not looked at
                 known = {name: fields[name] for name in cls.model_fields if name in fields and name not in wrong}
-                flaws = cls.model_construct(**known)._flaws(written=written)
-                lines += [line for names, line in flaws if wrong.isdisjoint(names)]
-            if len(lines) > _MOST_LINES:
-                lines = [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more like these"]
+                others = cls.model_construct(**known)._flaws(written=written)
+                lines += [line for names, line in others if wrong.isdisjoint(names)]
+            more = max(0, len(lines) - _MOST_LINES) + max(0, len(flaws) - _MOST_FLAWS)
+            lines = [*lines[:_MOST_LINES], *([f"and {more} more like these"] if more else [])]
             raise CardError("\n".join(f"{source}: {line}" for line in lines)) from None
 
     def _flaws(self, *, written: bool) -> Iterator[tuple[Sequence[str], str]]:
@@ -157,7 +165,8 @@ def _place(flaw: "ErrorDetails", fields: Any) -> str:
         except (IndexError, KeyError, TypeError):
             continue
         found.append(part)
-    return ".".join(map(str, [*found, *flaw["loc"][-1:]] if flaw["type"] == "missing" else found))
+    parts = [*found, *flaw["loc"][-1:]] if flaw["type"] == "missing" else found
+    return ".".join(str(part)[:_LONGEST_NAME] for part in parts)
 
 
 def _describe(flaw: "ErrorDetails", field: str, card: type[Card]) -> tuple[str, str]:
@@ -207,6 +216,7 @@ _DEEPEST = 8
 """Levels of nesting; a benchmark's definition has four."""
 _LONGEST_NUMBER = 64
 """Characters; YAML has numbers to the base of 16 and 60, which grow faster than Python prints them."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -244,6 +254,8 @@ class _PlainLoader(_Loader):
         self._depth -= 1
         if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
             raise _at(node, f"a number of {len(node.value)} characters")
+        if isinstance(node, yaml.ScalarNode) and _SURROGATES.search(node.value):
+            raise _at(node, "half a character, as \\ud83d without the other half")
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -279,8 +291,13 @@ def parse_yaml(content: bytes) -> Any:
         where = f" in line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or first_line(error)
         raise PlainYamlError(f"{reason}{where}") from None
-    except ValueError as error:  # not UTF-8
+    except (ValueError, OverflowError) as error:  # not UTF-8, no date, no character
         raise PlainYamlError(f"a value that cannot be read: {error}") from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a file; a pipe, too, without waiting for its other end. What `storage.files` has lies above this module."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -290,7 +307,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         CardError: the file is missing, is not plain YAML, or is not a mapping.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "a pipe, device or socket, expected a file")
             content = parse_yaml(file.read(LARGEST_YAML + 1))
     except OSError as error:
         raise CardError(

@@ -10,6 +10,7 @@ import numpy as np
 from pagbench.data import base
 from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages
 from pagbench.errors import DataError, first_line
+from pagbench.storage.files import open_regular
 
 _CITE = (
     "A. Krizhevsky (2009), Learning multiple layers of features from tiny images, technical report, University of "
@@ -85,7 +86,7 @@ class CifarCard(DatasetCard):
 def _check_md5(publisher: Any, place: Path) -> None:
     for name, expected in (*publisher.train_list, *publisher.test_list):
         try:
-            with (place / name).open("rb") as file:
+            with open_regular(place / name) as file:
                 found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         except OSError as error:
             raise DataError(

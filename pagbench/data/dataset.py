@@ -15,6 +15,7 @@ from torch import Tensor
 from pagbench.data.base import DatasetCard
 from pagbench.errors import DataError, first_line
 from pagbench.storage import global_state
+from pagbench.storage.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ImageFiles:
         from PIL import Image
 
         try:
-            with Image.open(path) as picture:
+            with open_regular(path) as file, Image.open(file) as picture:
                 return self.prepare(picture.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{path}: not a readable picture ({first_line(error)}); copy it anew") from None

@@ -15,6 +15,7 @@ from pagbench.cards import Sha256
 from pagbench.data import base
 from pagbench.data.base import DatasetCard, DatasetFacts, LoadedImages
 from pagbench.errors import DataError, first_line
+from pagbench.storage.files import open_regular
 
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _SHAPE = (28, 28)
@@ -119,7 +120,8 @@ class IdxCard(DatasetCard):
     def _read(self, path: Path) -> bytes:
         """Decompressed content of one file."""
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
             if self.sha256 is None:
                 self._check_md5(path, content)
             return gzip.decompress(content) if path.suffix == ".gz" else content

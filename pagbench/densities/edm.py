@@ -15,6 +15,7 @@ from pagbench.data import Dataset
 from pagbench.densities.network import NetworkScore, given_labels
 from pagbench.errors import WeightsError, first_line
 from pagbench.storage import downloads, weights
+from pagbench.storage.files import open_regular
 
 _VARIABLE = "PAGBENCH_RUN_CODE"
 
@@ -66,7 +67,7 @@ def read(file: RemoteFile) -> ElucidatedScore:
 
 def _unpickled(path: Path) -> nn.Module:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             network = pickle.load(stream)["ema"]
     except ModuleNotFoundError as error:
         raise WeightsError(f"{path}: {first_line(error)}; clone NVlabs/edm and add it to PYTHONPATH") from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pagbench.errors import ContractError, first_line
 from pagbench.models.local_ids import LocalFile, derive
-from pagbench.storage.files import at_home
+from pagbench.storage.files import at_home, open_regular
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,7 +131,8 @@ def _module(path: Path) -> Any:
     assert spec is not None and spec.loader is not None  # any path that ends in .py has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
+    with open_regular(path):  # Python itself would wait for a pipe's end
+        spec.loader.exec_module(module)
     return module
 
 

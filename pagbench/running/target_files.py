@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pagbench.benchmarks import Benchmark
 from pagbench.storage import cache
-from pagbench.storage.files import file_lock, replacing
+from pagbench.storage.files import file_lock, open_regular, replacing
 
 LARGEST = 40 * 2**30
 """Bytes that the targets of a benchmark may take on disk; those of a larger one are computed again by every run."""
@@ -64,7 +64,8 @@ class TargetFiles:
     def read(self, path: Path) -> dict[str, Tensor] | None:
         """The targets in a file, on the CPU; None where there is no file, or it is damaged when it is first read."""
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
             digest, tensors = content[:_DIGEST], content[_DIGEST:]
             if path not in self._trusted and hashlib.sha256(tensors).digest() != digest:
                 return None

@@ -1,10 +1,16 @@
 """What arrived instead of a file, by its bytes: a web page, half a file, something else."""
 
-import json
+import os
 import re
 import zipfile
 from html import unescape
+from io import BufferedReader
 from pathlib import Path
+
+from safetensors import safe_open
+
+from pagbench.errors import first_line, printable
+from pagbench.storage.files import open_regular
 
 _ZIP, _PICKLE, _GZIP = b"PK\x03\x04", b"\x80", b"\x1f\x8b"
 _BEGINNINGS = {
@@ -23,8 +29,10 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _SAFETENSORS = re.compile(rb'\s*\{\s*"[^"]*"\s*:\s*\{')
 _EXPORTED = ("serialized_exported_program.json", "models/model.json", "archive_format", "archive_version")
 _LOAD = "measure what a function returns, as path.py:function, that loads it by"
-_LONGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header that its library reads."""
+_LONGEST_HEADER = 4 * 2**20
+"""Bytes of a safetensors header that are read, for forty thousand tensors; their objects take twenty times as many."""
+_LONGEST_DIRECTORY = 8 * 2**20
+"""Bytes of an archive's directory that are read, for eighty thousand entries."""
 HEAD = 1 << 16
 """Bytes that suffice to know a page."""
 
@@ -36,38 +44,42 @@ def flaw(path: Path, name: str) -> str | None:
         path: the file.
         name: what it will be called: the suffix says what to expect.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(HEAD)
+    with open_regular(path) as file:
+        size, head = os.fstat(file.fileno()).st_size, file.read(HEAD)
+        whole = not head.startswith(_ZIP) or zipfile.is_zipfile(file)
     if not head:
         return "an empty file"
     if (page := web_page(head)) is not None:
         return page
     suffix = Path(name).suffix.partition("_")[0]  # `.pt_m0` is the first of an ensemble
     if suffix == ".safetensors":
-        return _safetensors_flaw(path, size)
+        return _safetensors_flaw(path, head, size)
     expected = _BEGINNINGS.get(suffix)
     if expected and not head.startswith(expected):
         return f"no {suffix} file (it begins with {head[:16]!r})"
-    if head.startswith(_ZIP) and not zipfile.is_zipfile(path):
+    if not whole:
         return f"truncated (an archive without its end, {size} bytes)"
     return None
 
 
 def other_format(path: Path) -> str | None:
     """What a file of weights is where it is whole, but holds no state dict, and what to do with it; None elsewhere."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(HEAD)
     if head.startswith(_HDF5):
         return "an HDF5 file, as of Keras; save the weights of a PyTorch network"
     if _SAFETENSORS.match(head[8:]) is not None:
         return "a safetensors file under another name; let its name end in .safetensors"
-    if head.startswith(_ZIP) and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name.partition("/")[2] for name in archive.namelist()]
+    if head.startswith(_ZIP):
+        try:
+            with open_regular(path) as file, archive(file) as opened:
+                found = opened.namelist()
+        except Exception:  # half an archive, which its reader says
+            return None
+        names = [name.partition("/")[2] for name in found]
         if "constants.pkl" in names and any(name.startswith("code/") for name in names):
             return f"a TorchScript archive, which is a program; {_LOAD} torch.jit.load"
-        if any(name in names or name in archive.namelist() for name in _EXPORTED):
+        if any(name in names or name in found for name in _EXPORTED):
             return f"a program of torch.export; {_LOAD} torch.export.load(...).module()"
     return None
 
@@ -84,14 +96,31 @@ def web_page(head: bytes) -> str | None:
     return f"a web page{f' ({words[:80]})' if words else ''} instead of the file"
 
 
-def _safetensors_flaw(path: Path, size: int) -> str | None:
-    """The header says where the last tensor ends; see the format's description at huggingface/safetensors."""
+def _safetensors_flaw(path: Path, head: bytes, size: int) -> str | None:
+    """The library reads the header and compares it with the file's size, but takes any length that it can get."""
+    length = int.from_bytes(head[:8], "little")
+    if _LONGEST_HEADER < length <= size - 8:
+        return f"a header of {length} bytes, at most {_LONGEST_HEADER} are read"
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length) if length < min(size, _LONGEST_HEADER) else b"")
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-        return "truncated or no safetensors file"
-    whole = 8 + length + max(ends, default=0)
-    return None if size == whole else f"truncated ({size} of {whole} bytes)"
+        with safe_open(path, framework="numpy"):
+            return None
+    except Exception as error:  # of its own, of the system
+        return f"truncated or no safetensors file ({printable(first_line(error))[:200]})"
+
+
+class _Pieces(BufferedReader):
+    """A file that is read in pieces, so that an archive's directory is not read whole, however long it is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LONGEST_DIRECTORY:
+            raise zipfile.BadZipFile(f"a directory of more than {_LONGEST_DIRECTORY} bytes")
+        return super().read(size if size is not None and size >= 0 else _LONGEST_DIRECTORY)
+
+
+def archive(file: BufferedReader) -> zipfile.ZipFile:
+    """The archive in an opened file, with a directory of bounded length.
+
+    Raises:
+        BadZipFile: it is none, or its directory is too long.
+    """
+    return zipfile.ZipFile(_Pieces(file.raw))

@@ -1,25 +1,22 @@
 """Reads and writes weights: plain tensors only, hashed, never code."""
 
-import argparse
-import codecs
 import hashlib
 import json
-import pickle
-from collections.abc import Mapping, Sequence
-from functools import cache
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from pagbench.errors import WeightsError, first_line
-from pagbench.storage import content
-from pagbench.storage.files import replacing, sha256_of
+from pagbench.errors import WeightsError, first_line, printable
+from pagbench.storage import content, pytorch_files
+from pagbench.storage.files import open_regular, replacing, sha256_of
 
+_T = TypeVar("_T")
 _SHOWN = 5
 """Names of tensors that an error shows of each kind."""
 
@@ -68,10 +65,7 @@ def read(
         raise WeightsError(
             f"{path}: sha256 {digest[:12]}…, the card says {sha256[:12]}…; fetch the file anew or correct the card"
         )
-    try:
-        state = dict(load_file(path)) if path.suffix == ".safetensors" else read_checkpoint(path)
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch the file anew") from None
+    state = _safetensors(path, load_file) if path.suffix == ".safetensors" else read_checkpoint(path)
     if state_key is not None:
         if not isinstance(state, dict) or state_key not in state:
             raise WeightsError(f"{path}: no entry {state_key!r} in {_contents(state)}; correct state_key")
@@ -94,44 +88,66 @@ def read(
 def _contents(value: object) -> str:
     """What a file holds, in a few words."""
     if not isinstance(value, dict):
-        return type(value).__name__
-    return f"dict of {', '.join(str(key) for key in list(value)[:8]) or 'nothing'}{', …' if len(value) > 8 else ''}"
+        return value.kind if isinstance(value, pytorch_files.Foreign) else type(value).__name__
+    names = ", ".join(printable(str(name))[:80] for name in list(value)[:8]) or "nothing"
+    odd = next((name for name, inner in value.items() if isinstance(inner, pytorch_files.Foreign)), None)
+    more = "" if odd is None else f", where {printable(str(odd))[:80]} is {value[odd].kind}"
+    return f"dict of {names}{', …' if len(value) > 8 else ''}{more}"
+
+
+def _safetensors(path: Path, read: Callable[[Path], _T]) -> _T:
+    """What a safetensors file holds, whose header is of bounded length and describes it to the last byte.
+
+    It is mapped into memory, not copied. Whoever cuts it short meanwhile ends the process; downloads put a new file in
+    its place, and leave the mapped one as it is.
+    """
+    try:
+        if (flaw := content.flaw(path, "weights.safetensors")) is None:
+            return read(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
+    except Exception as error:  # a type of numbers or a shape that PyTorch has not, as much memory as there is not
+        flaw = first_line(error)
+    raise WeightsError(f"{path}: not a whole safetensors file ({flaw}); fetch the file anew")
+
+
+def shapes(path: Path) -> dict[str, list[int]]:
+    """The shape of each tensor of a safetensors file, none of which is read.
+
+    Raises:
+        WeightsError: the file is missing or not safetensors.
+    """
+
+    def read(path: Path) -> dict[str, list[int]]:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
+
+    return _safetensors(path, read)
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Reads a PyTorch file as it is: tensors, numbers and configurations, however nested, but no code.
+    """Reads a PyTorch file as it is: tensors, numbers and texts, however nested; see `pagbench.storage.pytorch_files`.
 
     Raises:
         WeightsError: missing, truncated, a web page, or holding code.
     """
     try:
-        flaw = content.flaw(path, path.name)
+        if (other := content.other_format(path)) is not None:
+            raise WeightsError(f"{path}: {other}")
+        if (flaw := content.flaw(path, path.name)) is None:
+            with open_regular(path) as file:
+                return pytorch_files.read(file, os.fstat(file.fileno()).st_size)
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights ({error.strerror or error}); put the file there") from None
-    if (other := content.other_format(path)) is not None:
-        raise WeightsError(f"{path}: {other}")
-    if flaw is not None:
-        raise WeightsError(f"{path}: truncated or not a PyTorch file ({flaw}); delete it and fetch the file anew")
-    try:
-        with torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except pytorch_files.CodeError as error:
         raise WeightsError(
-            f"{path}: holds code or is no PyTorch file; only tensors are loaded: save model.state_dict()"
+            f"{path}: holds code ({error}), of which none is run; only tensors are loaded: save model.state_dict()"
         ) from None
     except Exception as error:  # half a pickle may fail in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: truncated or not a PyTorch file ({reason}); fetch the file anew") from None
-
-
-@cache
-def _harmless() -> list[Any]:
-    """What checkpoints hold beside tensors and builds no more than a value: numpy's numbers and arrays, and options."""
-    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.array(0.0).__reduce__()[0]}
-    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
-    named = [(maker, f"{module}.{name}") for module in modules for name, maker in makers.items()]
-    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"}
-    return [*named, np.dtype, np.ndarray, *kinds, codecs.encode, argparse.Namespace]
+        flaw = first_line(error)
+    raise WeightsError(f"{path}: truncated or not a PyTorch file ({flaw}); delete it and fetch the file anew")
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -140,12 +156,20 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     Raises:
         WeightsError: names or shapes differ.
     """
+    expected = network.state_dict()
+    lost = [
+        name
+        for name, value in expected.items()
+        if isinstance(value, Tensor) and name in state and state[name].is_complex() and not value.is_complex()
+    ]
+    if lost:
+        raise WeightsError(f"{source}: complex numbers in {_some(lost)}, the network's are real; save real ones")
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         prefix = _common_prefix(network, state)
         remedy = "check the architecture" if prefix is None else f"set strip_prefix: {prefix}"
-        reason = _misfit(network.state_dict(), state) or first_line(error)
+        reason = _misfit(expected, state) or first_line(error)
         raise WeightsError(f"{source}: weights of another network ({reason}); {remedy}") from None
 
 
@@ -224,11 +248,12 @@ def header(path: Path) -> dict[str, str]:
     Raises:
         WeightsError: the file is missing or not safetensors.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
+
+    def read(path: Path) -> dict[str, str]:
+        with safe_open(path, framework="numpy") as file:
             return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: cannot read the weights ({first_line(error)}); put the file there") from None
+
+    return _safetensors(path, read)
 
 
 def read_metadata(path: Path, kind: str) -> dict[str, Any]:
@@ -241,6 +266,9 @@ def read_metadata(path: Path, kind: str) -> dict[str, Any]:
     if metadata.get("kind") != kind:
         raise WeightsError(f"{path}: holds {metadata.get('kind')!r}, expected {kind!r}; write it with `pagbench fit`")
     try:
-        return dict(json.loads(metadata.get("config", "{}")))
-    except ValueError as error:
+        config = json.loads(metadata.get("config", "{}"))
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: its configuration is not JSON ({first_line(error)}); fit it anew") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: its configuration is a {type(config).__name__}, expected fields; fit it anew")
+    return config

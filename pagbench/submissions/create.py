@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from pagbench import benchmarks
 from pagbench.cards import ModelCard
-from pagbench.errors import CardError, PagbenchError, ResultsError
+from pagbench.errors import CardError, PagbenchError, ResultsError, WeightsError, first_line
 from pagbench.storage import files
+from pagbench.storage.content import flaw
 from pagbench.submissions.check import latest_day
 from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_LINKED, WEIGHTS_SUFFIX
 
@@ -207,6 +208,8 @@ def _lay_weights(weights: Path, target: Path, largest: int) -> Path:
     if weights.stat().st_size > largest:
         raise CardError(f"{weights}: more than {largest // 2**20} MiB; publish it elsewhere and give its --link")
     if weights.suffix == WEIGHTS_SUFFIX:
+        if (found := flaw(weights, weights.name)) is not None:
+            raise WeightsError(f"{weights}: not a whole safetensors file ({found}); save the state dict anew")
         if not target.exists() or not target.samefile(weights):
             with files.replacing(target, ResultsError) as temporary:
                 shutil.copyfile(weights, temporary)
@@ -216,4 +219,7 @@ def _lay_weights(weights: Path, target: Path, largest: int) -> Path:
     from pagbench.storage.weights import read
 
     tensors = {name: tensor.contiguous().clone() for name, tensor in read(weights).items()}  # none share memory
-    return files.write(target, save(tensors))
+    try:
+        return files.write(target, save(tensors))
+    except (KeyError, ValueError) as error:  # a type of numbers that safetensors has not
+        raise WeightsError(f"{weights}: {first_line(error)} cannot be written as safetensors; convert it") from None

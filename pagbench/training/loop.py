@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pagbench.errors import TrainingError, first_line
+from pagbench.errors import TrainingError, WeightsError, first_line
 from pagbench.models import devices
-from pagbench.storage import files, global_state
+from pagbench.storage import files, global_state, weights
 from pagbench.training.recipe import Loss, Minibatch, Recipe, augment, optimiser, schedule
 
 Progress = Callable[[int, int, float], None]
@@ -120,16 +119,13 @@ class _State:
         if not path.exists():
             return
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state = weights.read_checkpoint(path)
             same = state["identity"] == self._identity
             if same:
                 self._take_up(state)
-        except (
-            OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, pickle.UnpicklingError
-        ) as error:  # fmt: skip
-            raise TrainingError(
-                f"{path}: not a readable checkpoint ({first_line(error)}); delete it to start anew"
-            ) from None
+        except (WeightsError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            reason = first_line(error).removeprefix(f"{path}: ").partition(";")[0]
+            raise TrainingError(f"{path}: not a readable checkpoint ({reason}); delete it to start anew") from None
         if not same:
             raise TrainingError(
                 f"{path}: the checkpoint of another training (data, family, strength, seed, recipe or device differ); "

@@ -1,5 +1,6 @@
 """Cards are plain YAML: nothing in them grows, repeats itself, or names a type."""
 
+import importlib.util
 import sys
 
 import pytest
@@ -72,3 +73,68 @@ def test_a_date_is_text(day):
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(PlainYamlError, match="a value that cannot be read"):
         cards.parse_yaml(b"id: \xff\xfe")
+
+
+@pytest.fixture(params=["C", "Python"])
+def parse(request, monkeypatch):
+    """Reading by PyYAML's parser in C, and by that in Python, which is there where it was built without the other."""
+    if request.param == "C":
+        return cards.parse_yaml, PlainYamlError
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+    spec = importlib.util.spec_from_file_location("pagbench_cards_by_python", cards.__file__)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    assert not issubclass(module._PlainLoader, yaml.CSafeLoader)
+    return module.parse_yaml, module.PlainYamlError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'a: "\UFFFFFFFF"', r'a: "\U00110000"', r'a: "\U80000000"', r'a: "\uD800"', r'a: "\uDC00\uD800"',
+        r'a: "\ud83d\ude00"', r'"\ud800": 1', r'a: ["\udfff"]', r'a: "\xZZ"', r'a: "\q"', "a: 0b_", "a: -0x_",
+        "%YAML 9.9\n---\na: 1", "---\na: 1\n---\nb: 2", "%TAG ! x\n%TAG ! y\n---\na: 1", "%", "...", "=", "a: =",
+        "[" * 100_000, "{" * 100_000, "- " * 100_000, "? " * 100_000, "a: |99\n b", "a: >" + "-" * 100, "'" * 99_999,
+        '"' + "a" * 200_000, "a" * 2000 + ": 1", "a: !!binary YQ==", "!<", "&a", "@", "`", "a: \x00", "\ud800",
+        "a: <<", "a: 0x___", "a:\n\tb: 1", " a: 1\nb: 2", "a: [1", "a: }", "? [a]\n: 1", "{a: 1}: 2", "a: 1\n a: 2",
+    ],
+)  # fmt: skip
+def test_whatever_the_parser_raises_is_one_line(parse, text):
+    read, error = parse
+    with pytest.raises(error) as refused:
+        read(text.encode("utf-8", errors="surrogatepass"))
+    assert len(str(refused.value).splitlines()) == 1 and len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "latin-1"])
+def test_text_that_is_not_utf_8_is_one_line(parse, encoding):
+    read, error = parse
+    with pytest.raises(error):
+        read("title: naïve \U0001f600".encode(encoding, errors="replace"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: .inf", float("inf")), ("a: 1:30", 90), ("a: 0x1F", 31), ("a: 0o17", "0o17"), ("\ufeffa: 1", 1),
+        (r'a: "\U0001F600"', "\U0001f600"), (r'a: "\x41\0"', "A\0"), ("a: 2026-99-99", "2026-99-99"), ("a: ~", None),
+        ("a: 1_000", 1000), ("a: 2026-01-01T99:99:99Z", "2026-01-01T99:99:99Z"),
+    ],
+)  # fmt: skip
+def test_what_looks_odd_and_is_plain_is_read(parse, text, value):
+    assert parse[0](text.encode())["a"] == value
+
+
+def test_a_card_of_wrong_fields_without_end_is_told_in_few_lines(tmp_path):
+    """Each is compared with all known names; sixty thousand took minutes."""
+    path = tmp_path / "card.yaml"
+    path.write_text("".join(f"f{number}: 1\n" for number in range(25_000)))
+    with pytest.raises(cards.CardError) as refused:
+        cards.ModelCard.read(path)
+    lines = str(refused.value).splitlines()
+    assert 20 < len(lines) < 30 and lines[-1].endswith("more are wrong")
+    path.write_text("k" * 1000 + ": 1\nid: " + "/" * 200_000)
+    with pytest.raises(cards.CardError) as refused:
+        cards.ModelCard.read(path)
+    assert max(map(len, str(refused.value).splitlines())) < 2000 and len(str(refused.value).splitlines()) < 30

@@ -360,8 +360,8 @@ def test_checkpoints_with_numbers_and_options_are_read_without_running_code(tmp_
         path = tmp_path / f"{number}.pt"
         torch.save(value, path, **options)
         found = weights.read_checkpoint(path)
-        assert (found["acc"], found["epoch"], found["args"].lr) == (0.5, 3, 0.1)
-        assert np.array_equal(found["curve"], value["curve"])
+        kinds = {name: found[name].kind.rpartition(".")[2] for name in ("acc", "epoch", "curve", "args")}
+        assert kinds == {"acc": "scalar", "epoch": "scalar", "curve": "_reconstruct", "args": "Namespace"}
         assert torch.equal(found["nested"]["state"], torch.ones(2))
 
 

@@ -35,6 +35,8 @@ RANKINGS = {
 """Names of rankings, by the column of the leaderboard that they are by."""
 _BAYES = "control/bayes"
 _DIGITS = 5
+_LARGEST = 16 * 2**20
+"""Bytes of a report; a large one has a hundred thousand."""
 _NONE = "–"
 _HEADS = ("factor", "level", "tau [95 %]", "families", "beyond rank", "farthest", "regimes", "overturns")
 
@@ -290,7 +292,7 @@ def read_report(folder: Path, benchmark: Benchmark) -> Report | None:
     """
     path = report_path(folder, benchmark)
     try:
-        report = Report.model_validate_json(path.read_bytes())
+        report = Report.model_validate_json(files.read_regular(path, _LARGEST))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
