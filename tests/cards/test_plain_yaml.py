@@ -133,7 +133,7 @@ def test_a_card_of_wrong_fields_without_end_is_told_in_few_lines(tmp_path):
     with pytest.raises(cards.CardError) as refused:
         cards.ModelCard.read(path)
     lines = str(refused.value).splitlines()
-    assert 20 < len(lines) < 30 and lines[-1].endswith("more are wrong")
+    assert 20 < len(lines) < 30 and lines[-1].endswith("more like these")
     path.write_text("k" * 1000 + ": 1\nid: " + "/" * 200_000)
     with pytest.raises(cards.CardError) as refused:
         cards.ModelCard.read(path)
