@@ -130,9 +130,13 @@ def _module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(str(path), path)  # a name that hides no other module
     assert spec is not None and spec.loader is not None  # any path that ends in .py has a loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
     with open_regular(path):  # Python itself would wait for a pipe's end
-        spec.loader.exec_module(module)
+        sys.modules[spec.name] = module  # where dataclasses look for it
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[spec.name]
+            raise
     return module
 
 

@@ -8,6 +8,7 @@ import os
 import pathlib
 import pickle
 import struct
+import sys
 import zipfile
 
 import numpy as np
@@ -550,6 +551,10 @@ def test_registry_and_factories_name_the_same_pipe(tmp_path):
         factory.build()
     with pytest.raises(Exception, match="its card depends on the benchmark"):
         registry.find(f"{tmp_path / 'net.py'}:make")
+    (tmp_path / "fails.py").write_text("raise ValueError('no')")
+    with pytest.raises(Exception, match="no"):
+        factories.find(f"{tmp_path / 'fails.py'}:make").build()
+    assert not [name for name in sys.modules if str(tmp_path) in name], "half a module is none"
 
 
 def test_nothing_foreign_is_looked_up(monkeypatch, tmp_path):
