@@ -253,6 +253,9 @@ def test_a_mutated_file_is_one_line_or_the_right_value(place, good, way):
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_many_mutated_files_are_one_line_or_the_right_value(place, good, way):
+    """Nor does memory grow by more than 1 GiB."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     mutate, count = WAYS[way]
 
     @given(st.data())
@@ -261,6 +264,7 @@ def test_many_mutated_files_are_one_line_or_the_right_value(place, good, way):
         mutate(place, good, data)
 
     check()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
 
 
 def test_a_reader_that_raises_something_else_would_be_found(place, good, monkeypatch):
