@@ -14,7 +14,7 @@ _LONGEST_LINE, _LINES = 200, 3
 _HIDDEN = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp"))
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Marks of visible kinds that show nothing."""
-_MARKDOWN = re.compile(r"[\\`*\[\]<|~$]|&(?=[#\w])|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.")
+_MARKDOWN = re.compile(r"[\\`*\[\]<|~$]|&(?=[#\w])|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.")
 """What Markdown reads as more than text; of addresses, what some of it makes a link by."""
 _FORMULA = re.compile("[=+@\uff1d\uff0b\uff0d\uff20\u2212-]")
 """What a spreadsheet takes for the beginning of a formula, wide forms among them."""

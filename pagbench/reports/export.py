@@ -16,6 +16,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError, UnknownNameError, printable
 from pagbench.ranking import eligibility, render
 from pagbench.results.folders import OnWarning, find_models
+from pagbench.results.plain import is_plausible
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 HUB_FOLDER = ".eval_results"
@@ -23,7 +24,6 @@ HUB_FOLDER = ".eval_results"
 TASKS = ("alignment", "accuracy")
 """Columns that are exported; the ids of the hub's tasks."""
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
-_STARTED = re.compile(r"20\d\d-[01]\d-[0-3]\dT[0-9:.]+(Z|[+-]\d\d:\d\d)")
 _COLOURS = {"green": "#3a7d1e", "blue": "#0a66b0", "orange": "#a84f00", "red": "#b3261e", "lightgrey": "#5f6368"}
 """Names that shields.io knows, and what the SVG draws: white text stands out on each."""
 _CHARACTER, _PADDING, _HEIGHT = 6.6, 6.0, 20
@@ -153,7 +153,7 @@ def hub_yaml(standing: Standing, *, dataset: str | None = None, source: str | No
             continue
         interval = f"95 % interval {row[f'{task}_low']:.4f} to {row[f'{task}_high']:.4f}"
         entry: dict[str, Any] = {"dataset": {"id": identifier, "task_id": task}, "value": round(float(row[task]), 4)}
-        if _STARTED.fullmatch(standing.started):
+        if is_plausible(standing.started):
             entry["date"] = standing.started
         if source is not None:
             entry["source"] = {"url": source, "name": "pagbench"}

@@ -11,8 +11,9 @@ LARGEST_FOOTER = 6 * 2**20
 """Bytes of what the end of a file says of the rest, the provenance among it; published ones take 40 kB."""
 LONGEST_TEXT = 500
 """Bytes of one text in a row."""
-_LONGEST_LIST = 500
-"""Columns, row groups and the like: two lists of them within each other take 200 MB of memory."""
+_LONGEST_LIST = 150
+"""Row groups and the like; twice as many as columns, where those are more. Such lists lie within each other, and an
+item of three bytes takes a thousand in memory."""
 _MOST_ROW_GROUPS = 100
 _MOST_PAGES = 10_000
 _BYTES_PER_VALUE = 32
@@ -65,20 +66,20 @@ def open_file(content: bytes, schema: pa.Schema) -> Opened:
     footer = int.from_bytes(content[-8:-4], "little")
     if footer > min(LARGEST_FOOTER, len(content) - 12):
         raise ValueError(f"not a whole Parquet file: its footer takes {footer} bytes")
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    texts, longest = [field.name for field in schema if pa.types.is_string(field.type)], 2 * len(schema)
     try:
-        file = _open(content, texts)  # a text is in memory once, however many rows have it
+        file = _open(content, longest, texts)  # a text is in memory once, however many rows have it
     except KeyError:  # it has no such columns
-        file = _open(content, [])
+        file = _open(content, longest, [])
     return Opened(file, content, file.metadata.metadata or {})
 
 
-def _open(content: bytes, texts: list[str]) -> pq.ParquetFile:
+def _open(content: bytes, longest: int, texts: list[str]) -> pq.ParquetFile:
     return pq.ParquetFile(
         pa.BufferReader(content),
         read_dictionary=texts,
         thrift_string_size_limit=LARGEST_FOOTER,
-        thrift_container_size_limit=_LONGEST_LIST,
+        thrift_container_size_limit=max(longest, _LONGEST_LIST),
         arrow_extensions_enabled=False,
     )
 
@@ -177,6 +178,8 @@ def _page(content: bytes, start: int, name: str) -> _Page:
         values, encoded = own[1], own[encoding]
     except (IndexError, KeyError, TypeError):
         raise ValueError(f"{name}: a page without a header") from None
+    if any(isinstance(number, dict) for number in (unpacked, packed, values, encoded)):
+        raise ValueError(f"{name}: a page whose sizes are no numbers")
     if encoded not in _ENCODINGS or min(unpacked, packed) < 0:
         raise ValueError(f"{name}: a page of encoding {encoded} and {unpacked} bytes, which pagbench does not write")
     return _Page(kind, unpacked, values, body + packed)

@@ -18,9 +18,9 @@ _LONGEST = {"command": LONGEST_COMMAND, **dict.fromkeys(("images", "gradients", 
 """By the name of the field; all others are texts."""
 _DEEPEST = 12
 _LARGEST = 2**63
-_RELEASED = datetime(2026, 12, 1, tzinfo=UTC)
-"""A clock that is behind it is not believed, so that it costs no published file."""
-_MOMENT = re.compile(r"20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_EARLIEST, _RELEASED = datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+"""A clock that is behind the latter is not believed."""
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 Line = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
 """A text of a document that `parse` has read."""
@@ -29,17 +29,31 @@ Digest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
 
 
 def _moment(text: str) -> str:
-    if not text:
-        return text
-    if not _MOMENT.fullmatch(text):
-        raise ValueError("expected a time from 2020 on, as 2026-11-23T12:00:00Z")
-    if datetime.fromisoformat(text) > max(datetime.now(UTC), _RELEASED) + timedelta(days=1):
-        raise ValueError("lies in the future, by the clock of this machine")
+    if text and _time(text) is None:
+        raise ValueError("expected a time as 2026-11-23T12:00:00Z")
     return text
 
 
+def _time(text: str) -> datetime | None:
+    """None where it is no time."""
+    try:
+        return datetime.fromisoformat(text) if _MOMENT.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
 Moment = Annotated[str, AfterValidator(_moment)]
-"""A time that has come, as 2026-11-23T12:00:00Z; empty where nobody has said."""
+"""A time, as 2026-11-23T12:00:00Z; empty where nobody has said. No clock decides what is read: it may be any."""
+
+
+def is_plausible(text: str) -> bool:
+    """Whether a text is a time that has come, by this machine's clock and a day, and none of before pagbench.
+
+    >>> [is_plausible(text) for text in ("2026-11-23T12:00:00Z", "2999-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "")]
+    [True, False, False, False]
+    """
+    time, latest = _time(text), max(datetime.now(UTC), _RELEASED) + timedelta(days=1)
+    return time is not None and _EARLIEST <= time <= latest
 
 
 class PlainJsonError(ValueError):

@@ -14,6 +14,7 @@ from pagbench.cards import ModelCard
 from pagbench.errors import PagbenchError, ResultsError
 from pagbench.results import Result, thumbnails, verification
 from pagbench.results.contradictions import ROUNDING, contradictions, identity
+from pagbench.results.plain import is_plausible
 from pagbench.submissions.findings import Finding
 
 _ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
@@ -133,7 +134,12 @@ def _origin(result: Result, card: ModelCard, benchmark: Benchmark, weights_sha25
         provenance.get("behaviour") == kept.functional_hash() == card.functional_hash()
     ):
         yield f"the card was of another network, with another {_differing(kept, card)}; {_AGAIN}"
-    preflight = result.provenance.preflight
+    source = result.provenance
+    times = dict.fromkeys(moment for moment in (source.started, *(run.started for run in source.runs)) if moment)
+    for moment in times:
+        if not is_plausible(moment):
+            yield f"measured on {moment}, which has not come or is long past, by the clock of this machine; {_AGAIN}"
+    preflight = source.preflight
     if preflight is not None and preflight.verdict == "fail":
         yield f"its pre-flight has failed: {preflight.summary()}"
 

@@ -164,8 +164,12 @@ def test_the_verdict_of_a_published_board_is_its_first_row(digits_study):
 
 
 def test_the_newest_day_is_that_of_the_latest_run_and_nothing_but_a_day(digits_study):
-    hostile = {"started": "<script>9999", "runs": [{"started": "2031-05-06T07:08:09Z<b>"}, {}, "2032-01-01T"]}
-    assert building.newest([changed(digits_study, "digits/noise-0.6", provenance=hostile)]) == "2031-05-06"
+    odd = [{"started": text} for text in ("2026-11-30T07:08:09Z<b>", "2031-05-06T07:08:09Z", "2026-11-30", 7)]
+    hostile = {"started": "<script>9999", "runs": [*odd, {}, "2032-01-01T"]}
+    usual = building.newest([digits_study])
+    assert building.newest([changed(digits_study, "digits/noise-0.6", provenance=hostile)]) == usual > "2026"
+    later = {"runs": [{"started": "2026-11-30T07:08:09Z"}]}
+    assert building.newest([changed(digits_study, "digits/noise-0.6", provenance=later)]) == "2026-11-30"
     for nothing in ({}, {"runs": 7}):
         bare = [dataclasses.replace(model, provenance=nothing) for model in digits_study.models]
         assert building.newest([dataclasses.replace(digits_study, models=tuple(bare))]) == ""

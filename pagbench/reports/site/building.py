@@ -6,7 +6,6 @@ removes its own files, and nobody else's.
 
 import hashlib
 import json
-import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import resources
@@ -32,11 +31,11 @@ from pagbench.reports.site import (
 from pagbench.reports.site.rendering import Page, render
 from pagbench.reports.site.table import Download
 from pagbench.results.folders import OnWarning
+from pagbench.results.plain import is_plausible
 from pagbench.storage import files
 from pagbench.studies.models import Study, read_study
 
 MANIFEST = "assets/manifest.json"
-_DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d(?=T)")
 
 
 class _Manifest(BaseModel):
@@ -121,10 +120,10 @@ def contents(studies: Sequence[Study]) -> dict[str, bytes]:
 
 
 def newest(studies: Sequence[Study]) -> str:
-    """Day of the newest measurement, as 2026-11-23; empty where no results file names one."""
+    """Day of the newest measurement, as 2026-11-23; empty where no results file names one that has come."""
     measured = [model for study in studies for model in study.models]
     started = [str(run.get("started")) for n in measured for run in (n.provenance, *origins.recorded_runs(n))]
-    return max((day[0] for text in started if (day := _DAY.match(text))), default="")
+    return max((text[:10] for text in started if is_plausible(text)), default="")
 
 
 def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]) -> Iterator[Page]:
