@@ -13,8 +13,11 @@ from pagbench.columns import Column
 from pagbench.results.files import Result
 from pagbench.results.thumbnails import reduced_shape
 
-ROUNDING = 1e-3
+_ROUNDING = 1e-3
 """Relative difference that rounding to 11 significant bits, as of published values, and float32 leave room for."""
+
+_ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
+_OF_GRADIENT = ("tangent", "alignment_cosine", "alignment_lpips", "alignment_second")
 
 
 def contradictions(result: Result, benchmark: Benchmark, measure: str | None) -> Iterator[str]:
@@ -54,7 +57,7 @@ def _ranges(rows: pd.DataFrame, measured: list[Column]) -> Iterator[str]:
     for column in measured:
         values = rows[column.name].to_numpy(float)
         low, high = column.valid
-        room = ROUNDING if column.binary is False else 0.0
+        room = _ROUNDING if column.binary is False else 0.0
         wrong = np.isinf(values) | (values < low - room) | (values > high + room)
         if column.binary:
             wrong |= ~np.isnan(values) & ~np.isin(values, (0.0, 1.0))
@@ -82,3 +85,47 @@ def _pictures(result: Result, benchmark: Benchmark, measure: str | None) -> Iter
         yield "its pictures are of images that the benchmark does not have; measure again"
     if others := [picture.size for picture in present if picture.size != shape]:
         yield f"a picture has the shape {others[0]}, expected {shape}; measure again"
+
+
+def implausible(rows: pd.DataFrame, benchmark: Benchmark) -> Iterator[str]:
+    """Why rows of the benchmark's own measures are not to be believed, though they may be shown.
+
+    Args:
+        rows: of which `contradictions` says nothing.
+        benchmark: the definition.
+    """
+    yield from _missing_values(rows, benchmark)
+    yield from _other_probabilities(rows)
+
+
+def _missing_values(rows: pd.DataFrame, benchmark: Benchmark) -> Iterator[str]:
+    """Nulls where every network has a value, or in some only of the columns that are scored together."""
+    names = [column.name for column in columns.sample_columns(benchmark)]
+    responses = [columns.epsilon_name(f"{side}_response", e) for side in ("on", "off") for e in benchmark.epsilons]
+    for name in (*_ALWAYS, *responses):
+        if name in names and rows[name].isna().any():
+            yield f"{name}: {rows[name].isna().sum()} values are missing, which every network has"
+    chosen = [measure for measure in benchmark.measures if measure in _OF_GRADIENT]
+    nulls = rows[[column.name for column in columns.sample_columns(benchmark, chosen)]].isna()
+    odd = nulls.any(axis=1) & ~nulls.all(axis=1)
+    if odd.any():
+        first = rows["sample_id"][odd].iloc[0]
+        yield f"{odd.sum()} rows lack some but not all columns of the gradient (sample {first})"
+
+
+def _other_probabilities(rows: pd.DataFrame) -> Iterator[str]:
+    """Probabilities that do not fit each other, more than one temperature."""
+    label, largest = np.exp(-rows["nll"]), rows["confidence"]
+    room = _ROUNDING * (label * (1 + rows["nll"]) + largest)
+    right = (rows["correct"] == 1) & ((label - largest).abs() > room)
+    wrong = (rows["correct"] == 0) & ((label > largest + room) | (label + largest > 1 + room))
+    for chosen, verdict in ((right, "correct"), (wrong, "wrong")):
+        if chosen.any():
+            row = rows[chosen].iloc[0]
+            yield (
+                f"{chosen.sum()} rows are called {verdict} against their own probabilities (sample {row['sample_id']}: "
+                f"the label's is {np.exp(-row['nll']):.3g}, the largest {row['confidence']:.3g})"
+            )
+    for name in ("temperature", "temperature_low", "temperature_high"):
+        if name in rows and rows[name].nunique(dropna=False) > 1:
+            yield f"{name}: {rows[name].nunique(dropna=False)} values, expected one of the whole network"

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pagbench import benchmarks, columns, results
@@ -13,12 +12,10 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import PagbenchError, ResultsError
 from pagbench.results import Result, thumbnails, verification
-from pagbench.results.contradictions import ROUNDING, contradictions, identity
+from pagbench.results.contradictions import contradictions, identity, implausible
 from pagbench.results.plain import is_plausible
 from pagbench.submissions.findings import Finding
 
-_ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
-_OF_GRADIENT = ("tangent", "alignment_cosine", "alignment_lpips", "alignment_second")
 _SHOWN = 3
 _AGAIN = "measure again (pagbench submit run DIR --overwrite)"
 _LONGEST = 500
@@ -88,7 +85,7 @@ def check_results(
             *_pictures(result),
         ]
         if measure is None:
-            errors += [*_missing_values(result.rows, benchmark), *_contradictions(result.rows)]
+            errors += implausible(result.rows, benchmark)
         described = _check_description(result, card, subject)
     except ResultsError as error:
         errors, described = [str(error).removeprefix(f"{path}: ")], []
@@ -200,39 +197,6 @@ def published_labels(benchmark: Benchmark) -> Mapping[str, int] | None:
             continue
         return dict(zip(rows["sample_id"], rows["label"].astype(int), strict=True))
     return None
-
-
-def _missing_values(rows: pd.DataFrame, benchmark: Benchmark) -> Iterator[str]:
-    """Nulls where every network has a value, or in some only of the columns that are scored together."""
-    names = [column.name for column in columns.sample_columns(benchmark)]
-    responses = [columns.epsilon_name(f"{side}_response", e) for side in ("on", "off") for e in benchmark.epsilons]
-    for name in (*_ALWAYS, *responses):
-        if name in names and rows[name].isna().any():
-            yield f"{name}: {rows[name].isna().sum()} values are missing, which every network has"
-    chosen = [measure for measure in benchmark.measures if measure in _OF_GRADIENT]
-    nulls = rows[[column.name for column in columns.sample_columns(benchmark, chosen)]].isna()
-    odd = nulls.any(axis=1) & ~nulls.all(axis=1)
-    if odd.any():
-        first = rows["sample_id"][odd].iloc[0]
-        yield f"{odd.sum()} rows lack some but not all columns of the gradient (sample {first})"
-
-
-def _contradictions(rows: pd.DataFrame) -> Iterator[str]:
-    """What cannot be, whatever the network is: probabilities that do not fit each other, more than one temperature."""
-    label, largest = np.exp(-rows["nll"]), rows["confidence"]
-    room = ROUNDING * (label * (1 + rows["nll"]) + largest)
-    right = (rows["correct"] == 1) & ((label - largest).abs() > room)
-    wrong = (rows["correct"] == 0) & ((label > largest + room) | (label + largest > 1 + room))
-    for chosen, verdict in ((right, "correct"), (wrong, "wrong")):
-        if chosen.any():
-            row = rows[chosen].iloc[0]
-            yield (
-                f"{chosen.sum()} rows are called {verdict} against their own probabilities (sample {row['sample_id']}: "
-                f"the label's is {np.exp(-row['nll']):.3g}, the largest {row['confidence']:.3g})"
-            )
-    for name in ("temperature", "temperature_low", "temperature_high"):
-        if name in rows and rows[name].nunique(dropna=False) > 1:
-            yield f"{name}: {rows[name].nunique(dropna=False)} values, expected one of the whole network"
 
 
 def _pictures(result: Result) -> Iterator[str]:

@@ -100,9 +100,9 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
                 raise ResultsError(f"{path}: results of a model that is not known here ({error})") from None
             sha256 = None if request.path is None else folder.weights_sha256(request.card, request.path.parent)
             subjects.append(Subject(path, request.card, target, sha256, chosen))
-        for root in _submissions(home, chosen):
-            if root == _beside(home, chosen) / target:  # where its id belongs: the cards of others are not read
-                subjects += (subject for subject in _submitted_results(root, chosen) if subject.card.id == target)
+        root = _beside(home, chosen) / target  # where its id belongs: the cards of others are not read
+        if (root / CARD).is_file():
+            subjects += (subject for subject in _submitted_results(root, chosen) if subject.card.id == target)
     if not subjects:
         on = "" if benchmark is None else f" on {benchmark.label}"
         raise ResultsError(
@@ -119,7 +119,7 @@ def find_targets(home: Path, benchmark: Benchmark | None = None) -> list[str]:
         root = home / chosen.label
         files = [path for path in sorted(root.rglob("*.parquet")) if not path.parent.name.startswith(".")]
         targets += [path.relative_to(root).with_suffix("").as_posix() for path in files]
-        targets += map(str, _submissions(home, chosen))
+        targets += sorted(str(card.parent) for card in _beside(home, chosen).rglob(CARD))
     return list(dict.fromkeys(targets))
 
 
@@ -127,12 +127,8 @@ def _chosen(benchmark: Benchmark | None) -> list[Benchmark]:
     return [benchmarks.load(label) for label in benchmarks.names()] if benchmark is None else [benchmark]
 
 
-def _submissions(home: Path, benchmark: Benchmark) -> list[Path]:
-    """Folders of the submissions beside a results folder."""
-    return sorted(card.parent for card in _beside(home, benchmark).rglob(CARD))
-
-
 def _beside(home: Path, benchmark: Benchmark) -> Path:
+    """The submissions that lie beside a results folder."""
     return home.absolute().parent / "submissions" / benchmark.label
 
 
