@@ -13,7 +13,8 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 import pyarrow as pa
 from pydantic import ConfigDict, model_validator
 
-from pagbench.cards import Card, Count, read_yaml
+from pagbench.cards import Card, Count
+from pagbench.cards.plain_yaml import read_yaml
 from pagbench.errors import EXTRAS
 
 REVISION = 2

@@ -15,8 +15,8 @@ from pagbench.cards import (
     Positive,
     ScoreCard,
     SecondTargetCard,
-    read_yaml,
 )
+from pagbench.cards.plain_yaml import read_yaml
 from pagbench.columns import MEASURES, WITHOUT_TARGET, Need
 from pagbench.data import AnyDatasetCard
 from pagbench.errors import UnknownNameError

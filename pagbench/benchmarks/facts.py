@@ -11,7 +11,8 @@ from typing import Any
 
 from pagbench import __version__
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import MANIFOLDS, ScoreCard, read_yaml
+from pagbench.cards import MANIFOLDS, ScoreCard
+from pagbench.cards.plain_yaml import read_yaml
 
 _PAPER = (
     "S. Srinivas, S. Bordt and H. Lakkaraju (2023), Which models have perceptually-aligned gradients? An explanation "

@@ -25,7 +25,8 @@ def tangents(
 ) -> None:
     """Compare a benchmark's tangent spaces with other estimates: mean squared cosine of the principal angles."""
     from pagbench import benchmarks
-    from pagbench.cards import ManifoldCard, read_yaml
+    from pagbench.cards import ManifoldCard
+    from pagbench.cards.plain_yaml import read_yaml
     from pagbench.studies import tangents
 
     definition = benchmarks.load(benchmark)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pagbench import geometry
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, read_yaml
+from pagbench.cards import ModelCard
+from pagbench.cards.plain_yaml import read_yaml
 from pagbench.data import Dataset, Splits
 from pagbench.densities import scores
 from pagbench.errors import CardError, ContractError

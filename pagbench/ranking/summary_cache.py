@@ -114,9 +114,8 @@ def _prune(folder: Path) -> None:
 def _code_digest() -> str:
     """Hash of all code that a summary depends on."""
     package = Path(pagbench.__file__).parent
-    rooms = ("benchmarks", "results", "ranking")
+    rooms = ("benchmarks", "cards", "results", "ranking")
     sources = [
-        package / "cards.py",
         package / "columns.py",
         *sorted((package / "measures").glob("*.yaml")),  # they declare the columns
         *(p for r in rooms for p in sorted((package / r).glob("*.py"))),

@@ -5,7 +5,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import NamedTuple
 
-from pagbench.cards import Address, Fitted, HubFile, RemoteFile, ScoreCard, parse_address, parse_mirror
+from pagbench.cards import Fitted, RemoteFile, ScoreCard
+from pagbench.cards.addresses import Address, HubFile, parse_address, parse_mirror
 from pagbench.errors import WeightsError, first_line
 
 CONFIG, SCHEDULE = "config.json", "scheduler_config.json"

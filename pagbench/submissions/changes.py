@@ -5,8 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pagbench import cards
-from pagbench.cards import ModelCard
+from pagbench.cards import ModelCard, plain_yaml
 from pagbench.errors import CardError, PagbenchError
 from pagbench.submissions.check import kept_word
 from pagbench.submissions.findings import Finding
@@ -90,9 +89,9 @@ def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:
 def _card(root: Path, blob: str) -> ModelCard | None:
     """A card as it is committed; None where there is none, or none that can be read, which the folder's checks say."""
     try:
-        content = cards.parse_yaml(_git(root, "cat-file", "blob", blob).encode(errors="surrogateescape"))
+        content = plain_yaml.parse_yaml(_git(root, "cat-file", "blob", blob).encode(errors="surrogateescape"))
         return ModelCard.parse(content, CARD) if isinstance(content, dict) else None
-    except (ChangesError, cards.PlainYamlError, CardError):
+    except (ChangesError, plain_yaml.PlainYamlError, CardError):
         return None
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, RemoteFile, read_yaml
+from pagbench.cards import ModelCard, RemoteFile
+from pagbench.cards.plain_yaml import read_yaml
 from pagbench.errors import PagbenchError
 from pagbench.models import registry, sources
 from pagbench.storage import assets, downloads, mirrors

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pagbench import benchmarks, columns
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import LARGEST_YAML, ModelCard
+from pagbench.cards import ModelCard
+from pagbench.cards.plain_yaml import LARGEST_YAML
 from pagbench.errors import CardError, UnknownNameError
 from pagbench.results.store import SHARDS
 from pagbench.storage import downloads

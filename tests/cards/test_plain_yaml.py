@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagbench import cards
-from pagbench.cards import PlainYamlError
+from pagbench.cards import plain_yaml
+from pagbench.cards.plain_yaml import PlainYamlError
 
 BILLION_LAUGHS = "a: &a [lol, lol]\n" + "".join(
     f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
@@ -26,7 +27,7 @@ VALUES = st.recursive(
 def test_plain_values_are_read_as_the_safe_loader_reads_them(value):
     text = yaml.safe_dump(value, allow_unicode=True)
     try:
-        found = cards.parse_yaml(text.encode())
+        found = plain_yaml.parse_yaml(text.encode())
     except PlainYamlError as error:
         assert "levels of nesting" in str(error) or "anchor" in str(error) or "no name" in str(error)
         return
@@ -57,7 +58,7 @@ def test_what_is_not_plain_is_refused_at_once(text, reason):
     sys.setprofile(lambda frame, event, argument: calls.append(event))
     try:
         with pytest.raises(PlainYamlError) as refused:
-            cards.parse_yaml(text.encode())
+            plain_yaml.parse_yaml(text.encode())
     finally:
         sys.setprofile(None)
     assert reason in str(refused.value)
@@ -67,21 +68,21 @@ def test_what_is_not_plain_is_refused_at_once(text, reason):
 
 @pytest.mark.parametrize("day", ["2024-02-29", "2024-13-45", "2024-02-29 10:00:00", "2024-02-29T10:00:00Z"])
 def test_a_date_is_text(day):
-    assert cards.parse_yaml(f"date: {day}".encode()) == {"date": day}
+    assert plain_yaml.parse_yaml(f"date: {day}".encode()) == {"date": day}
 
 
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(PlainYamlError, match="a value that cannot be read"):
-        cards.parse_yaml(b"id: \xff\xfe")
+        plain_yaml.parse_yaml(b"id: \xff\xfe")
 
 
 @pytest.fixture(params=["C", "Python"])
 def parse(request, monkeypatch):
     """Reading by PyYAML's parser in C, and by that in Python, which is there where it was built without the other."""
     if request.param == "C":
-        return cards.parse_yaml, PlainYamlError
+        return plain_yaml.parse_yaml, PlainYamlError
     monkeypatch.setattr(yaml, "__with_libyaml__", False)
-    spec = importlib.util.spec_from_file_location("pagbench_cards_by_python", cards.__file__)
+    spec = importlib.util.spec_from_file_location("yaml_by_python", plain_yaml.__file__)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pagbench import cards
-from pagbench.cards import ManifoldCard, ScoreCard
+from pagbench.cards import ManifoldCard, ScoreCard, plain_yaml
 from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError
 from pagbench.storage import downloads
@@ -93,8 +93,8 @@ def test_a_new_kind_is_a_module_one_line_and_a_card(tmp_path, monkeypatch, digit
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(cards.SCORE_MODELS, "flat", cards.Kind("flat_density", ("repository",), network=True))
     monkeypatch.setitem(cards.MANIFOLDS, "axes", cards.Kind("flat_density", data="digits"))
-    card = ScoreCard.parse(cards.read_yaml(tmp_path / "score.yaml"), "score.yaml")
-    axes = ManifoldCard.parse(cards.read_yaml(tmp_path / "manifold.yaml"), "manifold.yaml")
+    card = ScoreCard.parse(plain_yaml.read_yaml(tmp_path / "score.yaml"), "score.yaml")
+    axes = ManifoldCard.parse(plain_yaml.read_yaml(tmp_path / "manifold.yaml"), "manifold.yaml")
     images, train = digits_splits.test.images[:3], digits_splits.train
     score = scores.build(card, digits, train)
     assert torch.equal(score.score(images, 0.5), 0 * images)

@@ -240,10 +240,14 @@ def test_rows_are_let_go_when_their_model_is_summarised(invented):
     assert not any(rows() is not None for rows in seen)
 
 
-@pytest.mark.parametrize("name", ["measures/accuracy.yaml", "columns.py", "ranking/eligibility.py"])
+@pytest.mark.parametrize(
+    "name", ["measures/accuracy.yaml", "cards/plain_yaml.py", "columns.py", "ranking/eligibility.py"]
+)
 def test_summaries_are_not_kept_over_a_change_of_what_they_depend_on(name, tmp_path, monkeypatch):
     package = Path(pagbench.__file__).parent
-    shutil.copytree(package, tmp_path / "pagbench", ignore=shutil.ignore_patterns("__pycache__", "cards", "assets"))
+    shutil.copytree(
+        package, tmp_path / "pagbench", ignore=shutil.ignore_patterns("__pycache__", "*.safetensors", "assets")
+    )
     monkeypatch.setattr(pagbench, "__file__", str(tmp_path / "pagbench" / "__init__.py"))
     before = summary_cache._code_digest()
     assert summary_cache._code_digest() == before

@@ -11,7 +11,8 @@ from hostile_addresses import ODD
 from mirror import Mirror, status
 from raw_server import RawServer, answer_of, for_ever
 
-from pagbench.cards import CardError, ModelCard, RemoteFile, parse_address
+from pagbench.cards import CardError, ModelCard, RemoteFile
+from pagbench.cards.addresses import parse_address
 from pagbench.errors import WeightsError
 from pagbench.models import registry
 from pagbench.storage import connections, downloads, mirrors, transport

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from submissions import ID, fields, make
 
 from pagbench import benchmarks, results
-from pagbench.cards import LARGEST_YAML
+from pagbench.cards.plain_yaml import LARGEST_YAML
 from pagbench.models import architectures, registry
 from pagbench.results import PUBLISHED
 from pagbench.submissions import add, check, check_network, folder

@@ -145,7 +145,7 @@ def test_a_branch_that_adds_a_submission_is_checked(checkout):
     ("path", "reason"),
     [
         ("leaderboard/README.md", "changes nothing but its own folder"),
-        ("pagbench/cards.py", "changes nothing but its own folder"),
+        ("pagbench/cards/__init__.py", "changes nothing but its own folder"),
         (".github/workflows/submission.yml", "changes nothing but its own folder"),
         ("leaderboard/submissions/loose.txt", "changes nothing but its own folder"),
         (f"leaderboard/submissions/digits@1/{ID}/results/digits@1/{ID}.verified.json", "are for maintainers to write"),

@@ -1,19 +1,14 @@
 """Cards: models, data sets, score models and manifolds as validated, hashed values read from YAML."""
 
-import errno
 import hashlib
-import ipaddress
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date as Date
 from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,9 +22,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticKnownError
-from yaml.composer import Composer
 
-from pagbench.errors import CardError, first_line, hidden
+from pagbench.cards.addresses import Mirror
+from pagbench.cards.plain_yaml import read_yaml
+from pagbench.errors import CardError, hidden
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -210,118 +206,6 @@ def _cards_in(annotation: Any) -> list[type[Card]]:
     return [card for part in get_args(annotation) for card in _cards_in(part)]
 
 
-LARGEST_YAML = 256 * 1024
-"""Bytes; the longest published definition of a benchmark takes a seventh of it."""
-_DEEPEST = 8
-"""Levels of nesting; a benchmark's definition has four."""
-_LONGEST_NUMBER = 64
-"""Characters; YAML has numbers to the base of 16 and 60, which grow faster than Python prints them."""
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-
-
-class PlainYamlError(Exception):
-    """What is not plain, in a few words with its line."""
-
-
-if TYPE_CHECKING or not yaml.__with_libyaml__:
-    _Loader = yaml.SafeLoader
-else:
-
-    class _Loader(Composer, yaml.CSafeLoader):
-        """Parsed in C, six times faster, and composed in Python, where each node can be refused."""
-
-        def __init__(self, stream: str) -> None:
-            yaml.CSafeLoader.__init__(self, stream)
-            Composer.__init__(self)
-
-
-class _PlainLoader(_Loader):
-    """Refuses, before it is built, whatever can grow, repeat itself, or name a Python type; a date is text."""
-
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise _at(event, "an anchor or alias (& or *)")
-        if event.tag is not None:
-            raise _at(event, f"the tag {event.tag[:60]!r}")
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise _at(event, f"more than {_DEEPEST} levels of nesting")
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
-            raise _at(node, f"a number of {len(node.value)} characters")
-        if isinstance(node, yaml.ScalarNode) and _SURROGATES.search(node.value):
-            raise _at(node, "half a character, as \\ud83d without the other half")
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                raise _at(key, "a key that is no name")
-            if key.value in seen:
-                raise _at(key, f"the key {key.value[:60]!r} for the second time")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)  # type: ignore[type-var]
-
-
-def _at(place: Any, reason: str) -> PlainYamlError:
-    return PlainYamlError(f"{reason} in line {place.start_mark.line + 1}")
-
-
-def parse_yaml(content: bytes) -> Any:
-    """The value of a YAML document as cards need it: small, without tags, anchors, merges or repeated keys.
-
-    Raises:
-        PlainYamlError: it is too large or too deep, uses tags, anchors or merges, repeats a key, or is no YAML.
-    """
-    if len(content) > LARGEST_YAML:
-        raise PlainYamlError(f"more than {LARGEST_YAML} bytes")
-    try:
-        return yaml.load(content.decode("utf-8"), _PlainLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or first_line(error)
-        raise PlainYamlError(f"{reason}{where}") from None
-    except (ValueError, OverflowError) as error:  # not UTF-8, no date, no character
-        raise PlainYamlError(f"a value that cannot be read: {error}") from None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Opens a file; a pipe, too, without waiting for its other end. What `storage.files` has lies above this module."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads one plain YAML mapping (`parse_yaml`): no tags, no anchors, no repeated keys.
-
-    Raises:
-        CardError: the file is missing, is not plain YAML, or is not a mapping.
-    """
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "a pipe, device or socket, expected a file")
-            content = parse_yaml(file.read(LARGEST_YAML + 1))
-    except OSError as error:
-        raise CardError(
-            f"{path}: cannot read the card ({error.strerror or error}); give a card id or a YAML file"
-        ) from None
-    except PlainYamlError as error:
-        raise CardError(f"{path}: not a YAML card ({error}); see `pagbench show MODEL` for one") from None
-    if not isinstance(content, dict):
-        raise CardError(f"{path}: expected a YAML mapping of fields, got {type(content).__name__}")
-    return content
-
-
 class SmoothingCard(Card):
     """Randomised smoothing around a network: E softmax f(x + n), n Gaussian (Cohen et al. 2019, arXiv 1902.02918)."""
 
@@ -334,97 +218,6 @@ class SmoothingCard(Card):
     """Id of the model that `smoothed:...` wraps: each sample then has draws of its own, seeded by its id."""
 
 
-_ADDRESS = re.compile(
-    r"(https?)://([A-Za-z0-9._-]{1,254}|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?((?:[/?#][!#-;=?-\[\]_a-z~]*)?)"
-)
-"""What nobody reads in two ways: characters that an address may have, no user, and no % in a host."""
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_LONGEST_ADDRESS = 8_192
-"""Characters; signed addresses of object stores have 2,000."""
-_HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.+-]+))?/([^\\]+)", re.ASCII)
-_DRIVE_FILE = re.compile(r"[\w-]+", re.ASCII)
-
-
-class Address(NamedTuple):
-    """Where a file is asked for: the parts that are checked are the parts that are connected to.
-
-    Attributes:
-        scheme: http or https.
-        host: a name or number, in lower case, without the brackets of IPv6.
-        port: None for the scheme's own.
-        url: the whole.
-    """
-
-    scheme: str
-    host: str
-    port: int | None
-    url: str
-
-
-def parse_address(url: str) -> Address:
-    """Takes an address apart, the only way in which pagbench does: of a card, a redirection or a form.
-
-    >>> parse_address("https://example.org/x.pt").host
-    'example.org'
-
-    Raises:
-        ValueError: it is none, or one that programs may read differently.
-    """
-    match = _ADDRESS.fullmatch(url) if len(url) <= _LONGEST_ADDRESS else None
-    if match is not None:
-        scheme, host, port, rest = match[1], match[2].lower(), int(match[3]) if match[3] else None, match[4]
-        if (port is None or 0 < port < 2**16) and _is_host(host):
-            number = "" if port is None else f":{port}"
-            return Address(scheme, host.strip("[]"), port, f"{scheme}://{host}{number}{rest}")
-    raise ValueError("expected https://<host>/<file> in plain ASCII, without user, backslash or space")
-
-
-def _is_host(host: str) -> bool:
-    """Whether it is a name, or a number as it is written in full."""
-    try:
-        if host.startswith("["):
-            return bool(ipaddress.IPv6Address(host[1:-1]))
-        labels = host.removesuffix(".").split(".")
-        if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):  # which some take for a number in short
-            return bool(ipaddress.IPv4Address(host))
-        return all(re.fullmatch(_LABEL, label) for label in labels)
-    except ValueError:
-        return False
-
-
-class HubFile(NamedTuple):
-    """A file of a repository of the Hugging Face hub; `revision` is None for its newest."""
-
-    repository: str
-    revision: str | None
-    path: str
-
-
-def parse_mirror(mirror: str) -> Address | HubFile | str:
-    """Where a mirror is: an address, a file of the hub, or the id of one of Google Drive.
-
-    Raises:
-        ValueError: none of these.
-    """
-    kind, _, rest = mirror.partition(":")
-    if kind in ("http", "https"):
-        return parse_address(mirror)
-    if kind == "gdrive" and _DRIVE_FILE.fullmatch(rest):
-        return rest
-    if kind == "hf":
-        match = _HUB_FILE.fullmatch(rest)
-        if match is None or not rest.isprintable() or any(set(part) <= {"."} for part in match[3].split("/")):
-            raise ValueError("expected hf:<owner>/<name>[@<revision>]/<file>")
-        return HubFile(*match.groups())
-    raise ValueError("no mirror that pagbench knows (https://…, gdrive:<id>, hf:<owner>/<name>/<file>)")
-
-
-def _known_mirror(mirror: str) -> str:
-    parse_mirror(mirror)
-    return mirror
-
-
-Mirror = Annotated[str, AfterValidator(_known_mirror)]
 _SOURCES_FOLDERS = ("adm", "hf", "madrylab", "robustbench", "smoothing", "timm", "torchvision")
 """Of the cache folder: downloads that pagbench's own cards and sources name."""
 _CARDS_FOLDER = "cards"
