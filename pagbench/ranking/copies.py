@@ -1,6 +1,6 @@
 """Which models of a board are one network under several ids."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -38,15 +38,18 @@ class Network(NamedTuple):
         if len(fingerprint) % width:
             return cls(weights_sha256, ())
         values = np.reshape(fingerprint, (-1, width))
+        values = values / max(float(np.abs(values).max(initial=0)), 1e-300)  # whose squares may be too large
         values = (values - values.mean(1, keepdims=True)).flatten()
         return cls(weights_sha256, tuple((values / max(np.linalg.norm(values), 1e-300)).tolist()))
 
 
-def find_copies(networks: Mapping[str, Network]) -> dict[str, str]:
+def find_copies(networks: Mapping[str, Network], verified: Collection[str] = ()) -> dict[str, str]:
     """Of each model that has its like: `outputs of <ids>`, `weights of <ids>`, or both, `; ` between them.
 
     Args:
         networks: by model.
+        verified: models of which somebody has measured rows again. Nothing is said of one of them because a file that
+            nobody has tried says that it is the same.
     """
     lengths = [len(known.outputs) for known in networks.values()]
     usual = max(set(lengths), key=lengths.count, default=0)
@@ -57,11 +60,16 @@ def find_copies(networks: Mapping[str, Network]) -> dict[str, str]:
         near = np.zeros(len(networks), dtype=bool)
         if usual and (size := np.abs(outputs[index]).max()) > 0:
             near = np.abs(outputs - outputs[index]).max(1) <= _TOLERANCE * size
-        alike = [other for other, same in zip(networks, near, strict=True) if same and other != name]
+        heard = [name not in verified or other in verified for other in networks]
+        alike = [
+            other
+            for other, same, listened in zip(networks, near, heard, strict=True)
+            if same and listened and other != name
+        ]
         weights = [
             other
-            for other, its in networks.items()
-            if its.weights_sha256 == own.weights_sha256 and other not in (name, *alike)
+            for (other, its), listened in zip(networks.items(), heard, strict=True)
+            if own.weights_sha256 == its.weights_sha256 != "" and listened and other not in (name, *alike)
         ]
         parts = [f"{kind} of {', '.join(ids)}" for kind, ids in (("outputs", alike), ("weights", weights)) if ids]
         if parts:
@@ -70,14 +78,17 @@ def find_copies(networks: Mapping[str, Network]) -> dict[str, str]:
 
 
 def sentences(copies: Mapping[str, str]) -> Iterator[str]:
-    """A line for each model that has the outputs of others, and one for all that share weights alone."""
-    shared = set()
-    for model, same in copies.items():
-        outputs, _, weights = same.rpartition("weights of ") if "weights of " in same else (same, "", "")
-        if outputs:
-            yield f"{model}: the same {outputs.removesuffix('; ')}, up to a factor: one network, several ids."
-        if weights:
-            shared.add(" and ".join(sorted([model, *weights.split(", ")])))
-    if shared:
-        more = f"; and {len(shared) - _LISTED} more (same_as)" if len(shared) > _LISTED else ""
-        yield f"The same weights: {'; '.join(sorted(shared)[:_LISTED])}{more}."
+    """A line for all models that have the outputs of others, and one for those that share weights alone."""
+    for kind, line in (
+        ("outputs", "The same outputs, up to a factor, hence one network under several ids"),
+        ("weights", "The same weights"),
+    ):
+        groups = {
+            " and ".join(sorted([model, *part.removeprefix(f"{kind} of ").split(", ")]))
+            for model, same in copies.items()
+            for part in same.split("; ")
+            if part.startswith(kind)
+        }
+        if groups:
+            more = f"; and {len(groups) - _LISTED} more (same_as)" if len(groups) > _LISTED else ""
+            yield f"{line}: {'; '.join(sorted(groups)[:_LISTED])}{more}."

@@ -38,10 +38,16 @@ def odd_ones(claims: Sequence[Claims]) -> dict[str, str]:
     odd: dict[str, str] = {}
     for part in sorted({part for one in claims for part in one.target_weights}):
         said = [(one.name, one.target_weights[part]) for one in claims if part in one.target_weights]
-        heard = {one.name for one in voters}
-        chosen, rival = _commonest([pair for pair in said if pair[0] in heard] or said)
-        if rival is not None:
+        published = [pair for pair in said if pair[0] in {one.name for one in voters}]
+        chosen, rival = _commonest(published or said)
+        if rival is not None and published:
             raise ResultsError(_other_weights(rival, chosen, part))
+        if rival is not None:  # submissions among themselves, of what no other says: none of them can be compared
+            odd |= {
+                name: _other_weights((name, digest), chosen if digest != chosen[1] else rival, part)
+                for name, digest in said
+            }
+            continue
         for name, digest in said:
             if digest != chosen[1]:
                 odd.setdefault(name, _other_weights((name, digest), chosen, part))

@@ -93,7 +93,7 @@ class Standing:
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"
         regime = "no regime" if pd.isna(own["regime"]) else f"regime {own['regime']}"
         if not pd.isna(own["same_as"]):
-            yield f"{self.model} has the same {own['same_as']}"
+            yield f"{self.model} is not alone: it has the {own['same_as']}"
         yield f"{self.model} takes rank {render.rank(own)} of {len(ranked)}, {interval}, {regime}"
         if self.before is None:
             return

@@ -107,7 +107,7 @@ def _run_sandbox(function: str, root: Path, card: ModelCard, *arguments: str, li
             path = folder.weights_path(card, root)
             digest, expected = sha256_of(path), folder.pinned_sha256(card)
             if digest != expected:
-                message = f"sha256 {digest[:12]}…, the card says {str(expected)[:12]}…; correct the card"
+                message = f"sha256 {digest[:12]}…, the card says {str(expected)[:12]}…; correct the card or the file"
                 yield Finding("error", path.name, message)
                 return
         else:
@@ -118,6 +118,8 @@ def _run_sandbox(function: str, root: Path, card: ModelCard, *arguments: str, li
         yield Finding("error", "network", f"{error} while it was tried; a submission must be tried within these limits")
     except PagbenchError as error:
         yield Finding("error", "download", str(error))
+    except OSError as error:  # it has changed meanwhile
+        yield Finding("error", "weights", f"cannot be read ({error.strerror or error}); put the file there")
 
 
 def _check_home(root: Path, leaderboard: Path, card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:

@@ -75,7 +75,9 @@ def _numbers(text: str) -> tuple[float, ...] | None:
 
 def _weights(text: str) -> Path:
     path, suffixes = files.at_home(text), (WEIGHTS_SUFFIX, *_CONVERTED)
-    if not path.is_file() or path.suffix not in suffixes:
+    if not path.is_file():
+        raise CardError(f"no file {text[:200]!r}; give the path of the weights, which end in {', '.join(suffixes)}")
+    if path.suffix not in suffixes:
         raise CardError(f"expected a file ending in {', '.join(suffixes)}, got {text[:200]!r}")
     return path
 
@@ -93,6 +95,12 @@ def _date(text: str) -> str | None:
     return day
 
 
+def _id(text: str) -> str:
+    if text.count("/") != 1:
+        raise CardError(f"expected <data set>/<name>, got {text[:60]!r}")
+    return str(_field("id", text))
+
+
 def _embargo(text: str) -> bool | None:
     return _field("embargo", text or None) or None
 
@@ -100,6 +108,7 @@ def _embargo(text: str) -> bool | None:
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "benchmark": lambda text: benchmarks.load(text).label,
     "weights": _weights,
+    "id": _id,
     "link": _link,
     "date": _date,
     "embargo": _embargo,

@@ -133,6 +133,9 @@ def check_names(root: Path, card: ModelCard) -> Iterator[Finding]:
             advice = "; put it behind a link (download)" if name == card.weights and not card.embargo else ""
             yield Finding("error", name, f"{status.st_size} bytes, at most {known[name]} are taken{advice}")
 
+    if card.weights and not card.embargo and not (root / card.weights).is_file():
+        yield Finding("error", card.weights, "the card names it, and it is not here; put the file beside the card")
+
 
 def _walk(root: Path, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Path below the root, and kind and size, of everything in a folder and below, without following a link."""

@@ -136,7 +136,7 @@ def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path, mo
     }  # fmt: skip
     assert sorted(path.name for path in leaderboard.iterdir()) == ["results", "submissions"], "nothing is left over"
     assert re.search(rf"{ID} takes rank \d+ \(\d+–\d+\) of 15, alignment 0\.\d+ \[", added.output)
-    assert f"{ID} has the same outputs of digits/noise-0.6" in added.output
+    assert f"{ID} is not alone: it has the outputs of digits/noise-0.6" in added.output
     standing = add.standing(leaderboard, benchmarks.load("digits"), place, ID)
     rows = standing.after.set_index("model")
     assert rows.loc[ID, "alignment"] == pytest.approx(

@@ -291,7 +291,9 @@ def _badges(entry: Mapping[str, Any], model: StudiedModel) -> list[dict[str, str
     if entry.get("preflight") not in (None, "ok"):
         badges.append(("flag", "flagged", f"Pre-flight: {entry['preflight']}."))
     if str(entry.get("same_as")).startswith("outputs"):
-        badges.append(("flag", "a copy", f"The same {entry['same_as']}, up to a factor: one network, several ids."))
+        badges.append(
+            ("flag", "a copy", f"It has the {entry['same_as']}, up to a factor: one network under several ids.")
+        )
     if entry.get("partial_measures") is not None:
         badges.append(("flag", "in part", f"Optional measures that lack images: {entry['partial_measures']}."))
     return [{"kind": kind, "word": word, "note": note} for kind, word, note in badges]
