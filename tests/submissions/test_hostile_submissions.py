@@ -91,6 +91,16 @@ def test_hard_links_and_pipes_are_refused(root, tmp_path):
     error_of(root, "pipe: a device, pipe or socket")
 
 
+@pytest.mark.parametrize("instead", ["nothing", "folder"])
+def test_weights_that_are_not_there_are_one_line(root, instead):
+    (root / "newcomer.safetensors").unlink()
+    if instead == "folder":
+        (root / "newcomer.safetensors").mkdir()
+    error_of(root, "newcomer.safetensors: the card names it, and it is not here; put the file beside the card")
+    done = invoke("submit", "add", root, "--leaderboard", root)
+    assert done.exit_code == 1 and "the card names it, and it is not here" in done.output, done.output
+
+
 def test_weights_of_ten_gigabytes_are_not_opened(root):
     with (root / "newcomer.safetensors").open("r+b") as file:
         file.truncate(10 * 2**30)
