@@ -11,13 +11,19 @@ from unicodedata import category
 
 _LONGEST_LINE, _LINES = 200, 3
 """Characters of each line of an error of several lines, and how many lines follow the first."""
-_HIDDEN = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp"))
-_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_HIDDEN = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
+_STACKED = 8
+"""Marks in a row that stand on one character, and hide what is near."""
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
+)
 """Marks of visible kinds that show nothing."""
 _MARKDOWN = re.compile(r"[\\`*\[\]<|~$]|&(?=[#\w])|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.")
 """What Markdown reads as more than text; of addresses, what some of it makes a link by."""
-_FORMULA = re.compile("[=+@\uff1d\uff0b\uff0d\uff20\u2212-]")
-"""What a spreadsheet takes for the beginning of a formula, wide forms among them."""
+_MENTION = re.compile(r"(?<!\w)(@(?=\w)|#(?=\d))")
+"""What some hosts make links of, and tell the person of; no backslash prevents it."""
+_FORMULA = re.compile("(^|;)(?=[=+@\uff1d\uff0b\uff0d\uff20\u2212-])")
+"""What a spreadsheet takes for the beginning of a formula, wide forms among them; some end cells by semicolons."""
 
 
 def first_line(error: BaseException) -> str:
@@ -44,7 +50,13 @@ def hidden(text: str) -> str | None:
     """
     if text.isascii() and text.isprintable():
         return None
-    return next((mark for mark in text if category(mark) in _HIDDEN or _BLANK.match(mark)), None)
+    stacked = 0
+    for mark in text:
+        kind = category(mark)
+        stacked = stacked + 1 if kind in ("Me", "Mn") else 0
+        if kind in _HIDDEN or _BLANK.match(mark) or stacked > _STACKED:
+            return mark
+    return None
 
 
 def printable(text: str) -> str:
@@ -65,7 +77,7 @@ def in_markdown(text: str) -> str:
     >>> in_markdown("[a](javascript:b) <b> a_b")
     '\\[a\\](javascript:b) \\<b> a_b'
     """
-    return _MARKDOWN.sub(r"\\\g<0>", printable(text))
+    return _MENTION.sub(r"\g<0><!-- -->", _MARKDOWN.sub(r"\\\g<0>", printable(text)))
 
 
 def in_csv(text: str) -> str:
@@ -74,8 +86,7 @@ def in_csv(text: str) -> str:
     >>> in_csv("=1+2"), in_csv("a-b")
     ("'=1+2", 'a-b')
     """
-    line = printable(text)
-    return f"'{line}" if _FORMULA.match(line) else line
+    return _FORMULA.sub(r"\1'", printable(text))
 
 
 class PagbenchError(Exception):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -32,6 +33,8 @@ _DETAILS = (
 )  # fmt: skip
 _LISTED = 3
 """Models with the same remark that are listed by name; of more the number is given."""
+_LONGEST_REMARK = 600
+"""Characters that are said of a model's pre-flight below a table; the page of the model has all."""
 _UNRANKED = "–"
 _EMBARGO = "†"
 """Beside a model whose numbers nobody else can measure again yet."""
@@ -118,7 +121,11 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]
     remarks = [f"{form(row['model'])}: {form(row['status'])}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
     unsaid = [(row["model"], _unsaid(row["preflight"], row["status"])) for _, row in flagged.iterrows()]
-    remarks += [f"{form(model)}: pre-flight: {form(flags)}." for model, flags in unsaid if flags]
+    remarks += [
+        f"{form(model)}: pre-flight: {form(shorten(flags, _LONGEST_REMARK, placeholder=' …'))}."
+        for model, flags in unsaid
+        if flags
+    ]
     if benchmark.no_target and (passed := board[board["preflight"] == "ok"]["model"].tolist()):
         remarks.append(f"Pre-flight ok: {form(', '.join(passed))}.")
     if PARTIAL_MEASURES in board:

@@ -17,7 +17,7 @@ from pagbench.ranking import statistics
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.ranking.summaries import Summary, compared, summarise_result
-from pagbench.results.agreement import Claims
+from pagbench.results.agreement import Claims, voice_of
 from pagbench.results.folders import ModelFiles, OnWarning, map_models
 from pagbench.results.preflight import Preflight
 from pagbench.results.verification import Verification
@@ -51,7 +51,10 @@ def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | N
 
     def summary(model: ModelFiles) -> tuple[Claims, Summary] | None:
         made = summary_of(model)
-        return None if made is None else (Claims(made.name, model.submitted, made.target_weights, made.labels), made)
+        if made is None:
+            return None
+        voice = voice_of(submitted=model.submitted, record=made.evidence.verification)
+        return Claims(made.name, voice, made.target_weights, made.labels), made
 
     def summary_of(model: ModelFiles) -> Summary | None:
         digest = model.digest()

@@ -1,15 +1,19 @@
 """Whether the results files of a folder can be compared: the same networks behind the targets, the same labels."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pagbench.errors import ResultsError
+from pagbench.results.verification import Verification
 
 Said = TypeVar("Said", bound=Hashable)
+PUBLISHED, VERIFIED, SUBMITTED = 2, 1, 0
+"""How far results are believed."""
 
 
 class Claims(NamedTuple):
@@ -17,50 +21,59 @@ class Claims(NamedTuple):
 
     Attributes:
         name: the model's id.
-        submitted: whether somebody has submitted it, beside the published results.
+        voice: how far it is believed: 2 of published results, 1 of a submission that somebody has verified, else 0.
         target_weights: hash of each network behind the targets, where it is known.
         labels: class of each of the benchmark's samples, -1 where it was not measured.
     """
 
     name: str
-    submitted: bool
+    voice: int
     target_weights: Mapping[str, str]
     labels: NDArray[np.int16]
 
 
+def voice_of(*, submitted: bool, record: Verification | None) -> int:
+    """How far a model's results are believed."""
+    if not submitted:
+        return PUBLISHED
+    return VERIFIED if record is not None and record.verdict == "verified" else SUBMITTED
+
+
 def odd_ones(claims: Sequence[Claims]) -> dict[str, str]:
-    """Models that contradict the others, each with a line. Submitted ones have no voice where others are published.
+    """Models that contradict the others, each with a line.
+
+    Only those count that are believed most. Where they are submissions, and as many say one thing as another, nothing
+    tells which of them are right, and none of these can be compared.
 
     Raises:
-        ResultsError: two say different things, and nothing tells which of them is right.
+        ResultsError: two of the published results say different things, and nothing tells which of them is right.
     """
-    voters = [one for one in claims if not one.submitted] or list(claims)
     odd: dict[str, str] = {}
     for part in sorted({part for one in claims for part in one.target_weights}):
-        said = [(one.name, one.target_weights[part]) for one in claims if part in one.target_weights]
-        published = [pair for pair in said if pair[0] in {one.name for one in voters}]
-        chosen, rival = _commonest(published or said)
-        if rival is not None and published:
-            raise ResultsError(_other_weights(rival, chosen, part))
-        if rival is not None:  # submissions among themselves, of what no other says: none of them can be compared
-            odd |= {
-                name: _other_weights((name, digest), chosen if digest != chosen[1] else rival, part)
-                for name, digest in said
-            }
-            continue
-        for name, digest in said:
-            if digest != chosen[1]:
-                odd.setdefault(name, _other_weights((name, digest), chosen, part))
-    whole = [(one.name, one.labels.tobytes()) for one in voters if (one.labels >= 0).all()]
+        said = [(one, one.target_weights[part]) for one in claims if part in one.target_weights]
+        odd = _contradicting(said, partial(_other_weights, part=part)) | odd
+    whole = [one for one in claims if (one.labels >= 0).all()]
     if whole:
-        (model, content), other = _commonest(whole)
-        if other is not None:
-            raise ResultsError(f"{other[0]}: its labels are not those of {model}; measure one of them again")
-        labels = np.frombuffer(content, np.int16)
-        for one in claims:
-            if (wrong := np.count_nonzero((one.labels >= 0) & (one.labels != labels))) > 0:
-                odd.setdefault(one.name, f"{one.name}: {wrong} labels are not those of {model}; measure it again")
+        odd = _contradicting([(one, one.labels.tobytes()) for one in whole], _other_labels) | odd
+        right = [one for one in whole if one.name not in odd]
+        for one in claims if right else ():
+            if ((one.labels >= 0) & (one.labels != right[0].labels)).any():
+                odd.setdefault(one.name, _other_labels((one.name, b""), (right[0].name, b"")))
     return odd
+
+
+def _contradicting(
+    said: Sequence[tuple[Claims, Said]], line: Callable[[tuple[str, Said], tuple[str, Said]], str]
+) -> dict[str, str]:
+    """Models that say something else than those that are believed, with a line on each and one that says otherwise."""
+    voice = max(one.voice for one, _ in said)
+    chosen, rival = _commonest([(one.name, value) for one, value in said if one.voice == voice])
+    if rival is not None and voice == PUBLISHED:
+        raise ResultsError(line(rival, chosen))
+    every = [(one.name, value) for one, value in said]
+    if rival is not None:
+        return {name: line((name, value), chosen if value != chosen[1] else rival) for name, value in every}
+    return {name: line((name, value), chosen) for name, value in every if value != chosen[1]}
 
 
 def _commonest(said: Sequence[tuple[str, Said]]) -> tuple[tuple[str, Said], tuple[str, Said] | None]:
@@ -76,6 +89,10 @@ def _other_weights(one: tuple[str, str], other: tuple[str, str], part: str) -> s
         f"{one[0]}: its {part} has weights {one[1][:12]}, that of {other[0]} {other[1][:12]}, and their numbers are "
         "not comparable; measure one of them again with --overwrite"
     )
+
+
+def _other_labels(one: tuple[str, bytes], other: tuple[str, bytes]) -> str:
+    return f"{one[0]}: its labels are not those of {other[0]}; measure one of them again"
 
 
 def check_same_targets(models: Iterable[tuple[str, Mapping[str, str]]]) -> None:

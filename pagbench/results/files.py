@@ -267,9 +267,12 @@ def _foreign(opened: parquet.Opened, schema: pa.Schema) -> str:
     """What a file of other columns is."""
     if _KEY not in opened.metadata:
         return "a Parquet file without pagbench's provenance; move it out of the results folder"
-    with suppress(ValueError):
-        if (format := json.loads(opened.metadata[_KEY])["format"]) != FORMAT:
-            return _other_format(format)
+    with suppress(ValueError, RecursionError):
+        document = json.loads(opened.metadata[_KEY])
+        if not isinstance(document, dict) or "format" not in document:
+            return "a Parquet file whose provenance is not pagbench's; move it out of the results folder"
+        if document["format"] != FORMAT:
+            return _other_format(document["format"])
     names = opened.file.schema_arrow.names
     odd = sorted(set(names) ^ set(schema.names)) or ["of other types"]
     listed = ", ".join([*(name[:60] for name in odd[:_LISTED]), *(["…"] if len(odd) > _LISTED else [])])

@@ -17,7 +17,7 @@ from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import PagbenchError, ResultsError, first_line, printable
 from pagbench.results import verification
-from pagbench.results.agreement import Claims, odd_ones
+from pagbench.results.agreement import Claims, odd_ones, voice_of
 from pagbench.results.contradictions import contradictions
 from pagbench.results.files import Result
 from pagbench.results.store import SHARDS, Store, labels_of, positions
@@ -161,7 +161,8 @@ class ModelFiles:
             return None
         sha256 = hashlib.sha256(f"{self.name} {self.submitted} {self.benchmark_digest}".encode())
         try:
-            for path in paths:
+            for measure, path in ((None, self.path), *self.optional):
+                sha256.update(f" {measure} ".encode())
                 for file in (path, verification.path_of(path)):
                     sha256.update((sha256_of(file) if file.exists() else "missing").encode())
         except OSError:
@@ -339,7 +340,8 @@ def map_results(
         if result is None:
             return None
         labels = labels_of(result.rows, benchmark)
-        return Claims(result.name, files.submitted, result.provenance.target_weights, labels), use(result)
+        voice = voice_of(submitted=files.submitted, record=result.verification)
+        return Claims(result.name, voice, result.provenance.target_weights, labels), use(result)
 
     return [value for _, value in map_models(folder, benchmark, used, on_warning, claims=lambda pair: pair[0])]
 

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pagbench.errors import ContractError
-from pagbench.results.plain import as_lines
+from pagbench.results.plain import as_line
 
-Text = Annotated[str, BeforeValidator(as_lines)]
+_LONGEST_TEXT = 500
+Text = Annotated[str, BeforeValidator(lambda text: as_line(text, _LONGEST_TEXT) if isinstance(text, str) else text)]
 """A line: what a network or its code has said may be none, and without end."""
 Verdict = Literal["pass", "flag", "fail", "unknown"]
 
@@ -46,7 +47,7 @@ class Preflight(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    checks: Annotated[tuple[Check, ...], Field(max_length=100)]
+    checks: Annotated[tuple[Check, ...], Field(max_length=30)]
     images: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     """How many images were shown; None in older results, which were shown all that a check takes."""
 

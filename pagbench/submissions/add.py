@@ -16,7 +16,7 @@ from pagbench.errors import ResultsError
 from pagbench.ranking import render
 from pagbench.ranking.board import build_board
 from pagbench.ranking.summary_cache import read_summaries
-from pagbench.results.agreement import Claims, odd_ones
+from pagbench.results.agreement import PUBLISHED, SUBMITTED, Claims, odd_ones
 from pagbench.submissions import folder
 
 _NEIGHBOURS = 3
@@ -123,7 +123,10 @@ def standing(leaderboard: Path, benchmark: Benchmark, root: Path, model: str) ->
     except results.NoResultsError:
         summaries = []
     others = [summary for summary in summaries if summary.name != model]
-    claims = [Claims(one.name, one is own, one.target_weights, one.labels) for one in [*others, own]]
+    claims = [
+        Claims(one.name, SUBMITTED if one is own else PUBLISHED, one.target_weights, one.labels)
+        for one in [*others, own]
+    ]
     if model in (odd := odd_ones(claims)):
         raise ResultsError(odd[model])
     return Standing(model, build_board(others, benchmark) if others else None, build_board([*others, own], benchmark))

@@ -14,6 +14,9 @@ from pagbench.submissions.folder import CARD, pinned_sha256
 _DEPTH = 3
 """Parts of a submission's path below `submissions`: benchmark, and the two of the id."""
 _RECORD = ".verified.json"
+_PATIENCE_S = 60
+_MOST = 10_000
+"""Paths that a branch may change; a submission has 64."""
 
 
 class ChangesError(PagbenchError):
@@ -35,6 +38,8 @@ def submissions(leaderboard: Path, since: str) -> tuple[list[Path], list[Finding
     base = _git(root, "merge-base", "--end-of-options", since, "HEAD").strip()
     listed = _git(root, "diff", "--name-status", "--no-renames", "-z", base, "HEAD").split("\0")
     changed = {path: status for status, path in zip(listed[::2], listed[1::2], strict=False)}
+    if len(changed) > _MOST:
+        raise ChangesError(f"{root}: {len(changed)} paths change since {since}, at most {_MOST} are looked at")
     home = (*leaderboard.relative_to(root).parts, "submissions")
     touched: dict[str, None] = {}
     findings = []
@@ -89,6 +94,8 @@ def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:
 def _card(root: Path, blob: str) -> ModelCard | None:
     """A card as it is committed; None where there is none, or none that can be read, which the folder's checks say."""
     try:
+        if int(_git(root, "cat-file", "-s", blob)) > plain_yaml.LARGEST_YAML:
+            return None
         content = plain_yaml.parse_yaml(_git(root, "cat-file", "blob", blob).encode(errors="surrogateescape"))
         return ModelCard.parse(content, CARD) if isinstance(content, dict) else None
     except (ChangesError, plain_yaml.PlainYamlError, CardError):
@@ -98,7 +105,11 @@ def _card(root: Path, blob: str) -> ModelCard | None:
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), "--git-dir", ".git", "--work-tree", ".", "--literal-pathspecs", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", errors="surrogateescape")
+        done = subprocess.run(
+            command, capture_output=True, check=False, encoding="utf-8", errors="surrogateescape", timeout=_PATIENCE_S
+        )
+    except subprocess.TimeoutExpired:
+        raise ChangesError(f"{root}: git takes more than {_PATIENCE_S} s; are there fewer files to look at?") from None
     except OSError as error:
         raise ChangesError(f"git cannot be run ({error.strerror}); install it, or name the folder") from None
     if done.returncode:

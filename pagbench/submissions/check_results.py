@@ -82,8 +82,8 @@ def check_results(
                 ]
             ),
             *_samples(result.rows, columns.samples_of(benchmark, measure), labels),
-            *_pictures(result),
         ]
+        errors += [] if errors else _pictures(result)  # unpacked only where their sizes are right
         if measure is None:
             errors += implausible(result.rows, benchmark)
         described = _check_description(result, card, subject)

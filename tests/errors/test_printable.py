@@ -157,3 +157,11 @@ def test_what_a_shell_would_act_on_is_no_command(text):
     from pagbench.reports.site import origins
 
     assert origins._command(text, "train") == "" and origins._command(TRAIN, "train") == TRAIN
+
+
+def test_what_only_some_programs_read_as_more_than_text_is_none():
+    assert in_csv("MIT;=1+cmd|x") == "MIT;'=1+cmd|x" and in_csv("a-b;c") == "a-b;c"
+    assert in_markdown("x @torvalds see #1, digits@1") == "x @<!-- -->torvalds see #<!-- -->1, digits@1"
+    for text in ("a\u2065b", "a\ufff0b", "a\U0001d159b", "a" + "\u0301" * 30):
+        assert hidden(text) is not None, ascii(text)
+    assert hidden("e\u0301\u0323 naïve 数字 🙂") is None

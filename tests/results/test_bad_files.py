@@ -12,7 +12,7 @@ import pytest
 from commands import assert_one_line, invoke
 
 import pagbench
-from pagbench import benchmarks, results
+from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
 from pagbench.reports.site import building
 from pagbench.results import files
@@ -204,3 +204,12 @@ def test_published_files_hold_what_is_read_of_them():
             assert [run.rows for run in results.Provenance.model_validate(content).runs] == [
                 run["rows"] for run in content["runs"]
             ]
+
+
+@pytest.mark.parametrize("said", ["[]", "{}", "1", "null", '"text"', '{"format": []}', "[" * 100_000])
+def test_a_parquet_file_of_others_that_has_our_key_is_one_line(said, digits, tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"pagbench": said}), path)
+    with pytest.raises(ResultsError) as refused:
+        results.read(path, columns.schema(digits), 10)
+    assert str(path) in str(refused.value) and len(str(refused.value).splitlines()) == 1
