@@ -86,14 +86,14 @@ class Standing:
         """The rank with its interval, then the neighbours whose rank or interval it changes."""
         board = self.after.set_index("model")
         own = board.loc[self.model]
+        if not pd.isna(own["same_as"]):
+            yield f"{self.model} is not alone: it has the {own['same_as']}"
         if pd.isna(own["rank"]):
             yield f"{self.model} takes no rank: {own['status'].removeprefix('no rank: ')}"
             return
         ranked = board[board["rank"].notna()].sort_values("rank")
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"
         regime = "no regime" if pd.isna(own["regime"]) else f"regime {own['regime']}"
-        if not pd.isna(own["same_as"]):
-            yield f"{self.model} is not alone: it has the {own['same_as']}"
         yield f"{self.model} takes rank {render.rank(own)} of {len(ranked)}, {interval}, {regime}"
         if self.before is None:
             return
