@@ -49,9 +49,10 @@ def flaw(path: Path, name: str) -> str | None:
         whole = not head.startswith(_ZIP) or zipfile.is_zipfile(file)
     if not head:
         return "an empty file"
-    if (page := web_page(head)) is not None:
-        return page
     suffix = Path(name).suffix.partition("_")[0]  # `.pt_m0` is the first of an ensemble
+    headed = suffix == ".safetensors" and head[8:9] == b"{"  # the length before it may look like `<`
+    if not headed and (page := web_page(head)) is not None:
+        return page
     if suffix == ".safetensors":
         return _safetensors_flaw(path, head, size)
     expected = _BEGINNINGS.get(suffix)

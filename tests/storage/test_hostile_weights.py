@@ -288,6 +288,19 @@ def test_a_header_of_any_length_takes_little_memory(size, reader, tmp_path):
 F32 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 
 
+@pytest.mark.parametrize("length", [0x3C, 0x13C, 0x3C20, 0x3C0A, 0x3C3C, 0x0A3C])
+def test_a_header_whose_length_looks_like_a_tag_is_no_web_page(length, tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(safetensors(json.dumps({"a": F32}).encode().ljust(length), FOUR[:4]))
+    assert weights.read(path)["a"].tolist() == [1]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="truncated or no safetensors file"):
+        weights.read(path)
+    path.write_bytes(b"<html><title>Sign in</title></html>")
+    with pytest.raises(WeightsError, match="a web page .Sign in. instead of the file"):
+        weights.read(path)
+
+
 @pytest.mark.parametrize(
     ("header", "data"),
     [
