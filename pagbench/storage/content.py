@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from pagbench.errors import first_line, printable
+from pagbench.errors import excerpt, first_line
 from pagbench.storage.files import open_regular
 
 _ZIP, _PICKLE, _GZIP = b"PK\x03\x04", b"\x80", b"\x1f\x8b"
@@ -106,7 +106,7 @@ def _safetensors_flaw(path: Path, head: bytes, size: int) -> str | None:
         with safe_open(path, framework="numpy"):
             return None
     except Exception as error:  # of its own, of the system
-        return f"truncated or no safetensors file ({printable(first_line(error))[:200]})"
+        return f"truncated or no safetensors file ({excerpt(first_line(error), 200)})"
 
 
 class _Pieces(BufferedReader):

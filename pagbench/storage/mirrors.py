@@ -2,7 +2,6 @@
 
 import os
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from pathlib import Path
 from typing import NamedTuple
 
 from pagbench.cards import Fitted, RemoteFile, ScoreCard

@@ -21,15 +21,17 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from pagbench.errors import printable
+from pagbench.errors import excerpt
 from pagbench.storage import content
 
 _LONGEST_PICKLE = 64 * 2**20
 """Bytes of the instructions without the tensors' values; a thousand times those of a usual network."""
 _MOST_INSTRUCTIONS = 5_000_000
 """About forty make a tensor, and one a number of a list."""
+_LONGEST_NAME = 1000
+"""Characters of a key, and bytes of each half of a name; real ones have a third of it."""
 _OBJECT = 10
-"""How many instructions a tensor counts for, and a dict that keeps its order, for the memory that it takes."""
+"""How many instructions a tensor counts for, a dict that keeps its order, and a new kind, for the memory they take."""
 _MOST_ARGUMENTS = 16
 """Of a call; PyTorch's have eight."""
 _LARGER = 4
@@ -59,11 +61,15 @@ class CodeError(Exception):
     """The file names what is no part of a checkpoint; the message is that name."""
 
 
+class ContentError(Exception):
+    """The file is whole, but holds what is not read; the message is what."""
+
+
 class DamageError(Exception):
     """What is wrong with a file, in a few words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Foreign:
     """In place of what is neither a tensor nor a plain value, as a number of numpy: the name of its kind, no more."""
 
@@ -91,6 +97,7 @@ def read(file: BufferedReader, size: int) -> Any:
 
     Raises:
         CodeError: it holds code.
+        ContentError: it holds what is neither code nor read.
         Exception: of any kind where it is damaged.
     """
     if file.peek(4).startswith(b"PK\x03\x04"):
@@ -107,7 +114,7 @@ def _read_archive(file: BufferedReader, size: int) -> Any:
         home = programs[0].removesuffix("data.pkl")
         order = f"{home}byteorder"
         if order in archive.namelist() and _record(archive, order, 16) != sys.byteorder.encode():
-            raise DamageError("written on a machine with another order of bytes; save it on one as this")
+            raise ContentError("numbers in another order of bytes than this machine's (save it on one as this)")
         storages: dict[str, Tensor] = {}
         left = size  # records may lie over one another
 
@@ -129,9 +136,9 @@ def _filled(archive: zipfile.ZipFile, name: str, largest: int) -> Tensor:
     """The bytes of a record."""
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED:
-        raise DamageError("a packed archive; save it by torch.save, which packs nothing")
+        raise ContentError("packed records; torch.save packs none")
     if info.file_size > largest:
-        raise DamageError(f"{info.file_size} bytes in {printable(name)[:80]}, at most {largest} are left")
+        raise DamageError(f"{info.file_size} bytes in {excerpt(name)}, at most {largest} are left")
     info.CRC = info.CRC or None  # type: ignore[assignment]  # zero where PyTorch was told to compute none
     with archive.open(info) as record:
         return _fill(record, info.file_size)  # type: ignore[arg-type]
@@ -171,7 +178,7 @@ def _read_old(file: BufferedReader, size: int) -> Any:
     if (magic, protocol) != (_MAGIC, _PROTOCOL) or not isinstance(machine, dict):
         raise DamageError("its beginning is not PyTorch's")
     if machine.get("little_endian") != (sys.byteorder == "little"):
-        raise DamageError("written on a machine with another order of bytes; save it on one as this")
+        raise ContentError("numbers in another order of bytes than this machine's (save it on one as this)")
     value = _Machine(head, find, size).run()
     keys = _Machine(head, refused, size).run()
     if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(storages):
@@ -194,6 +201,7 @@ class _Machine:
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        self._foreign: dict[str, Foreign] = {}
 
     def run(self) -> Any:
         """The value that the pickle describes."""
@@ -208,7 +216,7 @@ class _Machine:
         """Counts what instructions take: one alone, called again on what is in the memo, may take as much as all."""
         self._work_left -= work
         if self._work_left < 0:
-            raise DamageError(f"more than {_MOST_INSTRUCTIONS} instructions")
+            raise ContentError(f"more than {_MOST_INSTRUCTIONS} instructions")
 
     def _take(self, count: int) -> bytes:
         taken = self._stream.read(count)
@@ -260,16 +268,25 @@ class _Machine:
 
     def _global(self) -> None:
         """What a file names, of which nothing is looked up."""
-        lines = [self._stream.readline().decode() for _ in range(2)]
+        lines = [self._stream.readline(_LONGEST_NAME + 1).decode() for _ in range(2)]
         if not all(line.endswith("\n") for line in lines):
-            raise DamageError("it ends early")
-        kind = ".".join(line.removesuffix("\n") for line in lines)
+            raise DamageError(f"it ends early, or a name has more than {_LONGEST_NAME} bytes")
+        self._name(".".join(line.removesuffix("\n") for line in lines))
+
+    def _name(self, kind: str) -> None:
         if kind in _KNOWN:
             self._stack.append(_KNOWN[kind])
         elif _HARMLESS.fullmatch(kind):
-            self._stack.append(Foreign(kind))
+            self._stack.append(self._other(excerpt(kind)))
         else:
-            raise CodeError(printable(kind)[:80])
+            raise CodeError(excerpt(kind))
+
+    def _other(self, kind: str) -> Foreign:
+        """One object for all of a kind."""
+        if kind not in self._foreign:
+            self._spend(_OBJECT)
+            self._foreign[kind] = Foreign(kind)
+        return self._foreign[kind]
 
     def _call(self) -> None:
         maker, arguments = self._last(2)
@@ -310,7 +327,7 @@ class _Machine:
     def _tensor(self, storage: _Storage, offset: int, shape: Any, strides: Any, *rest: Any) -> Tensor | Foreign:
         """A tensor that lies within its storage. One that has more to it, as a conjugate, is no plain one."""
         if len(rest) > 2 and rest[2]:
-            return Foreign("a tensor with marks")
+            return self._other("a tensor with marks")
         return self._view(storage, storage.dtype, offset, shape, strides)
 
     def _typed_tensor(
@@ -318,7 +335,7 @@ class _Machine:
     ) -> Tensor | Foreign:
         """A tensor of a type that is newer than the kinds of storages."""
         if type(dtype) is not torch.dtype or (rest and rest[0]):
-            return Foreign("a tensor with marks")
+            return self._other("a tensor with marks")
         return self._view(storage, dtype, offset, shape, strides)
 
     def _view(self, storage: _Storage, dtype: torch.dtype, offset: int, shape: Any, strides: Any) -> Tensor:
@@ -355,7 +372,7 @@ class _Machine:
 
     def _subclass(self, maker: Any, kind: Any, arguments: Any, state: Any) -> Any:
         """A tensor with attributes of its own, which do not count."""
-        return self._made(maker, arguments) if type(maker) is _Known else Foreign("a tensor of its own kind")
+        return self._made(maker, arguments) if type(maker) is _Known else self._other("a tensor of its own kind")
 
 
 class _Known(NamedTuple):
@@ -377,7 +394,10 @@ def _set_items(target: Any, keys: list[Any], values: list[Any]) -> None:
         raise DamageError(f"entries of a {type(target).__name__}")
     for key, value in zip(keys, values, strict=True):
         if type(key) is not str and not (type(key) is int and abs(key) < 2**63):
-            raise DamageError(f"a key that is a {type(key).__name__}, expected names")
+            kind = key.kind if type(key) is Foreign else type(key).__name__
+            raise ContentError(f"a key that is a {kind}, expected names")
+        if type(key) is str and len(key) > _LONGEST_NAME:
+            raise ContentError(f"a key of {len(key)} characters, at most {_LONGEST_NAME} are read")
         target[key] = value
 
 

@@ -161,6 +161,13 @@ HOSTILE = {
     "half a character": state(b"X\x03\x00\x00\x00\xed\xa0\x80", tensor()),
     "a name that a terminal acts on": state(text("\x1b[2J\u202e\nerror: fine"), b"N"),
     "a name of a megabyte": state(text("w" * 2**20), b"N"),
+    "a name of code of a quarter of a megabyte": state(text("w"), named("os", "\x01" * 2**18)),
+    "a module of a quarter of a megabyte": state(text("w"), named("\x01" * 2**18, "system")),
+    "a harmless name of a quarter of a megabyte": b"\x80\x02" + named("collections", "a" * 2**18) + b".",
+    "a harmless name of many marks": b"\x80\x02" + named("collections", "\U00020000" * 200) + b".",
+    "a key of a quarter of a megabyte": state(text("\x01" * 2**18), b"K\x01"),
+    "a kind without end": b"\x80\x02(" + named("torch", "int9") * 4_900_000 + b"t.",
+    "kinds without end": b"\x80\x02(" + b"".join(b"ctorch\nint%d\n" % n for n in range(3_000_000)) + b"t.",
     "a persistent thing that is none": b"\x80\x02NQ.",
     "a storage without its size": b"\x80\x02" + tuple_of(text("storage"), b"N", text("0")) + b"Q.",
     "methods of a dict in its way": b"\x80\x02" + ORDERED + b")R}" + text("items") + b"Nsb.",
@@ -297,7 +304,7 @@ def test_a_header_whose_length_looks_like_a_tag_is_no_web_page(length, tmp_path)
     with pytest.raises(WeightsError, match="truncated or no safetensors file"):
         weights.read(path)
     path.write_bytes(b"<html><title>Sign in</title></html>")
-    with pytest.raises(WeightsError, match="a web page .Sign in. instead of the file"):
+    with pytest.raises(WeightsError, match=r"a web page .Sign in. instead of the file"):
         weights.read(path)
 
 
