@@ -46,7 +46,8 @@ _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _HARMLESS = re.compile(
     r"numpy\.(dtype|ndarray|dtypes\.\w+|_?core\.multiarray\.(scalar|_reconstruct))"
     r"|argparse\.Namespace|collections\.\w+|pathlib\.\w+|_codecs\.encode"
-    r"|(builtins|__builtin__)\.(set|frozenset|bytearray|complex|list|dict)"
+    r"|(builtins|__builtin__)\.(set|frozenset|bytes|bytearray|complex|list|dict|range|xrange|slice)"
+    r"|datetime\.\w+|types\.SimpleNamespace"
     r"|torch\.(device|\w*Storage|q?u?int\d+\w*|per_\w+|Tensor)|torch\._tensor\.Tensor|torch\.nn\.parameter\.Parameter"
     r"|torch\._utils\._rebuild_\w+|torch\.serialization\._get_layout"
 )
@@ -193,7 +194,10 @@ def _read_old(file: BufferedReader, size: int) -> Any:
 
 
 class _Machine:
-    """Follows the instructions of one pickle, those that `torch.save` writes (protocol 2), each of which is bounded."""
+    """Follows the instructions of one pickle, those that `torch.save` writes, each of which is bounded.
+
+    They are those of protocol 2, Python 2's texts, and of protocol 4, which some ask for.
+    """
 
     def __init__(self, stream: BinaryIO, find: _Find, size: int) -> None:
         self._stream, self._find = stream, find
@@ -219,7 +223,7 @@ class _Machine:
             raise ContentError(f"more than {_MOST_INSTRUCTIONS} instructions")
 
     def _take(self, count: int) -> bytes:
-        taken = self._stream.read(count)
+        taken = self._stream.read(min(count, _LONGEST_PICKLE + 1))
         if len(taken) != count:
             raise DamageError("it ends early")
         return taken
@@ -227,8 +231,11 @@ class _Machine:
     def _number(self, form: str) -> Any:
         return struct.unpack(form, self._take(struct.calcsize(form)))[0]
 
-    def _text(self, form: str) -> None:
-        self._stack.append(self._take(self._number(form)).decode())
+    def _text(self, form: str, coding: str = "utf-8") -> None:
+        self._stack.append(self._take(self._number(form)).decode(coding))
+
+    def _raw(self, form: str) -> None:
+        self._stack.append(self._take(self._number(form)))
 
     def _long(self) -> None:
         self._stack.append(int.from_bytes(self._take(self._number("<B")), "little", signed=True))
@@ -238,6 +245,9 @@ class _Machine:
 
     def _remember(self, form: str) -> None:
         self._memo[self._number(form)] = self._stack[-1]
+
+    def _memoize(self) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
 
     def _mark(self) -> None:
         self._outer.append(self._stack)
@@ -272,6 +282,18 @@ class _Machine:
         if not all(line.endswith("\n") for line in lines):
             raise DamageError(f"it ends early, or a name has more than {_LONGEST_NAME} bytes")
         self._name(".".join(line.removesuffix("\n") for line in lines))
+
+    def _stacked_global(self) -> None:
+        """As `_global`, of two texts."""
+        names = self._last(2)
+        if any(type(name) is not str or len(name) > _LONGEST_NAME for name in names):
+            raise DamageError("a name that is none")
+        self._name(".".join(names))
+
+    def _frozen(self) -> None:
+        """A set without change, of whose items nothing is hashed."""
+        self._since_mark()
+        self._push(self._other("builtins.frozenset"))
 
     def _name(self, kind: str) -> None:
         if kind in _KNOWN:
@@ -448,7 +470,19 @@ _INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.BINFLOAT: lambda machine: machine._push(machine._number(">d")),
     pickle.LONG1: _Machine._long,
     pickle.BINUNICODE: lambda machine: machine._text("<I"),
-    pickle.SHORT_BINSTRING: lambda machine: machine._text("<B"),
+    pickle.SHORT_BINSTRING: lambda machine: machine._text("<B", "latin-1"),
+    pickle.BINSTRING: lambda machine: machine._text("<I", "latin-1"),
+    pickle.SHORT_BINUNICODE: lambda machine: machine._text("<B"),
+    pickle.BINUNICODE8: lambda machine: machine._text("<Q"),
+    pickle.SHORT_BINBYTES: lambda machine: machine._raw("<B"),
+    pickle.BINBYTES: lambda machine: machine._raw("<I"),
+    pickle.BINBYTES8: lambda machine: machine._raw("<Q"),
+    pickle.FRAME: lambda machine: machine._number("<Q") and None,
+    pickle.MEMOIZE: _Machine._memoize,
+    pickle.STACK_GLOBAL: _Machine._stacked_global,
+    pickle.EMPTY_SET: lambda machine: machine._push(machine._other("builtins.set")),
+    pickle.ADDITEMS: lambda machine: machine._extend(machine._since_mark()),
+    pickle.FROZENSET: _Machine._frozen,
     pickle.EMPTY_TUPLE: lambda machine: machine._push(()),
     pickle.EMPTY_LIST: lambda machine: machine._push([]),
     pickle.EMPTY_DICT: lambda machine: machine._push({}),
