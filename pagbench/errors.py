@@ -71,6 +71,15 @@ def printable(text: str) -> str:
     return "".join(mark if mark.isprintable() and not _BLANK.match(mark) else ascii(mark)[1:-1] for mark in line)
 
 
+def excerpt(text: str, longest: int = 80) -> str:
+    r"""The beginning of a text, printable; cut before marks are spelt out, which takes a hundred times their memory.
+
+    >>> excerpt("a" + chr(27) + "b", 2)
+    'a\\'
+    """
+    return printable(text[:longest])[:longest]
+
+
 def in_markdown(text: str) -> str:
     r"""A text in one line of Markdown or of a cell of its tables, as it is written: no link, tag, picture or code.
 

@@ -13,6 +13,7 @@ from pagbench.data import Dataset
 from pagbench.densities.network import DiscreteScore
 from pagbench.errors import WeightsError, first_line, import_extra
 from pagbench.storage import downloads, mirrors, weights
+from pagbench.storage.files import at_home
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 _RENAMED = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
@@ -66,7 +67,7 @@ def find(repository: str, part: str, name: str) -> Path:
     Raises:
         WeightsError: there is no such file, or it cannot be fetched.
     """
-    folder = Path(repository).expanduser()
+    folder = at_home(repository)
     if not folder.is_dir():
         return downloads.get(mirrors.repository_file(repository, part, name))
     for path in (folder / part / name, folder / name):

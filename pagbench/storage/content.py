@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from pagbench.errors import first_line, printable
+from pagbench.errors import excerpt, first_line
 from pagbench.storage.files import open_regular
 
 _ZIP, _PICKLE, _GZIP = b"PK\x03\x04", b"\x80", b"\x1f\x8b"
@@ -49,9 +49,10 @@ def flaw(path: Path, name: str) -> str | None:
         whole = not head.startswith(_ZIP) or zipfile.is_zipfile(file)
     if not head:
         return "an empty file"
-    if (page := web_page(head)) is not None:
-        return page
     suffix = Path(name).suffix.partition("_")[0]  # `.pt_m0` is the first of an ensemble
+    headed = suffix == ".safetensors" and head[8:9] == b"{"  # the length before it may look like `<`
+    if not headed and (page := web_page(head)) is not None:
+        return page
     if suffix == ".safetensors":
         return _safetensors_flaw(path, head, size)
     expected = _BEGINNINGS.get(suffix)
@@ -105,7 +106,7 @@ def _safetensors_flaw(path: Path, head: bytes, size: int) -> str | None:
         with safe_open(path, framework="numpy"):
             return None
     except Exception as error:  # of its own, of the system
-        return f"truncated or no safetensors file ({printable(first_line(error))[:200]})"
+        return f"truncated or no safetensors file ({excerpt(first_line(error), 200)})"
 
 
 class _Pieces(BufferedReader):

@@ -26,7 +26,7 @@ from pagbench.cards import Card, Count, Fitted, RemoteFile, Sha256
 from pagbench.errors import CardError, WeightsError, first_line, printable
 from pagbench.storage import cache, content, mirrors, transport
 from pagbench.storage.connections import Clock
-from pagbench.storage.files import file_lock, read_regular, replacing, sha256_of
+from pagbench.storage.files import at_home, file_lock, read_regular, replacing, sha256_of
 from pagbench.storage.mirrors import MirrorError
 from pagbench.storage.transport import Part, display, notify
 
@@ -86,7 +86,7 @@ def path_of(file: RemoteFile) -> Path:
 
 def find(file: RemoteFile) -> Path | None:
     """Where the file lies already: in the cache folder, or where others keep it (`also`)."""
-    others = (Path(os.path.expandvars(path)).expanduser() for path in file.also)
+    others = (at_home(os.path.expandvars(path)) for path in file.also)
     for path in (path_of(file), *others):
         with suppress(OSError):  # a folder that this user may not look into
             if path.is_file():

@@ -2,12 +2,12 @@
 
 import os
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from pathlib import Path
 from typing import NamedTuple
 
 from pagbench.cards import Fitted, RemoteFile, ScoreCard
 from pagbench.cards.addresses import Address, HubFile, parse_address, parse_mirror
 from pagbench.errors import WeightsError, first_line
+from pagbench.storage.files import at_home
 
 CONFIG, SCHEDULE = "config.json", "scheduler_config.json"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -143,7 +143,7 @@ def _start_at_hub(file: HubFile) -> Start:
 
 def repository_files(card: Fitted) -> tuple[RemoteFile, ...]:
     """What a card's repository is fetched for; nothing where it is a local folder, or there is none."""
-    if card.repository is None or Path(card.repository).expanduser().is_dir():
+    if card.repository is None or at_home(card.repository).is_dir():
         return ()
     part = "unet" if isinstance(card, ScoreCard) else "vae"
     network = (repository_file(card.repository, part, CONFIG), repository_file(card.repository, part, WEIGHTS[0]))

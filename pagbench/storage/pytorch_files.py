@@ -21,15 +21,17 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from pagbench.errors import printable
+from pagbench.errors import excerpt
 from pagbench.storage import content
 
 _LONGEST_PICKLE = 64 * 2**20
 """Bytes of the instructions without the tensors' values; a thousand times those of a usual network."""
 _MOST_INSTRUCTIONS = 5_000_000
 """About forty make a tensor, and one a number of a list."""
+_LONGEST_NAME = 1000
+"""Characters of a key, and bytes of each half of a name; real ones have a third of it."""
 _OBJECT = 10
-"""How many instructions a tensor counts for, and a dict that keeps its order, for the memory that it takes."""
+"""How many instructions a tensor counts for, a dict that keeps its order, and a new kind, for the memory they take."""
 _MOST_ARGUMENTS = 16
 """Of a call; PyTorch's have eight."""
 _LARGER = 4
@@ -44,7 +46,8 @@ _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _HARMLESS = re.compile(
     r"numpy\.(dtype|ndarray|dtypes\.\w+|_?core\.multiarray\.(scalar|_reconstruct))"
     r"|argparse\.Namespace|collections\.\w+|pathlib\.\w+|_codecs\.encode"
-    r"|(builtins|__builtin__)\.(set|frozenset|bytearray|complex|list|dict)"
+    r"|(builtins|__builtin__)\.(set|frozenset|bytes|bytearray|complex|list|dict|range|xrange|slice)"
+    r"|datetime\.\w+|types\.SimpleNamespace"
     r"|torch\.(device|\w*Storage|q?u?int\d+\w*|per_\w+|Tensor)|torch\._tensor\.Tensor|torch\.nn\.parameter\.Parameter"
     r"|torch\._utils\._rebuild_\w+|torch\.serialization\._get_layout"
 )
@@ -59,11 +62,15 @@ class CodeError(Exception):
     """The file names what is no part of a checkpoint; the message is that name."""
 
 
+class ContentError(Exception):
+    """The file is whole, but holds what is not read; the message is what."""
+
+
 class DamageError(Exception):
     """What is wrong with a file, in a few words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Foreign:
     """In place of what is neither a tensor nor a plain value, as a number of numpy: the name of its kind, no more."""
 
@@ -91,6 +98,7 @@ def read(file: BufferedReader, size: int) -> Any:
 
     Raises:
         CodeError: it holds code.
+        ContentError: it holds what is neither code nor read.
         Exception: of any kind where it is damaged.
     """
     if file.peek(4).startswith(b"PK\x03\x04"):
@@ -107,7 +115,7 @@ def _read_archive(file: BufferedReader, size: int) -> Any:
         home = programs[0].removesuffix("data.pkl")
         order = f"{home}byteorder"
         if order in archive.namelist() and _record(archive, order, 16) != sys.byteorder.encode():
-            raise DamageError("written on a machine with another order of bytes; save it on one as this")
+            raise ContentError("numbers in another order of bytes than this machine's (save it on one as this)")
         storages: dict[str, Tensor] = {}
         left = size  # records may lie over one another
 
@@ -129,9 +137,9 @@ def _filled(archive: zipfile.ZipFile, name: str, largest: int) -> Tensor:
     """The bytes of a record."""
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED:
-        raise DamageError("a packed archive; save it by torch.save, which packs nothing")
+        raise ContentError("packed records; torch.save packs none")
     if info.file_size > largest:
-        raise DamageError(f"{info.file_size} bytes in {printable(name)[:80]}, at most {largest} are left")
+        raise DamageError(f"{info.file_size} bytes in {excerpt(name)}, at most {largest} are left")
     info.CRC = info.CRC or None  # type: ignore[assignment]  # zero where PyTorch was told to compute none
     with archive.open(info) as record:
         return _fill(record, info.file_size)  # type: ignore[arg-type]
@@ -171,7 +179,7 @@ def _read_old(file: BufferedReader, size: int) -> Any:
     if (magic, protocol) != (_MAGIC, _PROTOCOL) or not isinstance(machine, dict):
         raise DamageError("its beginning is not PyTorch's")
     if machine.get("little_endian") != (sys.byteorder == "little"):
-        raise DamageError("written on a machine with another order of bytes; save it on one as this")
+        raise ContentError("numbers in another order of bytes than this machine's (save it on one as this)")
     value = _Machine(head, find, size).run()
     keys = _Machine(head, refused, size).run()
     if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(storages):
@@ -186,7 +194,10 @@ def _read_old(file: BufferedReader, size: int) -> Any:
 
 
 class _Machine:
-    """Follows the instructions of one pickle, those that `torch.save` writes (protocol 2), each of which is bounded."""
+    """Follows the instructions of one pickle, those that `torch.save` writes, each of which is bounded.
+
+    They are those of protocol 2, Python 2's texts, and of protocol 4, which some ask for.
+    """
 
     def __init__(self, stream: BinaryIO, find: _Find, size: int) -> None:
         self._stream, self._find = stream, find
@@ -194,6 +205,7 @@ class _Machine:
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        self._foreign: dict[str, Foreign] = {}
 
     def run(self) -> Any:
         """The value that the pickle describes."""
@@ -208,10 +220,10 @@ class _Machine:
         """Counts what instructions take: one alone, called again on what is in the memo, may take as much as all."""
         self._work_left -= work
         if self._work_left < 0:
-            raise DamageError(f"more than {_MOST_INSTRUCTIONS} instructions")
+            raise ContentError(f"more than {_MOST_INSTRUCTIONS} instructions")
 
     def _take(self, count: int) -> bytes:
-        taken = self._stream.read(count)
+        taken = self._stream.read(min(count, _LONGEST_PICKLE + 1))
         if len(taken) != count:
             raise DamageError("it ends early")
         return taken
@@ -219,8 +231,11 @@ class _Machine:
     def _number(self, form: str) -> Any:
         return struct.unpack(form, self._take(struct.calcsize(form)))[0]
 
-    def _text(self, form: str) -> None:
-        self._stack.append(self._take(self._number(form)).decode())
+    def _text(self, form: str, coding: str = "utf-8") -> None:
+        self._stack.append(self._take(self._number(form)).decode(coding))
+
+    def _raw(self, form: str) -> None:
+        self._stack.append(self._take(self._number(form)))
 
     def _long(self) -> None:
         self._stack.append(int.from_bytes(self._take(self._number("<B")), "little", signed=True))
@@ -230,6 +245,9 @@ class _Machine:
 
     def _remember(self, form: str) -> None:
         self._memo[self._number(form)] = self._stack[-1]
+
+    def _memoize(self) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
 
     def _mark(self) -> None:
         self._outer.append(self._stack)
@@ -260,16 +278,37 @@ class _Machine:
 
     def _global(self) -> None:
         """What a file names, of which nothing is looked up."""
-        lines = [self._stream.readline().decode() for _ in range(2)]
+        lines = [self._stream.readline(_LONGEST_NAME + 1).decode() for _ in range(2)]
         if not all(line.endswith("\n") for line in lines):
-            raise DamageError("it ends early")
-        kind = ".".join(line.removesuffix("\n") for line in lines)
+            raise DamageError(f"it ends early, or a name has more than {_LONGEST_NAME} bytes")
+        self._name(".".join(line.removesuffix("\n") for line in lines))
+
+    def _stacked_global(self) -> None:
+        """As `_global`, of two texts."""
+        names = self._last(2)
+        if any(type(name) is not str or len(name) > _LONGEST_NAME for name in names):
+            raise DamageError("a name that is none")
+        self._name(".".join(names))
+
+    def _frozen(self) -> None:
+        """A set without change, of whose items nothing is hashed."""
+        self._since_mark()
+        self._push(self._other("builtins.frozenset"))
+
+    def _name(self, kind: str) -> None:
         if kind in _KNOWN:
             self._stack.append(_KNOWN[kind])
         elif _HARMLESS.fullmatch(kind):
-            self._stack.append(Foreign(kind))
+            self._stack.append(self._other(excerpt(kind)))
         else:
-            raise CodeError(printable(kind)[:80])
+            raise CodeError(excerpt(kind))
+
+    def _other(self, kind: str) -> Foreign:
+        """One object for all of a kind."""
+        if kind not in self._foreign:
+            self._spend(_OBJECT)
+            self._foreign[kind] = Foreign(kind)
+        return self._foreign[kind]
 
     def _call(self) -> None:
         maker, arguments = self._last(2)
@@ -310,7 +349,7 @@ class _Machine:
     def _tensor(self, storage: _Storage, offset: int, shape: Any, strides: Any, *rest: Any) -> Tensor | Foreign:
         """A tensor that lies within its storage. One that has more to it, as a conjugate, is no plain one."""
         if len(rest) > 2 and rest[2]:
-            return Foreign("a tensor with marks")
+            return self._other("a tensor with marks")
         return self._view(storage, storage.dtype, offset, shape, strides)
 
     def _typed_tensor(
@@ -318,7 +357,7 @@ class _Machine:
     ) -> Tensor | Foreign:
         """A tensor of a type that is newer than the kinds of storages."""
         if type(dtype) is not torch.dtype or (rest and rest[0]):
-            return Foreign("a tensor with marks")
+            return self._other("a tensor with marks")
         return self._view(storage, dtype, offset, shape, strides)
 
     def _view(self, storage: _Storage, dtype: torch.dtype, offset: int, shape: Any, strides: Any) -> Tensor:
@@ -355,7 +394,7 @@ class _Machine:
 
     def _subclass(self, maker: Any, kind: Any, arguments: Any, state: Any) -> Any:
         """A tensor with attributes of its own, which do not count."""
-        return self._made(maker, arguments) if type(maker) is _Known else Foreign("a tensor of its own kind")
+        return self._made(maker, arguments) if type(maker) is _Known else self._other("a tensor of its own kind")
 
 
 class _Known(NamedTuple):
@@ -377,7 +416,10 @@ def _set_items(target: Any, keys: list[Any], values: list[Any]) -> None:
         raise DamageError(f"entries of a {type(target).__name__}")
     for key, value in zip(keys, values, strict=True):
         if type(key) is not str and not (type(key) is int and abs(key) < 2**63):
-            raise DamageError(f"a key that is a {type(key).__name__}, expected names")
+            kind = key.kind if type(key) is Foreign else type(key).__name__
+            raise ContentError(f"a key that is a {kind}, expected names")
+        if type(key) is str and len(key) > _LONGEST_NAME:
+            raise ContentError(f"a key of {len(key)} characters, at most {_LONGEST_NAME} are read")
         target[key] = value
 
 
@@ -428,7 +470,19 @@ _INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.BINFLOAT: lambda machine: machine._push(machine._number(">d")),
     pickle.LONG1: _Machine._long,
     pickle.BINUNICODE: lambda machine: machine._text("<I"),
-    pickle.SHORT_BINSTRING: lambda machine: machine._text("<B"),
+    pickle.SHORT_BINSTRING: lambda machine: machine._text("<B", "latin-1"),
+    pickle.BINSTRING: lambda machine: machine._text("<I", "latin-1"),
+    pickle.SHORT_BINUNICODE: lambda machine: machine._text("<B"),
+    pickle.BINUNICODE8: lambda machine: machine._text("<Q"),
+    pickle.SHORT_BINBYTES: lambda machine: machine._raw("<B"),
+    pickle.BINBYTES: lambda machine: machine._raw("<I"),
+    pickle.BINBYTES8: lambda machine: machine._raw("<Q"),
+    pickle.FRAME: lambda machine: machine._number("<Q") and None,
+    pickle.MEMOIZE: _Machine._memoize,
+    pickle.STACK_GLOBAL: _Machine._stacked_global,
+    pickle.EMPTY_SET: lambda machine: machine._push(machine._other("builtins.set")),
+    pickle.ADDITEMS: lambda machine: machine._extend(machine._since_mark()),
+    pickle.FROZENSET: _Machine._frozen,
     pickle.EMPTY_TUPLE: lambda machine: machine._push(()),
     pickle.EMPTY_LIST: lambda machine: machine._push([]),
     pickle.EMPTY_DICT: lambda machine: machine._push({}),

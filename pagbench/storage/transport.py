@@ -240,6 +240,8 @@ def _transfer(mirror: str, part: Part, hashed: bool, display: Display, limit: in
             with _open(way, mirror, start.url, headers) as response:
                 begin, total = _extent(response)
                 if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    if done == 0:
+                        raise MirrorError("an empty file" if total == 0 else "416, though no part of it was asked for")
                     if total == done:
                         return
                     part.discard()

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from pagbench.errors import WeightsError, first_line, printable
+from pagbench.errors import WeightsError, excerpt, first_line
 from pagbench.storage import content, pytorch_files
 from pagbench.storage.files import open_regular, replacing, sha256_of
 
@@ -89,9 +89,9 @@ def _contents(value: object) -> str:
     """What a file holds, in a few words."""
     if not isinstance(value, dict):
         return value.kind if isinstance(value, pytorch_files.Foreign) else type(value).__name__
-    names = ", ".join(printable(str(name))[:80] for name in list(value)[:8]) or "nothing"
+    names = ", ".join(excerpt(str(name)) for name in list(value)[:8]) or "nothing"
     odd = next((name for name, inner in value.items() if isinstance(inner, pytorch_files.Foreign)), None)
-    more = "" if odd is None else f", where {printable(str(odd))[:80]} is {value[odd].kind}"
+    more = "" if odd is None else f", where {excerpt(str(odd))} is {value[odd].kind}"
     return f"dict of {names}{', …' if len(value) > 8 else ''}{more}"
 
 
@@ -145,6 +145,8 @@ def read_checkpoint(path: Path) -> Any:
         raise WeightsError(
             f"{path}: holds code ({error}), of which none is run; only tensors are loaded: save model.state_dict()"
         ) from None
+    except pytorch_files.ContentError as error:
+        raise WeightsError(f"{path}: holds {error}; save model.state_dict()") from None
     except Exception as error:  # half a pickle may fail in any way
         flaw = first_line(error)
     raise WeightsError(f"{path}: truncated or not a PyTorch file ({flaw}); delete it and fetch the file anew")

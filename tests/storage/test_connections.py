@@ -448,3 +448,16 @@ def test_a_page_is_looked_through_once(page, server, monkeypatch):
     server.answer = answer_of(page, "Content-Type: text/html")
     monkeypatch.setattr(mirrors, "_DRIVE", f"{server.url}/{{}}")
     assert "instead of the file" in refusal(remote("gdrive:x"))
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+@pytest.mark.parametrize("extent", ["bytes */0", "bytes */5", "bytes */*", "none"])
+def test_a_refused_range_where_none_was_asked_for_leads_to_the_next_mirror(extent, hashed, server, known):
+    server.answer = answer_of(b"", f"Content-Range: {extent}".encode(), status="416 x")
+    with Mirror() as mirror:
+        good = mirror.serve("/good.pt", WHOLE)
+        if hashed:
+            assert downloads.get(remote(f"{server.url}/x.pt", good, sha256=known)).read_bytes() == WHOLE
+        else:
+            said = refusal(remote(f"{server.url}/x.pt"))
+            assert ("an empty file" if extent == "bytes */0" else "416") in said, said

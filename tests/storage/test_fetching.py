@@ -330,8 +330,9 @@ def test_what_links_out_of_an_archive_is_not_taken(folder, tmp_path):
     assert not (folder / NAME).exists()
 
 
-def test_a_place_that_cannot_be_looked_into_is_passed_over(server):
-    file = remote(server.serve("/model.pt", WHOLE)).model_copy(update={"also": (f"/{'x' * 300}/model.pt",)})
+@pytest.mark.parametrize("place", [f"/{'x' * 300}/model.pt", "~nobody_x/model.pt", "~nobody_x", "$UNSET/~x/m.pt"])
+def test_a_place_that_cannot_be_looked_into_is_passed_over(place, server):
+    file = remote(server.serve("/model.pt", WHOLE)).model_copy(update={"also": (place,)})
     assert downloads.get(file).read_bytes() == WHOLE
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import datetime
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import pathlib
 import pickle
 import struct
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -161,6 +163,25 @@ HOSTILE = {
     "half a character": state(b"X\x03\x00\x00\x00\xed\xa0\x80", tensor()),
     "a name that a terminal acts on": state(text("\x1b[2J\u202e\nerror: fine"), b"N"),
     "a name of a megabyte": state(text("w" * 2**20), b"N"),
+    "a name of code of a quarter of a megabyte": state(text("w"), named("os", "\x01" * 2**18)),
+    "a module of a quarter of a megabyte": state(text("w"), named("\x01" * 2**18, "system")),
+    "a harmless name of a quarter of a megabyte": b"\x80\x02" + named("collections", "a" * 2**18) + b".",
+    "a harmless name of many marks": b"\x80\x02" + named("collections", "\U00020000" * 200) + b".",
+    "a key of a quarter of a megabyte": state(text("\x01" * 2**18), b"K\x01"),
+    "a kind without end": b"\x80\x02(" + named("torch", "int9") * 4_900_000 + b"t.",
+    "kinds without end": b"\x80\x02(" + b"".join(b"ctorch\nint%d\n" % n for n in range(3_000_000)) + b"t.",
+    "a stacked name of a quarter of a megabyte": b"\x80\x04" + text("os") + text("\x01" * 2**18) + b"\x93.",
+    "a stacked name that is none": b"\x80\x04N" + text("system") + b"\x93.",
+    "stacked names that are not there": b"\x80\x04\x93.",
+    "a set with a key that doubles": b"\x80\x04\x8f(" + DOUBLED + b"\x90.",
+    "a frozen set with a key that doubles": b"\x80\x04(" + DOUBLED + b"\x91.",
+    "a set as a key": state(b"\x8f", b"N"),
+    "bytes as a key": state(b"C\x01a", b"N"),
+    "texts longer than the file": b"\x80\x04\x8d" + b"\xff" * 8 + b"a.",
+    "bytes longer than the file": b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7fa.",
+    "a string longer than the file": b"\x80\x02T\xff\xff\xff\xffa.",
+    "a memo of nothing": b"\x80\x04\x94.",
+    "a memo without end": b"\x80\x04N" + b"\x94" * 4_900_000 + b".",
     "a persistent thing that is none": b"\x80\x02NQ.",
     "a storage without its size": b"\x80\x02" + tuple_of(text("storage"), b"N", text("0")) + b"Q.",
     "methods of a dict in its way": b"\x80\x02" + ORDERED + b")R}" + text("items") + b"Nsb.",
@@ -286,6 +307,19 @@ def test_a_header_of_any_length_takes_little_memory(size, reader, tmp_path):
 
 
 F32 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize("length", [0x3C, 0x13C, 0x3C20, 0x3C0A, 0x3C3C, 0x0A3C])
+def test_a_header_whose_length_looks_like_a_tag_is_no_web_page(length, tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(safetensors(json.dumps({"a": F32}).encode().ljust(length), FOUR[:4]))
+    assert weights.read(path)["a"].tolist() == [1]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="truncated or no safetensors file"):
+        weights.read(path)
+    path.write_bytes(b"<html><title>Sign in</title></html>")
+    with pytest.raises(WeightsError, match=r"a web page .Sign in. instead of the file"):
+        weights.read(path)
 
 
 @pytest.mark.parametrize(
@@ -433,6 +467,38 @@ def test_an_archive_without_sums_is_read(tmp_path):
     finally:
         torch.serialization.set_crc32_options(True)
     assert weights.read(tmp_path / "w.pt").keys() == OWN.keys()
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["archive", "before 1.6"])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_other_protocols_and_harmless_options_are_read(protocol, old, tmp_path):
+    options = {
+        "when": datetime.datetime(2025, 1, 2, tzinfo=datetime.UTC), "took": datetime.timedelta(1), "range": range(3),
+        "slice": slice(1, 2), "bytes": b"ab", "none": b"", "set": {1, "a"}, "frozen": frozenset([1]), "long": "x" * 300,
+        "space": types.SimpleNamespace(a=1), "number": 2**70, "names": ["w"] * 300,
+    }  # fmt: skip
+    value = {"net": OWN, "options": options}
+    torch.save(value, tmp_path / "w.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=not old)
+    found = weights.read(tmp_path / "w.pt", state_key="net")
+    assert all(torch.equal(found[name], tensor) for name, tensor in OWN.items()) and found.keys() == OWN.keys()
+    read = weights.read_checkpoint(tmp_path / "w.pt")["options"]
+    assert read.keys() == options.keys() and (read["long"], read["number"]) == ("x" * 300, 2**70)
+    assert read["set"] == pytorch_files.Foreign(f"{'builtins' if protocol > 2 else '__builtin__'}.set")
+
+
+def test_texts_of_python_2_are_read(tmp_path):
+    path = tmp_path / "w.pt"
+    path.write_bytes(archive(state(b"U\x01w", tensor(), b"T\x02\0\0\0\xe9a", tensor()), {"0": FOUR}))
+    assert list(weights.read(path)) == ["w", "\xe9a"]
+
+
+@pytest.mark.parametrize("key", [1.5, (1, 2), None, True, frozenset([1]), b"a", 2**70, np.int64(1), "k" * 1001])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_key_that_is_no_name_is_no_damage(key, protocol, tmp_path):
+    torch.save({"net": OWN, "table": {key: 1}}, tmp_path / "w.pt", pickle_protocol=protocol)
+    with pytest.raises(WeightsError, match=r"holds a key .*; save model\.state_dict\(\)$") as refused:
+        weights.read(tmp_path / "w.pt")
+    assert "truncated" not in str(refused.value) and "anew" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
