@@ -51,7 +51,7 @@ def find_copies(networks: Mapping[str, Network], verified: Collection[str] = ())
         verified: models of which somebody has measured rows again. Nothing is said of one of them because a file that
             nobody has tried says that it is the same.
     """
-    lengths = [len(known.outputs) for known in networks.values()]
+    lengths = [len(known.outputs) for name, known in networks.items() if name in verified or not verified]
     usual = max(set(lengths), key=lengths.count, default=0)
     unknown = (np.nan,) * usual  # equal to nothing
     outputs = np.array([known.outputs if len(known.outputs) == usual else unknown for known in networks.values()])
@@ -78,17 +78,34 @@ def find_copies(networks: Mapping[str, Network], verified: Collection[str] = ())
 
 
 def sentences(copies: Mapping[str, str]) -> Iterator[str]:
-    """A line for all models that have the outputs of others, and one for those that share weights alone."""
+    """A line for models of the same outputs, one for those of the same weights, and one for what single files claim."""
+    named = {
+        (kind, model): set(part.removeprefix(f"{kind} of ").split(", "))
+        for model, same in copies.items()
+        for part in same.split("; ")
+        for kind in ("outputs", "weights")
+        if part.startswith(kind)
+    }
     for kind, line in (
         ("outputs", "The same outputs, up to a factor, hence one network under several ids"),
         ("weights", "The same weights"),
     ):
-        groups = {
-            " and ".join(sorted([model, *part.removeprefix(f"{kind} of ").split(", ")]))
-            for model, same in copies.items()
-            for part in same.split("; ")
-            if part.startswith(kind)
+        mutual = {
+            frozenset({model} | {other for other in others if model in named.get((kind, other), ())})
+            for (its, model), others in named.items()
+            if its == kind
         }
-        if groups:
-            more = f"; and {len(groups) - _LISTED} more (same_as)" if len(groups) > _LISTED else ""
-            yield f"{line}: {'; '.join(sorted(groups)[:_LISTED])}{more}."
+        claimed = [
+            f"{model}, that it has the {kind} of {', '.join(sorted(alone))}"
+            for (its, model), others in named.items()
+            if its == kind and (alone := {other for other in others if model not in named.get((kind, other), ())})
+        ]
+        yield from _listed(line, sorted(" and ".join(sorted(group)) for group in mutual if len(group) > 1))
+        yield from _listed("Files say that nobody has verified", claimed)
+
+
+def _listed(line: str, items: Sequence[str]) -> Iterator[str]:
+    """A line with the first items, if there are any."""
+    if items:
+        more = f"; and {len(items) - _LISTED} more (same_as)" if len(items) > _LISTED else ""
+        yield f"{line}: {'; '.join(items[:_LISTED])}{more}."

@@ -34,7 +34,7 @@ _DETAILS = (
 _LISTED = 3
 """Models with the same remark that are listed by name; of more the number is given."""
 _LONGEST_REMARK = 600
-"""Characters that are said of a model's pre-flight below a table; the page of the model has all."""
+"""Characters that are said of a model below a table."""
 _UNRANKED = "–"
 _EMBARGO = "†"
 """Beside a model whose numbers nobody else can measure again yet."""
@@ -118,14 +118,10 @@ def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
 def _remarks(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]:
     """Why models have no rank, what was flagged, who was verified, and how far another target agrees."""
     unusual = board[~board["status"].isin(["ranked", "control", no_rank(benchmark)])]
-    remarks = [f"{form(row['model'])}: {form(row['status'])}." for _, row in unusual.iterrows()]
+    remarks = [f"{form(row['model'])}: {form(_cut(row['status']))}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
     unsaid = [(row["model"], _unsaid(row["preflight"], row["status"])) for _, row in flagged.iterrows()]
-    remarks += [
-        f"{form(model)}: pre-flight: {form(shorten(flags, _LONGEST_REMARK, placeholder=' …'))}."
-        for model, flags in unsaid
-        if flags
-    ]
+    remarks += [f"{form(model)}: pre-flight: {form(_cut(flags))}." for model, flags in unsaid if flags]
     if benchmark.no_target and (passed := board[board["preflight"] == "ok"]["model"].tolist()):
         remarks.append(f"Pre-flight ok: {form(', '.join(passed))}.")
     if PARTIAL_MEASURES in board:
@@ -138,6 +134,11 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]
     remarks += [f"{_EMBARGO} {form(row['model'])}: {form(row['verification'])}." for _, row in kept_back.iterrows()]
     remarks.append(_verifications(board, form))
     return remarks + [a.sentence() for a in (agreements(board, benchmark) if benchmark.second is not None else ())]
+
+
+def _cut(remark: str) -> str:
+    """A remark that is no longer than others; the page of the model has all of it."""
+    return shorten(remark, _LONGEST_REMARK, placeholder=" …")
 
 
 def _unsaid(preflight: str, status: str) -> str:

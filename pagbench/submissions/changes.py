@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +16,9 @@ from pagbench.submissions.folder import CARD, pinned_sha256
 _DEPTH = 3
 """Parts of a submission's path below `submissions`: benchmark, and the two of the id."""
 _RECORD = ".verified.json"
-_PATIENCE_S = 60
+_PATIENCE_S = 60.0
+_LARGEST_ANSWER = 4 * 2**20
+"""Bytes that git may say."""
 _MOST = 10_000
 """Paths that a branch may change; a submission has 64."""
 
@@ -105,14 +109,22 @@ def _card(root: Path, blob: str) -> ModelCard | None:
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), "--git-dir", ".git", "--work-tree", ".", "--literal-pathspecs", *arguments]
     try:
-        done = subprocess.run(
-            command, capture_output=True, check=False, encoding="utf-8", errors="surrogateescape", timeout=_PATIENCE_S
-        )
-    except subprocess.TimeoutExpired:
-        raise ChangesError(f"{root}: git takes more than {_PATIENCE_S} s; are there fewer files to look at?") from None
+        with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as child:
+            clock = threading.Timer(_PATIENCE_S, child.kill)
+            clock.start()
+            assert child.stdout is not None
+            answer = child.stdout.read(_LARGEST_ANSWER + 1)
+            if len(answer) > _LARGEST_ANSWER:
+                child.kill()
+            child.wait()
+            late = not clock.is_alive()
+            clock.cancel()
+            said.seek(0)
+            reason = (said.read(10_000).decode(errors="replace").strip().splitlines() or ["no such revision"])[0]
     except OSError as error:
         raise ChangesError(f"git cannot be run ({error.strerror}); install it, or name the folder") from None
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no such revision"])[0]
+    if late or len(answer) > _LARGEST_ANSWER:
+        raise ChangesError(f"{root}: more changes than a submission has, of which git goes on to speak; check --since")
+    if child.returncode:
         raise ChangesError(f"{root}: git says {reason!r}; check --since")
-    return done.stdout
+    return answer.decode(errors="surrogateescape")

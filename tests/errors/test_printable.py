@@ -164,4 +164,5 @@ def test_what_only_some_programs_read_as_more_than_text_is_none():
     assert in_markdown("x @torvalds see #1, digits@1") == "x @<!-- -->torvalds see #<!-- -->1, digits@1"
     for text in ("a\u2065b", "a\ufff0b", "a\U0001d159b", "a" + "\u0301" * 30):
         assert hidden(text) is not None, ascii(text)
-    assert hidden("e\u0301\u0323 naïve 数字 🙂") is None
+    for text in ("e\u0301\u0323 naïve 数字 🙂", "a new one, \U0001fae8"):
+        assert hidden(text) is None, ascii(text)

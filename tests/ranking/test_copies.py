@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pagbench import benchmarks, columns, results
 from pagbench.ranking.board import leaderboard
-from pagbench.ranking.copies import Network, find_copies
+from pagbench.ranking.copies import Network, find_copies, sentences
 from pagbench.results import PUBLISHED, Result
 
 DIGITS = benchmarks.load("digits")
@@ -51,6 +51,13 @@ def test_nothing_is_said_of_a_verified_model_on_the_word_of_another_file():
     models = {"honest": of(logits), "too": of(logits), "claims": of(logits), "nameless": of(logits[:3], "")}
     said = find_copies({**models, "nobody": of(logits[:3], "")}, verified=["honest", "too"])
     assert said == {"honest": "outputs of too", "too": "outputs of honest", "claims": "outputs of honest, too"}
+    lines = list(sentences(said))
+    assert lines == [
+        "The same outputs, up to a factor, hence one network under several ids: honest and too.",
+        "Files say that nobody has verified: claims, that it has the outputs of honest, too.",
+    ]
+    odd = {f"x{i}": of(logits[:3], f"x{i}") for i in range(9)}
+    assert find_copies({**odd, **models}, verified=["honest", "too"])["honest"] == "outputs of too", "not outvoted"
     extreme = {"a": Network.of("", [1e308, -1e308] * 20, 10), "b": of(logits)}
     assert find_copies(extreme) == {}
 

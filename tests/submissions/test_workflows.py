@@ -258,13 +258,17 @@ def test_a_branch_of_paths_or_a_card_without_end_is_not_read(checkout, monkeypat
     (checkout / "leaderboard/submissions/digits@1/digits/before/model.yaml").write_text(" " * 300_000)
     commit(checkout)
     asked = []
-    run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda command, **options: asked.append(command) or run(command, **options))
+    run = changes._git
+    monkeypatch.setattr(changes, "_git", lambda root, *command: asked.append(command) or run(root, *command))
     folders, _ = since_main(checkout)
     assert f"leaderboard/submissions/digits@1/{ID}" in folders
     assert not [c for c in asked if "blob" in c and c[-1].startswith("HEAD:") and "before" in c[-1]], (
         "its size is enough"
     )
+    monkeypatch.setattr(changes, "_LARGEST_ANSWER", 100)
+    with pytest.raises(ChangesError, match="more changes than a submission has"):
+        since_main(checkout)
+    monkeypatch.undo()
     monkeypatch.setattr(changes, "_MOST", 2)
     with pytest.raises(ChangesError, match="paths change since main, at most 2 are looked at"):
         since_main(checkout)
