@@ -76,7 +76,8 @@ def _numbers(text: str) -> tuple[float, ...] | None:
 def _weights(text: str) -> Path:
     path, suffixes = files.at_home(text), (WEIGHTS_SUFFIX, *_CONVERTED)
     if not path.is_file():
-        raise CardError(f"no file {text[:200]!r}; give the path of the weights, which end in {', '.join(suffixes)}")
+        found = "is no file" if path.exists() else "is not there"
+        raise CardError(f"{text[:200]!r} {found}; expected a file ending in {', '.join(suffixes)}")
     if path.suffix not in suffixes:
         raise CardError(f"expected a file ending in {', '.join(suffixes)}, got {text[:200]!r}")
     return path
