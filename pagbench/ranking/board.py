@@ -138,7 +138,7 @@ def _unranked(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFra
     statuses = {name: eligibility.status(summary.evidence, benchmark, board_seed) for name, summary in models.items()}
     anchors = () if missing_anchor(models, benchmark) else _anchors(benchmark)
     networks = {name: summary.network for name, summary in models.items() if summary.network is not None}
-    records = {name: summary.evidence.verification for name, summary in models.items()}
+    records = {name: models[name].evidence.verification for name in networks}
     verified = [name for name, record in records.items() if record is not None and record.verdict == "verified"]
     copies = find_copies(networks, verified)
     table = []

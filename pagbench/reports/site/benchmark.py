@@ -35,6 +35,7 @@ class Standing:
         trust: self-reported, verified or refuted.
         checked: how, by whom and when; empty where self-reported.
         embargo: whether its weights are kept back, so that nobody else can measure it again.
+        same_as: `outputs of <ids>` of models that are the same network; empty where there is none.
         gallery: its pictures, where there are any.
     """
 
@@ -49,6 +50,7 @@ class Standing:
     trust: str
     checked: str
     embargo: bool
+    same_as: str
     gallery: pictures.Gallery | None
 
 
@@ -171,5 +173,6 @@ def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
         trust=SELF_REPORTED if record is None else record.verdict,
         checked="" if record is None else record.summary().removeprefix(record.verdict).strip(),
         embargo=model is not None and bool(model.card.embargo),
+        same_as=next((part for part in (row.get("same_as") or "").split("; ") if part.startswith("outputs")), ""),
         gallery=None if model is None else pictures.gallery(study, model),
     )
