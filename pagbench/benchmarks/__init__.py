@@ -81,6 +81,8 @@ class Benchmark(Card):
     score: ScoreCard
     sigma: Positive
     """Noise level of the score, a standard deviation in pixel units."""
+    sigmas: tuple[Positive, ...] | None = None
+    """Noise levels at which the measure `profile` compares, ascending, in pixel units; null without it."""
     second: SecondTargetCard | None = None
     """What the measures `alignment_second` and `paper` compare with; null without them."""
     manifold: ManifoldCard | None = None
@@ -92,8 +94,22 @@ class Benchmark(Card):
     directions: Annotated[int, Field(ge=4)]
     """Random orthonormal directions per image and space."""
     measures: tuple[MeasureName, ...]
+    gradient: Literal["calibrated"] | None = None
+    """`calibrated`: all outputs are divided by the model's temperature, which the calibration images fix, before
+    anything is measured; null: outputs are taken as they are."""
+    partners: Literal["next"] | None = None
+    """`next`: the chance level of an image is taken of the next one of `samples`, the last one's of the first, and
+    neighbours are of different classes; null: of any other image, by a permutation drawn with the seed."""
+    probes: Count | None = None
+    """Random combinations of the outputs that are differentiated in place of all of them; null for all."""
+    differences: Count | None = None
+    """Random directions on and off the manifold, so many of each, along which the gradient is compared with finite
+    differences; null for two."""
     alignment: Literal["alignment_cosine", "alignment_lpips", "paper_alignment", "paper_alignment_sum"]
     """The column whose mean ranks the models, chance-corrected unless it is the paper's."""
+    ranking: Literal["recipes"] | None = None
+    """`recipes`: the networks of one recipe, which differ in the training seed, share a rank, and models that were
+    trained on a benchmark's target rank among themselves; null: every network has a rank, all in one ranking."""
     reference: Identifier | None = None
     """The unregularised model: the lower anchor of the regimes; null where no regimes are judged."""
     bayes: Identifier | None = None

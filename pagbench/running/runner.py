@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from pagbench import benchmarks, columns, results
-from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks import Benchmark, partners
 from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError, check_extra
 from pagbench.models import devices, registry
@@ -22,7 +22,7 @@ from pagbench.models.loading import accepting
 from pagbench.models.registry import Request
 from pagbench.results import Result, StoragePath
 from pagbench.results.preflight import Preflight
-from pagbench.running import executors, provenance, targets
+from pagbench.running import executors, provenance
 from pagbench.running.config import RunConfig, Share
 from pagbench.running.executors import Executor
 from pagbench.running.interrupts import CancelToken, Stopped, listening
@@ -265,7 +265,7 @@ def _units(
     What unfinished runs have left of models that are measured again is dropped.
     """
     units = []
-    cycle = list(targets.partners(config.benchmark, config.seed))
+    cycle = partners.cycle(config.benchmark, config.seed)
     for request, measure in jobs:
         if config.overwrite and request.explicit:
             config.store(request.card.id, measure).drop_shards()

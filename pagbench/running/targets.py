@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pagbench import geometry
 from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks.partners import partners
 from pagbench.data import Dataset, Splits
 from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError, DataError
@@ -343,18 +344,6 @@ class Targets:
         while len(self.memory) > 2 and sum(chunk.size for chunk in self.memory.values()) > _MEMORY:
             del self.memory[next(iter(self.memory))]
         return computed
-
-
-def partners(benchmark: Benchmark, seed: int) -> dict[str, str]:
-    """The other image against whose target each image's chance level is measured: one cycle through all samples.
-
-    The keys follow the cycle.
-    """
-    cycle = [
-        benchmark.samples[i]
-        for i in np.random.default_rng([seed, len(benchmark.samples)]).permutation(len(benchmark.samples))
-    ]
-    return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
 
 
 @global_state.known()

@@ -19,6 +19,7 @@ from torch import nn
 
 import pagbench
 from pagbench import benchmarks, columns, measures, results
+from pagbench.benchmarks import partners
 from pagbench.errors import ContractError, MissingPackageError, ResultsError, UnknownNameError
 from pagbench.measures import accuracy, calibration
 from pagbench.models import checks, registry
@@ -239,7 +240,7 @@ def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_
     with pytest.raises(RunError, match=r"net: fails while it is measured \(\"third party's own words\"\)") as caught:
         pagbench.run({"net": Fragile()}, limit=6, batch_size=1, results=tmp_path)
     assert set(caught.value.rows["entrant"]) == {"control/bayes", "digits/standard"}
-    order = [name for name in targets.partners(digits, digits.seed) if name in digits.samples[:6]]
+    order = [name for name in partners.cycle(digits, digits.seed) if name in digits.samples[:6]]
     finished = order.index(digits.samples[3])
     assert finished and len(list((tmp_path / "digits@1" / ".net.parquet.parts").glob("*.parquet"))) == finished
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pagbench import data, geometry
 from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks.partners import partners
 from pagbench.cards import ManifoldCard
 from pagbench.data import Dataset, Splits
 from pagbench.densities import manifolds, scores
@@ -182,7 +183,7 @@ class Blocks:
     def __init__(self, benchmark: Benchmark, images: int, device: torch.device) -> None:
         self.benchmark, self._device = benchmark, device
         self._splits = data.splits(benchmark)
-        self._partner = targets.partners(benchmark, benchmark.seed)
+        self._partner = partners(benchmark, benchmark.seed)
         self.ids = tuple(self._partner)[:images]
         self.store = TargetStore(benchmark, self._splits, device)
         size = min(_BLOCK, BatchSize(None, benchmark, device).size)
