@@ -445,7 +445,7 @@ class Kind(NamedTuple):
         needs: fields of the card that may not be null.
         allows: other fields that the card may give.
         data: the kind of data set that it is known for; None for any.
-        network: whether it is a network, whose weights have a hash.
+        fitted: whether it was trained or fitted, so that its weights have a hash.
         posteriors: of a score model, whether it has class posteriors, hence a Bayes classifier.
         of_score: of a manifold, whether it is made of a score model.
         title: of a manifold, what people read of it.
@@ -455,7 +455,7 @@ class Kind(NamedTuple):
     needs: tuple[str, ...] = ()
     allows: tuple[str, ...] = ()
     data: str | None = None
-    network: bool = False
+    fitted: bool = False
     posteriors: bool = False
     of_score: bool = False
     title: str = ""
@@ -468,13 +468,18 @@ SCORE_MODELS: dict[str, Kind] = {
     "empirical": Kind(f"{_DENSITIES}.empirical", posteriors=True),
     "gaussian-mixture": Kind(f"{_DENSITIES}.gaussian_mixture", data="gaussians", posteriors=True),
     "von-mises-fisher": Kind(f"{_DENSITIES}.von_mises_fisher", data="sphere", posteriors=True),
-    "signal-distractor": Kind(f"{_DENSITIES}.signal_distractor", data="distractor", posteriors=True),
-    "diffusion": Kind(f"{_DENSITIES}.diffusion", ("weights", "weights_sha256"), _SIZES, network=True),
-    "diffusers": Kind(
-        f"{_DENSITIES}.pipelines", ("repository",), (*_SIZES, "weights_sha256", "null_label"), network=True
+    "signal-distractor": Kind(
+        f"{_DENSITIES}.signal_distractor", allows=("recipe",), data="distractor", posteriors=True
     ),
-    "adm": Kind(f"{_DENSITIES}.adm", ("architecture", "download"), _SIZES, network=True),
-    "edm": Kind(f"{_DENSITIES}.edm", ("download",), _SIZES, network=True),
+    "mixture": Kind(
+        f"{_DENSITIES}.mixture", allows=("weights", "weights_sha256", "recipe"), fitted=True, posteriors=True
+    ),
+    "diffusion": Kind(f"{_DENSITIES}.diffusion", ("weights", "weights_sha256"), _SIZES, fitted=True),
+    "diffusers": Kind(
+        f"{_DENSITIES}.pipelines", ("repository",), (*_SIZES, "weights_sha256", "null_label"), fitted=True
+    ),
+    "adm": Kind(f"{_DENSITIES}.adm", ("architecture", "download"), _SIZES, fitted=True),
+    "edm": Kind(f"{_DENSITIES}.edm", ("download",), _SIZES, fitted=True),
 }
 """Score models by the `kind` of their cards. A new one is a module and a line here."""
 
@@ -491,14 +496,14 @@ MANIFOLDS: dict[str, Kind] = {
     "autoencoder": Kind(
         f"{_DENSITIES}.autoencoder",
         allows=("weights", "weights_sha256", "recipe"),
-        network=True,
+        fitted=True,
         title="decoder Jacobian of an autoencoder",
     ),
     "autoencoder-kl": Kind(
         f"{_DENSITIES}.autoencoder_kl",
         ("repository",),
         ("weights_sha256",),
-        network=True,
+        fitted=True,
         title="decoder Jacobian of a published autoencoder",
     ),
     "local-pca": Kind(
@@ -549,8 +554,28 @@ def _known(kinds: Mapping[str, Kind]) -> AfterValidator:
     return AfterValidator(check)
 
 
+class MixtureRecipe(Card):
+    """How to fit the `mixture` of a score model, on the training split, where no fitted one is shipped."""
+
+    components: Count
+    """Low-rank Gaussians of each class."""
+    rank: Count
+    """Dimensions of each, beside the noise."""
+    directions: Count
+    """Principal directions of all images in which the components differ."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _rank_within(self) -> Self:
+        if self.rank > self.directions:
+            raise ValueError(f"rank {self.rank} of components that differ in {self.directions} directions; give fewer")
+        return self
+
+
 class ScoreCard(Fitted):
-    """Which score model answers for the data: exact for the training set or the distribution, or a diffusion model.
+    """Which score model answers for the data: exact for the training set or the distribution, or fitted.
+
+    `mixture` is fitted by `pagbench fit`, or by its `recipe` when it is first needed.
 
     `diffusion` is trained by `pagbench fit`; `diffusers` (a `UNet2DModel` with its scheduler), `adm` (Dhariwal & Nichol
     2021) and `edm` (Karras et al. 2022) are networks that others publish.
@@ -567,10 +592,15 @@ class ScoreCard(Fitted):
     """Side that larger images are brought to before the network sees them; null where they have the network's size."""
     other_classes: Count | None = None
     """How many classes, drawn for each image, stand for "not y" in the target; for networks without s(x)."""
+    recipe: MixtureRecipe | None = None
+    """Fits the mixture, or that of a distractor benchmark's signals, when it is first needed; it is kept in the cache
+    folder."""
 
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> Self:
         self._check_fields(SCORE_MODELS[self.kind])
+        if self.kind == "mixture" and (self.weights is None) == (self.recipe is None):
+            raise ValueError("kind 'mixture' needs either weights, of a fitted one, or a recipe")
         return self
 
 

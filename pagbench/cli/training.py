@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from pagbench.training import Recipe
+    from pagbench.training.components import Trial
 
 _BenchmarkArgument = Annotated[str, typer.Argument(help="Benchmark whose training split is used.")]
 _Family = Annotated[
@@ -121,30 +122,55 @@ def sweep(
 
 def fit(
     benchmark: _BenchmarkArgument,
-    part: Annotated[str, typer.Argument(help="autoencoder or diffusion.")],
-    seed: Annotated[int, typer.Option(help="Of weights, shuffling and noise.")] = 0,
-    width: Annotated[int | None, typer.Option(min=8, help="Channels of the first layer.")] = None,
+    part: Annotated[str, typer.Argument(help="mixture, autoencoder or diffusion.")],
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    components: Annotated[int | None, typer.Option(min=1, help="Of a mixture: Gaussians of each class.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Of a mixture: dimensions of each Gaussian.")] = None,
+    directions: Annotated[
+        int | None, typer.Option(min=1, help="Of a mixture: principal directions in which the Gaussians differ.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=8, help="Of a network: channels of the first layer.")] = None,
     epochs: _Epochs = None,
     recipe: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the part's own recipe; keys as for train.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of a network's own recipe; keys as for train.")
     ] = None,
     half: _Half = False,
     device: DeviceOption = Device.auto,
     output: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("trained"),
     offline: OfflineOption = False,
 ) -> None:
-    """Train a part of a benchmark: the autoencoder of its manifold, or the diffusion model of its second target."""
+    """Fit a part of a benchmark: mixture, autoencoder of its manifold, or diffusion model of its second target.
+
+    The sizes of a mixture that are not given are chosen by the denoising error at images that are neither trained on
+    nor measured.
+    """
     from pagbench import benchmarks
-    from pagbench.training import components
+    from pagbench.training import components as parts
 
     definition = benchmarks.load(benchmark)
-    used = _recipe(components.find(part).recipe, epochs, recipe)
-    with _bar() as bar:
-        path, digest = components.fit(
-            definition, part, output=output, seed=seed, width=width, recipe=used, half=half,
-            device=device.choose(), on_step=_on_step(bar, part),
-        )  # fmt: skip
+    if part == "mixture":
+        sizes = {"components": components, "rank": rank, "directions": directions}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        chosen = parts.choose_mixture(definition, given, seed=seed, on_trial=lambda trial: typer.echo(_trial(trial)))
+        path, digest = parts.write_mixture(definition, chosen, output)
+        typer.echo(f"chosen: {_trial(chosen)}")
+    else:
+        used = _recipe(parts.find(part).recipe, epochs, recipe)
+        with _bar() as bar:
+            path, digest = parts.fit(
+                definition, part, output=output, seed=seed, width=width, recipe=used, half=half,
+                device=device.choose(), on_step=_on_step(bar, part),
+            )  # fmt: skip
     typer.echo(f"weights: {path}  (for a card: weights: {path.name}, weights_sha256: {digest})")
+
+
+def _trial(trial: "Trial") -> str:
+    """A mixture that was tried, in a line."""
+    sizes = trial.recipe
+    return (
+        f"{sizes.components:>3} components of rank {sizes.rank:>2} in {sizes.directions:>3} directions: "
+        f"held-out denoising error {trial.error:.3f}"
+    )
 
 
 def _recipe(default: "Recipe", epochs: int | None, given: list[str] | None) -> "Recipe":

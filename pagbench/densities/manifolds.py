@@ -55,10 +55,10 @@ def build(card: ManifoldCard, benchmark: Benchmark, score: scores.ScoreModel, tr
     return manifold
 
 
-def is_network(card: ManifoldCard, score: ScoreCard) -> bool:
-    """Whether the manifold is made of a network, its own or that of a score model, whose weights have a hash."""
+def is_fitted(card: ManifoldCard, score: ScoreCard) -> bool:
+    """Whether the manifold is made of something fitted, its own or a score model, whose weights have a hash."""
     kind = MANIFOLDS[card.kind]
-    return kind.network or (kind.of_score and scores.is_network(card.score or score))
+    return kind.fitted or (kind.of_score and scores.is_fitted(card.score or score))
 
 
 def agreement(a: Manifold, b: Manifold, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b"]:

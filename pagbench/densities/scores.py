@@ -160,6 +160,6 @@ def build(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> ScoreModel:
     return resized(score, card, benchmark) if isinstance(score, NetworkScore) else score
 
 
-def is_network(card: ScoreCard) -> bool:
-    """Whether the score model is a network, whose weights have a hash; others are closed forms."""
-    return SCORE_MODELS[card.kind].network
+def is_fitted(card: ScoreCard) -> bool:
+    """Whether the score model was trained or fitted, so that its weights have a hash; others are closed forms."""
+    return SCORE_MODELS[card.kind].fitted or card.recipe is not None

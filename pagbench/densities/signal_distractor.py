@@ -1,6 +1,7 @@
 """Images beside a distractor that is independent of their class: the exact score, and the signal's pixels."""
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,7 @@ from torch import Tensor
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ManifoldCard, ScoreCard
 from pagbench.data import Dataset, distractor
+from pagbench.densities import mixture
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.densities.scores import ClassMixture, ScoreModel
 
@@ -116,9 +118,12 @@ class Mask:
 
 
 def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> SignalDistractor:
-    """The density of the training split's signals beside the glyphs."""
+    """The density of the training split's signals, a mixture of them by the card's recipe, beside the glyphs."""
     glyphs = distractor.glyphs()
-    signal = EmpiricalDensity(distractor.signals(train.images, glyphs), train.labels, classes=benchmark.classes)
+    signals = distractor.signals(train.images, glyphs)
+    signal: ClassMixture = EmpiricalDensity(signals, train.labels, classes=benchmark.classes)
+    if card.recipe is not None:
+        signal = mixture.fitted_once(card.recipe, replace(train, pixels=signals), benchmark.classes, benchmark.label)
     return SignalDistractor(signal, EmpiricalDensity(glyphs, torch.zeros(len(glyphs), dtype=torch.long), classes=1))
 
 

@@ -185,11 +185,11 @@ class Computation:
         """
         score, manifold, second = self._benchmark.score, self._benchmark.manifold, self._benchmark.second
         records: dict[str, dict[str, Any]] = {}
-        if scores.is_network(score):
+        if scores.is_fitted(score):
             records["score"] = _record(self._score, self._benchmark.sigma)
-        if manifold is not None and manifolds.is_network(manifold, score):
+        if manifold is not None and manifolds.is_fitted(manifold, score):
             records["manifold"] = _record(self._manifold)
-        if second is not None and scores.is_network(second.score):
+        if second is not None and scores.is_fitted(second.score):
             records["second"] = {} if second.sigma is None else _record(self._second_model, second.sigma)
             records["paper"] = _record(self._second_model, second.paper_sigma)
         return {part: record for part, record in records.items() if record}

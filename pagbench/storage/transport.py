@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
@@ -147,6 +147,19 @@ def display(name: str, size: int | None) -> Iterator[Display]:
 def notify(text: str) -> None:
     """One line to the user, beside the command's output."""
     Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(text)
+
+
+def tenths(show: Callable[[str], object]) -> Callable[[int, int], None]:
+    """Progress of what nobody has asked for, in ten lines at most: called with what is done and all, shows "30 %"."""
+    shown = 0
+
+    def receive(done: int, total: int) -> None:
+        nonlocal shown
+        if 10 * done // total > shown:
+            shown = 10 * done // total
+            show(f"{10 * shown} %")
+
+    return receive
 
 
 def download(mirror: str, part: Part, *, hashed: bool, display: Display, limit: int, clock: Clock) -> None:

@@ -227,11 +227,26 @@ def write(network: nn.Module, path: Path, *, half: bool = False, metadata: Mappi
     Raises:
         WeightsError: the disk refuses.
     """
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     if half:
         state = {name: _halved(value, name, path) for name, value in state.items()}
+    return write_tensors(state, path, metadata)
+
+
+def write_tensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> str:
+    """Writes tensors as safetensors, by way of a temporary file, and returns the file's sha256.
+
+    Args:
+        state: tensors by name, on the CPU.
+        path: the file.
+        metadata: kept in its header.
+
+    Raises:
+        WeightsError: the disk refuses.
+    """
+    contiguous = {name: value.contiguous() for name, value in state.items()}
     with replacing(path, WeightsError) as temporary:
-        temporary.write_bytes(save(state, metadata=dict(metadata) if metadata else None))
+        temporary.write_bytes(save(contiguous, metadata=dict(metadata) if metadata else None))
     return file_sha256(path)
 
 

@@ -1,8 +1,8 @@
-"""Trains what a benchmark is made of: the autoencoder of its manifold, the diffusion model of its second target."""
+"""Fits what a benchmark is made of: mixture, autoencoder of its manifold, diffusion model of its second target."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from pagbench import data
 from pagbench.benchmarks import Benchmark
+from pagbench.cards import MixtureRecipe
+from pagbench.densities import heldout, mixture
 from pagbench.densities.autoencoder import Autoencoder
 from pagbench.densities.diffusion import Denoiser, edm_loss
+from pagbench.densities.mixture import MixtureDensity, Parameters
 from pagbench.errors import TrainingError, UnknownNameError
 from pagbench.storage import cache, global_state, weights
 from pagbench.storage.files import file_lock
-from pagbench.storage.transport import notify
+from pagbench.storage.transport import notify, tenths
 from pagbench.training.loop import Progress, guard_memory, train
 from pagbench.training.recipe import Loss, Minibatch, Recipe
 
@@ -60,6 +63,99 @@ COMPONENTS: dict[str, Component] = {
         _diffusion, denoising, Recipe(6, 64, learning_rate=2e-3, weight_decay=1e-4, ema=0.999, clip=1.0), 16
     ),
 }
+
+
+CANDIDATES: dict[str, tuple[int, ...]] = {
+    "components": (1, 2, 3, 5, 10, 20, 30),
+    "rank": (4, 8, 16, 24, 32),
+    "directions": (32, 64, 128, 256, 512),
+}
+"""Sizes of mixtures that are tried."""
+
+_START = {"components": 10, "rank": 16, "directions": 256}
+
+_TOLERANCE = 0.01
+"""A smaller mixture is chosen whose held-out error is no more than this share above the least of all."""
+
+
+class Trial(NamedTuple):
+    """A mixture that was tried."""
+
+    recipe: MixtureRecipe
+    error: float
+    """Mean of ‖D(x + n) - x‖² over the calibration images, at the benchmark's sigma."""
+    parameters: Parameters
+
+
+def choose_mixture(
+    benchmark: Benchmark,
+    given: Mapping[str, int],
+    *,
+    seed: int = 0,
+    on_trial: Callable[[Trial], object] = lambda trial: None,
+) -> Trial:
+    """The mixture to take for a benchmark, by held-out denoising error at its sigma.
+
+    One size after the other is chosen: the smallest whose error is within 1 % of the least so far.
+
+    Args:
+        benchmark: whose training split is fitted, and whose calibration split is denoised.
+        given: sizes that are fixed, by their name in `CANDIDATES`.
+        seed: of the fit.
+        on_trial: called with each mixture that was tried.
+
+    Raises:
+        DataError: a given size does not fit the data.
+        TrainingError: the benchmark has no calibration split, so that all sizes must be given.
+    """
+    splits, pixels = data.splits(benchmark), benchmark.dimension
+    most = {
+        "components": int(torch.bincount(splits.train.labels).min()) // 5,
+        "directions": pixels,
+        "rank": pixels // 2,
+    }
+    sizes = {name: min(_START[name], max(1, most[name])) for name in CANDIDATES} | dict(given)
+    free = [name for name in CANDIDATES if name not in given]
+    if free and not benchmark.calibration:
+        raise TrainingError(f"{benchmark.label}: has no images to choose a mixture by; give --{' and --'.join(free)}")
+
+    def attempt(tried: Mapping[str, int]) -> Trial:
+        recipe = MixtureRecipe(seed=seed, **tried)
+        train = splits.train
+        parameters = mixture.fit(train.images, train.labels, classes=benchmark.classes, recipe=recipe)
+        error = float("nan")
+        if benchmark.calibration:
+            density = MixtureDensity(parameters)
+            error = float(heldout.denoising_error(density, splits.calibration, benchmark.sigma).mean())
+        trial = Trial(recipe, error, parameters)
+        on_trial(trial)
+        return trial
+
+    chosen = attempt(sizes)
+    best = chosen.error
+    for name in free:
+        least = chosen.recipe.rank if name == "directions" else 1
+        most["rank"] = min(most["rank"], chosen.recipe.directions)
+        own = getattr(chosen.recipe, name)
+        others = [size for size in CANDIDATES[name] if least <= size <= most[name] and size != own]
+        trials = [chosen, *(attempt({**chosen.recipe.model_dump(exclude={"seed"}), name: size}) for size in others)]
+        best = min(best, *(trial.error for trial in trials))
+        limit = (1 + _TOLERANCE) * best
+        near = [trial for trial in trials if trial.error <= limit] or [min(trials, key=lambda trial: trial.error)]
+        chosen = min(near, key=lambda trial: getattr(trial.recipe, name))
+    return chosen
+
+
+def write_mixture(benchmark: Benchmark, trial: Trial, output: Path) -> tuple[Path, str]:
+    """Writes a mixture into a folder; returns its file and the file's sha256, both for its card.
+
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    weights.make_folder(output)
+    path = output / f"{benchmark.name}-mixture.safetensors"
+    provenance = {"kind": "mixture", "data": benchmark.data_name} | trial.recipe.model_dump()
+    return path, mixture.write(trial.parameters, path, json.dumps(provenance))
 
 
 def find(kind: str) -> Component:
@@ -191,13 +287,13 @@ def _autoencoder_recipe(epochs: int) -> Recipe:
 
 def _tenths(benchmark: Benchmark, folder: Path) -> Progress:
     """Ten lines at most, for nobody has asked for this training and the run seems to stand still."""
-    shown = 0
+    start = f"training the autoencoder of {benchmark.label} once and for all in {folder}"
+    loss = 0.0
+    receive = tenths(lambda share: notify(f"{start}: {share}, mean squared error {loss:.4f}"))
 
-    def show(done: int, total: int, loss: float) -> None:
-        nonlocal shown
-        if 10 * done // total > shown:
-            shown = 10 * done // total
-            share = f"{10 * shown} %, mean squared error {loss:.4f}"
-            notify(f"training the autoencoder of {benchmark.label} once and for all in {folder}: {share}")
+    def show(done: int, total: int, latest: float) -> None:
+        nonlocal loss
+        loss = latest
+        receive(done, total)
 
     return show

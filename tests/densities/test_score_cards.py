@@ -99,11 +99,11 @@ def test_a_new_kind_is_a_module_one_line_and_a_card(tmp_path, monkeypatch, digit
     score = scores.build(card, digits, train)
     assert torch.equal(score.score(images, 0.5), 0 * images)
     assert manifolds.build(axes, digits, score, train).tangent_basis(images).shape == (3, 64, 2)
-    assert scores.is_network(card) and not manifolds.is_network(axes, card)
+    assert scores.is_fitted(card) and not manifolds.is_fitted(axes, card)
     with pytest.raises(CardError, match="'flat' needs the field 'repository'"):
         ScoreCard.parse({"kind": "flat"}, "test")
     posterior = ManifoldCard(kind="posterior-covariance", rank=2)
-    assert manifolds.is_network(posterior, card) and not manifolds.is_network(posterior, digits.score)
+    assert manifolds.is_fitted(posterior, card) and not manifolds.is_fitted(posterior, digits.score)
     changed = digits.model_copy(update={"score": card})
     with pytest.raises(CardError, match="score model 'flat' has no class posteriors"):
         scores.load_mixture(changed, train)

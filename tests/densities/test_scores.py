@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from closed_forms import central_differences, covariances, gaussian_classes, images_of, normal, orthonormal
+from closed_forms import (
+    central_differences,
+    covariances,
+    gaussian_classes,
+    images_of,
+    mixture_parameters,
+    normal,
+    orthonormal,
+)
 from scipy.stats import multivariate_normal
 
 from pagbench import benchmarks, geometry
@@ -14,6 +22,7 @@ from pagbench.data.gaussians import GaussianClasses
 from pagbench.data.sphere import SphereClasses
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.densities.gaussian_mixture import GaussianMixture, LinearSpan
+from pagbench.densities.mixture import MixtureDensity
 from pagbench.densities.posterior import PosteriorCovariance
 from pagbench.densities.von_mises_fisher import Sphere, VonMisesFisherMixture
 from pagbench.measures.response import l1_change
@@ -43,11 +52,12 @@ def densities():
     return {
         "gaussian": (GaussianMixture(gaussian_classes(0)), images_of(0.5 + normal(9, 5, 12))),
         "empirical": (empirical(), images_of(normal(9, 5, 6))),
+        "mixture": (MixtureDensity(mixture_parameters(0)), images_of(0.5 + normal(9, 5, 12))),
         "von-mises-fisher": (VonMisesFisherMixture(sphere_classes()), images_of(0.5 + normal(9, 5, 12))),
     }
 
 
-every_density = pytest.mark.parametrize("name", ["gaussian", "empirical", "von-mises-fisher"])
+every_density = pytest.mark.parametrize("name", ["gaussian", "empirical", "mixture", "von-mises-fisher"])
 
 
 @every_density

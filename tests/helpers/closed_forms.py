@@ -7,6 +7,7 @@ import torch
 from scipy.special import expit, gamma, roots_jacobi
 
 from pagbench.data.gaussians import GaussianClasses
+from pagbench.densities.mixture import Parameters
 
 
 def images_of(points):
@@ -79,3 +80,19 @@ def quadratic_response(gradient, hessian, projector, std):
 
 def standard_error(values, dim=0):
     return values.std(dim=dim) / math.sqrt(values.shape[dim])
+
+
+def mixture_parameters(seed, *, d=12, m=7, r=3, classes=3, components=2):
+    """A mixture whose components differ in everything that they may, in m of d directions."""
+    n = classes * components
+    weights = torch.rand(classes, components, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.2
+    return Parameters(
+        centre=0.5 + 0.1 * normal(seed + 1, d),
+        directions=orthonormal(seed + 2, d, m),
+        means=0.6 * normal(seed + 3, n, m),
+        bases=torch.stack([orthonormal(seed + 10 + index, m, r) for index in range(n)]),
+        variances=normal(seed + 4, n, r).square(),
+        noise=0.02 + 0.05 * normal(seed + 5, n).square(),
+        outside=0.01 + 0.02 * normal(seed + 6, n).square(),
+        log_weights=(weights / weights.sum()).log(),
+    )
