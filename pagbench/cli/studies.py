@@ -1,4 +1,4 @@
-"""The commands that ask questions of a benchmark: tangents, theory, sensitivity."""
+"""The commands that ask questions of a benchmark: validate, tangents, theory, sensitivity."""
 
 import itertools
 import shutil
@@ -10,8 +10,38 @@ import typer
 
 from pagbench.cli.options import RESULTS, Device, DeviceOption, OfflineOption, warn
 from pagbench.errors import ContractError
+from pagbench.storage import files
 
 _WIDTH = 150
+
+
+def validate(
+    benchmark: Annotated[str, typer.Argument(help="Name, or name@version.")],
+    images: Annotated[
+        int | None, typer.Option(min=2, help="The first N held-out and measured images; all by default.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the numbers there, as JSON.")
+    ] = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Say how good a benchmark's ruler is: its density and tangent spaces beside other candidates, on unseen images.
+
+    Held-out denoising error and class NLL under noise of every candidate density over a grid of sigma, agreement of two
+    halves of the training split and the noise ceiling that follows, energy of known transformations that tangent spaces
+    capture, and what the rules say of sigma and rank.
+    """
+    from pagbench import benchmarks
+    from pagbench.benchmarks.validation import to_text
+    from pagbench.studies import validation
+
+    found = validation.validate(
+        benchmarks.load(benchmark), images=images, advance=lambda doing: warn(f"computing: {doing}")
+    )
+    typer.echo(to_text(found), nl=False)
+    if output is not None:
+        files.write(output, found.model_dump_json(indent=1) + "\n", ContractError)
+        typer.echo(f"numbers: {output}")
 
 
 def tangents(

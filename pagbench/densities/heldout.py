@@ -47,11 +47,14 @@ def denoising_error(score: ScoreModel, data: Dataset, sigma: float, seed: int = 
         sigma: noise level, pixel units.
         seed: of the noise; candidates that are compared share it.
     """
-    errors = []
-    for part, noisy in _noisy(data, sigma, seed):
-        clean = noisy + sigma**2 * score.score(noisy, sigma).to(noisy)
-        errors.append((clean - part.images).flatten(1).square().sum(1))
-    return torch.cat(errors)
+    return (denoised(score, data, sigma, seed) - data.images).flatten(1).square().sum(1)
+
+
+@torch.no_grad()
+def denoised(score: ScoreModel, data: Dataset, sigma: float, seed: int = 0) -> Float[Tensor, "n c h w"]:
+    """D(x + n) of each image; arguments as for `denoising_error`."""
+    parts = [noisy + sigma**2 * score.score(noisy, sigma).to(noisy) for _, noisy in _noisy(data, sigma, seed)]
+    return torch.cat(parts)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from pagbench.cards import MixtureRecipe, ScoreCard
 from pagbench.data import Dataset
 from pagbench.densities.empirical import check_labels
 from pagbench.densities.scores import ClassMixture, flat_exact
-from pagbench.errors import DataError, WeightsError
+from pagbench.errors import CardError, DataError, WeightsError, excerpt
 from pagbench.storage import assets, cache, weights
 from pagbench.storage.files import file_lock
 from pagbench.storage.transport import notify, tenths
@@ -94,6 +94,11 @@ class MixtureDensity(ClassMixture):
         other = MixtureDensity(self._p, self.weights_sha256)
         other._p = Parameters(*(value.to(device, dtype) for value in self._p))
         return other
+
+    @property
+    def most_directions(self) -> int:
+        """The largest rank of its tangent spaces."""
+        return self._p.directions.shape[1]
 
     def rounded(self, sigma: float) -> float:
         """The noise level that is used for sigma: every one is."""
@@ -417,6 +422,24 @@ def _orthonormal(rounded: Float[Tensor, "*n d k"]) -> Float[Tensor, "*n d k"]:
     """The nearest columns, one after the other, each of the sign that it had."""
     q, r = torch.linalg.qr(rounded)
     return q * r.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
+
+
+def recipe_of(card: ScoreCard) -> MixtureRecipe:
+    """How the mixture of a card is, or was, fitted.
+
+    Raises:
+        WeightsError: its file does not say.
+    """
+    if card.recipe is not None or card.weights is None:
+        assert card.recipe is not None  # by the card's validation
+        return card.recipe
+    path = assets.find(card.weights)
+    training = weights.header(path).get("training", "{}")
+    try:
+        fields = json.loads(training)
+        return MixtureRecipe.parse({name: fields[name] for name in MixtureRecipe.model_fields}, str(path))
+    except (ValueError, KeyError, TypeError, CardError):
+        raise WeightsError(f"{path}: does not say how it was fitted ({excerpt(training)}); fit it anew") from None
 
 
 def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> MixtureDensity:

@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pagbench import data
+from pagbench import benchmarks, data
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ManifoldCard
+from pagbench.cards import ManifoldCard, ScoreCard
 from pagbench.densities import manifolds, scores
 from pagbench.errors import CardError, DataError
 from pagbench.storage import global_state
@@ -84,10 +84,20 @@ def estimates(benchmark: Benchmark) -> list[ManifoldCard]:
         ManifoldCard(kind="posterior-covariance", rank=rank),
         ManifoldCard(kind="local-pca", rank=rank, neighbours=4 * rank),
     ]
+    if benchmark.score.kind == "mixture":
+        cards.append(ManifoldCard(kind="posterior-covariance", rank=rank, score=ScoreCard(kind="empirical")))
+    cards += [card for card in _of_earlier_versions(benchmark) if card.rank == rank]
     if benchmark.second is not None and benchmark.second.score.kind == "diffusion":
         second = benchmark.second
         cards.append(ManifoldCard(kind="posterior-covariance", rank=rank, score=second.score, sigma=second.paper_sigma))
     return [card for card in cards if card != benchmark.manifold]
+
+
+def _of_earlier_versions(benchmark: Benchmark) -> list[ManifoldCard]:
+    """Trained manifolds of the same images that earlier versions name."""
+    labels = [f"{benchmark.name}@{version}" for version in range(1, benchmark.version)]
+    earlier = [benchmarks.load(label).manifold for label in labels if label in benchmarks.names()]
+    return [card for card in earlier if card is not None and card.weights is not None]
 
 
 def title(card: ManifoldCard, benchmark: Benchmark) -> str:

@@ -1,0 +1,230 @@
+"""What is known of a benchmark's ruler: how its density and its tangent spaces do on images that it has not seen.
+
+`pagbench validate` computes it; what is published lies in `validation/`, a file for each benchmark.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pydantic import model_validator
+
+from pagbench.benchmarks import Benchmark
+from pagbench.cards import Card
+
+FOLDER = Path(__file__).parent / "validation"
+
+ACCURACY_KEPT, AGREEMENT = 0.9, 0.7
+"""What the rule for sigma asks: this share of the accuracy at the least noise, and this agreement of two halves."""
+
+ENERGY = 0.9
+"""What the rule for the rank asks: this share of the energy of the density's own targets."""
+
+
+class Estimate(NamedTuple):
+    """A mean over images with its 95 % interval; all three null where there is nothing to estimate."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def text(self, decimals: int = 2) -> str:
+        """The value, as a cell of a table."""
+        return "–" if self.value is None else f"{self.value:.{decimals}f}"
+
+    def with_bounds(self, decimals: int = 2) -> str:
+        """The value and its interval."""
+        if self.value is None or self.low is None or self.high is None:
+            return "–"
+        return f"{self.value:.{decimals}f} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
+
+
+class DensityRow(Card):
+    """A candidate density at one noise level."""
+
+    density: str
+    sigma: float
+    """Noise level, pixel units."""
+    error: Estimate
+    """Mean of ‖D(x + n) - x‖² over held-out images, D its denoiser."""
+    lead: Estimate
+    """That error less the error of the benchmark's own density on the same images; below 0 the candidate is better."""
+    nll: Estimate
+    """Mean of -log p(y|x + n), nats; null of networks, which have no class posterior."""
+    accuracy: Estimate
+    """Of its Bayes classifier at x + n; null likewise."""
+    halves: Estimate
+    """Mean cosine of the targets of two densities that are fitted to disjoint halves of the training split, at the
+    measured images; null of candidates that are not fitted again."""
+
+
+class ManifoldRow(Card):
+    """A candidate for the tangent spaces, of the benchmark's rank."""
+
+    manifold: str
+    transformations: Estimate
+    """Share of the energy of known transformations of held-out images that it captures."""
+    by_transformation: Mapping[str, float]
+    residuals: Estimate
+    """Share of the energy of x - D(x + n) that it captures, D the benchmark's own denoiser at its sigma."""
+    chance: float
+    """Of a random space, k/d."""
+
+
+class Validation(Card):
+    """The evidence for one benchmark's ruler."""
+
+    benchmark: str
+    """`name@version`."""
+    definition: str
+    """The definition's hash."""
+    images: int
+    """Held-out images."""
+    densities: tuple[DensityRow, ...]
+    """Of each candidate at each sigma, the benchmark's own density first, sigma ascending."""
+    manifolds: tuple[ManifoldRow, ...]
+    """Of each candidate, the benchmark's own first."""
+    quarters: tuple[float, float] | None
+    """Agreement of two fits to quarters of the training split, at the benchmark's sigma, and what Spearman and Brown
+    predict of it from the agreement of halves."""
+    sigma_by_rule: float | None
+    """The largest sigma of the grid where noisy images keep 90 % of the accuracy at the least noise and two halves
+    agree by .7; null where none does."""
+    rank_by_rule: int | None
+    """The least rank, a multiple of four, whose tangent spaces hold 90 % of the energy of the density's own targets."""
+    left_out: tuple[str, ...] = ()
+    """Candidates that could not be computed, and why."""
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> Self:
+        if not self.densities:
+            raise ValueError("a validation needs the benchmark's own density")
+        return self
+
+    @property
+    def own(self) -> tuple[DensityRow, ...]:
+        """The benchmark's own density, sigma ascending."""
+        return tuple(row for row in self.densities if row.density == self.densities[0].density)
+
+    @property
+    def ceilings(self) -> dict[float, Estimate]:
+        """The noise ceiling of a cosine with the target, by sigma: √(2r/(1 + r)), r the agreement of two halves."""
+        return {row.sigma: Estimate(*map(ceiling, row.halves)) for row in self.own if row.halves.value is not None}
+
+    def better(self, sigma: float) -> list[DensityRow]:
+        """Candidates whose denoiser beats the benchmark's own at a sigma, beyond error."""
+        return [row for row in self.densities if row.sigma == sigma and row.lead.high is not None and row.lead.high < 0]
+
+
+def ceiling(agreement: float | None) -> float | None:
+    """The cosine that a perfect model reaches with a target whose two halves agree by r: √(2r/(1 + r)).
+
+    Spearman and Brown give the reliability of the whole, which bounds the explained variance; a cosine is bounded by
+    its root (Lage-Castellanos et al. 2019, PLoS Comput. Biol. 15, e1006397).
+
+    >>> ceiling(1.0), round(ceiling(0.78), 3)
+    (1.0, 0.936)
+    """
+    if agreement is None:
+        return None
+    return math.sqrt(2 * agreement / (1 + agreement)) if agreement > 0 else 0.0
+
+
+@cache
+def published(benchmark: str) -> Validation | None:
+    """The published evidence for a benchmark; None where there is none.
+
+    Args:
+        benchmark: `name@version`.
+    """
+    path = FOLDER / f"{benchmark}.json"
+    return Validation.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+
+def weakness(benchmark: Benchmark) -> str:
+    """What the first screen of a benchmark has to say of its density, as a sentence; empty where nothing is better."""
+    found = published(benchmark.label)
+    better = [] if found is None else found.better(benchmark.sigma)
+    if found is None or not better:
+        return ""
+    own = next(row for row in found.own if row.sigma == benchmark.sigma)
+    names = " and ".join(f"{row.density} ({row.error.text()})" for row in better)
+    return (
+        f"Another density denoises held-out images better at sigma {benchmark.sigma:g}: {names} against "
+        f"{own.error.text()} of the benchmark's own {own.density}."
+    )
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for row in (head, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        yield "  ".join(cells).rstrip()
+
+
+def to_text(found: Validation) -> str:
+    """Tables of at most 80 characters, with what they mean."""
+    grid = [row.sigma for row in found.own]
+    lines = [f"{found.benchmark}: {found.images} images that were neither trained on nor measured", ""]
+    for title, name, decimals in (
+        ("held-out denoising error, ‖D(x + n) - x‖²; lower is better", "error", 2),
+        ("-log p(y|x + n), nats; lower is better", "nll", 2),
+        ("accuracy of the Bayes classifier at x + n", "accuracy", 3),
+        ("agreement of the targets of two halves of the training split", "halves", 3),
+    ):
+        names = list(dict.fromkeys(row.density for row in found.densities))
+        cells = {(row.density, row.sigma): getattr(row, name) for row in found.densities}
+        shown = [n for n in names if any(cells[n, sigma].value is not None for sigma in grid)]
+        rows = [(f"{sigma:g}", *(cells[n, sigma].text(decimals) for n in shown)) for sigma in grid]
+        lines += [title, *_table(("sigma", *shown), rows), ""]
+    lines += [
+        "noise ceiling of the cosine with the target",
+        *_table(("sigma", "ceiling"), [(f"{s:g}", bound.with_bounds(3)) for s, bound in found.ceilings.items()]),
+        "",
+    ]
+    if found.manifolds:
+        energies = [
+            (row.manifold, row.transformations.text(3), row.residuals.text(3), f"{row.chance:.3f}")
+            for row in found.manifolds
+        ]
+        head = ("energy captured by", "transformations", "x - D(x + n)", "chance")
+        lines += [*_table(head, energies), ""]
+    lines += [*rules(found), *(f"left out: {reason}" for reason in found.left_out)]
+    return "\n".join(lines) + "\n"
+
+
+def rules(found: Validation) -> list[str]:
+    """What the rules for sigma and rank say, with the numbers that they follow from."""
+    least, kept = found.own[0], next((row for row in found.own if row.sigma == found.sigma_by_rule), None)
+    asked = f"the largest where noisy images keep {ACCURACY_KEPT:.0%} of the accuracy and halves agree by {AGREEMENT:g}"
+    lines = [f"sigma by rule: none is {asked}"]
+    if kept is not None:
+        lines = [
+            f"sigma by rule: {kept.sigma:g}, {asked}: the accuracy is {kept.accuracy.text(3)} there and "
+            f"{least.accuracy.text(3)} at sigma {least.sigma:g}, and halves agree by {kept.halves.text(3)}"
+        ]
+    if found.rank_by_rule is not None:
+        lines.append(
+            f"rank by rule: {found.rank_by_rule}, the least multiple of four with {ENERGY:.0%} of the energy of the "
+            "density's own targets"
+        )
+    if found.quarters is not None:
+        measured, predicted = found.quarters
+        lines.append(
+            f"two quarters agree by {measured:.3f}; Spearman and Brown, on whom the ceiling rests, predict "
+            f"{predicted:.3f} from the halves"
+        )
+    return lines
+
+
+def rounded(fields: Any) -> Any:
+    """Numbers with six significant digits, and null in place of NaN, however nested."""
+    if isinstance(fields, float):
+        return float(f"{fields:.6g}") if math.isfinite(fields) else None
+    if isinstance(fields, Mapping):
+        return {name: rounded(value) for name, value in fields.items()}
+    if isinstance(fields, list | tuple):
+        return [rounded(value) for value in fields]
+    return fields

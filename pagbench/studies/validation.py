@@ -1,0 +1,295 @@
+"""How good a benchmark's ruler is: its density and its tangent spaces beside other candidates, on unseen images."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pagbench import data, geometry
+from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks.validation import (
+    ACCURACY_KEPT,
+    AGREEMENT,
+    ENERGY,
+    DensityRow,
+    Estimate,
+    ManifoldRow,
+    Validation,
+    rounded,
+)
+from pagbench.cards import SCORE_MODELS, ManifoldCard
+from pagbench.data import Dataset, Splits
+from pagbench.densities import heldout, manifolds, mixture, scores
+from pagbench.densities.empirical import EmpiricalDensity, StreamedEmpiricalDensity
+from pagbench.densities.mixture import MixtureDensity
+from pagbench.densities.scores import ClassMixture, ScoreModel
+from pagbench.errors import CardError, DataError, WeightsError
+from pagbench.ranking import statistics
+from pagbench.storage import global_state
+from pagbench.studies.tangents import estimates, title
+from pagbench.studies.transformations import TRANSFORMATIONS, derivatives
+from pagbench.training import components
+
+_CHUNK = 32
+
+_UNKNOWN = Estimate(None, None, None)
+
+
+def class_means(train: Dataset, classes: int) -> EmpiricalDensity:
+    """The coarsest density of classes: a point each, where all images of a class have their mean."""
+    means = torch.stack([train.images[train.labels == label].mean(0) for label in range(classes)])
+    return EmpiricalDensity(means, torch.arange(classes), classes=classes)
+
+
+def _candidates(benchmark: Benchmark, splits: Splits) -> Iterator[tuple[str, Callable[[Dataset], ScoreModel], bool]]:
+    """Name, how it is made of training images, and whether of parts of them, too; the benchmark's own comes first."""
+    own, classes = benchmark.score, benchmark.classes
+
+    def empirical(train: Dataset) -> ScoreModel:
+        return StreamedEmpiricalDensity(train.images, train.labels, classes=classes)
+
+    if own.kind == "mixture":
+        yield "mixture", lambda train: _mixture(benchmark, train, splits), True
+    else:
+        yield own.kind, lambda train: scores.build(own, benchmark, train), SCORE_MODELS[own.kind].data is None
+    if own.kind != "empirical":
+        yield "empirical", empirical, True
+    second = benchmark.second
+    if second is not None:
+        yield second.score.kind, lambda train: scores.build(second.score, benchmark, train), False
+    yield "class means", lambda train: class_means(train, classes), True
+
+
+def _mixture(benchmark: Benchmark, train: Dataset, splits: Splits) -> ScoreModel:
+    """The benchmark's own mixture where `train` is the whole split; else one by the same recipe."""
+    if train is splits.train:
+        return scores.load(benchmark, train)
+    recipe = mixture.recipe_of(benchmark.score)
+    most = int(torch.bincount(train.labels).min()) // 2
+    smaller = recipe.model_copy(update={"components": min(recipe.components, most)})
+    return MixtureDensity(mixture.fit(train.images, train.labels, classes=benchmark.classes, recipe=smaller))
+
+
+def parts_of(train: Dataset, count: int, seed: int) -> list[Dataset]:
+    """Disjoint parts of a data set with the same share of every class."""
+    rng = np.random.default_rng(seed)
+    chosen: list[list[int]] = [[] for _ in range(count)]
+    for label in train.labels.unique().tolist():
+        order = rng.permutation(np.flatnonzero(train.labels.numpy() == label))
+        for index in range(count):
+            chosen[index] += order[index::count].tolist()
+    return [train.select([train.ids[i] for i in sorted(part)]) for part in chosen]
+
+
+def targets_of(density: ClassMixture, images: Dataset, sigma: float) -> Float[Tensor, "n d"]:
+    """The Bayes target of each image."""
+    parts = [density.log_odds_gradient(part.images, sigma, part.labels) for part in images.chunks(_CHUNK)]
+    return torch.cat(parts).flatten(1)
+
+
+@global_state.known()
+def validate(
+    benchmark: Benchmark,
+    *,
+    images: int | None = None,
+    others: Sequence[ManifoldCard] | None = None,
+    advance: Callable[[str], object] = lambda doing: None,
+) -> Validation:
+    """Compares the benchmark's density and manifold with other candidates, and computes its noise ceiling.
+
+    Args:
+        benchmark: the definition; it needs a calibration split, which is held out here.
+        images: the first so many held-out images, and measured ones; all by default.
+        others: cards of other manifolds, of the benchmark's rank; the usual estimates by default.
+        advance: called with what is computed next.
+
+    Raises:
+        CardError: there are no held-out images.
+    """
+    if not benchmark.calibration:
+        raise CardError(f"{benchmark.label}: has no images that are neither trained on nor measured")
+    splits = data.splits(benchmark)
+    unseen = _Images.of(splits.calibration.select(splits.calibration.ids[:images]), benchmark.seed)
+    measured = _Images.of(splits.test.select(benchmark.samples[:images]), benchmark.seed)
+    densities, left_out = _densities(benchmark, splits, unseen, measured, advance)
+    own = [row for row in densities if row.density == densities[0].density]
+    manifold_rows, missing = _manifolds(benchmark, splits, unseen, others, advance)
+    found = Validation(
+        benchmark=benchmark.label,
+        definition=benchmark.digest(),
+        images=len(unseen.data.ids),
+        densities=tuple(densities),
+        manifolds=tuple(manifold_rows),
+        quarters=_quarters(benchmark, splits, measured, own, advance),
+        sigma_by_rule=sigma_by_rule(own),
+        rank_by_rule=rank_by_rule(benchmark, splits, unseen.data),
+        left_out=(*left_out, *missing),
+    )
+    return Validation.model_validate(rounded(found.model_dump()))
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Some images, and how often each is drawn in each replicate."""
+
+    data: Dataset
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, chosen: Dataset, seed: int) -> "_Images":
+        return cls(chosen, statistics.resampling_weights(len(chosen.ids), seed=seed))
+
+    def mean(self, values: Float[Tensor, "n"]) -> Estimate:
+        """Mean over the images with its interval; those without a value are left out."""
+        means = statistics.weighted_means(self.weights, values.double().cpu().numpy()[:, None])[:, 0]
+        return Estimate(*statistics.interval(means))
+
+
+def _densities(
+    benchmark: Benchmark, splits: Splits, unseen: _Images, measured: _Images, advance: Callable[[str], object]
+) -> tuple[list[DensityRow], list[str]]:
+    """Rows of all candidates, the benchmark's own first, and why some are left out."""
+    grid = sorted({*(benchmark.sigmas or ()), benchmark.sigma})
+    halves = parts_of(splits.train, 2, benchmark.seed)
+    rows: list[DensityRow] = []
+    left_out: list[str] = []
+    own: dict[float, Tensor] = {}
+    for name, make, again in _candidates(benchmark, splits):
+        advance(f"{name}: errors on held-out images")
+        try:
+            whole = make(splits.train)
+        except (CardError, DataError, WeightsError) as error:
+            left_out.append(f"{name}: {error}")
+            continue
+        pair = []
+        if again and isinstance(whole, ClassMixture):
+            advance(f"{name}: two halves of the training split")
+            pair = [_as_mixture(make(half)) for half in halves]
+        for sigma in grid:
+            errors = heldout.denoising_error(whole, unseen.data, sigma)
+            own.setdefault(sigma, errors)
+            nll = accuracy = agreement = _UNKNOWN
+            if isinstance(whole, ClassMixture):
+                classes = heldout.noisy_classes(whole, unseen.data, sigma)
+                nll, accuracy = unseen.mean(classes.nll), unseen.mean(classes.correct)
+            if pair:
+                first, second = (targets_of(half, measured.data, sigma) for half in pair)
+                agreement = measured.mean(geometry.cosine(first, second))
+            lead = unseen.mean(errors - own[sigma])
+            rows.append(
+                DensityRow(
+                    density=name,
+                    sigma=sigma,
+                    error=unseen.mean(errors),
+                    lead=lead,
+                    nll=nll,
+                    accuracy=accuracy,
+                    halves=agreement,
+                )
+            )
+    return rows, left_out
+
+
+def _quarters(
+    benchmark: Benchmark,
+    splits: Splits,
+    measured: _Images,
+    own: Sequence[DensityRow],
+    advance: Callable[[str], object],
+) -> tuple[float, float] | None:
+    """Agreement of fits to two quarters at the sigma of the benchmark, and what halves predict; of mixtures only."""
+    if benchmark.score.kind != "mixture":
+        return None
+    advance("mixture: two quarters of the training split")
+    parts = parts_of(splits.train, 4, benchmark.seed)[:2]
+    densities = (_as_mixture(_mixture(benchmark, part, splits)) for part in parts)
+    first, second = (targets_of(density, measured.data, benchmark.sigma) for density in densities)
+    half = next(row.halves.value for row in own if row.sigma == benchmark.sigma) or 0.0
+    return float(geometry.cosine(first, second).nanmean()), half / (2 - half)
+
+
+def _as_mixture(score: ScoreModel) -> ClassMixture:
+    assert isinstance(score, ClassMixture)
+    return score
+
+
+def sigma_by_rule(rows: Sequence[DensityRow]) -> float | None:
+    """The largest sigma where noisy images keep 90 % of the accuracy at the least noise, and two halves agree by .7.
+
+    Args:
+        rows: of one density, by growing sigma.
+
+    Returns:
+        None where no sigma of the grid does.
+    """
+    allowed = [
+        row.sigma
+        for row in rows
+        if (row.accuracy.value or 0) >= ACCURACY_KEPT * (rows[0].accuracy.value or 1)
+        and (row.halves.value or 0) >= AGREEMENT
+    ]
+    return max(allowed, default=None)
+
+
+def rank_by_rule(benchmark: Benchmark, splits: Splits, unseen: Dataset) -> int | None:
+    """The least rank, a multiple of four, whose tangent spaces hold 90 % of the energy of the density's own targets.
+
+    The gradients of Bayes classifiers lie on the manifold (arXiv 2305.19101, theorem 2): the rank is the least at which
+    those of this one do. None of networks.
+    """
+    score = scores.load(benchmark, splits.train)
+    if not isinstance(score, MixtureDensity):
+        return None
+    most = min(score.most_directions, benchmark.dimension // 2)
+    captured = []
+    for part in unseen.chunks(_CHUNK):
+        _, vectors = score.posterior_eigenvectors(part.images, benchmark.sigma, most)
+        target = targets_of(score, part, benchmark.sigma)
+        inside = torch.einsum("bdk,bd->bk", vectors, target).square().cumsum(1)
+        captured.append(inside / target.square().sum(1, keepdim=True))
+    mean = torch.cat(captured).nanmean(0)
+    return next((rank for rank in range(4, most + 1, 4) if mean[rank - 1] >= ENERGY), None)
+
+
+def _manifolds(
+    benchmark: Benchmark,
+    splits: Splits,
+    unseen: _Images,
+    others: Sequence[ManifoldCard] | None,
+    advance: Callable[[str], object],
+) -> tuple[list[ManifoldRow], list[str]]:
+    """A row for each candidate manifold, the benchmark's own first, and why some are left out."""
+    if benchmark.manifold is None:
+        return [], []
+    score = scores.load(benchmark, splits.train)
+    own = components.with_autoencoder(benchmark, torch.device("cpu")).manifold or benchmark.manifold
+    images = unseen.data.images
+    moves = {name: derivatives(name, images).double() for name in TRANSFORMATIONS}
+    residual = (images - heldout.denoised(score, unseen.data, benchmark.sigma)).double()
+    rows, left_out = [], []
+    for card in (own, *(estimates(benchmark) if others is None else others)):
+        name = title(card, benchmark)
+        advance(f"{name}: tangent spaces")
+        try:
+            manifold = manifolds.build(card, benchmark, score, splits.train)
+            basis = torch.cat(
+                [manifold.tangent_basis(part.images).cpu() for part in unseen.data.chunks(_CHUNK)]
+            ).double()
+        except (CardError, DataError, WeightsError) as error:
+            left_out.append(f"{name}: {error}")
+            continue
+        captured = {move: geometry.tangent_energy(basis, along) for move, along in moves.items()}
+        rows.append(
+            ManifoldRow(
+                manifold=name,
+                transformations=unseen.mean(torch.stack(list(captured.values())).nanmean(0)),
+                by_transformation={move: float(values.nanmean()) for move, values in captured.items()},
+                residuals=unseen.mean(geometry.tangent_energy(basis, residual)),
+                chance=card.rank / benchmark.dimension,
+            )
+        )
+    return rows, left_out
