@@ -68,7 +68,7 @@ COMPONENTS: dict[str, Component] = {
 CANDIDATES: dict[str, tuple[int, ...]] = {
     "components": (1, 2, 3, 5, 10, 20, 30),
     "rank": (4, 8, 16, 24, 32),
-    "directions": (32, 64, 128, 256, 512),
+    "directions": (32, 64, 128, 256),
 }
 """Sizes of mixtures that are tried."""
 

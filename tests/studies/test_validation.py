@@ -1,0 +1,205 @@
+"""What a validation says is what was computed, and its rules follow from its numbers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pagbench import benchmarks, data, geometry
+from pagbench.benchmarks import validation as evidence
+from pagbench.benchmarks.validation import DensityRow, Estimate, Validation, ceiling
+from pagbench.cards import ManifoldCard, MixtureRecipe, ScoreCard
+from pagbench.cli import app
+from pagbench.densities import heldout
+from pagbench.densities.empirical import EmpiricalDensity
+from pagbench.errors import CardError
+from pagbench.studies import transformations, validation
+
+IMAGES = 40
+NOTHING = Estimate(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def second_edition():
+    """Digits by a mixture."""
+    recipe = MixtureRecipe(components=2, rank=6, directions=32)
+    update = {
+        "score": ScoreCard(kind="mixture", recipe=recipe),
+        "manifold": ManifoldCard(kind="posterior-covariance", rank=12),
+        "sigma": 0.35,
+        "sigmas": (0.25, 0.35, 1.0),
+    }
+    return benchmarks.load("digits@1").model_copy(update=update)
+
+
+@pytest.fixture(scope="module")
+def found(second_edition, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield validation.validate(second_edition, images=IMAGES)
+
+
+def row(sigma, accuracy, halves):
+    return DensityRow(
+        density="mixture", sigma=sigma, error=NOTHING, lead=NOTHING, nll=NOTHING,
+        accuracy=Estimate(accuracy, None, None), halves=Estimate(halves, None, None),
+    )  # fmt: skip
+
+
+def test_held_out_errors_are_those_of_the_denoisers(found, second_edition):
+    splits = data.splits(second_edition)
+    unseen = splits.calibration.select(splits.calibration.ids[:IMAGES])
+    empirical = EmpiricalDensity(splits.train.images, splits.train.labels, classes=10)
+    expected = heldout.denoising_error(empirical, unseen, 0.35).mean()
+    (mine,) = [row for row in found.densities if (row.density, row.sigma) == ("empirical", 0.35)]
+    assert mine.error.value == pytest.approx(float(expected), rel=1e-5)
+    assert mine.error.low < mine.error.value < mine.error.high
+    (own,) = [row for row in found.own if row.sigma == 0.35]
+    assert mine.lead.value == pytest.approx(mine.error.value - own.error.value, rel=1e-4)
+    assert own.lead.value == 0
+
+
+def test_the_mixture_is_the_best_candidate_for_digits(found):
+    assert found.better(0.35) == []
+    errors = {row.density: row.error.value for row in found.densities if row.sigma == 0.35}
+    assert list(errors) == ["mixture", "empirical", "class means"]
+    assert errors["mixture"] < errors["empirical"] < errors["class means"]
+    halves = {row.density: row.halves.value for row in found.densities if row.sigma == 0.35}
+    assert halves["mixture"] > halves["empirical"] + 0.1
+
+
+def test_ceilings_grow_with_sigma_and_bound_the_agreement_of_halves(found):
+    values = [found.ceilings[sigma].value for sigma in (0.25, 0.35, 1.0)]
+    assert values == sorted(values)
+    for own in found.own:
+        bound = found.ceilings[own.sigma]
+        assert own.halves.value < bound.value <= 1
+        assert bound.low <= bound.value <= bound.high
+
+
+@pytest.mark.parametrize("r", [0.05, 0.4, 0.78, 0.999])
+def test_the_ceiling_is_what_a_perfect_model_reaches_with_noisy_halves(r):
+    """Targets t + e of two halves agree by r = |t|²/(|t|² + |e|²); the whole has half the noise."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(400_000)
+    noise = math.sqrt(1 / r - 1)
+    a, b = (truth + noise * rng.standard_normal(truth.size) for _ in range(2))
+
+    def cosine(x, y):
+        return x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+
+    assert cosine(a, b) == pytest.approx(r, abs=0.01)
+    assert ceiling(r) == pytest.approx(cosine(truth, (a + b) / 2), abs=0.01)
+
+
+def test_ceilings_of_halves_that_do_not_agree():
+    assert (ceiling(0.0), ceiling(-0.3), ceiling(None)) == (0.0, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([(0.25, 0.9, 0.8), (0.5, 0.85, 0.9), (1.0, 0.5, 0.99)], 0.5),
+        ([(0.25, 0.9, 0.5), (0.5, 0.85, 0.6), (1.0, 0.5, 0.99)], None),
+        ([(0.25, 0.9, 0.5), (0.5, 0.81, 0.7)], 0.5),
+        ([(0.25, 0.9, 0.5), (0.5, 0.809, 0.7)], None),
+    ],
+)
+def test_sigma_is_the_largest_that_keeps_the_classes_and_whose_halves_agree(rows, expected):
+    assert validation.sigma_by_rule([row(*each) for each in rows]) == expected
+
+
+def test_the_rank_holds_the_targets_energy(found, second_edition):
+    assert found.rank_by_rule % 4 == 0
+    assert 4 < found.rank_by_rule < 32
+
+
+def test_parts_are_disjoint_and_have_all_classes(second_edition):
+    train = data.splits(second_edition).train
+    parts = validation.parts_of(train, 4, seed=1)
+    ids = [name for part in parts for name in part.ids]
+    assert len(set(ids)) == len(ids) == len(train.ids)
+    counts = torch.stack([torch.bincount(part.labels, minlength=10) for part in parts])
+    assert (counts.amax(0) - counts.amin(0)).max() <= 1
+    assert validation.parts_of(train, 4, seed=2)[0].ids != parts[0].ids
+
+
+def test_manifolds_are_judged_by_what_nobody_fitted(found):
+    assert [row.manifold.partition(" ")[0] for row in found.manifolds] == [
+        "posterior-covariance", "local-pca", "posterior-covariance",
+    ]  # fmt: skip
+    for each in found.manifolds:
+        assert each.chance == 0.1875
+        assert each.chance + 0.2 < each.transformations.value < 1
+        assert set(each.by_transformation) == set(transformations.TRANSFORMATIONS)
+    own, _, empirical = found.manifolds
+    assert own.residuals.value > empirical.residuals.value
+
+
+def test_a_validation_survives_json(found):
+    again = Validation.model_validate_json(found.model_dump_json())
+    assert again == found
+    assert again.definition == found.definition
+
+
+def test_the_tables_fit_a_narrow_terminal_and_say_the_rules(found):
+    text = evidence.to_text(found)
+    assert max(map(len, text.split("\n\n")[1].splitlines())) <= 80
+    for said in (
+        "held-out denoising error",
+        "noise ceiling",
+        "energy captured by",
+        "rank by rule",
+        "two quarters agree",
+    ):
+        assert said in text
+
+
+def test_a_benchmark_whose_density_loses_says_so(found, second_edition, monkeypatch):
+    def published(label):
+        worse = [
+            each.model_copy(update={"lead": Estimate(-0.2, -0.3, -0.1)}) if each.density == "empirical" else each
+            for each in found.densities
+        ]
+        return found.model_copy(update={"densities": tuple(worse)})
+
+    monkeypatch.setattr(evidence, "published", published)
+    said = evidence.weakness(second_edition)
+    assert said.startswith("Another density denoises held-out images better at sigma 0.35: empirical (")
+    monkeypatch.setattr(evidence, "published", lambda label: found)
+    assert evidence.weakness(second_edition) == ""
+    monkeypatch.setattr(evidence, "published", lambda label: None)
+    assert evidence.weakness(second_edition) == ""
+
+
+def test_without_held_out_images_nothing_is_validated(second_edition):
+    with pytest.raises(CardError, match="has no images that are neither trained on nor measured"):
+        validation.validate(second_edition.model_copy(update={"calibration": ()}))
+
+
+def test_the_command_prints_and_writes(tmp_path):
+    output = tmp_path / "v.json"
+    done = CliRunner().invoke(app, ["validate", "digits@1", "--images", "10", "--output", str(output)])
+    assert done.exit_code == 0, done.output
+    assert "digits@1: 10 images that were neither trained on nor measured" in done.output
+    assert Validation.model_validate_json(output.read_bytes()).benchmark == "digits@1"
+
+
+@pytest.mark.parametrize("name", transformations.TRANSFORMATIONS)
+def test_derivatives_are_those_of_a_smooth_image(name):
+    """An image that is a Gaussian bump, whose transformations are known in closed form."""
+    side, width = 65, 9.0
+    at = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    bump = torch.exp(-((x - 3) ** 2 + 2 * (y + 2) ** 2) / (2 * width**2))
+    dx, dy = bump * -(x - 3) / width**2, bump * -2 * (y + 2) / width**2
+    expected = {
+        "shift right": -dx, "shift down": -dy, "rotation": dx * y - dy * x, "scale": -dx * x - dy * y, "shear": dx * y,
+        "brightness": bump,
+    }[name]  # fmt: skip
+    found = transformations.derivatives(name, bump[None, None])
+    inside = (slice(None), slice(None), slice(12, -12), slice(12, -12))
+    cosine = geometry.cosine(found[inside], expected[None, None][inside]).abs()
+    assert cosine.item() > 0.998
