@@ -469,7 +469,7 @@ SCORE_MODELS: dict[str, Kind] = {
     "gaussian-mixture": Kind(f"{_DENSITIES}.gaussian_mixture", data="gaussians", posteriors=True),
     "von-mises-fisher": Kind(f"{_DENSITIES}.von_mises_fisher", data="sphere", posteriors=True),
     "signal-distractor": Kind(
-        f"{_DENSITIES}.signal_distractor", allows=("recipe",), data="distractor", posteriors=True
+        f"{_DENSITIES}.signal_distractor", allows=("weights", "weights_sha256"), data="distractor", posteriors=True
     ),
     "mixture": Kind(
         f"{_DENSITIES}.mixture", allows=("weights", "weights_sha256", "recipe"), fitted=True, posteriors=True
@@ -593,8 +593,7 @@ class ScoreCard(Fitted):
     other_classes: Count | None = None
     """How many classes, drawn for each image, stand for "not y" in the target; for networks without s(x)."""
     recipe: MixtureRecipe | None = None
-    """Fits the mixture, or that of a distractor benchmark's signals, when it is first needed; it is kept in the cache
-    folder."""
+    """Fits the mixture when it is first needed; it is kept in the cache folder."""
 
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> Self:

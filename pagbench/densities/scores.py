@@ -162,4 +162,4 @@ def build(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> ScoreModel:
 
 def is_fitted(card: ScoreCard) -> bool:
     """Whether the score model was trained or fitted, so that its weights have a hash; others are closed forms."""
-    return SCORE_MODELS[card.kind].fitted or card.recipe is not None
+    return SCORE_MODELS[card.kind].fitted or card.weights is not None

@@ -1,7 +1,6 @@
 """Images beside a distractor that is independent of their class: the exact score, and the signal's pixels."""
 
 import math
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +12,7 @@ from pagbench.data import Dataset, distractor
 from pagbench.densities import mixture
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.densities.scores import ClassMixture, ScoreModel
+from pagbench.storage import assets
 
 
 class SignalDistractor(ClassMixture):
@@ -32,6 +32,11 @@ class SignalDistractor(ClassMixture):
 
     def __init__(self, signal: ClassMixture, distractor: ClassMixture) -> None:
         self._signal, self._distractor = signal, distractor
+        self.weights_sha256: str | None = getattr(signal, "weights_sha256", None)
+
+    def rounded(self, sigma: float) -> float:
+        """The noise level that is used for sigma: every one is."""
+        return sigma
 
     def leaving_one_out(self, dtype: torch.dtype, device: torch.device) -> "SignalDistractor":
         """See `ClassMixture`; an image is left out of the signals, while distractors are few and repeat."""
@@ -118,12 +123,14 @@ class Mask:
 
 
 def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> SignalDistractor:
-    """The density of the training split's signals, a mixture of them by the card's recipe, beside the glyphs."""
+    """The density of the training split's signals beside the glyphs; of a card with weights, these are the signals'."""
     glyphs = distractor.glyphs()
-    signals = distractor.signals(train.images, glyphs)
-    signal: ClassMixture = EmpiricalDensity(signals, train.labels, classes=benchmark.classes)
-    if card.recipe is not None:
-        signal = mixture.fitted_once(card.recipe, replace(train, pixels=signals), benchmark.classes, benchmark.label)
+    signal: ClassMixture
+    if card.weights is not None:
+        signal = mixture.read(assets.find(card.weights), card.weights_sha256)
+    else:
+        signals = distractor.signals(train.images, glyphs)
+        signal = EmpiricalDensity(signals, train.labels, classes=benchmark.classes)
     return SignalDistractor(signal, EmpiricalDensity(glyphs, torch.zeros(len(glyphs), dtype=torch.long), classes=1))
 
 
