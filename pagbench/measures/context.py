@@ -42,7 +42,7 @@ class Batch:
         images: pixels in [0, 1].
         labels: true classes.
         target: Bayes target b = s(x|y) - s(x).
-        chance_target: the target of each image's partner under the benchmark's permutation.
+        chance_target: the target of each image's partner, another image.
         basis: orthonormal tangent basis, d = c·h·w; no columns where the benchmark has no manifold.
         chance_basis: the partner's tangent basis.
         on: m orthonormal directions in the tangent space; none without a manifold.

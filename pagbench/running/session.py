@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pagbench import columns, data, measures
-from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks import Benchmark, partners
 from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, first_line
 from pagbench.measures import MeasureContext
@@ -34,11 +34,15 @@ class Session:
 
     Args:
         config: the run.
+
+    Raises:
+        DataError: the data set is missing or not what its card says, or partners are of one class that should not be.
     """
 
     def __init__(self, config: RunConfig) -> None:
         self.config, self.benchmark = config, config.benchmark
         self.splits = data.splits(self.benchmark)
+        partners.check_classes(self.benchmark, self.splits.test.labels.tolist())
         self.judge = Judge(self.benchmark, self.splits, config.device)
 
     @cached_property
