@@ -63,6 +63,7 @@ class Column:
         binary: whether there are only the two of them, 0 and 1.
         per: what the column exists once for each of; None for a single column.
         shared: whether it says nothing of the model itself, as chance levels, ceilings and other methods do.
+        only: `raw` for a column that benchmarks with calibrated outputs do not have; None for one that all have.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -77,6 +78,7 @@ class Column:
     binary: bool = False
     per: Literal["epsilon", "budget", "noise_level"] | None = None
     shared: bool = False
+    only: Literal["raw"] | None = None
 
 
 Need = Literal[
@@ -170,6 +172,10 @@ class Definition(Protocol):
     def epsilons(self) -> tuple[float, ...]:
         """Step lengths."""
 
+    @property
+    def gradient(self) -> str | None:
+        """Whether outputs are calibrated before anything is measured."""
+
 
 def epsilon_name(column: str, epsilon: float) -> str:
     """Name of a response column at one step length.
@@ -261,12 +267,12 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("on_response", "L1 of softmax", None, "Mean on-manifold response at the benchmark's epsilon.", "on"),
     Column("off_response", "L1 of softmax", False, "Mean off-manifold response at the benchmark's epsilon.", "off"),
     Column("log_ratio", "", False, "log(mean off_response / mean on_response).", "log off/on"),
-    Column("log_ratio_calibrated", "", False, "The same of the temperature-calibrated responses.", ""),
+    Column("log_ratio_calibrated", "", False, "The same of the temperature-calibrated responses; none where all outputs are calibrated.", ""),
     Column("log_ratio_infinitesimal", "", False, "log(mean off_sensitivity / mean on_sensitivity).", ""),
     Column("paper_alignment", "", True, "Mean of the per-sample column.", ""),
     Column("paper_alignment_sum", "", True, "Mean of the per-sample column.", ""),
     Column("paper_log_ratio", "", False, "log(mean paper_off_response / mean paper_on_response).", ""),
-    Column("temperature", "", None, "Fitted on the calibration split; its interval is the bootstrap over that split.", "T"),
+    Column("temperature", "", None, "Fitted on the calibration split; its interval is the bootstrap over that split. 1 for a control where all outputs are calibrated.", "T"),
     Column("nll", "nats", False, "Mean of the per-sample column.", ""),
     Column("confidence", "", None, "Mean of the per-sample column.", ""),
     Column("regime", "", None, "weak, bayes-aligned or excessive robustness; boundary where no probability reaches the benchmark's confidence.", "regime", _PAPER),
@@ -304,7 +310,12 @@ def samples_of(benchmark: Definition, measure: str | None) -> tuple[str, ...]:
 
 
 def _repeated(column: Column, benchmark: Definition) -> list[Column]:
-    """The column for each epsilon, budget or noise level, where it is declared so; tables show the middle level."""
+    """The column for each epsilon, budget or noise level, where it is declared so; tables show the middle level.
+
+    None where the benchmark does not have it.
+    """
+    if column.only == "raw" and benchmark.gradient == "calibrated":
+        return []
     if column.per == "epsilon":
         return [replace(column, name=epsilon_name(column.name, epsilon)) for epsilon in benchmark.epsilons]
     if column.per == "budget":

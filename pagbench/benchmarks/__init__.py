@@ -199,6 +199,9 @@ class Benchmark(Card):
         if bool(self.calibration) != self.needs("calibration"):
             fitted = " and ".join(_needing("calibration"))
             raise ValueError(f"calibration ids go with the measure {fitted}, whose temperature they fix")
+        if self.gradient == "calibrated" and not self.needs("calibration"):
+            fitted = " and ".join(_needing("calibration"))
+            raise ValueError(f"calibrated outputs go with the measure {fitted}, whose temperature divides them")
         if (self.second is None) == self.needs("second_target"):
             compared = " and ".join(_needing("second_target"))
             raise ValueError(f"the measures {compared} go with a second target: give both or neither")

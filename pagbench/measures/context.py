@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from pagbench import geometry
 from pagbench.benchmarks import Benchmark
-from pagbench.measures.calibration import Temperature
+from pagbench.measures.calibration import Calibrated, Temperature
 from pagbench.measures.judge import Judge
 from pagbench.models.classifier import Classifier
 
@@ -75,15 +76,15 @@ class MeasureContext:
     """One classifier on one batch; what several measures need is computed once.
 
     Attributes:
-        classifier: the classifier.
+        uncalibrated: the classifier as it was loaded.
         batch: images and targets.
         benchmark: the definition.
-        temperature: fitted on the calibration split.
+        temperature: fitted on the calibration split; 1 for a control where the benchmark's outputs are calibrated.
         seed: of what a measure draws, beside the sample's id.
         judged_by: who judges images; None where no measure asks.
     """
 
-    classifier: Classifier
+    uncalibrated: Classifier
     batch: Batch
     benchmark: Benchmark
     temperature: Temperature
@@ -102,6 +103,11 @@ class MeasureContext:
         return self.batch.ids, self.seed
 
     @cached_property
+    def classifier(self) -> nn.Module:
+        """What is measured: the classifier with calibrated logits where the benchmark says so."""
+        return calibrated(self.uncalibrated, self.benchmark, self.temperature)
+
+    @cached_property
     def forward_pass(self) -> geometry.ForwardPass:
         """The batch's only forward pass that is differentiated."""
         return geometry.ForwardPass(self.classifier, self.batch.images, keep=self.benchmark.needs("further_gradients"))
@@ -110,6 +116,11 @@ class MeasureContext:
     def logits(self) -> Float[Tensor, "b k"]:
         """Logits of the batch."""
         return self.forward_pass.logits
+
+    @property
+    def raw_logits(self) -> Float[Tensor, "b k"]:
+        """Logits of the batch as the network gives them."""
+        return self.logits * self.classifier.temperature if isinstance(self.classifier, Calibrated) else self.logits
 
     def release(self) -> None:
         """Frees what backward passes need, before a measure that differentiates by itself; the logits stay."""
@@ -120,6 +131,13 @@ class MeasureContext:
     def gradient(self) -> Float[Tensor, "b c h w"]:
         """Input gradient of the log-odds of the true class; NaN where it is not scored."""
         return self.forward_pass.log_odds_gradient(self.batch.labels)
+
+
+def calibrated(classifier: Classifier, benchmark: Benchmark, temperature: Temperature) -> nn.Module:
+    """A classifier as a benchmark measures it: as it is where the benchmark or the model has no temperature for it."""
+    if benchmark.gradient != "calibrated" or not np.isfinite(temperature.value):
+        return classifier
+    return Calibrated(classifier, temperature.value)
 
 
 def not_scored(context: MeasureContext, *names: str) -> dict[str, Float[Tensor, "b"]]:
