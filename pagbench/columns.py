@@ -29,6 +29,7 @@ REGISTRY = (
     "alignment_cosine",
     "alignment_lpips",
     "alignment_second",
+    "profile",
     "paper",
     "adversarial",
     "pgd",
@@ -76,7 +77,7 @@ class Column:
     reference: str = ""
     valid: tuple[float, float] = (-math.inf, math.inf)
     binary: bool = False
-    per: Literal["epsilon", "budget", "noise_level"] | None = None
+    per: Literal["epsilon", "sigma", "budget", "noise_level"] | None = None
     shared: bool = False
     only: Literal["raw"] | None = None
 
@@ -173,6 +174,10 @@ class Definition(Protocol):
         """Step lengths."""
 
     @property
+    def sigmas(self) -> tuple[float, ...] | None:
+        """Noise levels of the profile."""
+
+    @property
     def gradient(self) -> str | None:
         """Whether outputs are calibrated before anything is measured."""
 
@@ -184,6 +189,16 @@ def epsilon_name(column: str, epsilon: float) -> str:
     'on_response_0.5'
     """
     return f"{column}_{epsilon:g}"
+
+
+def sigma_name(column: str, sigma: float) -> str:
+    """Name of a column of the profile at one noise level.
+
+    >>> sigma_name("alignment_at", 0.5), sigma_name("alignment_at_chance", 0.5)
+    ('alignment_at_0.5', 'alignment_at_0.5_chance')
+    """
+    stem = column.removesuffix("_chance")
+    return f"{stem}_{sigma:g}{column.removeprefix(stem)}"
 
 
 class Budget(NamedTuple):
@@ -261,6 +276,9 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("alignment_second", "", True, "Mean of the per-sample column.", ""),
     Column("alignment_second_chance", "", None, "Mean of the per-sample column.", ""),
     Column("alignment_second_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means: alignment with the second target.", "2nd target"),
+    Column("alignment_profile", "", True, "(A - A_chance)/(1 - A_chance) of the means of alignment_at, at that sigma.", per="sigma"),
+    Column("alignment_peak", "", True, "Largest of the profile over its sigmas; as the largest of several estimates a little too high.", "peak"),
+    Column("alignment_peak_sigma", "pixel units", None, "Where it is: the vertex of the parabola in log sigma through the largest value and its neighbours, or the end of the sigmas where the largest is one.", "peak sigma"),
     Column("tangent_energy", "", True, "Mean of the per-sample column.", "tangent energy"),
     Column("tangent_energy_chance", "", None, "Mean of the per-sample column.", ""),
     Column("tangent_energy_corrected", "", True, "(τ - k/d)/(1 - k/d), τ the mean.", ""),
@@ -288,7 +306,10 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("same_as", "", None, "Models with the same outputs on probe images, up to a factor, and models with the same weights; controls are not compared."),
     Column("verification", "", None, "verified or refuted by a rerun of some images, by whom and when; self-reported where nobody has made one, with a hash where the weights are under embargo.", "verification"),
 )  # fmt: skip
-"""Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
+"""Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON.
+
+One with `per` exists several times in a benchmark; see `board_columns`.
+"""
 
 
 def sample_columns(benchmark: Definition, measures: Sequence[str] | None = None) -> list[Column]:
@@ -310,7 +331,7 @@ def samples_of(benchmark: Definition, measure: str | None) -> tuple[str, ...]:
 
 
 def _repeated(column: Column, benchmark: Definition) -> list[Column]:
-    """The column for each epsilon, budget or noise level, where it is declared so; tables show the middle level.
+    """The column for each epsilon, sigma, budget or noise level, where it is declared so; tables show the middle level.
 
     None where the benchmark does not have it.
     """
@@ -318,6 +339,8 @@ def _repeated(column: Column, benchmark: Definition) -> list[Column]:
         return []
     if column.per == "epsilon":
         return [replace(column, name=epsilon_name(column.name, epsilon)) for epsilon in benchmark.epsilons]
+    if column.per == "sigma":
+        return [replace(column, name=sigma_name(column.name, sigma)) for sigma in benchmark.sigmas or ()]
     if column.per == "budget":
         return [
             replace(
@@ -331,6 +354,11 @@ def _repeated(column: Column, benchmark: Definition) -> list[Column]:
             for level in NOISE_LEVELS
         ]
     return [column]
+
+
+def board_columns(benchmark: Definition) -> list[Column]:
+    """Columns of a benchmark's leaderboard, in order, but for those that optional measures add."""
+    return [column for declared in BOARD_COLUMNS for column in _repeated(declared, benchmark)]
 
 
 def optional_board_columns(benchmark: Definition) -> list[Column]:

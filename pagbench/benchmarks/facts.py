@@ -119,6 +119,8 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
         yield "tangent space", f"{title}, rank {benchmark.rank} of {benchmark.dimension}"
         lengths = ", ".join(f"{e:g}" for e in benchmark.epsilons)
         yield "steps", f"{lengths} (L2, pixel units), {benchmark.directions} directions each way"
+    if benchmark.sigmas is not None:
+        yield "profile", f"targets at sigma {', '.join(f'{sigma:g}' for sigma in benchmark.sigmas)}"
     if benchmark.gradient == "calibrated":
         yield "outputs", "logits over the temperature that the calibration images fix; of controls as they are"
     if benchmark.partners == "next":

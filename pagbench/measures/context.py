@@ -54,6 +54,8 @@ class Batch:
         noise_parts: unit tangent and normal part of one noise vector, m = 1, NaN for images that get no responses;
             with the paper protocol and a manifold only.
         ids: of the samples, for draws of their own.
+        profile: the target at each of the benchmark's sigmas, NaN where it vanishes; None where it has no sigmas.
+        chance_profile: the partner's.
     """
 
     images: Float[Tensor, "b c h w"]
@@ -69,6 +71,8 @@ class Batch:
     second: SecondScores | None = None
     noise_parts: geometry.Directions | None = None
     ids: tuple[str, ...] = ()
+    profile: Float[Tensor, "b s c h w"] | None = None
+    chance_profile: Float[Tensor, "b s c h w"] | None = None
 
 
 @dataclass(frozen=True)
