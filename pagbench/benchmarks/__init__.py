@@ -176,6 +176,10 @@ class Benchmark(Card):
                 f"{self.directions} orthonormal directions do not fit a manifold of rank {self.rank} "
                 f"in {self.dimension} dimensions"
             )
+        if self.probes is not None and self.probes >= self.classes:
+            raise ValueError(f"{self.probes} probes, of which {self.classes - 1} are exact with {self.classes} classes")
+        if self.differences is not None and self.differences > self.directions:
+            raise ValueError(f"differences along {self.differences} of {self.directions} directions")
         if self.thresholds is not None and not (self.manifold and self.bayes):
             raise ValueError("thresholds need a manifold and a Bayes control")
         if len({f"{epsilon:g}" for epsilon in self.epsilons}) < len(self.epsilons):
@@ -205,6 +209,10 @@ class Benchmark(Card):
         if bool(self.calibration) != self.needs("calibration"):
             fitted = " and ".join(_needing("calibration"))
             raise ValueError(f"calibration ids go with the measure {fitted}, whose temperature they fix")
+        if (self.probes is None) == ("jacobian" in self.measures):
+            raise ValueError("the measure jacobian goes with probes: give both or neither")
+        if {"jacobian", "sensitivity"} <= set(self.measures):
+            raise ValueError("the measures jacobian and sensitivity are of the same thing: give one of them")
         if (self.sigmas is None) == ("profile" in self.measures):
             raise ValueError("the measure profile goes with sigmas: give both or neither")
         if self.gradient == "calibrated" and not self.needs("calibration"):

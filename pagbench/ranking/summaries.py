@@ -175,6 +175,9 @@ def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
     for name, (off, on) in _RATIOS.items():
         if off in computed:
             computed[name] = log_ratio(computed[off], computed[on])
+    if "on_jacobian" in computed:
+        roots = (np.sqrt(computed[f"{side}_jacobian"]) for side in ("off", "on"))
+        computed["log_ratio_infinitesimal"] = log_ratio(*roots)
     return computed
 
 

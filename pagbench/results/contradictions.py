@@ -16,7 +16,7 @@ from pagbench.results.thumbnails import reduced_shape
 _ROUNDING = 1e-3
 """Relative difference that rounding to 11 significant bits, as of published values, and float32 leave room for."""
 
-_ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
+_ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity", "on_jacobian", "off_jacobian")
 _OF_GRADIENT = ("tangent", "alignment_cosine", "alignment_lpips", "alignment_second")
 
 

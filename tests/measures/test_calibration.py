@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import second_edition
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from pagbench.measures.context import SecondScores
 from pagbench.models import registry
 from pagbench.models.classifier import Classifier
 from pagbench.models.smoothing import SmoothedNetwork, sampled, smoothed_network
+from pagbench.ranking import eligibility
 from pagbench.ranking.eligibility import NO_TEMPERATURE
 
 NETWORKS = ("digits/noise-0.6", "digits/standard", "digits/smoothness-10")
@@ -241,9 +243,8 @@ def test_calibrated_outputs_go_with_the_measure_that_keeps_the_temperature(missi
 
 
 @pytest.fixture(scope="module")
-def small(calibrated):
-    measured = {"measures": MEASURES, "alignment": "alignment_cosine", "samples": calibrated.samples[:40]}
-    return calibrated.model_copy(update=measured)
+def small(digits):
+    return second_edition.definition(samples=digits.samples[:40])
 
 
 @pytest.fixture(scope="module")
@@ -254,10 +255,10 @@ def rows(short_runs, small, networks, digits_splits):
     return pagbench.run(models | {"knowing": knowing}, benchmark=small)
 
 
-def test_rows_are_the_same_whatever_the_scale_of_the_logits(rows):
+def test_rows_are_the_same_whatever_the_scale_of_the_logits(rows, small):
     measured = {name: part.set_index("sample_id") for name, part in rows.groupby("entrant")}
-    values = [name for name in measured["plain"].columns[7:] if not name.startswith("temperature")]
-    assert "alignment_cosine" in values and "on_response_calibrated" not in values
+    values = [column.name for column in columns.sample_columns(small) if not column.name.startswith("temperature")]
+    assert {"alignment_lpips", "on_jacobian", "alignment_at_0.25", "gradient_norm"} <= set(values)
     for name, factor in (("large", 700.0), ("small", 2e-3)):
         found, plain = measured[name], measured["plain"]
         np.testing.assert_allclose(found[values], plain.loc[found.index, values], rtol=1e-3, atol=2e-5)
@@ -282,12 +283,13 @@ def test_a_model_without_a_temperature_has_no_result_and_its_rows(rows, small):
     assert "log_ratio" in board and "log_ratio_calibrated" not in board
 
 
-def test_first_editions_do_not_mind(rows, small, digits):
-    first = digits.model_copy(update={"samples": small.samples})
-    raw = rows.assign(on_response_calibrated=0.1, off_response_calibrated=0.1, alignment_lpips=0.5)
-    raw["alignment_lpips_chance"] = 0.2
-    board = pagbench.leaderboard(raw, benchmark=first).set_index("model")
-    assert board.loc["knowing", "status"] == "ranked"
+def test_first_editions_give_a_result_without_a_temperature(rows, small):
+    knowing = rows[rows["entrant"] == "knowing"]
+    raw = small.model_copy(update={"gradient": None})
+    assert [eligibility.evidence(knowing, part, None, None).no_result for part in (small, raw)] == [
+        NO_TEMPERATURE,
+        None,
+    ]
 
 
 def test_gradients_of_calibrated_logits_are_the_same_direction_for_two_classes(noise_trained, digits_batch):
