@@ -131,6 +131,7 @@ def _measures() -> str:
         "",
         "Per-sample columns of a results file, by the measure that fills them. Null means not scored. Higher is better",
         "for ↑, lower for ↓. `on_response` and `off_response` exist once per step length, as `on_response_0.5`;",
+        "`alignment_at` and `alignment_profile` once per sigma, as `alignment_at_0.5` and `alignment_at_0.5_chance`;",
         "`adversarial` and `pgd` once per budget, `_l2_0.5` and `_linf_8_255` (4_255 for images larger than 32×32).",
     ]
     for group in reference.groups():

@@ -24,11 +24,13 @@ REGISTRY = (
     "accuracy",
     "response",
     "sensitivity",
+    "jacobian",
     "faithfulness",
     "tangent",
     "alignment_cosine",
     "alignment_lpips",
     "alignment_second",
+    "profile",
     "paper",
     "adversarial",
     "pgd",
@@ -63,6 +65,7 @@ class Column:
         binary: whether there are only the two of them, 0 and 1.
         per: what the column exists once for each of; None for a single column.
         shared: whether it says nothing of the model itself, as chance levels, ceilings and other methods do.
+        only: `raw` for a column that benchmarks with calibrated outputs do not have; None for one that all have.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -75,8 +78,9 @@ class Column:
     reference: str = ""
     valid: tuple[float, float] = (-math.inf, math.inf)
     binary: bool = False
-    per: Literal["epsilon", "budget", "noise_level"] | None = None
+    per: Literal["epsilon", "sigma", "budget", "noise_level"] | None = None
     shared: bool = False
+    only: Literal["raw"] | None = None
 
 
 Need = Literal[
@@ -170,6 +174,14 @@ class Definition(Protocol):
     def epsilons(self) -> tuple[float, ...]:
         """Step lengths."""
 
+    @property
+    def sigmas(self) -> tuple[float, ...] | None:
+        """Noise levels of the profile."""
+
+    @property
+    def gradient(self) -> str | None:
+        """Whether outputs are calibrated before anything is measured."""
+
 
 def epsilon_name(column: str, epsilon: float) -> str:
     """Name of a response column at one step length.
@@ -178,6 +190,16 @@ def epsilon_name(column: str, epsilon: float) -> str:
     'on_response_0.5'
     """
     return f"{column}_{epsilon:g}"
+
+
+def sigma_name(column: str, sigma: float) -> str:
+    """Name of a column of the profile at one noise level.
+
+    >>> sigma_name("alignment_at", 0.5), sigma_name("alignment_at_chance", 0.5)
+    ('alignment_at_0.5', 'alignment_at_0.5_chance')
+    """
+    stem = column.removesuffix("_chance")
+    return f"{stem}_{sigma:g}{column.removeprefix(stem)}"
 
 
 class Budget(NamedTuple):
@@ -255,18 +277,21 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("alignment_second", "", True, "Mean of the per-sample column.", ""),
     Column("alignment_second_chance", "", None, "Mean of the per-sample column.", ""),
     Column("alignment_second_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means: alignment with the second target.", "2nd target"),
+    Column("alignment_profile", "", True, "(A - A_chance)/(1 - A_chance) of the means of alignment_at, at that sigma.", per="sigma"),
+    Column("alignment_peak", "", True, "Largest of the profile over its sigmas; as the largest of several estimates a little too high.", "peak"),
+    Column("alignment_peak_sigma", "pixel units", None, "Where it is: the vertex of the parabola in log sigma through the largest value and its neighbours, or the end of the sigmas where the largest is one.", "peak sigma"),
     Column("tangent_energy", "", True, "Mean of the per-sample column.", "tangent energy"),
     Column("tangent_energy_chance", "", None, "Mean of the per-sample column.", ""),
     Column("tangent_energy_corrected", "", True, "(τ - k/d)/(1 - k/d), τ the mean.", ""),
     Column("on_response", "L1 of softmax", None, "Mean on-manifold response at the benchmark's epsilon.", "on"),
     Column("off_response", "L1 of softmax", False, "Mean off-manifold response at the benchmark's epsilon.", "off"),
     Column("log_ratio", "", False, "log(mean off_response / mean on_response).", "log off/on"),
-    Column("log_ratio_calibrated", "", False, "The same of the temperature-calibrated responses.", ""),
-    Column("log_ratio_infinitesimal", "", False, "log(mean off_sensitivity / mean on_sensitivity).", ""),
+    Column("log_ratio_calibrated", "", False, "The same of the temperature-calibrated responses; none where all outputs are calibrated.", ""),
+    Column("log_ratio_infinitesimal", "", False, "log(off / on) of infinitesimal responses: the means of off_sensitivity and on_sensitivity, or the roots of the means of off_jacobian and on_jacobian.", ""),
     Column("paper_alignment", "", True, "Mean of the per-sample column.", ""),
     Column("paper_alignment_sum", "", True, "Mean of the per-sample column.", ""),
     Column("paper_log_ratio", "", False, "log(mean paper_off_response / mean paper_on_response).", ""),
-    Column("temperature", "", None, "Fitted on the calibration split; its interval is the bootstrap over that split.", "T"),
+    Column("temperature", "", None, "Fitted on the calibration split; its interval is the bootstrap over that split. 1 for a control where all outputs are calibrated.", "T"),
     Column("nll", "nats", False, "Mean of the per-sample column.", ""),
     Column("confidence", "", None, "Mean of the per-sample column.", ""),
     Column("regime", "", None, "weak, bayes-aligned or excessive robustness; boundary where no probability reaches the benchmark's confidence.", "regime", _PAPER),
@@ -282,7 +307,10 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("same_as", "", None, "Models with the same outputs on probe images, up to a factor, and models with the same weights; controls are not compared."),
     Column("verification", "", None, "verified or refuted by a rerun of some images, by whom and when; self-reported where nobody has made one, with a hash where the weights are under embargo.", "verification"),
 )  # fmt: skip
-"""Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
+"""Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON.
+
+One with `per` exists several times in a benchmark; see `board_columns`.
+"""
 
 
 def sample_columns(benchmark: Definition, measures: Sequence[str] | None = None) -> list[Column]:
@@ -304,9 +332,16 @@ def samples_of(benchmark: Definition, measure: str | None) -> tuple[str, ...]:
 
 
 def _repeated(column: Column, benchmark: Definition) -> list[Column]:
-    """The column for each epsilon, budget or noise level, where it is declared so; tables show the middle level."""
+    """The column for each epsilon, sigma, budget or noise level, where it is declared so; tables show the middle level.
+
+    None where the benchmark does not have it.
+    """
+    if column.only == "raw" and benchmark.gradient == "calibrated":
+        return []
     if column.per == "epsilon":
         return [replace(column, name=epsilon_name(column.name, epsilon)) for epsilon in benchmark.epsilons]
+    if column.per == "sigma":
+        return [replace(column, name=sigma_name(column.name, sigma)) for sigma in benchmark.sigmas or ()]
     if column.per == "budget":
         return [
             replace(
@@ -320,6 +355,11 @@ def _repeated(column: Column, benchmark: Definition) -> list[Column]:
             for level in NOISE_LEVELS
         ]
     return [column]
+
+
+def board_columns(benchmark: Definition) -> list[Column]:
+    """Columns of a benchmark's leaderboard, in order, but for those that optional measures add."""
+    return [column for declared in BOARD_COLUMNS for column in _repeated(declared, benchmark)]
 
 
 def optional_board_columns(benchmark: Definition) -> list[Column]:

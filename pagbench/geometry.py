@@ -112,6 +112,13 @@ class ForwardPass:
             rows = [self._gradient(column.sum(), keep=index + 1 < len(columns)) for index, column in enumerate(columns)]
         return torch.stack([row.flatten(1) for row in rows], dim=1)
 
+    def probability_gradients(self, combinations: Float[Tensor, "b p k"]) -> Float[Tensor, "b p d"]:
+        """Gradients of linear combinations of the softmax output, one backward pass for each."""
+        with torch.enable_grad():
+            scalars = torch.einsum("bpk,bk->p", combinations, self._logits.softmax(dim=1)).unbind(0)
+            rows = [self._gradient(scalar, keep=index + 1 < len(scalars)) for index, scalar in enumerate(scalars)]
+        return torch.stack([row.flatten(1) for row in rows], dim=1)
+
     def _gradient(self, scalar: Tensor, *, keep: bool = False) -> Tensor:
         (gradient,) = torch.autograd.grad(
             scalar, self._x, retain_graph=keep or self._keep, materialize_grads=True, allow_unused=True
@@ -236,6 +243,15 @@ def directions(basis: Float[Tensor, "b d k"], noise: Float[Tensor, "b d m"]) -> 
 def _orthonormal_rows(v: Float[Tensor, "b d m"]) -> Float[Tensor, "b m d"]:
     q, r = torch.linalg.qr(v)
     return (q * r.diagonal(dim1=1, dim2=2).sign()[:, None]).mT.contiguous()
+
+
+def contrasts(noise: Float[Tensor, "b k p"]) -> Float[Tensor, "b p k"]:
+    """Orthonormal combinations of k outputs whose coefficients sum to 0, uniformly distributed (Haar) among all such.
+
+    Args:
+        noise: p ≤ k - 1 standard normal vectors per image.
+    """
+    return _orthonormal_rows(noise - noise.mean(1, keepdim=True))
 
 
 Norm = Literal["l2", "linf"]

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,7 +102,8 @@ class Benchmark(Card):
     """`next`: the chance level of an image is taken of the next one of `samples`, the last one's of the first, and
     neighbours are of different classes; null: of any other image, by a permutation drawn with the seed."""
     probes: Count | None = None
-    """Random combinations of the outputs that are differentiated in place of all of them; null for all."""
+    """Random combinations of the outputs that the measure `jacobian` differentiates, at most one less than there are
+    classes; null without it."""
     differences: Count | None = None
     """Random directions on and off the manifold, so many of each, along which the gradient is compared with finite
     differences; null for two."""
@@ -174,10 +176,18 @@ class Benchmark(Card):
                 f"{self.directions} orthonormal directions do not fit a manifold of rank {self.rank} "
                 f"in {self.dimension} dimensions"
             )
+        if self.probes is not None and self.probes >= self.classes:
+            raise ValueError(f"{self.probes} probes, of which {self.classes - 1} are exact with {self.classes} classes")
+        if self.differences is not None and self.differences > self.directions:
+            raise ValueError(f"differences along {self.differences} of {self.directions} directions")
         if self.thresholds is not None and not (self.manifold and self.bayes):
             raise ValueError("thresholds need a manifold and a Bayes control")
         if len({f"{epsilon:g}" for epsilon in self.epsilons}) < len(self.epsilons):
             raise ValueError(f"epsilons {self.epsilons} are not distinct")
+        if self.sigmas is not None and self.sigma not in self.sigmas:
+            raise ValueError(f"sigma {self.sigma} is not one of sigmas {self.sigmas}")
+        if any(low >= high or f"{low:g}" == f"{high:g}" for low, high in pairwise(self.sigmas or ())):
+            raise ValueError(f"sigmas {self.sigmas} do not ascend, or not by more than their names tell apart")
         if not self.samples:
             raise ValueError("samples are empty")
         if set(self.samples) & set(self.calibration) or len(set(self.samples)) != len(self.samples):
@@ -199,6 +209,15 @@ class Benchmark(Card):
         if bool(self.calibration) != self.needs("calibration"):
             fitted = " and ".join(_needing("calibration"))
             raise ValueError(f"calibration ids go with the measure {fitted}, whose temperature they fix")
+        if (self.probes is None) == ("jacobian" in self.measures):
+            raise ValueError("the measure jacobian goes with probes: give both or neither")
+        if {"jacobian", "sensitivity"} <= set(self.measures):
+            raise ValueError("the measures jacobian and sensitivity are of the same thing: give one of them")
+        if (self.sigmas is None) == ("profile" in self.measures):
+            raise ValueError("the measure profile goes with sigmas: give both or neither")
+        if self.gradient == "calibrated" and not self.needs("calibration"):
+            fitted = " and ".join(_needing("calibration"))
+            raise ValueError(f"calibrated outputs go with the measure {fitted}, whose temperature divides them")
         if (self.second is None) == self.needs("second_target"):
             compared = " and ".join(_needing("second_target"))
             raise ValueError(f"the measures {compared} go with a second target: give both or neither")

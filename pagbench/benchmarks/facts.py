@@ -119,6 +119,14 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
         yield "tangent space", f"{title}, rank {benchmark.rank} of {benchmark.dimension}"
         lengths = ", ".join(f"{e:g}" for e in benchmark.epsilons)
         yield "steps", f"{lengths} (L2, pixel units), {benchmark.directions} directions each way"
+    if benchmark.probes is not None:
+        yield "Jacobian", f"{benchmark.probes} of {benchmark.classes - 1} combinations of the outputs, drawn per image"
+    if benchmark.sigmas is not None:
+        yield "profile", f"targets at sigma {', '.join(f'{sigma:g}' for sigma in benchmark.sigmas)}"
+    if benchmark.gradient == "calibrated":
+        yield "outputs", "logits over the temperature that the calibration images fix; of controls as they are"
+    if benchmark.partners == "next":
+        yield "chance level", "by the target of the next image, which is of another class"
     yield "measures", ", ".join(f"`{name}`" for name in benchmark.measures)
     if benchmark.no_target:
         yield "ranks", f"nobody: {benchmark.no_target}"

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from pagbench import geometry
 from pagbench.benchmarks import Benchmark
-from pagbench.measures.calibration import Temperature
+from pagbench.measures.calibration import Calibrated, Temperature
 from pagbench.measures.judge import Judge
 from pagbench.models.classifier import Classifier
 
@@ -42,7 +43,7 @@ class Batch:
         images: pixels in [0, 1].
         labels: true classes.
         target: Bayes target b = s(x|y) - s(x).
-        chance_target: the target of each image's partner under the benchmark's permutation.
+        chance_target: the target of each image's partner, another image.
         basis: orthonormal tangent basis, d = c·h·w; no columns where the benchmark has no manifold.
         chance_basis: the partner's tangent basis.
         on: m orthonormal directions in the tangent space; none without a manifold.
@@ -53,6 +54,8 @@ class Batch:
         noise_parts: unit tangent and normal part of one noise vector, m = 1, NaN for images that get no responses;
             with the paper protocol and a manifold only.
         ids: of the samples, for draws of their own.
+        profile: the target at each of the benchmark's sigmas, NaN where it vanishes; None where it has no sigmas.
+        chance_profile: the partner's.
     """
 
     images: Float[Tensor, "b c h w"]
@@ -68,6 +71,8 @@ class Batch:
     second: SecondScores | None = None
     noise_parts: geometry.Directions | None = None
     ids: tuple[str, ...] = ()
+    profile: Float[Tensor, "b s c h w"] | None = None
+    chance_profile: Float[Tensor, "b s c h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,15 +80,15 @@ class MeasureContext:
     """One classifier on one batch; what several measures need is computed once.
 
     Attributes:
-        classifier: the classifier.
+        uncalibrated: the classifier as it was loaded.
         batch: images and targets.
         benchmark: the definition.
-        temperature: fitted on the calibration split.
+        temperature: fitted on the calibration split; 1 for a control where the benchmark's outputs are calibrated.
         seed: of what a measure draws, beside the sample's id.
         judged_by: who judges images; None where no measure asks.
     """
 
-    classifier: Classifier
+    uncalibrated: Classifier
     batch: Batch
     benchmark: Benchmark
     temperature: Temperature
@@ -102,6 +107,11 @@ class MeasureContext:
         return self.batch.ids, self.seed
 
     @cached_property
+    def classifier(self) -> nn.Module:
+        """What is measured: the classifier with calibrated logits where the benchmark says so."""
+        return calibrated(self.uncalibrated, self.benchmark, self.temperature)
+
+    @cached_property
     def forward_pass(self) -> geometry.ForwardPass:
         """The batch's only forward pass that is differentiated."""
         return geometry.ForwardPass(self.classifier, self.batch.images, keep=self.benchmark.needs("further_gradients"))
@@ -110,6 +120,11 @@ class MeasureContext:
     def logits(self) -> Float[Tensor, "b k"]:
         """Logits of the batch."""
         return self.forward_pass.logits
+
+    @property
+    def raw_logits(self) -> Float[Tensor, "b k"]:
+        """Logits of the batch as the network gives them."""
+        return self.logits * self.classifier.temperature if isinstance(self.classifier, Calibrated) else self.logits
 
     def release(self) -> None:
         """Frees what backward passes need, before a measure that differentiates by itself; the logits stay."""
@@ -120,6 +135,13 @@ class MeasureContext:
     def gradient(self) -> Float[Tensor, "b c h w"]:
         """Input gradient of the log-odds of the true class; NaN where it is not scored."""
         return self.forward_pass.log_odds_gradient(self.batch.labels)
+
+
+def calibrated(classifier: Classifier, benchmark: Benchmark, temperature: Temperature) -> nn.Module:
+    """A classifier as a benchmark measures it: as it is where the benchmark or the model has no temperature for it."""
+    if benchmark.gradient != "calibrated" or not np.isfinite(temperature.value):
+        return classifier
+    return Calibrated(classifier, temperature.value)
 
 
 def not_scored(context: MeasureContext, *names: str) -> dict[str, Float[Tensor, "b"]]:

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from pagbench import geometry
 from pagbench.errors import ContractError
 from pagbench.measures import lpips
 from pagbench.measures.context import MeasureContext
 from pagbench.measures.response import l1_change
-from pagbench.models.classifier import Classifier
 
 EPSILONS: tuple[float, ...] = tuple(np.logspace(-3, 2, 20)[12:16].tolist())
 """Step lengths, L2 in units of pixels in [0, 1]; the figures show the second."""
@@ -41,7 +40,7 @@ def _unit(v: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
 
 
 def responses(
-    classifier: Classifier,
+    classifier: nn.Module,
     x: Float[Tensor, "b c h w"],
     logits: Float[Tensor, "b k"],
     direction: Float[Tensor, "b 1 d"],
@@ -69,6 +68,9 @@ def _with_margin(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
 def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
     """Perceptual alignment of logit gradients with scores, and responses along one noise vector's two parts.
 
+    It is about the logits as the network gives them: a calibration is undone. Of gradients it changes the length only,
+    which does not count.
+
     NaN where the score model has no s(x|y) or no s(x), and where the benchmark has no manifold or asks for no responses
     of an image.
 
@@ -92,6 +94,8 @@ def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
         for name, part in zip(_COLUMNS[2:], batch.noise_parts, strict=True):
             if asked.any():
                 # of the whole batch, by whose order smoothed models know which draws are whose
-                moved = responses(context.classifier, batch.images, context.logits, part.nan_to_num(), EPSILONS[1:2])
+                moved = responses(
+                    context.uncalibrated, batch.images, context.raw_logits, part.nan_to_num(), EPSILONS[1:2]
+                )
                 found[name] = moved[:, 0].where(asked, torch.nan)
     return found

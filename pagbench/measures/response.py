@@ -17,7 +17,10 @@ def l1_change(
 
 
 def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
-    """`on_response_<e>` and `off_response_<e>`, their calibrated values at the benchmark's epsilon, the temperature."""
+    """`on_response_<e>` and `off_response_<e>`, and the temperature.
+
+    Where outputs are not calibrated already, their calibrated values at the benchmark's epsilon, too.
+    """
     columns: dict[str, Tensor] = {}
     logits = context.logits[:, None, None]
     primary = context.benchmark.epsilons.index(context.benchmark.epsilon)
@@ -26,8 +29,9 @@ def measure(context: MeasureContext) -> dict[str, Float[Tensor, "b"]]:
         response = l1_change(moved, logits).mean(dim=2)
         for index, epsilon in enumerate(context.benchmark.epsilons):
             columns[epsilon_name(f"{side}_response", epsilon)] = response[:, index]
-        calibrated = l1_change(moved[:, primary], logits[:, 0], context.temperature.value)
-        columns[f"{side}_response_calibrated"] = calibrated.mean(dim=1)
+        if context.benchmark.gradient is None:
+            calibrated = l1_change(moved[:, primary], logits[:, 0], context.temperature.value)
+            columns[f"{side}_response_calibrated"] = calibrated.mean(dim=1)
     for name, value in zip(("temperature", "temperature_low", "temperature_high"), context.temperature, strict=True):
-        columns[name] = torch.full_like(columns["on_response_calibrated"], value)
+        columns[name] = torch.full_like(context.logits[:, 0], value)
     return columns

@@ -17,6 +17,11 @@ MIN_SCORED = 0.95
 MAX_UNFAITHFUL = 0.05
 NO_ALIGNMENT = "no result: its alignment is no number, for that by chance is 1"
 """Of a model whose images are all scored; it would take the ranks of all others with it."""
+NO_TEMPERATURE = (
+    "no result: no temperature calibrates its outputs, for on the calibration images none is wrong, or the classes are "
+    "told apart no better than by chance"
+)
+"""Of a model on a benchmark that measures calibrated outputs."""
 MIN_RESPONSE = 10 * float(np.finfo(np.float32).eps)
 
 
@@ -103,12 +108,25 @@ def _cause(preflight: Preflight | None, *names: str) -> str:
 def _no_result(rows: pd.DataFrame, benchmark: Benchmark, unscored: int, preflight: Preflight | None) -> str | None:
     if benchmark.no_target:
         return None  # it gives no results to anybody
+    return _no_outputs(rows, benchmark) or _no_gradient(rows, unscored, preflight)
+
+
+def _no_outputs(rows: pd.DataFrame, benchmark: Benchmark) -> str | None:
+    """Why the outputs mean nothing; None where they do."""
     n, correct = len(rows), int(rows["correct"].sum())
     chance = float(np.unique(rows["label"], return_counts=True)[1].max() / n)
     if binomial_tail(correct, n, chance) >= SIGNIFICANCE:
         return f"no result: accuracy {correct / n:.3f} is not above chance {chance:.3f}"
     if benchmark.epsilon and rows[epsilon_name("on_response", benchmark.epsilon)].mean() <= MIN_RESPONSE:
         return "no result: the output does not react to its input beyond rounding"
+    if benchmark.gradient == "calibrated" and rows["temperature"].isna().any():
+        return NO_TEMPERATURE
+    return None
+
+
+def _no_gradient(rows: pd.DataFrame, unscored: int, preflight: Preflight | None) -> str | None:
+    """Why the gradient means nothing; None where it does."""
+    n = len(rows)
     if n - unscored < MIN_SCORED * n:
         cause = _cause(preflight, "gradients")
         return f"no result: the gradient is zero or not finite on {unscored} of {n} images{cause}"

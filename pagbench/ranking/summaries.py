@@ -1,6 +1,6 @@
 """What the leaderboard keeps of a model's rows: its entry, bootstrap replicates, and what decides its rank."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pagbench import columns, results
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import epsilon_name
-from pagbench.ranking import eligibility, statistics
+from pagbench.columns import epsilon_name, sigma_name
+from pagbench.ranking import eligibility, profile, statistics
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.results import Declared, Result
@@ -170,10 +170,25 @@ def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
         computed["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)
         for side in ("on", "off"):
             computed[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
+    if benchmark.sigmas is not None:
+        computed |= _profile(means, benchmark.sigmas)
     for name, (off, on) in _RATIOS.items():
         if off in computed:
             computed[name] = log_ratio(computed[off], computed[on])
+    if "on_jacobian" in computed:
+        roots = (np.sqrt(computed[f"{side}_jacobian"]) for side in ("off", "on"))
+        computed["log_ratio_infinitesimal"] = log_ratio(*roots)
     return computed
+
+
+def _profile(means: Replicates, sigmas: Sequence[float]) -> Replicates:
+    """Alignment corrected for chance at every sigma, and where it is largest, replicate by replicate."""
+    corrected: dict[str, NDArray[np.float64]] = {}
+    for sigma in sigmas:
+        own, chance = (means[sigma_name(f"alignment_at{suffix}", sigma)] for suffix in ("", "_chance"))
+        corrected[sigma_name("alignment_profile", sigma)] = (own - chance) / (1 - chance)
+    found = profile.peak(np.stack(list(corrected.values()), axis=1), sigmas)
+    return corrected | {"alignment_peak": found.value, "alignment_peak_sigma": found.sigma}
 
 
 def log_ratio(off: NDArray[np.float64], on: NDArray[np.float64]) -> NDArray[np.float64]:

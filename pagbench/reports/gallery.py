@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pagbench import data, geometry
+from pagbench import geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.densities import scores
 from pagbench.models.loading import LoadedModel
@@ -46,7 +46,7 @@ def draw_made(
     generated = []
     for model in models:
         with guarded(model.card.id, measure):
-            generated.append(session.generated(model.classifier, ids, measure))
+            generated.append(session.generated(model, ids, measure))
     before = {
         name.removeprefix("before_"): images for name, images in generated[0].items() if name.startswith("before_")
     }
@@ -97,14 +97,16 @@ def draw(
         ResultsError: the picture cannot be written.
     """
     ids = benchmark.samples[:samples]
-    splits = data.splits(benchmark)
+    session = Session(RunConfig(benchmark=benchmark, ids=ids, device=device, seed=benchmark.seed))
+    splits = session.splits
     shown = splits.test.select(ids)
     target = targets.bayes_target(scores.load(benchmark, splits.train), benchmark, shown, device).float().cpu()
     images, labels = shown.images.to(device), shown.labels.to(device)
     listed = [("Bayes target", target)]
     for model in models:
-        with sampled(model.classifier, ids):
-            gradient = geometry.log_odds_gradient(model.classifier.to(device), images, labels).gradient.cpu()
+        classifier = session.measured(model)
+        with sampled(classifier, ids):
+            gradient = geometry.log_odds_gradient(classifier, images, labels).gradient.cpu()
         listed.append((_name(model, benchmark), gradient))
     figure, axes = gradients.grid(len(ids), 1 + len(listed))
     for row in range(len(ids)):

@@ -16,7 +16,7 @@ from pagbench.results.thumbnails import reduced_shape
 _ROUNDING = 1e-3
 """Relative difference that rounding to 11 significant bits, as of published values, and float32 leave room for."""
 
-_ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity")
+_ALWAYS = ("correct", "nll", "confidence", "on_sensitivity", "off_sensitivity", "on_jacobian", "off_jacobian")
 _OF_GRADIENT = ("tangent", "alignment_cosine", "alignment_lpips", "alignment_second")
 
 
@@ -106,7 +106,10 @@ def _missing_values(rows: pd.DataFrame, benchmark: Benchmark) -> Iterator[str]:
         if name in names and rows[name].isna().any():
             yield f"{name}: {rows[name].isna().sum()} values are missing, which every network has"
     chosen = [measure for measure in benchmark.measures if measure in _OF_GRADIENT]
-    nulls = rows[[column.name for column in columns.sample_columns(benchmark, chosen)]].isna()
+    scored = [column.name for column in columns.sample_columns(benchmark, chosen)]
+    if benchmark.sigmas is not None:  # at others the target itself may vanish
+        scored += [columns.sigma_name(f"alignment_at{suffix}", benchmark.sigma) for suffix in ("", "_chance")]
+    nulls = rows[scored].isna()
     odd = nulls.any(axis=1) & ~nulls.all(axis=1)
     if odd.any():
         first = rows["sample_id"][odd].iloc[0]

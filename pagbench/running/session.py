@@ -3,19 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from pagbench import columns, data, measures
-from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks import Benchmark, partners
 from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, first_line
 from pagbench.measures import MeasureContext
-from pagbench.measures.calibration import Temperature, fit_temperature
+from pagbench.measures.calibration import NONE, ONE, Temperature, fit_temperature
+from pagbench.measures.context import calibrated
 from pagbench.measures.judge import Judge
 from pagbench.models import devices
 from pagbench.models.classifier import Classifier
@@ -26,20 +28,23 @@ from pagbench.running import targets
 from pagbench.running.config import RunConfig
 from pagbench.storage import global_state
 
-_UNKNOWN = Temperature(np.nan, np.nan, np.nan)
-
 
 class Session:
     """One benchmark loaded once; targets are computed when the first model needs them.
 
     Args:
         config: the run.
+
+    Raises:
+        DataError: the data set is missing or not what its card says, or partners are of one class that should not be.
     """
 
     def __init__(self, config: RunConfig) -> None:
         self.config, self.benchmark = config, config.benchmark
         self.splits = data.splits(self.benchmark)
+        partners.check_classes(self.benchmark, self.splits.test.labels.tolist())
         self.judge = Judge(self.benchmark, self.splits, config.device)
+        self._temperatures: WeakKeyDictionary[Classifier, Temperature] = WeakKeyDictionary()
 
     @cached_property
     def targets(self) -> targets.Targets:
@@ -62,25 +67,38 @@ class Session:
         Raises:
             ContractError: the network returns something else than logits. Its own errors are for `guarded`.
         """
-        classifier = model.classifier.to(self.config.device)
-        temperature = self._temperature(classifier) if measure is None else _UNKNOWN
+        temperature = self._asked_temperature(model, measure)
         measure_batch = partial(self._measure_batch, model, temperature, measure)
         if measure in BLOCKS:
             return map(measure_batch, self._blocks(ids, measure))
         return self._batch_size().parts(self.targets.ordered(ids), measure_batch)
 
     @global_state.known()
-    def generated(
-        self, classifier: Classifier, ids: Sequence[str], measure: str
-    ) -> Mapping[str, Float[Tensor, "b c h w"]]:
-        """Images that a classifier's gradient makes of some samples, and those that it began with (its `pictures`)."""
-        classifier = classifier.to(self.config.device)
-        with sampled(classifier, ids):
-            return measures.load_pictures(measure)(self._context(classifier, _UNKNOWN, ids))
+    def generated(self, model: LoadedModel, ids: Sequence[str], measure: str) -> Mapping[str, Float[Tensor, "b c h w"]]:
+        """Images that a model's gradient makes of some samples, and those that it began with (its `pictures`)."""
+        temperature = self._asked_temperature(model, measure)
+        with sampled(model.classifier, ids):
+            return measures.load_pictures(measure)(self._context(model, temperature, ids))
 
-    def _context(self, classifier: Classifier, temperature: Temperature, ids: Sequence[str]) -> MeasureContext:
-        batch = self.targets.batch(ids)
+    @global_state.known()
+    def measured(self, model: LoadedModel) -> nn.Module:
+        """The classifier as the benchmark measures it: with calibrated logits where it says so."""
+        classifier = model.classifier.to(self.config.device)
+        if self.benchmark.gradient is None:
+            return classifier
+        return calibrated(classifier, self.benchmark, self.temperature(model))
+
+    def _context(self, model: LoadedModel, temperature: Temperature, ids: Sequence[str]) -> MeasureContext:
+        batch, classifier = self.targets.batch(ids), model.classifier.to(self.config.device)
         return MeasureContext(classifier, batch, self.benchmark, temperature, self.config.seed, self.judge)
+
+    def _asked_temperature(self, model: LoadedModel, measure: str | None) -> Temperature:
+        """The temperature where a measure asks for it: optional ones do only where all outputs are divided by it.
+
+        To be called outside `sampled`, for the calibration images are no samples.
+        """
+        asked = measure is None or self.benchmark.gradient == "calibrated"
+        return self.temperature(model) if asked else NONE
 
     @property
     def first_batch(self) -> int:
@@ -97,22 +115,37 @@ class Session:
         return [block for block in blocks if not set(missing).isdisjoint(block)]
 
     @torch.no_grad()
-    def _temperature(self, classifier: Classifier) -> Temperature:
+    def temperature(self, model: LoadedModel) -> Temperature:
+        """Of a model's outputs on the calibration images, fitted once; NaN where the benchmark or the model has none.
+
+        Where all outputs are divided by it, that of a control is 1: the Bayes control's gradient is the target by
+        definition, and others only bound the columns.
+        """
+        classifier = model.classifier.to(self.config.device)
+        if classifier not in self._temperatures:
+            self._temperatures[classifier] = self._fitted(classifier, control=model.card.control)
+        return self._temperatures[classifier]
+
+    def _fitted(self, classifier: Classifier, *, control: bool) -> Temperature:
         if not self.benchmark.needs("calibration"):
-            return _UNKNOWN
+            return NONE
+        exact = self.benchmark.gradient == "calibrated"
+        if exact and control:
+            return ONE
         calibration, device = self.splits.calibration, self.config.device
 
         def logits(size: int) -> Tensor:
             return torch.cat([classifier(part.images.to(device)) for part in calibration.chunks(size)])
 
-        return fit_temperature(retry_on_oom(self.first_batch, logits), calibration.labels, seed=self.config.seed)
+        fitted = retry_on_oom(self.first_batch, logits)
+        return fit_temperature(fitted, calibration.labels, seed=self.config.seed, exact=exact)
 
     @global_state.known()
     def _measure_batch(
         self, model: LoadedModel, temperature: Temperature, measure: str | None, ids: Sequence[str]
     ) -> pd.DataFrame:
         with sampled(model.classifier, ids):
-            context = self._context(model.classifier, temperature, ids)
+            context = self._context(model, temperature, ids)
             if not context.logits.isfinite().all():
                 raise ContractError(
                     f"{model.card.id}: NaN or infinite outputs among samples {ids[0]} to {ids[-1]}; check the weights"

@@ -46,10 +46,12 @@ class Computed:
     embedding: Float[Tensor, "n f"] | None
     second: SecondScores | None
     noise_parts: geometry.Directions | None
+    profile: Float[Tensor, "n s c h w"] | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """All of them by name, without those that are None."""
         named: dict[str, Tensor | None] = {"target": self.target, "basis": self.basis, "embedding": self.embedding}
+        named["profile"] = self.profile
         for name, group in (("steps", self.steps), ("second", self.second), ("noise_parts", self.noise_parts)):
             named |= {} if group is None else {f"{name}.{part}": value for part, value in group._asdict().items()}
         return {name: value for name, value in named.items() if value is not None}
@@ -65,7 +67,7 @@ class Computed:
 
         return cls(
             tuple(ids), moved["target"], moved["basis"], group(geometry.Directions, "steps"), moved.get("embedding"),
-            group(SecondScores, "second"), group(geometry.Directions, "noise_parts"),
+            group(SecondScores, "second"), group(geometry.Directions, "noise_parts"), moved.get("profile"),
         )  # fmt: skip
 
     def select(self, ids: Sequence[str]) -> "Computed":
@@ -90,7 +92,7 @@ def sample_noise(seed: int, measure: str, sample_id: str, shape: tuple[int, ...]
 def size_of(benchmark: Benchmark) -> int:
     """Bytes of one image's targets, about: maps, and an LPIPS embedding."""
     maps = 1 + benchmark.rank + (2 if benchmark.rank else 1) * benchmark.directions
-    maps += 0 if benchmark.second is None else 6
+    maps += (0 if benchmark.second is None else 6) + len(benchmark.sigmas or ())
     embedded = 40_000 * max(1.0, min(benchmark.input_shape[1:]) / lpips.MIN_SIDE) ** 2
     return int(4 * (benchmark.dimension * maps + embedded))
 
@@ -125,7 +127,8 @@ class Computation:
         if self._benchmark.needs("target_embedding"):
             embedded = torch.cat([lpips.embed(geometry.scale_to_unit_range(part)) for part in target.split(_PART)])
         steps = geometry.Directions(on, off)
-        return Computed(data.ids, target, basis, steps, embedded, self._second(data), self._noise_parts(basis, data))
+        second, noise_parts, profile = self._second(data), self._noise_parts(basis, data), self._profile(data, target)
+        return Computed(data.ids, target, basis, steps, embedded, second, noise_parts, profile)
 
     @global_state.known()
     def target(self, part: Dataset) -> Float[Tensor, "b c h w"]:
@@ -144,6 +147,19 @@ class Computation:
             basis = self._manifold.tangent_basis(part.images.to(self._device)).cpu().double()
         steps = geometry.directions(basis, noise)
         return target.float(), basis.float(), steps.on.float(), steps.off.float()
+
+    def _profile(self, data: Dataset, target: Float[Tensor, "n c h w"]) -> Float[Tensor, "n s c h w"] | None:
+        """Bayes targets at every sigma of the benchmark; its own is there already."""
+        sigmas = self._benchmark.sigmas
+        if sigmas is None:
+            return None
+        known = {self._benchmark.sigma: target}
+        for sigma in set(sigmas) - set(known):
+            parts = (
+                bayes_direction(self._score, self._benchmark, part, self._device, sigma) for part in data.chunks(_PART)
+            )
+            known[sigma] = torch.cat([part.float() for part in parts]).to(self._device)
+        return torch.stack([known[sigma] for sigma in sigmas], dim=1)
 
     def _second(self, data: Dataset) -> SecondScores | None:
         """Scores of the second score model; the chance target is the partner's, and is added by `Targets.batch`."""
@@ -199,31 +215,46 @@ class Computation:
 def bayes_target(
     score: scores.ScoreModel, benchmark: Benchmark, data: Dataset, device: torch.device
 ) -> Float[Tensor, "b c h w"]:
-    """The direction of s(x|y) - s(x|not y), of unit length per image, in the precision of the score model.
-
-    That of a density is exact. A network with both scores gives s(x|y) - s(x), which has the same direction. For one
-    without s(x), s(x|not y) is replaced by the mean of s(x|c) over a few other classes, drawn for each sample: a proxy,
-    since the posterior would weigh the classes, and by far the nearest ones most.
+    """`bayes_direction` at the benchmark's sigma.
 
     Raises:
         DataError: it vanishes, as where all classes are alike.
         CardError: the score model has no s(x|y).
     """
-    images, count = data.images.to(device), benchmark.score.other_classes
-    if isinstance(score, scores.ClassMixture):
-        gradient = score.log_odds_gradient(images, benchmark.sigma, data.labels)
-    elif count is None:
-        gradient = score.score(images, benchmark.sigma, data.labels) - score.score(images, benchmark.sigma)
-    else:
-        drawn = other_classes(benchmark, data, count)
-        others = [score.score(images, benchmark.sigma, labels) for labels in drawn.T]
-        gradient = score.score(images, benchmark.sigma, data.labels) - torch.stack(others).mean(0)
-    length = gradient.flatten(1).norm(dim=1)
-    vanishing = ~(length > 0)
+    direction = bayes_direction(score, benchmark, data, device, benchmark.sigma)
+    vanishing = direction.flatten(1).isnan().any(1)
     if vanishing.any():
         name = data.ids[int(vanishing.nonzero()[0])]
         raise DataError(f"sample {name}: s(x|y) - s(x) vanishes at sigma {benchmark.sigma}; use another sigma")
-    return gradient / length[:, None, None, None]
+    return direction
+
+
+@global_state.known()
+def bayes_direction(
+    score: scores.ScoreModel, benchmark: Benchmark, data: Dataset, device: torch.device, sigma: float
+) -> Float[Tensor, "b c h w"]:
+    """The direction of s(x|y) - s(x|not y), of unit length per image, in the precision of the score model.
+
+    NaN where it vanishes, or is not finite. That of a density is exact. A network with both scores gives s(x|y) - s(x),
+    which has the same direction. For one without s(x), s(x|not y) is replaced by the mean of s(x|c) over a few other
+    classes, drawn for each sample: a proxy, since the posterior would weigh the classes, and by far the nearest ones
+    most.
+
+    Raises:
+        CardError: the score model has no s(x|y).
+    """
+    images, count = data.images.to(device), benchmark.score.other_classes
+    if isinstance(score, scores.ClassMixture):
+        gradient = score.log_odds_gradient(images, sigma, data.labels)
+    elif count is None:
+        gradient = score.score(images, sigma, data.labels) - score.score(images, sigma)
+    else:
+        drawn = other_classes(benchmark, data, count)
+        others = [score.score(images, sigma, labels) for labels in drawn.T]
+        gradient = score.score(images, sigma, data.labels) - torch.stack(others).mean(0)
+    length = gradient.flatten(1).norm(dim=1)
+    usable = (length > 0) & length.isfinite()
+    return (gradient / length[:, None, None, None]).where(usable[:, None, None, None], torch.nan)
 
 
 def other_classes(benchmark: Benchmark, data: Dataset, count: int) -> Int[Tensor, "b k"]:
@@ -303,6 +334,8 @@ class Targets:
             second=second,
             noise_parts=own.noise_parts,
             ids=tuple(ids),
+            profile=own.profile,
+            chance_profile=chance.profile,
         )
 
     @global_state.known()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pagbench import columns, geometry
 from pagbench.data import Dataset
@@ -35,18 +35,19 @@ def build(session: Session, model: LoadedModel, rows: pd.DataFrame, measure: str
     first = test.select(benchmark.samples[:COUNT])
     # a Bayes control's gradients are the targets of the first images, so that no other model has to keep these
     wanted = target if benchmark.bayes is None else None
-    maps = gradients(model, first, target=wanted, device=device, batch_size=batch_size)
+    classifier = session.measured(model)
+    maps = gradients(classifier, first, target=wanted, device=device, batch_size=batch_size)
     chosen = extremes(rows, benchmark.alignment)  # none where no gradient is scored
     if not chosen:
         return {"maps": maps, "gallery": None}
     kinds, names = zip(*chosen, strict=True)
     images = test.select(names)
-    gallery = gradients(model, images, target=target, kinds=kinds, device=device, batch_size=batch_size)
+    gallery = gradients(classifier, images, target=target, kinds=kinds, device=device, batch_size=batch_size)
     return {"maps": maps, "gallery": gallery}
 
 
 def gradients(
-    model: LoadedModel,
+    classifier: nn.Module,
     images: Dataset,
     *,
     device: torch.device,
@@ -57,14 +58,13 @@ def gradients(
     """Pixels and log-odds gradients of a few images, as plain JSON values.
 
     Args:
-        model: whose gradients.
+        classifier: whose gradients, as the benchmark measures it; on the device.
         images: the images.
         device: where to compute.
         batch_size: images at a time; fewer where memory does not hold them.
         target: gives their Bayes targets; None to leave these out.
         kinds: why each image is shown; see `pagbench.results.thumbnails`.
     """
-    classifier = model.classifier.to(device)
 
     def gradient(part: Dataset) -> Tensor:
         with sampled(classifier, part.ids):
@@ -84,6 +84,6 @@ def _generated(session: Session, model: LoadedModel, measure: str) -> dict[str, 
     """
     ids = columns.samples_of(session.benchmark, measure)[:GENERATED]
     shared = session.benchmark.bayes in (None, model.card.id)
-    images = session.generated(model.classifier, ids, measure)
+    images = session.generated(model, ids, measure)
     kept = {name: values.cpu().numpy() for name, values in images.items() if shared or name.startswith(measure)}
     return encode_generated(ids, kept)

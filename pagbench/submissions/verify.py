@@ -303,7 +303,7 @@ class _Rerun:
                 return "its pictures are of images that the benchmark does not have"
             images, target = session.splits.test.select(reported.sample_ids), session.targets.target
             encoded = running_thumbnails.gradients(
-                model, images, device=device, batch_size=session.first_batch, target=target
+                session.measured(model), images, device=device, batch_size=session.first_batch, target=target
             )
             measured = thumbnails.decode(encoded, name)
             if measured is not None and (difference := compare_images(reported, measured)):

@@ -81,7 +81,7 @@ def test_optional_measures_that_need_no_target_stay(trial):
     hidden = {name for name in columns.REGISTRY if benchmark.hides(name)}
     assert hidden == {
         "response", "sensitivity", "tangent", "alignment_cosine", "alignment_lpips", "alignment_second", "paper",
-        "confined",
+        "confined", "profile", "jacobian",
     }  # fmt: skip
     assert not [name for name in columns.REGISTRY if benchmarks.load("digits").hides(name)]
 
