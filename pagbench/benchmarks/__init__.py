@@ -99,8 +99,8 @@ class Benchmark(Card):
     """`calibrated`: all outputs are divided by the model's temperature, which the calibration images fix, before
     anything is measured; null: outputs are taken as they are."""
     partners: Literal["next"] | None = None
-    """`next`: the chance level of an image is taken of the next one of `samples`, the last one's of the first, and
-    neighbours are of different classes; null: of any other image, by a permutation drawn with the seed."""
+    """`next`: the chance level of an image is taken of the next one of `samples` that is of another class, the first
+    following the last; null: of any other image, by a permutation drawn with the seed."""
     probes: Count | None = None
     """Random combinations of the outputs that the measure `jacobian` differentiates, at most one less than there are
     classes; null without it."""

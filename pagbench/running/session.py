@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagbench import columns, data, measures
-from pagbench.benchmarks import Benchmark, partners
+from pagbench.benchmarks import Benchmark
 from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, PagbenchError, first_line
 from pagbench.measures import MeasureContext
@@ -36,13 +36,12 @@ class Session:
         config: the run.
 
     Raises:
-        DataError: the data set is missing or not what its card says, or partners are of one class that should not be.
+        DataError: the data set is missing or not what its card says.
     """
 
     def __init__(self, config: RunConfig) -> None:
         self.config, self.benchmark = config, config.benchmark
         self.splits = data.splits(self.benchmark)
-        partners.check_classes(self.benchmark, self.splits.test.labels.tolist())
         self.judge = Judge(self.benchmark, self.splits, config.device)
         self._temperatures: WeakKeyDictionary[Classifier, Temperature] = WeakKeyDictionary()
 

@@ -393,7 +393,7 @@ def compute(benchmark: Benchmark, splits: Splits, ids: Sequence[str], *, seed: i
     Raises:
         DataError: the target of an image vanishes, so that nothing can be compared with it.
     """
-    partner = partners(benchmark, seed)
+    partner = partners(benchmark, seed, splits.test.labels.tolist())
     needed = set(ids) | {partner[name] for name in ids}
     chunks = _chunks(list(partner), needed, _CHUNK if benchmark.dimension <= _LARGE else _CHUNK // 4)
     data = splits.test.select([name for chunk in chunks for name in chunk])

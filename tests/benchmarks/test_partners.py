@@ -1,11 +1,13 @@
 """Against whose target the level of chance is taken."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pagbench
 from pagbench import benchmarks, data
 from pagbench.benchmarks import partners
-from pagbench.errors import DataError
+from pagbench.errors import DataError, PagbenchError
 
 
 @pytest.fixture(scope="module")
@@ -18,43 +20,41 @@ def labels_of(benchmark):
     return data.splits(benchmark).test.labels.tolist()
 
 
-def test_partners_are_the_next_ones_of_other_classes(following):
-    found, labels = (
-        partners.partners(following, seed=3),
-        dict(zip(following.samples, labels_of(following), strict=True)),
-    )
+def test_partners_are_the_next_ones_where_neighbours_are_of_other_classes(following):
+    found = partners.partners(following, 3, labels_of(following))
     assert list(found) == list(following.samples)
     assert list(found.values()) == [*following.samples[1:], following.samples[0]]
-    assert all(labels[name] != labels[other] for name, other in found.items())
-    partners.check_classes(following, labels_of(following))
 
 
-@pytest.mark.parametrize("place", [0, 100, -1])
-def test_neighbours_of_one_class_are_refused_wherever_they_are(following, place):
-    labels = labels_of(following)
-    labels[place] = labels[place + 1]
-    with pytest.raises(DataError, match=r"are both of class \d, but partners are to be of different") as refused:
-        partners.check_classes(following, labels)
-    assert "\n" not in str(refused.value)
-    assert f"sample {following.samples[place]} and the next one, {following.samples[place + 1]}," in str(refused.value)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=40).filter(lambda labels: len(set(labels)) > 1))
+def test_partners_are_the_first_of_another_class_that_follow(following, labels):
+    samples = tuple(map(str, range(len(labels))))
+    few = following.model_copy(update={"samples": samples})
+    for name, other in partners.partners(few, 0, labels).items():
+        between = [(int(name) + step) % len(labels) for step in range(1, (int(other) - int(name)) % len(labels))]
+        assert labels[int(other)] != labels[int(name)]
+        assert all(labels[index] == labels[int(name)] for index in between)
 
 
-@pytest.mark.parametrize("labels", [[1], [2, 2], [0, 1, 0]])
-def test_so_few_images_that_one_is_its_own_neighbour_are_refused(following, labels):
+@pytest.mark.parametrize("labels", [[1], [2, 2], [0, 0, 0]])
+def test_images_of_one_class_are_refused(following, labels):
     few = following.model_copy(update={"samples": following.samples[: len(labels)]})
-    with pytest.raises(DataError, match="order the samples so that neighbours differ"):
-        partners.check_classes(few, labels)
+    with pytest.raises(DataError, match=rf"all {len(labels)} samples are of class {labels[0]}; add samples") as refused:
+        partners.partners(few, 0, labels)
+    assert "\n" not in str(refused.value)
 
 
-def test_a_run_of_such_a_benchmark_ends_in_one_line_before_anything_is_measured(digits):
-    first, *others = digits.samples  # the classes come in cycles of ten
-    moved = (first, others.pop(9), *others)
-    unordered = digits.model_copy(update={"partners": "next", "samples": moved})
-    with pytest.raises(DataError, match=r"digits@1: sample \d+ and the next one, \d+, are both of class") as refused:
+def test_a_run_of_such_a_benchmark_ends_in_one_line(digits):
+    zeros = tuple(n for n, label in zip(digits.samples, labels_of(digits), strict=True) if label == 0)
+    unordered = digits.model_copy(update={"partners": "next", "samples": zeros})
+    with pytest.raises(PagbenchError, match=r"digits@1: partners are to be of different classes") as refused:
         pagbench.run("digits/standard", benchmark=unordered, limit=2)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", [name for name in benchmarks.names() if name.endswith("@1")])
-def test_first_editions_ask_nothing_of_classes(name):
-    partners.check_classes(benchmarks.load(name), [0, 0, 0])
+def test_first_editions_draw_partners_whatever_the_classes(name):
+    benchmark = benchmarks.load(name)
+    found = partners.partners(benchmark, 0, [0] * len(benchmark.samples))
+    assert sorted(found) == sorted(found.values()) == sorted(benchmark.samples)
+    assert all(name != other for name, other in found.items())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pagbench import data, geometry
 from pagbench.benchmarks import Benchmark
-from pagbench.benchmarks.partners import partners
+from pagbench.benchmarks.partners import cycle
 from pagbench.cards import ManifoldCard
 from pagbench.data import Dataset, Splits
 from pagbench.densities import manifolds, scores
@@ -183,8 +183,9 @@ class Blocks:
     def __init__(self, benchmark: Benchmark, images: int, device: torch.device) -> None:
         self.benchmark, self._device = benchmark, device
         self._splits = data.splits(benchmark)
-        self._partner = partners(benchmark, benchmark.seed)
-        self.ids = tuple(self._partner)[:images]
+        order = cycle(benchmark, benchmark.seed)
+        self._follower = dict(zip(order, order[1:] + order[:1], strict=True))
+        self.ids = order[:images]
         self.store = TargetStore(benchmark, self._splits, device)
         size = min(_BLOCK, BatchSize(None, benchmark, device).size)
         starts = [start for start in range(0, len(self.ids), size) if start == 0 or start + 1 < len(self.ids)]
@@ -215,7 +216,7 @@ class Blocks:
 
     def _map(self, target: Target, ids: Sequence[str]) -> Tensor:
         """Targets of the images and of the last one's partner."""
-        return self.store.target(target, self.images([*ids, self._partner[ids[-1]]]))
+        return self.store.target(target, self.images([*ids, self._follower[ids[-1]]]))
 
     def computable(
         self, factors: Sequence[Factor], advance: Callable[[str, int], None]
