@@ -16,7 +16,7 @@ from pagbench.cards import Card
 
 FOLDER = Path(__file__).parent / "validation"
 
-ACCURACY_KEPT, AGREEMENT = 0.9, 0.7
+ACCURACY_KEPT, AGREEMENT = 0.85, 0.7
 """What the rule for sigma asks: this share of the accuracy at the least noise, and this agreement of two halves."""
 
 ENERGY = 0.9
@@ -90,7 +90,7 @@ class Validation(Card):
     """Agreement of two fits to quarters of the training split, at the benchmark's sigma, and what Spearman and Brown
     predict of it from the agreement of halves."""
     sigma_by_rule: float | None
-    """The largest sigma of the grid where noisy images keep 90 % of the accuracy at the least noise and two halves
+    """The largest sigma of the grid where noisy images keep 85 % of the accuracy at the least noise and two halves
     agree by .7; null where none does."""
     rank_by_rule: int | None
     """The least rank, a multiple of four, whose tangent spaces hold 90 % of the energy of the density's own targets."""

@@ -218,7 +218,7 @@ def _as_mixture(score: ScoreModel) -> ClassMixture:
 
 
 def sigma_by_rule(rows: Sequence[DensityRow]) -> float | None:
-    """The largest sigma where noisy images keep 90 % of the accuracy at the least noise, and two halves agree by .7.
+    """The largest sigma where noisy images keep 85 % of the accuracy at the least noise, and two halves agree by .7.
 
     Args:
         rows: of one density, by growing sigma.
