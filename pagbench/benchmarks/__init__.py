@@ -55,6 +55,9 @@ class Thresholds(Card):
     """Share of the Bayes control's on-manifold response."""
     drop: Positive
     """Accuracy lost against the reference, as a fraction."""
+    blur: Positive | None = None
+    """How far beyond the benchmark's sigma, as a factor, the one may lie at which a gradient is most like the Bayes
+    classifier's; null where no profile is measured, and responses are read instead."""
     gap: Positive
     """Smallest difference of the anchors' tangent energies between which a regime is judged."""
     confidence: Annotated[float, Field(gt=0.5, le=1)]

@@ -174,10 +174,7 @@ def missing_anchor(models: Collection[str], benchmark: Benchmark) -> str:
 
 def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str | float]:
     """The verdict on a model between the reference and the Bayes control; empty where there is none."""
-    model, reference, bayes = (
-        regimes.Anchored(values["tangent_energy"][1:], values["on_response"][1:], values["accuracy"][1:])
-        for values in judged
-    )
+    model, reference, bayes = (regimes.Anchored.of(values, benchmark) for values in judged)
     assert benchmark.thresholds is not None  # or no one is judged
     verdict = regimes.judge(model, reference, bayes, benchmark.thresholds)
     if verdict is None:

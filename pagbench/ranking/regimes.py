@@ -1,11 +1,12 @@
 """The three regimes of robustness, judged between a benchmark's two anchors (after arXiv 2305.19101)."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pagbench.benchmarks import Thresholds
+from pagbench.benchmarks import Benchmark, Thresholds
 
 REGIMES = ("weak", "bayes-aligned", "excessive")
 BOUNDARY = "boundary"
@@ -21,11 +22,25 @@ class Anchored(NamedTuple):
         tangent_energy: in [0, 1], shape (replicates,).
         on_response: at the benchmark's epsilon.
         accuracy: fraction.
+        blur: the noise level at which the gradient is most like the Bayes classifier's, over the benchmark's own; None
+            where the benchmark measures no profile.
     """
 
     tangent_energy: Replicates
     on_response: Replicates
     accuracy: Replicates
+    blur: Replicates | None = None
+
+    @classmethod
+    def of(cls, replicates: Mapping[str, Replicates], benchmark: Benchmark) -> "Anchored":
+        """What is read of a model's replicates, the estimates left out."""
+        peak = replicates.get("alignment_peak_sigma")
+        return cls(
+            replicates["tangent_energy"][1:],
+            replicates["on_response"][1:],
+            replicates["accuracy"][1:],
+            None if peak is None else peak[1:] / benchmark.sigma,
+        )
 
 
 class Verdict(NamedTuple):
@@ -42,6 +57,10 @@ def classify(model: Anchored, reference: Anchored, bayes: Anchored, thresholds: 
     energy to the Bayes classifier's, and r = R_on/R_on(Bayes): excessive if r < retention or the accuracy has dropped
     by more than `drop`; else weak if q < gain; else Bayes-aligned.
 
+    Where the thresholds have a `blur`, responses are of calibrated outputs, which do not shrink, and r is not read.
+    Excessive is then also what is not weak and has a gradient most like that of the Bayes classifier of a world that is
+    blurred more than the benchmark's, by that factor.
+
     Args:
         model: replicates of the model.
         reference: of the unregularised anchor, on the same resampled images.
@@ -52,9 +71,14 @@ def classify(model: Anchored, reference: Anchored, bayes: Anchored, thresholds: 
         gain = (model.tangent_energy - reference.tangent_energy) / (bayes.tangent_energy - reference.tangent_energy)
     retention = model.on_response / bayes.on_response
     drop = reference.accuracy - model.accuracy
-    excessive = (retention < thresholds.retention) | (drop > thresholds.drop + _TIE)
+    excessive = drop > thresholds.drop + _TIE
+    blurred = np.zeros_like(excessive)
+    if thresholds.blur is None:
+        excessive |= retention < thresholds.retention
+    elif model.blur is not None:
+        blurred = model.blur > thresholds.blur
     known = ~np.isnan(retention + drop) & (excessive | ~np.isnan(gain))
-    return np.where(known, np.where(excessive, 2, np.where(gain < thresholds.gain, 0, 1)), -1)
+    return np.where(known, np.where(excessive, 2, np.where(gain < thresholds.gain, 0, np.where(blurred, 2, 1))), -1)
 
 
 def judge(model: Anchored, reference: Anchored, bayes: Anchored, thresholds: Thresholds) -> Verdict | None:

@@ -20,7 +20,7 @@ from pagbench.results.verification import standing
 
 Replicates = Mapping[str, NDArray[np.float64]]
 
-COMPARED = ("alignment", "accuracy", "tangent_energy", "on_response")
+COMPARED = ("alignment", "accuracy", "tangent_energy", "on_response", "alignment_peak_sigma")
 """Statistics whose replicates ranks and regimes are judged by."""
 _PAIRS = {name: f"{name}_chance" for name in ("alignment_lpips", "alignment_cosine", "alignment_second")}
 _RATIOS = {

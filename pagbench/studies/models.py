@@ -74,16 +74,6 @@ class StudiedModel:
         """Whether it is a point of a path: no control, all samples measured, and a meaningful result."""
         return self.paired and not self.card.control and eligibility.has_result(self.status)
 
-    @property
-    def anchored(self) -> Anchored:
-        """What regimes are judged by."""
-        return anchored(self.replicates)
-
-
-def anchored(replicates: Replicates) -> Anchored:
-    """The replicates that the regime rule reads, without the estimate."""
-    return Anchored(replicates["tangent_energy"][1:], replicates["on_response"][1:], replicates["accuracy"][1:])
-
 
 @dataclass(frozen=True)
 class Study:
@@ -172,13 +162,14 @@ class Study:
             return None
         if not all(n.paired and eligibility.has_result(n.status) for n in chosen):
             return None
-        return chosen[0].anchored, chosen[1].anchored
+        first, second = (Anchored.of(model.replicates, self.benchmark) for model in chosen)
+        return first, second
 
     def verdict(self, model: StudiedModel, thresholds: Thresholds) -> Verdict | None:
         """The regime that a model would be in under these thresholds; None where none is judged."""
         if self.anchors is None or not model.paired or not eligibility.has_result(model.status):
             return None
-        return regimes.judge(model.anchored, *self.anchors, thresholds)
+        return regimes.judge(Anchored.of(model.replicates, self.benchmark), *self.anchors, thresholds)
 
     @cached_property
     def drawn(self) -> list[StudiedModel]:

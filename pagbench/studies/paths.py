@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pagbench.errors import ResultsError
 from pagbench.ranking import regimes, statistics
 from pagbench.ranking.statistics import Interval
-from pagbench.studies.models import StudiedModel, Study, anchored
+from pagbench.studies.models import StudiedModel, Study
 
 QUANTITIES = (
     "accuracy",
@@ -145,7 +145,9 @@ def point(strength: float, models: Sequence[StudiedModel], study: Study) -> Poin
     }
     verdict = None
     if study.anchors is not None and study.benchmark.thresholds is not None:
-        verdict = regimes.judge(anchored(replicates), *study.anchors, study.benchmark.thresholds)
+        verdict = regimes.judge(
+            regimes.Anchored.of(replicates, study.benchmark), *study.anchors, study.benchmark.thresholds
+        )
     values = {name: statistics.interval(sampled) for name, sampled in replicates.items()}
     return Point(strength, tuple(models), values, None if verdict is None else verdict.regime)
 
