@@ -45,6 +45,7 @@ Each has a function `measure` in `pagbench/measures/<name>.py` and a declaration
 """
 
 _PAPER = "Srinivas, Bordt & Lakkaraju 2023, arXiv 2305.19101"
+_SMYTH = "Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3"
 _COHEN = "Cohen, Rosenfeld & Kolter 2019, arXiv 1902.02918"
 
 
@@ -170,6 +171,10 @@ class Definition(Protocol):
     def epsilons(self) -> tuple[float, ...]:
         """Step lengths."""
 
+    @property
+    def ranking(self) -> str | None:
+        """`recipes` where networks of one recipe share a row."""
+
 
 def epsilon_name(column: str, epsilon: float) -> str:
     """Name of a response column at one step length.
@@ -234,6 +239,9 @@ PARTIAL_MEASURES = "partial_measures"
 CERTIFIED_RADII = (0.25, 0.5, 1.0)
 """Radii at which the leaderboard gives certified accuracy, L2 in pixel units."""
 
+MAIN = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
+"""Columns of the leaderboard that are shown first, and compared; those that a benchmark has."""
+
 BOARD_COLUMNS: tuple[Column, ...] = (
     Column("rank", "", None, "Position by alignment; none for controls and for models without a full, valid result.", "rank"),
     Column("rank_low", "", None, "Best rank that the 95 % simultaneous pairwise comparisons allow.", "", "Mogstad et al. 2024, Rev. Econ. Stud."),
@@ -283,6 +291,31 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("verification", "", None, "verified or refuted by a rerun of some images, by whom and when; self-reported where nobody has made one, with a hash where the weights are under embargo.", "verification"),
 )  # fmt: skip
 """Columns of the leaderboard, in order. Those with a header are in the table; all are in CSV and JSON."""
+
+RECIPE_COLUMNS: tuple[Column, ...] = (
+    Column("track", "", None, "The ranking that a recipe takes part in: open, or trained-on-target where its card declares that."),
+    Column("n_networks", "networks", None, "Networks of the recipe, which differ in the training seed; a column's value is that of their mean.", "n"),
+    Column("networks", "", None, "Id, training seed and main columns of each of these networks, with intervals over images alone; in CSV their ids."),
+    *(
+        column
+        for name in MAIN
+        for column in (
+            Column(f"{name}_seed_sd", "", None, f"Standard deviation of {name} between networks of the recipe, shrunk to that of all recipes.", "", _SMYTH),
+            Column(f"{name}_image_sd", "", None, f"Standard deviation of the recipe's {name} over draws of the images."),
+            Column(f"{name}_interval_factor", "", None, f"How many times as long as over images alone the interval of {name} is."),
+        )
+    ),
+)  # fmt: skip
+"""Columns that only leaderboards have whose rows are recipes; they stand behind the id."""
+
+
+def board_columns(benchmark: Definition) -> list[Column]:
+    """Columns of a benchmark's leaderboard, in order, without those of optional measures."""
+    if benchmark.ranking is None:
+        return [*BOARD_COLUMNS]
+    place = 1 + [column.name for column in BOARD_COLUMNS].index("model")
+    return [*BOARD_COLUMNS[:place], *RECIPE_COLUMNS, *BOARD_COLUMNS[place:]]
+
 
 
 def sample_columns(benchmark: Definition, measures: Sequence[str] | None = None) -> list[Column]:

@@ -9,14 +9,13 @@ import numpy as np
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
-from pagbench.ranking.pairs import MAIN
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import rendering
 from pagbench.studies import baselines
 from pagbench.studies.baselines import Baseline
 from pagbench.studies.models import Study
 
-KEYS = MAIN
+KEYS = columns.MAIN
 """Columns that a page shows first, and `pagbench compare`; those that a benchmark has."""
 CARD_COLUMNS = (
     Column("architecture", "", None, "Architecture of the network, as its card says.", "architecture"),
@@ -91,7 +90,7 @@ def documented(benchmark: Benchmark) -> list[Column]:
     """Of the board, of cards, and means of per-sample columns that the board has no sentence on; each name once."""
     measures = [*benchmark.measures, *columns.OPTIONAL]
     samples = {column.name: column for column in columns.sample_columns(benchmark, measures)}
-    listed = [*columns.BOARD_COLUMNS, *CARD_COLUMNS, *columns.optional_board_columns(benchmark), *samples.values()]
+    listed = [*columns.board_columns(benchmark), *CARD_COLUMNS, *columns.optional_board_columns(benchmark), *samples.values()]
     by_name: dict[str, Column] = {}
     for column in listed:
         by_name.setdefault(column.name, _defined(column, samples.get(column.name)))
