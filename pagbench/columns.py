@@ -317,7 +317,6 @@ def board_columns(benchmark: Definition) -> list[Column]:
     return [*BOARD_COLUMNS[:place], *RECIPE_COLUMNS, *BOARD_COLUMNS[place:]]
 
 
-
 def sample_columns(benchmark: Definition, measures: Sequence[str] | None = None) -> list[Column]:
     """Per-sample columns of the benchmark's own measures, or of others, in Parquet's order."""
     chosen = benchmark.measures if measures is None else measures

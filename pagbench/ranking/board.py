@@ -226,6 +226,8 @@ def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary]) -> pd.DataFr
         scores = np.stack([models[name].replicates["alignment"] for name in board.loc[chosen, "model"]], axis=1)
         ranks.loc[chosen, "rank"] = (-board.loc[chosen, "alignment"]).rank(method="min").astype("Int64")
         ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores)
+    if "n_networks" in board:
+        board = board.astype({"n_networks": "Int64"})
     return pd.concat([ranks, board], axis=1)
 
 

@@ -19,6 +19,7 @@ from pagbench.ranking.recipes import Recipe
 from pagbench.ranking.retraining import SeedVariance, draws, scale_of
 from pagbench.ranking.statistics import Array
 from pagbench.ranking.summaries import (
+    COMPARED,
     DERIVED,
     Replicates,
     Summary,
@@ -27,7 +28,6 @@ from pagbench.ranking.summaries import (
     with_derived,
     with_ratios,
 )
-from pagbench.results.agreement import PUBLISHED
 from pagbench.results.verification import SELF_REPORTED
 
 OPEN, ON_TARGET = "open", "trained-on-target"
@@ -109,7 +109,7 @@ def _again(model: Summary, before: Iterable[Summary]) -> str:
 
 def _variances(members: Sequence[Summary], benchmark: Benchmark) -> dict[str, float]:
     """Of every statistic between the networks of a recipe, on its scale; NaN where one of them has no value."""
-    made = with_ratios({name: np.ones(1) for name in members[0].replicates}, benchmark)
+    made = with_ratios({name: np.full(1, 0.5) for name in members[0].replicates}, benchmark)
     names = [name for name in made if name not in DERIVED and all(name in one.entry for one in members)]
     values = {name: np.array([one.entry[name] for one in members], dtype=float) for name in names}
     return {name: float(np.var(scale_of(name).of(found), ddof=1)) for name, found in values.items()}
@@ -140,23 +140,25 @@ def _row(
     first, count = members[0], len(members)
     listed = {} if first.evidence.control else {"n_networks": count, "networks": [_listed(one) for one in members]}
     track = {} if first.evidence.control else {"track": ON_TARGET if first.entry["trained_on_target"] else OPEN}
-    over_images = _mean(members, benchmark)
-    replicates = over_images
+    replicates, estimated = _mean(members, benchmark), dict[str, float]()
     retraining: dict[str, float] = {}
     if pool and not first.evidence.control:
+        over_images = replicates
         variances = {name: known.moderated(own.get(name, np.nan), count - 1) for name, known in pool.items()}
         replicates = _retrained(first.name, count, over_images, variances, pool, benchmark)
-        retraining = _shares(over_images, replicates, variances, count, benchmark)
-    entry = _entry(members) | listed | track
-    if count > 1 or replicates is not over_images:
-        entry |= _intervals(replicates)
+        estimated = _intervals(replicates)
+        retraining = _shares(over_images, estimated, variances, benchmark)
+    elif count > 1:
+        estimated = _intervals(replicates)
     if count == 1:  # as it was measured: what is kept of replicates may be rounded
-        entry |= {name: first.entry[name] for name in replicates if name in first.entry}
-    return replace(first, entry=entry | retraining, replicates=replicates)
+        estimated |= {name: first.entry[name] for name in estimated if name in replicates}
+    return replace(first, entry=_entry(members) | estimated | listed | track | retraining, replicates=replicates)
 
 
 def _mean(members: Sequence[Summary], benchmark: Benchmark) -> dict[str, Array]:
     """Replicates over images of the mean over networks, and of ratios of these means."""
+    if len(members) == 1:
+        return with_ratios({name: np.asarray(v, dtype=float) for name, v in members[0].replicates.items()}, benchmark)
     names = [name for name in members[0].replicates if all(name in member.replicates for member in members)]
     means = {name: np.mean([member.replicates[name] for member in members], axis=0, dtype=float) for name in names}
     for name, values in means.items():
@@ -179,7 +181,10 @@ def _retrained(
             continue
         values, scale = over_images[name], scale_of(name)
         drawn = draws(
-            pool[name].freedom_of(count - 1), len(values) - 1, seed=benchmark.seed, key=f"{key} {_draw(name, benchmark)}"
+            pool[name].freedom_of(count - 1),
+            len(values) - 1,
+            seed=benchmark.seed,
+            key=f"{key} {_draw(name, benchmark)}",
         )
         moved = scale.back(scale.of(values[1:]) + np.sqrt(variance / count) * drawn)
         retrained[name] = np.concatenate([values[:1], np.where(np.isfinite(moved), moved, values[1:])])
@@ -187,8 +192,19 @@ def _retrained(
 
 
 def _draw(name: str, benchmark: Benchmark) -> str:
-    """What a draw is named by: the statistic that ranks has its own name, whichever it is."""
-    return "alignment" if name == ranking_column(benchmark) else name
+    """What a draw is named by. Statistics that are judged together have independent ones.
+
+    All others share one: only their own intervals are shown.
+    """
+    judged = {_source(statistic, benchmark): statistic for statistic in COMPARED}
+    return judged.get(name, "others")
+
+
+def _source(name: str, benchmark: Benchmark) -> str:
+    """The statistic that a main column is."""
+    if name == "alignment":
+        return ranking_column(benchmark)
+    return columns.epsilon_name(name, benchmark.epsilon or 0.0) if name in DERIVED else name
 
 
 def _intervals(replicates: Replicates) -> dict[str, float]:
@@ -205,30 +221,22 @@ def _intervals(replicates: Replicates) -> dict[str, float]:
 
 
 def _shares(
-    over_images: Replicates,
-    replicates: Replicates,
-    variances: Mapping[str, float],
-    count: int,
-    benchmark: Benchmark,
+    over_images: Replicates, retrained: Mapping[str, float], variances: Mapping[str, float], benchmark: Benchmark
 ) -> dict[str, float]:
-    """Of each main column how far one retraining moves it, how far the images do, and what both make of the interval."""
+    """Of each main column how far retraining moves it, how far the images do, and how long both make the interval."""
     shares: dict[str, float] = {}
-    for name in columns.MAIN:
-        if name not in over_images:
-            continue
-        source = name
-        if name == "alignment":
-            source = ranking_column(benchmark)
-        elif name in DERIVED:
-            source = columns.epsilon_name(name, benchmark.epsilon or 0.0)
-        value, drawn = float(over_images[name][0]), over_images[name][1:]
-        alone, both = statistics.interval(over_images[name]), statistics.interval(replicates[name])
+    main = [name for name in columns.MAIN if name in over_images]
+    alone = _intervals({name: over_images[name] for name in main})
+    for name in main:
+        source, value = _source(name, benchmark), float(over_images[name][0])
         slope = scale_of(source).slope(value) if np.isfinite(value) else np.nan
-        length = alone.high - alone.low
+        length = alone[f"{name}_high"] - alone[f"{name}_low"]
         shares |= {
             f"{name}_seed_sd": float(np.sqrt(variances.get(source, np.nan)) / slope),
-            f"{name}_image_sd": float(np.std(drawn, ddof=1)),
-            f"{name}_interval_factor": (both.high - both.low) / length if length > 0 else np.nan,
+            f"{name}_image_sd": float(np.std(over_images[name][1:], ddof=1)),
+            f"{name}_interval_factor": (retrained[f"{name}_high"] - retrained[f"{name}_low"]) / length
+            if length > 0
+            else np.nan,
         }
     return shares
 

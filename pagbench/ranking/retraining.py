@@ -17,7 +17,7 @@ import numpy as np
 from pagbench.ranking.statistics import Array
 
 _SMALLEST = 1e-3
-"""Of the pooled variance: a smaller one is counted as that large, since values are rounded, and seeds may even agree."""
+"""Of the pooled variance: a smaller one counts as that large, since values are rounded, and seeds may even agree."""
 _FEWEST = 1.0
 """Degrees of freedom of the draws at least."""
 _GRID = 20_001
@@ -45,7 +45,7 @@ _LENGTH = Scale(
     lambda length: np.log(np.where(length > 0, length, np.nan)), np.exp, lambda length: 1 / max(length, 1e-300)
 )
 _SCALES = (
-    (re.compile(r"accuracy|tangent_energy$|confidence$|_faithful$|_recognised|^adversarial_|^pgd_|^certified_acc"), _SHARE),
+    (re.compile(r"accuracy|tangent_energy$|confidence$|_faithful$|_recognised|^adversarial_|^pgd_"), _SHARE),
     (re.compile(r"^(paper_)?(on|off)_(response|sensitivity)|^gradient_norm$|^nll$|_nearest$|_off_data$"), _LENGTH),
 )  # fmt: skip
 

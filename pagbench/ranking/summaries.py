@@ -86,7 +86,7 @@ def thinned(summary: Summary, benchmark: Benchmark) -> Summary:
     if benchmark.epsilon is not None:
         full |= {epsilon_name(f"{side}_response", benchmark.epsilon) for side in ("on", "off")}
     computed = {*_RATIOS, *DERIVED, *(f"{name}_corrected" for name in _PAIRS)}
-    kept = {
+    kept: dict[str, Any] = {
         name: values if name in full else values[: 1 + _THINNED].astype(np.float32)
         for name, values in summary.replicates.items()
         if name not in computed
