@@ -10,7 +10,7 @@ from commands import assert_one_line, invoke
 from scipy.stats import norm, ttest_rel
 
 import pagbench
-from pagbench import benchmarks, results
+from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
 from pagbench.ranking import pairs, statistics
 from pagbench.results import PUBLISHED
