@@ -82,7 +82,7 @@ def describe(study: Study) -> dict[str, Described]:
 def landmarks(study: Study, described: Described) -> tuple[float, float, float]:
     """What a column has by chance, for the reference and for the Bayes control; NaN where there is none."""
     name, anchors = described.column.name, (study.benchmark.reference or "", study.benchmark.bayes or "")
-    reference, bayes = (study.interval(a, name).value if a in study.entries else math.nan for a in anchors)
+    reference, bayes = (study.row_interval(a, name).value if a in study.entries else math.nan for a in anchors)
     return math.nan if described.chance is None else described.chance, reference, bayes
 
 
