@@ -227,7 +227,7 @@ def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary]) -> pd.DataFr
         ranks.loc[chosen, "rank"] = (-board.loc[chosen, "alignment"]).rank(method="min").astype("Int64")
         ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores)
     if "n_networks" in board:
-        board = board.astype({"n_networks": "Int64"})
+        board = board.assign(n_networks=board["n_networks"].astype("Int64"))
     return pd.concat([ranks, board], axis=1)
 
 
