@@ -42,7 +42,9 @@ _SHARE = Scale(
     lambda share: 1 / (2 * math.sqrt(max(share * (1 - share), 1e-12))),
 )
 _LENGTH = Scale(
-    lambda length: np.log(np.where(length > 0, length, np.nan)), np.exp, lambda length: 1 / max(length, 1e-300)
+    lambda length: np.log(np.where(length > 0, length, np.nan)),
+    lambda log: np.exp(np.clip(log, -500, 500)),
+    lambda length: 1 / max(length, 1e-300),
 )
 _SCALES = (
     (re.compile(r"accuracy|tangent_energy$|confidence$|_faithful$|_recognised|^adversarial_|^pgd_"), _SHARE),
