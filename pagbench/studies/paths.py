@@ -1,6 +1,6 @@
 """Paths of growing regularisation, one per training family, and where their strengths lie on an axis."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -109,7 +109,7 @@ def neighbours(study: Study, model: StudiedModel) -> Neighbours:
     if not model.drawn:
         return Neighbours((), (), ())
     alike = [other for other in study.drawn if other.make == model.make]
-    siblings = tuple(other for other in alike if other is not model and _recipe(other) == _recipe(model))
+    siblings = tuple(other for other in alike if other is not model and _training(other) == _training(model))
     start = [other for other in alike if study.is_standard(other)]
     if study.is_standard(model):
         families = sorted({other.card.family for other in alike if other.card.strength})
@@ -129,9 +129,9 @@ def neighbours(study: Study, model: StudiedModel) -> Neighbours:
     return Neighbours(siblings, tuple(weaker), tuple(stronger))
 
 
-def _recipe(model: StudiedModel) -> Hashable:
-    """What networks that differ in their training seed have in common; the id of a model of its own."""
-    return model.recipe or model.card.id
+def _training(model: StudiedModel) -> str:
+    """What networks that differ in their training seed have in common, whoever made them; else the id."""
+    return model.card.id if model.recipe is None else model.recipe.training
 
 
 def origin(study: Study, make: tuple[str, str]) -> Point | None:
@@ -168,17 +168,17 @@ def _paths(study: Study, makes: Iterable[tuple[str, str]]) -> list[Path]:
             points = [
                 point(strength, group, study)
                 for (_, strength), found in groupby(members, key=key)
-                for group in _by_recipe(found)
+                for group in _by_training(found)
             ]
             paths.append(Path(family, make, tuple(points)))
     return paths
 
 
-def _by_recipe(models: Iterable[StudiedModel]) -> list[list[StudiedModel]]:
-    """Models of one strength, those of a recipe together."""
-    groups: dict[Hashable, list[StudiedModel]] = {}
+def _by_training(models: Iterable[StudiedModel]) -> list[list[StudiedModel]]:
+    """Models of one strength, those that were trained alike together."""
+    groups: dict[str, list[StudiedModel]] = {}
     for model in models:
-        groups.setdefault(_recipe(model), []).append(model)
+        groups.setdefault(_training(model), []).append(model)
     return list(groups.values())
 
 

@@ -9,9 +9,10 @@ import invented
 import numpy as np
 import pandas as pd
 import pytest
+from commands import assert_one_line, invoke
 
 import pagbench
-from pagbench import columns, results
+from pagbench import benchmarks, columns, results
 from pagbench.cards import ModelCard
 from pagbench.ranking import render, statistics
 from pagbench.ranking.board import _summaries_of, rows_of
@@ -451,3 +452,17 @@ def test_rank_intervals_are_those_of_the_rows_replicates(recipes, anchors):
     ranked = board[board["rank"].notna()]
     scores = np.stack([made[name].replicates["alignment"] for name in ranked["model"]], axis=1)
     np.testing.assert_array_equal(ranked[["rank_low", "rank_high"]].to_numpy(int), statistics.rank_intervals(scores))
+
+
+def test_the_command_lists_networks_where_rows_are_recipes(recipes, tmp_path, monkeypatch):
+    for place, name in enumerate(("digits/a", "digits/a.seed1")):
+        fields = card(name, place).model_dump(mode="json", exclude_none=True)
+        edit = functools.partial(pd.DataFrame.assign, family="noise", strength=0.5)
+        invented.write(tmp_path, recipes, name, place, card=fields, edit=edit)
+    refused = invoke("leaderboard", "--networks", "--results", str(tmp_path))
+    assert_one_line(refused, "digits@1 ranks every network by itself; leave --networks out")
+    monkeypatch.setattr(benchmarks, "load", lambda name: recipes)
+    for form in ("table", "markdown"):
+        done = invoke("leaderboard", "--networks", "--results", str(tmp_path), "--format", form)
+        assert done.exit_code == 0 and "digits/a.seed1" in done.output
+        assert "digits/a.seed1" not in invoke("leaderboard", "--results", str(tmp_path), "--format", form).output
