@@ -47,6 +47,7 @@ Each has a function `measure` in `pagbench/measures/<name>.py` and a declaration
 """
 
 _PAPER = "Srinivas, Bordt & Lakkaraju 2023, arXiv 2305.19101"
+_SMYTH = "Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3"
 _COHEN = "Cohen, Rosenfeld & Kolter 2019, arXiv 1902.02918"
 
 
@@ -182,6 +183,10 @@ class Definition(Protocol):
     def gradient(self) -> str | None:
         """Whether outputs are calibrated before anything is measured."""
 
+    @property
+    def ranking(self) -> str | None:
+        """`recipes` where networks of one recipe share a row."""
+
 
 def epsilon_name(column: str, epsilon: float) -> str:
     """Name of a response column at one step length.
@@ -256,6 +261,9 @@ PARTIAL_MEASURES = "partial_measures"
 CERTIFIED_RADII = (0.25, 0.5, 1.0)
 """Radii at which the leaderboard gives certified accuracy, L2 in pixel units."""
 
+MAIN = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
+"""Columns of the leaderboard that are shown first, and compared; those that a benchmark has."""
+
 BOARD_COLUMNS: tuple[Column, ...] = (
     Column("rank", "", None, "Position by alignment; none for controls and for models without a full, valid result.", "rank"),
     Column("rank_low", "", None, "Best rank that the 95 % simultaneous pairwise comparisons allow.", "", "Mogstad et al. 2024, Rev. Econ. Stud."),
@@ -312,6 +320,22 @@ BOARD_COLUMNS: tuple[Column, ...] = (
 One with `per` exists several times in a benchmark; see `board_columns`.
 """
 
+RECIPE_COLUMNS: tuple[Column, ...] = (
+    Column("track", "", None, "The ranking that a recipe takes part in: open, or trained-on-target where its card declares that."),
+    Column("n_networks", "networks", None, "Networks of the recipe, which differ in the training seed; a column's value is that of their mean.", "n"),
+    Column("networks", "", None, "Id, training seed and main columns of each of these networks, with intervals over images alone; in CSV their ids."),
+    *(
+        column
+        for name in MAIN
+        for column in (
+            Column(f"{name}_seed_sd", "", None, f"Standard deviation of {name} between networks of the recipe, shrunk to that of all recipes.", "", _SMYTH),
+            Column(f"{name}_image_sd", "", None, f"Standard deviation of the recipe's {name} over draws of the images."),
+            Column(f"{name}_interval_factor", "", None, f"How many times as long as over images alone the interval of {name} is."),
+        )
+    ),
+)  # fmt: skip
+"""Columns that only leaderboards have whose rows are recipes; they stand behind the id."""
+
 
 def sample_columns(benchmark: Definition, measures: Sequence[str] | None = None) -> list[Column]:
     """Per-sample columns of the benchmark's own measures, or of others, in Parquet's order."""
@@ -359,7 +383,10 @@ def _repeated(column: Column, benchmark: Definition) -> list[Column]:
 
 def board_columns(benchmark: Definition) -> list[Column]:
     """Columns of a benchmark's leaderboard, in order, but for those that optional measures add."""
-    return [column for declared in BOARD_COLUMNS for column in _repeated(declared, benchmark)]
+    place = 1 + [column.name for column in BOARD_COLUMNS].index("model")
+    recipe = () if benchmark.ranking is None else RECIPE_COLUMNS
+    declared = (*BOARD_COLUMNS[:place], *recipe, *BOARD_COLUMNS[place:])
+    return [column for each in declared for column in _repeated(each, benchmark)]
 
 
 def optional_board_columns(benchmark: Definition) -> list[Column]:

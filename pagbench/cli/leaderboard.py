@@ -46,22 +46,34 @@ def leaderboard(
     format: Annotated[
         Format, typer.Option(help="table, markdown, csv or json; the last two have all columns.")
     ] = Format.table,
+    networks: Annotated[
+        bool,
+        typer.Option("--networks", help="List the networks of a recipe below it; CSV and JSON always name them."),
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
 ) -> None:
-    """Rank the models of a results folder, with intervals and regimes."""
+    """Rank the models of a results folder, or the recipes that they were trained by, with intervals and regimes."""
     from rich.console import Console
 
     from pagbench import benchmarks, ranking
     from pagbench.ranking import render
 
     definition = benchmarks.load(benchmark)
+    if networks and definition.ranking is None:
+        raise ResultsError(f"{definition.label} ranks every network by itself; leave --networks out")
     folder = _read_from(results, definition)
     board = ranking.leaderboard(folder, benchmark=definition, sort=sort, on_warning=warn_of)
     if output is None and format is Format.table:
         width = Console().width if sys.stdout.isatty() else None
-        typer.echo(render.to_table(board, definition, width), nl=False)
+        typer.echo(render.to_table(board, definition, width, networks=networks), nl=False)
         return
-    _show(render.FORMATS[format.value](board, definition), output)
+    if format is Format.table:
+        text = render.to_table(board, definition, networks=networks)
+    elif format is Format.markdown:
+        text = render.to_markdown(board, definition, networks=networks)
+    else:
+        text = render.FORMATS[format.value](board, definition)
+    _show(text, output)
 
 
 def compare(

@@ -12,7 +12,7 @@ import pandas as pd
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, regimes, statistics
+from pagbench.ranking import eligibility, joining, regimes, statistics
 from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
@@ -65,8 +65,44 @@ def leaderboard(
 
 def build_board(summaries: Iterable[Summary], benchmark: Benchmark) -> pd.DataFrame:
     """The leaderboard of summarised models, by rank; see `leaderboard`."""
+    return table_of(rows_of(summaries, benchmark), benchmark)
+
+
+class Rows(NamedTuple):
+    """What the rows of a leaderboard are of: models, or the recipes of their training.
+
+    Attributes:
+        models: summaries by the id of the row; of a recipe that of its first network.
+        statuses: of the rows.
+        same_as: what `find_copies` says of them.
+        row_of: the row of each network.
+    """
+
+    models: Mapping[str, Summary]
+    statuses: Mapping[str, str]
+    same_as: Mapping[str, str]
+    row_of: Mapping[str, str]
+
+
+def rows_of(summaries: Iterable[Summary], benchmark: Benchmark) -> Rows:
+    """The rows of the leaderboard of summarised models, without ranks."""
     models = {summary.name: summary for summary in sorted(summaries, key=lambda summary: summary.name)}
-    board = _with_ranks(_unranked(models, benchmark), models)
+    seeds = Counter(sorted(summary.evidence.seed for summary in models.values()))
+    board_seed = benchmark.seed if benchmark.seed in seeds else seeds.most_common(1)[0][0]
+    statuses = {name: eligibility.status(summary.evidence, benchmark, board_seed) for name, summary in models.items()}
+    networks = {name: summary.network for name, summary in models.items() if summary.network is not None}
+    records = {name: models[name].evidence.verification for name in networks}
+    verified = [name for name, record in records.items() if record is not None and record.verdict == "verified"]
+    copies = find_copies(networks, verified)
+    if benchmark.ranking != "recipes":
+        return Rows(models, statuses, copies, {name: name for name in models})
+    joined = joining.join(models, statuses, benchmark)
+    return Rows(joined.rows, joined.statuses, joining.outsiders(copies, joined.row_of, joined.rows), joined.row_of)
+
+
+def table_of(rows: Rows, benchmark: Benchmark) -> pd.DataFrame:
+    """The leaderboard of rows, by rank; see `leaderboard`."""
+    board = _with_ranks(_unranked(rows, benchmark), rows.models)
     return _sorted(_ordered_columns(board, benchmark), None, benchmark)
 
 
@@ -131,16 +167,10 @@ def distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     return rows.drop_duplicates(keys)
 
 
-def _unranked(models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
-    """One row per model, without ranks."""
-    seeds = Counter(sorted(summary.evidence.seed for summary in models.values()))
-    board_seed = benchmark.seed if benchmark.seed in seeds else seeds.most_common(1)[0][0]
-    statuses = {name: eligibility.status(summary.evidence, benchmark, board_seed) for name, summary in models.items()}
+def _unranked(rows: Rows, benchmark: Benchmark) -> pd.DataFrame:
+    """The rows as a data frame, without ranks."""
+    models, statuses, copies, _ = rows
     anchors = () if missing_anchor(models, benchmark) else _anchors(benchmark)
-    networks = {name: summary.network for name, summary in models.items() if summary.network is not None}
-    records = {name: models[name].evidence.verification for name in networks}
-    verified = [name for name, record in records.items() if record is not None and record.verdict == "verified"]
-    copies = find_copies(networks, verified)
     table = []
     for name, summary in models.items():
         judged = [models[key] for key in (name, *anchors)] if anchors else []
@@ -185,11 +215,16 @@ def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str
 
 def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary]) -> pd.DataFrame:
     ranks = pd.DataFrame(index=board.index, columns=["rank", "rank_low", "rank_high"], dtype="Int64")
-    chosen = board.index[board["status"] == eligibility.RANKED]
-    if len(chosen):
+    is_ranked = board["status"] == eligibility.RANKED
+    tracks = [board["track"] == track for track in joining.TRACKS] if "track" in board else [is_ranked]
+    for chosen in (board.index[is_ranked & track] for track in tracks):
+        if chosen.empty:
+            continue
         scores = np.stack([models[name].replicates["alignment"] for name in board.loc[chosen, "model"]], axis=1)
         ranks.loc[chosen, "rank"] = (-board.loc[chosen, "alignment"]).rank(method="min").astype("Int64")
         ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores)
+    if "n_networks" in board:
+        board = board.assign(n_networks=board["n_networks"].astype("Int64"))
     return pd.concat([ranks, board], axis=1)
 
 
@@ -215,6 +250,8 @@ def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.D
     section = ordered["status"].map(
         lambda status: 0 if status == eligibility.RANKED else 2 if status.startswith("control") else 1
     )
+    if "track" in ordered:
+        section += 0.5 * ((section == 0) & (ordered["track"] == joining.ON_TARGET))
     return ordered.iloc[np.argsort(section.to_numpy(), kind="stable")].reset_index(drop=True)
 
 

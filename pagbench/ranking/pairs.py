@@ -22,8 +22,6 @@ from pagbench.results.agreement import check_same_targets
 from pagbench.results.folders import find_models, map_models
 from pagbench.results.frames import declared_in
 
-MAIN = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
-"""Columns that are compared; those that a benchmark has."""
 DIFFERS, ALIKE, UNKNOWN = "differs", "cannot be told apart", "not measured"
 _WIDTH = 80
 
@@ -161,7 +159,7 @@ def _compared(
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
     first, second = (summarise(rows, benchmark, weights, Declared()) for rows in (a, b))
     lines = []
-    for name in MAIN:
+    for name in columns.MAIN:
         if name in first.replicates and name in second.replicates:
             ours, theirs = first.replicates[name], second.replicates[name]
             found = statistics.difference(ours, theirs)

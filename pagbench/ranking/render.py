@@ -3,8 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
-from textwrap import shorten
-from typing import Any
+from textwrap import indent, shorten
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from rich import box
@@ -14,18 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import BOARD_COLUMNS, PARTIAL_MEASURES, Column, optional_board_columns, sample_columns
+from pagbench.columns import MAIN, PARTIAL_MEASURES, Column, board_columns, optional_board_columns, sample_columns
 from pagbench.errors import in_csv, in_markdown, printable
 from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.copies import sentences
-from pagbench.ranking.eligibility import no_rank
+from pagbench.ranking.eligibility import RANKED, no_rank
+from pagbench.ranking.joining import ON_TARGET, OPEN
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 Form = Callable[[str], str]
 """Makes a text of others a line of what it is printed in."""
-_TABLE = tuple(
-    column for column in BOARD_COLUMNS if column.header and column.name not in ("family", "strength", "temperature")
-)
+_NOT_SHOWN = ("family", "strength", "temperature")
 _TEXT = ("rank", "model", "regime")
 _BELOW = ("status", "verification")
 _DETAILS = (
@@ -38,6 +37,10 @@ _LONGEST_REMARK = 600
 _UNRANKED = "–"
 _EMBARGO = "†"
 """Beside a model whose numbers nobody else can measure again yet."""
+_ON_TARGET_TITLE = "trained on the target:"
+"""Above the ranking of those who declare that."""
+_LONGEST_NAME = 24
+"""Characters of a name that has one line in a narrow table."""
 _NARROWEST = 80
 """Characters of the lines below a table that is narrower still."""
 
@@ -59,12 +62,64 @@ def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
     length = "" if benchmark.epsilon is None else f", epsilon {benchmark.epsilon:g}"
     parts = [
         f"{benchmark.label}: {len(benchmark.samples)} images, sigma {benchmark.sigma:g}{length} (pixel units).",
-        "± is half the 95 % interval of a paired bootstrap over images; it does not cover retraining.",
+        _uncertainty(board, benchmark),
         _alignment(benchmark),
     ]
     if benchmark.rank:
         parts.append(f"Tangent energy of a random direction: {benchmark.rank / benchmark.dimension:.3f}.")
     return " ".join([*parts, regimes])
+
+
+def _uncertainty(board: pd.DataFrame, benchmark: Benchmark) -> str:
+    if benchmark.ranking is None:
+        return "± is half the 95 % interval of a paired bootstrap over images; it does not cover retraining."
+    row = "A row is a recipe, the mean over its n networks, which differ in the training seed."
+    if "alignment_seed_sd" not in board:
+        return (
+            f"{row} ± is half the 95 % interval of a paired bootstrap over images; no recipe has several networks, so "
+            "that it does not cover retraining."
+        )
+    return f"{row} ± is half the 95 % interval over images, by a paired bootstrap, and over retraining."
+
+
+class Retraining(NamedTuple):
+    """What retraining adds to the uncertainty of a main column: medians over the ranked recipes of a board.
+
+    Attributes:
+        column: the column.
+        seed_sd: standard deviation between the networks of a recipe.
+        image_sd: standard deviation over draws of the images.
+        factor: how many times as long as over images alone the interval is.
+    """
+
+    column: str
+    seed_sd: float
+    image_sd: float
+    factor: float
+
+
+def retraining(board: pd.DataFrame) -> list[Retraining]:
+    """What retraining adds to each main column; nothing where no recipe of the board has several networks."""
+    ranked = board[board["status"] == RANKED]
+    names = [name for name in MAIN if f"{name}_seed_sd" in board]
+    parts = ("seed_sd", "image_sd", "interval_factor")
+    return [Retraining(name, *(float(ranked[f"{name}_{part}"].median()) for part in parts)) for name in names]
+
+
+def _retraining_line(board: pd.DataFrame) -> str:
+    """The same as a sentence."""
+    several = board["n_networks"] > 1
+    found = [
+        f"{part.column} {part.seed_sd:.2g} beside {part.image_sd:.2g} (× {part.factor:.2f})"
+        for part in retraining(board)
+    ]
+    counts = board.loc[several, "n_networks"].astype(int)
+    networks = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    return (
+        "Retraining: standard deviation between training seeds beside that over images, and how much longer it makes "
+        f"the interval, medians over recipes: {', '.join(found)}. Known from {several.sum()} recipes with {networks} "
+        "networks; all are shrunk to what these have in common (Smyth 2004)."
+    )
 
 
 def _alignment(benchmark: Benchmark) -> str:
@@ -111,14 +166,16 @@ def rank(row: "pd.Series[Any]", separator: str = " ") -> str:
 def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
     """Columns of the table that this board has; status and verification are remarks below it."""
     further = [*sample_columns(benchmark), *optional_board_columns(benchmark)]
-    listed = [*_TABLE, *(column for column in further if column.header)]
-    return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name not in _BELOW]
+    listed = [column for column in (*board_columns(benchmark), *further) if column.header]
+    left_out = {*_NOT_SHOWN, *_BELOW}
+    return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name not in left_out]
 
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]:
     """Why models have no rank, what was flagged, who was verified, and how far another target agrees."""
     unusual = board[~board["status"].isin(["ranked", "control", no_rank(benchmark)])]
-    remarks = [f"{form(row['model'])}: {form(_cut(row['status']))}." for _, row in unusual.iterrows()]
+    remarks = [_retraining_line(board)] if "alignment_seed_sd" in board else []
+    remarks += [f"{form(row['model'])}: {form(_cut(row['status']))}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
     unsaid = [(row["model"], _unsaid(row["preflight"], row["status"])) for _, row in flagged.iterrows()]
     remarks += [f"{form(model)}: pre-flight: {form(_cut(flags))}." for model, flags in unsaid if flags]
@@ -158,25 +215,30 @@ def _verifications(board: pd.DataFrame, form: Form) -> str:
     return f"{count}; {name}: {form(', '.join(few))}."
 
 
-def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None) -> str:
+def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None, *, networks: bool = False) -> str:
     """A table for a terminal.
 
     In a narrow one the intervals go below the values and names lose the benchmark's; then details that the alignment
-    already sums up are left out.
+    already sums up are left out. Where rows are recipes, columns are left out from the right until the others fit.
 
     Args:
         board: as `pagbench.leaderboard` returns it.
         benchmark: for title and caption.
         width: characters per line; unlimited by default.
+        networks: list the networks of a recipe below it, where it has several.
     """
     shown = _table_columns(board, benchmark)
-    table = _rich_table(board, benchmark, shown, narrow=False)
+    lines = _lines(board, networks=networks)
+    table = _rich_table(lines, benchmark, shown, narrow=False)
     room = max(_size(table), _NARROWEST) if width is None else width
     if width is not None and _size(table) > room:
-        table = _rich_table(board, benchmark, shown, narrow=True)
+        table = _rich_table(lines, benchmark, shown, narrow=True)
         if _size(table) > room:
             brief = [column for column in shown if column.name not in _DETAILS]
-            table = _rich_table(board, benchmark, brief, narrow=True)
+            table = _rich_table(lines, benchmark, brief, narrow=True)
+            while benchmark.ranking is not None and _size(table) > room and (further := _further(brief)):
+                brief = [column for column in brief if column is not further[-1]]
+                table = _rich_table(lines, benchmark, brief, narrow=True)
     console = Console(width=room, color_system=None)
     with console.capture() as capture:
         console.print(table)
@@ -185,12 +247,57 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
     return capture.get()
 
 
+def _further(shown: Sequence[Column]) -> list[Column]:
+    """Columns that a terminal may be too narrow for."""
+    return [column for column in shown if column.name not in (*_TEXT, "n_networks", "accuracy", "alignment")]
+
+
 def _size(table: Table) -> int:
     """Characters per line that a table takes."""
     return Console(width=10_000).measure(table).maximum
 
 
-def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Column], *, narrow: bool) -> Table:
+class _Line(NamedTuple):
+    """A line of a table: a row of the board, a network of the recipe above it, or the title of a track."""
+
+    row: "pd.Series[Any]"
+    kind: Literal["row", "network", "title"] = "row"
+    ends: bool = False
+    """Whether it is the last one of a ranking."""
+
+
+def _lines(board: pd.DataFrame, *, networks: bool) -> list[_Line]:
+    """The lines of a table, tracks apart; with the networks of recipes that have several, if they are asked for."""
+    lines: list[_Line] = []
+    ranking_before = ""
+    for _, row in board.iterrows():
+        ranking = "" if _missing(row["rank"]) else str(row.get("track", OPEN))
+        if lines and ranking_before and ranking != ranking_before:
+            lines[-1] = lines[-1]._replace(ends=True)
+        if ranking == ON_TARGET != ranking_before:
+            lines.append(_Line(pd.Series({"model": _ON_TARGET_TITLE}), "title"))
+        lines.append(_Line(row))
+        listed = row.get("networks") if networks else None
+        if isinstance(listed, list) and len(listed) > 1:
+            lines += [_Line(pd.Series({"model": one["id"]} | one), "network") for one in listed]
+        ranking_before = ranking
+    return lines
+
+
+def _cells(line: _Line, shown: Sequence[Column], separator: str, form: Form) -> list[str]:
+    """The cells of a line; a title has one, a network those that are listed of it."""
+    if line.kind == "row":
+        return [_cell(line.row, column, separator, form) for column in shown]
+    known = [column.name in line.row and not _missing(line.row[column.name]) for column in shown]
+    return [
+        (form(str(line.row["model"])) if column.name == "model" else _cell(line.row, column, separator, form))
+        if has
+        else ""
+        for column, has in zip(shown, known, strict=True)
+    ]
+
+
+def _rich_table(lines: Sequence[_Line], benchmark: Benchmark, shown: Sequence[Column], *, narrow: bool) -> Table:
     table = Table(
         title=f"{benchmark.title} ({benchmark.label})",
         box=box.HORIZONTALS if narrow else box.HEAVY_HEAD,
@@ -198,17 +305,28 @@ def _rich_table(board: pd.DataFrame, benchmark: Benchmark, shown: Sequence[Colum
         show_edge=not narrow,
         show_lines=narrow,
     )
-    rows = [[_cell(row, column, "\n" if narrow else " ", printable) for column in shown] for _, row in board.iterrows()]
+    rows = [_cells(line, shown, "\n" if narrow else " ", printable) for line in lines]
     if narrow:
         rows = [[_without_collection(cell) for cell in cells] for cells in rows]
+    if narrow and benchmark.ranking is not None:
+        rows = [[_folded(cell) for cell in cells] for cells in rows]
+    place = [column.name for column in shown].index("model")
+    for line, cells in zip(lines, rows, strict=True):
+        if line.kind == "network":
+            cells[place] = indent(cells[place], "  ")
     for column, *cells in zip(shown, *rows, strict=True):
         header = _header(column).replace(" ", "\n") if narrow else _header(column)
         width = max(cell_len(line) for cell in (header, *cells) for line in cell.splitlines())
         table.add_column(header, justify="left" if column.name in _TEXT else "right", no_wrap=True, width=width)
-    last_ranked = int(board["rank"].notna().to_numpy().nonzero()[0].max(initial=-1))
-    for position, cells in enumerate(rows):
-        table.add_row(*map(Text, cells), end_section=position == last_ranked)
+    for line, cells in zip(lines, rows, strict=True):
+        table.add_row(*map(Text, cells), end_section=line.ends)
     return table
+
+
+def _folded(cell: str) -> str:
+    """A long name in two lines, what the network is above how it was trained."""
+    network, _, training = cell.partition(".")
+    return f"{network}.\n{training}" if len(cell) > _LONGEST_NAME and training and "\n" not in cell else cell
 
 
 def _without_collection(name: str) -> str:
@@ -217,28 +335,40 @@ def _without_collection(name: str) -> str:
     return f"{wrapper.partition('/')[0]}/{model}" if wrapper.startswith("smoothed-") else model
 
 
-def to_markdown(board: pd.DataFrame, benchmark: Benchmark, models: Collection[str] | None = None) -> str:
+def to_markdown(
+    board: pd.DataFrame, benchmark: Benchmark, models: Collection[str] | None = None, *, networks: bool = False
+) -> str:
     """A Markdown table with its caption.
 
     Args:
         board: as `pagbench.leaderboard` returns it.
         benchmark: for the caption.
         models: rows to show; all by default. Remarks are on all.
+        networks: as for `to_table`.
     """
     shown = _table_columns(board, benchmark)
     lines = ["| " + " | ".join(_header(column) for column in shown) + " |"]
     lines.append("|" + "|".join("---" if c.name in _TEXT else "---:" for c in shown) + "|")
-    for _, row in board.iterrows():
-        if models is not None and row["model"] not in models:
-            continue
-        lines.append("| " + " | ".join(_cell(row, column, " ", in_markdown) for column in shown) + " |")
+    chosen = board if models is None else board[board["model"].isin(models)]
+    for line in _lines(chosen, networks=networks):
+        lines.append("| " + " | ".join(_cells(line, shown, " ", in_markdown)) + " |")
     remarks = [f"- {remark}" for remark in _remarks(board, benchmark, in_markdown)]
     return "\n".join([*lines, "", caption(board, benchmark), *([""] if remarks else []), *remarks]) + "\n"
 
 
 def to_csv(board: pd.DataFrame, benchmark: Benchmark) -> str:
-    """All columns, comma-separated; empty where not scored. No text of others is a formula to a spreadsheet."""
+    """All columns, comma-separated; empty where not scored. No text of others is a formula to a spreadsheet.
+
+    Of the networks of a recipe it has the ids, separated by spaces.
+    """
+    if "networks" in board:
+        board = board.assign(networks=board["networks"].map(_ids))
     return cells_of_csv(board).to_csv(index=False)
+
+
+def _ids(networks: Any) -> str | None:
+    """Of the networks of a recipe; None where there are none."""
+    return " ".join(one["id"] for one in networks) if isinstance(networks, list) else None
 
 
 def cells_of_csv(table: pd.DataFrame) -> pd.DataFrame:

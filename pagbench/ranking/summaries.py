@@ -14,7 +14,9 @@ from pagbench.columns import epsilon_name, sigma_name
 from pagbench.ranking import eligibility, profile, statistics
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
+from pagbench.ranking.recipes import Recipe, recipe_of
 from pagbench.results import Declared, Result
+from pagbench.results.agreement import voice_of
 from pagbench.results.store import labels_of
 from pagbench.results.verification import standing
 
@@ -22,6 +24,8 @@ Replicates = Mapping[str, NDArray[np.float64]]
 
 COMPARED = ("alignment", "accuracy", "tangent_energy", "on_response", "alignment_peak_sigma")
 """Statistics whose replicates ranks and regimes are judged by."""
+DERIVED = ("alignment", "tangent_energy_corrected", "on_response", "off_response")
+"""Statistics that another one is, or is a linear function of."""
 _PAIRS = {name: f"{name}_chance" for name in ("alignment_lpips", "alignment_cosine", "alignment_second")}
 _RATIOS = {
     "log_ratio": ("off_response", "on_response"),
@@ -29,6 +33,8 @@ _RATIOS = {
     "log_ratio_infinitesimal": ("off_sensitivity", "on_sensitivity"),
     "paper_log_ratio": ("paper_off_response", "paper_on_response"),
 }
+_THINNED = 2000
+"""Replicates of a mean that decides nothing: its interval is shown, and no more."""
 _FIXED = ("temperature", "temperature_low", "temperature_high")
 
 
@@ -46,6 +52,8 @@ class Summary:
         labels: class of each of the benchmark's samples, -1 where it was not measured.
         target_weights: hash of each network behind the targets that it was measured with, where it is known.
         network: what tells its network from others; None for controls, and for rows without provenance.
+        recipe: what it was trained by, but for the seed; None for a model of its own.
+        training_seed: of that training.
     """
 
     name: str
@@ -56,15 +64,33 @@ class Summary:
     labels: NDArray[np.int16]
     target_weights: Mapping[str, str] = field(default_factory=dict)
     network: Network | None = None
+    recipe: Recipe | None = None
+    training_seed: int | None = None
 
     def is_paired_with(self, other: "Summary") -> bool:
         """Whether both were measured on the same samples with the same noise."""
         return self.measured == other.measured and self.evidence.seed == other.evidence.seed
 
 
-def compared(summary: Summary) -> Summary:
-    """The same with no replicates but those that models are compared by."""
+def compared(summary: Summary, benchmark: Benchmark) -> Summary:
+    """The same with no replicates but those that models are compared by, or that recipes are made of."""
+    if benchmark.ranking == "recipes":
+        return thinned(summary, benchmark)
     kept = {name: summary.replicates[name].copy() for name in COMPARED if name in summary.replicates}
+    return replace(summary, replicates=kept)
+
+
+def thinned(summary: Summary, benchmark: Benchmark) -> Summary:
+    """The same with the replicates of means alone; fewer and shorter ones of what decides nothing."""
+    full = {"accuracy", "tangent_energy", benchmark.alignment, _PAIRS.get(benchmark.alignment)}
+    if benchmark.epsilon is not None:
+        full |= {epsilon_name(f"{side}_response", benchmark.epsilon) for side in ("on", "off")}
+    computed = {*_RATIOS, *DERIVED, *(f"{name}_corrected" for name in _PAIRS)}
+    kept: dict[str, Any] = {
+        name: values if name in full else values[: 1 + _THINNED].astype(np.float32)
+        for name, values in summary.replicates.items()
+        if name not in computed
+    }
     return replace(summary, replicates=kept)
 
 
@@ -115,7 +141,19 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.floa
     compared = None if evidence.control else declared.network
     network = None if compared is None else Network.of(*compared, benchmark.classes)
     labels = labels_of(rows, benchmark)
-    return Summary(name, entry, evidence, np.packbits(measured).tobytes(), replicates, labels, network=network)
+    card = declared.card
+    voice = voice_of(submitted=declared.submitted, record=declared.verification)
+    return Summary(
+        name,
+        entry,
+        evidence,
+        np.packbits(measured).tobytes(),
+        replicates,
+        labels,
+        network=network,
+        recipe=None if card is None else recipe_of(card, voice),
+        training_seed=None if card is None else card.seed,
+    )
 
 
 def _partial(rows: pd.DataFrame, benchmark: Benchmark) -> str:
@@ -158,18 +196,23 @@ def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
     """The means, and what is computed from them."""
     computed = dict(means)
     computed["accuracy"] = computed.pop("correct")
+    return with_ratios(computed, benchmark)
+
+
+def with_ratios(means: Replicates, benchmark: Benchmark) -> dict[str, NDArray[np.float64]]:
+    """Means with what is computed from them.
+
+    Args:
+        means: of the per-sample columns, replicates of any number; that of `correct` is called `accuracy`.
+        benchmark: the definition.
+    """
+    computed = dict(means)
     for name, chance in _PAIRS.items():
         if name in means:
             computed[f"{name}_corrected"] = (means[name] - means[chance]) / (1 - means[chance])
     if benchmark.no_target:
         return computed
-    column = benchmark.alignment if benchmark.by_paper else f"{benchmark.alignment}_corrected"
-    computed["alignment"] = computed[column]
-    if benchmark.epsilon is not None:
-        chance_energy = benchmark.rank / benchmark.dimension
-        computed["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)
-        for side in ("on", "off"):
-            computed[f"{side}_response"] = means[epsilon_name(f"{side}_response", benchmark.epsilon)]
+    computed = with_derived(computed, benchmark)
     if benchmark.sigmas is not None:
         computed |= _profile(means, benchmark.sigmas)
     for name, (off, on) in _RATIOS.items():
@@ -189,6 +232,23 @@ def _profile(means: Replicates, sigmas: Sequence[float]) -> Replicates:
         corrected[sigma_name("alignment_profile", sigma)] = (own - chance) / (1 - chance)
     found = profile.peak(np.stack(list(corrected.values()), axis=1), sigmas)
     return corrected | {"alignment_peak": found.value, "alignment_peak_sigma": found.sigma}
+
+
+def with_derived(values: Replicates, benchmark: Benchmark) -> dict[str, NDArray[np.float64]]:
+    """Statistics with those that are another one or a linear function of it, `DERIVED`, made of these."""
+    computed = dict(values)
+    computed["alignment"] = computed[ranking_column(benchmark)]
+    if benchmark.epsilon is not None:
+        chance_energy = benchmark.rank / benchmark.dimension
+        computed["tangent_energy_corrected"] = (computed["tangent_energy"] - chance_energy) / (1 - chance_energy)
+        for side in ("on", "off"):
+            computed[f"{side}_response"] = computed[epsilon_name(f"{side}_response", benchmark.epsilon)]
+    return computed
+
+
+def ranking_column(benchmark: Benchmark) -> str:
+    """The statistic that `alignment` is."""
+    return benchmark.alignment if benchmark.by_paper else f"{benchmark.alignment}_corrected"
 
 
 def log_ratio(off: NDArray[np.float64], on: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.ranking import statistics
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
+from pagbench.ranking.recipes import Recipe
 from pagbench.ranking.summaries import Summary, compared, summarise_result
 from pagbench.results.agreement import Claims, voice_of
 from pagbench.results.folders import ModelFiles, OnWarning, map_models
@@ -64,7 +65,7 @@ def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | N
         result = model.read()
         if result is None:
             return None
-        made = compared(summarise_result(result, benchmark, weights()))
+        made = compared(summarise_result(result, benchmark, weights()), benchmark)
         if digest is not None and digest == model.digest():  # nobody has written to the files meanwhile
             kept.store(digest, made)
         return made
@@ -143,7 +144,9 @@ def _encoded(summary: Summary) -> bytes:
         "labels": len(summary.labels),
         "target_weights": dict(summary.target_weights),
         "network": summary.network,
-        "replicates": list(summary.replicates),
+        "recipe": summary.recipe,
+        "training_seed": summary.training_seed,
+        "replicates": [[name, values.dtype.str, len(values)] for name, values in summary.replicates.items()],
     }
     content = (
         json.dumps(header).encode()
@@ -166,14 +169,19 @@ def _decoded(content: bytes) -> Summary:
         verification=None if verification is None else Verification.model_validate(verification),
     )
     labels = np.frombuffer(values, np.int16, header["labels"])
-    replicates = np.frombuffer(values[labels.nbytes :]).reshape(len(header["replicates"]), -1)
+    replicates, start = {}, labels.nbytes
+    for name, kind, count in header["replicates"]:
+        replicates[name] = np.frombuffer(values, np.dtype(kind), count, start)
+        start += replicates[name].nbytes
     return Summary(
         header["name"],
         header["entry"],
         evidence,
         bytes.fromhex(header["measured"]),
-        dict(zip(header["replicates"], replicates, strict=True)),
+        replicates,
         labels,
         header["target_weights"],
         None if header["network"] is None else Network(header["network"][0], tuple(header["network"][1])),
+        None if header["recipe"] is None else Recipe(*header["recipe"]),
+        header["training_seed"],
     )

@@ -15,6 +15,7 @@ from pagbench import ranking
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError, UnknownNameError, printable
 from pagbench.ranking import eligibility, render
+from pagbench.ranking.joining import ON_TARGET
 from pagbench.results.folders import OnWarning, find_models
 from pagbench.results.plain import is_plausible
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
@@ -82,7 +83,8 @@ class Standing(NamedTuple):
     def place(self) -> str:
         """The rank with its interval; or that there is none, and of which kind."""
         if self.row["status"] == eligibility.RANKED:
-            return f"rank {render.rank(pd.Series(dict(self.row)))} of {self.ranked}"
+            apart = " of those trained on the target" if self.row.get("track") == ON_TARGET else ""
+            return f"rank {render.rank(pd.Series(dict(self.row)))} of {self.ranked}{apart}"
         return "no rank"
 
 
@@ -100,14 +102,19 @@ def find(folder: Path, model: str, benchmark: Benchmark, on_warning: OnWarning =
         ResultsError: results cannot be read or combined.
     """
     board = ranking.leaderboard(folder, benchmark=benchmark, on_warning=on_warning)
-    if model not in set(board["model"]):
-        raise UnknownNameError("model", model, board["model"])
-    row = board[board["model"] == model].iloc[0]
-    known = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+    row_of = {name: name for name in board["model"]}
+    for name, networks in zip(board["model"], board["networks"], strict=True) if "networks" in board else ():
+        row_of |= {one["id"]: name for one in networks} if isinstance(networks, list) else {}
+    if model not in row_of:
+        raise UnknownNameError("model", model, row_of)
+    row = board[board["model"] == row_of[model]].iloc[0]
+    known = {str(name): value for name, value in row.items()}
+    known = {name: value if isinstance(value, list) or not pd.isna(value) else None for name, value in known.items()}
+    ranked = board["rank"].notna() & (board["track"] == row["track"] if "track" in board else True)
     (files,) = [files for files in find_models(folder, benchmark) if files.name == model]
     result = files.read()
     started = "" if result is None else result.provenance.started or ""
-    return Standing(benchmark, known, int(board["rank"].notna().sum()), started)
+    return Standing(benchmark, known, int(ranked.sum()), started)
 
 
 def badge(standing: Standing) -> Badge:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError, first_line
 from pagbench.results import parquet, plain
 from pagbench.results.preflight import Preflight
@@ -57,6 +58,10 @@ class Declared(NamedTuple):
     embargo: str | None = None
     network: tuple[str, list[float]] | None = None
     """Sha256 of the weights, and outputs on probe images."""
+    card: ModelCard | None = None
+    """What a training is told by; of a network whose card records one."""
+    submitted: bool = False
+    """Whether the results are a submission's, beside published ones."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,14 @@ class Result:
         document: the provenance as it is in the file, plain JSON values; fields that pagbench does not know are kept.
         verification: what a rerun of some of the rows says of them; None where there is none of this very file.
         path: the merged file that they were read from, or will be in; None for rows that were just measured.
+        submitted: whether they are of a submission, beside the published results.
     """
 
     rows: pd.DataFrame
     document: Mapping[str, Any]
     verification: Verification | None = None
     path: Path | None = None
+    submitted: bool = False
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -97,7 +104,15 @@ class Result:
         embargo = source.weights_sha256 if card.embargo else None
         network = (source.weights_sha256, source.fingerprint)
         return Declared(
-            source.preflight, self.verification, card.license, card.trained_on_target, seconds, embargo, network
+            source.preflight,
+            self.verification,
+            card.license,
+            card.trained_on_target,
+            seconds,
+            embargo,
+            network,
+            card if card.training else None,
+            self.submitted,
         )
 
     def difference(self, other: Provenance) -> str:

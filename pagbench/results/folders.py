@@ -148,6 +148,7 @@ class ModelFiles:
         result = self._read(self.path, None)
         if result is None:
             return None
+        result = replace(result, submitted=self.submitted)
         for measure, path in self.optional:
             other = self._read(path, measure)
             result = result if other is None else with_measure(result, other, self.benchmark, measure)

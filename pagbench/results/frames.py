@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pagbench.cards import ModelCard
 from pagbench.results.agreement import check_same_targets
 from pagbench.results.files import Declared, Result
 from pagbench.results.preflight import Preflight
@@ -35,21 +36,28 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
         "embargoes": _present({name: known.embargo for name, known in declared.items()}),
         "seconds_per_image": _present({name: known.seconds_per_image for name, known in declared.items()}),
         "networks": _present({name: known.network for name, known in declared.items()}),
+        "cards": {
+            name: card.model_dump(mode="json", exclude_none=True)
+            for name, card in _present({name: known.card for name, known in declared.items()}).items()
+        },
+        "submitted": {name: True for name, known in declared.items() if known.submitted},
     }
     return rows
 
 
 def declared_in(rows: pd.DataFrame, model: str) -> Declared:
     """What `.attrs` of a data frame declares of a model."""
-    card, record = (rows.attrs.get(kind, {}).get(model) for kind in ("preflight", "verifications"))
+    preflight, record, card = (rows.attrs.get(kind, {}).get(model) for kind in ("preflight", "verifications", "cards"))
     return Declared(
-        None if card is None else Preflight.model_validate(card),
+        None if preflight is None else Preflight.model_validate(preflight),
         None if record is None else Verification.model_validate(record),
         rows.attrs.get("licenses", {}).get(model),
         rows.attrs.get("trained_on_target", {}).get(model),
         rows.attrs.get("seconds_per_image", {}).get(model),
         rows.attrs.get("embargoes", {}).get(model),
         rows.attrs.get("networks", {}).get(model),
+        None if card is None else ModelCard.model_validate(card),
+        rows.attrs.get("submitted", {}).get(model, False),
     )
 
 

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -17,7 +17,9 @@ from pagbench.cards import ModelCard
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, regimes, statistics
-from pagbench.ranking.board import build_board
+from pagbench.ranking.board import Rows, rows_of, table_of
+from pagbench.ranking.joining import ON_TARGET
+from pagbench.ranking.recipes import Recipe
 from pagbench.ranking.regimes import Anchored, Verdict
 from pagbench.ranking.statistics import Interval
 from pagbench.ranking.summaries import Replicates, Summary, summarise_result
@@ -40,7 +42,8 @@ class StudiedModel:
         card: what it is.
         rows: one per sample; its id, its label and the columns that pages show.
         provenance: where they come from; see `pagbench.running.provenance.gather`.
-        status: the leaderboard's.
+        status: the leaderboard's; of its recipe's row where it shares one.
+        recipe: what it was trained by, but for the seed; None for a model of its own.
         paired: whether it has all samples of the benchmark, with the Bayes control's noise.
         replicates: of every statistic over images, the estimate first; the board's own.
         thumbnails: gradients on the first samples; None where its results file has none.
@@ -63,6 +66,7 @@ class StudiedModel:
     preflight: Preflight | None
     verification: Verification | None
     path: Path | None
+    recipe: Recipe | None = None
 
     @property
     def make(self) -> tuple[str, str]:
@@ -84,12 +88,18 @@ class Study:
         models: all of them.
         board: by rank.
         sensitivity: how much the ranking depends on the benchmark's choices; None where there is no report.
+        row_of: the row of the board of each model that shares it with others of its recipe.
+        own: what such a model has by itself, columns of the leaderboard.
+        row_replicates: of the rows of a board of recipes, by id; they vary with the training seeds, too.
     """
 
     benchmark: Benchmark
     models: tuple[StudiedModel, ...]
     board: pd.DataFrame
     sensitivity: Report | None = None
+    row_of: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    row_replicates: Mapping[str, Replicates] = field(default_factory=dict)
 
     def check_bayes(self) -> None:
         """Refuses a study without the Bayes control.
@@ -136,11 +146,34 @@ class Study:
         rows = known.to_dict("records")
         return {str(row["model"]): {str(column): value for column, value in row.items()} for row in rows}
 
+    def entry(self, model: str) -> Mapping[str, Any]:
+        """A model's columns of the leaderboard: values of its own, and rank, status and regime of its row."""
+        row = self.entries[self.row_of.get(model, model)]
+        return {**row, **self.own.get(model, {})}
+
+    def replicates(self, model: StudiedModel) -> Replicates:
+        """Those that a row is ranked by; of a model that shares its row, the row's."""
+        return self.row_replicates.get(self.row_of.get(model.card.id, model.card.id), model.replicates)
+
+    @cached_property
+    def rankings(self) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+        """The ranked rows by rank; apart from them those who rank among themselves, being trained on the target."""
+        ranked = [row for row in self.entries.values() if row["status"] == eligibility.RANKED]
+        ranked.sort(key=lambda row: int(row["rank"]))
+        apart = [row for row in ranked if row.get("track") == ON_TARGET]
+        return [row for row in ranked if row.get("track") != ON_TARGET], apart
+
+    def ranked_beside(self, row: Mapping[str, Any]) -> int:
+        """How many rows take a rank in the ranking that this one takes part in."""
+        return len(self.rankings[row.get("track") == ON_TARGET])
+
     def interval(self, model: str, column: str) -> Interval:
-        """A column of the leaderboard with its 95 % interval; NaN where the model has none."""
-        row = self.entries[model]
-        value, low, high = (row.get(key) for key in (column, f"{column}_low", f"{column}_high"))
-        return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
+        """A column of the leaderboard with its 95 % interval, the model's own; NaN where it has none."""
+        return _interval(self.entry(model), column)
+
+    def row_interval(self, row: str, column: str) -> Interval:
+        """The same of a row, which may be of a recipe."""
+        return _interval(self.entries[row], column)
 
     @cached_property
     def labels(self) -> Mapping[str, int]:
@@ -162,7 +195,7 @@ class Study:
             return None
         if not all(n.paired and eligibility.has_result(n.status) for n in chosen):
             return None
-        first, second = (Anchored.of(model.replicates, self.benchmark) for model in chosen)
+        first, second = (Anchored.of(self.replicates(model), self.benchmark) for model in chosen)
         return first, second
 
     def verdict(self, model: StudiedModel, thresholds: Thresholds) -> Verdict | None:
@@ -210,8 +243,7 @@ def read_study(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None 
     def keep(result: Result) -> tuple[Result, _Pictures]:
         return replace(result, rows=_shown(result.rows, benchmark, samples)), _pictures(result)
 
-    summarised, table = read_board(folder, benchmark, keep=keep, on_warning=on_warning)
-    statuses = dict(zip(table["model"], table["status"], strict=True))
+    summarised, rows = _read_rows(folder, benchmark, keep=keep, on_warning=on_warning)
     seeds = {summary.name: summary.evidence.seed for summary, _ in summarised}
     bayes_seed = seeds.get(benchmark.bayes or "", benchmark.seed)
     models = []
@@ -221,7 +253,7 @@ def read_study(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None 
             card=card,
             rows=result.rows,
             provenance=result.document,
-            status=statuses[summary.name],
+            status=rows.statuses[rows.row_of[summary.name]],
             paired=len(result.rows) == len(benchmark.samples) and summary.evidence.seed == bayes_seed,
             replicates=summary.replicates,
             preflight=source.preflight,
@@ -230,9 +262,29 @@ def read_study(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None 
             gallery=pictures.gallery,
             made=pictures.made,
             path=result.path if result.path is not None and result.path.exists() else None,
+            recipe=summary.recipe,
         )
         models.append(model)
-    return Study(benchmark, tuple(models), table, read_report(folder, benchmark))
+    shared = Counter(rows.row_of.values())
+    joined = [summary for summary, _ in summarised if shared[rows.row_of[summary.name]] > 1]
+    return Study(
+        benchmark,
+        tuple(models),
+        table_of(rows, benchmark),
+        read_report(folder, benchmark),
+        row_of={summary.name: rows.row_of[summary.name] for summary in joined},
+        own={summary.name: _without_nan(summary.entry) for summary in joined},
+        row_replicates={} if benchmark.ranking is None else {n: s.replicates for n, s in rows.models.items()},
+    )
+
+
+def _without_nan(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if pd.isna(value) else value for name, value in entry.items()}
+
+
+def _interval(row: Mapping[str, Any], column: str) -> Interval:
+    value, low, high = (row.get(key) for key in (column, f"{column}_low", f"{column}_high"))
+    return Interval(*(math.nan if bound is None else float(bound) for bound in (value, low, high)))
 
 
 class _Pictures(NamedTuple):
@@ -262,13 +314,20 @@ def read_board(
     Raises:
         ResultsError: there are none, or a file is damaged.
     """
+    listed, rows = _read_rows(folder, benchmark, keep=keep, on_warning=on_warning)
+    return listed, table_of(rows, benchmark)
+
+
+def _read_rows(
+    folder: Path, benchmark: Benchmark, *, keep: Callable[[Result], Kept], on_warning: OnWarning | None
+) -> tuple[list[tuple[Summary, Kept]], Rows]:
     weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
 
     def summarised(result: Result) -> tuple[Summary, Kept]:
         return summarise_result(result, benchmark, weights), keep(result)
 
     listed = results.map_results(folder, benchmark, summarised, on_warning)
-    return listed, build_board([summary for summary, _ in listed], benchmark)
+    return listed, rows_of([summary for summary, _ in listed], benchmark)
 
 
 def shown_columns(benchmark: Benchmark) -> list[str]:

@@ -52,6 +52,11 @@ class Path:
     points: tuple[Point, ...]
 
     @property
+    def strengths(self) -> int:
+        """How many different ones there are: recipes may share one."""
+        return len({point.strength for point in self.points})
+
+    @property
     def seeds(self) -> int:
         """Most training seeds that a strength has."""
         return max(len(point.models) for point in self.points)
@@ -63,7 +68,7 @@ def main_paths(study: Study) -> list[Path]:
     Raises:
         ResultsError: there is none.
     """
-    paths = [path for path in _paths(study, [study.make]) if len(path.points) >= MIN_STRENGTHS]
+    paths = [path for path in _paths(study, [study.make]) if path.strengths >= MIN_STRENGTHS]
     if not paths:
         raise ResultsError(
             f"{study.benchmark.label}: no family has {MIN_STRENGTHS} strengths of {' '.join(study.make)} among the "
@@ -75,7 +80,7 @@ def main_paths(study: Study) -> list[Path]:
 def other_paths(study: Study) -> list[Path]:
     """Paths of other architectures and activations, with at least two strengths."""
     others = sorted({model.make for model in study.drawn} - {study.make})
-    return [path for path in _paths(study, others) if len(path.points) > 1]
+    return [path for path in _paths(study, others) if path.strengths > 1]
 
 
 def every_path(study: Study) -> list[Path]:
@@ -104,11 +109,12 @@ def neighbours(study: Study, model: StudiedModel) -> Neighbours:
     if not model.drawn:
         return Neighbours((), (), ())
     alike = [other for other in study.drawn if other.make == model.make]
+    siblings = tuple(other for other in alike if other is not model and _training(other) == _training(model))
     start = [other for other in alike if study.is_standard(other)]
     if study.is_standard(model):
         families = sorted({other.card.family for other in alike if other.card.strength})
         first = [next(other for other in alike if other.card.family == family) for family in families]
-        return Neighbours(_without(start, model), (), tuple(first))
+        return Neighbours(siblings, (), tuple(first))
     steps = {
         strength: list(members)
         for strength, members in groupby(
@@ -120,11 +126,12 @@ def neighbours(study: Study, model: StudiedModel) -> Neighbours:
     index = strengths.index(model.card.strength or 0.0)
     weaker = steps[strengths[index - 1]] if index else start
     stronger = steps[strengths[index + 1]] if index + 1 < len(strengths) else []
-    return Neighbours(_without(steps[strengths[index]], model), tuple(weaker), tuple(stronger))
+    return Neighbours(siblings, tuple(weaker), tuple(stronger))
 
 
-def _without(models: Iterable[StudiedModel], left_out: StudiedModel) -> tuple[StudiedModel, ...]:
-    return tuple(model for model in models if model is not left_out)
+def _training(model: StudiedModel) -> str:
+    """What networks that differ in their training seed have in common, whoever made them; else the id."""
+    return model.card.id if model.recipe is None else model.recipe.training
 
 
 def origin(study: Study, make: tuple[str, str]) -> Point | None:
@@ -160,9 +167,21 @@ def _paths(study: Study, makes: Iterable[tuple[str, str]]) -> list[Path]:
     for make in makes:
         chosen = sorted((n for n in study.drawn if n.make == make and n.card.strength), key=key)
         for family, members in groupby(chosen, key=lambda model: model.card.family):
-            points = [point(strength, list(group), study) for (_, strength), group in groupby(members, key=key)]
+            points = [
+                point(strength, group, study)
+                for (_, strength), found in groupby(members, key=key)
+                for group in _by_training(found)
+            ]
             paths.append(Path(family, make, tuple(points)))
     return paths
+
+
+def _by_training(models: Iterable[StudiedModel]) -> list[list[StudiedModel]]:
+    """Models of one strength, those that were trained alike together."""
+    groups: dict[str, list[StudiedModel]] = {}
+    for model in models:
+        groups.setdefault(_training(model), []).append(model)
+    return list(groups.values())
 
 
 class StrengthAxis(NamedTuple):

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +14,10 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import ResultsError
 from pagbench.ranking import render
-from pagbench.ranking.board import build_board
+from pagbench.ranking.board import build_board, rows_of, table_of
+from pagbench.ranking.joining import ON_TARGET
 from pagbench.ranking.summary_cache import read_summaries
-from pagbench.results.agreement import PUBLISHED, SUBMITTED, Claims, odd_ones
+from pagbench.results.agreement import PUBLISHED, SUBMITTED, Claims, odd_ones, voice_of
 from pagbench.submissions import folder
 
 _NEIGHBOURS = 3
@@ -76,30 +77,45 @@ def settle(copy: Path, target: Path, card: ModelCard, benchmark: Benchmark) -> N
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a model stands, and where the others stood without it: boards as `pagbench.leaderboard` makes them."""
+    """Where a model stands, and where the others stood without it: boards as `pagbench.leaderboard` makes them.
+
+    Attributes:
+        model: its id.
+        row: id of the row that it is in.
+        before: the board without it; None where there is none.
+        after: the board with it.
+    """
 
     model: str
+    row: str
     before: pd.DataFrame | None
     after: pd.DataFrame
 
     def lines(self) -> Iterator[str]:
         """The rank with its interval, then the neighbours whose rank or interval it changes."""
         board = self.after.set_index("model")
-        own = board.loc[self.model]
+        own = board.loc[self.row]
+        if self.row != self.model or own.get("n_networks", 1) > 1:
+            ids = ", ".join(one["id"] for one in own["networks"])
+            yield f"{self.model} is one of {own['n_networks']} networks of a recipe, which have one row: {ids}"
         if not pd.isna(own["same_as"]):
-            yield f"{self.model} is not alone: it has the {own['same_as']}"
+            yield f"{self.row} is not alone: it has the {own['same_as']}"
         if pd.isna(own["rank"]):
-            yield f"{self.model} takes no rank: {own['status'].removeprefix('no rank: ')}"
+            yield f"{self.row} takes no rank: {own['status'].removeprefix('no rank: ')}"
             return
         ranked = board[board["rank"].notna()].sort_values("rank")
+        if "track" in ranked:
+            ranked = ranked[ranked["track"] == own["track"]]
+        track = " among those trained on the target" if own.get("track") == ON_TARGET else ""
         interval = f"alignment {own['alignment']:.3f} [{own['alignment_low']:.3f}, {own['alignment_high']:.3f}]"
         regime = "no regime" if pd.isna(own["regime"]) else f"regime {own['regime']}"
-        yield f"{self.model} takes rank {render.rank(own)} of {len(ranked)}, {interval}, {regime}"
+        yield f"{self.row} takes rank {render.rank(own)} of {len(ranked)}{track}, {interval}, {regime}"
         if self.before is None:
             return
-        own_row, earlier = list(ranked.index).index(self.model), self.before.set_index("model")
-        for name in ranked.index[max(0, own_row - _NEIGHBOURS) : own_row + 1 + _NEIGHBOURS].drop(self.model):
-            before, now = render.rank(earlier.loc[name]), render.rank(board.loc[name])
+        own_row, earlier = list(ranked.index).index(self.row), self.before.set_index("model")
+        for name in ranked.index[max(0, own_row - _NEIGHBOURS) : own_row + 1 + _NEIGHBOURS].drop(self.row):
+            before = render.rank(earlier.loc[name]) if name in earlier.index else "new"
+            now = render.rank(board.loc[name])
             yield f"  {name}: {now}, as before" if before == now else f"  {name}: {before} → {now}"
 
 
@@ -118,6 +134,9 @@ def standing(leaderboard: Path, benchmark: Benchmark, root: Path, model: str) ->
     if not results.has_results(root / folder.RESULTS, benchmark):
         return None
     (own,) = read_summaries(root / folder.RESULTS, benchmark)
+    if own.recipe is not None:  # as it will be read in its place
+        voice = voice_of(submitted=True, record=own.evidence.verification)
+        own = replace(own, recipe=own.recipe._replace(voice=voice))
     try:
         summaries = read_summaries(leaderboard / "results", benchmark, lambda _: None)
     except results.NoResultsError:
@@ -129,4 +148,6 @@ def standing(leaderboard: Path, benchmark: Benchmark, root: Path, model: str) ->
     ]
     if model in (odd := odd_ones(claims)):
         raise ResultsError(odd[model])
-    return Standing(model, build_board(others, benchmark) if others else None, build_board([*others, own], benchmark))
+    rows = rows_of([*others, own], benchmark)
+    before = build_board(others, benchmark) if others else None
+    return Standing(model, rows.row_of[model], before, table_of(rows, benchmark))

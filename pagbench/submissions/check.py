@@ -14,6 +14,8 @@ from pagbench.cards import ModelCard, RemoteFile
 from pagbench.cards.plain_yaml import read_yaml
 from pagbench.errors import PagbenchError
 from pagbench.models import registry, sources
+from pagbench.ranking.recipes import recipe_of
+from pagbench.results.agreement import SUBMITTED
 from pagbench.storage import assets, downloads, mirrors
 from pagbench.storage.files import sha256_of
 from pagbench.storage.mirrors import MirrorError
@@ -70,7 +72,12 @@ def check_outside(root: Path, leaderboard: Path, benchmark: str | None) -> Itera
         for line in str(error).splitlines():
             yield Finding("error", CARD, line.removeprefix(f"{root / CARD}: "))
         return
-    findings = [*check_card(card), *_check_home(root, leaderboard, card, definition), *check_fit(card, definition)]
+    findings = [
+        *check_card(card),
+        *_check_home(root, leaderboard, card, definition),
+        *check_fit(card, definition),
+        *check_recipe(card, leaderboard, definition),
+    ]
     yield from findings
     if not refused(findings):  # the card says which files are known
         yield from folder.check_names(root, card)
@@ -135,6 +142,37 @@ def _check_home(root: Path, leaderboard: Path, card: ModelCard, benchmark: Bench
         yield Finding(
             "error", "embargo", "the weights lie in the leaderboard for all to see: take them or `embargo` out"
         )
+
+
+def check_recipe(card: ModelCard, leaderboard: Path, benchmark: Benchmark) -> Iterator[Finding]:
+    """Whether a network is a further seed of a recipe, and whose; nobody joins that of others."""
+    own = recipe_of(card, SUBMITTED)
+    if own is None or benchmark.ranking != "recipes":
+        return
+    beside = registry.submitted(leaderboard)
+    home = folder.home_of(leaderboard, benchmark, card).parent.parent
+    paths = {name: path for name, found in beside.items() for path in found if path.is_relative_to(home)}
+    submitted = {name: ModelCard.parse(read_yaml(path), str(path)) for name, path in paths.items() if name != card.id}
+    joined = {name: other for name, other in submitted.items() if recipe_of(other, SUBMITTED) == own}
+    published = {name: registry.find(name).card for name in registry.shipped()}
+    alike = {
+        name: other
+        for name, other in (published | submitted).items()
+        if name not in joined
+        and (recipe := recipe_of(other, SUBMITTED)) is not None
+        and recipe.training == own.training
+    }
+    if same := [name for name, other in joined.items() if other.seed == card.seed]:
+        yield Finding("warning", "recipe", f"{same[0]} is its recipe's network of training seed {card.seed}; no rank")
+    elif joined:
+        message = f"a further seed of the recipe of {', '.join(joined)}: they have one row, their mean"
+        yield Finding("warning", "recipe", f"{message}; only {own.authors or 'their authors'} may add to it")
+    if alike:
+        name, other = next(iter(alike.items()))
+        message = (
+            f"trained as {name} of {other.authors or 'others'}, whose row nobody else joins; it has a row of its own"
+        )
+        yield Finding("ok", "recipe", message)
 
 
 def check_fit(card: ModelCard, benchmark: Benchmark) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from commands import assert_one_line, invoke
 from scipy.stats import norm, ttest_rel
 
 import pagbench
-from pagbench import benchmarks, results
+from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
 from pagbench.ranking import pairs, statistics
 from pagbench.results import PUBLISHED
@@ -48,9 +48,9 @@ def test_the_other_order_is_the_negative(other):
 
 def test_values_are_the_leaderboards(published, digits):
     board = pagbench.leaderboard(PUBLISHED, benchmark=digits).set_index("model")
-    assert published["column"].tolist() == list(pairs.MAIN)
+    assert published["column"].tolist() == list(columns.MAIN)
     for side, name in (("value_a", NOISE), ("value_b", STANDARD)):
-        expected = board.loc[name, list(pairs.MAIN)].to_numpy(float)
+        expected = board.loc[name, list(columns.MAIN)].to_numpy(float)
         np.testing.assert_allclose(published[side].to_numpy(float), expected)
     np.testing.assert_allclose(published["difference"], published["value_a"] - published["value_b"])
 

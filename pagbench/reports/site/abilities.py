@@ -195,17 +195,18 @@ def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
     for name, does in _LEADS.items():
         column = described[name].column
         replicates = {
-            model.card.id: model.replicates[name]
+            model.card.id: study.replicates(model)[name]
             for model in study.models
             if model.status == eligibility.RANKED
-            and name in model.replicates
-            and np.isfinite(model.replicates[name]).all()
+            and model.card.id in study.entries
+            and name in study.replicates(model)
+            and np.isfinite(study.replicates(model)[name]).all()
         }
         if replicates:
             values = np.stack([v if column.higher_is_better else -v for v in replicates.values()], axis=1)
             best = int(values[0].argmax())
             model, worst = list(replicates)[best], statistics.rank_intervals(values)[best, 1]
-            interval = study.interval(model, name)
+            interval = study.row_interval(model, name)
             value = f"{board_columns.texts(interval)[0]} {column.unit}".strip()
             digits = min(2, board_columns.interval_decimals(interval))
             against = "".join(_with_value(level, digits) for level in described[name].others[:1])

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pagbench.benchmarks import Benchmark, facts, splits
-from pagbench.ranking import eligibility
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import abilities, board_columns, pictures, plots, sensitivity, table
 from pagbench.reports.site.rendering import Page
@@ -72,6 +71,8 @@ class Verdict:
         rivals: some of them, the best ones first.
         second: the second place; None where fewer than two models are ranked.
         untrained: the best model that does not declare to be trained on the target, where the best one does.
+        on_target: the best of those who declare to be trained on the target, where they rank among themselves.
+        apart: how many these are.
         reference: the unregularised model.
         bayes: the Bayes control.
     """
@@ -85,6 +86,8 @@ class Verdict:
     rivals: tuple[str, ...]
     second: str | None
     untrained: Standing | None
+    on_target: Standing | None
+    apart: int
     reference: Standing | None
     bayes: Standing | None
 
@@ -137,7 +140,8 @@ def splits_file(benchmark: Benchmark) -> Download | None:
 def verdict(study: Study) -> Verdict:
     """The verdict of a benchmark's leaderboard."""
     entries = study.entries
-    ranked = sorted((row for row in entries.values() if row["status"] == eligibility.RANKED), key=lambda r: r["rank"])
+    open_to_all, on_target = study.rankings
+    ranked, apart = (open_to_all, on_target) if open_to_all else (on_target, [])
     first = ranked[0] if ranked else None
     untrained = [row for row in ranked if row["trained_on_target"] is not True]
     return Verdict(
@@ -150,6 +154,8 @@ def verdict(study: Study) -> Verdict:
         rivals=tuple(str(row["model"]) for row in ranked[1:] if row["rank_low"] == 1),
         second=str(ranked[1]["model"]) if len(ranked) > 1 else None,
         untrained=_standing(study, untrained[0]) if untrained and untrained[0] is not first else None,
+        on_target=_standing(study, apart[0]) if apart else None,
+        apart=len(apart),
         reference=_standing(study, entries.get(study.benchmark.reference or "")),
         bayes=_standing(study, entries.get(study.benchmark.bayes or "")),
     )
@@ -161,9 +167,11 @@ def _standing(study: Study, row: Mapping[str, Any] | None) -> Standing | None:
         return None
     model = study.named(row["model"])
     record = None if model is None else model.verification
+    if row["model"] in study.row_of and not str(row["verification"]).startswith("verified"):
+        record = None  # one of its networks is not
     return Standing(
         model=str(row["model"]),
-        alignment=study.interval(row["model"], "alignment"),
+        alignment=study.row_interval(row["model"], "alignment"),
         rank=row["rank"],
         rank_low=row["rank_low"],
         rank_high=row["rank_high"],

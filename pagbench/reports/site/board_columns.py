@@ -9,14 +9,13 @@ import numpy as np
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
-from pagbench.ranking.pairs import MAIN
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import rendering
 from pagbench.studies import baselines
 from pagbench.studies.baselines import Baseline
 from pagbench.studies.models import Study
 
-KEYS = MAIN
+KEYS = columns.MAIN
 """Columns that a page shows first, and `pagbench compare`; those that a benchmark has."""
 CARD_COLUMNS = (
     Column("architecture", "", None, "Architecture of the network, as its card says.", "architecture"),
@@ -83,7 +82,7 @@ def describe(study: Study) -> dict[str, Described]:
 def landmarks(study: Study, described: Described) -> tuple[float, float, float]:
     """What a column has by chance, for the reference and for the Bayes control; NaN where there is none."""
     name, anchors = described.column.name, (study.benchmark.reference or "", study.benchmark.bayes or "")
-    reference, bayes = (study.interval(a, name).value if a in study.entries else math.nan for a in anchors)
+    reference, bayes = (study.row_interval(a, name).value if a in study.entries else math.nan for a in anchors)
     return math.nan if described.chance is None else described.chance, reference, bayes
 
 
@@ -91,8 +90,12 @@ def documented(benchmark: Benchmark) -> list[Column]:
     """Of the board, of cards, and means of per-sample columns that the board has no sentence on; each name once."""
     measures = [*benchmark.measures, *columns.OPTIONAL]
     samples = {column.name: column for column in columns.sample_columns(benchmark, measures)}
-    board = columns.board_columns(benchmark)
-    listed = [*board, *CARD_COLUMNS, *columns.optional_board_columns(benchmark), *samples.values()]
+    listed = [
+        *columns.board_columns(benchmark),
+        *CARD_COLUMNS,
+        *columns.optional_board_columns(benchmark),
+        *samples.values(),
+    ]
     by_name: dict[str, Column] = {}
     for column in listed:
         by_name.setdefault(column.name, _defined(column, samples.get(column.name)))

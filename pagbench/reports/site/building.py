@@ -145,9 +145,9 @@ def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]
 def badges(studies: Sequence[Study]) -> Iterator[tuple[str, bytes]]:
     """A badge of every model, `badges/<label>/<id>`, as a picture and for shields.io."""
     for study in studies:
-        ranked = len(study.ranked_values["rank"])
-        for name, row in study.entries.items():
-            badge = export.badge(export.Standing(study.benchmark, row, ranked))
+        for model in study.models:
+            name, row = model.card.id, study.entry(model.card.id)
+            badge = export.badge(export.Standing(study.benchmark, row, study.ranked_beside(row)))
             yield f"badges/{study.benchmark.label}/{name}.svg", badge.to_svg().encode()
             yield f"badges/{study.benchmark.label}/{name}.json", badge.to_json().encode()
 

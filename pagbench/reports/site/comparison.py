@@ -42,7 +42,7 @@ def page(study: Study) -> Page:
             }
             for name in statistics(study)
         ],
-        "networks": {name: _refusal(study, study.named(name)) for name in study.board["model"]},
+        "networks": {name: _refusal(study, study.named(name)) for name in (*study.entries, *study.row_of)},
         "chosen": chosen(study),
         "tasks": _tasks(study),
     }
@@ -103,18 +103,21 @@ def _content(study: Study, model: StudiedModel) -> dict[str, Any]:
     `made` has the images that the model's gradient makes, by task: null where it leads nowhere, absent where it was
     not measured.
     """
-    name, replicates = model.card.id, model.replicates
+    name = model.card.id
+    is_row = name in study.entries
+    replicates = study.replicates(model) if is_row else model.replicates
     gallery = pictures.gallery(study, model)
     tasks = [task for task in abilities.TASKS if abilities.is_measured(model, task)]
     lines = {task.name: abilities.generated_line(study, model, task) for task in tasks}
     compared = statistics(study)
+    interval_of = study.row_interval if is_row else study.interval
     return {
         "id": name,
-        "summary": models.summary(study, model),
+        "summary": models.row_summary(study, model) if is_row else models.summary(study, model),
         "meaningful": eligibility.has_result(model.status),
-        "scored": int(study.entries[name]["n_scored"]),
+        "scored": int(study.entry(name)["n_scored"]),
         "values": {
-            column: [bound if math.isfinite(bound) else None for bound in study.interval(name, column)]
+            column: [bound if math.isfinite(bound) else None for bound in interval_of(name, column)]
             for column in compared
         },
         "replicates": {column: coded(replicates[column][1:]) for column in compared if column in replicates},

@@ -61,6 +61,7 @@ def page(studies: Sequence[Study]) -> Page:
         "closed_forms": [verdict for verdict in verdicts if _closed_form(verdict.benchmark)],
         "unpublished": [(definition, facts.of(definition).commands[0]) for definition in unpublished],
         "models": len(models),
+        "recipes": any(study.benchmark.ranking == "recipes" for study in studies),
     }
     return Page("index.html", "home.html.j2", "pagbench", content)
 

@@ -17,6 +17,8 @@ from pagbench import columns
 from pagbench.benchmarks import facts
 from pagbench.columns import Column
 from pagbench.ranking import eligibility
+from pagbench.ranking.joining import ON_TARGET
+from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import abilities, board_columns, origins, pictures
 from pagbench.reports.site.board_columns import KEYS, Described, Measured
 from pagbench.reports.site.rendering import Page, number
@@ -117,7 +119,7 @@ def _part(study: Study, model: StudiedModel, described: Mapping[str, Described])
         "study": study,
         "label": study.benchmark.label,
         "model": model,
-        "row": study.entries[model.card.id],
+        "row": study.entry(model.card.id),
         "summary": summary(study, model),
         "scales": scales(study, model, described),
         "measures": measures(study, model, described),
@@ -135,8 +137,20 @@ def _part(study: Study, model: StudiedModel, described: Mapping[str, Described])
 
 
 def summary(study: Study, model: StudiedModel) -> str:
-    """The rank with its interval, the alignment, the regime, in one sentence; or why there is no rank."""
-    row, alignment = study.entries[model.card.id], study.interval(model.card.id, "alignment")
+    """The rank with its interval, the alignment, the regime, in one sentence; or why there is no rank.
+
+    Of a network that shares its row with others of its recipe rank and regime are the row's, the alignment its own.
+    """
+    return _summary(study, model, study.entry(model.card.id), study.interval(model.card.id, "alignment"))
+
+
+def row_summary(study: Study, model: StudiedModel) -> str:
+    """The same of a row of the board, by its first network; the alignment is that of the mean over its networks."""
+    name = model.card.id
+    return _summary(study, model, study.entries[name], study.row_interval(name, "alignment"))
+
+
+def _summary(study: Study, model: StudiedModel, row: Mapping[str, Any], alignment: Interval) -> str:
     sentence = model.status[:1].upper() + model.status[1:]
     if not eligibility.has_result(model.status):
         return f"{sentence}."
@@ -146,17 +160,20 @@ def summary(study: Study, model: StudiedModel) -> str:
         took = "" if seconds is None else f", {seconds:.3g} s per image"
         return f"{sentence}. Accuracy {accuracy}{took}."
     rank, low, high = row["rank"], row["rank_low"], row["rank_high"]
-    ranked = len(study.ranked_values["rank"])
+    ranked = study.ranked_beside(row)
     if rank is None:
         rank_text = f"{sentence}, without a rank"
     elif ranked == 1:
         rank_text = "The only ranked model"
     else:
-        rank_text = f"Rank {rank} of {ranked} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
+        apart = " of those trained on the target" if row.get("track") == ON_TARGET else ""
+        rank_text = f"Rank {rank} of {ranked}{apart} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
     value = " ".join(filter(None, board_columns.texts(alignment)))
     regime = f"; regime {row['regime']}, probability {row['regime_probability']:.2f}" if row["regime"] else ""
     target = " It was trained on the benchmark's own target." if model.card.trained_on_target else ""
-    return f"{rank_text}: alignment {value}{regime}.{target}"
+    shared = len(row.get("networks") or ())
+    of_recipe = f", shared by the {shared} networks of its recipe" if shared > 1 else ""
+    return f"{rank_text}{of_recipe}: alignment {value}{regime}.{target}"
 
 
 def measures(study: Study, model: StudiedModel, described: Mapping[str, Described]) -> list[Measured]:

@@ -138,7 +138,7 @@ def _groups(study: Study) -> list[Json]:
 
 def _model(model: StudiedModel, study: Study, order: Mapping[str, int]) -> Json:
     card = model.card
-    regime = study.entries[card.id]["regime"]
+    regime = study.entry(card.id)["regime"]
     measured = [name for name in QUANTITIES if name in study.board]
     return {
         "model": card.id,

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pagbench import benchmarks
-from pagbench.columns import BOARD_COLUMNS, OPTIONAL, SAMPLE_COLUMNS, Column, optional_board_columns
+from pagbench.columns import BOARD_COLUMNS, OPTIONAL, RECIPE_COLUMNS, SAMPLE_COLUMNS, Column, optional_board_columns
 from pagbench.ranking import board, eligibility, statistics
 from pagbench.reports.site.rendering import Page
 
@@ -41,6 +41,7 @@ def groups() -> list[Group]:
     return [
         *listed,
         Group("Columns of the leaderboard", "leaderboard", BOARD_COLUMNS),
+        Group("Columns of a leaderboard whose rows are recipes", "leaderboard-recipes", RECIPE_COLUMNS),
         Group("Columns that optional measures add to it", "leaderboard-optional", added),
     ]
 

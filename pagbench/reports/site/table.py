@@ -18,7 +18,8 @@ from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column
 from pagbench.ranking import eligibility, render
 from pagbench.ranking.board import agreements
-from pagbench.ranking.statistics import tie_groups
+from pagbench.ranking.joining import ON_TARGET
+from pagbench.ranking.statistics import TieGroup, tie_groups
 from pagbench.reports.site import origins, reference
 from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimals, describe
 from pagbench.reports.site.rendering import address
@@ -29,7 +30,12 @@ from pagbench.studies.models import StudiedModel, Study
 Kind = Literal["number", "text", "regime"]
 Json = dict[str, Any]
 
-SECTIONS = {"ranked": "Ranked", "unranked": "Without a rank", "control": "Controls"}
+SECTIONS = {
+    "ranked": "Ranked",
+    "target": "Trained on the target, ranked apart",
+    "unranked": "Without a rank",
+    "control": "Controls",
+}
 """Parts of the table, in order; each is sorted by itself."""
 FACETS = {
     "family": "Family",
@@ -40,7 +46,7 @@ FACETS = {
 }
 """What rows are filtered by, with its label."""
 _NONE = "none given"
-_ALWAYS = {"rank", "model", "control", "status"}
+_ALWAYS = {"rank", "model", "control", "status", "track", "networks"}
 """Every row shows them, in columns or in its place."""
 _NOT_FIRST = (
     "family", "strength", "temperature", "alignment_lpips_chance", "verification",
@@ -241,9 +247,10 @@ def _defined_names() -> frozenset[str]:
 def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
     models = {model.card.id: model for model in study.models}
     entries = study.entries
-    ranked = sorted((e for e in entries.values() if e["status"] == eligibility.RANKED), key=lambda e: e["rank"])
-    groups = tie_groups([(entry["rank_low"], entry["rank_high"]) for entry in ranked])
-    tied = {entry["model"]: group for entry, group in zip(ranked, groups, strict=True)}
+    tied: dict[str, TieGroup] = {}
+    for ranked in study.rankings:
+        groups = tie_groups([(entry["rank_low"], entry["rank_high"]) for entry in ranked])
+        tied |= {entry["model"]: group for entry, group in zip(ranked, groups, strict=True)}
     kinds = {column.name: _kind(column.name, study.board) for column in shown}
     sections = list(SECTIONS)
     collection = f"{study.benchmark.data_name}/"
@@ -255,6 +262,11 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
         if model.verification is None and model.card.embargo:
             verdict = UNDER_EMBARGO
         section = "control" if entry["control"] else "ranked" if status == eligibility.RANKED else "unranked"
+        if section == "ranked" and entry.get("track") == ON_TARGET:
+            section = "target"
+        networks = entry.get("networks") or ()
+        if len(networks) > 1 and not str(entry["verification"]).startswith("verified"):
+            verdict = SELF_REPORTED
         rows.append(
             {
                 "id": name,
@@ -268,6 +280,7 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
                 "meaningful": eligibility.has_result(status),
                 "reason": "" if status in (eligibility.RANKED, "control") else status.removeprefix("control; "),
                 "badges": _badges(entry, model),
+                "networks": [_network(one) for one in networks] if len(networks) > 1 else [],
                 "facets": {
                     facet: verdict if facet == "verdict" else getattr(model.card, facet) or _NONE for facet in FACETS
                 },
@@ -277,10 +290,19 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
     return sorted(rows, key=lambda row: (sections.index(row["section"]), row["rank"] or []))
 
 
+def _network(one: Mapping[str, Any]) -> Json:
+    """A network of a recipe: its page, and its own alignment and accuracy in words."""
+    values = [f"{name} {one[name]:.3f}" for name in ("alignment", "accuracy") if one.get(name) is not None]
+    return {"id": one["id"], "page": address(f"models/{one['id']}.html"), "values": ", ".join(values)}
+
+
 def _badges(entry: Mapping[str, Any], model: StudiedModel) -> list[dict[str, str]]:
     """Short marks beside the name: what kind it is, the word shown, and the sentence that explains it."""
     badges: list[tuple[str, str, str]] = []
-    if (record := model.verification) is not None:
+    if len(entry.get("networks") or ()) > 1:
+        if str(entry["verification"]).startswith("verified"):
+            badges.append(("verified", "verified", f"{entry['verification']}."))
+    elif (record := model.verification) is not None:
         reason = f": {record.reason}" if record.reason else ""
         note = f"{record.summary()}{reason} ({origins.versions(record.versions)}; {record.device})."
         badges.append((record.verdict, record.verdict, note))

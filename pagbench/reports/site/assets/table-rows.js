@@ -62,6 +62,13 @@ globalThis.boardRows = (() => {
       mark.dataset.note = badge.note;
       made.append(" ", mark);
     }
+    if (row.networks.length) {
+      const list = element("ul", {}, ...row.networks.map((network) => {
+        const name = element("a", { href: root + network.page }, network.id.slice(row.collection.length));
+        return element("li", {}, name, " ", element("small", {}, network.values));
+      }));
+      made.append(" ", element("details", { class: "networks" }, element("summary", {}, `${row.networks.length} networks`), list));
+    }
     if (row.reason) made.append(element("span", { class: "reason" }, row.reason));
     return made;
   }

@@ -20,7 +20,7 @@
   const facets = [...controls.querySelectorAll(".filters select")].map((select) => select.name).filter((name) => name !== "intervals");
   const rows = data.rows.map((row) => ({
     ...row,
-    words: [row.id, row.title, row.reason, ...row.badges.map((badge) => badge.word), ...Object.values(row.facets)].join(" ").toLowerCase(),
+    words: [row.id, row.title, row.reason, ...row.networks.map((network) => network.id), ...row.badges.map((badge) => badge.word), ...Object.values(row.facets)].join(" ").toLowerCase(),
   }));
   const OWN = ["sort", "text", "intervals", "columns", ...facets]; // of the address; what else stands there is others'
   const picked = new Set();
@@ -165,7 +165,7 @@
 
   /* The rules between tie groups; they mean something in rank order alone. */
   function rule(drawn, row, before) {
-    const told = state.sort === "rank" && row.section === "ranked" && before;
+    const told = state.sort === "rank" && row.rank !== null && before;
     drawn.classList.toggle("block", Boolean(told && row.block !== before.block));
     drawn.classList.toggle("group", Boolean(told && row.block === before.block && row.group !== before.group));
   }
