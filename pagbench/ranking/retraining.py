@@ -48,7 +48,7 @@ _LENGTH = Scale(
 )
 _SCALES = (
     (re.compile(r"accuracy|tangent_energy$|confidence$|_faithful$|_recognised|^adversarial_|^pgd_"), _SHARE),
-    (re.compile(r"^(paper_)?(on|off)_(response|sensitivity)|^gradient_norm$|^nll$|_nearest$|_off_data$"), _LENGTH),
+    (re.compile(r"^(paper_)?(on|off)_(response|sensitivity|jacobian)|^gradient_norm$|_sigma$|^nll$|_nearest$|_off_data$"), _LENGTH),
 )  # fmt: skip
 
 
