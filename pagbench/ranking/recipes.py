@@ -14,6 +14,9 @@ _FIXED = (
 _AFTERWARDS = {"device", "torch", "threads", "accuracy", "stored_as"}
 """What a card records of a training that says where it ran, how well it ended and how its weights were rounded."""
 
+_LATER = {"ema": 0.0, "precision": "float32", "augmentation": "none", "clip": 0.0}
+"""What older cards do not record of a training: what all trainings had then."""
+
 
 class Recipe(NamedTuple):
     """A training without its seed, and whose it is; networks with equal ones are of one recipe.
@@ -45,7 +48,8 @@ def recipe_of(card: ModelCard, voice: int) -> Recipe | None:
     if card.seed is None or not card.training or card.control:
         return None
     fields = card.model_dump(mode="json", include={*_FIXED})
-    fields["training"] = {name: value for name, value in card.training.items() if name not in _AFTERWARDS}
+    training = _LATER | card.training
+    fields["training"] = {name: value for name, value in training.items() if name not in _AFTERWARDS}
     smoothing = card.smoothing  # `around` names the network that is smoothed, another one for each seed
     fields["smoothing"] = None if smoothing is None else smoothing.model_dump(mode="json", exclude={"around"})
     fields["trained_on_target"] = bool(card.trained_on_target)

@@ -131,6 +131,14 @@ def test_a_recipe_is_all_of_a_training_but_its_seed():
     assert len({own, recipe_of(card("digits/a"), VERIFIED), recipe_of(card("digits/a"), SUBMITTED)}) == 3
 
 
+def test_what_older_cards_do_not_record_is_what_all_trainings_had():
+    newer = TRAINING | {"ema": 0.0, "precision": "float32", "augmentation": "none", "clip": 0.0}
+    older = recipe_of(card("mine/a", 0), PUBLISHED)
+    assert recipe_of(card("mine/a.seed1", 1, training=newer), PUBLISHED) == older
+    for name, other in {"ema": 0.9, "precision": "bfloat16", "augmentation": "crop-flip", "clip": 1.0}.items():
+        assert recipe_of(card("mine/a.seed1", 1, training=newer | {name: other}), PUBLISHED) != older
+
+
 def test_smoothed_networks_of_a_recipe_are_of_one_though_each_is_around_another():
     around = [
         card(f"smoothed-0.5/digits/a{end}", s, smoothing={"sigma": 0.5, "samples": 32, "around": f"digits/a{end}"})
