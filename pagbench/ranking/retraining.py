@@ -46,10 +46,9 @@ _LENGTH = Scale(
     lambda log: np.exp(np.clip(log, -500, 500)),
     lambda length: 1 / max(length, 1e-300),
 )
-_SCALES = (
-    (re.compile(r"accuracy|tangent_energy$|confidence$|_faithful$|_recognised|^adversarial_|^pgd_"), _SHARE),
-    (re.compile(r"^(paper_)?(on|off)_(response|sensitivity|jacobian)|^gradient_norm$|_sigma$|^nll$|_nearest$|_off_data$"), _LENGTH),
-)  # fmt: skip
+_SHARES = r"accuracy|tangent_energy$|confidence$|_faithful$|_recognised|^adversarial_|^pgd_"
+_LENGTHS = r"^(paper_)?(on|off)_(response|sensitivity|jacobian)|^gradient_norm$|_sigma$|^nll$|_nearest$|_off_data$"
+_SCALES = ((re.compile(_SHARES), _SHARE), (re.compile(_LENGTHS), _LENGTH))
 
 
 def scale_of(statistic: str) -> Scale:
