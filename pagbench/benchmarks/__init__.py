@@ -51,13 +51,13 @@ class Thresholds(Card):
 
     gain: Positive
     """Share of the way from the reference's tangent energy to the Bayes control's."""
-    retention: Positive
-    """Share of the Bayes control's on-manifold response."""
+    retention: Positive | None = None
+    """Share of the Bayes control's on-manifold response; null where outputs are calibrated, so that none falls."""
     drop: Positive
     """Accuracy lost against the reference, as a fraction."""
     blur: Positive | None = None
     """How far beyond the benchmark's sigma, as a factor, the one may lie at which a gradient is most like the Bayes
-    classifier's; null where no profile is measured, and responses are read instead."""
+    classifier's; null where no profile is measured."""
     gap: Positive
     """Smallest difference of the anchors' tangent energies between which a regime is judged."""
     confidence: Annotated[float, Field(gt=0.5, le=1)]

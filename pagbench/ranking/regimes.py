@@ -55,11 +55,9 @@ def classify(model: Anchored, reference: Anchored, bayes: Anchored, thresholds: 
 
     With q = (τ - τ_ref)/(τ_Bayes - τ_ref), how far the gradient has gone from the unregularised reference's tangent
     energy to the Bayes classifier's, and r = R_on/R_on(Bayes): excessive if r < retention or the accuracy has dropped
-    by more than `drop`; else weak if q < gain; else Bayes-aligned.
-
-    Where the thresholds have a `blur`, responses are of calibrated outputs, which do not shrink, and r is not read.
-    Excessive is then also what is not weak and has a gradient most like that of the Bayes classifier of a world that is
-    blurred more than the benchmark's, by that factor.
+    by more than `drop`; else weak if q < gain; else excessive if the gradient is most like that of the Bayes classifier
+    of a world that is blurred more than the benchmark's, by more than the factor `blur`; else Bayes-aligned. Thresholds
+    that are null are not asked.
 
     Args:
         model: replicates of the model.
@@ -72,10 +70,10 @@ def classify(model: Anchored, reference: Anchored, bayes: Anchored, thresholds: 
     retention = model.on_response / bayes.on_response
     drop = reference.accuracy - model.accuracy
     excessive = drop > thresholds.drop + _TIE
-    blurred = np.zeros_like(excessive)
-    if thresholds.blur is None:
+    if thresholds.retention is not None:
         excessive |= retention < thresholds.retention
-    elif model.blur is not None:
+    blurred = np.zeros_like(excessive)
+    if thresholds.blur is not None and model.blur is not None:
         blurred = model.blur > thresholds.blur
     known = ~np.isnan(retention + drop) & (excessive | ~np.isnan(gain))
     return np.where(known, np.where(excessive, 2, np.where(gain < thresholds.gain, 0, np.where(blurred, 2, 1))), -1)

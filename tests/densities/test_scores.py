@@ -1,6 +1,7 @@
 """Scores in closed form: the density is right, the score is its gradient, the denoiser its posterior mean."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,21 @@ def densities():
 
 
 every_density = pytest.mark.parametrize("name", ["gaussian", "empirical", "mixture", "von-mises-fisher"])
+
+
+@pytest.mark.parametrize("strength", [1e-3, 0.1, 3.0])
+def test_ridge_gives_the_bayes_classifier_of_data_that_are_blurred_by_the_root_of_its_strength(strength):
+    """(S + strength I)^-1 (mu_1 - mu_0), for linear least squares: sigma* of that family is known in closed form."""
+    classes = gaussian_classes(3, classes=2)
+    classes = replace(classes, variances=classes.variances[:1].expand(2, -1))
+    density, delta = GaussianMixture(classes), classes.means[1] - classes.means[0]
+    covariance = covariances(classes, 0.0)[0]
+    ridge = torch.linalg.solve(covariance + strength * torch.eye(12, dtype=torch.float64), delta)
+    x, label = images_of(normal(0, 1, 12)), torch.tensor([1])
+    sigmas = [strength**0.5 * factor for factor in (0.5, 0.9, 1.0, 1.1, 2.0)]
+    cosines = [geometry.cosine(density.log_odds_gradient(x, s, label), ridge[None, None, None]) for s in sigmas]
+    assert cosines[2].item() == pytest.approx(1, abs=1e-12)
+    assert max(range(5), key=lambda index: cosines[index].item()) == 2
 
 
 @every_density

@@ -227,6 +227,26 @@ def test_accuracy_lost_against_the_reference_alone_makes_robustness_excessive():
     assert judge(fixed(0.9, accuracy=0.8), reference, bayes, thresholds()).regime == "bayes-aligned"
 
 
+@pytest.mark.parametrize(
+    ("tangent_energy", "blur", "accuracy", "regime"),
+    [
+        (0.9, 1.0, 0.9, "bayes-aligned"),
+        (0.9, 1.9, 0.9, "bayes-aligned"),
+        (0.9, 2.1, 0.9, "excessive"),
+        (0.3, 2.1, 0.9, "weak"),
+        (0.3, 1.0, 0.9, "weak"),
+        (0.3, 1.0, 0.7, "excessive"),
+        (0.9, np.nan, 0.9, "bayes-aligned"),
+    ],
+)
+def test_alignment_with_a_world_that_is_blurred_too_much_is_excessive(tangent_energy, blur, accuracy, regime):
+    reference, bayes = fixed(0.2), fixed(0.9, accuracy=1.0)
+    model = fixed(tangent_energy, on_response=0.01, accuracy=accuracy)._replace(blur=np.full(100, blur))
+    chosen = thresholds(blur=2.0, retention=None)
+    assert judge(model, reference, bayes, chosen).regime == regime
+    assert judge(model._replace(blur=None), reference, bayes, thresholds(retention=None)).regime != "boundary"
+
+
 def test_response_lost_against_the_bayes_classifier_alone_makes_robustness_excessive():
     reference, bayes = fixed(0.2, on_response=1.5), fixed(0.9)
     assert judge(fixed(0.9, on_response=0.45), reference, bayes, thresholds()).regime == "excessive"
