@@ -80,12 +80,25 @@ class Request:
         card = self.card
         return self.path is not None and card.weights is not None and (self.path.parent / card.weights).is_file()
 
+    @property
+    def to_be_trained(self) -> bool:
+        """Whether its weights are not here, and the card says which command makes them again."""
+        known = self.card.weights is not None and self.card.training_command is not None
+        return known and self.path is not None and not self.has_weights
+
     def load(self, benchmark: Benchmark, device: "torch.device | None" = None) -> "LoadedModel":
         """Builds and checks the classifier, on the CPU by default; see `pagbench.models.loading.load`."""
         from pagbench.models import loading
 
         if self.card.embargo and not self.has_weights:
             raise WeightsError(f"{self.card.id}: its weights are under embargo; only its authors can load it")
+        if self.to_be_trained:
+            assert self.path is not None
+            place = self.card.id.rpartition("/")[0]
+            raise WeightsError(
+                f"{self.card.id}: its weights are not shipped; train them again with "
+                f"`{self.card.training_command} --prefix {place} --output {self.path.parent}`"
+            )
         return loading.load(self, benchmark) if device is None else loading.load(self, benchmark, device)
 
 

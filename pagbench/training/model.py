@@ -10,7 +10,7 @@ import yaml
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pagbench import data
+from pagbench import benchmarks, data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Identifier, ModelCard, SmoothingCard
 from pagbench.densities import scores
@@ -122,7 +122,7 @@ class TrainingPlan:
     def command(self) -> str:
         """The command that trains it."""
         assert self.recipe is not None
-        words = ["pagbench train", self.benchmark.name, f"--family {self.family}"]
+        words = ["pagbench train", _first_alike(self.benchmark, self.family), f"--family {self.family}"]
         words += [] if self.strength is None else [f"--strength {_plain(self.strength)}"]
         words.append(f"--seed {self.seed}")
         default = _default_network(self.benchmark)
@@ -163,7 +163,7 @@ class TrainingPlan:
             "weights_sha256": digest,
             "seed": self.seed,
             "training_command": self.command,
-            "training": {"split": f"training split of {self.benchmark.label}", **asdict(recipe)}
+            "training": {"split": f"training split of {_first_alike(self.benchmark, self.family)}", **asdict(recipe)}
             | {"stored_as": "float16" if self.half else "float32"}
             | ({"note": family.note} if family.note else {}),
             "trained_on": "train",
@@ -172,6 +172,26 @@ class TrainingPlan:
             "license": "Apache-2.0",
         }
         return ModelCard.model_validate(content)
+
+
+def _first_alike(benchmark: Benchmark, family: str) -> str:
+    """The first version of the benchmark with the same training split, whose networks are of the same recipes.
+
+    Of families that see the benchmark's target, the benchmark itself.
+    """
+    if not FAMILIES[family].needs_target:
+        for version in range(1, benchmark.version):
+            label = f"{benchmark.name}@{version}"
+            if label in benchmarks.names() and _split(benchmarks.load(label)) == _split(benchmark):
+                return label
+    return benchmark.label
+
+
+def _split(benchmark: Benchmark) -> tuple[object, ...]:
+    """What fixes the training images."""
+    if benchmark.training is not None:
+        return benchmark.dataset, benchmark.training
+    return benchmark.dataset, frozenset(benchmark.samples), frozenset(benchmark.calibration)
 
 
 def _plain(value: object) -> str:
@@ -197,8 +217,9 @@ def train_model(
 ) -> Path:
     """Trains one network on a benchmark's training split and returns the path of its card; its weights lie beside it.
 
-    What is finished is not trained again: a card of the same plan in the folder is returned as it is. What was killed
-    goes on from its checkpoint in the folder.
+    What is finished is not trained again: a card of the same plan in the folder is returned as it is. Where its weights
+    are not there, they are trained again, and have to be the same. What was killed goes on from its checkpoint in the
+    folder.
 
     Args:
         plan: what to train.
@@ -207,12 +228,14 @@ def train_model(
         on_step: called with steps done, steps in all, and the latest loss.
 
     Raises:
-        TrainingError: the folder cannot be written or holds another plan's card under this name, or training diverged.
+        TrainingError: the folder cannot be written or holds another plan's card under this name, training diverged, or
+            made other weights than those of the card that is there.
     """
     device = device or torch.device("cpu")
     path, checkpoint = output / f"{plan.name}.yaml", output / f".{plan.name}.checkpoint"
-    if path.exists():
-        return _finished(path, plan)
+    known = _finished(path, plan) if path.exists() else None
+    if known is not None and (output / (known.weights or "")).is_file():
+        return path
     weights.make_folder(output)
     assert plan.architecture is not None and plan.activation is not None and plan.recipe is not None
     with torch.random.fork_rng(devices=[]), guard_memory(plan.recipe.batch_size, checkpoint):
@@ -235,6 +258,9 @@ def train_model(
         )
     file = output / f"{plan.name}.safetensors"
     digest = weights.write(network, file, half=plan.half)
+    if known is not None:
+        checkpoint.unlink(missing_ok=True)
+        return _same_weights(path, known, file, digest)
     card = plan.card(digest, file.name)
     machine = dict(zip(_MACHINE, (device.type, str(torch.__version__)), strict=True))
     weights.load_into(network, weights.read(file), str(file))  # as they were rounded
@@ -259,11 +285,27 @@ _MACHINE = ("device", "torch")
 """Where a model was trained, in its card: elsewhere the same command gives weights that differ by rounding."""
 
 
-def _finished(path: Path, plan: TrainingPlan) -> Path:
-    """The card of the same plan, its weights beside it.
+def _same_weights(path: Path, card: ModelCard, file: Path, digest: str) -> Path:
+    """The card whose weights were trained again.
 
     Raises:
-        TrainingError: it is another plan's, or its weights are missing or altered.
+        TrainingError: they are others.
+    """
+    if digest == card.weights_sha256:
+        return path
+    file.unlink()
+    made = {name: card.training.get(name, "unknown") for name in _MACHINE}
+    raise TrainingError(
+        f"{path}: training again gives other weights than the card's, on {torch.__version__}; they were made on "
+        f"{made['device']} by PyTorch {made['torch']}, and rounding differs from machine to machine"
+    )
+
+
+def _finished(path: Path, plan: TrainingPlan) -> ModelCard:
+    """The card of the same plan; its weights are beside it, or missing.
+
+    Raises:
+        TrainingError: it is another plan's, or its weights are altered.
     """
     card = registry.find(str(path)).card
     planned = plan.card(card.weights_sha256 or "0" * 64, card.weights or "")
@@ -273,9 +315,9 @@ def _finished(path: Path, plan: TrainingPlan) -> Path:
             f"{path}: already there, from `{card.training_command}` as {card.id}; give another --output or delete it"
         )
     file = path.parent / (card.weights or "")
-    if not file.is_file() or weights.file_sha256(file) != card.weights_sha256:
-        raise TrainingError(f"{path}: already there, but its weights {file.name} are missing or altered; delete it")
-    return path
+    if file.is_file() and weights.file_sha256(file) != card.weights_sha256:
+        raise TrainingError(f"{path}: already there, but its weights {file.name} are altered; delete both")
+    return card
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pagbench import data, geometry
+from pagbench import benchmarks, data, geometry
 from pagbench.cards import SmoothingCard
 from pagbench.errors import TrainingError, WeightsError
 from pagbench.models import architectures
@@ -299,9 +299,39 @@ def test_a_finished_model_is_not_trained_again_and_another_is_not_overwritten(tm
     for other in others:
         with pytest.raises(TrainingError, match="already there"):
             train_model(other, output=tmp_path)
-    path.with_suffix(".safetensors").unlink()
-    with pytest.raises(TrainingError, match=r"its weights .+ are missing or altered"):
+    with path.with_suffix(".safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(TrainingError, match=r"its weights .+ are altered"):
         train_model(plan, output=tmp_path)
+
+
+def test_weights_that_are_missing_are_trained_again_and_have_to_be_the_same(tmp_path, digits):
+    path = train_model(TrainingPlan(digits, "noise", 0.3, recipe=Recipe(epochs=1)), output=tmp_path)
+    file, text = path.with_suffix(".safetensors"), path.read_text()
+    known = weights.file_sha256(file)
+    file.unlink()
+    request = find(str(path))
+    assert request.to_be_trained
+    command = r"pagbench train digits@\d .*--epochs 1 --prefix trained/digits --output"
+    with pytest.raises(WeightsError, match=f"its weights are not shipped; train them again with `{command}"):
+        request.load(digits)
+    assert train_model(TrainingPlan(digits, "noise", 0.3, recipe=Recipe(epochs=1)), output=tmp_path) == path
+    assert weights.file_sha256(file) == known
+    assert (path.read_text(), [*tmp_path.glob(".*")]) == (text, [])
+    file.unlink()
+    path.write_text(text.replace(known, "a" * 64))
+    with pytest.raises(TrainingError, match=r"training again gives other weights than the card's.* made on cpu by"):
+        train_model(TrainingPlan(digits, "noise", 0.3, recipe=Recipe(epochs=1)), output=tmp_path)
+    assert not file.exists()
+
+
+def test_networks_of_editions_with_one_training_split_are_of_one_recipe():
+    first, second = (TrainingPlan(benchmarks.load(f"digits@{v}"), "noise", 0.3, prefix="digits") for v in (1, 2))
+    assert first.command == second.command
+    assert first.card("0" * 64, "x") == second.card("0" * 64, "x")
+    first, second = (TrainingPlan(benchmarks.load(f"digits@{v}"), "score-matching", 0.3) for v in (1, 2))
+    assert first.command.startswith("pagbench train digits@1 ")
+    assert second.command.startswith("pagbench train digits@2 ")
 
 
 def test_a_model_is_trained_like_the_reference_unless_told_otherwise(digits):
