@@ -12,7 +12,7 @@ import pandas as pd
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, regimes, statistics
+from pagbench.ranking import eligibility, regimes, resampling, statistics
 from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
@@ -98,8 +98,8 @@ def _summaries_of(rows: pd.DataFrame, benchmark: Benchmark) -> list[Summary]:
     rows = rows.copy(deep=False)
     rows.attrs = {}  # or pandas would copy them at every step
     rows = distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-    return [summarise(group, benchmark, weights, declared[str(name)]) for name, group in rows.groupby("entrant")]
+    drawn = resampling.resample_samples(benchmark)
+    return [summarise(group, benchmark, drawn, declared[str(name)]) for name, group in rows.groupby("entrant")]
 
 
 def distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
@@ -190,7 +190,7 @@ def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary]) -> pd.DataFr
     ranks = pd.DataFrame(index=board.index, columns=["rank", "rank_low", "rank_high"], dtype="Int64")
     chosen = board.index[board["status"] == eligibility.RANKED]
     if len(chosen):
-        scores = np.stack([models[name].replicates["alignment"] for name in board.loc[chosen, "model"]], axis=1)
+        scores = np.stack([models[name].rank_replicates for name in board.loc[chosen, "model"]], axis=1)
         ranks.loc[chosen, "rank"] = (-board.loc[chosen, "alignment"]).rank(method="min").astype("Int64")
         ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores)
     return pd.concat([ranks, board], axis=1)
@@ -256,6 +256,6 @@ def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
         both = ranked[ranked[name].notna()] if name in board and name not in own else ranked[:0]
         if len(both) >= FEWEST:
             x, y = both["alignment"].to_numpy(float), both[name].to_numpy(float)
-            spearman = clustered_spearman(x, y, both["family"].tolist(), seed=benchmark.seed)
+            spearman = clustered_spearman(x, y, both["family"].tolist())
             found.append(Agreement(name, spearman, kendall(x, y), len(both)))
     return found

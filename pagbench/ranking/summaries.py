@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from pagbench import columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
-from pagbench.ranking import eligibility, statistics
+from pagbench.ranking import eligibility, resampling, statistics
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
+from pagbench.ranking.resampling import Resampling
 from pagbench.results import Declared, Result
 from pagbench.results.store import labels_of
 from pagbench.results.verification import standing
 
-Replicates = Mapping[str, NDArray[np.float64]]
+Values = Mapping[str, NDArray[np.float64]]
+Replicates = Values
 
 COMPARED = ("alignment", "accuracy", "tangent_energy", "on_response")
 """Statistics whose replicates ranks and regimes are judged by."""
@@ -42,7 +44,9 @@ class Summary:
         evidence: what decides whether it takes a rank.
         measured: which of the benchmark's samples it has, one bit each; replicates of models that agree in it, and in
             the noise seed, are paired.
-        replicates: of every statistic over images, shape (1 + replicates,) each, the estimate first.
+        replicates: of every statistic over images, shape (1 + `statistics.REPLICATES`,) each, the estimate first.
+        rank_replicates: of alignment, which ranks; these and more, shape (1 + `resampling.RANK_REPLICATES`,); empty
+            where there is no target.
         labels: class of each of the benchmark's samples, -1 where it was not measured.
         target_weights: hash of each network behind the targets that it was measured with, where it is known.
         network: what tells its network from others; None for controls, and for rows without provenance.
@@ -53,6 +57,7 @@ class Summary:
     evidence: Evidence
     measured: bytes
     replicates: Replicates
+    rank_replicates: NDArray[np.float64]
     labels: NDArray[np.int16]
     target_weights: Mapping[str, str] = field(default_factory=dict)
     network: Network | None = None
@@ -68,26 +73,29 @@ def compared(summary: Summary) -> Summary:
     return replace(summary, replicates=kept)
 
 
-def summarise_result(result: Result, benchmark: Benchmark, weights: NDArray[np.float64]) -> Summary:
+def summarise_result(result: Result, benchmark: Benchmark, drawn: Resampling) -> Summary:
     """Summary of a model's results as read from a folder."""
-    summary = summarise(result.rows, benchmark, weights, result.declared)
+    summary = summarise(result.rows, benchmark, drawn, result.declared)
     return replace(summary, target_weights=result.provenance.target_weights)
 
 
-def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64], declared: Declared) -> Summary:
+def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, declared: Declared) -> Summary:
     """Summary of the rows of one model, each sample once.
 
     Args:
         rows: one per sample.
         benchmark: the definition.
-        weights: how often each of its samples is drawn in each replicate, `statistics.resampling_weights`.
+        drawn: how often its samples are drawn in each replicate, `resampling.resample_samples`.
         declared: what is known beside the rows.
     """
     rows = _with_certified(rows)
     name, positions = str(rows["entrant"].iloc[0]), results.positions(rows["sample_id"], benchmark)
     measured = np.zeros(len(benchmark.samples), dtype=bool)
     measured[positions[positions >= 0]] = True
-    replicates = _replicates(rows, positions, benchmark, weights)
+    values = _values(rows, positions, benchmark)
+    replicates = _statistics(_means(drawn.first(statistics.REPLICATES), values), benchmark)
+    aligned = {name: values[name] for name in (benchmark.alignment, _PAIRS.get(benchmark.alignment)) if name in values}
+    ranked = np.empty(0) if benchmark.no_target else _alignment(_means(drawn, aligned), benchmark)
     evidence = eligibility.evidence(rows, benchmark, declared.preflight, declared.verification)
     if not (benchmark.no_target or evidence.unscored or np.isfinite(replicates["alignment"]).all()):
         evidence = evidence._replace(no_result=evidence.no_result or eligibility.NO_ALIGNMENT)
@@ -115,7 +123,8 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.floa
     compared = None if evidence.control else declared.network
     network = None if compared is None else Network.of(*compared, benchmark.classes)
     labels = labels_of(rows, benchmark)
-    return Summary(name, entry, evidence, np.packbits(measured).tobytes(), replicates, labels, network=network)
+    bits = np.packbits(measured).tobytes()
+    return Summary(name, entry, evidence, bits, replicates, ranked, labels, network=network)
 
 
 def _partial(rows: pd.DataFrame, benchmark: Benchmark) -> str:
@@ -139,9 +148,8 @@ def _with_certified(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**certified, average_certified_radius=correct * radius)
 
 
-def _replicates(
-    rows: pd.DataFrame, positions: NDArray[np.int64], benchmark: Benchmark, weights: NDArray[np.float64]
-) -> Replicates:
+def _values(rows: pd.DataFrame, positions: NDArray[np.int64], benchmark: Benchmark) -> Values:
+    """Columns whose means are shown, a value for each of the benchmark's samples; NaN where it was not measured."""
     names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
     names += [c.name for c in columns.optional_board_columns(benchmark) if c.name in rows]
     hidden = columns.sample_columns(benchmark, [name for name in columns.REGISTRY if benchmark.hides(name)])
@@ -150,8 +158,22 @@ def _replicates(
     if not np.array_equal(positions, np.arange(len(benchmark.samples))):
         known, values = values[positions >= 0], np.full((len(benchmark.samples), len(names)), np.nan)
         values[positions[positions >= 0]] = known
-    means = dict(zip(names, statistics.weighted_means(weights, values).T, strict=True))
-    return _statistics(means, benchmark)
+    return dict(zip(names, values.T, strict=True))
+
+
+def _means(drawn: Resampling, values: Values) -> Replicates:
+    """Replicates of the mean of each column."""
+    return dict(zip(values, resampling.means(drawn, np.stack(list(values.values()), axis=1)).T, strict=True))
+
+
+def _alignment(means: Replicates, benchmark: Benchmark) -> NDArray[np.float64]:
+    """What ranks: the mean of the benchmark's alignment, corrected for chance unless it is the paper's."""
+    own = benchmark.alignment
+    return means[own] if benchmark.by_paper else _corrected(means[own], means[_PAIRS[own]])
+
+
+def _corrected(values: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (values - chances) / (1 - chances)
 
 
 def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
@@ -160,11 +182,10 @@ def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
     computed["accuracy"] = computed.pop("correct")
     for name, chance in _PAIRS.items():
         if name in means:
-            computed[f"{name}_corrected"] = (means[name] - means[chance]) / (1 - means[chance])
+            computed[f"{name}_corrected"] = _corrected(means[name], means[chance])
     if benchmark.no_target:
         return computed
-    column = benchmark.alignment if benchmark.by_paper else f"{benchmark.alignment}_corrected"
-    computed["alignment"] = computed[column]
+    computed["alignment"] = _alignment(means, benchmark)
     if benchmark.epsilon is not None:
         chance_energy = benchmark.rank / benchmark.dimension
         computed["tangent_energy_corrected"] = (means["tangent_energy"] - chance_energy) / (1 - chance_energy)

@@ -13,7 +13,7 @@ import numpy as np
 import pagbench
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
-from pagbench.ranking import statistics
+from pagbench.ranking import resampling
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.ranking.summaries import Summary, compared, summarise_result
@@ -46,8 +46,8 @@ def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | N
     kept = SummaryCache()
 
     @cache
-    def weights() -> statistics.Array:
-        return statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    def drawn() -> resampling.Resampling:
+        return resampling.resample_samples(benchmark)
 
     def summary(model: ModelFiles) -> tuple[Claims, Summary] | None:
         made = summary_of(model)
@@ -64,7 +64,7 @@ def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | N
         result = model.read()
         if result is None:
             return None
-        made = compared(summarise_result(result, benchmark, weights()))
+        made = compared(summarise_result(result, benchmark, drawn()))
         if digest is not None and digest == model.digest():  # nobody has written to the files meanwhile
             kept.store(digest, made)
         return made
@@ -144,11 +144,13 @@ def _encoded(summary: Summary) -> bytes:
         "target_weights": dict(summary.target_weights),
         "network": summary.network,
         "replicates": list(summary.replicates),
+        "rank_replicates": len(summary.rank_replicates),
     }
     content = (
         json.dumps(header).encode()
         + b"\n"
         + summary.labels.tobytes()
+        + summary.rank_replicates.tobytes()
         + b"".join(map(bytes, summary.replicates.values()))
     )
     return zlib.crc32(content).to_bytes(4, "little") + content
@@ -166,13 +168,15 @@ def _decoded(content: bytes) -> Summary:
         verification=None if verification is None else Verification.model_validate(verification),
     )
     labels = np.frombuffer(values, np.int16, header["labels"])
-    replicates = np.frombuffer(values[labels.nbytes :]).reshape(len(header["replicates"]), -1)
+    ranked = np.frombuffer(values[labels.nbytes :], count=header["rank_replicates"])
+    replicates = np.frombuffer(values[labels.nbytes + ranked.nbytes :]).reshape(len(header["replicates"]), -1)
     return Summary(
         header["name"],
         header["entry"],
         evidence,
         bytes.fromhex(header["measured"]),
         dict(zip(header["replicates"], replicates, strict=True)),
+        ranked,
         labels,
         header["target_weights"],
         None if header["network"] is None else Network(header["network"][0], tuple(header["network"][1])),

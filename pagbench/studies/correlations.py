@@ -79,5 +79,5 @@ def correlation(part: pd.DataFrame, first: str, second: str, seed: int) -> Corre
     """Correlation of two columns over the rows that have both."""
     known = part[part[first].notna() & part[second].notna()]
     x, y = (known[name].to_numpy(float) for name in (first, second))
-    rho = statistics.clustered_spearman(x, y, known["family"].tolist(), seed=seed)
+    rho = statistics.clustered_spearman(x, y, known["family"].tolist())
     return Correlation(rho, len(known), known["family"].nunique())

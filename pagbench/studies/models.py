@@ -16,7 +16,7 @@ from pagbench.benchmarks import Benchmark, Thresholds
 from pagbench.cards import ModelCard
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, regimes, statistics
+from pagbench.ranking import eligibility, regimes, resampling
 from pagbench.ranking.board import build_board
 from pagbench.ranking.regimes import Anchored, Verdict
 from pagbench.ranking.statistics import Interval
@@ -271,10 +271,10 @@ def read_board(
     Raises:
         ResultsError: there are none, or a file is damaged.
     """
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    drawn = resampling.resample_samples(benchmark)
 
     def summarised(result: Result) -> tuple[Summary, Kept]:
-        return summarise_result(result, benchmark, weights), keep(result)
+        return summarise_result(result, benchmark, drawn), keep(result)
 
     listed = results.map_results(folder, benchmark, summarised, on_warning)
     return listed, build_board([summary for summary, _ in listed], benchmark)
