@@ -66,7 +66,7 @@ def leaderboard(
 def build_board(summaries: Iterable[Summary], benchmark: Benchmark) -> pd.DataFrame:
     """The leaderboard of summarised models, by rank; see `leaderboard`."""
     models = {summary.name: summary for summary in sorted(summaries, key=lambda summary: summary.name)}
-    board = _with_ranks(_unranked(models, benchmark), models)
+    board = _with_ranks(_unranked(models, benchmark), models, benchmark)
     return _sorted(_ordered_columns(board, benchmark), None, benchmark)
 
 
@@ -186,13 +186,14 @@ def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str
     return dict(zip(_REGIME, values, strict=True))
 
 
-def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary]) -> pd.DataFrame:
+def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
     ranks = pd.DataFrame(index=board.index, columns=["rank", "rank_low", "rank_high"], dtype="Int64")
     chosen = board.index[board["status"] == eligibility.RANKED]
     if len(chosen):
         scores = np.stack([models[name].rank_replicates for name in board.loc[chosen, "model"]], axis=1)
         ranks.loc[chosen, "rank"] = (-board.loc[chosen, "alignment"]).rank(method="min").astype("Int64")
-        ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores)
+        units = resampling.count(len(benchmark.samples), benchmark.classes)
+        ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores, units=units)
     return pd.concat([ranks, board], axis=1)
 
 
@@ -226,7 +227,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         column: the other column.
-        spearman: rho with its 95 % interval, families drawn whole.
+        spearman: rho with its 95 % interval over families.
         kendall: tau.
         models: number of models.
     """
@@ -239,10 +240,10 @@ class Agreement(NamedTuple):
     def sentence(self) -> str:
         """One line for below a table."""
         rho = self.spearman
+        bounds = "[no interval]" if np.isnan(rho.low) else f"[{rho.low:.2f}, {rho.high:.2f}]"
         return (
-            f"Ranking by {OTHER_TARGETS[self.column]} ({self.column}): Spearman {rho.value:.2f} "
-            f"[{rho.low:.2f}, {rho.high:.2f}] with this one, Kendall {self.kendall:.2f}, over {self.models} ranked "
-            "models (families drawn whole)."
+            f"Ranking by {OTHER_TARGETS[self.column]} ({self.column}): Spearman {rho.value:.2f} {bounds} with this "
+            f"one, Kendall {self.kendall:.2f}, over {self.models} ranked models (interval over families)."
         )
 
 

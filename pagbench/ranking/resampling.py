@@ -29,7 +29,7 @@ class Resampling(NamedTuple):
     numbers, so that shares of images come out the same on every machine, in whatever order they are summed.
 
     Attributes:
-        blocks: the block of each image, from 0; shape (n,).
+        blocks: the block of each image; shape (n,), every number from 0 to the largest.
         counts: shape (1 + replicates, blocks); the first row is the sample itself, each block once.
     """
 
@@ -46,8 +46,8 @@ def along(images: int, classes: int) -> NDArray[np.int64]:
 
     An image's target is in its own alignment and in its predecessor's chance level, so that neighbours go together. A
     block has as many whole rounds of classes as make ten images, or fewer images where there would be too few blocks;
-    what is left over belongs to the last one. In a cycle that goes through the classes in rounds, blocks of whole rounds
-    are as stratified as the sample is.
+    what is left over belongs to the last one. In a cycle that goes through the classes in rounds, blocks of whole
+    rounds are as stratified as the sample is.
 
     Returns:
         The block of each image, shape (images,).
@@ -58,6 +58,11 @@ def along(images: int, classes: int) -> NDArray[np.int64]:
     rounds = -(-_LENGTH // classes)
     length = max(1, min(classes * rounds, images // _FEWEST))
     return np.minimum(np.arange(images) // length, max(images // length - 1, 0))
+
+
+def count(images: int, classes: int) -> int:
+    """How many blocks so many images make."""
+    return int(along(images, classes).max()) + 1
 
 
 def blocks_of(benchmark: Benchmark) -> NDArray[np.int64]:

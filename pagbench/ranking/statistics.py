@@ -1,6 +1,7 @@
 """Uncertainty: percentile intervals, simultaneous rank intervals, correlations over families.
 
-`kendall`, `student_quantile` and `binomial_tail` are not scipy's: importing scipy.stats takes longer than reading sixty models.
+`kendall`, `student_quantile` and `binomial_tail` are not scipy's: importing scipy.stats takes longer than reading sixty
+models.
 """
 
 import math
@@ -15,13 +16,13 @@ Array = NDArray[np.float64]
 
 REPLICATES = 2000
 """Of everything that has an interval."""
-ROUNDING = 2.0**-12 * math.sqrt(2 / 3)
-"""Standard deviation of the difference of two stored values about 1: results files keep 11 significant bits."""
+ROUNDING = 2.0**-11
+"""Largest relative error of a stored value: results files keep 11 significant bits."""
 _NORMAL = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 _AT_ONCE = 512
 """Replicates whose pairwise differences are computed together: they stay in a core's cache."""
-_LEAST_FAMILIES = 3
+_LEAST_CLUSTERS = 3
 
 
 class Interval(NamedTuple):
@@ -110,10 +111,10 @@ def difference(a: Array, b: Array) -> Difference:
 
 
 def _floor(estimates: Array) -> float:
-    """The least scale of a difference of these: what the rounding of stored values makes of one image.
+    """The least scale of a difference of these: how far rounding may move one of their stored values.
 
-    Means over images are rounded off less. But a network and its copy, in other numbers or on another machine, differ by
-    nearly the same on every image, which resampling the images does not show.
+    It moves means over images less. But a network and its copy, in other numbers or on another machine, differ by nearly
+    the same on every image, which resampling the images does not show.
     """
     return max(ROUNDING * float(np.abs(estimates).max()), float(np.finfo(np.float32).tiny))
 
@@ -162,27 +163,38 @@ def clustered_spearman(x: Array, y: Array, clusters: Sequence[str], *, given: Ar
     if known.sum() < 3:
         return Interval(np.nan, np.nan, np.nan)
     names, member = np.unique(np.asarray(clusters)[known], return_inverse=True)
-    g = len(names)
-    counts = np.vstack([np.ones(len(member)), member != np.arange(g)[:, None]])
+    counts = np.vstack([np.ones(len(member)), member != np.arange(len(names))[:, None]])
     a, b = _ranks(counts, x[known]), _ranks(counts, y[known])
     correlations = _correlations(counts, a, b)
     if given is not None:
         z = _ranks(counts, given[known])
         correlations = _partial(correlations, _correlations(counts, a, z), _correlations(counts, b, z))
-    rho = float(correlations[0])
-    if g < _LEAST_FAMILIES or not (np.abs(correlations) < 1 - 1e-9).all():
+    return left_out_in_turn(correlations)
+
+
+def left_out_in_turn(correlations: Array) -> Interval:
+    """A rank correlation with the 95 % interval of the jackknife on Fisher's z, by Student's t.
+
+    Args:
+        correlations: of all clusters, then without each of them; shape (1 + clusters,).
+
+    Returns:
+        No bounds with fewer than three clusters, nor where one of the correlations is 1, -1 or NaN.
+    """
+    rho, clusters = float(correlations[0]), len(correlations) - 1
+    if clusters < _LEAST_CLUSTERS or not (np.abs(correlations) < 1 - 1e-9).all():
         return Interval(rho, np.nan, np.nan)
-    fisher = np.arctanh(correlations)
-    spread = math.sqrt((g - 1) ** 2 / g * fisher[1:].var(ddof=1))
-    reach = student_quantile(g - 1) * spread
-    return Interval(rho, math.tanh(fisher[0] - reach), math.tanh(fisher[0] + reach))
+    z = np.arctanh(correlations)
+    reach = student_quantile(clusters - 1) * (clusters - 1) * z[1:].std(ddof=1) / math.sqrt(clusters)
+    return Interval(rho, math.tanh(z[0] - reach), math.tanh(z[0] + reach))
 
 
-def student_quantile(freedom: int) -> float:
-    """97.5 % quantile of Student's t, by bisection of its distribution function in closed form.
+def student_quantile(freedom: int, *, outside: float = 0.05) -> float:
+    """What |t| exceeds with a probability of `outside`, for Student's t; by bisection of its distribution function.
 
     Args:
         freedom: degrees of freedom, at least 1.
+        outside: 1e-12 at least.
 
     >>> round(student_quantile(2), 6), round(student_quantile(7), 6)
     (4.302653, 2.364624)
@@ -190,7 +202,7 @@ def student_quantile(freedom: int) -> float:
     low, high = 0.0, math.pi / 2  # of arctan(t/√freedom)
     for _ in range(60):
         angle = (low + high) / 2
-        low, high = (low, angle) if _student_inside(angle, freedom) > 0.95 else (angle, high)
+        low, high = (low, angle) if _student_inside(angle, freedom) > 1 - outside else (angle, high)
     return math.sqrt(freedom) * math.tan(low)
 
 
@@ -220,21 +232,25 @@ def _ranks(counts: Array, values: Array) -> Array:
 
 def _correlations(counts: Array, a: Array, b: Array) -> Array:
     """Pearson correlation of each row of a and b, each column occurring so many times; NaN where one is constant."""
-    total = counts.sum(axis=1, keepdims=True)
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     a, b = (part - (counts * part).sum(axis=1, keepdims=True) / total for part in (a, b))
     scale = np.sqrt((counts * a * a).sum(axis=1) * (counts * b * b).sum(axis=1))
     return np.divide((counts * a * b).sum(axis=1), scale, out=np.full_like(scale, np.nan), where=scale > 0)
 
 
-def rank_intervals(replicates: Array) -> NDArray[np.int64]:
+def rank_intervals(replicates: Array, *, units: int) -> NDArray[np.int64]:
     """95 % simultaneous rank intervals by pairwise comparisons (Mogstad, Romano, Shaikh & Wilhelm 2024).
 
     All pairwise differences get simultaneous bands from the bootstrap distribution of the largest studentised
-    deviation; no difference has a scale below that of the rounding of stored values. A model's best rank is 1 + the number significantly better than it, its worst M - the number
-    significantly worse.
+    deviation; no difference has a scale below that of the rounding of stored values. A model's best rank is 1 + the
+    number significantly better than it, its worst M - the number significantly worse.
+
+    Among two thousand pairs are some whose scale is underestimated, the more so the fewer units are drawn. So the bands
+    are as wide as Student's t has it at the level of the bootstrap's, which is about normal.
 
     Args:
         replicates: shape (1 + replicates, M), paired over models; higher is better; first row the estimates.
+        units: how many of them there are to draw from: blocks of images.
 
     Returns:
         Shape (M, 2): best and worst rank of each model.
@@ -244,7 +260,8 @@ def rank_intervals(replicates: Array) -> NDArray[np.int64]:
     floor = _floor(replicates[0])
     scale = np.maximum(_scales(replicates[1:]), floor)
     deviations = np.asarray((replicates[1:] - replicates[0]).T, dtype=np.float32)
-    critical = np.quantile(_largest(deviations, np.asarray(1 / scale, dtype=np.float32)).astype(np.float64), 0.95)
+    normal = np.quantile(_largest(deviations, np.asarray(1 / scale, dtype=np.float32)).astype(np.float64), 0.95)
+    critical = student_quantile(max(units - 1, 1), outside=math.erfc(normal / math.sqrt(2)))
     above = estimate > np.maximum(critical * scale, _NORMAL * floor)
     np.fill_diagonal(above, False)
     return np.stack([1 + above.sum(axis=0), m - above.sum(axis=1)], axis=1)
@@ -284,9 +301,7 @@ def _largest(deviations: NDArray[np.float32], inverse: NDArray[np.float32]) -> N
             pairs = part[first + 1 :] - part[first]
             pairs *= inverse[first, first + 1 :, None]
             np.abs(pairs, out=pairs)
-            np.maximum(
-                largest[start : start + _AT_ONCE], pairs.max(axis=0), out=largest[start : start + _AT_ONCE]
-            )
+            np.maximum(largest[start : start + _AT_ONCE], pairs.max(axis=0), out=largest[start : start + _AT_ONCE])
     return largest
 
 

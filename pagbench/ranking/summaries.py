@@ -94,7 +94,8 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     measured[positions[positions >= 0]] = True
     values = _values(rows, positions, benchmark)
     replicates = _statistics(_means(drawn.first(statistics.REPLICATES), values), benchmark)
-    aligned = {name: values[name] for name in (benchmark.alignment, _PAIRS.get(benchmark.alignment)) if name in values}
+    ranking = (benchmark.alignment, _PAIRS.get(benchmark.alignment))
+    aligned = {name: values[name] for name in ranking if name is not None and name in values}
     ranked = np.empty(0) if benchmark.no_target else _alignment(_means(drawn, aligned), benchmark)
     evidence = eligibility.evidence(rows, benchmark, declared.preflight, declared.verification)
     if not (benchmark.no_target or evidence.unscored or np.isfinite(replicates["alignment"]).all()):

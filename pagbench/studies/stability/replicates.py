@@ -116,7 +116,7 @@ class Measured:
         return tuple(model for model in self.models if model.ranked)
 
     def table_means(self, column: str, images: int) -> Array:
-        """Replicates of the mean of a measured column, as `published_means`; its images follow the cycle of partners."""
+        """Replicates of the mean of a measured column, as `published_means`; its images follow the cycle."""
         blocks = partial(resampling.along, images, self.benchmark.classes)
         return self._means([self.tables[name][column] for name in self.names], images, "cycle", blocks)
 
