@@ -85,6 +85,7 @@ def test_staleness_is_seen_and_rounding_is_not():
         "docs/abilities.md",
         "docs/cli.md",
         "docs/cost.md",
+        "docs/intervals.md",
         "docs/measures.md",
         "docs/sensitivity.md",
         "docs/study.md",
