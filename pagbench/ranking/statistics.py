@@ -113,8 +113,8 @@ def difference(a: Array, b: Array) -> Difference:
 def _floor(estimates: Array) -> float:
     """The least scale of a difference of these: how far rounding may move one of their stored values.
 
-    It moves means over images less. But a network and its copy, in other numbers or on another machine, differ by nearly
-    the same on every image, which resampling the images does not show.
+    It moves means over images less. But a network and its copy, in other numbers or on another machine, differ by
+    nearly the same on every image, which resampling the images does not show.
     """
     return max(ROUNDING * float(np.abs(estimates).max()), float(np.finfo(np.float32).tiny))
 
