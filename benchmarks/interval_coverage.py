@@ -436,7 +436,7 @@ def table(scale: float) -> Iterator[str]:
     """Lines of the table as Markdown, as they are measured; with so many times the samples."""
     yield "| statement | nominal | measured | version 0.1.0 | |"
     yield "|---|---|---|---|---|"
-    parts = ((_alignment, 200), (_columns, 200), (_ranks, 300), (_regimes, 50), (_correlations, 1000), (_kendall, 100))
+    parts = ((_alignment, 200), (_columns, 200), (_ranks, 300), (_regimes, 50), (_correlations, 500), (_kendall, 60))
     for part, samples in (*parts, (_twins, 100)):
         for line in part(max(int(samples * scale), 10)):
             before = "" if line.before is None else _share(line.before)
