@@ -104,16 +104,14 @@ def _abilities(study: Study) -> Iterator[str]:
 
 
 def _predicts(study: Study, first: str, second: str, sign: int, given: str | None) -> str:
-    """Spearman's rho over models, partial where something is given; families drawn whole."""
+    """Spearman's rho over models, partial where something is given; with its interval over families."""
     attacked = _adversarial()
     chosen = [
         n for n in study.drawn if second in n.replicates and (first in n.replicates or n.card.id in attacked.index)
     ]
     x = np.array([n.replicates[first][0] if first in n.replicates else attacked[first][n.card.id] for n in chosen])
     y, z = (np.array([n.replicates[name][0] for n in chosen]) for name in (second, given or "accuracy"))
-    rho = clustered_spearman(
-        sign * x, y, [n.card.family for n in chosen], given=None if given is None else z, seed=study.benchmark.seed
-    )
+    rho = clustered_spearman(sign * x, y, [n.card.family for n in chosen], given=None if given is None else z)
     return f"{rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]"
 
 
@@ -162,7 +160,7 @@ def _anchor(model: StudiedModel, ability: str, suffixes: Sequence[str]) -> str:
 
 def _spearman(chosen: Sequence[StudiedModel], first: str, second: str, benchmark: Benchmark) -> str:
     x, y = (np.array([n.replicates[name][0] for n in chosen]) for name in (first, second))
-    rho = clustered_spearman(x, y, [n.card.family for n in chosen], seed=benchmark.seed)
+    rho = clustered_spearman(x, y, [n.card.family for n in chosen])
     return f"{rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], {len(chosen)} models"
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, joining, regimes, statistics
+from pagbench.ranking import eligibility, joining, regimes, resampling, statistics
 from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
@@ -102,7 +102,7 @@ def rows_of(summaries: Iterable[Summary], benchmark: Benchmark) -> Rows:
 
 def table_of(rows: Rows, benchmark: Benchmark) -> pd.DataFrame:
     """The leaderboard of rows, by rank; see `leaderboard`."""
-    board = _with_ranks(_unranked(rows, benchmark), rows.models)
+    board = _with_ranks(_unranked(rows, benchmark), rows.models, benchmark)
     return _sorted(_ordered_columns(board, benchmark), None, benchmark)
 
 
@@ -134,8 +134,8 @@ def _summaries_of(rows: pd.DataFrame, benchmark: Benchmark) -> list[Summary]:
     rows = rows.copy(deep=False)
     rows.attrs = {}  # or pandas would copy them at every step
     rows = distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-    return [summarise(group, benchmark, weights, declared[str(name)]) for name, group in rows.groupby("entrant")]
+    drawn = resampling.resample_samples(benchmark)
+    return [summarise(group, benchmark, drawn, declared[str(name)]) for name, group in rows.groupby("entrant")]
 
 
 def distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
@@ -213,16 +213,17 @@ def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str
     return dict(zip(_REGIME, values, strict=True))
 
 
-def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary]) -> pd.DataFrame:
+def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary], benchmark: Benchmark) -> pd.DataFrame:
     ranks = pd.DataFrame(index=board.index, columns=["rank", "rank_low", "rank_high"], dtype="Int64")
     is_ranked = board["status"] == eligibility.RANKED
     tracks = [board["track"] == track for track in joining.TRACKS] if "track" in board else [is_ranked]
+    units = resampling.count(len(benchmark.samples), benchmark.classes)
     for chosen in (board.index[is_ranked & track] for track in tracks):
         if chosen.empty:
             continue
-        scores = np.stack([models[name].replicates["alignment"] for name in board.loc[chosen, "model"]], axis=1)
+        scores = np.stack([models[name].rank_replicates for name in board.loc[chosen, "model"]], axis=1)
         ranks.loc[chosen, "rank"] = (-board.loc[chosen, "alignment"]).rank(method="min").astype("Int64")
-        ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores)
+        ranks.loc[chosen, ["rank_low", "rank_high"]] = statistics.rank_intervals(scores, units=units)
     if "n_networks" in board:
         board = board.assign(n_networks=board["n_networks"].astype("Int64"))
     return pd.concat([ranks, board], axis=1)
@@ -260,7 +261,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         column: the other column.
-        spearman: rho with its 95 % interval, families drawn whole.
+        spearman: rho with its 95 % interval over families.
         kendall: tau.
         models: number of models.
     """
@@ -273,10 +274,10 @@ class Agreement(NamedTuple):
     def sentence(self) -> str:
         """One line for below a table."""
         rho = self.spearman
+        bounds = "[no interval]" if np.isnan(rho.low) else f"[{rho.low:.2f}, {rho.high:.2f}]"
         return (
-            f"Ranking by {OTHER_TARGETS[self.column]} ({self.column}): Spearman {rho.value:.2f} "
-            f"[{rho.low:.2f}, {rho.high:.2f}] with this one, Kendall {self.kendall:.2f}, over {self.models} ranked "
-            "models (families drawn whole)."
+            f"Ranking by {OTHER_TARGETS[self.column]} ({self.column}): Spearman {rho.value:.2f} {bounds} with this "
+            f"one, Kendall {self.kendall:.2f}, over {self.models} ranked models (interval over families)."
         )
 
 
@@ -290,6 +291,6 @@ def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
         both = ranked[ranked[name].notna()] if name in board and name not in own else ranked[:0]
         if len(both) >= FEWEST:
             x, y = both["alignment"].to_numpy(float), both[name].to_numpy(float)
-            spearman = clustered_spearman(x, y, both["family"].tolist(), seed=benchmark.seed)
+            spearman = clustered_spearman(x, y, both["family"].tolist())
             found.append(Agreement(name, spearman, kendall(x, y), len(both)))
     return found

@@ -141,18 +141,27 @@ def _row(
     listed = {} if first.evidence.control else {"n_networks": count, "networks": [_listed(one) for one in members]}
     track = {} if first.evidence.control else {"track": ON_TARGET if first.entry["trained_on_target"] else OPEN}
     replicates, estimated = _mean(members, benchmark), dict[str, float]()
+    ranked = np.mean([one.rank_replicates for one in members], axis=0)
     retraining: dict[str, float] = {}
     if pool and not first.evidence.control:
         over_images = replicates
         variances = {name: known.moderated(own.get(name, np.nan), count - 1) for name, known in pool.items()}
-        replicates = _retrained(first.name, count, over_images, variances, pool, benchmark)
+        known = _Retraining(first.name, count, variances, pool, benchmark)
+        replicates = known.of(over_images)
+        if not benchmark.no_target:
+            ranked = known.moved(ranking_column(benchmark), ranked)
         estimated = _intervals(replicates)
         retraining = _shares(over_images, estimated, variances, benchmark)
     elif count > 1:
         estimated = _intervals(replicates)
     if count == 1:  # as it was measured: what is kept of replicates may be rounded
         estimated |= {name: first.entry[name] for name in estimated if name in replicates}
-    return replace(first, entry=_entry(members) | estimated | listed | track | retraining, replicates=replicates)
+    return replace(
+        first,
+        entry=_entry(members) | estimated | listed | track | retraining,
+        replicates=replicates,
+        rank_replicates=ranked,
+    )
 
 
 def _mean(members: Sequence[Summary], benchmark: Benchmark) -> dict[str, Array]:
@@ -166,29 +175,38 @@ def _mean(members: Sequence[Summary], benchmark: Benchmark) -> dict[str, Array]:
     return with_ratios(means, benchmark)
 
 
-def _retrained(
-    key: str,
-    count: int,
-    over_images: Replicates,
-    variances: Mapping[str, float],
-    pool: Mapping[str, SeedVariance],
-    benchmark: Benchmark,
-) -> dict[str, Array]:
-    """Replicates to which a draw of how far the mean over networks is from that over all seeds is added."""
-    retrained = dict(over_images)
-    for name, variance in variances.items():
-        if name not in over_images or variance == 0:
-            continue
-        values, scale = over_images[name], scale_of(name)
-        drawn = draws(
-            pool[name].freedom_of(count - 1),
-            len(values) - 1,
-            seed=benchmark.seed,
-            key=f"{key} {_draw(name, benchmark)}",
-        )
-        moved = scale.back(scale.of(values[1:]) + np.sqrt(variance / count) * drawn)
-        retrained[name] = np.concatenate([values[:1], np.where(np.isfinite(moved), moved, values[1:])])
-    return with_derived(retrained, benchmark) if not benchmark.no_target else retrained
+class _Retraining(NamedTuple):
+    """What is known of how far the mean over a recipe's networks is from that over all seeds.
+
+    Attributes:
+        key: names the recipe.
+        networks: how many it has.
+        variances: between networks, by statistic, on its scale.
+        pool: what all recipes have in common.
+        benchmark: the definition.
+    """
+
+    key: str
+    networks: int
+    variances: Mapping[str, float]
+    pool: Mapping[str, SeedVariance]
+    benchmark: Benchmark
+
+    def moved(self, name: str, values: Array) -> Array:
+        """Replicates of a statistic over images, to each of which a draw over seeds is added; the estimate stays."""
+        variance = self.variances.get(name, 0.0)
+        if variance == 0:
+            return values
+        scale, freedom = scale_of(name), self.pool[name].freedom_of(self.networks - 1)
+        named = f"{self.key} {_draw(name, self.benchmark)}"
+        drawn = draws(freedom, len(values) - 1, seed=self.benchmark.seed, key=named)
+        moved = scale.back(scale.of(values[1:]) + np.sqrt(variance / self.networks) * drawn)
+        return np.concatenate([values[:1], np.where(np.isfinite(moved), moved, values[1:])])
+
+    def of(self, over_images: Replicates) -> dict[str, Array]:
+        """All statistics, and those that are made of them."""
+        retrained = {name: self.moved(name, values) for name, values in over_images.items()}
+        return retrained if self.benchmark.no_target else with_derived(retrained, self.benchmark)
 
 
 def _draw(name: str, benchmark: Benchmark) -> str:

@@ -13,7 +13,7 @@ from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import Column, epsilon_name
 from pagbench.errors import ResultsError, UnknownNameError, printable
-from pagbench.ranking import eligibility, statistics
+from pagbench.ranking import eligibility, resampling, statistics
 from pagbench.ranking.board import benchmark_of, distinct
 from pagbench.ranking.render import cells_of_csv
 from pagbench.ranking.summaries import summarise
@@ -156,8 +156,8 @@ def _compared(
     measured = [name for name in rows_a if name in rows_b and name not in columns.IDENTITY]
     lacking = rows_a[measured].isna() | rows_b[measured].isna()
     a, b = (rows.assign(**rows[measured].mask(lacking)) for rows in (rows_a, rows_b))
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
-    first, second = (summarise(rows, benchmark, weights, Declared()) for rows in (a, b))
+    drawn = resampling.resample_samples(benchmark)
+    first, second = (summarise(rows, benchmark, drawn, Declared()) for rows in (a, b))
     lines = []
     for name in columns.MAIN:
         if name in first.replicates and name in second.replicates:

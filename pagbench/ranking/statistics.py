@@ -1,8 +1,10 @@
-"""Uncertainty: bootstrap over images, seeds and families, percentile intervals, simultaneous rank intervals.
+"""Uncertainty: percentile intervals, simultaneous rank intervals, correlations over families.
 
-`kendall` and `binomial_tail` are not scipy's: importing scipy.stats takes longer than reading sixty models.
+`kendall`, `student_quantile` and `binomial_tail` are not scipy's: importing scipy.stats takes longer than reading sixty
+models.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -13,8 +15,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 REPLICATES = 2000
-_BLOCK = 64
-"""Pairs of models at a time: their differences stay in a core's cache."""
+"""Of everything that has an interval."""
+ROUNDING = 2.0**-11
+"""Largest relative error of a stored value: results files keep 11 significant bits."""
+_NORMAL = 1.959963984540054
+"""97.5 % quantile of the normal distribution."""
+_AT_ONCE = 512
+"""Replicates whose pairwise differences are computed together: they stay in a core's cache."""
+_LEAST_CLUSTERS = 3
 
 
 class Interval(NamedTuple):
@@ -26,41 +34,15 @@ class Interval(NamedTuple):
 
 
 def resampling_weights(n: int, *, seed: int, replicates: int = REPLICATES) -> Array:
-    """How often each of n images is drawn in each replicate; the first row is the sample itself.
-
-    The same weights serve all models, so that differences between models are paired over images. They are whole
-    numbers, so that shares of images come out the same on every machine, in whatever order they are summed.
+    """How often each of n units, as training seeds or families, is drawn in each replicate; the first row is all once.
 
     Returns:
-        Shape (1 + replicates, n), an image's weights side by side in memory; rows sum to n.
+        Shape (1 + replicates, n), a unit's numbers side by side in memory; rows sum to n.
     """
     rng = np.random.default_rng(seed)
     weights = np.ones((1 + replicates, n), order="F")
     weights[1:] = rng.multinomial(n, np.full(n, 1 / n), size=replicates)
     return weights
-
-
-def weighted_means(weights: Array, values: Array) -> Array:
-    """Means of each column under each row of weights; images that are not scored (NaN) are left out.
-
-    Args:
-        weights: shape (replicates, n); rows sum to n, as those of `resampling_weights` do.
-        values: shape (n, columns).
-
-    Returns:
-        Shape (replicates, columns), a column's means side by side in memory; NaN where no image of a replicate is
-        scored.
-    """
-    scored = ~np.isnan(values)
-    partial = ~scored.all(axis=0)
-    if not partial.any():
-        return np.asarray((values.T @ weights.T).T / len(values))
-    means = (np.where(scored, values, 0.0).T @ weights.T).T
-    means[:, ~partial] /= len(values)
-    masks, mask_of = np.unique(scored[:, partial], axis=1, return_inverse=True)  # most columns lack the same images
-    mass = (weights @ masks.astype(np.float64))[:, mask_of.ravel()]
-    means[:, partial] = np.divide(means[:, partial], mass, out=np.full_like(mass, np.nan), where=mass > 0)
-    return means
 
 
 def interval(replicates: Array) -> Interval:
@@ -122,7 +104,19 @@ def difference(a: Array, b: Array) -> Difference:
     if not np.isfinite(value):
         return Difference(value, low, high, np.nan)
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return Difference(value, low, high, min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
+    scale = _floor(np.array([a[0], b[0]]))
+    low, high = min(low, value - _NORMAL * scale), max(high, value + _NORMAL * scale)
+    p = max(2 * (tail + 1) / (len(drawn) + 1), math.erfc(abs(value) / scale / math.sqrt(2)))
+    return Difference(value, low, high, min(1.0, p))
+
+
+def _floor(estimates: Array) -> float:
+    """The least scale of a difference of these: how far rounding may move one of their stored values.
+
+    It moves means over images less. But a network and its copy, in other numbers or on another machine, differ by
+    nearly the same on every image, which resampling the images does not show.
+    """
+    return max(ROUNDING * float(np.abs(estimates).max()), float(np.finfo(np.float32).tiny))
 
 
 def over_seeds(columns: Sequence[Array], *, seed: int) -> Array:
@@ -148,44 +142,79 @@ def over_seeds(columns: Sequence[Array], *, seed: int) -> Array:
     return np.divide(total, mass, out=np.full_like(total, np.nan), where=mass > 0)
 
 
-def clustered_spearman(
-    x: Array,
-    y: Array,
-    clusters: Sequence[str],
-    *,
-    given: Array | None = None,
-    seed: int,
-    replicates: int = REPLICATES,
-) -> Interval:
-    """Spearman's rank correlation with a bootstrap interval that draws whole clusters.
+def clustered_spearman(x: Array, y: Array, clusters: Sequence[str], *, given: Array | None = None) -> Interval:
+    """Spearman's rank correlation with an interval over clusters, of which one after the other is left out.
 
-    Points of one cluster (models of one training family) are alike; drawing them one by one would take them for
-    independent and give an interval that is too short.
+    Points of one cluster (models of one training family) are alike; taking them for independent would give an interval
+    that is too short. The interval is of the delete-one-cluster jackknife on Fisher's z, with Student's t of one degree
+    of freedom less than there are clusters.
 
     Args:
         x: shape (n,); pairs that are not finite are left out.
         y: shape (n,).
         clusters: the cluster of each point.
         given: shape (n,); what x and y may both depend on: the partial correlation, of ranks, is returned then.
-        seed: of the drawing.
-        replicates: number of drawings.
 
     Returns:
-        NaN with fewer than three points or where x or y is constant; no bounds with a single cluster.
+        NaN with fewer than three points or where x or y is constant. No bounds with fewer than three clusters, nor
+        where the correlation is 1 or -1, or has no value, with all of them or without one.
     """
     known = np.isfinite(x) & np.isfinite(y) & (True if given is None else np.isfinite(given))
-    names, member = np.unique(np.asarray(clusters)[known], return_inverse=True)
     if known.sum() < 3:
         return Interval(np.nan, np.nan, np.nan)
-    counts = resampling_weights(len(names), seed=seed, replicates=replicates)[:, member]
+    names, member = np.unique(np.asarray(clusters)[known], return_inverse=True)
+    counts = np.vstack([np.ones(len(member)), member != np.arange(len(names))[:, None]])
     a, b = _ranks(counts, x[known]), _ranks(counts, y[known])
     correlations = _correlations(counts, a, b)
     if given is not None:
         z = _ranks(counts, given[known])
         correlations = _partial(correlations, _correlations(counts, a, z), _correlations(counts, b, z))
-    if len(names) == 1:
-        return Interval(float(correlations[0]), np.nan, np.nan)
-    return interval(correlations)
+    return left_out_in_turn(correlations)
+
+
+def left_out_in_turn(correlations: Array) -> Interval:
+    """A rank correlation with the 95 % interval of the jackknife on Fisher's z, by Student's t.
+
+    Args:
+        correlations: of all clusters, then without each of them; shape (1 + clusters,).
+
+    Returns:
+        No bounds with fewer than three clusters, nor where one of the correlations is 1, -1 or NaN.
+    """
+    rho, clusters = float(correlations[0]), len(correlations) - 1
+    if clusters < _LEAST_CLUSTERS or not (np.abs(correlations) < 1 - 1e-9).all():
+        return Interval(rho, np.nan, np.nan)
+    z = np.arctanh(correlations)
+    reach = student_quantile(clusters - 1) * (clusters - 1) * z[1:].std(ddof=1) / math.sqrt(clusters)
+    return Interval(rho, math.tanh(z[0] - reach), math.tanh(z[0] + reach))
+
+
+def student_quantile(freedom: int, *, outside: float = 0.05) -> float:
+    """What |t| exceeds with a probability of `outside`, for Student's t; by bisection of its distribution function.
+
+    Args:
+        freedom: degrees of freedom, at least 1.
+        outside: 1e-12 at least.
+
+    >>> round(student_quantile(2), 6), round(student_quantile(7), 6)
+    (4.302653, 2.364624)
+    """
+    low, high = 0.0, math.pi / 2  # of arctan(t/√freedom)
+    for _ in range(60):
+        angle = (low + high) / 2
+        low, high = (low, angle) if _student_inside(angle, freedom) > 1 - outside else (angle, high)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def _student_inside(angle: float, freedom: int) -> float:
+    """Probability that |t| < √freedom tan(angle) (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
+    term = math.cos(angle) if freedom % 2 else 1.0
+    total = term if freedom > 1 else 0.0
+    for k in range(2 + freedom % 2, freedom - 1, 2):
+        term *= (k - 1) / k * math.cos(angle) ** 2
+        total += term
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if freedom % 2 else total
 
 
 def _partial(ab: Array, az: Array, bz: Array) -> Array:
@@ -203,58 +232,77 @@ def _ranks(counts: Array, values: Array) -> Array:
 
 def _correlations(counts: Array, a: Array, b: Array) -> Array:
     """Pearson correlation of each row of a and b, each column occurring so many times; NaN where one is constant."""
-    total = counts.sum(axis=1, keepdims=True)
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     a, b = (part - (counts * part).sum(axis=1, keepdims=True) / total for part in (a, b))
     scale = np.sqrt((counts * a * a).sum(axis=1) * (counts * b * b).sum(axis=1))
     return np.divide((counts * a * b).sum(axis=1), scale, out=np.full_like(scale, np.nan), where=scale > 0)
 
 
-def rank_intervals(replicates: Array) -> NDArray[np.int64]:
+def rank_intervals(replicates: Array, *, units: int) -> NDArray[np.int64]:
     """95 % simultaneous rank intervals by pairwise comparisons (Mogstad, Romano, Shaikh & Wilhelm 2024).
 
     All pairwise differences get simultaneous bands from the bootstrap distribution of the largest studentised
-    deviation. A model's best rank is 1 + the number significantly better than it, its worst M - the number
-    significantly worse.
+    deviation; no difference has a scale below that of the rounding of stored values. A model's best rank is 1 + the
+    number significantly better than it, its worst M - the number significantly worse.
+
+    Among two thousand pairs are some whose scale is underestimated, the more so the fewer units are drawn. So the bands
+    are as wide as Student's t has it at the level of the bootstrap's, which is about normal.
 
     Args:
         replicates: shape (1 + replicates, M), paired over models; higher is better; first row the estimates.
+        units: how many of them there are to draw from: blocks of images.
 
     Returns:
         Shape (M, 2): best and worst rank of each model.
     """
     m = replicates.shape[1]
     estimate = replicates[0][:, None] - replicates[0]
-    scale, largest = _deviations(np.ascontiguousarray(replicates.T))
-    critical = np.quantile(largest, 0.95)
-    above = estimate > critical * scale
+    floor = _floor(replicates[0])
+    scale = np.maximum(_scales(replicates[1:]), floor)
+    deviations = np.asarray((replicates[1:] - replicates[0]).T, dtype=np.float32)
+    normal = np.quantile(_largest(deviations, np.asarray(1 / scale, dtype=np.float32)).astype(np.float64), 0.95)
+    critical = student_quantile(max(units - 1, 1), outside=math.erfc(normal / math.sqrt(2)))
+    above = estimate > np.maximum(critical * scale, _NORMAL * floor)
     np.fill_diagonal(above, False)
     return np.stack([1 + above.sum(axis=0), m - above.sum(axis=1)], axis=1)
 
 
-def _deviations(replicates: Array) -> tuple[Array, Array]:
-    """How far the pairwise differences of models vary; a few of the M(M - 1)/2 pairs at a time are in memory.
+def _scales(drawn: Array) -> Array:
+    """Standard deviation of the difference of each two models.
 
     Args:
-        replicates: shape (M, 1 + replicates), the estimate first.
+        drawn: shape (replicates, M).
 
     Returns:
-        Standard deviation of each difference, shape (M, M), tiny instead of 0; and the largest studentised deviation
-        over all pairs in each replicate, shape (replicates,).
+        Shape (M, M), exact to 1e-8 of the models' own standard deviations.
     """
-    m, draws = replicates.shape[0], replicates.shape[1] - 1
-    scale, largest = np.full((m, m), np.finfo(float).tiny), np.zeros(draws)
-    for first in range(m - 1):
-        for start in range(first + 1, m, _BLOCK):
-            others = slice(start, min(start + _BLOCK, m))
-            difference = replicates[others] - replicates[first]
-            estimate, drawn = difference[:, :1], difference[:, 1:]
-            spread = drawn.std(axis=1, ddof=1, keepdims=True)
-            spread[spread == 0] = np.finfo(float).tiny
-            drawn -= estimate
-            drawn /= spread
-            np.maximum(largest, np.abs(drawn, out=drawn).max(axis=0), out=largest)
-            scale[first, others] = scale[others, first] = spread[:, 0]
-    return scale, largest
+    centred = drawn - drawn.mean(axis=0)
+    products = centred.T @ centred / max(len(drawn) - 1, 1)
+    own = np.diag(products)
+    scales: Array = np.sqrt(np.maximum(own[:, None] + own - 2 * products, 0))
+    return scales
+
+
+def _largest(deviations: NDArray[np.float32], inverse: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The largest studentised deviation over all pairs in each replicate; a few replicates at a time are in memory.
+
+    Args:
+        deviations: of each model from its estimate, shape (M, replicates).
+        inverse: one over the scale of each pair, shape (M, M).
+
+    Returns:
+        Shape (replicates,).
+    """
+    m, draws = deviations.shape
+    largest = np.zeros(draws, dtype=np.float32)
+    for start in range(0, draws, _AT_ONCE):
+        part = np.ascontiguousarray(deviations[:, start : start + _AT_ONCE])
+        for first in range(m - 1):
+            pairs = part[first + 1 :] - part[first]
+            pairs *= inverse[first, first + 1 :, None]
+            np.abs(pairs, out=pairs)
+            np.maximum(largest[start : start + _AT_ONCE], pairs.max(axis=0), out=largest[start : start + _AT_ONCE])
+    return largest
 
 
 class TieGroup(NamedTuple):

@@ -11,21 +11,25 @@ from numpy.typing import NDArray
 from pagbench import columns, results
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name, sigma_name
-from pagbench.ranking import eligibility, profile, statistics
+from pagbench.ranking import eligibility, profile, resampling, statistics
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.ranking.recipes import Recipe, recipe_of
+from pagbench.ranking.resampling import Resampling
 from pagbench.results import Declared, Result
 from pagbench.results.agreement import voice_of
 from pagbench.results.store import labels_of
 from pagbench.results.verification import standing
 
-Replicates = Mapping[str, NDArray[np.float64]]
+Values = Mapping[str, NDArray[np.float64]]
+Replicates = Values
 
 COMPARED = ("alignment", "accuracy", "tangent_energy", "on_response", "alignment_peak_sigma")
 """Statistics whose replicates ranks and regimes are judged by."""
 DERIVED = ("alignment", "tangent_energy_corrected", "on_response", "off_response")
 """Statistics that another one is, or is a linear function of."""
+PROFILE = ("alignment_peak", "alignment_peak_sigma")
+"""Statistics of the profile: of the mean over networks, not the mean of them."""
 _PAIRS = {name: f"{name}_chance" for name in ("alignment_lpips", "alignment_cosine", "alignment_second")}
 _RATIOS = {
     "log_ratio": ("off_response", "on_response"),
@@ -33,8 +37,6 @@ _RATIOS = {
     "log_ratio_infinitesimal": ("off_sensitivity", "on_sensitivity"),
     "paper_log_ratio": ("paper_off_response", "paper_on_response"),
 }
-_THINNED = 2000
-"""Replicates of a mean that decides nothing: its interval is shown, and no more."""
 _FIXED = ("temperature", "temperature_low", "temperature_high")
 
 
@@ -48,7 +50,9 @@ class Summary:
         evidence: what decides whether it takes a rank.
         measured: which of the benchmark's samples it has, one bit each; replicates of models that agree in it, and in
             the noise seed, are paired.
-        replicates: of every statistic over images, shape (1 + replicates,) each, the estimate first.
+        replicates: of every statistic over images, shape (1 + `statistics.REPLICATES`,) each, the estimate first.
+        rank_replicates: of alignment, which ranks; these and more, shape (1 + `resampling.RANK_REPLICATES`,); empty
+            where there is no target.
         labels: class of each of the benchmark's samples, -1 where it was not measured.
         target_weights: hash of each network behind the targets that it was measured with, where it is known.
         network: what tells its network from others; None for controls, and for rows without provenance.
@@ -61,6 +65,7 @@ class Summary:
     evidence: Evidence
     measured: bytes
     replicates: Replicates
+    rank_replicates: NDArray[np.float64]
     labels: NDArray[np.int16]
     target_weights: Mapping[str, str] = field(default_factory=dict)
     network: Network | None = None
@@ -81,39 +86,45 @@ def compared(summary: Summary, benchmark: Benchmark) -> Summary:
 
 
 def thinned(summary: Summary, benchmark: Benchmark) -> Summary:
-    """The same with the replicates of means alone; fewer and shorter ones of what decides nothing."""
+    """The same with the replicates of means alone; shorter ones of what decides nothing."""
     full = {"accuracy", "tangent_energy", benchmark.alignment, _PAIRS.get(benchmark.alignment)}
     if benchmark.epsilon is not None:
         full |= {epsilon_name(f"{side}_response", benchmark.epsilon) for side in ("on", "off")}
-    computed = {*_RATIOS, *DERIVED, *(f"{name}_corrected" for name in _PAIRS)}
+    if benchmark.sigmas is not None:
+        full |= {sigma_name(f"alignment_at{part}", sigma) for sigma in benchmark.sigmas for part in ("", "_chance")}
+    computed = {*_RATIOS, *DERIVED, *PROFILE, *(f"{name}_corrected" for name in _PAIRS)}
     kept: dict[str, Any] = {
-        name: values if name in full else values[: 1 + _THINNED].astype(np.float32)
+        name: values if name in full else values.astype(np.float32)
         for name, values in summary.replicates.items()
-        if name not in computed
+        if name not in computed and not name.startswith("alignment_profile_")
     }
     return replace(summary, replicates=kept)
 
 
-def summarise_result(result: Result, benchmark: Benchmark, weights: NDArray[np.float64]) -> Summary:
+def summarise_result(result: Result, benchmark: Benchmark, drawn: Resampling) -> Summary:
     """Summary of a model's results as read from a folder."""
-    summary = summarise(result.rows, benchmark, weights, result.declared)
+    summary = summarise(result.rows, benchmark, drawn, result.declared)
     return replace(summary, target_weights=result.provenance.target_weights)
 
 
-def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.float64], declared: Declared) -> Summary:
+def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, declared: Declared) -> Summary:
     """Summary of the rows of one model, each sample once.
 
     Args:
         rows: one per sample.
         benchmark: the definition.
-        weights: how often each of its samples is drawn in each replicate, `statistics.resampling_weights`.
+        drawn: how often its samples are drawn in each replicate, `resampling.resample_samples`.
         declared: what is known beside the rows.
     """
     rows = _with_certified(rows)
     name, positions = str(rows["entrant"].iloc[0]), results.positions(rows["sample_id"], benchmark)
     measured = np.zeros(len(benchmark.samples), dtype=bool)
     measured[positions[positions >= 0]] = True
-    replicates = _replicates(rows, positions, benchmark, weights)
+    values = _values(rows, positions, benchmark)
+    replicates = _statistics(_means(drawn.first(statistics.REPLICATES), values), benchmark)
+    ranking = (benchmark.alignment, _PAIRS.get(benchmark.alignment))
+    aligned = {name: values[name] for name in ranking if name is not None and name in values}
+    ranked = np.empty(0) if benchmark.no_target else _alignment(_means(drawn, aligned), benchmark)
     evidence = eligibility.evidence(rows, benchmark, declared.preflight, declared.verification)
     if not (benchmark.no_target or evidence.unscored or np.isfinite(replicates["alignment"]).all()):
         evidence = evidence._replace(no_result=evidence.no_result or eligibility.NO_ALIGNMENT)
@@ -149,6 +160,7 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, weights: NDArray[np.floa
         evidence,
         np.packbits(measured).tobytes(),
         replicates,
+        ranked,
         labels,
         network=network,
         recipe=None if card is None else recipe_of(card, voice),
@@ -177,9 +189,8 @@ def _with_certified(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**certified, average_certified_radius=correct * radius)
 
 
-def _replicates(
-    rows: pd.DataFrame, positions: NDArray[np.int64], benchmark: Benchmark, weights: NDArray[np.float64]
-) -> Replicates:
+def _values(rows: pd.DataFrame, positions: NDArray[np.int64], benchmark: Benchmark) -> Values:
+    """Columns whose means are shown, a value for each of the benchmark's samples; NaN where it was not measured."""
     names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
     names += [c.name for c in columns.optional_board_columns(benchmark) if c.name in rows]
     hidden = columns.sample_columns(benchmark, [name for name in columns.REGISTRY if benchmark.hides(name)])
@@ -188,8 +199,22 @@ def _replicates(
     if not np.array_equal(positions, np.arange(len(benchmark.samples))):
         known, values = values[positions >= 0], np.full((len(benchmark.samples), len(names)), np.nan)
         values[positions[positions >= 0]] = known
-    means = dict(zip(names, statistics.weighted_means(weights, values).T, strict=True))
-    return _statistics(means, benchmark)
+    return dict(zip(names, values.T, strict=True))
+
+
+def _means(drawn: Resampling, values: Values) -> Replicates:
+    """Replicates of the mean of each column."""
+    return dict(zip(values, resampling.means(drawn, np.stack(list(values.values()), axis=1)).T, strict=True))
+
+
+def _alignment(means: Replicates, benchmark: Benchmark) -> NDArray[np.float64]:
+    """What ranks: the mean of the benchmark's alignment, corrected for chance unless it is the paper's."""
+    own = benchmark.alignment
+    return means[own] if benchmark.by_paper else _corrected(means[own], means[_PAIRS[own]])
+
+
+def _corrected(values: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (values - chances) / (1 - chances)
 
 
 def _statistics(means: Replicates, benchmark: Benchmark) -> Replicates:
@@ -209,7 +234,7 @@ def with_ratios(means: Replicates, benchmark: Benchmark) -> dict[str, NDArray[np
     computed = dict(means)
     for name, chance in _PAIRS.items():
         if name in means:
-            computed[f"{name}_corrected"] = (means[name] - means[chance]) / (1 - means[chance])
+            computed[f"{name}_corrected"] = _corrected(means[name], means[chance])
     if benchmark.no_target:
         return computed
     computed = with_derived(computed, benchmark)
@@ -229,7 +254,7 @@ def _profile(means: Replicates, sigmas: Sequence[float]) -> Replicates:
     corrected: dict[str, NDArray[np.float64]] = {}
     for sigma in sigmas:
         own, chance = (means[sigma_name(f"alignment_at{suffix}", sigma)] for suffix in ("", "_chance"))
-        corrected[sigma_name("alignment_profile", sigma)] = (own - chance) / (1 - chance)
+        corrected[sigma_name("alignment_profile", sigma)] = _corrected(own, chance)
     found = profile.peak(np.stack(list(corrected.values()), axis=1), sigmas)
     return corrected | {"alignment_peak": found.value, "alignment_peak_sigma": found.sigma}
 

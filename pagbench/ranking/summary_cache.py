@@ -13,7 +13,7 @@ import numpy as np
 import pagbench
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
-from pagbench.ranking import statistics
+from pagbench.ranking import resampling
 from pagbench.ranking.copies import Network
 from pagbench.ranking.eligibility import Evidence
 from pagbench.ranking.recipes import Recipe
@@ -47,8 +47,8 @@ def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | N
     kept = SummaryCache()
 
     @cache
-    def weights() -> statistics.Array:
-        return statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    def drawn() -> resampling.Resampling:
+        return resampling.resample_samples(benchmark)
 
     def summary(model: ModelFiles) -> tuple[Claims, Summary] | None:
         made = summary_of(model)
@@ -65,7 +65,7 @@ def read_summaries(folder: Path, benchmark: Benchmark, on_warning: OnWarning | N
         result = model.read()
         if result is None:
             return None
-        made = compared(summarise_result(result, benchmark, weights()), benchmark)
+        made = compared(summarise_result(result, benchmark, drawn()), benchmark)
         if digest is not None and digest == model.digest():  # nobody has written to the files meanwhile
             kept.store(digest, made)
         return made
@@ -147,11 +147,13 @@ def _encoded(summary: Summary) -> bytes:
         "recipe": summary.recipe,
         "training_seed": summary.training_seed,
         "replicates": [[name, values.dtype.str, len(values)] for name, values in summary.replicates.items()],
+        "rank_replicates": len(summary.rank_replicates),
     }
     content = (
         json.dumps(header).encode()
         + b"\n"
         + summary.labels.tobytes()
+        + summary.rank_replicates.tobytes()
         + b"".join(map(bytes, summary.replicates.values()))
     )
     return zlib.crc32(content).to_bytes(4, "little") + content
@@ -169,7 +171,8 @@ def _decoded(content: bytes) -> Summary:
         verification=None if verification is None else Verification.model_validate(verification),
     )
     labels = np.frombuffer(values, np.int16, header["labels"])
-    replicates, start = {}, labels.nbytes
+    ranked = np.frombuffer(values, count=header["rank_replicates"], offset=labels.nbytes)
+    replicates, start = {}, labels.nbytes + ranked.nbytes
     for name, kind, count in header["replicates"]:
         replicates[name] = np.frombuffer(values, np.dtype(kind), count, start)
         start += replicates[name].nbytes
@@ -179,6 +182,7 @@ def _decoded(content: bytes) -> Summary:
         evidence,
         bytes.fromhex(header["measured"]),
         replicates,
+        ranked,
         labels,
         header["target_weights"],
         None if header["network"] is None else Network(header["network"][0], tuple(header["network"][1])),

@@ -22,7 +22,7 @@ class Correlation(NamedTuple):
     """Spearman's rho of two columns of the leaderboard.
 
     Attributes:
-        rho: with a 95 % interval of a bootstrap over families.
+        rho: with its 95 % interval over families, `statistics.clustered_spearman`.
         models: number of points.
         families: number of families they are of.
     """
@@ -66,18 +66,18 @@ def correlations(study: Study) -> dict[str, dict[str, Correlation]]:
     """
     table = points(study)
     measured = [column for column in LOG_RATIOS if column in table and table[column].notna().any()]
-    return {column: over_parts(table, column, "alignment", study.benchmark.seed) for column in measured}
+    return {column: over_parts(table, column, "alignment") for column in measured}
 
 
-def over_parts(table: pd.DataFrame, first: str, second: str, seed: int) -> dict[str, Correlation]:
+def over_parts(table: pd.DataFrame, first: str, second: str) -> dict[str, Correlation]:
     """Correlation of two columns over `all` rows of `points` and the `accurate` ones."""
     parts = {"all": table, "accurate": table[table["accurate"]]}
-    return {name: correlation(part, first, second, seed) for name, part in parts.items()}
+    return {name: correlation(part, first, second) for name, part in parts.items()}
 
 
-def correlation(part: pd.DataFrame, first: str, second: str, seed: int) -> Correlation:
+def correlation(part: pd.DataFrame, first: str, second: str) -> Correlation:
     """Correlation of two columns over the rows that have both."""
     known = part[part[first].notna() & part[second].notna()]
     x, y = (known[name].to_numpy(float) for name in (first, second))
-    rho = statistics.clustered_spearman(x, y, known["family"].tolist(), seed=seed)
+    rho = statistics.clustered_spearman(x, y, known["family"].tolist())
     return Correlation(rho, len(known), known["family"].nunique())

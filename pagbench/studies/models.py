@@ -16,7 +16,7 @@ from pagbench.benchmarks import Benchmark, Thresholds
 from pagbench.cards import ModelCard
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, regimes, statistics
+from pagbench.ranking import eligibility, regimes, resampling
 from pagbench.ranking.board import Rows, rows_of, table_of
 from pagbench.ranking.joining import ON_TARGET
 from pagbench.ranking.recipes import Recipe
@@ -321,10 +321,10 @@ def read_board(
 def _read_rows(
     folder: Path, benchmark: Benchmark, *, keep: Callable[[Result], Kept], on_warning: OnWarning | None
 ) -> tuple[list[tuple[Summary, Kept]], Rows]:
-    weights = statistics.resampling_weights(len(benchmark.samples), seed=benchmark.seed)
+    drawn = resampling.resample_samples(benchmark)
 
     def summarised(result: Result) -> tuple[Summary, Kept]:
-        return summarise_result(result, benchmark, weights), keep(result)
+        return summarise_result(result, benchmark, drawn), keep(result)
 
     listed = results.map_results(folder, benchmark, summarised, on_warning)
     return listed, rows_of([summary for summary, _ in listed], benchmark)

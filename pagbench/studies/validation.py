@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pagbench import data, geometry
@@ -28,7 +27,8 @@ from pagbench.densities.empirical import EmpiricalDensity, StreamedEmpiricalDens
 from pagbench.densities.mixture import MixtureDensity
 from pagbench.densities.scores import ClassMixture, ScoreModel
 from pagbench.errors import CardError, DataError, WeightsError
-from pagbench.ranking import statistics
+from pagbench.ranking import resampling, statistics
+from pagbench.ranking.resampling import Resampling
 from pagbench.storage import global_state
 from pagbench.studies.tangents import estimates, title
 from pagbench.studies.transformations import TRANSFORMATIONS, derivatives
@@ -113,8 +113,8 @@ def validate(
     if not benchmark.calibration:
         raise CardError(f"{benchmark.label}: has no images that are neither trained on nor measured")
     splits = data.splits(benchmark)
-    unseen = _Images.of(splits.calibration.select(splits.calibration.ids[:images]), benchmark.seed)
-    measured = _Images.of(splits.test.select(benchmark.samples[:images]), benchmark.seed)
+    unseen = _Images.of(splits.calibration.select(splits.calibration.ids[:images]), benchmark)
+    measured = _Images.of(splits.test.select(benchmark.samples[:images]), benchmark)
     densities, left_out = _densities(benchmark, splits, unseen, measured, advance)
     own = [row for row in densities if row.density == densities[0].density]
     manifold_rows, missing = _manifolds(benchmark, splits, unseen, others, advance)
@@ -137,15 +137,16 @@ class _Images:
     """Some images, and how often each is drawn in each replicate."""
 
     data: Dataset
-    weights: NDArray[np.float64]
+    drawn: Resampling
 
     @classmethod
-    def of(cls, chosen: Dataset, seed: int) -> "_Images":
-        return cls(chosen, statistics.resampling_weights(len(chosen.ids), seed=seed))
+    def of(cls, chosen: Dataset, benchmark: Benchmark) -> "_Images":
+        blocks = resampling.along(len(chosen.ids), benchmark.classes)
+        return cls(chosen, resampling.resample(blocks, seed=benchmark.seed, replicates=statistics.REPLICATES))
 
     def mean(self, values: Float[Tensor, "n"]) -> Estimate:
         """Mean over the images with its interval; those without a value are left out."""
-        means = statistics.weighted_means(self.weights, values.double().cpu().numpy()[:, None])[:, 0]
+        means = resampling.means(self.drawn, values.double().cpu().numpy()[:, None])[:, 0]
         return Estimate(*statistics.interval(means))
 
 

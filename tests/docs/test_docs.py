@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.stats import beta, binom
 
 import pagbench
 from pagbench import benchmarks
 from pagbench.cli import listing
 from pagbench.errors import EXTRAS
-from pagbench.models import registry
+from pagbench.models import checks, registry
 
 ROOT = Path(__file__).parent.parent.parent
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?")
@@ -85,6 +86,7 @@ def test_staleness_is_seen_and_rounding_is_not():
         "docs/abilities.md",
         "docs/cli.md",
         "docs/cost.md",
+        "docs/intervals.md",
         "docs/measures.md",
         "docs/sensitivity.md",
         "docs/study.md",
@@ -127,3 +129,30 @@ def test_make_targets_in_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE):
         assert f"\n{target}:" in makefile
+
+
+@pytest.mark.parametrize(
+    ("published", "falsely", "any_of_200", "found", "surely"),
+    [
+        (0.70, 0.08, 15, (0, 6, 54), 14.0),
+        (0.90, 0.05, 10, (1, 18, 89), 10.5),
+        (0.95, 0.04, 9, (2, 42, 98), 8.5),
+        (0.99, 0.03, 6, (24, 95, 100), 4.5),
+    ],
+)
+def test_what_is_said_of_the_check_of_accuracy_is_what_its_interval_does(published, falsely, any_of_200, found, surely):
+    right = np.arange(checks.IMAGES + 1)
+    lows = np.where(right > 0, beta.ppf(0.0005, right, checks.IMAGES - right + 1), 0)  # Clopper and Pearson's
+    highs = np.where(right < checks.IMAGES, beta.ppf(0.9995, right + 1, checks.IMAGES - right), 1)
+    outside = (published < lows) | (published > highs)
+
+    def flagged(loss):
+        return binom.pmf(right, checks.IMAGES, published - loss / 100)[outside].sum()
+
+    assert round(100 * flagged(0), 2) == falsely
+    assert round(100 * (1 - (1 - flagged(0)) ** 200)) == any_of_200
+    assert tuple(round(100 * flagged(loss)) for loss in (2, 5, 10)) == found
+    assert flagged(surely) >= 0.9 > flagged(surely - 0.5)
+    cells = [f"{falsely:.2f} %", f"{any_of_200} %", *(f"{share} %" for share in found), f"{surely:g} points"]
+    line = f"| {published:.2f}".replace("0.", ".") + " | " + " | ".join(cells).replace("0.", ".", 1) + " |"
+    assert line in (ROOT / "docs" / "preflight.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from scipy.stats import norm, ttest_rel
 import pagbench
 from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
-from pagbench.ranking import pairs, statistics
+from pagbench.ranking import pairs, resampling, statistics
 from pagbench.results import PUBLISHED
 from pagbench.results.preflight import Check, Preflight
 
@@ -66,7 +66,7 @@ def test_a_difference_of_means_is_the_paired_t_tests(shift, n):
     rng = np.random.default_rng(n)
     x = rng.normal(0, 1, n)
     y = x + rng.normal(-shift, 0.5, n)
-    means = statistics.weighted_means(statistics.resampling_weights(n, seed=0), np.stack([x, y], axis=1))
+    means = resampling.means(resampling.resample(np.arange(n), seed=0), np.stack([x, y], axis=1))
     found = statistics.difference(means[:, 0], means[:, 1])
     exact = ttest_rel(x, y)
     low, high = exact.confidence_interval()

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from pagbench import benchmarks
-from pagbench.ranking import statistics
+from pagbench.ranking import resampling, statistics
 from pagbench.ranking.regimes import BOUNDARY, REGIMES, Anchored, classify, judge
-from pagbench.ranking.statistics import interval, rank_intervals, resampling_weights, weighted_means
+from pagbench.ranking.resampling import means, resample
+from pagbench.ranking.statistics import interval, rank_intervals, resampling_weights
 from pagbench.studies.theory import ridge
 
 WEAK, ALIGNED, EXCESSIVE = range(3)
@@ -17,9 +18,14 @@ def skewed_responses(rng, shape):
     return 2 * rng.beta(0.5, 2.0, size=shape)
 
 
+def alone(images, **options):
+    """Drawings of images that are blocks of their own."""
+    return resample(np.arange(images), **options)
+
+
 def test_intervals_cover_the_mean_of_skewed_responses():
     values = skewed_responses(np.random.default_rng(0), (200, 3000))
-    replicates = weighted_means(resampling_weights(200, seed=0, replicates=1000), values)
+    replicates = means(alone(200, seed=0, replicates=1000), values)
     found = np.array([interval(column) for column in replicates.T])
     covered = (found[:, 1] <= 0.4) & (found[:, 2] >= 0.4)
     assert 0.92 < covered.mean() < 0.97
@@ -28,7 +34,7 @@ def test_intervals_cover_the_mean_of_skewed_responses():
 def test_intervals_narrow_with_the_square_root_of_the_number_of_images():
     rng, widths = np.random.default_rng(1), []
     for n in (100, 400):
-        replicates = weighted_means(resampling_weights(n, seed=0), skewed_responses(rng, (n, 50)))
+        replicates = means(alone(n, seed=0, replicates=2000), skewed_responses(rng, (n, 50)))
         found = np.array([interval(column) for column in replicates.T])
         widths.append((found[:, 2] - found[:, 1]).mean())
     assert widths[0] / widths[1] == pytest.approx(2, rel=0.1)
@@ -51,27 +57,26 @@ def test_resampling_weights_depend_on_the_seed_alone():
     assert len(resampling_weights(20, seed=1)) == 1 + statistics.REPLICATES
 
 
-def test_weighted_means_are_the_means_of_the_resampled_images_without_unscored_ones():
-    rng = np.random.default_rng(4)
+@pytest.mark.parametrize("blocks", [list(range(12)), [0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 4], [3, 1, 0, 2] * 3, [0] * 12])
+def test_means_are_those_of_the_drawn_images_without_unscored_ones(blocks):
+    rng, blocks = np.random.default_rng(4), np.array(blocks)
     values = rng.standard_normal((12, 3))
     values[[2, 5], 0] = np.nan
-    weights = resampling_weights(12, seed=5, replicates=50)
-    found = weighted_means(weights, values)
-    for row, expected_counts in zip(found, weights.astype(int), strict=True):
-        resampled = np.repeat(values, expected_counts, axis=0)
-        np.testing.assert_allclose(row, np.nanmean(resampled, axis=0), rtol=1e-12)
+    drawn = resample(blocks, seed=5, replicates=50)
+    for row, counts in zip(means(drawn, values), drawn.counts.astype(int), strict=True):
+        images = np.repeat(values, counts[blocks], axis=0)
+        np.testing.assert_allclose(row, np.nanmean(images, axis=0), rtol=1e-12)
 
 
 def test_shares_of_images_do_not_depend_on_the_order_in_which_they_are_summed():
     rng = np.random.default_rng(6)
     correct = rng.integers(0, 2, (1000, 1)).astype(float)
-    weights, order = resampling_weights(1000, seed=7, replicates=200), rng.permutation(1000)
-    assert (weighted_means(weights, correct) == weighted_means(weights[:, order], correct[order])).all()
+    drawn, order = resample(resampling.along(1000, 10), seed=7, replicates=200), rng.permutation(1000)
+    assert (means(drawn, correct) == means(drawn._replace(blocks=drawn.blocks[order]), correct[order])).all()
 
 
 def test_nothing_scored_gives_no_number_rather_than_zero():
-    weights = resampling_weights(5, seed=0, replicates=20)
-    found = weighted_means(weights, np.full((5, 1), np.nan))
+    found = means(alone(5, seed=0, replicates=20), np.full((5, 1), np.nan))
     assert np.isnan(found).all()
     assert all(np.isnan(part) for part in interval(found[:, 0]))
 
@@ -94,45 +99,45 @@ def models(seed, means, *, images=150, replicates=400, noise=0.3):
     rng = np.random.default_rng(seed)
     shared = rng.standard_normal((images, 1))
     values = np.asarray(means) + noise * (shared + rng.standard_normal((images, len(means))))
-    return weighted_means(resampling_weights(images, seed=seed, replicates=replicates), values)
+    return resampling.means(alone(images, seed=seed, replicates=replicates), values)
 
 
 def test_identical_models_share_all_ranks():
     one = models(0, [0.5])
-    assert rank_intervals(np.repeat(one, 3, axis=1)).tolist() == [[1, 3]] * 3
+    assert rank_intervals(np.repeat(one, 3, axis=1), units=150).tolist() == [[1, 3]] * 3
 
 
 def test_well_separated_models_have_one_rank_each():
-    assert rank_intervals(models(1, [0.0, 3.0, 1.0, 2.0])).tolist() == [[4, 4], [1, 1], [3, 3], [2, 2]]
+    assert rank_intervals(models(1, [0.0, 3.0, 1.0, 2.0]), units=150).tolist() == [[4, 4], [1, 1], [3, 3], [2, 2]]
 
 
 def test_tied_models_share_ranks_below_a_better_and_above_a_worse_one():
     separated = models(2, [2.0, 1.0, 0.0])
     replicates = separated[:, [0, 1, 1, 2]]
-    assert rank_intervals(replicates).tolist() == [[1, 1], [2, 3], [2, 3], [4, 4]]
+    assert rank_intervals(replicates, units=150).tolist() == [[1, 1], [2, 3], [2, 3], [4, 4]]
 
 
 def test_a_model_that_is_better_by_a_constant_is_significantly_better():
     one = models(3, [0.5])[:, 0]
-    assert rank_intervals(np.stack([one, one + 0.25], axis=1)).tolist() == [[2, 2], [1, 1]]
+    assert rank_intervals(np.stack([one, one + 0.25], axis=1), units=150).tolist() == [[2, 2], [1, 1]]
 
 
 def test_a_single_model_has_the_first_rank():
-    assert rank_intervals(models(4, [0.5])).tolist() == [[1, 1]]
+    assert rank_intervals(models(4, [0.5]), units=150).tolist() == [[1, 1]]
 
 
 def test_rank_intervals_hold_the_rank_by_estimate():
     for seed in range(20):
         replicates = models(seed, [0.0, 0.02, 0.05, 0.05, 0.1, 0.3])
         rank = (-replicates[0]).argsort().argsort() + 1
-        low, high = rank_intervals(replicates).T
+        low, high = rank_intervals(replicates, units=150).T
         assert ((low <= rank) & (rank <= high)).all()
 
 
 def test_rank_intervals_follow_the_models_when_these_are_reordered():
     replicates = models(5, [0.0, 0.2, 0.05, 0.1])
     order = [2, 0, 3, 1]
-    assert (rank_intervals(replicates[:, order]) == rank_intervals(replicates)[order]).all()
+    assert (rank_intervals(replicates[:, order], units=150) == rank_intervals(replicates, units=150)[order]).all()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,7 @@ def test_rank_intervals_hold_all_true_ranks_at_once_with_their_confidence(means,
     best, worst = 1 + (means > means[:, None]).sum(1), len(means) - (means < means[:, None]).sum(1)
     held = []
     for seed in range(300):
-        low, high = rank_intervals(models(seed, means)).T
+        low, high = rank_intervals(models(seed, means), units=150).T
         held.append(((low <= best) & (high >= worst)).all())
     assert least <= np.mean(held) <= most
 

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, kendalltau
+from scipy.stats import binom, kendalltau, norm, t
 
 import pagbench
 from pagbench import benchmarks, results
 from pagbench.errors import ResultsError
-from pagbench.ranking import statistics, summaries, summary_cache
+from pagbench.ranking import resampling, statistics, summaries, summary_cache
 from pagbench.results import verification
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
@@ -271,19 +271,20 @@ def test_memory_does_not_grow_with_the_models_rows(tmp_path):
     assert int(done.stdout) < (many - few) * rows / 2
 
 
-def direct_rank_intervals(replicates):
+def direct_rank_intervals(replicates, units):
     """The definition, with the differences of all pairs at once."""
     m = replicates.shape[1]
+    floor = statistics.ROUNDING * np.abs(replicates[0]).max()
     i, j = np.triu_indices(m, k=1)
     significant = np.zeros((m, m), dtype=bool)
     if len(i):
         difference = replicates[:, i] - replicates[:, j]
         estimate, drawn = difference[0], difference[1:]
-        scale = drawn.std(axis=0, ddof=1)
-        scale[scale == 0] = np.finfo(float).tiny
+        scale = np.maximum(drawn.std(axis=0, ddof=1), floor)
         critical = np.quantile(np.max(np.abs(drawn - estimate) / scale, axis=1), 0.95)
-        significant[i, j] = estimate > critical * scale
-        significant[j, i] = -estimate > critical * scale
+        critical = t.isf(norm.sf(critical), units - 1)
+        least = np.maximum(critical * scale, norm.ppf(0.975) * floor)
+        significant[i, j], significant[j, i] = estimate > least, -estimate > least
     return np.stack([1 + significant.sum(axis=0), m - significant.sum(axis=1)], axis=1)
 
 
@@ -295,23 +296,23 @@ def test_rank_intervals_in_blocks_are_those_of_all_pairs_at_once(seed, models, s
     replicates[0] = replicates[1:].mean(axis=0)
     if twins:
         replicates[:, -1] = replicates[:, 0]
-    assert (statistics.rank_intervals(replicates) == direct_rank_intervals(replicates)).all()
+    assert (statistics.rank_intervals(replicates, units=60) == direct_rank_intervals(replicates, 60)).all()
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), unscored=st.floats(0, 1))
 def test_a_mean_is_the_same_with_and_without_counting_what_is_scored(seed, n, unscored):
     rng = np.random.default_rng(seed)
-    weights = statistics.resampling_weights(n, seed=seed, replicates=30)
+    blocks = np.unique(rng.integers(0, n, n), return_inverse=True)[1]
+    drawn = resampling.resample(blocks, seed=seed, replicates=30)
+    weights = drawn.counts[:, blocks]
     values = rng.normal(size=(n, 4))
     values[:, 1:3][rng.random((n, 2)) < unscored] = np.nan
     scored = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         full = (weights @ np.where(scored, values, 0.0)) / (weights @ scored.astype(float))
-    np.testing.assert_allclose(statistics.weighted_means(weights, values), full, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(
-        statistics.weighted_means(weights, values[:, [0, 3]]), full[:, [0, 3]], rtol=1e-12, atol=1e-14
-    )
+    np.testing.assert_allclose(resampling.means(drawn, values), full, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(resampling.means(drawn, values[:, [0, 3]]), full[:, [0, 3]], rtol=1e-12, atol=1e-14)
 
 
 @given(trials=st.integers(1, 400), share=st.floats(0, 1), chance=st.floats(0.001, 1))

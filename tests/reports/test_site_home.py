@@ -75,7 +75,7 @@ def test_what_is_said_of_the_first_is_what_the_comparisons_of_pairs_say(seed):
     rng = np.random.default_rng(seed)
     estimates = np.sort(rng.normal(size=6))[::-1]
     drawn = estimates + rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6)) * rng.choice([0.02, 0.2])
-    ranks = statistics.rank_intervals(np.vstack([estimates, drawn]))
+    ranks = statistics.rank_intervals(np.vstack([estimates, drawn]), units=10_000)
     found = verdict(*((name, tuple(rank), {}) for name, rank in zip("abcdef", ranks, strict=True)))
     pairs = {(i, j): drawn[:, i] - drawn[:, j] for i in range(6) for j in range(i)}
     scale = {(i, j): lead.std(ddof=1) for (i, j), lead in pairs.items()}

@@ -84,25 +84,42 @@ def test_tau_is_scipys_in_every_replicate(values):
     assert (found.low, found.high) == pytest.approx(tuple(np.nanquantile(expected[1:], [0.025, 0.975])))
 
 
-def test_tau_over_families_repeats_their_members():
+@pytest.mark.parametrize("swaps", range(7))
+def test_a_tau_beyond_the_highest_has_no_interval_in_either_direction(swaps):
+    base = np.arange(8.0)
+    moved = base.copy()
+    for index in range(swaps):
+        moved[[index, index + 1]] = moved[[index + 1, index]]
+    drawn = np.random.default_rng(swaps).normal(scale=0.4, size=(200, 8))
+    drawn[0] = 0
+    for sign in (1, -1):
+        found = ranking.tau_over_images(base + drawn, sign * (moved + drawn))
+        families = ranking.tau_over_families(base, sign * moved, list("aabbccdd"))
+        assert found.value == pytest.approx(sign * kendalltau(base, moved).statistic)
+        assert families.value == pytest.approx(found.value)
+        assert np.isnan(found.low) == np.isnan(found.high) == (abs(found.value) > report.HIGHEST)
+        assert abs(found.value) <= report.HIGHEST or np.isnan(families.low)
+    assert report.Tau(value=0.86, low=0.7, high=0.8, families_low=0.1, families_high=1).text == "0.86 [no interval]"
+    assert report.Tau(value=0.84, low=0.7, high=0.9, families_low=0.1, families_high=1).families == "[0.10, 1.00]"
+
+
+def test_tau_over_families_leaves_out_one_after_the_other():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 7))
-    families = ["x", "x", "y", "z", "z", "z", "y"]
-    found = ranking.tau_over_families(a, b, families, seed=3)
-    names = np.unique(families)
-    drawn, which = np.unique(statistics.resampling_weights(3, seed=3).astype(int), axis=0, return_inverse=True)
-    repeats = [counts[np.searchsorted(names, families)] for counts in drawn]
-    each = [kendalltau(np.repeat(a, times), np.repeat(b, times)).statistic for times in repeats]
-    expected = np.array(each)[which.ravel()]
-    assert found.value == pytest.approx(expected[0], abs=1e-12)
-    assert (found.low, found.high) == pytest.approx(tuple(np.nanquantile(expected[1:], [0.025, 0.975])))
-    assert np.isnan(ranking.tau_over_families(a, b, ["x"] * 7, seed=3).low)
+    families = np.array(["x", "x", "y", "z", "z", "z", "y"])
+    found = ranking.tau_over_families(a, b, families.tolist())
+    taus = [kendalltau(a, b).statistic]
+    taus += [kendalltau(a[families != name], b[families != name]).statistic for name in "xyz"]
+    assert found == pytest.approx(statistics.left_out_in_turn(np.array(taus)))
+    assert found.low < found.value < found.high
+    assert np.isnan(ranking.tau_over_families(a, b, ["x"] * 7).low)
+    assert np.isnan(ranking.tau_over_families(a, b, ["x"] * 4 + ["y"] * 3).low)
 
 
 def test_the_published_level_is_the_published_ranking():
     found = outcomes({"same": means(*NAMES, "control/bayes")}, controls=("control/bayes",))
     own = found.published
-    assert (own.tau.value, own.tau.low, own.tau.high, own.tau.families_low) == (1, 1, 1, 1)
+    assert (own.tau.value, own.tau.low, own.tau.high, own.tau.families_low) == (1, None, None, None)
     assert own.ranks == (*range(1, 9), None)
     assert own.moved == own.overturns == ()
     assert own.first == "a"
@@ -111,7 +128,7 @@ def test_the_published_level_is_the_published_ranking():
 
 def test_a_factor_that_reverses_the_ranking_overturns_it():
     found = outcomes({"reversed": means(*NAMES[::-1])}).others[0]
-    assert found.tau.value == found.tau.low == found.tau.high == -1
+    assert (found.tau.value, found.tau.low, found.tau.high) == (-1, None, None)
     assert found.overturns == (report.ORDER, report.FIRST)
     assert found.ranks == tuple(range(8, 0, -1))
     assert set(found.moved) == set(NAMES)

@@ -52,7 +52,7 @@ def caption(study: Study) -> str:
     best = "best model's" if study.reference is None else "reference's"
     return (
         f"{study.benchmark.label}: ranked models; grey bars: 95 % bootstrap over images. ρ is Spearman's, with the "
-        f"95 % interval of a bootstrap that draws whole families; accurate (filled): at least "
+        f"95 % interval over families, one left out after the other; accurate (filled): at least "
         f"{correlations.ACCURATE:.0%} of the {best} accuracy."
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import NOISE_LEVELS
-from pagbench.ranking import eligibility, statistics
+from pagbench.ranking import eligibility, resampling, statistics
 from pagbench.reports.site import board_columns, pictures
 from pagbench.reports.site.board_columns import Described, Measured
 from pagbench.reports.site.pictures import Tile, Values
@@ -191,7 +191,7 @@ def _is_scored(study: Study, model: StudiedModel, task: Task) -> bool:
 
 def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
     """Who leads in each ability that ranked models were measured by."""
-    listed = []
+    listed, units = [], resampling.count(len(study.benchmark.samples), study.benchmark.classes)
     for name, does in _LEADS.items():
         column = described[name].column
         replicates = {
@@ -205,7 +205,7 @@ def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
         if replicates:
             values = np.stack([v if column.higher_is_better else -v for v in replicates.values()], axis=1)
             best = int(values[0].argmax())
-            model, worst = list(replicates)[best], statistics.rank_intervals(values)[best, 1]
+            model, worst = list(replicates)[best], statistics.rank_intervals(values, units=units)[best, 1]
             interval = study.row_interval(model, name)
             value = f"{board_columns.texts(interval)[0]} {column.unit}".strip()
             digits = min(2, board_columns.interval_decimals(interval))

@@ -32,7 +32,6 @@ SCATTERS = {
 """Columns that a point of each plot of all models needs; without a log ratio a response is no more than rounding."""
 BAYES, CONTROLS = "Bayes control", "other controls"
 """Groups beside the families."""
-_FEW_FAMILIES = 5
 
 Json = dict[str, Any]
 
@@ -200,9 +199,8 @@ def _correlated(study: Study, column: str, meaning: str) -> Iterator[str]:
     except ResultsError:
         yield f"Fewer than three ranked models: no correlation of {meaning}."
         return
-    parts = correlations.over_parts(table, column, "alignment", study.benchmark.seed)
-    few = "; with so few families the interval is too short" if parts["all"].families < _FEW_FAMILIES else ""
-    yield f"Spearman's rank correlation of {meaning}, ranked models: {parts['all'].text}{few}."
+    parts = correlations.over_parts(table, column, "alignment")
+    yield f"Spearman's rank correlation of {meaning}, ranked models: {parts['all'].text}."
     if parts["accurate"].models < parts["all"].models:
         best = "best model's" if study.reference is None else "reference's"
         share = f"at least {correlations.ACCURATE:.0%} of the {best} accuracy"

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pagbench import benchmarks
 from pagbench.columns import BOARD_COLUMNS, OPTIONAL, RECIPE_COLUMNS, SAMPLE_COLUMNS, Column, optional_board_columns
-from pagbench.ranking import board, eligibility, statistics
+from pagbench.ranking import board, eligibility, resampling, statistics
 from pagbench.reports.site.rendering import Page
 
 
@@ -69,6 +69,7 @@ def methods() -> Page:
         "judged": [definition for definition in definitions if definition.thresholds is not None],
         "on_manifold": [definition for definition in definitions if definition.manifold is not None],
         "replicates": statistics.REPLICATES,
+        "rank_replicates": resampling.RANK_REPLICATES,
         "significance": eligibility.SIGNIFICANCE,
         "min_scored": eligibility.MIN_SCORED,
         "max_unfaithful": eligibility.MAX_UNFAITHFUL,

@@ -8,12 +8,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pagbench import columns
-from pagbench.ranking import regimes, statistics
+from pagbench.ranking import regimes, resampling, statistics
 from pagbench.ranking.regimes import Anchored
 from pagbench.ranking.statistics import Interval
 from pagbench.studies.stability.factors import Factor, Level
 from pagbench.studies.stability.replicates import Measured, Replicated, replicated
-from pagbench.studies.stability.report import FIRST, ORDER, THRESHOLD, FactorOutcomes, Outcome, Tau
+from pagbench.studies.stability.report import FIRST, HIGHEST, ORDER, THRESHOLD, FactorOutcomes, Outcome, Tau
 
 Array = NDArray[np.float64]
 _MIN_SCORED = 0.95
@@ -29,7 +29,7 @@ def factor_outcomes(factor: Factor, measured: Measured, own_steps: tuple[Factor,
         own_steps: the factor and level that has the published responses; None without a manifold.
     """
     levels = [replicated(factor, level, measured, own_steps) for level in factor.levels]
-    intervals = _rank_intervals(levels[0].values, factor.ranking, measured)
+    intervals = _rank_intervals(levels[0], factor.ranking, measured)
     outcomes = tuple(
         _outcome(level, values, levels[0], intervals, factor, measured)
         for level, values in zip(factor.levels, levels, strict=True)
@@ -55,9 +55,10 @@ def _outcome(
     values = _better_up(moved.values, factor.ranking)
     a, b = values[:, both], _better_up(base.values, factor.ranking)[:, both]
     whole = (np.isfinite(a) & np.isfinite(b)).all(axis=1)
-    tau = tau_over_images(a[whole], b[whole])
-    families = tau_over_families(a[0], b[0], [measured.models[p].family for p in both], seed=measured.benchmark.seed)
-    own = _rank_intervals(moved.values, factor.ranking, measured)
+    drawn = slice(1 + statistics.REPLICATES)
+    tau = tau_over_images(a[whole][drawn], b[whole][drawn])
+    families = tau_over_families(a[0], b[0], [measured.models[p].family for p in both])
+    own = _rank_intervals(moved, factor.ranking, measured)
     ranks = _ranks(values[0], measured)
     first = [name for name, rank in ranks.items() if rank == 1]
     names = [measured.names[p] for p in both]
@@ -87,7 +88,7 @@ def overturning_clauses(
         published: simultaneous 95 % rank interval of each model; best rank, worst rank.
         moved: the same under the level, in the same order. The first places are those of the best ranks.
 
-    A bootstrap adds noise to both rankings, so that the interval of a high tau lies too low, and may miss tau itself.
+    A tau beyond `report.HIGHEST` has no interval and stands for itself.
 
     >>> overturning_clauses(Interval(0.9, 0.8, 0.95), [(1, 1), (2, 3), (2, 3)], [(2, 3), (2, 3), (1, 1)])
     ('first',)
@@ -98,7 +99,7 @@ def overturning_clauses(
     >>> overturning_clauses(Interval(0.9, 0.8, 0.95), [(2, 3), (2, 3)], [(1, 2), (1, 2)])  # the first has no value
     ()
     """
-    order = [ORDER] if max(tau.value, tau.high) < THRESHOLD else []
+    order = [ORDER] if tau.value < THRESHOLD and not tau.high >= THRESHOLD else []
     leaders = [{index for index, (best, _) in enumerate(ranks) if best == 1} for ranks in (published, moved)]
     return (*order, *([FIRST] if all(leaders) and leaders[0].isdisjoint(leaders[1]) else []))
 
@@ -115,11 +116,12 @@ def _scored(values: Array, measured: Measured) -> list[int]:
     return [p for p in range(len(measured.ranked)) if scored[0, p] and scored[:, p].mean() > _MIN_SCORED]
 
 
-def _rank_intervals(values: Array, ranking: str, measured: Measured) -> dict[str, tuple[int, int]]:
+def _rank_intervals(level: Replicated, ranking: str, measured: Measured) -> dict[str, tuple[int, int]]:
     """Simultaneous 95 % rank intervals of the ranked models that have a value."""
-    indices = _scored(values, measured)
-    known = _better_up(values[:, indices], ranking)
-    intervals = statistics.rank_intervals(known[np.isfinite(known).all(axis=1)])
+    indices = _scored(level.values, measured)
+    known = _better_up(level.values[:, indices], ranking)
+    units = resampling.count(level.images, measured.benchmark.classes)
+    intervals = statistics.rank_intervals(known[np.isfinite(known).all(axis=1)], units=units)
     return {measured.names[p]: (int(low), int(high)) for p, (low, high) in zip(indices, intervals, strict=True)}
 
 
@@ -166,38 +168,37 @@ def tau_over_images(a: Array, b: Array) -> Interval:
         b: the same of the other, from the same drawings.
 
     Returns:
-        With its 95 % interval; NaN where one ranks all models alike.
+        With its 95 % interval, but for one beyond `report.HIGHEST`; NaN where one ranks all models alike.
     """
     first, second = np.triu_indices(a.shape[1], k=1)
     signs = [np.sign(values[:, first] - values[:, second]).astype(np.int8) for values in (a, b)]
     agreeing = np.einsum("rp,rp->r", signs[0], signs[1], dtype=np.int64)
     untied = [np.sqrt(np.count_nonzero(sign, axis=1)) for sign in signs]
-    return statistics.interval(_ratio(agreeing, untied[0] * untied[1]))
+    return _bounded(statistics.interval(_ratio(agreeing, untied[0] * untied[1])))
 
 
-def tau_over_families(a: Array, b: Array, families: Sequence[str], *, seed: int) -> Interval:
-    """Kendall's tau-b of two rankings of the same models, from drawings of whole families.
+def _bounded(tau: Interval) -> Interval:
+    """Without bounds where there is no room between tau and 1, or -1, for the noise that a bootstrap adds."""
+    return tau._replace(low=np.nan, high=np.nan) if abs(tau.value) > HIGHEST else tau
 
-    A model that is drawn several times counts in each of its pairs as often, and makes none with itself.
+
+def tau_over_families(a: Array, b: Array, families: Sequence[str]) -> Interval:
+    """Kendall's tau-b of two rankings of the same models, with an interval over families, one left out after the other.
 
     Args:
         a: what the one ranks by, shape (models,); finite.
         b: the same of the other.
         families: of each model.
-        seed: of the drawing.
 
     Returns:
-        With its 95 % interval; NaN where one ranks all models alike, no bounds with a single family.
+        With its 95 % interval, but for one beyond `report.HIGHEST` and fewer than three families; NaN where one ranks
+        all models alike.
     """
     if not len(a):
         return Interval(np.nan, np.nan, np.nan)
-    names, member = np.unique(np.asarray(families), return_inverse=True)
-    counts = statistics.resampling_weights(len(names), seed=seed)[:, member]
-    s, t = (np.sign(values[:, None] - values) for values in (a, b))
-    # sums over all pairs of models, each as often as both are drawn
-    agreeing, first, second = (((counts @ signs) * counts).sum(axis=1) for signs in (s * t, s * s, t * t))
-    taus = _ratio(agreeing, np.sqrt(first * second))
-    return Interval(float(taus[0]), np.nan, np.nan) if len(names) == 1 else statistics.interval(taus)
+    members = np.asarray(families)
+    kept = [np.ones(len(a), dtype=bool), *(members != name for name in np.unique(members))]
+    return _bounded(statistics.left_out_in_turn(np.array([statistics.kendall(a[part], b[part]) for part in kept])))
 
 
 def _ratio(a: Array, b: Array) -> Array:

@@ -1,7 +1,8 @@
 """The models of a results folder, and replicates over images of what each level ranks them by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, statistics
+from pagbench.ranking import eligibility, resampling
+from pagbench.ranking.resampling import Resampling
 from pagbench.ranking.summaries import log_ratio
 from pagbench.results.folders import OnWarning
 from pagbench.studies.models import read_board
@@ -101,7 +103,7 @@ class Measured:
     benchmark: Benchmark
     models: tuple[PublishedModel, ...]
     tables: Mapping[str, pd.DataFrame]
-    _weights: dict[int, Array] = field(default_factory=dict)
+    _drawn: dict[tuple[str, int], Resampling] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,18 +116,23 @@ class Measured:
         return tuple(model for model in self.models if model.ranked)
 
     def table_means(self, column: str, images: int) -> Array:
-        """Replicates of the mean of a measured column, as `published_means`."""
-        return self._means([self.tables[name][column] for name in self.names], images)
+        """Replicates of the mean of a measured column, as `published_means`; its images follow the cycle."""
+        blocks = partial(resampling.along, images, self.benchmark.classes)
+        return self._means([self.tables[name][column] for name in self.names], images, "cycle", blocks)
 
     def published_means(self, column: str, images: int) -> Array:
         """Replicates of the mean of a published column over the first images, shape (1 + replicates, models)."""
-        return self._means([model.rows[column] for model in self.models], images)
+        blocks = partial(resampling.blocks_of, self.benchmark)
+        return self._means([model.rows[column] for model in self.models], images, "samples", blocks)
 
-    def _means(self, columns: Sequence["pd.Series[float]"], images: int) -> Array:
-        if images not in self._weights:
-            self._weights[images] = statistics.resampling_weights(images, seed=self.benchmark.seed)
+    def _means(
+        self, columns: Sequence["pd.Series[float]"], images: int, order: str, blocks: Callable[[], NDArray[np.int64]]
+    ) -> Array:
+        if (order, images) not in self._drawn:
+            present = np.unique(blocks()[:images], return_inverse=True)[1]
+            self._drawn[order, images] = resampling.resample(present, seed=self.benchmark.seed)
         values: Array = np.stack([column.to_numpy(float)[:images] for column in columns], axis=1)
-        return statistics.weighted_means(self._weights[images], values)
+        return resampling.means(self._drawn[order, images], values)
 
 
 class Replicated(NamedTuple):

@@ -19,6 +19,9 @@ FORMAT = 1
 FOLDER = "sensitivity"
 THRESHOLD = 0.5
 """Kendall's tau at which a quarter of all pairs of models stand in another order."""
+HIGHEST = 0.85
+"""Size of a Kendall's tau beyond which it has no interval: a bootstrap adds noise to both rankings, so that its
+intervals lie too low, and miss the highest taus altogether (docs/intervals.md)."""
 ORDER, FIRST = "order", "first"
 """The clauses of the rule."""
 RULE = (
@@ -38,6 +41,7 @@ _DIGITS = 5
 _LARGEST = 16 * 2**20
 """Bytes of a report; a large one has a hundred thousand."""
 _NONE = "–"
+_TOO_HIGH = "[no interval]"
 _HEADS = ("factor", "level", "tau [95 %]", "families", "beyond rank", "farthest", "regimes", "overturns")
 
 
@@ -46,7 +50,10 @@ Number = Annotated[float | None, BeforeValidator(partial(rounded, digits=_DIGITS
 
 
 class Tau(Card):
-    """Kendall's tau with the published ranking; bounds are of 95 % intervals, null where there is none."""
+    """Kendall's tau with the published ranking; bounds are of 95 % intervals, null where there is none.
+
+    Reports of version 0.1.0 have bounds of every tau. Those of one beyond `HIGHEST` are kept and not shown.
+    """
 
     value: Number
     low: Number
@@ -54,17 +61,24 @@ class Tau(Card):
     """Over images."""
     families_low: Number
     families_high: Number
-    """Over families, drawn whole."""
+    """Over families, one left out after the other; drawn whole in reports of version 0.1.0."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is one that has an interval."""
+        return self.value is not None and abs(self.value) <= HIGHEST
 
     @property
     def text(self) -> str:
         """With the interval over images."""
-        return _NONE if self.value is None else f"{number(self.value)} {bounds(self.low, self.high)}"
+        if self.value is None:
+            return _NONE
+        return f"{number(self.value)} {bounds(self.low, self.high) if self.bounded else _TOO_HIGH}"
 
     @property
     def families(self) -> str:
         """The interval over families, as text."""
-        return bounds(self.families_low, self.families_high)
+        return bounds(self.families_low, self.families_high) if self.bounded else _NONE
 
 
 class Outcome(Card):
