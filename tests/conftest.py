@@ -45,7 +45,7 @@ def _own_targets(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def digits():
-    return benchmarks.load("digits")
+    return benchmarks.load("digits@1")
 
 
 @pytest.fixture(scope="session")

@@ -72,8 +72,8 @@ def of(benchmark: Benchmark) -> Facts:
         memory=cost.get("memory", "not measured"),
         time=cost.get("time", "not measured"),
         commands=(
-            f"pagbench run {notes['examples'].get(label, '')} --benchmark {benchmark.name}",
-            f"pagbench leaderboard --benchmark {benchmark.name}",
+            f"pagbench run {notes['examples'].get(label, '')} --benchmark {benchmark.label}",
+            f"pagbench leaderboard --benchmark {benchmark.label}",
         ),
         unpublished=_unpublished(benchmark),
         agreement=notes["agreement"].get(label, ""),

@@ -95,7 +95,7 @@ def run(
         progress=True,
         on_warning=lambda line: warn(f"warning: {line}"),
     )
-    folder, options = f"{results.rstrip('/')}/{definition.label}", f"-b {definition.name} -r {results}"
+    folder, options = f"{results.rstrip('/')}/{definition.label}", f"-b {definition.label} -r {results}"
     typer.echo(f"results: {folder}  (next: pagbench leaderboard {options})")
     if strict and rows.attrs["flags"]:
         raise typer.Exit(1)

@@ -115,7 +115,7 @@ def sweep(
         typer.echo(
             render.to_table(leaderboard(results, benchmark=definition, on_warning=warn_of), definition), nl=False
         )
-        typer.echo(f"cards: {output}  (next: pagbench figures -b {definition.name} -r {results})")
+        typer.echo(f"cards: {output}  (next: pagbench figures -b {definition.label} -r {results})")
     if trained.failures:
         raise TrainingError("\n".join(trained.failures))
 

@@ -94,10 +94,10 @@ class Request:
             raise WeightsError(f"{self.card.id}: its weights are under embargo; only its authors can load it")
         if self.to_be_trained:
             assert self.path is not None
-            place = self.card.id.rpartition("/")[0]
+            folder, place = self.path.parent, self.card.id.rpartition("/")[0]
             raise WeightsError(
-                f"{self.card.id}: its weights are not shipped; train them again with "
-                f"`{self.card.training_command} --prefix {place} --output {self.path.parent}`"
+                f"{self.card.id}: cannot read the weights, for {folder / str(self.card.weights)} is not there; put the "
+                f"file there, or train them again with `{self.card.training_command} --prefix {place} --output {folder}`"
             )
         return loading.load(self, benchmark) if device is None else loading.load(self, benchmark, device)
 

@@ -199,7 +199,7 @@ def missing_anchor(models: Collection[str], benchmark: Benchmark) -> str:
     if not anchors:
         return "there is no unregularised reference" if benchmark.reference is None else "it has no Bayes control"
     missing = [name for name in anchors if name not in models]
-    return f"{missing[0]} is not measured (`pagbench run {missing[0]} -b {benchmark.name}`)" if missing else ""
+    return f"{missing[0]} is not measured (`pagbench run {missing[0]} -b {benchmark.label}`)" if missing else ""
 
 
 def _regime(judged: Sequence[Replicates], benchmark: Benchmark) -> dict[str, str | float]:

@@ -133,7 +133,7 @@ def _check_known(names: tuple[str, str], known: set[str], benchmark: Benchmark) 
         if benchmark.no_target:
             raise ResultsError(
                 f"{name}: has no results on {benchmark.label}, where nothing of alignment is compared: "
-                f"{benchmark.no_target}; `pagbench run {name} -b {benchmark.name}` measures its accuracy"
+                f"{benchmark.no_target}; `pagbench run {name} -b {benchmark.label}` measures its accuracy"
             )
         raise UnknownNameError("model", name, known)
 

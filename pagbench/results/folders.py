@@ -316,7 +316,7 @@ def map_models(
         others = sorted(path.name for path in folder.glob("*@*")) if folder.is_dir() else []
         hint = f"it has {', '.join(others)}" if others else "it has none"
         raise NoResultsError(
-            f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.name}`"
+            f"{folder}: no results of {benchmark.label} ({hint}); run `pagbench run --benchmark {benchmark.label}`"
         )
     return values
 

@@ -115,7 +115,7 @@ class Study:
         if self.named(benchmark.bayes) is None:
             raise ResultsError(
                 f"figures of {benchmark.label} need the Bayes control; run "
-                f"`pagbench run {benchmark.bayes} -b {benchmark.name}`"
+                f"`pagbench run {benchmark.bayes} -b {benchmark.label}`"
             )
 
     @cached_property

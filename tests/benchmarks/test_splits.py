@@ -30,7 +30,7 @@ def test_the_table_has_every_image_once_in_its_split(label):
         assert named["train"] == set(definition.training)
 
 
-@pytest.mark.parametrize("label", ["digits", "gaussians", "sphere"])
+@pytest.mark.parametrize("label", ["digits@1", "digits@2", "gaussians", "sphere"])
 def test_the_table_is_that_of_the_data(label):
     definition, found = benchmarks.load(label), pagbench.splits(label)
     rows = list(splits.table(definition))

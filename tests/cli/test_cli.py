@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("results")
     done = invoke("run", "digits/noise-0.6", "--limit", 12, "--results", path)
     assert done.exit_code == 0, done.output
-    assert str(path / "digits@1") in done.output
+    assert str(path / "digits@2") in done.output
     return path
 
 
@@ -180,7 +180,7 @@ def test_train_writes_what_run_takes(tmp_path):
     assert declared.split()[0] == "pass" and f"{found.training_accuracy:.3f}, the declared one" in declared
     done = invoke("run", card, "--limit", 4, "-r", tmp_path / "results")
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "results/digits@1/trained/digits/noise-0.3.seed3.parquet").exists()
+    assert (tmp_path / "results/digits@2/trained/digits/noise-0.3.seed3.parquet").exists()
 
 
 def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
@@ -193,7 +193,7 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
     done = invoke("run", "mine.pt", "--architecture", "mynets:small", "--limit", 2)
     assert done.exit_code == 0, done.output
     assert "warning: --architecture runs the code of mynets:small" in done.stderr
-    assert Path("results/digits@1/local/mine.parquet").exists()
+    assert Path("results/digits@2/local/mine.parquet").exists()
     (tmp_path / "badnets.py").write_text(
         "def fails():\n    raise RuntimeError('no weather')\ndef three():\n    return 3\n"
     )
@@ -214,14 +214,14 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
     [
         (["run", "digits/nose-0.6"], ["unknown model 'digits/nose-0.6'", "digits/noise-0.6"]),
         (["run", "-b", "digit"], ["unknown benchmark 'digit'", "digits@1"]),
-        (["leaderboard", "-b", "digits@2"], ["unknown benchmark 'digits@2'", "digits@1"]),
+        (["leaderboard", "-b", "digits@9"], ["unknown benchmark 'digits@9'", "digits@1", "digits@2"]),
         (["run", "missing.yaml"], ["missing.yaml", "No such file", "give a card id or a YAML file"]),
         (["run", "--limit", "0"], ["limit 0 is out of range"]),
         (["run", "--batch-size", "-1"], ["batch size -1 is out of range"]),
         (["run", "--seed", "-1"], ["seed -1 is out of range"]),
         (["train", "digits", "--family", "standard", "--seed", "-1"], ["seed -1 is out of range"]),
-        (["run", "gaussians/standard", "--limit", "1"], ["gaussians/standard", "has 4 classes, digits@1 has 10"]),
-        (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@1 (it has none)", "pagbench run"]),
+        (["run", "gaussians/standard", "--limit", "1"], ["gaussians/standard", "has 4 classes, digits@2 has 10"]),
+        (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@2 (it has none)", "pagbench run"]),
         (["leaderboard", "-r", "nowhere", "--output", "/proc/none/x"], ["no results"]),
         (["show", "digits/standart"], ["unknown model", "digits/standard"]),
         (["train", "digits", "--family", "nosie", "--strength", "1"], ["unknown family 'nosie'", "noise"]),
@@ -251,8 +251,8 @@ def test_a_missing_device_is_one_clear_line(tmp_path):
         ({"weights": "../standard.safetensors"}, ["weights must be a file beside the card"]),
         ({"weights": "gone.safetensors"}, ["gone.safetensors", "cannot read the weights", "put the file there"]),
         ({"weights_sha256": "0" * 64}, ["the card says 000000000000"]),
-        ({"input_shape": [3, 8, 8]}, ["takes images of shape (3, 8, 8), digits@1 has (1, 8, 8)"]),
-        ({"classes": 9}, ["has 9 classes, digits@1 has 10"]),
+        ({"input_shape": [3, 8, 8]}, ["takes images of shape (3, 8, 8), digits@2 has (1, 8, 8)"]),
+        ({"classes": 9}, ["has 9 classes, digits@2 has 10"]),
         ({"architecture": "resnet-5000"}, ["unknown architecture 'resnet-5000'", "small-resnet"]),
         ({"architecture": "mlp"}, ["weights of another network"]),
         ({"output": "probabilities"}, ["outputs do not sum to 1", "output: logits"]),
@@ -318,21 +318,21 @@ def assert_left_out(folder, *parts):
 
 def test_a_foreign_or_damaged_parquet_file_is_left_out_in_one_clear_line(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
-    target = tmp_path / "copy/digits@1/digits/noise-0.6.parquet"
+    target = tmp_path / "copy/digits@2/digits/noise-0.6.parquet"
     target.write_bytes(target.read_bytes()[:100])
     assert_left_out(tmp_path / "copy", "not a readable results file", "run again")
     pd.DataFrame({"a": [1]}).to_parquet(target)
     assert_left_out(tmp_path / "copy", "without pagbench's provenance")
-    shutil.copy(folder / "digits@1/digits/standard.parquet", target)
+    shutil.copy(folder / "digits@2/digits/standard.parquet", target)
     assert_left_out(tmp_path / "copy", "holds rows of digits/standard")
-    table = pq.read_table(folder / "digits@1/digits/noise-0.6.parquet")
-    pq.write_table(table.drop_columns(["off_sensitivity"]), target)
-    assert_left_out(tmp_path / "copy", "columns off_sensitivity do not fit")
+    table = pq.read_table(folder / "digits@2/digits/noise-0.6.parquet")
+    pq.write_table(table.drop_columns(["off_jacobian"]), target)
+    assert_left_out(tmp_path / "copy", "columns off_jacobian do not fit")
     for content in ("[1]", '{"format": 1}', '{"format": 99}'):
         pq.write_table(table.replace_schema_metadata({"pagbench": content}), target)
         assert_left_out(tmp_path / "copy", "noise-0.6.parquet", "run again")
     target.unlink()
-    (tmp_path / "copy/digits@1/control/bayes.parquet").unlink()
+    (tmp_path / "copy/digits@2/control/bayes.parquet").unlink()
     assert "for control/bayes is not measured" in " ".join(
         invoke("leaderboard", "-r", tmp_path / "copy").output.split()
     )

@@ -51,7 +51,7 @@ def test_this_installation_runs_digits():
     done = invoke("doctor", "--benchmark", "digits", "--format", "json")
     report = json.loads(done.output)
     assert done.exit_code == 0, done.output
-    assert report["healthy"] and report["ready"] == ["digits@1"]
+    assert report["healthy"] and report["ready"] == [benchmarks.load("digits").label] == ["digits@2"]
     assert {"torch", "robustbench", "timm"} <= report["versions"].keys()
     assert not [
         found for name in ("installed", "device", "folders") for found in report[name] if found["state"] == "broken"
@@ -72,7 +72,7 @@ def test_this_installation_runs_digits():
 def test_whatever_pytorch_does_is_one_finding_for_each_benchmark(torch_with, code, message):
     with socket.create_server(("127.0.0.1", 0)) as server:
         torch_with(code.replace("PORT", str(server.getsockname()[1])))
-        probe = doctor.start_probe("digits")
+        probe = doctor.start_probe("digits@1")
         device, benchmark = doctor.receive(probe, ["digits@1"], timeout=2 if "sleep" in code else 120)
         probe.kill()
         probe.communicate()
@@ -85,7 +85,7 @@ def test_whatever_pytorch_does_is_one_finding_for_each_benchmark(torch_with, cod
 
 def test_a_process_that_cannot_be_started_is_a_finding(monkeypatch):
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    device, benchmark = doctor.receive(doctor.start_probe("digits"), ["digits@1"])
+    device, benchmark = doctor.receive(doctor.start_probe("digits@1"), ["digits@1"])
     assert device.state == benchmark.state == "broken" and "cannot be started" in device.messages[0]
 
 
@@ -124,7 +124,7 @@ def test_packages_that_are_missing_come_with_pip(monkeypatch):
 def test_benchmarks_say_where_their_data_and_networks_come_from(bare):
     found = {label: doctor.readiness(label) for label in benchmarks.names()}
     ready = {label for label, finding in found.items() if finding.state == "ok"}
-    assert ready >= {"digits@1", "gaussians@1", "sphere@1", "samples-cifar10@1", "samples-imagenet@1"}
+    assert ready >= {"digits@1", "digits@2", "gaussians@1", "sphere@1", "samples-cifar10@1", "samples-imagenet@1"}
     assert "apt-get install dataset-fashion-mnist" in found["fashion-mnist@1"].messages[0]
     assert found["cifar10@1"].commands == ("pagbench fetch --benchmark cifar10@1",)
     assert str(bare / "data" / "cifar-10-batches-py") in found["cifar10@1"].messages[0]

@@ -201,7 +201,7 @@ torch.set_num_threads(int(sys.argv[1]))
 from pagbench import benchmarks, data
 from pagbench.cards import MixtureRecipe
 from pagbench.densities import mixture
-benchmark = benchmarks.load("digits")
+benchmark = benchmarks.load("digits@1")
 splits = data.splits(benchmark)
 recipe = MixtureRecipe(components=3, rank=8, directions=64)
 density = mixture.MixtureDensity(mixture.fit(splits.train.images, splits.train.labels, classes=10, recipe=recipe))

@@ -124,7 +124,10 @@ def test_texts_of_a_data_frame_reach_no_terminal_either(digits, form):
 
 
 def test_commands_print_lines(folder):
-    for command in (["leaderboard"], ["show", "digits/noise-0.6"], ["compare", "digits/noise-0.6", "digits/standard"]):
+    for command in (
+        ["leaderboard", "-b", "digits@1"], ["show", "digits/noise-0.6"],
+        ["compare", "digits/noise-0.6", "digits/standard", "-b", "digits@1"],
+    ):  # fmt: skip
         done = invoke(*command, "-r", folder)
         assert done.exit_code == 0 and all(line.isprintable() for line in done.output.split("\n"))
 

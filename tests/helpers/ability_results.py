@@ -7,7 +7,7 @@ import numpy as np
 from pagbench import benchmarks, columns, results
 from pagbench.results import thumbnails
 
-BENCHMARK = benchmarks.load("digits")
+BENCHMARK = benchmarks.load("digits@1")
 MEASURED = ("digits/standard", "digits/noise-0.6", "digits/noise-2.5", "control/bayes", "control/constant")
 WITHOUT = "digits/noise-0.15"
 """Measured by the benchmark's own measures only."""

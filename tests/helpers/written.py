@@ -24,7 +24,7 @@ def copy(home, *names):
 
 def lay(home, name, *, like="digits/noise-0.15"):
     """A good file of a model that is as another but for its id."""
-    schema = columns.schema(benchmarks.load("digits"))
+    schema = columns.schema(benchmarks.load("digits@1"))
     kept = results.read(results.PUBLISHED / "digits@1" / f"{like}.parquet", schema)
     document = {**kept.document, "card": {**kept.document["card"], "id": name}}
     path = home / "digits@1" / f"{name}.parquet"

@@ -249,7 +249,7 @@ def test_where_no_judge_is_shipped_the_bayes_classifier_judges(gaussians):
 
 def test_everything_that_judges_is_on_the_device(gaussians):
     definition, splits, _ = gaussians
-    digits = benchmarks.load("digits")
+    digits = benchmarks.load("digits@1")
     for one, split in ((definition, splits), (digits, data.splits(digits))):
         judge = Judge(one, split, torch.device("meta"))
         tensors = [*judge.classifier.parameters(), *judge.classifier.buffers()]

@@ -15,7 +15,7 @@ from pagbench.ranking.board import leaderboard
 from pagbench.ranking.copies import Network, find_copies, sentences
 from pagbench.results import PUBLISHED, Result
 
-DIGITS = benchmarks.load("digits")
+DIGITS = benchmarks.load("digits@1")
 RNG = np.random.default_rng(0)
 
 
@@ -86,10 +86,10 @@ def test_a_copy_under_another_id_is_named_wherever_it_is_ranked(folder, monkeypa
     again = leaderboard(folder, benchmark=DIGITS).set_index("model")  # from the summaries that were kept
     assert again["same_as"].equals(board["same_as"])
     monkeypatch.setenv("COLUMNS", "400")
-    table = invoke("leaderboard", "--results", folder).output
+    table = invoke("leaderboard", "-b", "digits@1", "--results", folder).output
     pair = "hence one network under several ids: digits/mine and digits/noise-0.6."
     assert table.count(pair) == 1
-    rows = json.loads(invoke("leaderboard", "--results", folder, "--format", "json").output)
+    rows = json.loads(invoke("leaderboard", "-b", "digits@1", "--results", folder, "--format", "json").output)
     assert sum("outputs of" in str(row["same_as"]) for row in rows) == 2
 
 

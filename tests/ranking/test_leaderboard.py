@@ -260,7 +260,7 @@ def test_without_an_anchor_everything_but_regimes_is_shown_and_the_footer_says_w
     pd.testing.assert_frame_equal(board.drop(columns=judged + ranks), full.drop(columns=judged + ranks))
     name = anchors[missing]["entrant"].iloc[0]
     shown = render.to_markdown(pagbench.leaderboard(rows), digits)
-    assert f"No regimes are judged, for {name} is not measured (`pagbench run {name} -b digits`)" in shown
+    assert f"No regimes are judged, for {name} is not measured (`pagbench run {name} -b digits@1`)" in shown
     assert "| regime |" not in shown
 
 
@@ -288,7 +288,7 @@ def test_licences_of_models_and_score_models_are_columns(digits, anchors, tmp_pa
 
 def test_a_drop_of_the_very_threshold_is_not_excessive():
     """0.9 - 0.75 is a little more than .15 in floating point."""
-    thresholds = benchmarks.load("digits").thresholds
+    thresholds = benchmarks.load("digits@1").thresholds
     ones = np.ones(4)
     reference, bayes = (
         regimes.Anchored(0.2 * ones, 0.2 * ones, 0.9 * ones),

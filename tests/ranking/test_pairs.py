@@ -22,7 +22,7 @@ A, B = "fashion-mnist/a", "fashion-mnist/b"
 
 @pytest.fixture(scope="module")
 def published():
-    return pagbench.compare(PUBLISHED, NOISE, STANDARD, benchmark="digits")
+    return pagbench.compare(PUBLISHED, NOISE, STANDARD, benchmark="digits@1")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def folder_of(place, benchmark, **edits):
 
 @pytest.mark.parametrize("other", [STANDARD, "digits/gradient-norm-1", "control/bayes", "control/constant"])
 def test_the_other_order_is_the_negative(other):
-    there, back = (pagbench.compare(PUBLISHED, *pair, benchmark="digits") for pair in ((NOISE, other), (other, NOISE)))
+    there, back = (pagbench.compare(PUBLISHED, *pair, benchmark="digits@1") for pair in ((NOISE, other), (other, NOISE)))
     np.testing.assert_allclose(there["difference"], -back["difference"], atol=1e-15)
     np.testing.assert_allclose(there["difference_low"], -back["difference_high"], atol=1e-12)
     pd.testing.assert_series_equal(there["p"], back["p"])
@@ -115,7 +115,7 @@ def test_the_direction_decides_who_is_better(published):
     assert rows.loc["alignment", "better"] == NOISE and rows.loc["off_response", "difference"] < 0
     assert rows.loc["off_response", "better"] == NOISE  # the lower one
     assert rows.loc["accuracy", "verdict"] == pairs.ALIKE and pd.isna(rows.loc["accuracy", "better"])
-    against = pagbench.compare(PUBLISHED, NOISE, "control/constant", benchmark="digits").set_index("column")
+    against = pagbench.compare(PUBLISHED, NOISE, "control/constant", benchmark="digits@1").set_index("column")
     assert against.loc["on_response", "verdict"] == pairs.DIFFERS and pd.isna(against.loc["on_response", "better"])
     assert against.loc["alignment", "verdict"] == pairs.UNKNOWN
 
@@ -124,7 +124,7 @@ def test_the_direction_decides_who_is_better(published):
     "pair", [(NOISE, STANDARD), (NOISE, "control/constant"), ("control/bayes", "control/sign-flipped")]
 )
 def test_the_text_fits_eighty_columns(pair):
-    shown = invoke("compare", *pair, "-r", PUBLISHED).output
+    shown = invoke("compare", *pair, "-b", "digits@1", "-r", PUBLISHED).output
     assert max(map(len, shown.splitlines())) <= 80
     assert all(name in shown for name in pair) and "360 images" in shown
     assert (f"{pair[1]}: no result" in shown) == (pair[1] != STANDARD)
@@ -132,12 +132,12 @@ def test_the_text_fits_eighty_columns(pair):
 
 
 def test_csv_and_json_hold_every_column(published, tmp_path):
-    done = invoke("compare", NOISE, STANDARD, "-r", PUBLISHED, "--format", "csv", "--output", tmp_path / "c.csv")
+    done = invoke("compare", NOISE, STANDARD, "-b", "digits@1", "-r", PUBLISHED, "--format", "csv", "--output", tmp_path / "c.csv")
     assert done.exit_code == 0 and "written" in done.output
     read = pd.read_csv(tmp_path / "c.csv")
     assert read.columns.tolist() == published.columns.tolist()
     np.testing.assert_allclose(read["difference"], published["difference"])
-    listed = json.loads(invoke("compare", NOISE, STANDARD, "-r", PUBLISHED, "--format", "json").stdout)
+    listed = json.loads(invoke("compare", NOISE, STANDARD, "-b", "digits@1", "-r", PUBLISHED, "--format", "json").stdout)
     assert [row["column"] for row in listed] == published["column"].tolist()
     assert listed[1]["better"] is None
 
@@ -151,8 +151,8 @@ def test_without_a_manifold_its_columns_are_left_out():
 
 
 def test_what_cannot_be_compared_is_one_line(fashion, tmp_path):
-    assert_one_line(invoke("compare", NOISE, "digits/standart", "-r", PUBLISHED), "digits/standart", STANDARD)
-    assert_one_line(invoke("compare", NOISE, NOISE, "-r", PUBLISHED), "named twice")
+    assert_one_line(invoke("compare", NOISE, "digits/standart", "-b", "digits@1", "-r", PUBLISHED), "digits/standart", STANDARD)
+    assert_one_line(invoke("compare", NOISE, NOISE, "-b", "digits@1", "-r", PUBLISHED), "named twice")
     assert_one_line(invoke("compare", NOISE, STANDARD, "-r", tmp_path / "none"), "no results")
     assert_one_line(invoke("compare", NOISE, STANDARD, "-b", "digit", "-r", PUBLISHED), "digits@1")
     assert_one_line(invoke("compare", "smoothed:0.25", STANDARD, "-r", PUBLISHED), "smoothed:SIGMA")

@@ -467,7 +467,7 @@ def test_the_command_lists_networks_where_rows_are_recipes(recipes, tmp_path, mo
         fields = card(name, place).model_dump(mode="json", exclude_none=True)
         edit = functools.partial(pd.DataFrame.assign, family="noise", strength=0.5)
         invented.write(tmp_path, recipes, name, place, card=fields, edit=edit)
-    refused = invoke("leaderboard", "--networks", "--results", str(tmp_path))
+    refused = invoke("leaderboard", "--networks", "-b", "digits@1", "--results", str(tmp_path))
     assert_one_line(refused, "digits@1 ranks every network by itself; leave --networks out")
     monkeypatch.setattr(benchmarks, "load", lambda name: recipes)
     for form in ("table", "markdown"):

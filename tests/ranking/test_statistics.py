@@ -175,7 +175,7 @@ def bayes_anchor():
 
 
 def thresholds(**changed):
-    return benchmarks.load("digits").thresholds.model_copy(update=changed)
+    return benchmarks.load("digits@1").thresholds.model_copy(update=changed)
 
 
 def labels(path, chosen):

@@ -98,7 +98,7 @@ def test_a_folder_read_model_by_model_gives_the_board_of_all_rows_at_once(invent
     assert streamed.set_index("model")["status"]["fashion-mnist/made-0001"] == "partial: 280 of 300 images"
 
 
-@pytest.mark.parametrize("label", ["digits", "gaussians"])
+@pytest.mark.parametrize("label", ["digits@1", "gaussians"])
 def test_a_board_of_kept_summaries_is_the_first_one_to_the_bit(label, summarised):
     first = pagbench.leaderboard(results.PUBLISHED, benchmark=label)
     count = len(summarised)
@@ -338,7 +338,8 @@ def test_the_command_needs_no_scipy():
 
 def test_summaries_for_the_leaderboard_keep_what_it_compares_and_no_more(invented):
     kept = summary_cache.read_summaries(*invented)
-    assert {tuple(summary.replicates) for summary in kept} == {summaries.COMPARED}
+    without_profile = tuple(name for name in summaries.COMPARED if name != "alignment_peak_sigma")
+    assert {tuple(summary.replicates) for summary in kept} == {without_profile}
 
 
 @pytest.mark.parametrize("label", sorted(path.name for path in results.PUBLISHED.glob("*@*") if "+" not in path.name))

@@ -83,7 +83,7 @@ def test_optional_measures_that_need_no_target_stay(trial):
         "response", "sensitivity", "tangent", "alignment_cosine", "alignment_lpips", "alignment_second", "paper",
         "confined", "profile", "jacobian",
     }  # fmt: skip
-    assert not [name for name in columns.REGISTRY if benchmarks.load("digits").hides(name)]
+    assert not [name for name in columns.REGISTRY if benchmarks.load("digits@1").hides(name)]
 
 
 def test_a_refuted_or_control_model_is_told_apart(trial):
@@ -92,7 +92,7 @@ def test_a_refuted_or_control_model_is_told_apart(trial):
     assert eligibility.status(evidence, benchmark, 0) == f"no rank: {SAID}"
     assert eligibility.status(evidence._replace(control=True), benchmark, 0) == "control"
     assert eligibility.status(evidence._replace(seed=7, images=3, unscored=1), benchmark, 0) == f"no rank: {SAID}"
-    assert eligibility.status(evidence, benchmarks.load("digits"), 0).startswith("partial")
+    assert eligibility.status(evidence, benchmarks.load("digits@1"), 0).startswith("partial")
 
 
 def test_sorting_by_what_is_not_shown_is_refused(trial):

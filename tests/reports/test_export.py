@@ -134,17 +134,17 @@ def test_the_picture_is_xml_and_needs_nothing_else(message):
 def test_the_command_writes_each_form(tmp_path):
     for form, read in (("hf", yaml.safe_load), ("badge", json.loads), ("svg", ET.fromstring)):
         path = tmp_path / form
-        done = invoke("export", MODEL, "--format", form, "-r", PUBLISHED, "--output", path)
+        done = invoke("export", MODEL, "--format", form, "-b", "digits@1", "-r", PUBLISHED, "--output", path)
         assert done.exit_code == 0 and f"written: {path}" in done.output
         assert read(path.read_text(encoding="utf-8")) is not None
-        assert invoke("export", MODEL, "--format", form, "-r", PUBLISHED).stdout == path.read_text(encoding="utf-8")
+        assert invoke("export", MODEL, "--format", form, "-b", "digits@1", "-r", PUBLISHED).stdout == path.read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_exported_is_one_line(tmp_path):
-    assert_one_line(invoke("export", "digits/noise-06", "-r", PUBLISHED), "unknown model", MODEL)
-    assert_one_line(invoke("export", "control/constant", "-r", PUBLISHED), "nothing to export")
+    assert_one_line(invoke("export", "digits/noise-06", "-b", "digits@1", "-r", PUBLISHED), "unknown model", MODEL)
+    assert_one_line(invoke("export", "control/constant", "-b", "digits@1", "-r", PUBLISHED), "nothing to export")
     assert_one_line(invoke("export", MODEL, "-r", tmp_path / "none"), "no results")
-    assert_one_line(invoke("export", MODEL, "-r", PUBLISHED, "--output", tmp_path), "cannot write")
+    assert_one_line(invoke("export", MODEL, "-b", "digits@1", "-r", PUBLISHED, "--output", tmp_path), "cannot write")
     trial = benchmarks.load("samples-cifar10")
     invented.write(tmp_path, trial, "own/a", 1)
     assert_one_line(invoke("export", "own/a", "-b", trial.name, "-r", tmp_path), "20 images define no target")

@@ -45,7 +45,7 @@ def invented_maps(seed):
     rng = np.random.default_rng(seed)
     gradients = rng.standard_normal((2, 1, 8, 8)).astype(np.float32)
     gradients[1] = np.nan if seed % 2 else gradients[1]
-    ids = benchmarks.load("digits").samples[:2]
+    ids = benchmarks.load("digits@1").samples[:2]
     return thumbnails.encode(ids, rng.random((2, 1, 8, 8)).astype(np.float32), gradients)
 
 
@@ -243,7 +243,7 @@ def test_too_few_models_no_results_and_damaged_maps_are_one_clear_line(digits, s
         "bad": "digits@1: no family has 3 strengths of small-cnn silu among the 1 complete results",
     }
     for name, message in cases.items():
-        done = CliRunner().invoke(app, ["figures", "-r", str(tmp_path / name), "-o", str(tmp_path / "figures")])
+        done = CliRunner().invoke(app, ["figures", "-b", "digits@1", "-r", str(tmp_path / name), "-o", str(tmp_path / "figures")])
         assert done.exit_code == 2
         *left_out, line = done.stderr.splitlines()
         assert line.startswith("error: ")
@@ -318,7 +318,7 @@ def test_large_maps_are_averaged_down_and_a_vanishing_gradient_stays_one():
 
 
 def test_runs_keep_maps_that_agree_with_their_rows(tmp_path, digits, digits_splits, noise_trained):
-    pagbench.run("digits/noise-0.6", limit=2, batch_size=1, results=tmp_path)
+    pagbench.run("digits/noise-0.6", benchmark=digits, limit=2, batch_size=1, results=tmp_path)
     found = {result.name: result for result in results.read_all(tmp_path, digits)}
     source = found["digits/noise-0.6"]
     kept = thumbnails.decode(source.document["maps"], "mine")

@@ -31,7 +31,7 @@ MODELS = ("digits/noise-0.6", "control/constant")
 def measured(tmp_path_factory, digits):
     """Results of twelve images."""
     folder = tmp_path_factory.mktemp("measured")
-    pagbench.run(MODELS, limit=12, batch_size=5, results=folder)
+    pagbench.run(MODELS, benchmark=digits, limit=12, batch_size=5, results=folder)
     return {result.name: result for result in results.read_all(folder, digits)}
 
 
@@ -63,7 +63,7 @@ def test_the_gradients_and_targets_of_a_gallery_have_the_cosines_of_the_rows(mea
 def test_the_targets_of_a_gallery_are_the_gradients_of_the_bayes_control(measured, digits_splits, digits):
     shown = gallery(measured["digits/noise-0.6"])
     chosen = digits_splits.test.select(shown.sample_ids)
-    bayes = pagbench.load_model("control/bayes", "digits")
+    bayes = pagbench.load_model("control/bayes", "digits@1")
     gradient = geometry.log_odds_gradient(bayes, chosen.images, chosen.labels).gradient
     assert (geometry.cosine(torch.tensor(shown.targets), gradient) > 0.995).all()
 
@@ -73,10 +73,10 @@ def test_a_model_without_a_scored_gradient_has_no_gallery(measured):
 
 
 def test_a_resumed_run_has_the_gallery_of_an_uninterrupted_one(measured, digits, tmp_path):
-    pagbench.run("digits/noise-0.6", limit=5, batch_size=5, results=tmp_path)
+    pagbench.run("digits/noise-0.6", benchmark=digits, limit=5, batch_size=5, results=tmp_path)
     few = {result.name: result for result in results.read_all(tmp_path, digits)}
     assert set(gallery(few["digits/noise-0.6"]).sample_ids) <= set(digits.samples[:5])
-    pagbench.run("digits/noise-0.6", limit=12, batch_size=5, results=tmp_path)
+    pagbench.run("digits/noise-0.6", benchmark=digits, limit=12, batch_size=5, results=tmp_path)
     whole = {result.name: result for result in results.read_all(tmp_path, digits)}
     for name in ("digits/noise-0.6", "digits/standard", "control/bayes"):
         assert whole[name].document["gallery"] == measured[name].document["gallery"]
@@ -167,7 +167,7 @@ def test_what_a_card_declares_of_its_target_is_on_the_board_and_changes_no_behav
     declared = card.model_copy(update={"trained_on_target": True})
     assert declared.functional_hash() == card.functional_hash()
     assert declared.digest() != card.digest()
-    rows = pagbench.run("digits/noise-0.6", limit=30)
+    rows = pagbench.run("digits/noise-0.6", benchmark=digits, limit=30)
     assert pagbench.leaderboard(rows)["trained_on_target"].isna().all()
     rows.attrs["trained_on_target"] = {"digits/noise-0.6": True}
     board = pagbench.leaderboard(rows).set_index("model")["trained_on_target"]

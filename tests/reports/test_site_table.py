@@ -132,7 +132,7 @@ def test_chance_levels(content, digits_study):
     commonest = max(Counter(digits_study.models[0].rows["label"]).values()) / 360
     assert commonest > 0.1
     chance = {column["name"]: column["chance"] for column in content["data"]["columns"]}
-    digits = benchmarks.load("digits")
+    digits = benchmarks.load("digits@1")
     assert chance["accuracy"] == [pytest.approx(commonest, rel=1e-5)]
     assert chance["alignment"] == [0]
     assert chance["tangent_energy"] == [pytest.approx(digits.rank / digits.dimension, rel=1e-5)]

@@ -116,7 +116,7 @@ def test_a_copy_of_a_url_follows_what_is_there(place, cache_folder):
 def test_the_command_takes_a_url(bucket):
     url = f"{bucket}/{uuid.uuid4().hex}"
     done = CliRunner().invoke(app, ["run", "control/bayes", "--limit", "2", "-r", url])
-    assert done.exit_code == 0 and f"results: {url}/digits@1" in done.output
+    assert done.exit_code == 0 and f"results: {url}/digits@2" in done.output
     shown = CliRunner().invoke(app, ["leaderboard", "-r", url, "--format", "csv"])
     assert shown.exit_code == 0 and "control/bayes" in shown.output
 

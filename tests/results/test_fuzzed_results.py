@@ -17,7 +17,7 @@ from pagbench.ranking import render
 from pagbench.results import verification
 from pagbench.studies.models import read_study
 
-DIGITS = benchmarks.load("digits")
+DIGITS = benchmarks.load("digits@1")
 SCHEMA = columns.schema(DIGITS)
 KEPT = ("control/bayes", "digits/standard")
 BAD = "digits@1/digits/noise-0.15.parquet"

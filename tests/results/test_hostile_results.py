@@ -230,7 +230,7 @@ import resource, sys
 from pathlib import Path
 from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
-digits = benchmarks.load("digits")
+digits = benchmarks.load("digits@1")
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))  # so that a failure costs nobody else's memory
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
@@ -505,7 +505,7 @@ def with_rows(edit):
     """Spoils a file by its rows."""
 
     def spoil(path):
-        schema = columns.schema(benchmarks.load("digits"))
+        schema = columns.schema(benchmarks.load("digits@1"))
         kept = results.read(path, schema)
         files.write(path, results.Result(edit(kept.rows), kept.document), schema)
 
@@ -659,14 +659,14 @@ def test_submissions_do_not_outvote_what_is_published(folder, digits, submit):
 def test_every_command_that_reads_results_goes_on(folder, digits, tmp_path):
     written.change(folder / BAD, networks=[1])
     for command in (
-        ["leaderboard", "--format", "markdown"], ["compare", "digits/standard", "digits/noise-0.6"],
-        ["export", "digits/noise-0.6"], ["show", "digits/noise-0.6"], ["site", "--output", tmp_path / "site"],
+        ["leaderboard", "-b", "digits@1", "--format", "markdown"],
+        ["compare", "digits/standard", "digits/noise-0.6", "-b", "digits@1"], ["export", "digits/noise-0.6", "-b", "digits@1"], ["show", "digits/noise-0.6"], ["site", "--output", tmp_path / "site"],
     ):  # fmt: skip
         done = invoke(*command, "-r", folder)
         assert done.exit_code == 0 and "Traceback" not in done.output, done.output
         lines = [line for line in done.stderr.splitlines() if "left out" in line]
         assert len(lines) == (0 if command[0] == "compare" else 1), done.stderr
-    done = invoke("compare", "digits/standard", "digits/noise-0.15", "-r", folder)
+    done = invoke("compare", "digits/standard", "digits/noise-0.15", "-b", "digits@1", "-r", folder)
     assert done.exit_code == 2 and "field 'networks'" in done.stderr
 
 

@@ -199,4 +199,4 @@ def test_the_command_and_its_workers_do_without_locks(tmp_path, number, executor
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("has no locks") == 1
-    assert {len(result.rows) for result in results.read_all(folder, pagbench.benchmarks.load("digits"))} == {130}
+    assert {len(result.rows) for result in results.read_all(folder, pagbench.benchmarks.load("digits@1"))} == {130}

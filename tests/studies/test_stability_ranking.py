@@ -64,7 +64,7 @@ def a_report(found, **fields):
     names = (*NAMES,)
     told = {
         "benchmark": "digits@1",
-        "definition": benchmarks.load("digits").digest(),
+        "definition": benchmarks.load("digits@1").digest(),
         "images": IMAGES,
         "responses": IMAGES,
         "models": tuple(ListedModel(id=name, family="f", ranked=True) for name in names),
@@ -199,7 +199,7 @@ def test_every_factor_moves_one_thing_and_has_distinct_levels(label):
 
 
 def test_the_report_is_read_as_it_was_written_and_no_other(tmp_path):
-    digits = benchmarks.load("digits")
+    digits = benchmarks.load("digits@1")
     found = a_report(outcomes({"reversed": means(*NAMES[::-1])}), left_out=('"quoted", x',))
     path = report.write_report(found, report.report_path(tmp_path, digits))
     assert report.read_report(tmp_path, digits) == found
@@ -228,7 +228,7 @@ def test_published_reports_are_read_and_written_again_with_the_same_bytes(path, 
 def board(found):
     """The study of a report, with a board as far as its pages look."""
     rows = [{"model": name, "status": "ranked"} for name in (*NAMES, "newcomer")]
-    return Study(benchmarks.load("digits"), (), pd.DataFrame(rows), found)
+    return Study(benchmarks.load("digits@1"), (), pd.DataFrame(rows), found)
 
 
 def words(html):

@@ -16,7 +16,7 @@ MODEL = "digits/noise-0.6"
 
 @pytest.fixture
 def place(tmp_path):
-    return results.path_of(tmp_path, benchmarks.load("digits"), MODEL)
+    return results.path_of(tmp_path, benchmarks.load("digits@1"), MODEL)
 
 
 @pytest.fixture

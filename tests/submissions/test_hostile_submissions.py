@@ -439,7 +439,7 @@ def test_logits_that_share_a_term_beyond_float32_are_found(root):
 
 def put_results(root, repeated=1, **changed):
     """Puts results there that a shipped network has earned, with changed columns."""
-    definition = benchmarks.load("digits")
+    definition = benchmarks.load("digits@1")
     schema = columns.schema(definition)
     shipped = results.read(PUBLISHED / "digits@1/digits/noise-0.6.parquet", schema)
     card = folder.read_card(root)
@@ -482,7 +482,7 @@ def test_text_in_the_results_is_looked_at_as_on_the_card(root):
     """The pages show the card that the results file carries."""
     card, path = folder.read_card(root), root / f"results/digits@1/{ID}.parquet"
     put_results(root)
-    schema = columns.schema(benchmarks.load("digits"))
+    schema = columns.schema(benchmarks.load("digits@1"))
     result = results.read(path, schema)
     shown = {**result.document, "card": {**result.document["card"], "title": "a\u202eb"}}
     results.write(path, results.Result(result.rows, shown), schema)
@@ -542,7 +542,7 @@ class _Elements(HTMLParser):
 
 def test_pages_escape_whatever_a_card_says(root, tmp_path):
     leaderboard = tmp_path / "leaderboard"
-    definition = benchmarks.load("digits")
+    definition = benchmarks.load("digits@1")
     place = make(leaderboard / "submissions" / "digits@1" / ID, **STRINGS)
     put_results(place)
     for anchor in definition.anchors:

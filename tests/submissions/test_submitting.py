@@ -137,13 +137,13 @@ def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path, mo
     assert sorted(path.name for path in leaderboard.iterdir()) == ["results", "submissions"], "nothing is left over"
     assert re.search(rf"{ID} takes rank \d+ \(\d+–\d+\) of 15, alignment 0\.\d+ \[", added.output)
     assert f"{ID} is not alone: it has the outputs of digits/noise-0.6" in added.output
-    standing = add.standing(leaderboard, benchmarks.load("digits"), place, ID)
+    standing = add.standing(leaderboard, benchmarks.load("digits@1"), place, ID)
     rows = standing.after.set_index("model")
     assert rows.loc[ID, "alignment"] == pytest.approx(
         rows.loc["digits/noise-0.6", "alignment"], abs=1e-3
     )  # published rows are rounded
     assert f"git add {place}" in added.output
-    assert len(results.read_all(leaderboard / "results", benchmarks.load("digits"))) == len(rows)
+    assert len(results.read_all(leaderboard / "results", benchmarks.load("digits@1"))) == len(rows)
     monkeypatch.setattr("pagbench.submissions.check.check_inside", lambda *_: [])  # as it was a moment ago
     again = invoke("submit", "add", root, "--leaderboard", leaderboard)
     assert again.exit_code == 0, again.output

@@ -367,7 +367,7 @@ def test_a_shipped_model_is_trained_again_by_the_command_on_its_card(tmp_path):
     from pagbench.cli import app
     from pagbench.models import registry
 
-    benchmark = benchmarks.load("digits")
+    benchmark = benchmarks.load("digits@1")
     request = registry.find("digits/standard")
     command = [*request.card.training_command.split()[1:], "--output", str(tmp_path)]
     assert CliRunner().invoke(app, command).exit_code == 0

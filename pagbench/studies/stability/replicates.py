@@ -81,7 +81,7 @@ def check_enough(models: Sequence[PublishedModel], benchmark: Benchmark) -> None
     if ranked < _MIN_MODELS:
         raise ResultsError(
             f"{benchmark.label}: {ranked} ranked models that can be measured here, a ranking needs {_MIN_MODELS}; "
-            f"measure more with `pagbench run --benchmark {benchmark.name}`"
+            f"measure more with `pagbench run --benchmark {benchmark.label}`"
         )
 
 
