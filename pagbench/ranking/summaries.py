@@ -126,7 +126,9 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     aligned = {name: values[name] for name in ranking if name is not None and name in values}
     ranked = np.empty(0) if benchmark.no_target else _alignment(_means(drawn, aligned), benchmark)
     evidence = eligibility.evidence(rows, benchmark, declared.preflight, declared.verification)
-    if not (benchmark.no_target or evidence.unscored or np.isfinite(replicates["alignment"]).all()):
+    # of a partial result some replicates draw nothing
+    alignments = replicates.get("alignment", np.zeros(1))[: None if measured.all() else 1]
+    if not (benchmark.no_target or evidence.unscored or np.isfinite(alignments).all()):
         evidence = evidence._replace(no_result=evidence.no_result or eligibility.NO_ALIGNMENT)
     score_cards = [benchmark.score, *([benchmark.second.score] if benchmark.second else [])]
     partial = _partial(rows, benchmark)

@@ -14,7 +14,7 @@ from commands import assert_one_line, invoke
 import pagbench
 from pagbench import benchmarks, columns, results
 from pagbench.cards import ModelCard
-from pagbench.ranking import render, statistics
+from pagbench.ranking import render, resampling, statistics
 from pagbench.ranking.board import _summaries_of, rows_of
 from pagbench.ranking.recipes import recipe_of
 from pagbench.results.agreement import PUBLISHED, SUBMITTED, VERIFIED
@@ -458,8 +458,9 @@ def test_rank_intervals_are_those_of_the_rows_replicates(recipes, anchors):
     board = pagbench.leaderboard(rows, benchmark=recipes)
     made = rows_of(_summaries_of(rows, recipes), recipes).models
     ranked = board[board["rank"].notna()]
-    scores = np.stack([made[name].replicates["alignment"] for name in ranked["model"]], axis=1)
-    np.testing.assert_array_equal(ranked[["rank_low", "rank_high"]].to_numpy(int), statistics.rank_intervals(scores))
+    scores = np.stack([made[name].rank_replicates for name in ranked["model"]], axis=1)
+    found = statistics.rank_intervals(scores, units=resampling.count(len(recipes.samples), recipes.classes))
+    np.testing.assert_array_equal(ranked[["rank_low", "rank_high"]].to_numpy(int), found)
 
 
 def test_the_command_lists_networks_where_rows_are_recipes(recipes, tmp_path, monkeypatch):
