@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from pagbench import benchmarks, columns
+from pagbench.benchmarks import validation
 from pagbench.cli import app, listing
 from pagbench.ranking import render
 from pagbench.reports.site import building, reference
@@ -36,14 +37,15 @@ def studies() -> dict[str, Study]:
 
 def documents(found: dict[str, Study]) -> dict[Path, str]:
     """Every generated file and what it should contain."""
-    readme, study_page, theory_page, moved = (
-        ROOT / name for name in ("README.md", "docs/study.md", "docs/theory.md", "docs/sensitivity.md")
+    readme, study_page, theory_page, moved, ruler = (
+        ROOT / name for name in ("README.md", "docs/study.md", "docs/theory.md", "docs/sensitivity.md", "docs/ruler.md")
     )
     return {
         readme: _fill(readme.read_text(encoding="utf-8"), _best_of_each_family(found["fashion-mnist@1"])),
         study_page: _fill(study_page.read_text(encoding="utf-8"), _study(found)),
         theory_page: _fill(theory_page.read_text(encoding="utf-8"), _theory()),
         moved: _fill(moved.read_text(encoding="utf-8"), _sensitivity(found)),
+        ruler: _fill(ruler.read_text(encoding="utf-8"), _ruler()),
         ROOT / "leaderboard" / "README.md": _boards(found),
         ROOT / "docs" / "measures.md": _measures(),
         ROOT / "docs" / "cli.md": _cli(),
@@ -81,6 +83,12 @@ def _theory() -> str:
 
 def _sensitivity(found: dict[str, Study]) -> str:
     return sensitivities.tables([found[label].sensitivity for label in ("fashion-mnist@1", "digits@1")])
+
+
+def _ruler() -> str:
+    """What is known of every benchmark's density and tangent spaces."""
+    published = filter(None, map(validation.published, benchmarks.names()))
+    return "\n".join(f"### `{known.benchmark}`\n\n```\n{validation.to_text(known)}```\n" for known in published)
 
 
 def _boards(found: dict[str, Study]) -> str:
