@@ -2,6 +2,8 @@
 
 from pagbench.benchmarks import Benchmark, facts
 
+_RULER = "[What the tables say](../ruler.md). `pagbench validate` prints them."
+
 
 def page(benchmark: Benchmark, published: bool) -> str:
     """The page of one benchmark, Markdown.
@@ -18,6 +20,7 @@ def page(benchmark: Benchmark, published: bool) -> str:
             "",
             benchmark.description.strip(),
             "",
+            *([f"**{known.weakness}**", ""] if known.weakness else []),
             "## What it measures",
             "",
             "| | |",
@@ -46,6 +49,11 @@ def page(benchmark: Benchmark, published: bool) -> str:
             link if published else known.unpublished,
             *(["", f"Agreement of tangent spaces: {known.agreement}"] if known.agreement else []),
             "",
+            *(
+                ["## How good the ruler is", "", _RULER, "", "```", known.evidence.rstrip(), "```", ""]
+                if known.evidence
+                else []
+            ),
             "## How to cite",
             "",
             "pagbench ([CITATION.cff](../../CITATION.cff)), and",

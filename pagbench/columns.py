@@ -283,6 +283,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("alignment_cosine_chance", "", None, "Mean of the per-sample column.", ""),
     Column("alignment_cosine_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means.", ""),
     Column("alignment_second", "", True, "Mean of the per-sample column.", ""),
+    Column("alignment_ceiling", "", None, "What a perfect model would reach, for the target is an estimate: the noise ceiling of the cosine, √(2r/(1 + r)), r the agreement of the targets of two halves of the training split, corrected for the row's chance level. Null where it is not known.", "", "Lage-Castellanos et al. 2019, PLoS Comput. Biol. 15, e1006397"),
     Column("alignment_second_chance", "", None, "Mean of the per-sample column.", ""),
     Column("alignment_second_corrected", "", True, "(A - A_chance)/(1 - A_chance) of the means: alignment with the second target.", "2nd target"),
     Column("alignment_profile", "", True, "(A - A_chance)/(1 - A_chance) of the means of alignment_at, at that sigma.", per="sigma"),

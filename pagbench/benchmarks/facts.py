@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pagbench import __version__
-from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks import Benchmark, validation
 from pagbench.cards import MANIFOLDS, ScoreCard
 from pagbench.cards.plain_yaml import read_yaml
 
@@ -48,6 +48,8 @@ class Facts:
         time: likewise.
         commands: to measure a model, and to show the leaderboard.
         unpublished: why there are no results, where none are published.
+        weakness: that another density is better than the benchmark's own, a sentence; empty where none is known to be.
+        evidence: how good its density and its tangent spaces are, tables in text; empty where nobody has measured it.
         agreement: how far other estimates of the tangent spaces agree; empty where that was not measured.
         sources: to cite.
     """
@@ -58,6 +60,8 @@ class Facts:
     time: str
     commands: tuple[str, str]
     unpublished: str
+    weakness: str
+    evidence: str
     agreement: str
     sources: tuple[str, ...]
 
@@ -65,6 +69,7 @@ class Facts:
 def of(benchmark: Benchmark) -> Facts:
     """The facts of a published benchmark."""
     notes, label = _notes(), benchmark.label
+    validated = validation.published(label)
     cost = notes["costs"].get(label, {})
     return Facts(
         definition=tuple(_definition(benchmark)),
@@ -76,6 +81,8 @@ def of(benchmark: Benchmark) -> Facts:
             f"pagbench leaderboard --benchmark {benchmark.label}",
         ),
         unpublished=_unpublished(benchmark),
+        weakness=validation.weakness(benchmark),
+        evidence="" if validated is None else validation.to_text(validated),
         agreement=notes["agreement"].get(label, ""),
         sources=_sources(benchmark),
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pagbench import benchmarks, columns, results
-from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks import Benchmark, validation
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, joining, regimes, resampling, statistics
 from pagbench.ranking.copies import find_copies
@@ -180,8 +180,19 @@ def _unranked(rows: Rows, benchmark: Benchmark) -> pd.DataFrame:
         regime = _regime([other.replicates for other in judged], benchmark) if judged and meaningful else {}
         none = {} if benchmark.no_target else dict.fromkeys(_REGIME)
         same = {"same_as": copies.get(name)}
-        table.append(summary.entry | {"status": statuses[name]} | same | (regime or none))
+        ceiling = _ceiling(summary, benchmark)
+        table.append(summary.entry | {"status": statuses[name]} | same | ceiling | (regime or none))
     return pd.DataFrame(table)
+
+
+def _ceiling(summary: Summary, benchmark: Benchmark) -> dict[str, float | None]:
+    """What a perfect model would reach in the place of this one; empty where nobody has computed it."""
+    known = validation.published(benchmark.label)
+    if known is None or benchmark.alignment != "alignment_cosine" or benchmark.sigma not in known.ceilings:
+        return {}
+    chance = summary.entry["alignment_cosine_chance"]
+    bounds = [None if bound is None else (bound - chance) / (1 - chance) for bound in known.ceilings[benchmark.sigma]]
+    return dict(zip(("alignment_ceiling", "alignment_ceiling_low", "alignment_ceiling_high"), bounds, strict=True))
 
 
 def _anchors(benchmark: Benchmark) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks import Benchmark, validation
 from pagbench.columns import MAIN, PARTIAL_MEASURES, Column, board_columns, optional_board_columns, sample_columns
 from pagbench.errors import in_csv, in_markdown, printable
 from pagbench.ranking.board import agreements, missing_anchor
@@ -126,7 +126,12 @@ def _alignment(benchmark: Benchmark) -> str:
     if benchmark.by_paper:
         return f"Alignment is {benchmark.alignment} as the paper has it, not corrected for chance; LPIPS has no zero."
     ideal = "the target" if benchmark.bayes is None else "the Bayes classifier's gradient"
-    return f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 {ideal}."
+    said = f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 {ideal}."
+    known = validation.published(benchmark.label)
+    if known is None or benchmark.alignment != "alignment_cosine" or benchmark.sigma not in known.ceilings:
+        return said
+    ceiling = known.ceilings[benchmark.sigma].with_bounds(3)
+    return f"{said} The target is an estimate: a perfect model's cosine with it would be about {ceiling}."
 
 
 def _header(column: Column) -> str:
