@@ -187,7 +187,7 @@ def test_one_failing_model_loses_no_other(tmp_path):
     with pytest.raises(RunError, match=r"Broken: .*NaN") as caught:
         pagbench.run([Broken(), Linear()], limit=4, results=tmp_path)
     assert "Linear" in set(caught.value.rows["entrant"])
-    assert (tmp_path / "digits@1" / "Linear.parquet").exists()
+    assert (tmp_path / "digits@2" / "Linear.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_
     assert set(caught.value.rows["entrant"]) == {"control/bayes", "digits/standard"}
     order = [name for name in partners.cycle(digits, digits.seed) if name in digits.samples[:6]]
     finished = order.index(digits.samples[3])
-    assert finished and len(list((tmp_path / "digits@1" / ".net.parquet.parts").glob("*.parquet"))) == finished
+    assert finished and len(list((tmp_path / "digits@2" / ".net.parquet.parts").glob("*.parquet"))) == finished
 
 
 def test_two_models_of_one_name_are_refused():
