@@ -10,7 +10,7 @@ run: $(VENV)/.installed
 	$(BIN)/pagbench run --results $(RESULTS)
 	$(BIN)/pagbench leaderboard --results $(RESULTS)
 	$(BIN)/pagbench gradients --output $(RESULTS)/gradients.png
-	@echo "Parquet files: $(RESULTS)/digits@1   gradients: $(RESULTS)/gradients.png"
+	@echo "Parquet files: $(RESULTS)/digits@2   gradients: $(RESULTS)/gradients.png"
 
 # bytecode is kept even where the environment says not to: many tests start a process, and each would compile all again
 test: $(VENV)/.installed-test
@@ -30,7 +30,7 @@ bench-growth: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py
 
 docs: $(VENV)/.installed
-	$(BIN)/pagbench figures --benchmark fashion-mnist --results leaderboard/results --output docs/figures
+	$(BIN)/pagbench figures --benchmark fashion-mnist@1 --results leaderboard/results --output docs/figures
 	$(BIN)/pagbench theory --output docs/figures
 	$(BIN)/python docs/generate.py
 

@@ -140,6 +140,8 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
         yield "shows", "`pagbench check`'s pre-flight, accuracy, time per image, pictures; nothing of alignment"
     else:
         yield "ranks by", f"`{benchmark.alignment}`" + ("" if benchmark.by_paper else ", chance-corrected")
+    if benchmark.ranking == "recipes":
+        yield "a rank is of", "a recipe of training: the mean over its networks, which differ in the training seed"
     anchors = ", ".join(f"`{name}`" for name in benchmark.anchors)
     yield "measured with every run", anchors or "nothing"
     judged = benchmark.reference and benchmark.bayes and benchmark.thresholds

@@ -73,7 +73,7 @@ for _name, _command, _example in (
     ("validate", studies.validate, "digits --images 100"),
     ("tangents", studies.tangents, "fashion-mnist --images 50"),
     ("theory", studies.theory, "--output theory"),
-    ("sensitivity", studies.sensitivity, "fashion-mnist --results leaderboard/results"),
+    ("sensitivity", studies.sensitivity, "fashion-mnist@1 --results leaderboard/results"),
     ("site", leaderboard.site, "--results leaderboard/results --output site"),
     ("verify", submissions.verify, "digits/noise-0.6 --samples 50"),
 ):

@@ -370,7 +370,7 @@ def test_the_command_line_takes_measures_and_shows_their_columns(tmp_path):
 
     done = invoke("run", "digits/standard", "--limit", 3, "--measures", "pgd, confined", "-r", tmp_path)
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "digits@1+pgd" / "digits" / "standard.parquet").exists()
+    assert (tmp_path / "digits@2+pgd" / "digits" / "standard.parquet").exists()
     table = invoke("leaderboard", "-r", tmp_path, "--format", "markdown").output
     assert "PGD l2 0.5 ↑ | PGD linf 8/255 ↑ | PGD on ↑ | PGD off ↑ |" in table
     rows = {row["model"]: row for row in json.loads(invoke("leaderboard", "-r", tmp_path, "--format", "json").output)}

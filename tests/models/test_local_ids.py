@@ -158,7 +158,7 @@ def test_a_module_whose_class_has_any_name_has_an_id(digits):
 def test_the_command_gives_ids_in_order(files):
     done = invoke("run", "run1/net.py:make", "run2/net.py:make", "--id", "a/one,a/two", "--limit", 2, "-r", "out")
     assert done.exit_code == 0, done.output
-    assert (files / "out/digits@1/a/one.parquet").exists() and (files / "out/digits@1/a/two.parquet").exists()
+    assert (files / "out/digits@2/a/one.parquet").exists() and (files / "out/digits@2/a/two.parquet").exists()
     done = invoke(
         "run", "run1/epoch=9.ckpt", "--architecture", "run1.net:make", "--id", "a/one", "--limit", 2, "-r", "out"
     )
@@ -185,7 +185,7 @@ def test_the_home_folder_is_found_wherever_a_path_is_taken(files, digits, monkey
     assert registry.find("~/card.yaml").card.id == "mine" and registry.find("smoothed:1:~/card.yaml")
     assert pagbench.load_model("~/card.yaml") is not None
     pagbench.run("~/card.yaml", limit=2, results="~/out", anchors=False)
-    assert (files / "out/digits@1/mine.parquet").exists() and not (files / "~").exists()
+    assert (files / "out/digits@2/mine.parquet").exists() and not (files / "~").exists()
     assert list(pagbench.leaderboard("~/out")["model"]) == ["mine"]
     done = invoke("leaderboard", "--results=~/out", "--format", "csv", "--output=~/table.csv")
     assert done.exit_code == 0 and (files / "table.csv").exists(), done.output

@@ -265,12 +265,16 @@ def test_what_a_sources_network_returns_counts_and_not_what_its_card_says(
 
 
 def test_results_keep_the_card_and_show_prints_it(tmp_path, digits, noise_trained):
-    rows = pagbench.run({"mine": Around(noise_trained, straight_through)}, limit=3, results=tmp_path)
+    rows = pagbench.run(
+        {"mine": Around(noise_trained, straight_through)}, limit=3, results=tmp_path, benchmark="digits@1"
+    )
     found = {result.name: result for result in results.read_all(tmp_path, digits)}
     assert found["mine"].provenance.preflight.verdict == "flag"
     assert found["digits/standard"].provenance.preflight.verdict == "pass"
     assert Preflight.model_validate(rows.attrs["preflight"]["mine"]) == found["mine"].provenance.preflight
-    again = pagbench.run({"mine": Around(noise_trained, straight_through)}, limit=3, results=tmp_path)
+    again = pagbench.run(
+        {"mine": Around(noise_trained, straight_through)}, limit=3, results=tmp_path, benchmark="digits@1"
+    )
     assert again.attrs == rows.attrs
     for board in (pagbench.leaderboard(rows), pagbench.leaderboard(tmp_path, benchmark=digits)):
         column = board.set_index("model")["preflight"]
@@ -279,7 +283,7 @@ def test_results_keep_the_card_and_show_prints_it(tmp_path, digits, noise_traine
     shown = CliRunner().invoke(app, ["show", "digits/standard", "-r", str(tmp_path)]).output
     assert "# pre-flight on digits@1: pass" in shown
     assert "finite outputs on 3 images" in shown
-    pagbench.run({"mine": Around(noise_trained, straight_through)}, limit=5, results=tmp_path)
+    pagbench.run({"mine": Around(noise_trained, straight_through)}, limit=5, results=tmp_path, benchmark="digits@1")
     found = {result.name: result for result in results.read_all(tmp_path, digits)}
     assert found["mine"].provenance.preflight.images == 5, "more images are shown once more are measured"
 
@@ -288,20 +292,24 @@ def test_a_failed_check_refuses_the_model_and_no_other(digits, noise_trained):
     with pytest.raises(
         RunError, match=r"^net: NaN or infinite outputs on \d+ of 20 images; check the weights$"
     ) as caught:
-        pagbench.run({"net": Around(noise_trained, nan_on_the_brightest), "other": noise_trained}, limit=20)
+        pagbench.run(
+            {"net": Around(noise_trained, nan_on_the_brightest), "other": noise_trained}, limit=20, benchmark="digits@1"
+        )
     assert set(caught.value.rows["entrant"]) == {"other", *digits.anchors}
 
 
 def test_without_a_model_that_can_be_measured_no_anchor_is(noise_trained, monkeypatch):
     monkeypatch.setattr(session.Session, "targets", property(lambda _: pytest.fail("targets were computed")))
     with pytest.raises(RunError, match=r"^net: output of shape \(4, 9\), expected \(4, 10\)") as caught:
-        pagbench.run({"net": Around(noise_trained, lambda f, x: f(x)[:, :9])}, limit=2)
+        pagbench.run({"net": Around(noise_trained, lambda f, x: f(x)[:, :9])}, limit=2, benchmark="digits@1")
     assert caught.value.rows.empty
 
 
 def test_flags_are_said_at_the_end_with_their_advice(digits, noise_trained, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match=r"^mine: output: values between 0 and 1 .*; return the logits"):
-        rows = pagbench.run({"mine": Around(noise_trained, lambda f, x: f(x).sigmoid())}, limit=20)
+        rows = pagbench.run(
+            {"mine": Around(noise_trained, lambda f, x: f(x).sigmoid())}, limit=20, benchmark="digits@1"
+        )
     assert len(rows.attrs["flags"]) == 1
     (tmp_path / "net.py").write_text(
         "import torch, pagbench\n\n\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
@@ -324,7 +332,7 @@ def test_check_exits_with_the_worst_verdict(card):
     assert check("digits/standard").exit_code == 0
     flagged = check("digits/standard", card(0.5))
     assert flagged.exit_code == 1
-    assert "digits/standard on digits@1: pass" in flagged.output
+    assert "digits/standard on digits@2: pass" in flagged.output
     assert "0.500, the published one" in flagged.output
     assert "accuracy: check weights, normalisation and preprocessing" in flagged.output
 
@@ -338,7 +346,7 @@ def test_check_tells_why_a_model_is_refused_and_goes_on(card):
     assert "error: unknown model 'digits/standart'" in refused.stderr
     assert "gaussians/standard on gaussians@1: pass" in refused.stdout
     assert "Traceback" not in refused.output
-    assert "has 4 classes, digits@1 has 10" in check("gaussians/standard", "-b", "digits").stderr
+    assert "has 4 classes, digits@1 has 10" in check("gaussians/standard", "-b", "digits@1").stderr
 
 
 @pytest.mark.parametrize(
@@ -386,7 +394,9 @@ class Autocast(nn.Module):
 def test_check_and_board_say_the_same_of_autocast_inside(digits, noise_trained, tmp_path):
     found = examine(Autocast(noise_trained), digits)
     assert "precision" in verdicts(found, "flag")
-    pagbench.run({"net": Autocast(noise_trained)}, results=tmp_path, on_warning=lambda line: None, limit=40)
+    pagbench.run(
+        {"net": Autocast(noise_trained)}, results=tmp_path, on_warning=lambda line: None, limit=40, benchmark="digits@1"
+    )
     status = pagbench.leaderboard(tmp_path, benchmark=digits).set_index("model")["status"]["net"]
     assert "computes in bfloat16 inside" in status, status
 
@@ -415,7 +425,7 @@ def test_the_passes_of_the_checks_are_a_tenth_of_those_of_a_thousand_images(digi
     request = registry.resolve({"net": Counts()}, digits)[0]
     checks.examine(request, digits, device=CPU, batch_size=64)
     checked, images = images, 0
-    pagbench.run({"net": Counts()}, anchors=False, limit=50, on_warning=lambda line: None)
+    pagbench.run({"net": Counts()}, anchors=False, limit=50, on_warning=lambda line: None, benchmark="digits@1")
     images -= checked * 50 // checks.IMAGES  # at least so many passes were those of its own checks
     assert checked <= 0.1 * images / 50 * 1000
 
@@ -475,11 +485,18 @@ def test_a_network_that_comes_to_do_something_else_keeps_no_row(digits, noise_tr
             return self.base(x) if len(calls) <= most else self.base(x.flip(3))
 
     calls, most = [], 10**6
-    pagbench.run({"net": Counts()}, limit=4, anchors=False, on_warning=lambda line: None)
+    pagbench.run({"net": Counts()}, limit=4, anchors=False, on_warning=lambda line: None, benchmark="digits@1")
     most = len(calls) - 20  # before the last batch is measured
     calls.clear()
     with pytest.raises(RunError, match="it does something else with the same images after some passes"):
-        pagbench.run({"net": Counts()}, limit=4, results=tmp_path, anchors=False, on_warning=lambda line: None)
+        pagbench.run(
+            {"net": Counts()},
+            limit=4,
+            results=tmp_path,
+            anchors=False,
+            on_warning=lambda line: None,
+            benchmark="digits@1",
+        )
     assert not list(tmp_path.rglob("*.parquet"))
 
 
@@ -498,7 +515,7 @@ def test_networks_that_refuse_everything_are_one_line_each_and_stop_no_other(dig
         "    return torch.export.export(net, (torch.rand(3, 1, 8, 8),), dynamic_shapes=({0: batch},)).module()\n"
     )
     names = [f"{tmp_path / 'odd.py'}:{name}" for name in ("lazy", "stays", "hides", "Exits", "exported")]
-    done = CliRunner().invoke(app, ["check", *names, "-b", "digits"])
+    done = CliRunner().invoke(app, ["check", *names, "-b", "digits@1"])
     assert done.exit_code == 2 and "Traceback" not in done.output, done.output
     for words in ("lazy layers", "not to be moved", "no weights"):
         assert words in done.output
@@ -507,7 +524,9 @@ def test_networks_that_refuse_everything_are_one_line_each_and_stop_no_other(dig
 
 def test_a_network_that_treats_dark_pixels_otherwise_is_another(digits, noise_trained, tmp_path):
     def run(forward, **options):
-        return pagbench.run({"net": Around(noise_trained, forward)}, results=tmp_path, anchors=False, **options)
+        return pagbench.run(
+            {"net": Around(noise_trained, forward)}, results=tmp_path, anchors=False, **options, benchmark="digits@1"
+        )
 
     run(lambda f, x: f(torch.where(x > 0, x, 0.1)), limit=4)
     with pytest.raises(RunError, match="other outputs on the benchmark's images"):

@@ -28,7 +28,7 @@ IDS = ("7", "3", "11", "4")
 
 @pytest.fixture(scope="module")
 def run():
-    return pagbench.run(WRAPPED, limit=12, measures=["smoothing", "certified"])
+    return pagbench.run(WRAPPED, limit=12, measures=["smoothing", "certified"], benchmark="digits@1")
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +224,10 @@ def test_the_gradient_of_a_sample_is_autograds_mean_over_its_own_draws():
 
 
 def test_rows_depend_neither_on_the_batch_size_nor_on_resuming(rows, tmp_path):
-    pagbench.run(WRAPPED, limit=5, batch_size=3, measures="certified", results=tmp_path)
-    found = pagbench.run(WRAPPED, limit=12, batch_size=7, measures=["smoothing", "certified"], results=tmp_path)
+    pagbench.run(WRAPPED, limit=5, batch_size=3, measures="certified", results=tmp_path, benchmark="digits@1")
+    found = pagbench.run(
+        WRAPPED, limit=12, batch_size=7, measures=["smoothing", "certified"], results=tmp_path, benchmark="digits@1"
+    )
     assert_same(found.set_index("entrant").loc[ID], rows)
 
 

@@ -38,7 +38,9 @@ def folder_of(place, benchmark, **edits):
 
 @pytest.mark.parametrize("other", [STANDARD, "digits/gradient-norm-1", "control/bayes", "control/constant"])
 def test_the_other_order_is_the_negative(other):
-    there, back = (pagbench.compare(PUBLISHED, *pair, benchmark="digits@1") for pair in ((NOISE, other), (other, NOISE)))
+    there, back = (
+        pagbench.compare(PUBLISHED, *pair, benchmark="digits@1") for pair in ((NOISE, other), (other, NOISE))
+    )
     np.testing.assert_allclose(there["difference"], -back["difference"], atol=1e-15)
     np.testing.assert_allclose(there["difference_low"], -back["difference_high"], atol=1e-12)
     pd.testing.assert_series_equal(there["p"], back["p"])
@@ -132,12 +134,16 @@ def test_the_text_fits_eighty_columns(pair):
 
 
 def test_csv_and_json_hold_every_column(published, tmp_path):
-    done = invoke("compare", NOISE, STANDARD, "-b", "digits@1", "-r", PUBLISHED, "--format", "csv", "--output", tmp_path / "c.csv")
+    done = invoke(
+        "compare", NOISE, STANDARD, "-b", "digits@1", "-r", PUBLISHED, "--format", "csv", "--output", tmp_path / "c.csv"
+    )
     assert done.exit_code == 0 and "written" in done.output
     read = pd.read_csv(tmp_path / "c.csv")
     assert read.columns.tolist() == published.columns.tolist()
     np.testing.assert_allclose(read["difference"], published["difference"])
-    listed = json.loads(invoke("compare", NOISE, STANDARD, "-b", "digits@1", "-r", PUBLISHED, "--format", "json").stdout)
+    listed = json.loads(
+        invoke("compare", NOISE, STANDARD, "-b", "digits@1", "-r", PUBLISHED, "--format", "json").stdout
+    )
     assert [row["column"] for row in listed] == published["column"].tolist()
     assert listed[1]["better"] is None
 
@@ -151,7 +157,9 @@ def test_without_a_manifold_its_columns_are_left_out():
 
 
 def test_what_cannot_be_compared_is_one_line(fashion, tmp_path):
-    assert_one_line(invoke("compare", NOISE, "digits/standart", "-b", "digits@1", "-r", PUBLISHED), "digits/standart", STANDARD)
+    assert_one_line(
+        invoke("compare", NOISE, "digits/standart", "-b", "digits@1", "-r", PUBLISHED), "digits/standart", STANDARD
+    )
     assert_one_line(invoke("compare", NOISE, NOISE, "-b", "digits@1", "-r", PUBLISHED), "named twice")
     assert_one_line(invoke("compare", NOISE, STANDARD, "-r", tmp_path / "none"), "no results")
     assert_one_line(invoke("compare", NOISE, STANDARD, "-b", "digit", "-r", PUBLISHED), "digits@1")

@@ -137,7 +137,9 @@ def test_the_command_writes_each_form(tmp_path):
         done = invoke("export", MODEL, "--format", form, "-b", "digits@1", "-r", PUBLISHED, "--output", path)
         assert done.exit_code == 0 and f"written: {path}" in done.output
         assert read(path.read_text(encoding="utf-8")) is not None
-        assert invoke("export", MODEL, "--format", form, "-b", "digits@1", "-r", PUBLISHED).stdout == path.read_text(encoding="utf-8")
+        assert invoke("export", MODEL, "--format", form, "-b", "digits@1", "-r", PUBLISHED).stdout == path.read_text(
+            encoding="utf-8"
+        )
 
 
 def test_what_cannot_be_exported_is_one_line(tmp_path):

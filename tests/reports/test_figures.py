@@ -243,7 +243,9 @@ def test_too_few_models_no_results_and_damaged_maps_are_one_clear_line(digits, s
         "bad": "digits@1: no family has 3 strengths of small-cnn silu among the 1 complete results",
     }
     for name, message in cases.items():
-        done = CliRunner().invoke(app, ["figures", "-b", "digits@1", "-r", str(tmp_path / name), "-o", str(tmp_path / "figures")])
+        done = CliRunner().invoke(
+            app, ["figures", "-b", "digits@1", "-r", str(tmp_path / name), "-o", str(tmp_path / "figures")]
+        )
         assert done.exit_code == 2
         *left_out, line = done.stderr.splitlines()
         assert line.startswith("error: ")

@@ -171,8 +171,9 @@ def test_thresholds_are_those_of_the_definitions(page, site):
         label, *cells = row.locator("th, td").all_inner_texts()
         shown = dict(zip(head[1:], cells, strict=True))
         thresholds = benchmarks.load(label).thresholds
-        for name in ("gain", "retention", "drop", "gap", "confidence"):
-            assert shown[name] == ("–" if thresholds is None else f"{getattr(thresholds, name):g}")
+        for name in ("gain", "retention", "drop", "blur", "gap", "confidence"):
+            value = getattr(thresholds, name, None)
+            assert shown[name] == ("–" if value is None else f"{value:g}")
 
 
 @pytest.fixture(scope="module")

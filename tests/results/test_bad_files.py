@@ -165,7 +165,10 @@ def test_where_all_are_bad_there_is_one_error(folder, digits, tmp_path):
     for path in folder.rglob("*.parquet"):
         path.write_bytes(b"none")
     assert_one_line(
-        invoke("leaderboard", "-b", "digits@1", "-r", folder), "no results of digits@1 can be used", "control/bayes.parquet", "and 3 more"
+        invoke("leaderboard", "-b", "digits@1", "-r", folder),
+        "no results of digits@1 can be used",
+        "control/bayes.parquet",
+        "and 3 more",
     )
     done = invoke("site", "-r", folder, "-o", tmp_path / "site")
     assert_one_line(done, "no results of any benchmark can be used")

@@ -44,12 +44,12 @@ def assert_same_rows(a, b):
 
 @pytest.fixture(scope="module")
 def rows():
-    return pagbench.run(MODELS, limit=12, batch_size=64)
+    return pagbench.run(MODELS, limit=12, batch_size=64, benchmark="digits@1")
 
 
 @pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_rows_do_not_depend_on_the_batch_size(rows, batch_size):
-    assert_same_rows(pagbench.run(MODELS, limit=12, batch_size=batch_size), rows)
+    assert_same_rows(pagbench.run(MODELS, limit=12, batch_size=batch_size, benchmark="digits@1"), rows)
 
 
 def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained, observe):
@@ -64,22 +64,22 @@ def test_rows_do_not_depend_on_order(rows, digits, digits_splits, noise_trained,
 
 
 def test_a_limited_run_is_completed_later_and_gives_the_same_rows(rows, tmp_path):
-    pagbench.run(MODELS, limit=9, batch_size=4, results=tmp_path)
-    assert_same_rows(pagbench.run(MODELS, limit=12, results=tmp_path), rows)
+    pagbench.run(MODELS, limit=9, batch_size=4, results=tmp_path, benchmark="digits@1")
+    assert_same_rows(pagbench.run(MODELS, limit=12, results=tmp_path, benchmark="digits@1"), rows)
 
 
 def test_finished_rows_are_not_measured_again(tmp_path, monkeypatch):
-    first = pagbench.run(MODELS, limit=4, results=tmp_path)
+    first = pagbench.run(MODELS, limit=4, results=tmp_path, benchmark="digits@1")
     monkeypatch.setattr(targets, "compute", lambda *args, **kwargs: pytest.fail("targets were computed again"))
-    assert_same_rows(pagbench.run(MODELS, limit=4, results=tmp_path), first)
+    assert_same_rows(pagbench.run(MODELS, limit=4, results=tmp_path, benchmark="digits@1"), first)
 
 
 def test_overwrite_measures_what_is_named_and_spares_the_anchors(tmp_path, digits):
-    pagbench.run(MODELS[0], limit=4, results=tmp_path)
+    pagbench.run(MODELS[0], limit=4, results=tmp_path, benchmark="digits@1")
     with pytest.raises(RunError, match=r"seed 0 instead of 2.*another --results folder"):
-        pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2)
+        pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2, benchmark="digits@1")
     with pytest.raises(RunError, match=r"control/bayes: .*seed 0 instead of 2") as caught:
-        pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2, overwrite=True)
+        pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2, overwrite=True, benchmark="digits@1")
     assert set(caught.value.rows["seed"]) == {2}
     seeds = {result.name: result.provenance.seed for result in results.read_all(tmp_path, digits)}
     assert seeds == {"digits/noise-0.6": 2, "control/bayes": 0, "digits/standard": 0}
@@ -97,10 +97,10 @@ def test_overwriting_keeps_the_old_rows_until_there_are_new_ones(tmp_path, digit
             return x.flatten(1)[:, :10]
 
     network = Network()
-    before = pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path)
+    before = pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path, benchmark="digits@1")
     network.fragile = True
     with pytest.raises(RunError, match="broken"):
-        pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path, overwrite=True)
+        pagbench.run({"net": network}, limit=6, batch_size=2, results=tmp_path, overwrite=True, benchmark="digits@1")
     kept = [result for result in results.read_all(tmp_path, digits) if result.name == "net"]
     assert_same_rows(kept[0].rows, before[before["entrant"] == "net"])
 
@@ -114,28 +114,28 @@ def test_rows_of_a_network_with_the_same_weights_and_other_code_are_not_taken_fo
         def forward(self, x):
             return self.scale * x.flatten(1)[:, :10]
 
-    pagbench.run({"mine": Scaled(1.0)}, limit=2, results=tmp_path)
+    pagbench.run({"mine": Scaled(1.0)}, limit=2, results=tmp_path, benchmark="digits@1")
     with pytest.raises(RunError, match="other outputs on the probe images"):
-        pagbench.run({"mine": Scaled(2.0)}, limit=2, results=tmp_path)
+        pagbench.run({"mine": Scaled(2.0)}, limit=2, results=tmp_path, benchmark="digits@1")
 
 
 @pytest.mark.parametrize("name", ["control/bayes", "digits/standard", "digits/noise-0.6"])
 def test_a_shipped_id_cannot_be_taken(name):
     with pytest.raises(ContractError, match=f"'{name}' is the id of a shipped model"):
-        pagbench.run({name: nn.Flatten()}, limit=1)
+        pagbench.run({name: nn.Flatten()}, limit=1, benchmark="digits@1")
 
 
 @pytest.mark.parametrize("model", [3, lambda x: x, {"mine": 3}])
 def test_what_is_no_model_is_refused(model):
     with pytest.raises(ContractError, match="expected"):
-        pagbench.run(model, limit=1)
+        pagbench.run(model, limit=1, benchmark="digits@1")
 
 
 def test_a_module_in_double_precision_is_measured_in_single(rows):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    single = pagbench.run({"net": network}, limit=3)
-    double = pagbench.run({"net": network.double()}, limit=3)
+    single = pagbench.run({"net": network}, limit=3, benchmark="digits@1")
+    double = pagbench.run({"net": network.double()}, limit=3, benchmark="digits@1")
     assert_same_rows(double, single)
     assert network[1].weight.dtype == torch.float64
 
@@ -155,8 +155,8 @@ def test_kill_9_loses_no_finished_batch(tmp_path, monkeypatch):
     assert survived
     for path in survived:
         assert pq.read_table(path).num_rows
-    completed = pagbench.run(MODELS, limit=12, results=tmp_path)
-    assert_same_rows(completed, pagbench.run(MODELS, limit=12))
+    completed = pagbench.run(MODELS, limit=12, results=tmp_path, benchmark="digits@1")
+    assert_same_rows(completed, pagbench.run(MODELS, limit=12, benchmark="digits@1"))
     assert not list(tmp_path.rglob(".*.parts"))
 
 
@@ -173,7 +173,7 @@ class Linear(nn.Module):
 def test_any_module_is_accepted_and_left_as_it_was():
     torch.manual_seed(0)
     module = Linear().train()
-    rows = pagbench.run({"mine/linear": module}, limit=4)
+    rows = pagbench.run({"mine/linear": module}, limit=4, benchmark="digits@1")
     assert set(rows["entrant"]) == {"mine/linear", "control/bayes", "digits/standard"}
     assert module.training
     assert all(parameter.requires_grad for parameter in module.parameters())
@@ -185,7 +185,7 @@ def test_one_failing_model_loses_no_other(tmp_path):
             return x.flatten(1)[:, :10] * torch.nan
 
     with pytest.raises(RunError, match=r"Broken: .*NaN") as caught:
-        pagbench.run([Broken(), Linear()], limit=4, results=tmp_path)
+        pagbench.run([Broken(), Linear()], limit=4, results=tmp_path, benchmark="digits@1")
     assert "Linear" in set(caught.value.rows["entrant"])
     assert (tmp_path / "digits@1" / "Linear.parquet").exists()
 
@@ -208,7 +208,7 @@ def test_a_broken_contract_is_one_clear_line(forward, message):
             return forward(x)
 
     with pytest.raises(RunError, match=message) as caught:
-        pagbench.run({"net": Network()}, limit=1)
+        pagbench.run({"net": Network()}, limit=1, benchmark="digits@1")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -222,7 +222,7 @@ def test_outputs_that_become_nan_on_some_image_are_refused(digits, digits_splits
             return torch.where(bad, torch.nan, x.flatten(1)[:, :10])
 
     with pytest.raises(RunError, match="NaN or infinite outputs among samples"):
-        pagbench.run({"net": Network()}, limit=unseen + 1)
+        pagbench.run({"net": Network()}, limit=unseen + 1, benchmark="digits@1")
 
 
 def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_the_others(
@@ -238,7 +238,7 @@ def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_
             return x.flatten(1)[:, :10]
 
     with pytest.raises(RunError, match=r"net: fails while it is measured \(\"third party's own words\"\)") as caught:
-        pagbench.run({"net": Fragile()}, limit=6, batch_size=1, results=tmp_path)
+        pagbench.run({"net": Fragile()}, limit=6, batch_size=1, results=tmp_path, benchmark="digits@1")
     assert set(caught.value.rows["entrant"]) == {"control/bayes", "digits/standard"}
     order = [name for name in partners.cycle(digits, digits.seed) if name in digits.samples[:6]]
     finished = order.index(digits.samples[3])
@@ -247,11 +247,11 @@ def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_
 
 def test_two_models_of_one_name_are_refused():
     with pytest.raises(ContractError, match="two models are called 'digits/standard'"):
-        pagbench.run(["digits/standard", "digits/standard"])
+        pagbench.run(["digits/standard", "digits/standard"], benchmark="digits@1")
 
 
 def test_results_of_another_definition_are_refused(tmp_path, digits):
-    pagbench.run(limit=2, models=["control/bayes"], results=tmp_path)
+    pagbench.run(limit=2, models=["control/bayes"], results=tmp_path, benchmark="digits@1")
     changed = digits.model_copy(update={"sigma": 0.8})
     with pytest.raises(ResultsError, match="measured on another definition of digits@1"):
         pagbench.leaderboard(tmp_path, benchmark=changed)
@@ -267,30 +267,30 @@ def test_numbers_of_two_autoencoders_are_not_mixed(tmp_path, digits, monkeypatch
         monkeypatch.setattr(targets.Computation, "records", lambda self: record)
 
     trained_here("a" * 64)
-    pagbench.run("digits/standard", limit=2, results=tmp_path)
-    pagbench.run("digits/noise-0.6", limit=2, results=tmp_path)
+    pagbench.run("digits/standard", limit=2, results=tmp_path, benchmark="digits@1")
+    pagbench.run("digits/noise-0.6", limit=2, results=tmp_path, benchmark="digits@1")
     assert len(pagbench.leaderboard(tmp_path, benchmark=digits)) == 3
     trained_here("b" * 64)
     with pytest.raises(RunError, match=r"noise-0\.6: .*manifold weights aaaaaaaaaaaa instead of bbbbbbbbbbbb"):
-        pagbench.run("digits/noise-0.6", limit=4, results=tmp_path)
+        pagbench.run("digits/noise-0.6", limit=4, results=tmp_path, benchmark="digits@1")
     with pytest.raises(ResultsError, match=r"its manifold has weights \w{12}, that of .* are not comparable") as caught:
-        pagbench.run("digits/smoothing-0.6", limit=2, results=tmp_path)
+        pagbench.run("digits/smoothing-0.6", limit=2, results=tmp_path, benchmark="digits@1")
     assert "\n" not in str(caught.value)
     with pytest.warns(UserWarning, match=r"left out: digits/smoothing-0\.6: its manifold .* are not comparable"):
         assert len(pagbench.leaderboard(tmp_path, benchmark=digits)) == 3
 
 
 def test_rows_of_another_revision_of_the_measures_are_refused(tmp_path, digits, monkeypatch):
-    pagbench.run("control/bayes", limit=1, results=tmp_path)
+    pagbench.run("control/bayes", limit=1, results=tmp_path, benchmark="digits@1")
     monkeypatch.setattr(columns, "REVISION", columns.REVISION + 1)
     with pytest.raises(ResultsError, match=r"measured by revision \d+ of the measures, this is \d+; run again"):
         pagbench.leaderboard(tmp_path, benchmark=digits)
     with pytest.raises(RunError, match=r"revision \d+ instead of \d+"):
-        pagbench.run("control/bayes", limit=1, results=tmp_path)
+        pagbench.run("control/bayes", limit=1, results=tmp_path, benchmark="digits@1")
 
 
 def test_parquet_says_where_its_rows_come_from(tmp_path, digits):
-    pagbench.run(["digits/noise-0.6"], limit=2, results=tmp_path)
+    pagbench.run(["digits/noise-0.6"], limit=2, results=tmp_path, benchmark="digits@1")
     source = next(result.document for result in results.read_all(tmp_path, digits) if result.name == "digits/noise-0.6")
     assert [run["rows"] for run in source["runs"]] == [2]
     assert source["benchmark_digest"] == digits.digest()
@@ -302,7 +302,7 @@ def test_parquet_says_where_its_rows_come_from(tmp_path, digits):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: GPU rows against CPU rows")
 def test_rows_on_a_gpu_are_those_of_the_cpu(rows):
-    on_gpu = pagbench.run(MODELS, limit=12, device="cuda")
+    on_gpu = pagbench.run(MODELS, limit=12, device="cuda", benchmark="digits@1")
     measured = [name for name in rows if name not in IDENTITY]
     np.testing.assert_allclose(on_gpu[measured], rows[measured], rtol=1e-4, atol=2e-5)
 
@@ -330,18 +330,18 @@ def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
     told = []
     unnamed = dataclasses.replace(request, explicit=False)
     monkeypatch.setattr(runner, "_with_anchors", lambda requested, benchmark, on_warning: [*requested, unnamed])
-    rows = pagbench.run("control/bayes", limit=2, on_warning=told.append)
+    rows = pagbench.run("control/bayes", limit=2, on_warning=told.append, benchmark="digits@1")
     assert set(rows["entrant"]) == {"control/bayes"}
     assert len(told) == 1 and "gone.safetensors" in told[0] and "without it no regimes" in told[0]
     with pytest.raises(RunError, match=r"gone\.safetensors"):
-        pagbench.run(request, limit=2, anchors=False)
+        pagbench.run(request, limit=2, anchors=False, benchmark="digits@1")
 
 
 def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
     monkeypatch.setattr(targets, "_MEMORY", 0)
     monkeypatch.setattr(targets, "_CHUNK", 4)
     monkeypatch.setattr(target_files, "LARGEST", 0)
-    assert_same_rows(pagbench.run(MODELS, limit=12, batch_size=10), rows)
+    assert_same_rows(pagbench.run(MODELS, limit=12, batch_size=10, benchmark="digits@1"), rows)
 
 
 def test_batches_follow_the_cycle_of_partners(digits, digits_splits):
@@ -365,11 +365,11 @@ def test_an_anchor_that_fails_its_check_is_told_of_where_nobody_named_it(monkeyp
 
     monkeypatch.setattr(units.UnitWorker, "_check", refuse)
     told = []
-    rows = pagbench.run(MODELS[0], limit=2, on_warning=told.append)
+    rows = pagbench.run(MODELS[0], limit=2, on_warning=told.append, benchmark="digits@1")
     assert set(rows["entrant"]) == {MODELS[0], "control/bayes"}
     assert len(told) == 1 and "digits/standard is not measured, and without it no regimes" in told[0]
     with pytest.raises(RunError, match="digits/standard"):
-        pagbench.run("digits/standard", limit=2)
+        pagbench.run("digits/standard", limit=2, benchmark="digits@1")
 
 
 def test_at_most_eight_calls_lie_between_a_run_and_a_measure(monkeypatch):
@@ -407,7 +407,7 @@ def test_what_was_merged_here_is_not_read_again(tmp_path, monkeypatch):
 def test_a_measure_without_its_package_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyautoattack", None)
     with pytest.raises(MissingPackageError, match=r"^pyautoattack is not installed; .*'pagbench\[attacks\]'$"):
-        pagbench.run(MODELS[0], measures=["adversarial"], results=tmp_path)
+        pagbench.run(MODELS[0], measures=["adversarial"], results=tmp_path, benchmark="digits@1")
     assert not list(tmp_path.iterdir())
 
 
@@ -416,7 +416,7 @@ def test_older_keywords_are_understood_and_unknown_ones_refused():
     rows = pagbench.run(entrants={"a": light.Linear(1)}, benchmark=small, tell=lines.append)
     assert "a" in set(rows["entrant"]) and any("nobody/standard is not measured" in line for line in lines)
     with pytest.raises(TypeError, match="unexpected keyword argument 'model'"):
-        pagbench.run(model="digits/standard")
+        pagbench.run(model="digits/standard", benchmark="digits@1")
     assert not inspect.getfullargspec(inspect.unwrap(pagbench.run)).varkw
 
 

@@ -583,7 +583,7 @@ def test_fetch_list_fetches_nothing(card, server, folder, no_sockets):
 def test_run_fetches_what_it_needs(card, server, tmp_path):
     done = invoke("run", card, "--limit", 2, "-r", tmp_path / "results")
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "results/digits@1/mine/far.parquet").exists()
+    assert (tmp_path / "results/digits@2/mine/far.parquet").exists()
 
 
 @pytest.mark.parametrize(

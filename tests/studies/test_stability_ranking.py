@@ -183,7 +183,7 @@ def test_fewer_images_are_the_published_rows_of_the_first():
             assert value == pytest.approx((mean - chance) / (1 - chance), rel=1e-4)
 
 
-@pytest.mark.parametrize("label", ["digits", "fashion-mnist", "gaussians", "sphere", "fashion-distractor"])
+@pytest.mark.parametrize("label", ["digits@1", "fashion-mnist@1", "gaussians", "sphere", "fashion-distractor"])
 def test_every_factor_moves_one_thing_and_has_distinct_levels(label):
     definition = benchmarks.load(label)
     found = factors.benchmark_factors(definition)
@@ -283,11 +283,12 @@ def test_the_terminal_has_a_row_for_every_level(capsys):
     ("arguments", "said"),
     [
         (["nonsense"], "unknown benchmark 'nonsense'"),
-        (["digits"], "no results of digits@1"),
+        (["digits@1"], "no results of digits@1"),
+        (["digits"], "digits@2 calibrates outputs, has partners of other classes, or ranks recipes"),
         (["cifar10-paper"], "ranks by the paper's own protocol"),
-        (["digits", "--device", "warp"], "warp"),
-        (["digits", "--images", "1"], "--images"),
-        (["digits", "--results", "memory://results"], "give a folder on a disk"),
+        (["digits@1", "--device", "warp"], "warp"),
+        (["digits@1", "--images", "1"], "--images"),
+        (["digits@1", "--results", "memory://results"], "give a folder on a disk"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, said, tmp_path):

@@ -69,11 +69,11 @@ def added(author, board):
 
 
 def findings(root, board, level="error"):
-    return [str(finding) for finding in check.check(root, board) if finding.level == level]
+    return [str(finding) for finding in check.check(root, board, benchmark="digits@1") if finding.level == level]
 
 
 def test_results_are_added_without_the_weights(author, board):
-    done = invoke("submit", "add", author, "--leaderboard", board)
+    done = invoke("submit", "add", author, "-b", "digits@1", "--leaderboard", board)
     assert done.exit_code == 0, done.output
     assert "ok: newcomer.safetensors: safetensors" in done.output, "its authors have them, so that they are tried"
     assert f"{ID} takes rank 1" in done.output
@@ -104,7 +104,7 @@ def test_under_embargo_there_must_be_results_of_these_weights(added, board, gone
 
 def test_nothing_is_added_that_was_not_measured(author, board):
     shutil.rmtree(author / "results")
-    assert_one_line(invoke("submit", "add", author, "--leaderboard", board), "under embargo", "pagbench submit run")
+    assert_one_line(invoke("submit", "add", author, "-b", "digits@1", "--leaderboard", board), "under embargo", "pagbench submit run")
     assert not (board / "submissions/digits@1" / ID).exists()
 
 
@@ -168,7 +168,7 @@ def published(author, tmp_path, digits, *, other=False):
 
 def test_the_weights_that_are_published_later_are_those(added, author, board, tmp_path, digits):
     assert findings(published(author, tmp_path, digits), board) == []
-    assert not check.refused(list(check.check_outside(tmp_path / "later", board, None)))
+    assert not check.refused(list(check.check_outside(tmp_path / "later", board, "digits@1")))
     shutil.rmtree(tmp_path / "later")
     refused = findings(published(author, tmp_path, digits, other=True), board)
     assert "those under embargo have" in refused[0] and fields(added)["weights_sha256"][:12] in refused[0]
@@ -188,7 +188,7 @@ def test_the_weights_that_are_published_later_are_those(added, author, board, tm
 )  # fmt: skip
 def test_no_update_names_other_weights(added, author, board, tmp_path, changed):
     change(author, **changed)
-    assert any("those under embargo have" in str(f) for f in check.check_outside(author, board, None))
+    assert any("those under embargo have" in str(f) for f in check.check_outside(author, board, "digits@1"))
 
 
 def test_a_link_to_the_very_weights_lifts_the_embargo(added, author, board):
@@ -196,7 +196,7 @@ def test_a_link_to_the_very_weights_lifts_the_embargo(added, author, board):
     link = {"path": f"{ID}/x.safetensors", "mirrors": ["hf:a/b@v1/x.safetensors"], "sha256": sha256, "size": 9}
     change(author, embargo=None, weights=None, download=[link])
     (author / "newcomer.safetensors").unlink()
-    assert not check.refused(list(check.check_outside(author, board, None)))
+    assert not check.refused(list(check.check_outside(author, board, "digits@1")))
 
 
 def test_results_that_still_speak_of_the_embargo_are_to_be_measured_again(author, board, digits):
@@ -230,7 +230,7 @@ def test_only_its_authors_load_it(author, digits):
     (author / "newcomer.safetensors").unlink()
     with pytest.raises(WeightsError, match=f"^{ID}: its weights are under embargo"):
         registry.find(str(author / "model.yaml")).load(digits)
-    assert_one_line(invoke("check", author / "model.yaml", "-b", "digits"), "under embargo")
+    assert_one_line(invoke("check", author / "model.yaml", "-b", "digits@1"), "under embargo")
 
 
 def test_init_asks_for_it(tmp_path, monkeypatch):

@@ -203,7 +203,7 @@ def test_an_id_of_others_on_another_benchmark_is_taken_too(root, tmp_path):
     home = tmp_path / "leaderboard" / "submissions"
     make(home / "gaussians@1" / ID, authors="Somebody else")
     error_of(root, f"error: id: '{ID}' is a submission of Somebody else; choose another id")
-    found = check.check_outside(make(home / "digits@1" / ID), tmp_path / "leaderboard", "digits")
+    found = check.check_outside(make(home / "digits@1" / ID), tmp_path / "leaderboard", "digits@1")
     assert [finding.message for finding in found if finding.level == "error"] == [
         f"'{ID}' is a submission of Somebody else; choose another id"
     ]

@@ -125,10 +125,10 @@ def test_large_weights_need_a_link_and_a_link_is_pinned(checkpoint, monkeypatch)
 def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path, monkeypatch):
     """The weights are those of a shipped network, so that its rows, and its place beside it, are known."""
     root = make(tmp_path / "mine")
-    done = invoke("submit", "run", root, "--leaderboard", leaderboard)
+    done = invoke("submit", "run", root, "-b", "digits@1", "--leaderboard", leaderboard)
     assert done.exit_code == 0, done.output
     assert [path.name for path in (root / "results").rglob("*.parquet")] == ["newcomer.parquet"], "no anchors"
-    added = invoke("submit", "add", root, "--leaderboard", leaderboard)
+    added = invoke("submit", "add", root, "-b", "digits@1", "--leaderboard", leaderboard)
     assert added.exit_code == 0, added.output
     place = leaderboard / "submissions" / "digits@1" / ID
     assert {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} == {
@@ -145,7 +145,7 @@ def test_a_submission_goes_from_its_folder_to_its_rank(leaderboard, tmp_path, mo
     assert f"git add {place}" in added.output
     assert len(results.read_all(leaderboard / "results", benchmarks.load("digits@1"))) == len(rows)
     monkeypatch.setattr("pagbench.submissions.check.check_inside", lambda *_: [])  # as it was a moment ago
-    again = invoke("submit", "add", root, "--leaderboard", leaderboard)
+    again = invoke("submit", "add", root, "-b", "digits@1", "--leaderboard", leaderboard)
     assert again.exit_code == 0, again.output
     assert "ok: id: digits/newcomer is submitted already by the same authors: this is an update" in again.output
     assert registry.submitted(leaderboard) == {ID: [place / "model.yaml"]}
@@ -158,7 +158,7 @@ def test_what_cannot_be_ranked_is_not_laid_down(leaderboard, tmp_path, monkeypat
     home.parent.mkdir(parents=True)
     shutil.copyfile(PUBLISHED / "digits@1/digits/noise-0.6.parquet", home)
     monkeypatch.setattr("pagbench.submissions.check.check_inside", lambda *_: [])
-    done = invoke("submit", "add", root, "--leaderboard", leaderboard)
+    done = invoke("submit", "add", root, "-b", "digits@1", "--leaderboard", leaderboard)
     assert done.exit_code == 2 and "holds rows of digits/noise-0.6" in done.stderr, done.output
     assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in leaderboard.iterdir()] == ["results"]
@@ -168,7 +168,7 @@ def test_another_authors_submission_is_not_overwritten(leaderboard, tmp_path):
     make(leaderboard / "submissions" / "digits@1" / ID)
     before = (leaderboard / "submissions/digits@1" / ID / "model.yaml").read_bytes()
     root = make(tmp_path / "mine", authors="Somebody else")
-    done = invoke("submit", "add", root, "--leaderboard", leaderboard)
+    done = invoke("submit", "add", root, "-b", "digits@1", "--leaderboard", leaderboard)
     assert done.exit_code == 1
     assert "error: id: 'digits/newcomer' is a submission of A. Newcomer; choose another id" in done.output
     assert (leaderboard / "submissions/digits@1" / ID / "model.yaml").read_bytes() == before

@@ -313,7 +313,10 @@ def test_weights_that_are_missing_are_trained_again_and_have_to_be_the_same(tmp_
     request = find(str(path))
     assert request.to_be_trained
     command = r"pagbench train digits@\d .*--epochs 1 --prefix trained/digits --output"
-    with pytest.raises(WeightsError, match=f"cannot read the weights, .*is not there; put the file there, or train them again with `{command}"):
+    with pytest.raises(
+        WeightsError,
+        match=f"cannot read the weights, .*is not there; put the file there, or train them again with `{command}",
+    ):
         request.load(digits)
     assert train_model(TrainingPlan(digits, "noise", 0.3, recipe=Recipe(epochs=1)), output=tmp_path) == path
     assert weights.file_sha256(file) == known

@@ -179,12 +179,18 @@ def published_alignment(benchmark: Benchmark) -> Alignment:
     """How the benchmark itself measures the alignment that ranks.
 
     Raises:
-        CardError: it ranks by the paper's protocol, which is one fixed set of choices.
+        CardError: it ranks by the paper's protocol, which is one fixed set of choices; or it is of a second edition,
+            whose gradients, partners and ranks are others than those that are measured here.
     """
     if benchmark.by_paper:
         raise CardError(
             f"{benchmark.label} ranks by the paper's own protocol, whose choices are not its own to move; name a "
             "benchmark that ranks by alignment_cosine or alignment_lpips"
+        )
+    if (benchmark.gradient, benchmark.partners, benchmark.ranking) != (None, None, None):
+        raise CardError(
+            f"{benchmark.label} calibrates outputs, has partners of other classes, or ranks recipes, and none of this is "
+            "measured here; name a benchmark that does none of it, as digits@1"
         )
     comparison: Comparison = "lpips" if benchmark.alignment == "alignment_lpips" else "cosine"
     return Alignment("log-odds", Target(benchmark.sigma), Similarity(comparison), benchmark.seed)

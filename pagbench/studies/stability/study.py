@@ -45,7 +45,7 @@ def run(
         on_warning: called with a line for each model or level that is left out.
 
     Raises:
-        CardError: the benchmark ranks by the paper's protocol.
+        CardError: the benchmark ranks by the paper's protocol, or is of a second edition.
         ResultsError: the benchmark ranks nobody, no results, or fewer than two ranked models that can be measured here.
         Stopped: SIGINT or SIGTERM came; what is finished is kept.
     """
