@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pagbench.benchmarks import Benchmark
+from pagbench.columns import sigma_name
 from pagbench.errors import ResultsError
 from pagbench.ranking import regimes, statistics
 from pagbench.ranking.statistics import Interval
@@ -22,7 +24,7 @@ QUANTITIES = (
     "log_ratio",
     "log_ratio_infinitesimal",
 )
-"""Columns of the leaderboard that a path follows."""
+"""Columns of the leaderboard that a path follows; see `followed`."""
 MIN_STRENGTHS = 3
 
 
@@ -33,7 +35,7 @@ class Point:
     Attributes:
         strength: in the family's unit; 0 for models without regularisation.
         models: one per training seed.
-        values: mean over seeds of each of `QUANTITIES`, with the 95 % interval of a bootstrap over seeds and images.
+        values: mean over seeds of each of `followed`, with its 95 % interval over seeds and images.
         regime: weak, bayes-aligned, excessive or boundary; None where none is judged.
     """
 
@@ -60,6 +62,12 @@ class Path:
     def seeds(self) -> int:
         """Most training seeds that a strength has."""
         return max(len(point.models) for point in self.points)
+
+
+def followed(benchmark: Benchmark) -> tuple[str, ...]:
+    """Columns of the leaderboard that a benchmark's paths follow: those of its profile, too, where it has one."""
+    profile = (sigma_name("alignment_profile", sigma) for sigma in benchmark.sigmas or ())
+    return (*QUANTITIES, *(("alignment_peak", "alignment_peak_sigma", *profile) if benchmark.sigmas else ()))
 
 
 def main_paths(study: Study) -> list[Path]:
@@ -143,13 +151,19 @@ def origin(study: Study, make: tuple[str, str]) -> Point | None:
 def point(strength: float, models: Sequence[StudiedModel], study: Study) -> Point:
     """Joins the training seeds of one strength.
 
-    The same images are drawn for all models, and the same seeds for all strengths, so that differences are paired.
+    The same images are drawn for all models, so that differences are paired. Of a board of recipes that is its row;
+    else the same seeds are drawn for all strengths, too.
     """
-    replicates = {
-        name: statistics.over_seeds([model.replicates[name] for model in models], seed=study.benchmark.seed + 1)
-        for name in QUANTITIES
-        if all(name in model.replicates for model in models)
-    }
+    names = followed(study.benchmark)
+    if study.benchmark.ranking == "recipes" and len({study.row_of.get(model.card.id) for model in models}) == 1:
+        known = study.replicates(models[0])
+        replicates = {name: known[name] for name in names if name in known}
+    else:
+        replicates = {
+            name: statistics.over_seeds([model.replicates[name] for model in models], seed=study.benchmark.seed + 1)
+            for name in names
+            if all(name in model.replicates for model in models)
+        }
     verdict = None
     if study.anchors is not None and study.benchmark.thresholds is not None:
         verdict = regimes.judge(

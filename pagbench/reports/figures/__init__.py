@@ -8,7 +8,7 @@ from typing import Any
 
 from pagbench.benchmarks import Benchmark
 from pagbench.ranking.statistics import Interval
-from pagbench.reports.figures import canvas, gradients, path_charts, scatter
+from pagbench.reports.figures import canvas, gradients, path_charts, profiles, scatter
 from pagbench.storage import files
 from pagbench.studies import correlations, paths
 from pagbench.studies.correlations import Correlation
@@ -31,8 +31,9 @@ def draw_all(
 ) -> list[Path]:
     """Draws the paths of regularisation, off-manifold robustness against alignment, and gradients along the paths.
 
-    Writes `paths` and `scatter` as PNG and PDF, `architectures` likewise where more than one architecture has paths,
-    `gradients-<family>.png` where the results hold gradient maps, and the numbers behind them as `summary.json`.
+    Writes `paths` and `scatter` as PNG and PDF, `profiles` likewise where alignment was measured at several noise
+    levels, `architectures` where more than one architecture has paths, `gradients-<family>.png` where the results hold
+    gradient maps, and the numbers behind them as `summary.json`.
 
     Args:
         results_folder: as `pagbench.run` fills it.
@@ -54,6 +55,8 @@ def draw_all(
     folder, written = Path(output), list[Path]()
     with canvas.style():
         figures = {"paths": path_charts.draw(study, main), "scatter": scatter.draw(study, correlated)}
+        if benchmark.sigmas:
+            figures["profiles"] = profiles.draw(study, main)
         if others:
             figures["architectures"] = path_charts.draw_architectures(study, main, others)
         for name, figure in figures.items():
