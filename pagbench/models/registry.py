@@ -144,8 +144,11 @@ def names() -> tuple[str, ...]:
 
 
 def models_of(benchmark: Benchmark) -> list[str]:
-    """Ids of the shipped models that a benchmark is for: those trained on its data, then the controls."""
-    cards = [find(name).card for name in names()]
+    """Ids of the shipped models that a benchmark is for: those trained on its data, then the controls.
+
+    Without those whose weights are not here: they are under embargo, or have to be trained again.
+    """
+    cards = [request.card for request in map(find, names()) if not request.to_be_trained]
     left_out = {name for name, control in CONTROLS.items() if control.of_bayes and not benchmark.bayes}
     trained = [card.id for card in cards if card.dataset == benchmark.data_name and not card.embargo]
     return trained + [card.id for card in cards if card.control and card.architecture not in left_out]

@@ -81,3 +81,17 @@ def test_a_path_is_told_from_an_id(name, said, tmp_path, monkeypatch):
     (tmp_path / "somefolder").mkdir()
     for command in ("run", "check"):
         assert_one_line(invoke(command, name), said)
+
+
+def test_models_whose_weights_have_to_be_trained_again_are_not_measured_unasked(digits, tmp_path, monkeypatch):
+    card = registry.find("digits/noise-0.6")
+    copy = tmp_path / "digits" / "noise-0.6.seed1.yaml"
+    copy.parent.mkdir()
+    copy.write_text(card.path.read_text().replace("id: digits/noise-0.6", "id: digits/noise-0.6.seed1"))
+    known = registry._known() | {"digits/noise-0.6.seed1": copy}
+    monkeypatch.setattr(registry, "_known", lambda: known)
+    monkeypatch.setattr(registry, "names", lambda: tuple(known))
+    monkeypatch.setattr(registry, "shipped", lambda: known)
+    assert registry.find("digits/noise-0.6.seed1").to_be_trained
+    found = registry.models_of(digits)
+    assert "digits/noise-0.6" in found and "digits/noise-0.6.seed1" not in found
