@@ -119,7 +119,7 @@ def quick(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_autoattack(turns, told):
-    digits = benchmarks.load("digits")
+    digits = benchmarks.load("digits@1")
     classifier = registry.find("digits/adversarial-0.3").load(digits).classifier
     some = data.splits(digits).test.select(digits.samples[:8])
     budget = Budget("l2", 0.25, "0.25")

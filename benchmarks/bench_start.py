@@ -8,7 +8,7 @@ import pairs
 import pytest
 
 RESULTS = Path(__file__).parent.parent / "leaderboard" / "results"
-LEADERBOARD = ["leaderboard", "--results", str(RESULTS), "--benchmark", "fashion-mnist"]
+LEADERBOARD = ["leaderboard", "--results", str(RESULTS), "--benchmark", "fashion-mnist@1"]
 
 
 @pytest.mark.parametrize(("arguments", "most"), [(["--help"], 0.5), (LEADERBOARD, 2.0)], ids=["help", "leaderboard"])

@@ -26,7 +26,7 @@ _BITS = 13
 def definition(samples: int) -> Benchmark:
     """Fashion-MNIST's benchmark on the first so many ids from 0."""
     ids = tuple(map(str, range(samples)))
-    return benchmarks.load("fashion-mnist").model_copy(update={"samples": ids})
+    return benchmarks.load("fashion-mnist@1").model_copy(update={"samples": ids})
 
 
 def names(benchmark: Benchmark, models: int) -> list[str]:

@@ -248,8 +248,8 @@ def names() -> list[str]:
 def load(name: str) -> Benchmark:
     """Finds a published benchmark by `name` (its newest version) or `name@version`.
 
-    >>> load("digits").label
-    'digits@1'
+    >>> load("digits").label, load("digits@1").label
+    ('digits@2', 'digits@1')
 
     Raises:
         UnknownNameError: no such benchmark; the message has the closest names.

@@ -74,7 +74,7 @@ def test_temperatures_on_cifar_are_fitted_on_images_that_no_published_network_wa
     assert min(map(int, (*benchmark.samples, *benchmark.calibration))) >= 50_000
 
 
-@pytest.mark.parametrize(("name", "images"), [("fashion-mnist", 100), ("fashion-mnist-full", 1000)])
+@pytest.mark.parametrize(("name", "images"), [("fashion-mnist@1", 100), ("fashion-mnist-full@1", 1000)])
 def test_fashion_mnist_is_measured_on_as_many_test_images_of_each_class(name, images):
     benchmark = benchmarks.load(name)
     assert {int(name) // 60_000 for name in benchmark.samples} == {1}
@@ -83,7 +83,7 @@ def test_fashion_mnist_is_measured_on_as_many_test_images_of_each_class(name, im
 
 
 def test_the_full_benchmark_differs_from_the_small_one_in_its_images_only():
-    small, full = (benchmarks.load(name).model_dump() for name in ("fashion-mnist", "fashion-mnist-full"))
+    small, full = (benchmarks.load(name).model_dump() for name in ("fashion-mnist@1", "fashion-mnist-full@1"))
     differing = {name for name, value in small.items() if full[name] != value}
     assert differing == {"name", "title", "description", "trained_on", "samples"}
     assert set(small["samples"]) < set(full["samples"])

@@ -44,9 +44,9 @@ def test_an_index_is_the_publishers_own(digits):
     measured = [row.index for row in splits.table(digits) if row.split == "measured"]
     order = [pagbench.splits("digits").test.ids.index(str(index)) for index in measured]
     assert np.array_equal(pagbench.splits("digits").test.images[order, 0].numpy(), images[measured].astype(np.float32))
-    parts = Counter((row.part, row.split) for row in splits.table(benchmarks.load("fashion-mnist")))
+    parts = Counter((row.part, row.split) for row in splits.table(benchmarks.load("fashion-mnist@1")))
     assert parts[("test", "measured")] == 1000 and parts[("train", "train")] == 59_000
-    last = list(splits.table(benchmarks.load("fashion-mnist")))[-1]
+    last = list(splits.table(benchmarks.load("fashion-mnist@1")))[-1]
     assert (last.sample_id, last.part, last.index) == ("69999", "test", 9999)
 
 

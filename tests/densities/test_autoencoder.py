@@ -85,7 +85,7 @@ def test_a_linear_decoder_has_its_column_space_everywhere():
 
 def test_the_shipped_autoencoders_latents_all_matter():
     """On constant images too, which no data set contains: the decoder's rank is full there as well."""
-    benchmark = benchmarks.load("fashion-mnist")
+    benchmark = benchmarks.load("fashion-mnist@1")
     density = empirical.EmpiricalDensity(torch.rand(10, 1, 28, 28), torch.arange(10), classes=10)
     train = Dataset(("0",), torch.rand(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))
     manifold = manifolds.load(benchmark, density, train)

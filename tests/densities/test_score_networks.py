@@ -346,7 +346,7 @@ def test_the_resized_score_is_the_gradient_of_the_log_density_of_the_resized_ima
 def test_the_size_of_the_images_must_be_the_networks(unet, tmp_path, digits, digits_splits):
     card = ScoreCard(kind="diffusers", repository=save(unet, tmp_path))
     assert isinstance(scores.build(card, digits, digits_splits.train), NetworkScore)
-    larger = benchmarks.load("fashion-mnist")
+    larger = benchmarks.load("fashion-mnist@1")
     with pytest.raises(CardError, match="give the network's side there"):
         scores.build(card, larger, digits_splits.train)
     resized = scores.build(card.model_copy(update={"resolution": 8}), larger, digits_splits.train)

@@ -111,7 +111,7 @@ def documented():
 
 def test_measures_pass_a_network_as_often_as_documented():
     """No attack succeeds, and none ends before its last step."""
-    benchmark, table = benchmarks.load("fashion-mnist"), documented()
+    benchmark, table = benchmarks.load("fashion-mnist@1"), documented()
     some = replace(batch(benchmark), labels=torch.zeros(3, dtype=torch.long))
     assert set(table) == {*benchmark.measures, "pgd", "confined"}
     robust = network(benchmark.input_shape)
@@ -125,7 +125,7 @@ def test_measures_pass_a_network_as_often_as_documented():
 
 
 def test_a_released_observation_keeps_its_logits_and_can_be_differentiated_again():
-    benchmark = benchmarks.load("fashion-mnist")
+    benchmark = benchmarks.load("fashion-mnist@1")
     counter = Counter(network(benchmark.input_shape))
     context = MeasureContext(Classifier(counter), batch(benchmark), benchmark, Temperature(1.0, 1.0, 1.0))
     gradient = context.forward_pass.logit_sum_gradient()
@@ -137,7 +137,7 @@ def test_a_released_observation_keeps_its_logits_and_can_be_differentiated_again
 
 
 def test_the_papers_responses_of_some_of_a_batch_keep_the_draws_of_a_smoothed_model():
-    benchmark = benchmarks.load("fashion-mnist")
+    benchmark = benchmarks.load("fashion-mnist@1")
     smoothed = SmoothedNetwork(
         network(benchmark.input_shape), benchmark.input_shape, sigma=0.1, samples=4, seed=0, per_sample=True
     )

@@ -50,8 +50,8 @@ def test_a_command_takes_so_many_imports_of_pandas_at_most(pandas, command, most
     "command",
     [
         ["show", "digits/noise-0.6"],  # its rank among all needs the whole board
-        [*BOARD, "digits"],
-        pytest.param([*BOARD, "fashion-mnist"], marks=pytest.mark.slow),
+        [*BOARD, "digits@1"],
+        pytest.param([*BOARD, "fashion-mnist@1"], marks=pytest.mark.slow),
     ],
 )
 def test_a_board_that_was_read_before_takes_few_imports_of_pandas(pandas, command, tmp_path, monkeypatch):

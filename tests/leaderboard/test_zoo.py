@@ -50,7 +50,7 @@ def test_every_published_model_has_results_and_every_result_a_model():
 
 
 def test_fashion_mnist_has_every_family_from_negligible_to_collapsed():
-    benchmark = benchmarks.load("fashion-mnist")
+    benchmark = benchmarks.load("fashion-mnist@1")
     cards = [registry.find(name).card for name in registry.models_of(benchmark)]
     trained = [card for card in cards if not card.control]
     assert len(trained) >= 40

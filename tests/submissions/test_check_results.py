@@ -147,7 +147,7 @@ def test_another_title_is_only_a_warning(findings):
 
 
 def test_rows_of_another_benchmark_are_refused(findings):
-    assert "columns, expected" in messages(findings(measured=benchmarks.load("fashion-mnist")))
+    assert "columns, expected" in messages(findings(measured=benchmarks.load("fashion-mnist@1")))
 
 
 def pictures(edit):
