@@ -246,8 +246,20 @@ def write_tensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str
     """
     contiguous = {name: value.contiguous() for name, value in state.items()}
     with replacing(path, WeightsError) as temporary:
-        temporary.write_bytes(save(contiguous, metadata=dict(metadata) if metadata else None))
+        temporary.write_bytes(_ordered(save(contiguous, metadata=dict(metadata) if metadata else None)))
     return file_sha256(path)
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with the metadata in the order of their names; the library's order differs from run to run."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    if "__metadata__" not in header:
+        return content
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _halved(value: Tensor, name: str, path: Path) -> Tensor:

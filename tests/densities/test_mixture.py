@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -328,3 +329,22 @@ def test_a_recipe_is_fitted_once_and_said(tmp_path, monkeypatch, capsys):
     (path,) = tmp_path.glob("fitted/*/mixture.safetensors")
     assert json.loads(weights.header(path)["training"])["recipe"] == recipe.model_dump()
     assert scores.is_fitted(fitted.score)
+
+
+_WRITTEN = """
+import sys
+from pathlib import Path
+from pathlib import Path
+from pagbench.densities import mixture
+from closed_forms import mixture_parameters
+print(mixture.write(mixture_parameters(0), Path(sys.argv[1]), "{}"))
+"""
+
+
+def test_every_process_writes_the_same_bytes(tmp_path):
+    place = str(Path(__file__).parent.parent / "helpers")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", _WRITTEN, str(tmp_path / "m.safetensors")]
+    found = {subprocess.run(command, check=True, env=environment, capture_output=True).stdout for _ in range(3)}
+    assert len(found) == 1
+    assert mixture.read(tmp_path / "m.safetensors", found.pop().decode().strip()).most_directions == 7
