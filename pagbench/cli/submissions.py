@@ -149,7 +149,9 @@ def _print_rank(folder: Path, leaderboard: Path, label: str) -> None:
     from pagbench.submissions.folder import read_card
 
     placed = standing(leaderboard, benchmarks.load(label), folder, read_card(folder).id)
-    for line in placed.lines() if placed else [f"it has no results on {label} yet: measure it with pagbench submit run"]:
+    for line in (
+        placed.lines() if placed else [f"it has no results on {label} yet: measure it with pagbench submit run"]
+    ):
         typer.echo(line)
 
 

@@ -95,9 +95,10 @@ class Request:
         if self.to_be_trained:
             assert self.path is not None
             folder, place = self.path.parent, self.card.id.rpartition("/")[0]
+            command = f"{self.card.training_command} --prefix {place} --output {folder}"
             raise WeightsError(
                 f"{self.card.id}: cannot read the weights, for {folder / str(self.card.weights)} is not there; put the "
-                f"file there, or train them again with `{self.card.training_command} --prefix {place} --output {folder}`"
+                f"file there, or train them again with `{command}`"
             )
         return loading.load(self, benchmark) if device is None else loading.load(self, benchmark, device)
 

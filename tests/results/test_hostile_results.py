@@ -660,7 +660,9 @@ def test_every_command_that_reads_results_goes_on(folder, digits, tmp_path):
     written.change(folder / BAD, networks=[1])
     for command in (
         ["leaderboard", "-b", "digits@1", "--format", "markdown"],
-        ["compare", "digits/standard", "digits/noise-0.6", "-b", "digits@1"], ["export", "digits/noise-0.6", "-b", "digits@1"], ["show", "digits/noise-0.6"], ["site", "--output", tmp_path / "site"],
+        ["compare", "digits/standard", "digits/noise-0.6", "-b", "digits@1"],
+        ["export", "digits/noise-0.6", "-b", "digits@1"], ["show", "digits/noise-0.6"],
+        ["site", "--output", tmp_path / "site"],
     ):  # fmt: skip
         done = invoke(*command, "-r", folder)
         assert done.exit_code == 0 and "Traceback" not in done.output, done.output

@@ -104,7 +104,11 @@ def test_under_embargo_there_must_be_results_of_these_weights(added, board, gone
 
 def test_nothing_is_added_that_was_not_measured(author, board):
     shutil.rmtree(author / "results")
-    assert_one_line(invoke("submit", "add", author, "-b", "digits@1", "--leaderboard", board), "under embargo", "pagbench submit run")
+    assert_one_line(
+        invoke("submit", "add", author, "-b", "digits@1", "--leaderboard", board),
+        "under embargo",
+        "pagbench submit run",
+    )
     assert not (board / "submissions/digits@1" / ID).exists()
 
 

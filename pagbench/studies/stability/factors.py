@@ -189,8 +189,8 @@ def published_alignment(benchmark: Benchmark) -> Alignment:
         )
     if (benchmark.gradient, benchmark.partners, benchmark.ranking) != (None, None, None):
         raise CardError(
-            f"{benchmark.label} calibrates outputs, has partners of other classes, or ranks recipes, and none of this is "
-            "measured here; name a benchmark that does none of it, as digits@1"
+            f"{benchmark.label} calibrates outputs, has partners of other classes, or ranks recipes, and none of this "
+            "is measured here; name a benchmark that does none of it, as digits@1"
         )
     comparison: Comparison = "lpips" if benchmark.alignment == "alignment_lpips" else "cosine"
     return Alignment("log-odds", Target(benchmark.sigma), Similarity(comparison), benchmark.seed)
