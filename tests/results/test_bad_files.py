@@ -140,7 +140,8 @@ def test_all_commands_that_read_results_go_on(folder, digits, tmp_path):
     SPOILT["somebody's"](folder / "digits@1/stranger.parquet")
     commands = (
         ["leaderboard", "-b", "digits@1", "--format", "csv"], ["site", "--output", tmp_path / "site"],
-        ["show", "digits/standard"], ["show", "digits/noise-0.15"],
+        ["show", "digits/standard"],
+        ["show", "digits/noise-0.15"],
     )  # fmt: skip
     for command in commands:
         done = invoke(*command, "-r", folder)
