@@ -91,7 +91,7 @@ def test_a_new_kind_is_a_module_one_line_and_a_card(tmp_path, monkeypatch, digit
     (tmp_path / "score.yaml").write_text("kind: flat\nrepository: a/b\n")
     (tmp_path / "manifold.yaml").write_text("kind: axes\nrank: 2\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(cards.SCORE_MODELS, "flat", cards.Kind("flat_density", ("repository",), network=True))
+    monkeypatch.setitem(cards.SCORE_MODELS, "flat", cards.Kind("flat_density", ("repository",), fitted=True))
     monkeypatch.setitem(cards.MANIFOLDS, "axes", cards.Kind("flat_density", data="digits"))
     card = ScoreCard.parse(plain_yaml.read_yaml(tmp_path / "score.yaml"), "score.yaml")
     axes = ManifoldCard.parse(plain_yaml.read_yaml(tmp_path / "manifold.yaml"), "manifold.yaml")

@@ -253,9 +253,8 @@ def test_workers_of_a_script_without_a_guard_say_so(tmp_path):
 def test_the_command_ends_with_the_signals_exit_code_and_a_second_one_acts_at_once(tmp_path, short_preflight):
     code = Path(light.__file__).read_text() + "\ndef make():\n    return Interrupted(1, after=160)\n"
     (tmp_path / "net.py").write_text(code)
-    done = CliRunner().invoke(
-        app, ["run", f"{tmp_path / 'net.py'}:make", "--limit", "40", "--batch-size", "8", "-r", str(tmp_path)]
-    )
+    options = ["-b", "digits@1", "--limit", "40", "--batch-size", "8", "-r", str(tmp_path)]
+    done = CliRunner().invoke(app, ["run", f"{tmp_path / 'net.py'}:make", *options])
     assert done.exit_code == 128 + signal.SIGINT
     assert done.stderr.splitlines()[-1].startswith("error: stopped by SIGINT; finished batches are kept")
     before = signal.getsignal(signal.SIGINT)

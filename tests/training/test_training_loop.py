@@ -342,10 +342,10 @@ def test_a_model_is_trained_like_the_reference_unless_told_otherwise(digits):
     plan = TrainingPlan(digits, "noise", 0.3)
     assert (plan.architecture, plan.activation) == (card.architecture, card.activation)
     assert (plan.recipe.epochs, plan.recipe.batch_size) == (card.training["epochs"], card.training["batch_size"])
-    assert plan.command == "pagbench train digits --family noise --strength 0.3 --seed 0 --epochs 40"
+    assert plan.command == "pagbench train digits@1 --family noise --strength 0.3 --seed 0 --epochs 40"
     other = TrainingPlan(digits, "noise", 0.3, activation="relu", recipe=Recipe(3, 32, optimiser="sgd"), half=True)
     assert other.command == (
-        "pagbench train digits --family noise --strength 0.3 --seed 0 --activation relu --epochs 3 "
+        "pagbench train digits@1 --family noise --strength 0.3 --seed 0 --activation relu --epochs 3 "
         "--recipe batch_size=32 --recipe optimiser=sgd --half"
     )
 
