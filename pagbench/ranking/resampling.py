@@ -52,7 +52,7 @@ def along(images: int, classes: int) -> NDArray[np.int64]:
     Returns:
         The block of each image, shape (images,).
 
-    >>> along(60, 2).tolist()[:6], along(1000, 10).max() + 1
+    >>> along(60, 2).tolist()[:6], int(along(1000, 10).max()) + 1
     ([0, 0, 1, 1, 2, 2], 100)
     """
     rounds = -(-_LENGTH // classes)
