@@ -56,8 +56,8 @@ class Thresholds(Card):
     drop: Positive
     """Accuracy lost against the reference, as a fraction."""
     blur: Positive | None = None
-    """How far beyond the benchmark's sigma, as a factor, the one may lie at which a gradient is most like the Bayes
-    classifier's; null where no profile is measured."""
+    """Largest sigma* over the benchmark's sigma; beyond it a model is excessive. Sigma* is the noise level at which its
+    gradient is most aligned. Null where no profile is measured."""
     gap: Positive
     """Smallest difference of the anchors' tangent energies between which a regime is judged."""
     confidence: Annotated[float, Field(gt=0.5, le=1)]

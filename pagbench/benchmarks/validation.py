@@ -198,11 +198,11 @@ def to_text(found: Validation) -> str:
 def rules(found: Validation) -> list[str]:
     """What the rules for sigma and rank say, with the numbers that they follow from."""
     least, kept = found.own[0], next((row for row in found.own if row.sigma == found.sigma_by_rule), None)
-    asked = f"the largest where noisy images keep {ACCURACY_KEPT:.0%} of the accuracy and halves agree by {AGREEMENT:g}"
-    lines = [f"sigma by rule: none is {asked}"]
+    asked = f"noisy images keep {ACCURACY_KEPT:.0%} of the accuracy and halves agree by {AGREEMENT:g}"
+    lines = [f"sigma by rule: none; at no sigma of the grid {asked}"]
     if kept is not None:
         lines = [
-            f"sigma by rule: {kept.sigma:g}, {asked}: the accuracy is {kept.accuracy.text(3)} there and "
+            f"sigma by rule: {kept.sigma:g}, the largest where {asked}: the accuracy is {kept.accuracy.text(3)} there, "
             f"{least.accuracy.text(3)} at sigma {least.sigma:g}, and halves agree by {kept.halves.text(3)}"
         ]
     if found.rank_by_rule is not None:

@@ -148,9 +148,13 @@ def fit(
     from pagbench.training import components as parts
 
     definition = benchmarks.load(benchmark)
+    sizes = {"components": components, "rank": rank, "directions": directions}
+    given = {name: size for name, size in sizes.items() if size is not None}
+    others = {"width": width, "epochs": epochs, "recipe": recipe, "half": half or None}
+    foreign = [name for name, value in others.items() if value is not None] if part == "mixture" else [*given]
+    if foreign:
+        raise TrainingError(f"--{foreign[0]} means nothing for {part!r}; leave it out")
     if part == "mixture":
-        sizes = {"components": components, "rank": rank, "directions": directions}
-        given = {name: size for name, size in sizes.items() if size is not None}
         chosen = parts.choose_mixture(definition, given, seed=seed, on_trial=lambda trial: typer.echo(_trial(trial)))
         path, digest = parts.write_mixture(definition, chosen, output)
         typer.echo(f"chosen: {_trial(chosen)}")

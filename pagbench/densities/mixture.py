@@ -109,15 +109,9 @@ class MixtureDensity(ClassMixture):
         centred = flat_exact(x, p.centre) - p.centre
         along = centred @ p.directions
         outside = centred - along @ p.directions.T
-        d, m = p.directions.shape
-        r = p.bases.shape[2]
-        inner = torch.einsum("bm,nmr->bnr", along, p.bases) - torch.einsum("nm,nmr->nr", p.means, p.bases)
-        v, w, total = p.noise + sigma**2, p.outside + sigma**2, p.variances + p.noise[:, None] + sigma**2
-        squared = along.square().sum(1, keepdim=True) - 2 * along @ p.means.T + p.means.square().sum(1)
-        mahalanobis = (squared - inner.square().sum(2)) / v + (inner.square() / total).sum(2)
-        mahalanobis = mahalanobis + outside.square().sum(1, keepdim=True) / w
-        log_det = total.log().sum(1) + (m - r) * v.log() + (d - m) * w.log() + d * math.log(2 * math.pi)
-        return _Point(along, outside, inner, p.log_weights.flatten() - 0.5 * (mahalanobis + log_det))
+        blurred = p._replace(noise=p.noise + sigma**2, outside=p.outside + sigma**2)
+        log_joint, inner = _log_joint(along, outside.square().sum(1), len(p.centre), blurred)
+        return _Point(along, outside, inner, log_joint)
 
     def _on(self, device: torch.device) -> Parameters:
         """The parameters where images lie; float32 on devices that have no more."""
@@ -185,12 +179,7 @@ class MixtureDensity(ClassMixture):
     def posterior_eigenvectors(
         self, x: Float[Tensor, "b c h w"], sigma: float, rank: int
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b d k"]]:
-        """The leading eigenvalues and eigenvectors of Cov(x0 | x), largest first.
-
-        Args:
-            x: images.
-            sigma: noise level, pixel units.
-            rank: how many, k, at most the number of directions m.
+        """See `ClassMixture`; no d×d matrix is formed, and k is at most the number of directions m.
 
         Raises:
             DataError: more are asked for than there are directions.
@@ -251,7 +240,7 @@ def fit(
     recipe: MixtureRecipe,
     on_step: Progress = lambda done, total: None,
 ) -> Parameters:
-    """Fits the mixture by k-means and EM, in float64, on the CPU: the same wherever and with however many threads.
+    """Fits the mixture by k-means and EM, in float64: to rounding the same with however many threads.
 
     The principal directions of all images come first; then the components of one class after the other, each an
     eigendecomposition in these directions.
@@ -321,7 +310,8 @@ def _fit_class(
     shares = torch.nn.functional.one_hot(_nearest_means(z, recipe.components, rng), recipe.components).to(z)
     components = _maximise(z, rest, shares, recipe.rank)
     for _ in range(_EM_STEPS):
-        components = _maximise(z, rest, _responsibilities(z, rest, dimensions, components), recipe.rank)
+        log, _ = _log_joint(z, dimensions * rest, z.shape[1] + dimensions, components)
+        components = _maximise(z, rest, log.softmax(1), recipe.rank)
     return components
 
 
@@ -358,17 +348,25 @@ def _fit_component(z: Tensor, rest: Tensor, share: Float[Tensor, "n"], rank: int
     return mean, vectors[:, :rank], (values[:rank] - noise).clamp(min=0), noise, (share @ rest).clamp(min=_FLOOR)
 
 
-def _responsibilities(z: Tensor, rest: Tensor, dimensions: int, c: _Components) -> Float[Tensor, "n k"]:
-    """How much of each image belongs to each component, given the components."""
-    log = []
-    for mean, basis, variances, noise, outside, weight in zip(*c, strict=True):
-        centred = z - mean
-        inner = (centred @ basis).square()
-        distance = (centred.square().sum(1) - inner.sum(1)) / noise + (inner / (variances + noise)).sum(1)
-        log_det = (variances + noise).log().sum() + (z.shape[1] - len(variances)) * noise.log()
-        beyond = dimensions * (rest / outside + outside.log())
-        log.append(weight - 0.5 * (distance + log_det + beyond))
-    return torch.stack(log, dim=1).softmax(1)
+def _log_joint(
+    along: Float[Tensor, "b m"], beyond: Float[Tensor, "b"], dimension: int, c: "Parameters | _Components"
+) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n r"]]:
+    """Log of share times density of each component, and the image in the component's basis.
+
+    Args:
+        along: images in the m directions.
+        beyond: squared length of what lies outside of them.
+        dimension: of the images, d.
+        c: the components.
+    """
+    inner = torch.einsum("bm,nmr->bnr", along, c.bases) - torch.einsum("nm,nmr->nr", c.means, c.bases)
+    squared = along.square().sum(1, keepdim=True) - 2 * along @ c.means.T + c.means.square().sum(1)
+    total, (_, m, r) = c.variances + c.noise[:, None], c.bases.shape
+    distance = (squared - inner.square().sum(2)) / c.noise + (inner.square() / total).sum(2)
+    distance = distance + beyond[:, None] / c.outside
+    log_det = total.log().sum(1) + (m - r) * c.noise.log() + (dimension - m) * c.outside.log()
+    log_det = log_det + dimension * math.log(2 * math.pi)
+    return c.log_weights.flatten() - 0.5 * (distance + log_det), inner
 
 
 def write(parameters: Parameters, path: Path, provenance: str) -> str:

@@ -14,7 +14,6 @@ from pagbench.data import Dataset
 from pagbench.densities import scores
 from pagbench.densities.empirical import StreamedEmpiricalDensity
 from pagbench.densities.manifolds import Manifold
-from pagbench.densities.mixture import MixtureDensity
 from pagbench.densities.network import NetworkScore
 from pagbench.densities.scores import ClassMixture, ScoreModel
 from pagbench.densities.subspace import leading_eigenvectors, push
@@ -46,9 +45,9 @@ class PosteriorCovariance:
         Raises:
             DataError: the posterior varies in fewer than k directions (sigma is too small for this data).
         """
-        values, vectors = torch.linalg.eigh(self._score.posterior_covariance(x, self._sigma))
-        _check_rank(values[:, -self._rank], values[:, -1], self._rank, self._sigma)
-        return vectors[:, :, -self._rank :].flip(2)
+        values, vectors = self._score.posterior_eigenvectors(x, self._sigma, self._rank)
+        _check_rank(values[:, -1], values[:, 0], self._rank, self._sigma)
+        return vectors
 
 
 class StreamedPosteriorCovariance:
@@ -84,29 +83,6 @@ class StreamedPosteriorCovariance:
             values, vectors = padded[None], rows.T[None, :, : self._rank]
         _check_rank(values[:, self._rank - 1], values[:, 0], self._rank, self._sigma)
         return vectors[0]
-
-
-class MixturePosterior:
-    """`PosteriorCovariance` of a mixture of low-rank Gaussians, which forms no d×d matrix.
-
-    Args:
-        score: the mixture.
-        sigma: noise level, a standard deviation in pixel units.
-        rank: number of eigenvectors, k.
-    """
-
-    def __init__(self, score: MixtureDensity, sigma: float, rank: int) -> None:
-        self._score, self._sigma, self._rank = score, sigma, rank
-
-    def tangent_basis(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d k"]:
-        """The k leading eigenvectors at each image; see `pagbench.densities.manifolds.Manifold`.
-
-        Raises:
-            DataError: the posterior varies in fewer than k directions.
-        """
-        values, vectors = self._score.posterior_eigenvectors(x, self._sigma, self._rank)
-        _check_rank(values[:, -1], values[:, 0], self._rank, self._sigma)
-        return vectors
 
 
 class DenoiserJacobian:
@@ -160,8 +136,6 @@ def build_manifold(card: ManifoldCard, benchmark: Benchmark, score: ScoreModel, 
     sigma = card.sigma or benchmark.sigma
     if isinstance(chosen, StreamedEmpiricalDensity):
         return StreamedPosteriorCovariance(chosen, sigma, card.rank)
-    if isinstance(chosen, MixtureDensity):
-        return MixturePosterior(chosen, sigma, card.rank)
     if isinstance(chosen, ClassMixture):
         return PosteriorCovariance(chosen, sigma, card.rank)
     if isinstance(chosen, NetworkScore):

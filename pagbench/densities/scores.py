@@ -59,6 +59,19 @@ class ClassMixture(ABC):
     def posterior_covariance(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b d d"]:
         """Cov(x0 | x) of the clean image given the noisy one: sigma² times the denoiser's Jacobian."""
 
+    def posterior_eigenvectors(
+        self, x: Float[Tensor, "b c h w"], sigma: float, rank: int
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b d k"]]:
+        """The leading eigenvalues and eigenvectors of Cov(x0 | x), largest first.
+
+        Args:
+            x: images.
+            sigma: noise level, pixel units.
+            rank: how many, k.
+        """
+        values, vectors = torch.linalg.eigh(self.posterior_covariance(x, sigma))
+        return values[:, -rank:].flip(1), vectors[:, :, -rank:].flip(2)
+
     def placed(self, dtype: torch.dtype, device: torch.device) -> "ClassMixture":
         """The same density computed in another precision and on another device; itself where it has no choice."""
         return self

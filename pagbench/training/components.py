@@ -105,6 +105,7 @@ def choose_mixture(
         on_trial: called with each mixture that was tried.
 
     Raises:
+        CardError: a given size does not fit another.
         DataError: a given size does not fit the data.
         TrainingError: the benchmark has no calibration split, so that all sizes must be given.
     """
@@ -120,7 +121,7 @@ def choose_mixture(
         raise TrainingError(f"{benchmark.label}: has no images to choose a mixture by; give --{' and --'.join(free)}")
 
     def attempt(tried: Mapping[str, int]) -> Trial:
-        recipe = MixtureRecipe(seed=seed, **tried)
+        recipe = MixtureRecipe.parse({"seed": seed, **tried}, f"{benchmark.label}: its mixture")
         train = splits.train
         parameters = mixture.fit(train.images, train.labels, classes=benchmark.classes, recipe=recipe)
         error = float("nan")
@@ -159,13 +160,13 @@ def write_mixture(benchmark: Benchmark, trial: Trial, output: Path) -> tuple[Pat
 
 
 def find(kind: str) -> Component:
-    """The component of that name.
+    """The network of that name.
 
     Raises:
         UnknownNameError: there is none.
     """
     if kind not in COMPONENTS:
-        raise UnknownNameError("part", kind, COMPONENTS)
+        raise UnknownNameError("part", kind, ["mixture", *COMPONENTS])
     return COMPONENTS[kind]
 
 

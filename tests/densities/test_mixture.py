@@ -21,7 +21,8 @@ from pagbench.densities import heldout, manifolds, mixture, scores
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.densities.gaussian_mixture import GaussianMixture
 from pagbench.densities.mixture import MixtureDensity, Parameters
-from pagbench.densities.posterior import MixturePosterior, PosteriorCovariance
+from pagbench.densities.posterior import PosteriorCovariance
+from pagbench.densities.scores import ClassMixture
 from pagbench.errors import DataError, WeightsError
 from pagbench.storage import weights
 
@@ -104,8 +105,9 @@ def test_leading_eigenvectors_are_those_of_the_whole_covariance(m):
     torch.testing.assert_close(
         vectors.mT @ vectors, torch.eye(4, dtype=torch.float64).expand(6, 4, 4), rtol=0, atol=1e-12
     )
-    whole = PosteriorCovariance(density, SIGMA, 4).tangent_basis(x)
+    _, whole = ClassMixture.posterior_eigenvectors(density, x, SIGMA, 4)
     assert (1 - manifolds.overlap(vectors, whole)).abs().max() < 1e-9
+    torch.testing.assert_close(PosteriorCovariance(density, SIGMA, 4).tangent_basis(x), vectors, rtol=0, atol=0)
     with pytest.raises(DataError, match=f"{m + 1} leading directions of a mixture that varies in {m}; use a smaller"):
         density.posterior_eigenvectors(x, SIGMA, m + 1)
 
@@ -325,7 +327,7 @@ def test_a_recipe_is_fitted_once_and_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(mixture, "fit", lambda *args, **kwargs: pytest.fail("fitted again"))
     second = scores.load_mixture(fitted, train)
     assert second.weights_sha256 == first.weights_sha256
-    assert isinstance(manifolds.load(fitted, first, train), MixturePosterior)
+    assert isinstance(manifolds.load(fitted, first, train), PosteriorCovariance)
     (path,) = tmp_path.glob("fitted/*/mixture.safetensors")
     assert json.loads(weights.header(path)["training"])["recipe"] == recipe.model_dump()
     assert scores.is_fitted(fitted.score)

@@ -57,10 +57,11 @@ def caption(study: Study) -> str:
     """What is drawn."""
     return (
         f"{study.benchmark.label}, {' '.join(study.make)}. Above: alignment with the Bayes classifier of the data "
-        "blurred by sigma, chance-corrected, light to dark by growing strength; dotted: no regularisation; grey: noise "
-        f"ceiling of the target; vertical: the benchmark's sigma, {study.benchmark.sigma:g}. Below left: sigma*, at "
-        "which alignment is largest, against strength; the diagonal is the training noise itself. Below right: the "
-        "largest alignment against accuracy; lines follow the strength. Bars and bands: 95 %."
+        "blurred by sigma, chance-corrected, light to dark by growing strength; dotted: no regularisation; grey: above "
+        "the noise ceiling of the cosine, which is not corrected; vertical: the benchmark's sigma, "
+        f"{study.benchmark.sigma:g}. Below left: sigma*, at which alignment is largest, against strength; the diagonal "
+        "is the training noise itself. Below right: the largest alignment against accuracy; lines follow the strength. "
+        "Bars and bands: 95 %."
     )
 
 
