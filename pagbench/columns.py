@@ -85,14 +85,15 @@ class Column:
 
 
 Need = Literal[
-    "manifold", "calibration", "second_target", "second_sigma", "target_embedding", "noise_parts", "further_gradients",
-    "judge",
+    "manifold", "calibration", "second_target", "second_sigma", "paper_sigma", "target_embedding", "noise_parts",
+    "further_gradients", "judge",
 ]  # fmt: skip
 """What a measure may need, and a run prepares for it:
 
 - `manifold`: a benchmark with tangent spaces;
 - `calibration`: the temperature that is fitted on the calibration split;
 - `second_target`: scores of the benchmark's second score model; `second_sigma`: its Bayes target at its own sigma;
+  `paper_sigma`: its scores at the sigma of the paper protocol;
 - `target_embedding`: LPIPS embeddings of the Bayes target;
 - `noise_parts`: the tangent and the normal part of one noise vector per image;
 - `further_gradients`: gradients of the batch's forward pass, beside that of the log-odds;

@@ -227,6 +227,9 @@ class Benchmark(Card):
         if self.second is not None and (self.second.sigma is None) == self.needs("second_sigma"):
             compared = " and ".join(_needing("second_sigma"))
             raise ValueError(f"the measure {compared} goes with the second target's sigma: give both or neither")
+        if self.second is not None and (self.second.paper_sigma is None) == self.needs("paper_sigma"):
+            compared = " and ".join(_needing("paper_sigma"))
+            raise ValueError(f"the measure {compared} goes with the second target's paper_sigma: give both or neither")
         return self
 
 

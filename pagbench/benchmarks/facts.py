@@ -116,11 +116,13 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
     yield "target", f"{_score(benchmark.score)}, sigma {benchmark.sigma:g} (pixel units)"
     if benchmark.second is not None:
         second = benchmark.second
-        at = "" if second.sigma is None else f"sigma {second.sigma:g}; "
+        at = [] if second.sigma is None else [f"sigma {second.sigma:g}"]
+        at += [] if second.paper_sigma is None else [f"by the paper's protocol sigma {second.paper_sigma:g}"]
         logit = "the predicted class's" if second.paper_gradient == "predicted" else "the label's, and of their sum"
         summed = benchmark.alignment == "paper_alignment_sum"
-        yield "second target", f"{_score(second.score)}, {at}by the paper's protocol sigma {second.paper_sigma:g}"
-        yield "the paper's gradient", "of the sum of the logits" if summed else f"of the logit: {logit}"
+        yield "second target", f"{_score(second.score)}, {'; '.join(at)}"
+        if second.paper_sigma is not None:
+            yield "the paper's gradient", "of the sum of the logits" if summed else f"of the logit: {logit}"
     if benchmark.manifold is not None:
         title = MANIFOLDS[benchmark.manifold.kind].title
         yield "tangent space", f"{title}, rank {benchmark.rank} of {benchmark.dimension}"

@@ -653,8 +653,8 @@ class SecondTargetCard(Card):
     score: ScoreCard
     sigma: Positive | None = None
     """Noise level of its s(x|y) - s(x), a standard deviation in pixel units; null without `alignment_second`."""
-    paper_sigma: Positive
-    """Noise level of the scores that the paper protocol compares with; .25 for CIFAR-10 in arXiv 2305.19101."""
+    paper_sigma: Positive | None = None
+    """Noise level of the scores that `paper` compares with, .25 for CIFAR-10 in arXiv 2305.19101; null without it."""
     paper_gradient: Literal["label", "predicted"] | None = None
     """Of which logit the paper protocol takes the gradient; null for the label's."""
     paper_responses: Count | None = None

@@ -175,6 +175,8 @@ class Computation:
             return torch.cat(values).float().to(self._device)
 
         def stacked_if_known(conditional: bool) -> Float[Tensor, "n c h w"] | None:
+            if card.paper_sigma is None:
+                return None
             try:
                 return stacked(card.paper_sigma, conditional)
             except CardError:  # the network knows no classes, or no s(x) without one
@@ -207,7 +209,7 @@ class Computation:
             records["manifold"] = _record(self._manifold)
         if second is not None and scores.is_fitted(second.score):
             records["second"] = {} if second.sigma is None else _record(self._second_model, second.sigma)
-            records["paper"] = _record(self._second_model, second.paper_sigma)
+            records["paper"] = {} if second.paper_sigma is None else _record(self._second_model, second.paper_sigma)
         return {part: record for part, record in records.items() if record}
 
 

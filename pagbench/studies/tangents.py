@@ -87,9 +87,9 @@ def estimates(benchmark: Benchmark) -> list[ManifoldCard]:
     if benchmark.score.kind == "mixture":
         cards.append(ManifoldCard(kind="posterior-covariance", rank=rank, score=ScoreCard(kind="empirical")))
     cards += [card for card in _of_earlier_versions(benchmark) if card.rank == rank]
-    if benchmark.second is not None and benchmark.second.score.kind == "diffusion":
-        second = benchmark.second
-        cards.append(ManifoldCard(kind="posterior-covariance", rank=rank, score=second.score, sigma=second.paper_sigma))
+    if (second := benchmark.second) is not None and second.score.kind == "diffusion":
+        sigma = second.paper_sigma or second.sigma
+        cards.append(ManifoldCard(kind="posterior-covariance", rank=rank, score=second.score, sigma=sigma))
     return [card for card in cards if card != benchmark.manifold]
 
 
