@@ -60,10 +60,12 @@ def draw_all(
         if others:
             figures["architectures"] = path_charts.draw_architectures(study, main, others)
         for name, figure in figures.items():
-            written += [canvas.save(figure, folder / f"{name}.{kind}") for kind in ("png", "pdf")]
+            written.append(canvas.save_palette(figure, folder / f"{name}.png"))
+            written.append(canvas.save(figure, folder / f"{name}.pdf"))
         for path in main:
             if (gallery := gradients.draw(study, path)) is not None:
-                written.append(canvas.save(gallery, folder / f"gradients-{path.family.replace('/', '-')}.png"))
+                save = canvas.save_palette if benchmark.input_shape[0] == 1 else canvas.save
+                written.append(save(gallery, folder / f"gradients-{path.family.replace('/', '-')}.png"))
     numbers = _numbers(study, main, others, correlated, without_thumbnails)
     text = json.dumps(numbers, indent=1, ensure_ascii=False) + "\n"
     written.append(files.write(folder / "summary.json", text))

@@ -36,7 +36,7 @@ def save(figure: Figure, path: Path, *, dpi: int = _DPI) -> Path:
 
 
 def save_palette(figure: Figure, path: Path) -> Path:
-    """Writes a PNG of 256 colours, a third as large: for lines and letters, not for pictures in colour.
+    """Writes a PNG of 256 colours, a third as large: for lines, letters and maps, not for images in colour.
 
     Raises:
         ResultsError: the disk refuses.
