@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 RESULTS ?= results
 SHAPES := $(shell printf "pagbench.%s," data densities geometry measures models reports.gallery running.targets studies.theory training)beartype.beartype
 
-.PHONY: run test test-all bench bench-growth docs site clean
+.PHONY: run test test-all bench bench-growth bench-gpu docs site clean
 
 run: $(VENV)/.installed
 	$(BIN)/pagbench run --results $(RESULTS)
@@ -28,6 +28,10 @@ bench: $(VENV)/.installed-test
 
 bench-growth: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py
+
+# needs a CUDA device; says so where there is none
+bench-gpu: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/gpu.py
 
 docs: $(VENV)/.installed
 	$(BIN)/pagbench figures --benchmark fashion-mnist@1 --results leaderboard/results --output docs/figures

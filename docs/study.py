@@ -60,26 +60,26 @@ def distractor(study: Study) -> str:
     definition = study.benchmark
     heads = [f"step {epsilon:g}" for epsilon in definition.epsilons]
     lines = ["Response to a step on the signal over response to one on the distractor, by the length of the step.", ""]
-    lines += [_row(["model", "accuracy", "gradient energy on the distractor", *heads]), _rule(3 + len(heads))]
+    lines += [row(["model", "accuracy", "gradient energy on the distractor", *heads]), rule(3 + len(heads))]
     for model in sorted(study.models, key=lambda n: (n.card.control, n.card.family != "standard", n.card.family)):
         if not model.drawn and model.card.id != definition.bayes:
             continue
         found = model.replicates
         ratios = [_ratio(found[f"on_response_{e:g}"], found[f"off_response_{e:g}"]) for e in definition.epsilons]
         energy = 1 - found["tangent_energy"]
-        lines.append(_row([model.card.id, _text(found["accuracy"]), _text(energy), *ratios]))
+        lines.append(row([model.card.id, text(found["accuracy"]), text(energy), *ratios]))
     return "\n".join(lines) + "\n"
 
 
 def _ratio(on: Array, off: Array) -> str:
-    return "∞ (no response to it)" if off[0] < 1e-6 else _text(on / off, digits=1)
+    return "∞ (no response to it)" if off[0] < 1e-6 else text(on / off, digits=1)
 
 
 def _correlations(study: Study) -> Iterator[str]:
     yield "#### Rank correlations over models"
     yield ""
-    yield _row(["quantities", "all models", "accuracy ≥ .8 of the reference's", "without score-matching"])
-    yield _rule(4)
+    yield row(["quantities", "all models", "accuracy ≥ .8 of the reference's", "without score-matching"])
+    yield rule(4)
     drawn = study.drawn
     floor = _ACCURATE * float(study.reference.replicates["accuracy"][0]) if study.reference else 0.0
     accurate = [n for n in drawn if n.replicates["accuracy"][0] >= floor]
@@ -87,7 +87,7 @@ def _correlations(study: Study) -> Iterator[str]:
     for first, second, meaning in _CORRELATED:
         if first in drawn[0].replicates and second in drawn[0].replicates:
             cells = [_spearman(chosen, first, second, study.benchmark) for chosen in (drawn, accurate, honest)]
-            yield _row([meaning, *cells])
+            yield row([meaning, *cells])
 
 
 def _abilities(study: Study) -> Iterator[str]:
@@ -95,11 +95,11 @@ def _abilities(study: Study) -> Iterator[str]:
         predictors = [predictor for predictor in _PREDICTORS if predictor[0] != given]
         yield "#### What predicts what one can do with a gradient" + ("" if given is None else ", given accuracy")
         yield ""
-        yield _row(["ability", *(meaning for _, _, meaning in predictors)])
-        yield _rule(1 + len(predictors))
+        yield row(["ability", *(meaning for _, _, meaning in predictors)])
+        yield rule(1 + len(predictors))
         for ability, better, meaning in _ABILITIES:
             cells = [_predicts(study, name, ability, sign * better, given) for name, sign, _ in predictors]
-            yield _row([meaning, *cells])
+            yield row([meaning, *cells])
         yield ""
 
 
@@ -125,20 +125,20 @@ def _makers(study: Study) -> Iterator[str]:
     yield "#### What one can do with the gradients of each family's best aligned model, of controls and anchors"
     yield ""
     heads = [meaning.replace("closeness in KID", "KID (less is better)") for _, _, meaning in _ABILITIES]
-    yield _row(["model", "alignment", *heads])
-    yield _rule(2 + len(_ABILITIES))
+    yield row(["model", "alignment", *heads])
+    yield rule(2 + len(_ABILITIES))
     best: dict[str, StudiedModel] = {}
     for model in sorted(study.drawn, key=lambda n: float(n.replicates["alignment"][0])):
         best[model.card.family] = model
     controls = [n for n in study.models if n.card.control and "inpainting_psnr" in n.replicates]
     for model in [*sorted(best.values(), key=lambda n: -float(n.replicates["alignment"][0])), *controls]:
         values = [model.replicates.get(name) for name in ("alignment", *(name for name, _, _ in _ABILITIES))]
-        yield _row([model.card.id, *("–" if v is None or np.isnan(v[0]) else _text(v, digits=2) for v in values)])
+        yield row([model.card.id, *("–" if v is None or np.isnan(v[0]) else text(v, digits=2) for v in values)])
     shown = next((n for n in study.drawn if "inpainting_psnr" in n.replicates), None)
     for title, suffixes in _ANCHORS if shown is not None else ():
         cells = [_anchor(shown, name, suffixes) for name, _, _ in _ABILITIES]
         if any(cells):
-            yield _row([f"*{title}*", "", *cells])
+            yield row([f"*{title}*", "", *cells])
 
 
 _ANCHORS = (
@@ -155,7 +155,7 @@ def _anchor(model: StudiedModel, ability: str, suffixes: Sequence[str]) -> str:
     ends += ["_".join([*parts[:-1], suffix, parts[-1]]) for suffix in suffixes]
     ends += [name.replace("generation_noise", "generation") for name in ends if name.endswith("ceiling")]
     found = next((model.replicates[name] for name in ends if name in model.replicates), None)
-    return "" if found is None else _text(found, digits=2)
+    return "" if found is None else text(found, digits=2)
 
 
 def _spearman(chosen: Sequence[StudiedModel], first: str, second: str, benchmark: Benchmark) -> str:
@@ -190,11 +190,11 @@ def _peaks(study: Study) -> Iterator[str]:
     yield "By alignment with the benchmark's own target; by other measures the strength (and regime) of their own peak."
     yield "Share inside: of bootstrap samples of the images, those whose peak is at neither end of the path."
     yield ""
-    yield _row(
+    yield row(
         ["family", "peak at", "alignment there", "of standard", "at the strongest", "share inside the path",
          "regime there", "accuracy lost there", "LPIPS peaks at", "second target at", "paper protocol at"]
     )  # fmt: skip
-    yield _rule(11)
+    yield rule(11)
     for family, path in _paths(study).items():
         strengths = list(path)
         alignment, accuracy = _along(path, "alignment", study), _along(path, "accuracy", study)
@@ -202,9 +202,9 @@ def _peaks(study: Study) -> Iterator[str]:
         peak = int(best[0])
         inside = float(np.mean((best[1:] > 0) & (best[1:] < len(strengths) - 1)))
         others = ("alignment_lpips_corrected", "alignment_second_corrected", "paper_alignment")
-        yield _row(
-            [family, f"{strengths[peak]:g}", _text(alignment[:, peak]), _text(alignment[:, 0]), _text(alignment[:, -1]),
-             f"{inside:.3f}", _regime(path[strengths[peak]], study), _text(accuracy[:, 0] - accuracy[:, peak]),
+        yield row(
+            [family, f"{strengths[peak]:g}", text(alignment[:, peak]), text(alignment[:, 0]), text(alignment[:, -1]),
+             f"{inside:.3f}", _regime(path[strengths[peak]], study), text(accuracy[:, 0] - accuracy[:, peak]),
              *(_peak_of(path, name, study) for name in others)]
         )  # fmt: skip
 
@@ -218,15 +218,15 @@ def _peak_of(path: dict[float, list[StudiedModel]], name: str, study: Study) -> 
 def _regimes(study: Study) -> Iterator[str]:
     yield "#### Regimes along each path, from weak to strong regularisation"
     yield ""
-    yield _row(["family", "strength: regime (tangent energy; on-response as a share of the Bayes classifier's)"])
-    yield _rule(2)
+    yield row(["family", "strength: regime (tangent energy; on-response as a share of the Bayes classifier's)"])
+    yield rule(2)
     bayes = study.bayes.replicates["on_response"][0]
     for family, path in _paths(study).items():
         steps = []
         for strength, chosen in path.items():
             tau, on = (_mean(chosen, name, study)[0] for name in ("tangent_energy", "on_response"))
             steps.append(f"{strength:g}: **{_regime(chosen, study)}** ({tau:.2f}; {on / bayes:.2f})")
-        yield _row([family, ", ".join(steps)])
+        yield row([family, ", ".join(steps)])
 
 
 def _regime(chosen: Sequence[StudiedModel], study: Study) -> str:
@@ -241,8 +241,8 @@ def _regime(chosen: Sequence[StudiedModel], study: Study) -> str:
 def _smoothing(study: Study) -> Iterator[str]:
     yield "#### The smoothed classifier minus its noise-trained base"
     yield ""
-    yield _row(["noise", "accuracy", "alignment", "tangent energy", "log off/on"])
-    yield _rule(5)
+    yield row(["noise", "accuracy", "alignment", "tangent energy", "log off/on"])
+    yield rule(5)
     paths = _paths(study)
     base, smoothed = paths.get("noise", {}), paths.get("smoothing", {})
     for strength in sorted(set(base) & set(smoothed) - {0.0}):
@@ -250,14 +250,14 @@ def _smoothing(study: Study) -> Iterator[str]:
         pair = (smoothed[strength][0].replicates, same[0].replicates) if same else None
         if pair is not None:
             names = ("accuracy", "alignment", "tangent_energy", "log_ratio")
-            yield _row([f"{strength:g}", *(_text(pair[0][name] - pair[1][name], sign=True) for name in names)])
+            yield row([f"{strength:g}", *(text(pair[0][name] - pair[1][name], sign=True) for name in names)])
 
 
 def _protocols(study: Study) -> Iterator[str]:
     yield "#### The paper protocol along each path"
     yield ""
-    yield _row(["family", "strength: 1 - LPIPS of the label's logit, of the sum of logits (log off/on at 2.637)"])
-    yield _rule(2)
+    yield row(["family", "strength: 1 - LPIPS of the label's logit, of the sum of logits (log off/on at 2.637)"])
+    yield rule(2)
     for family, path in _paths(study).items():
         steps = []
         for strength, chosen in path.items():
@@ -266,7 +266,7 @@ def _protocols(study: Study) -> Iterator[str]:
             names = ("paper_alignment", "paper_alignment_sum", "paper_log_ratio")
             label, total, ratio = (_mean(chosen, name, study)[0] for name in names)
             steps.append(f"{strength:g}: {label:.3f}, {total:.3f} ({ratio:.2f})")
-        yield _row([family, "; ".join(steps)])
+        yield row([family, "; ".join(steps)])
 
 
 def _targets(study: Study) -> Iterator[str]:
@@ -275,32 +275,32 @@ def _targets(study: Study) -> Iterator[str]:
     for agreement in agreements(study.board, study.benchmark):
         yield f"- {agreement.sentence()}"
     yield ""
-    yield _row(["family", "strength: alignment with the second target"])
-    yield _rule(2)
+    yield row(["family", "strength: alignment with the second target"])
+    yield rule(2)
     for family, path in _paths(study).items():
         steps = []
         for strength, chosen in path.items():
             if "alignment_second_corrected" in chosen[0].replicates:
                 steps.append(f"{strength:g}: {_mean(chosen, 'alignment_second_corrected', study)[0]:.3f}")
-        yield _row([family, ", ".join(steps)])
+        yield row([family, ", ".join(steps)])
 
 
 def _makes(study: Study) -> Iterator[str]:
     yield "#### Other architectures and activations, same family, strength and seed"
     yield ""
-    yield _row(
+    yield row(
         ["model", "accuracy", "alignment", "of the reference's make", "tangent energy", "of the reference's make"]
     )
-    yield _rule(6)
+    yield rule(6)
     usual = {(n.card.family, n.card.strength, n.card.seed): n for n in study.drawn if n.make == study.make}
     for model in study.drawn:
         twin = usual.get((model.card.family, model.card.strength, model.card.seed))
         if model.make == study.make or twin is None:
             continue
-        columns = [_text(model.replicates["accuracy"])]
+        columns = [text(model.replicates["accuracy"])]
         for name in ("alignment", "tangent_energy"):
-            columns += [_text(model.replicates[name]), _text(twin.replicates[name])]
-        yield _row([model.card.id, *columns])
+            columns += [text(model.replicates[name]), text(twin.replicates[name])]
+        yield row([model.card.id, *columns])
 
 
 def _seeds(study: Study) -> Iterator[str]:
@@ -310,29 +310,30 @@ def _seeds(study: Study) -> Iterator[str]:
     for model in study.drawn:
         groups.setdefault((model.card.family, model.card.strength, model.make), []).append(model)
     several = [group for group in groups.values() if len(group) > 1]
-    yield _row(["quantity", "largest difference", "median difference", "median half interval over images", "groups"])
-    yield _rule(5)
+    yield row(["quantity", "largest difference", "median difference", "median half interval over images", "groups"])
+    yield rule(5)
     for name in ("accuracy", "alignment", "tangent_energy", "log_ratio"):
         spans = [float(np.ptp([n.replicates[name][0] for n in group])) for group in several]
         halves = [_half(interval(n.replicates[name])) for group in several for n in group]
-        yield _row(
-            [name, f"{max(spans):.3f}", f"{np.median(spans):.3f}", f"{np.median(halves):.3f}", str(len(several))]
-        )
+        yield row([name, f"{max(spans):.3f}", f"{np.median(spans):.3f}", f"{np.median(halves):.3f}", str(len(several))])
 
 
 def _half(found: Interval) -> float:
     return (found.high - found.low) / 2
 
 
-def _text(replicates: Array, *, digits: int = 3, sign: bool = False) -> str:
+def text(replicates: Array, *, digits: int = 3, sign: bool = False) -> str:
+    """A value with its 95 % interval."""
     found = interval(replicates)
     plus = "+" if sign else ""
     return f"{found.value:{plus}.{digits}f} [{found.low:{plus}.{digits}f}, {found.high:{plus}.{digits}f}]"
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _rule(columns: int) -> str:
+def rule(columns: int) -> str:
+    """The line below a Markdown table's heading."""
     return "|" + "---|" * columns

@@ -343,6 +343,7 @@ print(mixture.write(mixture_parameters(0), Path(sys.argv[1]), "{}"))
 """
 
 
+@pytest.mark.slow
 def test_every_process_writes_the_same_bytes(tmp_path):
     place = str(Path(__file__).parent.parent / "helpers")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])}

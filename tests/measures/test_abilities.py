@@ -222,6 +222,7 @@ def test_the_judge_of_digits_recognises_real_images(session, digits_splits):
     assert session.judge.features(test.images[:3]).shape == (3, 64)
 
 
+@pytest.mark.slow
 def test_the_judge_is_no_model_and_rows_say_who_judged(measured, digits):
     card = registry.find(str(assets.judge("digits"))).card
     errors = [found for found in check_fit(card, digits) if found.level == "error"]

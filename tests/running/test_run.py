@@ -337,6 +337,7 @@ def test_an_anchor_whose_weights_are_missing_is_told_of(tmp_path, monkeypatch):
         pagbench.run(request, limit=2, anchors=False, benchmark="digits@1")
 
 
+@pytest.mark.slow
 def test_targets_that_are_too_many_to_keep_are_the_same(rows, monkeypatch):
     monkeypatch.setattr(targets, "_MEMORY", 0)
     monkeypatch.setattr(targets, "_CHUNK", 4)

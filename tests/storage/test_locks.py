@@ -74,7 +74,7 @@ def test_another_error_is_one(tmp_path, answer):
         pass
 
 
-@pytest.mark.parametrize("number", NONE)
+@pytest.mark.parametrize("number", [NONE[0], *(pytest.param(number, marks=pytest.mark.slow) for number in NONE[1:])])
 def test_a_run_says_it_first_and_keeps_its_rows(whole, tmp_path, answer, monkeypatch, number):
     answer(number)
     told, measured = [], Session.rows
@@ -128,6 +128,7 @@ def test_two_runs_at_once_lose_no_row_and_write_none_twice(whole, tmp_path, answ
     assert not store.shards() and store.load().rows[list(whole.rows)].equals(whole.rows)
 
 
+@pytest.mark.slow
 def test_locks_that_go_away_while_it_measures_cost_nothing(whole, tmp_path, answer, monkeypatch):
     measured = Session.rows
 
@@ -151,7 +152,7 @@ def test_a_damaged_file_is_mended_without_locks(whole, tmp_path, answer):
     assert len(told) == 2 and "its rows are measured again" in told[1]
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+@pytest.mark.parametrize("number", [errno.ENOLCK, pytest.param(errno.ENOSYS, marks=pytest.mark.slow)])
 def test_targets_and_downloads_are_kept_without_locks(tmp_path, answer, monkeypatch, number):
     answer(number)
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "cache"))

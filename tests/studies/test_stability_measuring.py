@@ -223,6 +223,7 @@ def moved(measured, **options):
     return study.run(definition, folder, device=torch.device("cpu"), **options)
 
 
+@pytest.mark.slow
 def test_the_published_levels_are_the_published_rows(measured, cache):
     definition, folder = measured
     report = moved(measured)

@@ -64,6 +64,7 @@ def test_strengths_that_coincide_are_one_line(text):
         sweep.strengths(text)
 
 
+@pytest.mark.slow
 def test_networks_trained_side_by_side_are_those_trained_one_by_one_though_a_process_is_killed(tmp_path, monkeypatch):
     attempt = sweep._attempt
 
@@ -101,6 +102,7 @@ def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path):
     assert not list(tmp_path.glob("*.yaml"))
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_what_it_could_train(tmp_path):
     command = [
         "sweep", "gaussians", "--family", "gradient-norm", "--strengths", "1e-4,1e6", "--epochs", "20",

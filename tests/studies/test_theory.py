@@ -194,6 +194,7 @@ def test_a_failed_prediction_is_one_line_and_a_control_that_fails_as_predicted_i
             claims.require([claim(0.0), wrong])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_figures_are_small_and_say_formula_source_and_deviation(values, name, tmp_path):
     experiment = theory.EXPERIMENTS[name]

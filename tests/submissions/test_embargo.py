@@ -136,6 +136,7 @@ def test_the_mark_stands_in_every_form(added, board, digits):
     assert pagbench.leaderboard(rows).set_index("model").loc[ID, "verification"] == row["verification"]
 
 
+@pytest.mark.slow
 def test_the_mark_stands_on_the_site(added, board):
     written = building.contents(building.read(board / "results"))
     page, model = (written[path].decode() for path in ("benchmarks/digits@1.html", f"models/{ID}.html"))

@@ -63,6 +63,7 @@ def verify(folder, *names, **options):
 # What is tolerated
 
 
+@pytest.mark.slow
 def test_rows_of_another_batch_size_agree(honest, digits):
     found = compare(honest, measured(limit=20, batch_size=7), digits)
     assert (found.reason, found.worst_difference < 0.05) == ("", True)
@@ -372,6 +373,7 @@ def test_the_command_exits_with_1_where_results_are_refuted(folder, digits):
     assert len({record["seed"] for record in kept}) == 1
 
 
+@pytest.mark.slow
 def test_seeds_cannot_be_foreseen_and_all_is_verified_by_default(folder):
     seeds = set()
     for names in ([], [OTHER]):

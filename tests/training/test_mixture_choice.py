@@ -45,6 +45,7 @@ def test_the_error_is_that_on_the_calibration_split(digits):
     assert chosen.error == pytest.approx(float(expected.mean()))
 
 
+@pytest.mark.slow
 def test_given_sizes_stay_and_the_seed_counts(digits):
     chosen, trials = choose(digits, {"rank": 4, "directions": 32}, seed=3)
     assert {(t.recipe.rank, t.recipe.directions, t.recipe.seed) for t in trials} == {(4, 32, 3)}

@@ -279,6 +279,7 @@ def test_training_twice_with_one_seed_gives_the_same_weights(name):
         assert torch.equal(value, second[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_training_with_another_seed_gives_other_weights(name):
     first, second = fit(name).state_dict(), fit(name, seed=1).state_dict()
@@ -327,6 +328,7 @@ def mean_gradient_norm(model):
     return geometry.log_odds_gradient(model, data.images, data.labels).gradient.flatten(1).norm(dim=1).mean()
 
 
+@pytest.mark.slow
 def test_gradient_norm_training_shrinks_the_input_gradients_with_its_strength():
     recipe, data = Recipe(epochs=10, batch_size=16, learning_rate=3e-3), data_set()
     norms = [

@@ -64,7 +64,7 @@ def every_step(monkeypatch):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("stop_at", [2, 5, 9, 14])
+@pytest.mark.parametrize("stop_at", [9, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 5, 14))])
 def test_a_stopped_training_goes_on_to_the_same_weights(name, stop_at, tmp_path, every_step):
     recipe, checkpoint = VARIANTS[name], tmp_path / "state"
     whole = run(recipe).state_dict()
@@ -88,6 +88,7 @@ def test_a_resumed_training_starts_where_it_stopped(tmp_path, every_step):
     assert seen[0] == 9  # the state of step 8 was the last that was kept
 
 
+@pytest.mark.slow
 def test_training_that_is_killed_goes_on_to_the_same_weights(tmp_path):
     code = """
 import os, signal, sys
@@ -234,6 +235,7 @@ def test_augmentation_moves_whole_pixels_and_a_target_with_its_image(size):
     assert all(a or b for a, b in zip(same, flipped, strict=True))
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_in_float32_weights():
     recipe = Recipe(epochs=30, batch_size=16, precision="bfloat16", learning_rate=1e-2)
     net = train(network(norm=False), FAMILIES["gradient-norm"].loss(0.01), images(), recipe, seed=0, device=CPU)

@@ -1,0 +1,198 @@
+"""The paper's claims with a verdict for each data set, and what moved between editions; for `docs/study.md`."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from study import row, rule, text
+
+from pagbench.ranking.statistics import clustered_spearman, interval
+from pagbench.studies.models import StudiedModel, Study
+
+Array = NDArray[np.float64]
+_ORDER = {"weak": 0, "bayes-aligned": 1, "excessive": 2}
+_SURE = 0.95
+_FEWEST = 4
+"""Strengths, no regularisation among them, below which a path shows no rise and fall."""
+_ON_TARGET = "score-matching"
+"""The family that is trained on scores of the training set: no witness of what regularisation does by itself."""
+
+
+class Point(NamedTuple):
+    """A strength of a path: a row of the board, replicates of which cover images and training seeds.
+
+    Attributes:
+        strength: of the regularisation; 0 without it.
+        row: id of the board's row.
+        model: one of the networks of the row.
+    """
+
+    strength: float
+    row: str
+    model: StudiedModel
+
+
+def paths(study: Study) -> dict[str, list[Point]]:
+    """The rows of the reference's make by family, from no regularisation to the strongest; short paths are left out."""
+    points: dict[str, dict[float, Point]] = {}
+    for model in study.drawn:
+        if model.make == study.make:
+            strength = 0.0 if study.is_standard(model) else model.card.strength or 0.0
+            name = study.row_of.get(model.card.id, model.card.id)
+            points.setdefault(model.card.family, {}).setdefault(strength, Point(strength, name, model))
+    start = points.pop(study.standard, {})
+    whole = {family: sorted((start | path).values(), key=lambda p: p.strength) for family, path in points.items()}
+    return {family: path for family, path in sorted(whole.items()) if len(path) >= _FEWEST}
+
+
+def claims(studies: Sequence[Study]) -> str:
+    """Each claim with what every data set says of it, as Markdown."""
+    lines = [row(["claim", *(f"`{study.benchmark.label}`" for study in studies)]), rule(1 + len(studies))]
+    for claim, judged in _CLAIMS.items():
+        lines.append(row([claim, *(judged(study) for study in studies)]))
+    return "\n".join(lines) + "\n"
+
+
+def profiles(study: Study) -> str:
+    """Regime, alignment, and at which noise level alignment is highest, along each path; as Markdown."""
+    lines = [row(["family", "strength", "regime", "accuracy", "alignment", "highest", "at sigma"]), rule(7)]
+    for family, path in paths(study).items():
+        for point in path:
+            found = study.replicates(point.model)
+            columns = ("accuracy", "alignment", "alignment_peak", "alignment_peak_sigma")
+            values = [text(found[name], digits=2) for name in columns]
+            lines.append(row([family, f"{point.strength:g}", _regime(study, point), *values]))
+    return "\n".join(lines) + "\n"
+
+
+def moves(first: Study, second: Study) -> str:
+    """Rank, alignment and regime of each row in two editions, as Markdown; by rank in the second."""
+    old = {str(entry["model"]): entry for entry in first.board.to_dict("records")}
+    heads = ["model", f"rank in `{first.benchmark.label}`", f"in `{second.benchmark.label}`"]
+    lines = [row([*heads, "alignment", "now", "regime", "now"]), rule(7)]
+    for entry in [*second.rankings[0], *second.rankings[1]]:
+        before = old.get(str(entry["model"]))
+        if before is None:
+            continue
+        ranks = [f"{found['rank']:g} ({found['rank_low']:g}–{found['rank_high']:g})" for found in (before, entry)]
+        values = [f"{found['alignment']:.2f}" for found in (before, entry)]
+        apart = " (own track)" if entry.get("track") == "on-target" else ""
+        regimes = [str(found["regime"] or "–") for found in (before, entry)]
+        lines.append(row([str(entry["model"]), ranks[0], ranks[1] + apart, *values, *regimes]))
+    return "\n".join(lines) + "\n"
+
+
+def luck(study: Study) -> str:
+    """Of how many pairs of recipes images tell the order, and of how many still with other training seeds."""
+    models = [model for model in study.drawn if model.card.id in study.entries]
+    before = after = 0
+    for index, model in enumerate(models):
+        for other in models[index + 1 :]:
+            images = interval(model.replicates["alignment"] - other.replicates["alignment"])
+            seeds = interval(study.replicates(model)["alignment"] - study.replicates(other)["alignment"])
+            before += not images.low <= 0 <= images.high
+            after += not images.low <= 0 <= images.high and not seeds.low <= 0 <= seeds.high
+    pairs = len(models) * (len(models) - 1) // 2
+    return f"Of {pairs} pairs of recipes, the images alone tell {before} apart; with retraining, {after}."
+
+
+def _regime(study: Study, point: Point) -> str:
+    return str(study.entries[point.row]["regime"] or "–")
+
+
+def _along(study: Study, path: Sequence[Point], name: str) -> Array:
+    """Replicates of a quantity along a path, one column for each strength."""
+    return np.stack([study.replicates(point.model)[name] for point in path], axis=1)
+
+
+def _count(verdicts: dict[str, bool]) -> str:
+    """Of how many families something holds, and which are the others."""
+    others = [family for family, holds in verdicts.items() if not holds]
+    word = "holds" if not others else "in part" if len(others) < len(verdicts) / 2 else "no"
+    return f"**{word}**: {len(verdicts) - len(others)} of {len(verdicts)} families" + (
+        f" (not {', '.join(others)})" if others else ""
+    )
+
+
+def _in_order(study: Study) -> str:
+    """Regimes come one after another, each of the three somewhere."""
+    verdicts = {}
+    for family, path in paths(study).items():
+        levels = [_ORDER[found] for found in (_regime(study, point) for point in path) if found in _ORDER]
+        verdicts[family] = levels == sorted(levels) and set(levels) == {0, 1, 2}
+    return _count(verdicts)
+
+
+def _inside(study: Study) -> str:
+    """The peak lies inside the path in nearly all replicates."""
+    verdicts = {}
+    for family, path in paths(study).items():
+        best = _along(study, path, "alignment").argmax(axis=1)[1:]
+        verdicts[family] = float(np.mean((best > 0) & (best < len(path) - 1))) >= _SURE
+    return _count(verdicts)
+
+
+def _peak(study: Study, path: Sequence[Point]) -> int:
+    return int(_along(study, path, "alignment")[0].argmax())
+
+
+def _aligned_at_the_peak(study: Study) -> str:
+    return _count(
+        {family: _regime(study, path[_peak(study, path)]) == "bayes-aligned" for family, path in paths(study).items()}
+    )
+
+
+def _accuracy_lost(study: Study) -> str:
+    parts, sure = [], {}
+    for family, path in paths(study).items():
+        accuracy = _along(study, path, "accuracy")
+        lost = interval(accuracy[:, 0] - accuracy[:, _peak(study, path)])
+        parts.append(lost.value)
+        sure[family] = lost.low > 0
+    return f"{_count(sure)}; {min(parts):.2f} to {max(parts):.2f} lost"
+
+
+def _blurred(study: Study) -> str:
+    """The first excessive row is aligned best at more noise than the path's best Bayes-aligned row."""
+    verdicts, shares = {}, []
+    for family, path in paths(study).items():
+        excessive = [point for point in path if _regime(study, point) == "excessive"]
+        aligned = [point for point in path if _regime(study, point) == "bayes-aligned"]
+        if not excessive or not aligned:  # nothing to compare
+            continue
+        best = aligned[_peak(study, aligned)]
+        sigmas = [study.replicates(point.model)["alignment_peak_sigma"] for point in (best, excessive[0])]
+        verdicts[family] = interval(np.log(sigmas[1]) - np.log(sigmas[0])).low > 0
+        peaks = _along(study, path, "alignment_peak")[0]
+        shares.append(study.replicates(excessive[0].model)["alignment_peak"][0] / peaks.max())
+    kept = f"the first excessive row keeps {min(shares):.2f} to {max(shares):.2f} of its path's highest"
+    return f"{_count(verdicts)}; {kept}"
+
+
+def _correlation(first: str, second: str, sign: int) -> Callable[[Study], str]:
+    def judged(study: Study) -> str:
+        chosen = {study.row_of.get(model.card.id, model.card.id): model for model in study.drawn}.values()
+        chosen = [model for model in chosen if model.card.family != _ON_TARGET]
+        x, y = (np.array([study.replicates(model)[name][0] for model in chosen]) for name in (first, second))
+        rho = clustered_spearman(x, y, [model.card.family for model in chosen])
+        word = "holds" if sign * rho.low > 0 < sign * rho.high else "not shown"
+        return f"**{word}**: {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], {len(chosen)} recipes"
+
+    return judged
+
+
+_CLAIMS: dict[str, Callable[[Study], str]] = {
+    "the three regimes come in their order along a path": _in_order,
+    "alignment rises and falls: its peak is inside the path (95 % of replicates)": _inside,
+    "the peak lies in the Bayes-aligned regime": _aligned_at_the_peak,
+    "the peak costs accuracy": _accuracy_lost,
+    "the more robust off the manifold, the better aligned (rho with log off/on)": _correlation(
+        "alignment", "log_ratio", -1
+    ),
+    "the same for infinitesimal steps": _correlation("alignment", "log_ratio_infinitesimal", -1),
+    "off-manifold robust gradients lie on the manifold (rho of tangent energy and log off/on)": _correlation(
+        "tangent_energy", "log_ratio", -1
+    ),
+    "beyond the paper: excessive models are aligned with a world that is blurred more": _blurred,
+}
