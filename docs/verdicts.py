@@ -166,6 +166,8 @@ def _blurred(study: Study) -> str:
         verdicts[family] = interval(np.log(sigmas[1]) - np.log(sigmas[0])).low > 0
         peaks = _along(study, path, "alignment_peak")[0]
         shares.append(study.replicates(excessive[0].model)["alignment_peak"][0] / peaks.max())
+    if not verdicts:
+        return "no path has both"
     kept = f"the first excessive row keeps {min(shares):.2f} to {max(shares):.2f} of its path's highest"
     return f"{_count(verdicts)}; {kept}"
 

@@ -112,6 +112,20 @@ def test_second_target_and_its_measures_go_together(digits):
         Benchmark.parse({**fields, "second": second}, "test")
     with pytest.raises(Exception, match="kind 'diffusion' needs the field 'weights'"):
         Benchmark.parse({**fields, "score": {"kind": "diffusion"}}, "test")
+    for measure, sigmas in (("alignment_second", second), ("paper", {**second, "paper_sigma": None})):
+        taken = {**fields, "second": sigmas, "measures": [*digits.measures, measure]}
+        with pytest.raises(Exception, match="goes with the second target's (sigma|paper_sigma): give both or neither"):
+            Benchmark.parse(taken, "test")
+
+
+def test_a_second_target_without_the_paper_protocol_computes_no_scores_for_it(digits, digits_splits):
+    second = cards.SecondTargetCard(score=cards.ScoreCard(kind="empirical"), sigma=digits.sigma).model_dump(mode="json")
+    changes = {"second": second, "measures": [*digits.measures, "alignment_second"]}
+    benchmark = Benchmark.parse({**digits.model_dump(mode="json"), **changes}, "test")
+    ids = digits.samples[:4]
+    batch = targets.compute(benchmark, digits_splits, ids, seed=0, device=torch.device("cpu")).batch(ids)
+    assert batch.second.target is not None
+    assert batch.second.conditional is None and batch.second.marginal is None
 
 
 def fake_board(benchmark, **columns_):
