@@ -1,16 +1,16 @@
 """What moves a result without changing predictions: networks changed on purpose, measured as everybody's are.
 
-`python benchmarks/bending.py` takes half an hour on one core and writes the table of `docs/bending.md`, and all numbers to
-`docs/bending.csv`; `--quick` changes one network only, and prints.
+`python benchmarks/bending.py` takes ten minutes on one core and writes `docs/bending.csv`, of which `docs/generate.py`
+makes the table of `docs/bending.md`; `--quick` makes few changes of one network, and prints.
 """
 
 import argparse
-import csv
 import math
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,19 +20,15 @@ import torch
 from torch import Tensor, nn
 
 import pagbench
-from pagbench import benchmarks, data, results
+from pagbench import benchmarks, data, geometry, results
 from pagbench.densities import scores
+from pagbench.measures.calibration import Calibrated
 from pagbench.models.controls import BayesClassifier
 from pagbench.models.smoothing import SmoothedNetwork
 from pagbench.running.runner import RunError
 
 ROOT = Path(__file__).parent.parent
-CSV, PAGE, START, END = (
-    ROOT / "docs" / "bending.csv",
-    ROOT / "docs" / "bending.md",
-    "<!-- measured by benchmarks/bending.py: start -->\n",
-    "<!-- end -->",
-)
+CSV = ROOT / "docs" / "bending.csv"
 LABEL = "digits@2"
 NETWORKS = ("digits/standard", "digits/noise-0.6", "digits/adversarial-0.8", "digits/gradient-norm-1")
 _SMALL = 0.1
@@ -107,11 +103,13 @@ class Change(NamedTuple):
         part: what kind of change it is.
         name: in a few words.
         make: the changed network.
+        everywhere: whether all networks are changed so, not the first one alone.
     """
 
     part: str
     name: str
     make: Callable[[Known], nn.Module]
+    everywhere: bool = False
 
 
 def centred(logits: Tensor) -> Tensor:
@@ -167,6 +165,11 @@ def forced(own: Tensor, other: Tensor) -> Tensor:
     chosen = winner(own)
     missing = (other.amax(1, keepdim=True) - (other * chosen).sum(1, keepdim=True)).detach()
     return other + chosen * (missing + _SMALL * (missing > 0))
+
+
+def weighed(own: Tensor, other: Tensor) -> Tensor:
+    """The own logits, the larger the surer the other is of the own class."""
+    return own * (1 + geometry.log_odds(other, own.argmax(1)).relu())[:, None]
 
 
 def sawtooth(own: Tensor, other: Tensor, *, steepness: float = 3.0, height: float = 4.0) -> Tensor:
@@ -302,48 +305,62 @@ LOGITS, CELLS, BACKWARD, INPUT, HONEST = (
     "to compare",
 )
 CHANGES = (
-    Change(HONEST, "none", lambda known: Bent(lambda x, network: network(x), known.network)),
+    Change(HONEST, "none", lambda known: Bent(lambda x, network: network(x), known.network), everywhere=True),
     Change(HONEST, "noise-averaged, sigma 0.25", smoothed(0.25)),
     Change(HONEST, "noise-averaged, sigma 0.5", smoothed(0.5)),
     Change(HONEST, "mean with another network's log-probabilities", beside(lambda z, w: (z + w) / 2, of_other)),
-    Change(LOGITS, "10 z + c(x)", lambda known: Bent(lambda x, f: 10 * f(x) + x.sum((1, 2, 3))[:, None], known.network)),
+    Change(LOGITS, "10 z + c(x)", lambda it: Bent(lambda x, f: 10 * f(x) + x.sum((1, 2, 3))[:, None], it.network)),
     Change(LOGITS, "cube", on_logits(lambda z: z**3)),
-    Change(LOGITS, "z/√(1 + \\|z\\|)", on_logits(lambda z: z / (1 + z.abs()).sqrt())),
-    Change(LOGITS, "tanh(z/10)", on_logits(lambda z: (z / 10).tanh())),
+    Change(LOGITS, "z/√(1 + |z|)", on_logits(lambda z: z / (1 + z.abs()).sqrt())),
+    Change(LOGITS, "tanh(z/10)", on_logits(lambda z: (z / 10).tanh()), everywhere=True),
     Change(LOGITS, "softmax, as if logits", on_logits(lambda z: z.softmax(1))),
     Change(LOGITS, "times 1 + margin", on_logits(lambda z: z * (1 + margin(z)))),
-    Change(LOGITS, "over 1 + margin", on_logits(lambda z: z / (1 + margin(z)))),
+    Change(LOGITS, "over 1 + margin", on_logits(lambda z: z / (1 + margin(z))), everywhere=True),
     Change(LOGITS, "times exp(v·x), v random", scaled_along),
     Change(
         LOGITS,
-        "times 1 + the Bayes classifier's log-odds of that class, if above 0",
-        beside(lambda z, w: z * (1 + ((w * winner(z)).sum(1) - (w - 1e9 * winner(z)).logsumexp(1)).relu())[:, None], of_bayes),
+        "times 1 + another network's log-odds of that class, if above 0",
+        beside(weighed, of_other),
+        everywhere=True,
     ),
-    Change(CELLS, "5 added to the largest", on_logits(lambda z: z + 5 * winner(z))),
+    Change(LOGITS, "times 1 + Bayes log-odds of that class, if above 0", beside(weighed, of_bayes)),
+    Change(CELLS, "5 added to the largest", on_logits(lambda z: z + 5 * winner(z)), everywhere=True),
     Change(CELLS, "20 taken from all but the largest two", on_logits(at_cells)),
-    Change(CELLS, "another network's logits, own class", beside(forced, of_other)),
+    Change(CELLS, "another network's logits, own class", beside(forced, of_other), everywhere=True),
     Change(CELLS, "Bayes logits, own class", beside(forced, of_bayes)),
     Change(CELLS, "teeth of another network's slope", beside(sawtooth, of_other)),
     Change(CELLS, "teeth of Bayes slope", beside(sawtooth, of_bayes)),
-    Change(BACKWARD, "another network's", beside(surrogate, of_other)),
+    Change(BACKWARD, "another network's", beside(surrogate, of_other), everywhere=True),
     Change(BACKWARD, "Bayes classifier's", beside(surrogate, of_bayes)),
-    Change(BACKWARD, "turned by 5° to Bayes", turned(5)),
+    Change(BACKWARD, "turned by 2° to Bayes", turned(2)),
+    Change(BACKWARD, "turned by 5° to Bayes", turned(5), everywhere=True),
     Change(BACKWARD, "turned by 10° to Bayes", turned(10)),
     Change(BACKWARD, "turned by 20° to Bayes", turned(20)),
     Change(BACKWARD, "back through D(x), forward without", before(denoised(0.35, only_back=True))),
     Change(BACKWARD, "grey levels, straight through", before(quantised(straight_through=True))),
     Change(INPUT, "grey levels", before(quantised(straight_through=False))),
-    *(Change(INPUT, f"onto {rank} principal directions", before(onto_principal(rank))) for rank in (32, 24, 16, 8)),
+    *(
+        Change(INPUT, f"onto {rank} principal directions", before(onto_principal(rank)), everywhere=rank == 16)
+        for rank in (32, 24, 16, 8)
+    ),
     *(Change(INPUT, f"blur of {sigma:g} pixels", before(blurred(sigma))) for sigma in (0.4, 0.6, 0.8)),
-    *(Change(INPUT, f"denoiser D(x), sigma {sigma:g}", before(denoised(sigma))) for sigma in (0.18, 0.35)),
+    *(
+        Change(INPUT, f"denoiser D(x), sigma {sigma:g}", before(denoised(sigma)), everywhere=sigma == 0.35)
+        for sigma in (0.18, 0.35)
+    ),
     Change(INPUT, "onto tangents at measured images", before(around_measured(lambda known: known.tangents))),
-    Change(INPUT, "onto the target at measured images", before(around_measured(lambda known: known.targets))),
-)  # fmt: skip
+    Change(
+        INPUT,
+        "onto the target at measured images",
+        before(around_measured(lambda known: known.targets)),
+        everywhere=True,
+    ),
+)
 
 COLUMNS = (
     "network", "part", "change", "agreement", "accuracy", "nll", "temperature", "alignment_cosine_corrected",
     "alignment_peak", "alignment_peak_sigma", "alignment_lpips", "tangent_energy", "on_response", "off_response",
-    "log_ratio", "place", "unfaithful", "preflight", "same_as", "status",
+    "log_ratio", "place", "unfaithful", "along_target", "preflight", "same_as", "status",
 )  # fmt: skip
 
 
@@ -353,44 +370,68 @@ def agreement(network: nn.Module, known: Known) -> float:
     return float((network(known.images).argmax(1) == known.network(known.images).argmax(1)).double().mean())
 
 
-def measure(known: Known, changes: Sequence[Change] = CHANGES) -> Iterator[dict[str, Any]]:
-    """A row for each change, measured through the harness and put on the published board."""
-    made = {f"bent/{index:02d}": change.make(known) for index, change in enumerate(changes)}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        shutil.copytree(results.PUBLISHED / LABEL, folder / LABEL)
-        refused: dict[str, str] = {}
-        try:
-            pagbench.run(made, benchmark=LABEL, results=folder, anchors=False, device="cpu", on_warning=lambda _: None)
-        except RunError as error:
-            refused = dict(line.split(": ", 1) for line in str(error).splitlines())
-        rows = {result.name: result.rows for result in results.read_all(folder, known.benchmark)}
-        board = pagbench.leaderboard(folder, benchmark=LABEL).set_index("model")
+def along_target(network: nn.Module, known: Known, temperature: float) -> float:
+    """Share of the images whose cosine with the target is another one by central differences, by more than .05.
+
+    The steps are those of `gradient_faithful`, along the target. No published column has this.
+    """
+    classifier, (images, labels) = Calibrated(network, temperature), (known.images, known.splits.test.labels)
+    gradient = geometry.log_odds_gradient(classifier, images, labels).gradient.flatten(1)
+    norm = gradient.norm(dim=1, keepdim=True)
+    lengths = (0.1 / norm).clamp(max=1e-2)
+    steps = known.targets.mT * lengths[..., None]
+    predicted, found = geometry.log_odds_changes(classifier, images, labels, gradient, steps)
+    return float(((predicted - found).abs() > 0.05 * 2 * lengths * norm).double().mean())
+
+
+def measure(known: Known, folder: Path, *, every: bool) -> Iterator[dict[str, Any]]:
+    """A row for each change, measured through the harness and put on the published board.
+
+    Args:
+        known: the network, and what it is changed with.
+        folder: keeps what is measured; what is there already is not measured again.
+        every: all changes, or those of all networks.
+    """
+    changes = {f"bent/{index:02d}": change for index, change in enumerate(CHANGES) if every or change.everywhere}
+    made = {name: change.make(known) for name, change in changes.items()}
+    shutil.copytree(results.PUBLISHED / LABEL, folder / LABEL, dirs_exist_ok=True)
+    refused: dict[str, str] = {}
+    try:
+        pagbench.run(made, benchmark=LABEL, results=folder, anchors=False, device="cpu", on_warning=lambda _: None)
+    except RunError as error:
+        refused = dict(line.split(": ", 1) for line in str(error).splitlines())
+    rows = {result.name: result.rows for result in results.read_all(folder, known.benchmark)}
+    board = pagbench.leaderboard(folder, benchmark=LABEL).set_index("model")
     published = board[(board["status"] == "ranked") & ~board.index.str.startswith("bent/")]["alignment"]
-    for change, (name, network) in zip(changes, made.items(), strict=True):
-        row: dict[str, Any] = {
-            "network": known.name, "part": change.part, "change": change.name, "agreement": agreement(network, known)
-        }  # fmt: skip
+    for name, change in changes.items():
+        row = {"network": known.name, "part": change.part, "change": change.name}
+        row["agreement"] = agreement(made[name], known)
         if name in refused:
             yield row | {"status": f"refused: {refused[name]}"}
             continue
         row |= {column: board.loc[name, column] for column in COLUMNS if column in board}
-        row["place"] = 1 + int((published > board.loc[name, "alignment"]).sum())
+        if row["status"] == "ranked":
+            row["place"] = 1 + int((published > row["alignment_cosine_corrected"]).sum())
         row["unfaithful"] = float((rows[name]["gradient_faithful"] == 0).mean())
-        yield {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        row["along_target"] = along_target(made[name], known, row["temperature"])
+        copies = re.search(r"outputs of ([^;]*)", str(row["same_as"]))
+        row["same_as"] = " ".join(other for other in copies[1].split(", ") if "bent/" not in other) if copies else ""
+        yield row
 
 
 def main() -> None:
-    """Prints the table, and writes it."""
+    """Measures, and writes the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one network, and nothing is written")
-    quick = parser.parse_args().quick
-    found = [row for name in NETWORKS[: 1 if quick else None] for row in measure(Known(LABEL, name))]
-    if quick:
-        sys.stdout.write(pd.DataFrame(found, columns=COLUMNS).to_csv(index=False, float_format="%.4f"))
-        return
-    with CSV.open("w", encoding="utf-8") as file:
-        pd.DataFrame(found, columns=COLUMNS).to_csv(file, index=False, float_format="%.4f", lineterminator="\n")
+    parser.add_argument("--results", type=Path, help="folder that keeps finished rows; a later run skips them")
+    parser.add_argument("--quick", action="store_true", help="few changes of one network, and nothing is written")
+    given = parser.parse_args()
+    found = []
+    with tempfile.TemporaryDirectory() as passing:
+        for name in NETWORKS[: 1 if given.quick else None]:
+            folder = (given.results or Path(passing)) / name.split("/")[1]
+            found += measure(Known(LABEL, name), folder, every=name == NETWORKS[0] and not given.quick)
+    table = pd.DataFrame(found, columns=COLUMNS)
+    table.to_csv(sys.stdout if given.quick else CSV, index=False, float_format="%.4f", lineterminator="\n")
 
 
 if __name__ == "__main__":
