@@ -17,7 +17,7 @@ import bending as study
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
-IMAGES = 24
+IMAGES = 12
 SCALED = "times 1 + another network's log-odds of that class, if above 0"
 ADDED, TURNED, STORED = "5 added to the largest", "turned by 5° to Bayes", "onto the target at measured images"
 FORCED = "another network's logits, own class"
@@ -72,7 +72,7 @@ def test_a_constant_where_the_class_is_moves_the_temperature_alone(known, made, 
     images, labels = known.images[:IMAGES], known.splits.test.labels[:IMAGES]
     plain, added = (geometry.log_odds_gradient(made[name], images, labels) for name in ("none", ADDED))
     right = plain.logits.argmax(1) == labels
-    assert right.sum() > 20
+    assert right.sum() > 8
     torch.testing.assert_close(added.gradient[right], plain.gradient[right], atol=1e-4, rtol=1e-3)
 
 
