@@ -21,7 +21,8 @@ from pagbench.studies.theory import claims
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-import pages  # noqa: E402  (beside this file, which tests load by its path)
+import bent  # noqa: E402  (beside this file, which tests load by its path)
+import pages  # noqa: E402
 import sensitivities  # noqa: E402
 import study  # noqa: E402
 
@@ -38,8 +39,16 @@ def studies() -> dict[str, Study]:
 
 def documents(found: dict[str, Study]) -> dict[Path, str]:
     """Every generated file and what it should contain."""
-    readme, study_page, theory_page, moved, ruler = (
-        ROOT / name for name in ("README.md", "docs/study.md", "docs/theory.md", "docs/sensitivity.md", "docs/ruler.md")
+    readme, study_page, theory_page, moved, ruler, bending = (
+        ROOT / name
+        for name in (
+            "README.md",
+            "docs/study.md",
+            "docs/theory.md",
+            "docs/sensitivity.md",
+            "docs/ruler.md",
+            "docs/bending.md",
+        )
     )
     return {
         readme: _fill(readme.read_text(encoding="utf-8"), _best_of_each_family(found["fashion-mnist@1"])),
@@ -47,6 +56,7 @@ def documents(found: dict[str, Study]) -> dict[Path, str]:
         theory_page: _fill(theory_page.read_text(encoding="utf-8"), _theory()),
         moved: _fill(moved.read_text(encoding="utf-8"), _sensitivity(found)),
         ruler: _fill(ruler.read_text(encoding="utf-8"), _ruler()),
+        bending: _fill(bending.read_text(encoding="utf-8"), bent.table()),
         ROOT / "leaderboard" / "README.md": _boards(found),
         ROOT / "docs" / "measures.md": _measures(),
         ROOT / "docs" / "cli.md": _cli(),

@@ -32,9 +32,9 @@ class Check(BaseModel):
     """Empty where anything is as good, or where `found` says it."""
     advice: Text = ""
     """What to do; for checks that are not passed."""
-    kind: Literal["kinks", "few"] | None = None
+    kind: Literal["kinks", "foreign", "few"] | None = None
     """What others must know of: `kinks`, that autograd and differences disagree at the images but not beside them;
-    `few`, that an accuracy at chance means nothing on so few images."""
+    `foreign`, that they disagree on most images; `few`, that an accuracy at chance means nothing on so few images."""
 
     def sentence(self) -> str:
         """What was found and expected, and what to do, in one line."""
@@ -69,8 +69,8 @@ class Preflight(BaseModel):
 
     @property
     def costs_the_rank(self) -> bool:
-        """Whether a flag says that the rows are not those of the published network, or not of the images alone."""
-        return any(check.name in _COSTS_THE_RANK for check in self.flags)
+        """Whether a flag says that rows are of another network, of more than its images, or no gradient of its own."""
+        return any(check.name in _COSTS_THE_RANK or check.kind == "foreign" for check in self.flags)
 
     def summary(self) -> str:
         """`ok`, or every flag with what was found.

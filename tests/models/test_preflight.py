@@ -123,6 +123,24 @@ def test_each_check_finds_its_fault_and_no_other(digits, noise_trained, forward,
     assert all(check.advice for check in found.checks if check.verdict in ("flag", "fail"))
 
 
+@pytest.mark.parametrize(
+    ("forward", "verdict", "costs"),
+    [
+        (straight_through, "flag", True),
+        (lambda f, x: f(Doubled.apply(x)), "flag", True),
+        (without_half_of_the_gradient, "flag", True),
+        (lambda f, x: straight_through(f, x.flip(3)), "flag", True),
+        (lambda f, x: torch.where(x.flatten(1).mean(1, True) > 0.35, straight_through(f, x), f(x)), "flag", False),
+        (lambda f, x: f(x), "pass", False),
+    ],
+)
+def test_a_gradient_that_is_wrong_on_most_images_costs_the_rank(digits, noise_trained, forward, verdict, costs):
+    found = examine(Around(noise_trained, forward), digits)
+    check = next(check for check in found.checks if check.name == "derivatives")
+    assert (check.verdict, check.kind == "foreign") == (verdict, costs)
+    assert Preflight(checks=(check,)).costs_the_rank == costs
+
+
 def test_batch_normalisation_without_running_statistics_depends_on_the_batch(digits, noise_trained):
     network = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), noise_trained)
     assert "batch" in verdicts(examine(network, digits), "flag")
