@@ -38,6 +38,8 @@ _LLOYD_STEPS, _EM_STEPS = 12, 5
 _LEVELS = 127
 """Bases are stored as whole numbers up to so many. They are made orthonormal again, so that no scale is kept."""
 
+_FILE = "mixture.safetensors"
+
 Progress = Callable[[int, int], object]
 
 
@@ -452,6 +454,21 @@ def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> Mixtur
     return fitted_once(card.recipe, train, benchmark.classes, benchmark.label)
 
 
+def fits() -> Path:
+    """Where mixtures of recipes lie, each in a folder of its own."""
+    return cache.root() / "fitted"
+
+
+def was_fitted(recipe: MixtureRecipe) -> bool:
+    """Whether a mixture was fitted by a recipe on this machine, to whatever images.
+
+    Raises:
+        WeightsError: a file there is no safetensors file.
+    """
+    told = [json.loads(weights.header(path).get("training", "{}")) for path in fits().glob(f"*/{_FILE}")]
+    return any(training.get("recipe") == recipe.model_dump() for training in told)
+
+
 def fitted_once(recipe: MixtureRecipe, train: Dataset, classes: int, label: str) -> MixtureDensity:
     """The mixture of a recipe, out of the cache folder; fitted now if it is not there, while other processes wait.
 
@@ -466,8 +483,8 @@ def fitted_once(recipe: MixtureRecipe, train: Dataset, classes: int, label: str)
         WeightsError: the cache folder cannot be written.
     """
     provenance = json.dumps({"recipe": recipe.model_dump(), "images": train.fingerprint()})
-    folder = cache.root() / "fitted" / hashlib.sha256(provenance.encode()).hexdigest()[:16]
-    path = folder / "mixture.safetensors"
+    folder = fits() / hashlib.sha256(provenance.encode()).hexdigest()[:16]
+    path = folder / _FILE
     weights.make_folder(folder)
     with file_lock(folder / ".lock", timeout_s=-1):
         if not path.is_file():
