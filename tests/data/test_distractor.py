@@ -361,7 +361,8 @@ def test_the_second_edition_runs_end_to_end(second, tmp_path):
     assert (bayes["on_response_2.8"] > 10 * bayes["off_response_2.8"]).all()
     assert rows["alignment_at_0.5"].notna().all() and not rows.filter(like="sensitivity").size
     found = pagbench.leaderboard(tmp_path, benchmark=second).set_index("model")
-    assert found.loc["linear", "rank"] == 1 and found["regime"].isna().all()
+    assert found.loc["linear", "status"].startswith("no result: no temperature"), "no calibration image is wrong"
+    assert found.loc["linear", "alignment"] > 0.7 and found["regime"].isna().all()
     for result in results.read_all(tmp_path, second):
         assert result.document["networks"] == {
             "score": {"weights_sha256": second.score.weights_sha256, "sigma": 1.0, "sigma_used": 1.0}
