@@ -113,7 +113,7 @@ def score_model() -> Callable[[Tensor], Tensor]:
 
 def definition(**changes: object) -> Benchmark:
     """`cifar10@1` with other step lengths, directions or measures."""
-    return benchmarks.load("cifar10").model_copy(update=changes)
+    return benchmarks.load("cifar10@1").model_copy(update=changes)
 
 
 def context(classifier: Classifier, benchmark: Benchmark, batch: Batch) -> MeasureContext:

@@ -89,7 +89,7 @@ def of(benchmark: Benchmark) -> Facts:
 
 
 def fit_time(benchmark: Benchmark) -> str:
-    """How long the network takes that the first run trains."""
+    """How long the first run takes to train or fit what its definition has a recipe of."""
     return str(_notes()["fits"].get(benchmark.label, "not measured"))
 
 
@@ -152,7 +152,12 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
 
 
 def _score(card: ScoreCard) -> str:
-    published = card.repository or card.architecture
+    published, recipe = card.repository or card.architecture, card.recipe
+    if recipe is not None:
+        return (
+            f"{card.kind} score, fitted by the first run ({recipe.components} components a class, rank {recipe.rank}, "
+            f"in {recipe.directions} directions)"
+        )
     return f"{card.kind} score" + (f" (`{published}`)" if published else "")
 
 

@@ -318,7 +318,7 @@ def _package(name: str | None) -> Iterator[Lack]:
 
 
 def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
-    """Score models, tangent spaces and the reference; a run goes on without the last, and trains its autoencoder."""
+    """Score models, tangent spaces and the reference; a run goes on without the last, and fits what a recipe tells."""
     from pagbench.benchmarks import facts
     from pagbench.models import registry, sources
     from pagbench.storage import assets, downloads
@@ -351,3 +351,9 @@ def _networks(benchmark: "Benchmark") -> Iterator[Lack]:
         if fitted is not None and not any(fitted.glob("*.safetensors")):
             takes = facts.fit_time(benchmark)
             yield Lack(f"its autoencoder, which the first run trains ({takes}), in {fitted}", fatal=False)
+    if benchmark.score.recipe is not None:
+        from pagbench.densities import mixture
+
+        if not mixture.was_fitted(benchmark.score.recipe):
+            takes = facts.fit_time(benchmark)
+            yield Lack(f"its mixture, which the first run fits ({takes}), in {mixture.fits()}", fatal=False)

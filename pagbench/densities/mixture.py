@@ -8,7 +8,7 @@ score, denoiser, class posterior and posterior covariance are closed forms at ev
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,8 @@ _LLOYD_STEPS, _EM_STEPS = 12, 5
 
 _LEVELS = 127
 """Bases are stored as whole numbers up to so many. They are made orthonormal again, so that no scale is kept."""
+
+_FILE = "mixture.safetensors"
 
 Progress = Callable[[int, int], object]
 
@@ -195,15 +197,15 @@ class MixtureDensity(ClassMixture):
         return torch.stack(values), torch.stack(vectors)
 
     @torch.no_grad()
-    def _covariances(self, x: Float[Tensor, "b c h w"], sigma: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _covariances(self, x: Float[Tensor, "b c h w"], sigma: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Of each image's Cov(x0 | x): a basis, the covariance in it, and the variance in all other directions.
 
-        The basis is B and where the image lies outside of it: components disagree there about how far to go back.
+        The basis is B and where the image lies outside of it: components disagree there about how far to go back. One
+        image after the other, for the basis is as large as some hundred images.
         """
         point, p, s2 = self._point(x, sigma), self._p, sigma**2
         d, m = p.directions.shape
         v, w = p.noise + s2, p.outside + s2
-        found = []
         for along, outside, inner, posterior in zip(
             point.along, point.outside, point.inner, point.log_joint.softmax(1), strict=True
         ):
@@ -227,8 +229,7 @@ class MixtureDensity(ClassMixture):
             if extra:
                 isotropic[m] = outer
             inner_covariance += isotropic.diag()
-            found.append((basis, inner_covariance, outer))
-        return found
+            yield basis, inner_covariance, outer
 
 
 @torch.no_grad()
@@ -453,6 +454,21 @@ def build_score(card: ScoreCard, benchmark: Benchmark, train: Dataset) -> Mixtur
     return fitted_once(card.recipe, train, benchmark.classes, benchmark.label)
 
 
+def fits() -> Path:
+    """Where mixtures of recipes lie, each in a folder of its own."""
+    return cache.root() / "fitted"
+
+
+def was_fitted(recipe: MixtureRecipe) -> bool:
+    """Whether a mixture was fitted by a recipe on this machine, to whatever images.
+
+    Raises:
+        WeightsError: a file there is no safetensors file.
+    """
+    told = [json.loads(weights.header(path).get("training", "{}")) for path in fits().glob(f"*/{_FILE}")]
+    return any(training.get("recipe") == recipe.model_dump() for training in told)
+
+
 def fitted_once(recipe: MixtureRecipe, train: Dataset, classes: int, label: str) -> MixtureDensity:
     """The mixture of a recipe, out of the cache folder; fitted now if it is not there, while other processes wait.
 
@@ -467,12 +483,33 @@ def fitted_once(recipe: MixtureRecipe, train: Dataset, classes: int, label: str)
         WeightsError: the cache folder cannot be written.
     """
     provenance = json.dumps({"recipe": recipe.model_dump(), "images": train.fingerprint()})
-    folder = cache.root() / "fitted" / hashlib.sha256(provenance.encode()).hexdigest()[:16]
-    path = folder / "mixture.safetensors"
+    folder = fits() / hashlib.sha256(provenance.encode()).hexdigest()[:16]
+    path = folder / _FILE
     weights.make_folder(folder)
     with file_lock(folder / ".lock", timeout_s=-1):
         if not path.is_file():
             start = f"fitting the mixture of {label} once and for all in {folder}"
+            notify(start)
             shown = tenths(lambda share: notify(f"{start}: {share}"))
-            write(fit(train.images, train.labels, classes=classes, recipe=recipe, on_step=shown), path, provenance)
+            try:
+                found = fit(train.images, train.labels, classes=classes, recipe=recipe, on_step=shown)
+            except ValueError as error:
+                raise DataError(f"{label}: its mixture cannot be fitted to this training split: {error}") from None
+            write(_signed(found), path, provenance)
     return read(path, None)
+
+
+def _signed(p: Parameters) -> Parameters:
+    """The same density, every direction with its largest entry positive: libraries choose signs as they like.
+
+    Only by that can two machines write the same file.
+    """
+    signs = _sign_of_largest(p.directions)
+    bases = p.bases * signs[:, None]
+    return p._replace(
+        directions=p.directions * signs, means=p.means * signs, bases=bases * _sign_of_largest(bases)[:, None]
+    )
+
+
+def _sign_of_largest(columns: Float[Tensor, "*n d k"]) -> Float[Tensor, "*n k"]:
+    return columns.gather(-2, columns.abs().argmax(-2, keepdim=True)).squeeze(-2).sign()

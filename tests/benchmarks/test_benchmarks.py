@@ -18,12 +18,17 @@ pytestmark = pytest.mark.usefixtures("short_runs")
 PUBLISHED = {
     "cifar10-paper@1": "3677fe81617448aabd995652b7a06c0ee47abc2de901170e77872c20295c7c56",
     "cifar100@1": "35ada7c9bfc328b8525a3b31ee240bd68e20eccd091098e2181487a73dbde75d",
+    "cifar100@2": "23559c9194eedaf8c70c478c33691442676d4341563736e1211f78c94f753caa",
     "cifar10@1": "3f744395513fd634203fcdfa23fd3750caac0f03449db4e8fb02590ea9805457",
+    "cifar10@2": "63f7e6800549b2c3b64b562b74bbe4546d7d0828a308752e2a3239d3a318ab6c",
     "digits@1": "c6c8aa2a1f1cefae8052d82c081bd15ab354e95fa9a16733066b437a177e095a",
     "digits@2": "359e3a7504f63dff5cab8794999e618d0bf5977655e0faffe296de4a7dac5de6",
     "fashion-distractor@1": "0523fffc7999cc4998d39869d2c61d321a00b2daeb4f0293f89944a8c3257a2d",
+    "fashion-distractor@2": "d9b2b8f7d11de21025aab72a024b4693f35abf841beff549697eafa38b1f3e72",
     "fashion-mnist-full@1": "d7a3a696fbb541a9ed055300e18e9df703db3db4e3e027ef6b680d039f581409",
+    "fashion-mnist-full@2": "8fa8ef2b799cfd8d9e57a9d61d4a7a2143f98aaf6e6881f842703af6e8478738",
     "fashion-mnist@1": "84317b6ecd21f7fe6a21d36e7df15b392f246ae55dcdc432736fac5e40fbdc6f",
+    "fashion-mnist@2": "96d4665d16439125b63856d75277f541d580b9a0e96e8e32eedc7857ba51996c",
     "gaussians-off-span@1": "62c012bea5f6640b8fcba0822c7d41d97c72f4cead11c36091cdea382b092b92",
     "gaussians@1": "8e7d8f4107f6b5223cb2989a8a69d3f2e0bf0f1456b5dd017952005f32b97cc0",
     "imagenet-paper@1": "68f67bd13c30a32aacf58c45b0b8672886d1ba8be879ea6fda559368bccbfd94",
@@ -66,7 +71,7 @@ def test_splits_are_disjoint_and_complete(name):
         assert shares == pytest.approx(share, abs=max(0.02, 4 * np.sqrt(share * (1 - share) / len(part.labels))))
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10-paper", "cifar100"])
+@pytest.mark.parametrize("name", ["cifar10@1", "cifar10@2", "cifar10-paper", "cifar100@1", "cifar100@2"])
 def test_temperatures_on_cifar_are_fitted_on_images_that_no_published_network_was_trained_on(name):
     """Where no image is wrong there is no temperature, and training images of most published networks are not."""
     benchmark = benchmarks.load(name)
@@ -74,19 +79,44 @@ def test_temperatures_on_cifar_are_fitted_on_images_that_no_published_network_wa
     assert min(map(int, (*benchmark.samples, *benchmark.calibration))) >= 50_000
 
 
-@pytest.mark.parametrize(("name", "images"), [("fashion-mnist@1", 100), ("fashion-mnist-full@1", 1000)])
-def test_fashion_mnist_is_measured_on_as_many_test_images_of_each_class(name, images):
-    benchmark = benchmarks.load(name)
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("name", "images"), [("fashion-mnist", 100), ("fashion-mnist-full", 1000)])
+def test_fashion_mnist_is_measured_on_as_many_test_images_of_each_class(name, images, version):
+    benchmark = benchmarks.load(f"{name}@{version}")
     assert {int(name) // 60_000 for name in benchmark.samples} == {1}
     assert all(int(name) < 60_000 for name in (*benchmark.training, *benchmark.calibration))
-    assert np.bincount(splits_or_skip(benchmark).test.labels).tolist() == [images] * 10
+    labels = splits_or_skip(benchmark).test.labels
+    assert np.bincount(labels).tolist() == [images] * 10
+    in_rounds = all(len(part.unique()) == 10 for part in labels.split(10))
+    assert in_rounds == (version == 2)
 
 
-def test_the_full_benchmark_differs_from_the_small_one_in_its_images_only():
-    small, full = (benchmarks.load(name).model_dump() for name in ("fashion-mnist@1", "fashion-mnist-full@1"))
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_full_benchmark_differs_from_the_small_one_in_its_images_only(version):
+    small, full = (
+        benchmarks.load(f"{name}@{version}").model_dump() for name in ("fashion-mnist", "fashion-mnist-full")
+    )
     differing = {name for name, value in small.items() if full[name] != value}
     assert differing == {"name", "title", "description", "trained_on", "samples"}
     assert set(small["samples"]) < set(full["samples"])
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_second_editions_on_cifar_keep_the_images_and_the_reference_of_the_first(name):
+    first, second = (benchmarks.load(f"{name}@{version}") for version in (1, 2))
+    for field in (
+        "dataset",
+        "samples",
+        "calibration",
+        "training",
+        "reference",
+        "bayes",
+        "data_name",
+        "rank",
+        "epsilon",
+    ):
+        assert getattr(first, field) == getattr(second, field), field
+    assert benchmarks.load(name) is second
 
 
 def test_digits_are_scikit_learns(digits, digits_splits):
@@ -103,7 +133,13 @@ def test_other_pixels_than_the_cards_are_refused(digits):
         data.load(digits.dataset.model_copy(update={"sha256": "0" * 64}))
 
 
-LARGE = {"fashion-distractor@1", "fashion-mnist-full@1", "samples-imagenet@1"}
+LARGE = {
+    "fashion-distractor@1",
+    "fashion-distractor@2",
+    "fashion-mnist-full@1",
+    "fashion-mnist-full@2",
+    "samples-imagenet@1",
+}
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,17 @@ from commands import assert_one_line, invoke
 from publishers import write_cifar
 from safetensors.torch import save_file
 
-from pagbench import benchmarks, data
+import pagbench
+from pagbench import benchmarks, columns, data, results
+from pagbench.cards import MixtureRecipe
 from pagbench.data.samples import SamplesCard
+from pagbench.densities import mixture
 from pagbench.densities.empirical import EmpiricalDensity, SomeClasses
 from pagbench.errors import DataError, MissingPackageError
 from pagbench.models import architectures
 from pagbench.running import targets
+from pagbench.running.runner import RunError
+from pagbench.storage.weights import file_sha256
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
@@ -122,22 +127,45 @@ def test_absent_classes_change_nothing_but_their_own_numbers():
         density.log_odds_gradient(x, 0.7, torch.tensor([3, 4]))
 
 
-@pytest.fixture
-def small_cifar(monkeypatch, tmp_path):
-    """`cifar10@1` with 120 images in the publisher's layout; nothing may be fetched."""
+RECIPE = MixtureRecipe(components=1, rank=2, directions=16)
+
+
+def fewer(whole, training, recipe=RECIPE):
+    """A definition with so many training images, ten to fit temperatures on and ten to measure on."""
+    ids = list(map(str, range(training + 20)))
+    score, manifold = (whole.score, {"rank": 8, "neighbours": 20})
+    if whole.score.recipe is not None:
+        score, manifold = score.model_copy(update={"recipe": recipe}), {"rank": 8}
+    parts = {"training": ids[:training], "calibration": ids[training : training + 10], "samples": ids[training + 10 :]}
+    return whole.model_copy(
+        update={
+            "score": score,
+            "manifold": whole.manifold.model_copy(update=manifold),
+            **{name: tuple(part) for name, part in parts.items()},
+        }
+    )
+
+
+def directions_of_few(images, count):
+    """The same directions without 3,072 eigenvectors, where there are fewer images than pixels."""
+    flat = images.flatten(1).double()
+    return flat.mean(0), torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh[:count].T
+
+
+def put_in_place(monkeypatch, small):
+    load = benchmarks.load
+    monkeypatch.setattr(benchmarks, "load", lambda name: small if name in (small.name, small.label) else load(name))
+
+
+@pytest.fixture(params=["cifar10@1", "cifar10@2"])
+def small_cifar(request, monkeypatch, tmp_path):
+    """An edition of `cifar10` with 120 images in the publisher's layout; nothing may be fetched."""
     write_cifar(monkeypatch, tmp_path / "data", per_batch=20)
     monkeypatch.setenv("PAGBENCH_OFFLINE", "1")
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "cache"))
-    whole = benchmarks.load("cifar10")
-    ids = list(map(str, range(120)))
-    small = whole.model_copy(
-        update={
-            "samples": tuple(ids[100:110]), "calibration": tuple(ids[90:100]), "training": tuple(ids[:90]),
-            "manifold": whole.manifold.model_copy(update={"rank": 8, "neighbours": 20}),
-        }
-    )  # fmt: skip
-    load = benchmarks.load
-    monkeypatch.setattr(benchmarks, "load", lambda name: small if name in ("cifar10", "cifar10@1") else load(name))
+    monkeypatch.setattr(mixture, "_principal_directions", directions_of_few)
+    small = fewer(benchmarks.load(request.param), 90)
+    put_in_place(monkeypatch, small)
     yield small
     data.splits.cache_clear()
 
@@ -152,6 +180,51 @@ def test_cifar10_runs_from_files_on_disk_and_without_its_reference(small_cifar, 
     shown = " ".join(invoke("leaderboard", "--benchmark", "cifar10", "--results", tmp_path / "results").output.split())
     assert "mine/net" in shown and "control/bayes" in shown
     assert "No regimes are judged, for robustbench/cifar10/L2/Standard is not measured" in shown
+    fits = list((tmp_path / "cache" / "fitted").glob("*/mixture.safetensors"))
+    assert len(fits) == (small_cifar.version == 2)
+    assert ("fitting the mixture of cifar10@2 once and for all" in done.stderr) == bool(fits)
+    for path in (tmp_path / "results" / small_cifar.label).rglob("*.parquet"):
+        networks = results.read(path, columns.schema(small_cifar)).document["networks"]
+        assert {record["weights_sha256"] for record in networks.values()} == {file_sha256(fit) for fit in fits}
+        assert ("score" in networks) == bool(fits)
+
+
+def test_too_few_images_for_the_recipe_are_one_line(monkeypatch, tmp_path):
+    write_cifar(monkeypatch, tmp_path / "data", per_batch=20)
+    monkeypatch.setenv("PAGBENCH_OFFLINE", "1")
+    monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "cache"))
+    whole = benchmarks.load("cifar10@2")
+    put_in_place(monkeypatch, fewer(whole, 90, whole.score.recipe))
+    card = write_card(tmp_path, (3, 32, 32), 10, "cifar10")
+    done = invoke("run", card, "--benchmark", "cifar10", "--limit", 1, "--results", tmp_path / "results")
+    assert_one_line(done, "training images for 10 components; use fewer components")
+    data.splits.cache_clear()
+
+
+def test_a_second_edition_needs_images_of_every_class(monkeypatch, tmp_path):
+    """A hundred classes and ninety training images: the missing one is named."""
+    write_cifar(monkeypatch, tmp_path / "data", kind="cifar100", per_batch=60)
+    monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "cache"))
+    small = fewer(benchmarks.load("cifar100@2"), 90)
+    with pytest.raises(RunError, match=r"^cifar100@2: its mixture cannot be fitted to .*: class \d+ has no training"):
+        pagbench.run("control/bayes", benchmark=small, limit=1)
+    data.splits.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [1, 2])
+def test_cifar100_runs_from_files_on_disk(monkeypatch, tmp_path, version):
+    write_cifar(monkeypatch, tmp_path / "data", kind="cifar100", per_batch=1500)
+    monkeypatch.setenv("PAGBENCH_OFFLINE", "1")
+    monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "cache"))
+    put_in_place(monkeypatch, fewer(benchmarks.load(f"cifar100@{version}"), 1400))
+    card = write_card(tmp_path, (3, 32, 32), 100, "cifar100")
+    done = invoke("run", card, "--benchmark", "cifar100", "--limit", 2, "--results", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    rows = pd.read_parquet(tmp_path / f"results/cifar100@{version}/mine/net.parquet")
+    assert rows["alignment_cosine"].between(-1, 1).all() and rows["gradient_faithful"].eq(1).all()
+    assert ("on_jacobian" in rows) == (version == 2)
+    data.splits.cache_clear()
 
 
 RICE = "robustbench/cifar10/L2/Rice2020Overfitting"
@@ -172,13 +245,14 @@ def test_a_robustbench_model_runs_from_its_checkpoint_on_disk(small_cifar, tmp_p
     done = invoke("run", RICE, "--benchmark", "cifar10", "--limit", 1, "--results", tmp_path / "results")
     assert done.exit_code == 0, done.output
     assert [line for line in done.stderr.splitlines() if line.startswith("warning: ")][-1].count("Standard.pt") >= 1
-    (row,) = pd.read_parquet(tmp_path / "results" / "cifar10@1" / f"{RICE}.parquet").to_dict("records")
+    (row,) = pd.read_parquet(tmp_path / "results" / small_cifar.label / f"{RICE}.parquet").to_dict("records")
     assert row["gradient_faithful"] == 1 and 0 < row["tangent_energy"] < 1
     network.eval()
     images = data.splits(small_cifar).test.images[:1]
     with torch.no_grad():
         logits = network(images)
-    assert row["confidence"] == pytest.approx(float(logits.softmax(1).max()), rel=1e-4)
+    softened = logits / (row["temperature"] if small_cifar.gradient == "calibrated" else 1)
+    assert row["confidence"] == pytest.approx(float(softened.softmax(1).max()), rel=1e-4)
 
 
 def test_a_named_model_that_cannot_be_had_is_still_an_error(small_cifar, tmp_path):
@@ -191,8 +265,6 @@ def test_a_named_model_that_cannot_be_had_is_still_an_error(small_cifar, tmp_pat
 
 def test_the_bayes_control_has_the_target_for_its_gradient(small_cifar):
     """On data of CIFAR's size in each direction, as on digits."""
-    import pagbench
-
     rows = pagbench.run("control/bayes", benchmark=small_cifar, limit=4, on_warning=lambda line: None)
     assert rows["alignment_cosine"].min() > 1 - 1e-4
     shared = targets.compute(

@@ -8,11 +8,13 @@ import tempfile
 import textwrap
 
 import pytest
+from closed_forms import mixture_parameters
 from commands import invoke
 
 from pagbench import benchmarks
 from pagbench.cli import doctor
 from pagbench.cli.doctor import Finding
+from pagbench.densities import mixture
 
 
 @pytest.fixture
@@ -127,6 +129,9 @@ def test_benchmarks_say_where_their_data_and_networks_come_from(bare):
     assert ready >= {"digits@1", "digits@2", "gaussians@1", "sphere@1", "samples-cifar10@1", "samples-imagenet@1"}
     assert "apt-get install dataset-fashion-mnist" in found["fashion-mnist@1"].messages[0]
     assert found["cifar10@1"].commands == ("pagbench fetch --benchmark cifar10@1",)
+    for label in ("cifar10@2", "cifar100@2"):
+        assert found[label].commands == (f"pagbench fetch --benchmark {label}",)
+        assert found[label].messages[-1].startswith("its mixture, which the first run fits (")
     assert str(bare / "data" / "cifar-10-batches-py") in found["cifar10@1"].messages[0]
     paper = " ".join(found["cifar10-paper@1"].messages)
     assert "ddpm-cifar10-32" in paper and "L2/Standard" in paper and "the first run trains" in paper
@@ -141,6 +146,22 @@ def test_a_reference_that_is_missing_leaves_the_benchmark_ready(bare):
         (folder / name).touch()
     found = doctor.readiness("cifar10@1")
     assert found.state == "note" and "without it no regimes" in found.messages[0]
+    assert doctor.readiness("cifar10@2").state == "note"
+
+
+def test_a_mixture_that_was_fitted_is_missed_no_more(bare):
+    recipe = benchmarks.load("cifar10@2").score.recipe
+
+    def missed():
+        return [line for line in doctor.readiness("cifar10@2").messages if "its mixture" in line]
+
+    for told in ({"recipe": {**recipe.model_dump(), "rank": 8}}, {"recipe": None}, {}):
+        path = bare / "fitted" / str(len(told)) / "mixture.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mixture.write(mixture_parameters(0), path, json.dumps(told))
+        assert missed(), told
+    mixture.write(mixture_parameters(0), path, json.dumps({"recipe": recipe.model_dump(), "images": "0" * 64}))
+    assert not missed()
 
 
 @pytest.mark.parametrize(

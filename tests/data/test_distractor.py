@@ -11,21 +11,22 @@ from scipy.stats import multivariate_normal
 from torch import nn
 
 import pagbench
-from pagbench import benchmarks, data, geometry
+from pagbench import benchmarks, data, geometry, results
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ManifoldCard
+from pagbench.cards import ManifoldCard, MixtureRecipe
 from pagbench.cli import listing
-from pagbench.data import distractor
+from pagbench.data import Dataset, distractor
 from pagbench.data.base import LoadedImages
 from pagbench.data.distractor import DistractorCard
 from pagbench.data.idx import IdxCard
-from pagbench.densities import manifolds, scores
+from pagbench.densities import manifolds, mixture, scores
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.densities.gaussian_mixture import GaussianMixture
 from pagbench.densities.signal_distractor import Mask, SignalDistractor
 from pagbench.errors import CardError, DataError
 from pagbench.models.controls import BayesClassifier
 from pagbench.ranking import render
+from pagbench.storage import assets
 
 CARD = DistractorCard(kind="distractor", source=IdxCard(kind="mnist"), seed=3)
 COUNT, CLASSES = 120, 3
@@ -66,7 +67,7 @@ def fashion():
 def tiny(source):
     """A published definition with less of everything."""
     fields = {
-        **benchmarks.load("fashion-distractor").model_dump(),
+        **benchmarks.load("fashion-distractor@1").model_dump(),
         "name": "tiny-distractor",
         "dataset": CARD,
         "classes": CLASSES,
@@ -159,7 +160,7 @@ def test_no_image_of_fashion_mnist_is_near_a_glyph(fashion):
     assert torch.cdist(images.flatten(1), distractor.glyphs().flatten(1)).min() > 5
 
 
-@pytest.mark.parametrize("name", ["fashion-distractor", "mnist-distractor"])
+@pytest.mark.parametrize("name", ["fashion-distractor@1", "mnist-distractor@1"])
 def test_step_lengths_are_those_of_pixel_noise_on_one_half(name):
     benchmark = benchmarks.load(name)
     np.testing.assert_allclose(benchmark.epsilons, 28 * np.logspace(-2, 0, 5), rtol=2e-3)
@@ -323,6 +324,72 @@ def test_a_network_that_cannot_tell_signal_from_distractor_reacts_to_both(rows):
     own = rows[rows["entrant"] == "linear"]
     np.testing.assert_allclose(own["tangent_energy"], 0.5, atol=1e-5)
     np.testing.assert_allclose(own["on_sensitivity"], own["off_sensitivity"], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def second(tiny, tmp_path_factory):
+    """The second edition with less of everything: a mixture that was fitted to the signals, in a file."""
+    images, labels = (torch.from_numpy(array) for array in source_images()[:2])
+    recipe = MixtureRecipe(components=1, rank=2, directions=16)
+    path = tmp_path_factory.mktemp("mixture") / "signals.safetensors"
+    digest = mixture.write(mixture.fit(images, labels, classes=CLASSES, recipe=recipe), path, "{}")
+    published = benchmarks.load("fashion-distractor@2").model_dump()
+    less = {name: tiny.model_dump()[name] for name in ("name", "dataset", "classes", "samples", "calibration")}
+    score = {"kind": "signal-distractor", "weights": str(path), "weights_sha256": digest}
+    return Benchmark.parse({**published, **less, "training": None, "score": score, "sigmas": [0.5, 1.0, 2.0]}, "second")
+
+
+def test_the_second_editions_target_is_the_mixtures_on_the_signal_either_way_up(second):
+    parts = data.splits(second)
+    alone = mixture.read(Path(second.score.weights), second.score.weights_sha256)
+    density, test = scores.load(second, parts.train), parts.test
+    above = distractor.find_signal_above(test.images, distractor.glyphs())
+    assert set(above.tolist()) == {True, False}
+    expected = alone.log_odds_gradient(distractor.signals(test.images, distractor.glyphs()), 1.0, test.labels)
+    upper, lower = density.log_odds_gradient(test.images, 1.0, test.labels).chunk(2, dim=2)
+    on, off = (torch.where(above[:, None, None, None], *pair) for pair in ((upper, lower), (lower, upper)))
+    torch.testing.assert_close(on, expected, rtol=1e-6, atol=1e-9)
+    assert off.abs().max() < 1e-9 * on.abs().max()
+
+
+def test_the_second_edition_runs_end_to_end(second, tmp_path):
+    rows = pagbench.run({"linear": linear_network()}, benchmark=second, batch_size=8, results=tmp_path)
+    bayes = rows[rows["entrant"] == "control/bayes"]
+    assert len(bayes) == 24 == len(rows) / 2
+    np.testing.assert_allclose(bayes["tangent_energy"], 1, atol=1e-6)
+    np.testing.assert_allclose(bayes["alignment_cosine"], 1, atol=1e-4)
+    assert (bayes["on_response_2.8"] > 10 * bayes["off_response_2.8"]).all()
+    assert rows["alignment_at_0.5"].notna().all() and not rows.filter(like="sensitivity").size
+    found = pagbench.leaderboard(tmp_path, benchmark=second).set_index("model")
+    assert found.loc["linear", "status"].startswith("no result: no temperature"), "no calibration image is wrong"
+    assert found.loc["linear", "alignment"] > 0.7 and found["regime"].isna().all()
+    for result in results.read_all(tmp_path, second):
+        assert result.document["networks"] == {
+            "score": {"weights_sha256": second.score.weights_sha256, "sigma": 1.0, "sigma_used": 1.0}
+        }
+
+
+def test_the_shipped_mixture_is_the_density_of_garments_beside_glyphs(fashion):
+    """At sigma 1 the side is certain for every garment, and what is left on the glyph is nothing."""
+    edition = benchmarks.load("fashion-distractor")
+    garments, labels = (part[60_000:60_012] for part in fashion)
+    density = scores.build(edition.score, edition, Dataset((), garments[:0], labels[:0]))
+    alone = mixture.read(assets.find(edition.score.weights), edition.score.weights_sha256)
+    expected = alone.log_odds_gradient(garments, edition.sigma, labels)
+    glyph = distractor.glyphs()[:1].expand(12, -1, -1, -1)
+    for order, place in (((garments, glyph), 0), ((glyph, garments), 1)):
+        found = density.log_odds_gradient(torch.cat(order, dim=2), edition.sigma, labels).chunk(2, dim=2)
+        torch.testing.assert_close(found[place], expected, rtol=1e-6, atol=1e-9)
+        assert found[1 - place].abs().max() < 1e-6 * expected.abs().max()
+
+
+def test_both_editions_measure_the_same_images_and_the_second_in_rounds_of_classes(fashion):
+    first, second = (benchmarks.load(f"fashion-distractor@{version}") for version in (1, 2))
+    assert set(first.samples) == set(second.samples) and second.epsilon == first.epsilon
+    labels = fashion[1][[int(sample) for sample in second.samples]].tolist()
+    assert all(len(set(labels[start : start + 10])) == 10 for start in range(0, 250, 10))
+    garments = benchmarks.load("fashion-mnist@2")
+    assert (second.score.weights_sha256, second.sigma) == (garments.score.weights_sha256, garments.sigma)
 
 
 def test_without_a_reference_only_the_bayes_control_is_measured_beside_the_models(rows, tiny):

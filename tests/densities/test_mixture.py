@@ -333,6 +333,40 @@ def test_a_recipe_is_fitted_once_and_said(tmp_path, monkeypatch, capsys):
     assert scores.is_fitted(fitted.score)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_recipes_file_does_not_depend_on_the_signs_that_a_library_gives_directions(tmp_path, monkeypatch, seed):
+    images, labels = invented(40, seed=seed)
+    train = Dataset(tuple(map(str, range(40))), images, labels)
+    recipe = RECIPE.model_copy(update={"seed": seed})
+
+    def fitted(machine):
+        monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / machine))
+        return mixture.fitted_once(recipe, train, 3, "invented@1")
+
+    usual, eigh, calls = fitted("a"), torch.linalg.eigh, []
+
+    def flipped(matrix):
+        calls.append(matrix)
+        values, vectors = eigh(matrix)
+        signs = 1 - 2 * torch.randint(2, (len(values),), generator=torch.Generator().manual_seed(len(calls)))
+        return torch.return_types.linalg_eigh((values, vectors * signs))
+
+    monkeypatch.setattr(torch.linalg, "eigh", flipped)
+    assert fitted("b").weights_sha256 == usual.weights_sha256 and calls
+    plain = MixtureDensity(mixture.fit(images, labels, classes=3, recipe=recipe))
+    torch.testing.assert_close(usual.log_joint(images, SIGMA), plain.log_joint(images, SIGMA), rtol=0.01, atol=0.1)
+
+
+def test_a_recipe_of_more_classes_than_there_are_images_of_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path))
+    images, labels = invented(40)
+    train = Dataset(tuple(map(str, range(40))), images, labels)
+    for classes, line in ((4, "class 3 has no training image"), (2, "label 2 among 2 classes; labels go from 0 to 1")):
+        with pytest.raises(DataError, match=f"^invented@1: its mixture cannot be fitted to .*: {line}$"):
+            mixture.fitted_once(RECIPE, train, classes, "invented@1")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 _WRITTEN = """
 import sys
 from pathlib import Path

@@ -20,6 +20,8 @@ from torch import nn
 import pagbench
 from pagbench import benchmarks, columns, measures, results
 from pagbench.benchmarks import partners
+from pagbench.cards import ManifoldCard, MixtureRecipe, ScoreCard
+from pagbench.densities import mixture
 from pagbench.errors import ContractError, MissingPackageError, ResultsError, UnknownNameError
 from pagbench.measures import accuracy, calibration
 from pagbench.models import checks, registry
@@ -27,6 +29,7 @@ from pagbench.results import StoragePath
 from pagbench.results.preflight import Check, Preflight, Refusal
 from pagbench.running import runner, target_files, targets, units
 from pagbench.running.runner import RunError
+from pagbench.storage import weights
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 RESAMPLES = calibration._RESAMPLES
@@ -278,6 +281,34 @@ def test_numbers_of_two_autoencoders_are_not_mixed(tmp_path, digits, monkeypatch
     assert "\n" not in str(caught.value)
     with pytest.warns(UserWarning, match=r"left out: digits/smoothing-0\.6: its manifold .* are not comparable"):
         assert len(pagbench.leaderboard(tmp_path, benchmark=digits)) == 3
+
+
+def test_numbers_of_two_fits_of_a_recipe_are_not_mixed(tmp_path, digits, monkeypatch):
+    """Two machines may fit two mixtures by one definition: results say which, and no leaderboard takes both."""
+    recipe = MixtureRecipe(components=2, rank=4, directions=32)
+    manifold = ManifoldCard(kind="posterior-covariance", rank=4)
+    fitted = digits.model_copy(update={"score": ScoreCard(kind="mixture", recipe=recipe), "manifold": manifold})
+    folder = tmp_path / "results"
+
+    def measure(name, machine, **options):
+        monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / machine))
+        return pagbench.run(name, results=folder, benchmark=fitted, on_warning=lambda line: None, **options)
+
+    measure("digits/standard", "a", limit=2)
+    measure("digits/noise-0.6", "a", limit=2)
+    (file,) = (tmp_path / "a").glob("fitted/*/mixture.safetensors")
+    digest = weights.file_sha256(file)
+    for result in results.read_all(folder, fitted):
+        networks = result.document["networks"]
+        assert networks["score"] == {"weights_sha256": digest, "sigma": digits.sigma, "sigma_used": digits.sigma}
+    assert len(pagbench.leaderboard(folder, benchmark=fitted)) == 3
+    monkeypatch.setattr(mixture, "_EM_STEPS", 2)
+    with pytest.raises(RunError, match=rf"noise-0\.6: .*score weights {digest[:12]} instead of "):
+        measure("digits/noise-0.6", "b", limit=4)
+    with pytest.raises(ResultsError, match=r"its score has weights \w{12}, that of .* are not comparable"):
+        measure("digits/smoothing-0.6", "b", limit=2)
+    with pytest.warns(UserWarning, match=r"left out: digits/smoothing-0\.6: its score .* are not comparable"):
+        assert len(pagbench.leaderboard(folder, benchmark=fitted)) == 3
 
 
 def test_rows_of_another_revision_of_the_measures_are_refused(tmp_path, digits, monkeypatch):

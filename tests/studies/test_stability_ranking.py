@@ -183,7 +183,7 @@ def test_fewer_images_are_the_published_rows_of_the_first():
             assert value == pytest.approx((mean - chance) / (1 - chance), rel=1e-4)
 
 
-@pytest.mark.parametrize("label", ["digits@1", "fashion-mnist@1", "gaussians", "sphere", "fashion-distractor"])
+@pytest.mark.parametrize("label", ["digits@1", "fashion-mnist@1", "gaussians", "sphere", "fashion-distractor@1"])
 def test_every_factor_moves_one_thing_and_has_distinct_levels(label):
     definition = benchmarks.load(label)
     found = factors.benchmark_factors(definition)
