@@ -34,7 +34,7 @@ bench-gpu: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/gpu.py
 
 docs: $(VENV)/.installed
-	$(BIN)/pagbench figures --benchmark fashion-mnist@1 --results leaderboard/results --output docs/figures
+	$(BIN)/pagbench figures --benchmark fashion-mnist@2 --results leaderboard/results --output docs/figures
 	$(BIN)/pagbench theory --output docs/figures
 	$(BIN)/python docs/generate.py
 

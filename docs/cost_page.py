@@ -42,7 +42,7 @@ def _total(name: str, group: list[Cost], tflops: float, once: float = 0.0) -> st
 _INTRODUCTION = """\
 # What the zoo costs
 
-How long it takes, and how many bytes, to measure all of RobustBench's models on `cifar10@1`, `cifar100@1` and
+How long it takes, and how many bytes, to measure all of RobustBench's models on `cifar10@2`, `cifar100@2` and
 `imagenet@1`. Nobody has run it: operations, passes and bytes are **counted**, seconds on a CPU are **measured**, GPU
 hours are an **estimate** that rests on one assumption, the throughput. Written by `docs/cost.py` from the tables beside
 it.

@@ -44,6 +44,7 @@ _BATCH = 64
 _PASSED = Check(name="range", verdict="pass", found="")
 _TRAINING = 40
 _NEIGHBOURS, _RANK = 24, 8
+_PER_CLASS, _FIT = 4, {"components": 1, "rank": 2, "directions": 16}
 
 
 class Counts(NamedTuple):
@@ -128,13 +129,19 @@ def _columns(path: Path) -> int:
 
 def _small(published: Benchmark, images: int, calibration: int, side: int | None) -> Benchmark:
     """The benchmark with fewer images, without anchors, and with tangent spaces that cost little."""
-    training = max(_TRAINING, published.classes) if published.score.kind == "empirical" else 1  # of each class one
+    score, training = published.score, 1
+    if score.kind == "empirical":
+        training = max(_TRAINING, published.classes)  # of each class one
+    if score.recipe is not None:
+        score = score.model_copy(update={"recipe": score.recipe.model_copy(update=_FIT)})
+        training = _PER_CLASS * published.classes
     names = [str(index) for index in range(training + images + calibration)]
     channels, *sides = published.input_shape
     manifold = published.manifold
     if manifold is not None:
         manifold = manifold.model_copy(update={"neighbours": _NEIGHBOURS, "rank": _RANK})
     changed = {
+        "score": score,
         "training": tuple(names[:training]),
         "samples": tuple(names[training : training + images]),
         "calibration": tuple(names[training + images :]) if published.calibration else (),
@@ -162,7 +169,7 @@ def _noise(small: Benchmark, tally: _Tally) -> Iterator[None]:
         tried, passed = mock.Mock(return_value=(_PASSED, 0)), mock.Mock(return_value=_PASSED, __name__="membership")
         for name, made in (("_better", tried), ("membership", passed)):  # whose passes depend on how often it is wrong
             stack.enter_context(mock.patch.object(checks._Examination, name, made))
-        if small.score.kind != "empirical":
+        if small.score.kind not in ("empirical", "mixture"):
             stack.enter_context(mock.patch.object(scores, "load", lambda *_: _Score(tally)))
         stack.enter_context(mock.patch.object(lpips, "MIN_SIDE", 32))  # a quarter of the work, and no pass fewer
         network = lpips.model(torch.device("cpu")).net

@@ -5,8 +5,10 @@ Those of abilities, whose errors are percents, to 8 bits (2e-3). Means over a be
 them of the same networks. `python leaderboard/compact.py`, after measuring.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +18,7 @@ from pagbench import benchmarks, columns, results
 RESULTS = Path(__file__).parent / "results"
 BITS, ABILITY_BITS = 11, 8
 WITHOUT_PICTURES = ("fashion-mnist@2",)
-"""Benchmarks whose results keep gradient maps along the paths, but no galleries of single models."""
+"""Benchmarks whose results keep the gradient maps of one network of a recipe, and no galleries."""
 
 
 def main() -> None:
@@ -28,11 +30,16 @@ def main() -> None:
             for path in sorted(folder.rglob("[!.]*.parquet")):
                 bits = ABILITY_BITS if measure in columns.ABILITIES else BITS
                 found = results.read(path, schema)
-                pictured = label in WITHOUT_PICTURES and found.document.get("gallery") is not None
-                if pictured:
-                    found = replace(found, document={**found.document, "gallery": None})
+                slim = _without_pictures(found.document) if label in WITHOUT_PICTURES else found.document
+                pictured = slim != found.document
+                found = replace(found, document=slim)
                 if pictured or not _rounded(found, schema, bits):
                     results.write(path, found, schema, bits=bits)
+
+
+def _without_pictures(document: Mapping[str, Any]) -> dict[str, Any]:
+    further = (document["card"].get("seed") or 0) > 0
+    return {**document, "gallery": None, **({"maps": None} if further else {})}
 
 
 def _rounded(found: results.Result, schema: pa.Schema, bits: int) -> bool:

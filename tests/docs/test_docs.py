@@ -90,6 +90,7 @@ def test_staleness_is_seen_and_rounding_is_not():
         "docs/measures.md",
         "docs/sensitivity.md",
         "docs/study.md",
+        "docs/study-first-edition.md",
         "docs/submitting.md",
         "docs/theory.md",
     ]

@@ -36,14 +36,14 @@ def save(figure: Figure, path: Path, *, dpi: int = _DPI) -> Path:
 
 
 def save_palette(figure: Figure, path: Path) -> Path:
-    """Writes a PNG of 256 colours, a third as large: for lines, letters and maps, not for images in colour.
+    """Writes a PNG of 64 colours, a fourth as large: for lines, letters and maps, not for images in colour.
 
     Raises:
         ResultsError: the disk refuses.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DPI)
-    reduced = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    reduced = Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)
     with files.replacing(path, ResultsError) as temporary:
         reduced.save(temporary, format="png", optimize=True)
     return path
