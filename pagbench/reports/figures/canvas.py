@@ -35,15 +35,15 @@ def save(figure: Figure, path: Path, *, dpi: int = _DPI) -> Path:
     return path
 
 
-def save_palette(figure: Figure, path: Path) -> Path:
-    """Writes a PNG of 64 colours, a fourth as large: for lines, letters and maps, not for images in colour.
+def save_palette(figure: Figure, path: Path, *, colours: int = 64) -> Path:
+    """Writes a PNG of few colours, a fourth as large: 64 do for lines and letters, 256 for grey images and maps.
 
     Raises:
         ResultsError: the disk refuses.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DPI)
-    reduced = Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    reduced = Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     with files.replacing(path, ResultsError) as temporary:
         reduced.save(temporary, format="png", optimize=True)
     return path
