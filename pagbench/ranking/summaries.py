@@ -131,7 +131,9 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     if not (benchmark.no_target or evidence.unscored or np.isfinite(alignments).all()):
         evidence = evidence._replace(no_result=evidence.no_result or eligibility.NO_ALIGNMENT)
     score_cards = [benchmark.score, *([benchmark.second.score] if benchmark.second else [])]
-    partial = _partial(rows, benchmark)
+    partial, card = _partial(rows, benchmark), declared.card
+    attacked = any(c.name in values for m in columns.ATTACKS for c in columns.added_columns(benchmark, m))
+    draws = card.smoothing.samples if attacked and card is not None and card.smoothing is not None else None
     entry = {
         "model": name,
         "family": rows["family"].iloc[0],
@@ -145,6 +147,7 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
         "preflight": None if declared.preflight is None else declared.preflight.summary(),
         "verification": standing(declared.verification, declared.embargo),
         **({columns.PARTIAL_MEASURES: partial} if partial else {}),
+        **({columns.ATTACKED_DRAWS: draws} if draws else {}),
         **({"seconds_per_image": declared.seconds_per_image} if benchmark.no_target else {}),
     }
     for statistic, estimate in zip(replicates, statistics.intervals(np.stack(list(replicates.values()))), strict=True):
@@ -154,7 +157,6 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     compared = None if evidence.control else declared.network
     network = None if compared is None else Network.of(*compared, benchmark.classes)
     labels = labels_of(rows, benchmark)
-    card = declared.card
     voice = voice_of(submitted=declared.submitted, record=declared.verification)
     return Summary(
         name,
@@ -194,7 +196,9 @@ def _with_certified(rows: pd.DataFrame) -> pd.DataFrame:
 def _values(rows: pd.DataFrame, positions: NDArray[np.int64], benchmark: Benchmark) -> Values:
     """Columns whose means are shown, a value for each of the benchmark's samples; NaN where it was not measured."""
     names = [c.name for c in columns.sample_columns(benchmark) if c.name not in _FIXED]
-    names += [c.name for c in columns.optional_board_columns(benchmark) if c.name in rows]
+    names += [
+        c.name for c in columns.optional_board_columns(benchmark) if c.name in rows and rows[c.name].notna().any()
+    ]
     hidden = columns.sample_columns(benchmark, [name for name in columns.REGISTRY if benchmark.hides(name)])
     names = [name for name in names if name not in {column.name for column in hidden}]
     values = rows[names].to_numpy(float)

@@ -58,6 +58,7 @@ _MODEL = "Model"
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Alignment": ("alignment",),
     "Predictions": ("accuracy", "nll", "confidence", "temperature"),
+    "Attacks and certificates": ("adversarial_", "pgd", "certified_", "average_certified", "partial_", "attacked_"),
     "Following the gradient: generation": ("generation_",),
     "Following the gradient: denoising": ("denoising_",),
     "Following the gradient: in-painting": ("inpainting_",),
@@ -65,7 +66,6 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Tangent space": ("tangent_", "gradient_"),
     "Responses": ("on_", "off_", "log_ratio"),
     "Paper's protocol": ("paper_",),
-    "Attacks and certificates": ("adversarial_", "pgd", "certified_", "average_certified", "partial_"),
     "Sampling of smoothed models": ("smoothed_",),
 }
 """Prefixes of the names of columns that stand together; the others tell what the model is."""
