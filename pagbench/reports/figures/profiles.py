@@ -106,11 +106,8 @@ def _peak_sigmas(axis: Any, study: Study, paths: Sequence[Path], families: dict[
     for path in paths:
         strengths = [part.strength for part in path.points]
         value, low, high = np.array([part.values["alignment_peak_sigma"] for part in path.points]).T
-        x = (
-            np.array(strengths)
-            if path.family in legend.NOISE_FAMILIES
-            else np.array(strengths) / strengths[len(strengths) // 2]
-        )
+        is_noise = path.family in legend.NOISE_FAMILIES
+        x = np.array(strengths) / (1 if is_noise else strengths[len(strengths) // 2])
         style = {"color": families[path.family], "marker": "o", "ms": 3, "lw": 1}
         if not is_noise:
             style |= {"ls": ":", "mfc": "white"}
