@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from commands import invoke
 
 from pagbench import benchmarks, columns, results
 from pagbench.reports.site import benchmark, building, comparison, models, plots, profiles, table
@@ -130,3 +131,12 @@ def test_a_network_without_an_attack_does_not_have_its_recipes(study):
     assert np.isfinite(study.interval(first, "pgd_l2_0.5").value)
     assert np.isnan(study.interval(second, "pgd_l2_0.5")).all()
     assert np.isfinite(study.row_interval(first, "pgd_l2_0.5").value)
+
+
+def test_the_command_shows_the_row_of_a_networks_recipe(place):
+    for name in ("digits/gradient-norm-1", "digits/gradient-norm-1.seed1"):
+        shown = invoke("show", name, "-r", place).output
+        said = dict(line.split(maxsplit=1) for line in shown.splitlines() if len(line.split(maxsplit=1)) == 2)
+        assert said["networks"] == "digits/gradient-norm-1, digits/gradient-norm-1.seed1"
+        assert said["n_networks"] == "2" and said["pgd_l2_0.5"].startswith("0.6")
+        assert said["partial_measures"] == "pgd of 1 network, intervals over images alone"
