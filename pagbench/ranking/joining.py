@@ -59,13 +59,27 @@ def join(models: Mapping[str, Summary], statuses: Mapping[str, str], benchmark: 
         benchmark: the definition.
     """
     groups, repeated = _groups(models, statuses, benchmark)
-    thin = {name: thinned(model, benchmark) for name, model in models.items()}
+    thin = {name: _measured(thinned(model, benchmark), benchmark) for name, model in models.items()}
     recipes = {name: [thin[member] for member in members] for name, members in groups.items()}
     variances = {name: _variances(members, benchmark) for name, members in recipes.items() if len(members) > 1}
     pool = _pool(recipes, variances)
     rows = {name: _row(members, variances.get(name, {}), pool, benchmark) for name, members in recipes.items()}
     row_of = {member: name for name, members in groups.items() for member in members}
     return Joined(rows, {name: repeated.get(name, statuses[name]) for name in rows}, row_of)
+
+
+def _measured(model: Summary, benchmark: Benchmark) -> Summary:
+    """The same without the optional columns that have no value."""
+    optional = [column.name for column in columns.optional_board_columns(benchmark)]
+    empty = {name for name in optional if name in model.replicates and np.isnan(model.entry[name])}
+    if not empty:
+        return model
+    gone = {f"{name}{part}" for name in empty for part in ("", "_low", "_high")}
+    return replace(
+        model,
+        entry={name: value for name, value in model.entry.items() if name not in gone},
+        replicates={name: values for name, values in model.replicates.items() if name not in empty},
+    )
 
 
 def _groups(
