@@ -153,6 +153,9 @@ WITHOUT_TARGET = (
 ABILITIES = tuple(name for name, measure in MEASURES.items() if measure.images)
 """Measures of what one can do by following a model's gradient: they make images."""
 
+ATTACKS = ("pgd", "adversarial")
+"""Measures of robust accuracy, as tables show them, beside accuracy."""
+
 BLOCKS: dict[str, int] = {name: measure.block for name, measure in MEASURES.items() if measure.block is not None}
 """Measures whose rows depend on which images are measured together: so many of a benchmark's samples, in order."""
 
@@ -221,6 +224,10 @@ class Budget(NamedTuple):
     epsilon: float
     label: str
 
+    def __str__(self) -> str:
+        """For people: `L2 0.5`, `L∞ 8/255`."""
+        return f"{'L2' if self.norm == 'l2' else 'L∞'} {self.label}"
+
 
 _SMALL = 32
 
@@ -257,7 +264,11 @@ NOISE_LEVELS = (0.25, 0.5, 1.0)
 """Standard deviations of the noise that is to be removed, in shares of the benchmark's sigma."""
 
 PARTIAL_MEASURES = "partial_measures"
-"""Column of the leaderboard that says which optional measures are means over fewer images; only where some are."""
+"""Column of the leaderboard that says which optional measures are means over fewer images, or over fewer networks than
+the row has; only where some are."""
+
+ATTACKED_DRAWS = "attacked_draws"
+"""Column of the leaderboard that marks smoothed models whose robust accuracy it has; only where there are some."""
 
 CERTIFIED_RADII = (0.25, 0.5, 1.0)
 """Radii at which the leaderboard gives certified accuracy, L2 in pixel units."""
@@ -370,9 +381,7 @@ def _repeated(column: Column, benchmark: Definition) -> list[Column]:
         return [replace(column, name=sigma_name(column.name, sigma)) for sigma in benchmark.sigmas or ()]
     if column.per == "budget":
         return [
-            replace(
-                column, name=budget_name(column.name, budget), header=f"{column.header} {budget.norm} {budget.label}"
-            )
+            replace(column, name=budget_name(column.name, budget), header=f"{column.header} {budget}")
             for budget in budgets(benchmark)
         ]
     if column.per == "noise_level":
@@ -392,7 +401,28 @@ def board_columns(benchmark: Definition) -> list[Column]:
 
 
 def optional_board_columns(benchmark: Definition) -> list[Column]:
-    """Columns of the leaderboard that optional measures add: means, certificates, and what is measured in part."""
+    """Columns of the leaderboard that optional measures add, and those that say what is special about some of them."""
+    partial = Column(
+        PARTIAL_MEASURES,
+        "",
+        None,
+        "Optional measures that lack images of the model, or networks of the row; null where none does.",
+    )
+    draws = Column(
+        ATTACKED_DRAWS,
+        "draws",
+        None,
+        "Draws of noise that a smoothed model averages over: attacks follow the gradient of these, and the ideal smoothed "
+        "classifier may be less or more robust. Null for all others.",
+    )
+    return [*(column for measure in OPTIONAL for column in added_columns(benchmark, measure)), partial, draws]
+
+
+def added_columns(benchmark: Definition, measure: str) -> list[Column]:
+    """Columns of the leaderboard that an optional measure adds: means, or certified accuracy and its radius."""
+    if measure != "certified":
+        summary = "Mean of the per-sample column."
+        return [replace(column, summary=summary) for column in sample_columns(benchmark, [measure])]
     radii = [
         Column(
             f"certified_accuracy_{radius:g}",
@@ -407,14 +437,16 @@ def optional_board_columns(benchmark: Definition) -> list[Column]:
     average = Column(
         "average_certified_radius", "pixel units", True, "Mean of certified_radius · certified_correct.", "ACR", _COHEN
     )
-    means = [
-        replace(column, summary="Mean of the per-sample column.")
-        for column in sample_columns(benchmark, [name for name in OPTIONAL if name != "certified"])
-    ]
-    partial = Column(
-        PARTIAL_MEASURES, "", None, "Optional measures that lack images of the model; null where none does."
-    )
-    return [*means, *radii, average, partial]
+    return [*radii, average]
+
+
+def all_board_columns(benchmark: Definition) -> list[Column]:
+    """All columns of a benchmark's leaderboard, in order: robust accuracy beside accuracy, other optional ones last."""
+    listed = board_columns(benchmark)
+    attacks = [column for measure in ATTACKS for column in added_columns(benchmark, measure)]
+    place = 1 + [column.name for column in listed].index("accuracy")
+    others = [column for column in optional_board_columns(benchmark) if column not in attacks]
+    return [*listed[:place], *attacks, *listed[place:], *others]
 
 
 def schema(benchmark: Definition, measure: str | None = None) -> pa.Schema:

@@ -271,17 +271,28 @@ def _summary(name: str, folder: Path, benchmark: "Benchmark") -> str:
         board = leaderboard(folder, benchmark=benchmark, on_warning=warn_of)
     except ResultsError as error:
         return printable(f"no summary: {error}")
-    if name not in set(board["model"]):
+    row = _row_of(name, board)
+    if row is None:
         return "no summary: its results cannot be used"
-    row = board[board["model"] == name].iloc[0]
     names = [column for column in board.columns if not column.endswith(("_low", "_high"))]
     return _aligned([(column, _value(row, column)) for column in names])
+
+
+def _row_of(name: str, board: "pd.DataFrame") -> "pd.Series[Any] | None":
+    """The row of a model, which may be that of its recipe; None where the board has none."""
+    for _, row in board.iterrows():
+        networks = row.get("networks")
+        if name == row["model"] or (isinstance(networks, list) and name in [one["id"] for one in networks]):
+            return row
+    return None
 
 
 def _value(row: "pd.Series[Any]", column: str) -> str:
     import pandas as pd
 
     value = row[column]
+    if isinstance(value, list):  # the networks of a recipe
+        return ", ".join(one["id"] for one in value)
     if pd.isna(value):
         return "–"
     if not isinstance(value, float):

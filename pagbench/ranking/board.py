@@ -242,8 +242,7 @@ def _with_ranks(board: pd.DataFrame, models: Mapping[str, Summary], benchmark: B
 
 def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
     """The documented columns first, each with its bounds, then responses at every epsilon and the remaining means."""
-    documented = [*columns.board_columns(benchmark), *columns.optional_board_columns(benchmark)]
-    listed = [column.name for column in documented if column.name in board]
+    listed = [column.name for column in columns.all_board_columns(benchmark) if column.name in board]
     rest = [name for name in board.columns if name not in listed and not name.endswith(("_low", "_high"))]
     order: list[str] = []
     for name in [*listed, *rest]:
@@ -255,8 +254,7 @@ def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.D
     if sort is not None and sort not in board:
         known = ", ".join(name for name in board.columns if not name.endswith(("_low", "_high")))
         raise ResultsError(f"no column {sort!r} to sort by; columns: {known}")
-    documented = [*columns.board_columns(benchmark), *columns.optional_board_columns(benchmark)]
-    directions = {column.name: column.higher_is_better for column in documented}
+    directions = {column.name: column.higher_is_better for column in columns.all_board_columns(benchmark)}
     by = sort or ("accuracy" if benchmark.no_target else "alignment")
     ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
     section = ordered["status"].map(

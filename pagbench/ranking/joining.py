@@ -5,7 +5,7 @@ intervals, ranks and regimes, covers retraining.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -59,13 +59,27 @@ def join(models: Mapping[str, Summary], statuses: Mapping[str, str], benchmark: 
         benchmark: the definition.
     """
     groups, repeated = _groups(models, statuses, benchmark)
-    thin = {name: thinned(model, benchmark) for name, model in models.items()}
+    thin = {name: _measured(thinned(model, benchmark), benchmark) for name, model in models.items()}
     recipes = {name: [thin[member] for member in members] for name, members in groups.items()}
     variances = {name: _variances(members, benchmark) for name, members in recipes.items() if len(members) > 1}
     pool = _pool(recipes, variances)
     rows = {name: _row(members, variances.get(name, {}), pool, benchmark) for name, members in recipes.items()}
     row_of = {member: name for name, members in groups.items() for member in members}
     return Joined(rows, {name: repeated.get(name, statuses[name]) for name in rows}, row_of)
+
+
+def _measured(model: Summary, benchmark: Benchmark) -> Summary:
+    """The same without the optional columns that have no value."""
+    optional = [column.name for column in columns.optional_board_columns(benchmark)]
+    empty = {name for name in optional if name in model.replicates and np.isnan(model.entry[name])}
+    if not empty:
+        return model
+    gone = {f"{name}{part}" for name in empty for part in ("", "_low", "_high")}
+    return replace(
+        model,
+        entry={name: value for name, value in model.entry.items() if name not in gone},
+        replicates={name: values for name, values in model.replicates.items() if name not in empty},
+    )
 
 
 def _groups(
@@ -108,11 +122,21 @@ def _again(model: Summary, before: Iterable[Summary]) -> str:
 
 
 def _variances(members: Sequence[Summary], benchmark: Benchmark) -> dict[str, float]:
-    """Of every statistic between the networks of a recipe, on its scale; NaN where one of them has no value."""
-    made = with_ratios({name: np.full(1, 0.5) for name in members[0].replicates}, benchmark)
-    names = [name for name in made if name not in DERIVED and all(name in one.entry for one in members)]
-    values = {name: np.array([one.entry[name] for one in members], dtype=float) for name in names}
+    """Of every statistic between the networks of a recipe, on its scale; NaN where one of them has no value.
+
+    Of what was measured of some networks only, between these; there is none of a single one.
+    """
+    measured = {name: np.full(1, 0.5) for one in members for name in one.replicates}
+    having = {name: _having(members, name) for name in with_ratios(measured, benchmark) if name not in DERIVED}
+    values = {
+        name: np.array([one.entry[name] for one in some], dtype=float) for name, some in having.items() if len(some) > 1
+    }
     return {name: float(np.var(scale_of(name).of(found), ddof=1)) for name, found in values.items()}
+
+
+def _having(members: Sequence[Summary], name: str) -> list[Summary]:
+    """The networks that a statistic was measured of: all, but for optional measures."""
+    return [one for one in members if name in one.entry]
 
 
 def _pool(
@@ -124,10 +148,12 @@ def _pool(
     """
     voices = {name: one.recipe.voice for name, members in recipes.items() for one in members if one.recipe}
     several = [name for name in variances if voices[name] == max(voices.values())]
-    freedoms = [len(recipes[name]) - 1 for name in several]
     statistic_names = dict.fromkeys(statistic for name in several for statistic in variances[name])
     found = {
-        statistic: SeedVariance.of([variances[name].get(statistic, np.nan) for name in several], freedoms)
+        statistic: SeedVariance.of(
+            [variances[name].get(statistic, np.nan) for name in several],
+            [len(_having(recipes[name], statistic)) - 1 for name in several],
+        )
         for statistic in statistic_names
     }
     return {statistic: variance for statistic, variance in found.items() if variance is not None}
@@ -145,8 +171,9 @@ def _row(
     retraining: dict[str, float] = {}
     if pool and not first.evidence.control:
         over_images = replicates
-        variances = {name: known.moderated(own.get(name, np.nan), count - 1) for name, known in pool.items()}
-        known = _Retraining(first.name, count, variances, pool, benchmark)
+        networks = {name: len(having) for name in pool if (having := _having(members, name))}
+        variances = {name: pool[name].moderated(own.get(name, np.nan), n - 1) for name, n in networks.items()}
+        known = _Retraining(first.name, networks, variances, pool, benchmark)
         replicates = known.of(over_images)
         if not benchmark.no_target:
             ranked = known.moved(ranking_column(benchmark), ranked)
@@ -158,7 +185,7 @@ def _row(
         estimated |= {name: first.entry[name] for name in estimated if name in replicates}
     return replace(
         first,
-        entry=_entry(members) | estimated | listed | track | retraining,
+        entry=_entry(members, pool, benchmark) | estimated | listed | track | retraining,
         replicates=replicates,
         rank_replicates=ranked,
     )
@@ -168,10 +195,12 @@ def _mean(members: Sequence[Summary], benchmark: Benchmark) -> dict[str, Array]:
     """Replicates over images of the mean over networks, and of ratios of these means."""
     if len(members) == 1:
         return with_ratios({name: np.asarray(v, dtype=float) for name, v in members[0].replicates.items()}, benchmark)
-    names = [name for name in members[0].replicates if all(name in member.replicates for member in members)]
-    means = {name: np.mean([member.replicates[name] for member in members], axis=0, dtype=float) for name in names}
+    having = {name: _having(members, name) for one in members for name in one.replicates}
+    means = {
+        name: np.mean([one.replicates[name] for one in some], axis=0, dtype=float) for name, some in having.items()
+    }
     for name, values in means.items():
-        values[0] = np.mean([member.entry[name] for member in members])
+        values[0] = np.mean([one.entry[name] for one in having[name]])
     return with_ratios(means, benchmark)
 
 
@@ -180,14 +209,14 @@ class _Retraining(NamedTuple):
 
     Attributes:
         key: names the recipe.
-        networks: how many it has.
+        networks: how many it has that a statistic was measured of.
         variances: between networks, by statistic, on its scale.
         pool: what all recipes have in common.
         benchmark: the definition.
     """
 
     key: str
-    networks: int
+    networks: Mapping[str, int]
     variances: Mapping[str, float]
     pool: Mapping[str, SeedVariance]
     benchmark: Benchmark
@@ -197,10 +226,11 @@ class _Retraining(NamedTuple):
         variance = self.variances.get(name, 0.0)
         if variance == 0:
             return values
-        scale, freedom = scale_of(name), self.pool[name].freedom_of(self.networks - 1)
+        scale, networks = scale_of(name), self.networks[name]
+        freedom = self.pool[name].freedom_of(networks - 1)
         named = f"{self.key} {_draw(name, self.benchmark)}"
         drawn = draws(freedom, len(values) - 1, seed=self.benchmark.seed, key=named)
-        moved = scale.back(scale.of(values[1:]) + np.sqrt(variance / self.networks) * drawn)
+        moved = scale.back(scale.of(values[1:]) + np.sqrt(variance / networks) * drawn)
         return np.concatenate([values[:1], np.where(np.isfinite(moved), moved, values[1:])])
 
     def of(self, over_images: Replicates) -> dict[str, Array]:
@@ -266,7 +296,7 @@ def _listed(model: Summary) -> dict[str, Any]:
     return {"id": model.name, "seed": model.training_seed, **values}
 
 
-def _entry(members: Sequence[Summary]) -> dict[str, Any]:
+def _entry(members: Sequence[Summary], pool: Collection[str], benchmark: Benchmark) -> dict[str, Any]:
     """What the networks of a recipe have in common; where they differ, what is to be said of some of them."""
     entries = [member.entry for member in members]
     entry = dict(entries[0])
@@ -277,10 +307,25 @@ def _entry(members: Sequence[Summary]) -> dict[str, Any]:
         entry["license"] = ", ".join(dict.fromkeys(one["license"] for one in entries if one["license"])) or None
         entry["preflight"] = _preflight(members)
         entry["verification"] = _verification(members)
-        partial = dict.fromkeys(one.get(columns.PARTIAL_MEASURES) for one in entries)
-        if any(partial):
-            entry[columns.PARTIAL_MEASURES] = "; ".join(filter(None, partial))
+        partial = dict.fromkeys(filter(None, (one.get(columns.PARTIAL_MEASURES) for one in entries)))
+        partial |= dict.fromkeys(_of_some(members, pool, benchmark))
+        draws = [one[columns.ATTACKED_DRAWS] for one in entries if columns.ATTACKED_DRAWS in one]
+        entry |= {columns.PARTIAL_MEASURES: "; ".join(partial)} if partial else {}
+        entry |= {columns.ATTACKED_DRAWS: draws[0]} if draws else {}
     return entry
+
+
+def _of_some(members: Sequence[Summary], pool: Collection[str], benchmark: Benchmark) -> Iterator[str]:
+    """Which optional measures were taken of some of a recipe's networks only, and of how many."""
+    measures = defaultdict[tuple[int, bool], list[str]](list)
+    for measure in columns.OPTIONAL:
+        names = [column.name for column in columns.added_columns(benchmark, measure)]
+        having = sum(any(name in one.entry for name in names) for one in members)
+        if 0 < having < len(members):
+            measures[having, any(name in pool for name in names)].append(measure)
+    for (having, covered), listed in measures.items():
+        networks = "1 network" if having == 1 else f"{having} networks"
+        yield f"{', '.join(listed)} of {networks}{'' if covered else ', intervals over images alone'}"
 
 
 def _preflight(members: Sequence[Summary]) -> str | None:

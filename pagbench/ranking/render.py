@@ -14,7 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from pagbench.benchmarks import Benchmark, validation
-from pagbench.columns import MAIN, PARTIAL_MEASURES, Column, board_columns, optional_board_columns, sample_columns
+from pagbench.columns import (
+    ATTACKED_DRAWS,
+    ATTACKS,
+    MAIN,
+    PARTIAL_MEASURES,
+    Column,
+    added_columns,
+    all_board_columns,
+    budgets,
+    sample_columns,
+)
 from pagbench.errors import in_csv, in_markdown, printable
 from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.copies import sentences
@@ -170,10 +180,9 @@ def rank(row: "pd.Series[Any]", separator: str = " ") -> str:
 
 def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
     """Columns of the table that this board has; status and verification are remarks below it."""
-    further = [*sample_columns(benchmark), *optional_board_columns(benchmark)]
-    listed = [column for column in (*board_columns(benchmark), *further) if column.header]
+    listed = {c.name: c for c in (*all_board_columns(benchmark), *sample_columns(benchmark)) if c.header}
     left_out = {*_NOT_SHOWN, *_BELOW}
-    return [c for c in listed if c.name in board and not board[c.name].isna().all() and c.name not in left_out]
+    return [c for c in listed.values() if c.name in board and not board[c.name].isna().all() and c.name not in left_out]
 
 
 def _remarks(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]:
@@ -190,12 +199,37 @@ def _remarks(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]
         for partial, models in board.dropna(subset=PARTIAL_MEASURES).groupby(PARTIAL_MEASURES)["model"]:
             names = ", ".join(models) if len(models) <= _LISTED else f"{len(models)} of {len(board)} models"
             remarks.append(f"{form(names)}: {form(str(partial))}.")
+    remarks += attack_notes(board, benchmark, form)
     if not (alike := board.dropna(subset="same_as")).empty:
         remarks += map(form, sentences(dict(zip(alike["model"], alike["same_as"], strict=True))))
     kept_back = board[board["verification"].str.contains(UNDER_EMBARGO)]
     remarks += [f"{_EMBARGO} {form(row['model'])}: {form(row['verification'])}." for _, row in kept_back.iterrows()]
     remarks.append(_verifications(board, form))
     return remarks + [a.sentence() for a in (agreements(board, benchmark) if benchmark.second is not None else ())]
+
+
+def attack_notes(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> list[str]:
+    """What robust accuracy is, and which models are smoothed; nothing where a board has none.
+
+    Args:
+        board: as `pagbench.leaderboard` returns it.
+        benchmark: the definition.
+        form: of texts of others.
+    """
+    if not any(column.name in board for measure in ATTACKS for column in added_columns(benchmark, measure)):
+        return []
+    l2, linf = budgets(benchmark)
+    notes = [
+        "PGD and AutoAttack: share of images that are classified correctly and stay so under the attack, which moves "
+        f"an image by at most {l2} or {linf} (pixels in [0, 1]); – where a model was not attacked."
+    ]
+    if ATTACKED_DRAWS in board:
+        smoothed = board.dropna(subset=ATTACKED_DRAWS)["model"]
+        notes.append(
+            f"{form(', '.join(smoothed))}: smoothed, and attacked through the gradient of its fixed draws of noise; an "
+            "attack on the ideal smoothed classifier may do more or less."
+        )
+    return notes
 
 
 def _cut(remark: str) -> str:
@@ -239,7 +273,8 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
     if width is not None and _size(table) > room:
         table = _rich_table(lines, benchmark, shown, narrow=True)
         if _size(table) > room:
-            brief = [column for column in shown if column.name not in _DETAILS]
+            one_attack = [column.name for measure in ATTACKS for column in added_columns(benchmark, measure)][1:]
+            brief = [column for column in shown if column.name not in (*_DETAILS, *one_attack)]
             table = _rich_table(lines, benchmark, brief, narrow=True)
             while benchmark.ranking is not None and _size(table) > room and (further := _further(brief)):
                 brief = [column for column in brief if column is not further[-1]]

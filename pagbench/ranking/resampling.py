@@ -15,7 +15,7 @@ RANK_REPLICATES = 10_000
 _LENGTH = 10
 """Images that a block has at least: its first one's predecessor is not in it, which leaves out a tenth of what
 neighbours have in common."""
-_FEWEST = 25
+FEWEST = 25
 """Blocks that there are at least, where there are as many images."""
 _FEWER = 3
 """Blocks that are drawn less than there are. Drawing R of R blocks gives (R - 1)/R of the variance of a mean and normal
@@ -56,7 +56,7 @@ def along(images: int, classes: int) -> NDArray[np.int64]:
     ([0, 0, 1, 1, 2, 2], 100)
     """
     rounds = -(-_LENGTH // classes)
-    length = max(1, min(classes * rounds, images // _FEWEST))
+    length = max(1, min(classes * rounds, images // FEWEST))
     return np.minimum(np.arange(images) // length, max(images // length - 1, 0))
 
 

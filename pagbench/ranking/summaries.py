@@ -121,7 +121,8 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     measured = np.zeros(len(benchmark.samples), dtype=bool)
     measured[positions[positions >= 0]] = True
     values = _values(rows, positions, benchmark)
-    replicates = _statistics(_means(drawn.first(statistics.REPLICATES), values), benchmark)
+    means = _means(drawn.first(statistics.REPLICATES), values)
+    replicates = _statistics(dict(means) | _of_few_blocks(values, drawn, benchmark), benchmark)
     ranking = (benchmark.alignment, _PAIRS.get(benchmark.alignment))
     aligned = {name: values[name] for name in ranking if name is not None and name in values}
     ranked = np.empty(0) if benchmark.no_target else _alignment(_means(drawn, aligned), benchmark)
@@ -131,7 +132,10 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     if not (benchmark.no_target or evidence.unscored or np.isfinite(alignments).all()):
         evidence = evidence._replace(no_result=evidence.no_result or eligibility.NO_ALIGNMENT)
     score_cards = [benchmark.score, *([benchmark.second.score] if benchmark.second else [])]
-    partial = _partial(rows, benchmark)
+    partial, card = _partial(rows, benchmark), declared.card
+    attacks = [column.name for measure in columns.ATTACKS for column in columns.added_columns(benchmark, measure)]
+    attacked = any(name in values and not np.isnan(values[name]).all() for name in attacks)
+    draws = card.smoothing.samples if attacked and card is not None and card.smoothing is not None else None
     entry = {
         "model": name,
         "family": rows["family"].iloc[0],
@@ -145,6 +149,7 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
         "preflight": None if declared.preflight is None else declared.preflight.summary(),
         "verification": standing(declared.verification, declared.embargo),
         **({columns.PARTIAL_MEASURES: partial} if partial else {}),
+        **({columns.ATTACKED_DRAWS: draws} if draws else {}),
         **({"seconds_per_image": declared.seconds_per_image} if benchmark.no_target else {}),
     }
     for statistic, estimate in zip(replicates, statistics.intervals(np.stack(list(replicates.values()))), strict=True):
@@ -154,7 +159,6 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     compared = None if evidence.control else declared.network
     network = None if compared is None else Network.of(*compared, benchmark.classes)
     labels = labels_of(rows, benchmark)
-    card = declared.card
     voice = voice_of(submitted=declared.submitted, record=declared.verification)
     return Summary(
         name,
@@ -207,6 +211,21 @@ def _values(rows: pd.DataFrame, positions: NDArray[np.int64], benchmark: Benchma
 def _means(drawn: Resampling, values: Values) -> Replicates:
     """Replicates of the mean of each column."""
     return dict(zip(values, resampling.means(drawn, np.stack(list(values.values()), axis=1)).T, strict=True))
+
+
+def _of_few_blocks(values: Values, drawn: Resampling, benchmark: Benchmark) -> dict[str, NDArray[np.float64]]:
+    """Replicates of robust accuracy where few blocks of images were attacked: the images are drawn one by one.
+
+    The spread of six blocks says little of how far other images would have come out. Whether an image withstands an
+    attack depends on no neighbour, which blocks are made for.
+    """
+    found = {}
+    for name in (column.name for measure in columns.ATTACKS for column in columns.added_columns(benchmark, measure)):
+        scored = np.flatnonzero(~np.isnan(values[name])) if name in values else np.empty(0, np.int64)
+        if 0 < len(np.unique(drawn.blocks[scored])) < resampling.FEWEST:
+            images = resampling.resample(np.arange(len(scored)), seed=benchmark.seed, replicates=statistics.REPLICATES)
+            found[name] = resampling.means(images, values[name][scored, None])[:, 0]
+    return found
 
 
 def _alignment(means: Replicates, benchmark: Benchmark) -> NDArray[np.float64]:

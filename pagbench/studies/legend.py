@@ -33,6 +33,10 @@ UNITS = {
 """Short forms of the units in `pagbench.training.families`, which needs torch."""
 
 
+NOISE_FAMILIES = ("noise", "smoothing")
+"""Families whose strength is a noise level, so that it can be compared with a sigma."""
+
+
 def family_colours(
     families: Collection[str], standard: str, palette: Sequence[str] = FAMILY_COLOURS, ink: str = INK
 ) -> dict[str, str]:

@@ -265,6 +265,8 @@ def read_study(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None 
             recipe=summary.recipe,
         )
         models.append(model)
+    optional = [column.name for column in columns.optional_board_columns(benchmark)]
+    not_measured = {f"{name}{part}": None for name in optional for part in ("", "_low", "_high")}
     shared = Counter(rows.row_of.values())
     joined = [summary for summary, _ in summarised if shared[rows.row_of[summary.name]] > 1]
     return Study(
@@ -273,7 +275,7 @@ def read_study(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None 
         table_of(rows, benchmark),
         read_report(folder, benchmark),
         row_of={summary.name: rows.row_of[summary.name] for summary in joined},
-        own={summary.name: _without_nan(summary.entry) for summary in joined},
+        own={summary.name: not_measured | _without_nan(summary.entry) for summary in joined},
         row_replicates={} if benchmark.ranking is None else {n: s.replicates for n, s in rows.models.items()},
     )
 

@@ -372,7 +372,9 @@ def test_the_command_line_takes_measures_and_shows_their_columns(tmp_path):
     assert done.exit_code == 0, done.output
     assert (tmp_path / "digits@2+pgd" / "digits" / "standard.parquet").exists()
     table = invoke("leaderboard", "-r", tmp_path, "--format", "markdown").output
-    assert "PGD l2 0.5 ↑ | PGD linf 8/255 ↑ | PGD on ↑ | PGD off ↑ |" in table
+    assert "| accuracy ↑ | PGD L2 0.5 ↑ | PGD L∞ 8/255 ↑ | alignment ↑ |" in table
+    assert "| PGD on ↑ | PGD off ↑ |" in table
+    assert "moves an image by at most L2 0.5 or L∞ 8/255" in table
     rows = {row["model"]: row for row in json.loads(invoke("leaderboard", "-r", tmp_path, "--format", "json").output)}
     assert 0 <= rows["digits/standard"]["pgd_on_manifold"] <= 1
     assert rows["control/bayes"]["pgd_on_manifold"] is None

@@ -204,6 +204,69 @@ def test_intervals_cover_retraining(recipes, anchors):
     assert longer["n_networks"] == 3 and longer["alignment_high"] - longer["alignment_low"] < 2 * half
 
 
+PGD = "pgd_l2_0.5"
+
+
+def attacked(rows, robust, images=None):
+    """The same with robust accuracy, of the first images only where so many are given."""
+    return rows.assign(**{PGD: (np.arange(len(rows)) % 100 < 100 * robust).astype(float)}).assign(
+        **{PGD: lambda known: known[PGD].where(np.arange(len(known)) < (images or len(known)))}
+    )
+
+
+def test_what_was_measured_of_one_network_of_a_recipe_is_shown_and_said_to_be(recipes, digits, anchors):
+    networks = pairs(recipes)
+    networks[6] = attacked(networks[6], 0.6)
+    board = board_of(recipes, *anchors, *networks)
+    alone = board_of(digits, *anchors, *networks).loc["digits/r3"]
+    row = board.loc["digits/r3"]
+    for part in ("", "_low", "_high"):
+        assert row[f"{PGD}{part}"] == pytest.approx(alone[f"{PGD}{part}"])
+    assert row[columns.PARTIAL_MEASURES] == "pgd of 1 network, intervals over images alone"
+    assert board.drop("digits/r3")[[PGD, columns.PARTIAL_MEASURES]].isna().all(axis=None)
+    pd.testing.assert_frame_equal(  # and nothing else has moved
+        board.drop(columns=[PGD, f"{PGD}_low", f"{PGD}_high", columns.PARTIAL_MEASURES]),
+        board_of(recipes, *anchors, *pairs(recipes)),
+    )
+    for form in (render.to_table, render.to_markdown):
+        text = " ".join(form(board, recipes).split())
+        assert "PGD L2 0.5 ↑" in text and f"{row[PGD]:.3f} ±" in text
+        assert "digits/r3: pgd of 1 network, intervals over images alone." in text
+        assert "at most L2 0.5 or L∞ 8/255" in text and "AutoAttack L2" not in text
+    names = board.columns.tolist()
+    assert names.index(PGD) == names.index("accuracy_high") + 1
+
+
+@pytest.mark.parametrize("robust", [(0.6, 0.5), (0.9, 0.7), (0.3, 0.3)])
+def test_what_was_measured_of_all_networks_is_their_mean_and_covers_retraining(recipes, anchors, robust):
+    networks = pairs(recipes)
+    networks[4], networks[5], networks[6] = (attacked(networks[i], robust[i % 2]) for i in (4, 5, 6))
+    alone = board_of(recipes, *anchors, *networks[:4], *networks[6:])  # no recipe has two attacked networks
+    board = board_of(recipes, *anchors, *networks)
+    both, one = board.loc["digits/r2"], board.loc["digits/r3"]
+    assert both[PGD] == pytest.approx(np.mean([rows[PGD].mean() for rows in networks[4:6]]))
+    assert pd.isna(both[columns.PARTIAL_MEASURES])
+    assert one[columns.PARTIAL_MEASURES] == "pgd of 1 network"
+    lengths = [b.loc["digits/r3", f"{PGD}_high"] - b.loc["digits/r3", f"{PGD}_low"] for b in (board, alone)]
+    assert lengths[0] == lengths[1] if robust[0] == robust[1] else lengths[0] > lengths[1]
+
+
+def test_fewer_networks_and_fewer_images_are_both_said(recipes, anchors):
+    networks = pairs(recipes)
+    networks[0] = attacked(networks[0], 0.5, images=64)
+    row = board_of(recipes, *anchors, *networks).loc["digits/r0"]
+    assert row[columns.PARTIAL_MEASURES] == ("pgd on 64 of 360 images; pgd of 1 network, intervals over images alone")
+    assert row[f"{PGD}_high"] - row[f"{PGD}_low"] > 0.2
+
+
+def test_smoothed_models_are_marked_where_they_were_attacked(recipes, anchors):
+    smoothed = network(recipes, "digits/s", strength=9.0, smoothing={"sigma": 0.5, "samples": 32})
+    board = board_of(recipes, *anchors, attacked(smoothed, 0.5), attacked(network(recipes, "digits/n"), 0.5))
+    assert board[columns.ATTACKED_DRAWS].dropna().to_dict() == {"digits/s": 32}
+    assert "digits/s: smoothed, and attacked through" in render.to_markdown(board, recipes)
+    assert columns.ATTACKED_DRAWS not in board_of(recipes, *anchors, smoothed)
+
+
 def test_where_seeds_differ_ranks_are_less_sure(recipes, digits, anchors):
     networks = pairs(recipes, spread=0.05)
     board, plain = board_of(recipes, *anchors, *networks), board_of(digits, *anchors, *networks)

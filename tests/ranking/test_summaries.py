@@ -363,3 +363,21 @@ def test_samples_are_found_whatever_holds_their_names(invented):
     for ids in (pd.Series(names), pd.Series(names, dtype=object), pd.Series(names, dtype="category"), halves):
         assert results.positions(ids, invented[1]).tolist() == every
     assert results.positions(pd.Series([names[2], "unknown", None, names[0]]), invented[1]).tolist() == [2, -1, -1, 0]
+
+
+@pytest.mark.parametrize(("robust", "images"), [(5, 64), (7, 64), (3, 64), (5, 128), (2, 40)])
+def test_where_few_blocks_were_attacked_images_are_drawn_one_by_one(robust, images):
+    """Blocks of which every one has the same share would say that there is no uncertainty."""
+    edition = benchmarks.load("digits@2")
+    drawn, name = resampling.resample_samples(edition), "adversarial_l2_0.5"
+    place = np.argsort(np.argsort(drawn.blocks, kind="stable"))  # along the blocks, of ten images each
+    values = np.where(np.arange(360) < images, place % 10 < robust, np.nan)
+    blocked = statistics.interval(resampling.means(drawn.first(2000), values[:, None])[:, 0])
+    found = summaries._of_few_blocks({name: values}, drawn, edition)
+    value, low, high = statistics.interval(found[name])
+    share = np.nanmean(values)
+    assert value == blocked.value == share
+    assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(share * (1 - share) / images), rel=0.2)
+    assert blocked.high - blocked.low < 0.8 * (high - low)
+    assert not summaries._of_few_blocks({name: np.where(np.isnan(values), 1.0, values)}, drawn, edition)
+    assert not summaries._of_few_blocks({"generation_recognised": values}, drawn, edition)

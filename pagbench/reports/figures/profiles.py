@@ -16,9 +16,6 @@ from pagbench.studies import legend
 from pagbench.studies.models import Study
 from pagbench.studies.paths import Path, Point, origin
 
-_NOISE = ("noise", "smoothing")
-"""Families whose strength is a noise level, so that it can be compared with a sigma."""
-
 _CMAP = "viridis"
 
 
@@ -109,9 +106,10 @@ def _peak_sigmas(axis: Any, study: Study, paths: Sequence[Path], families: dict[
     for path in paths:
         strengths = [part.strength for part in path.points]
         value, low, high = np.array([part.values["alignment_peak_sigma"] for part in path.points]).T
-        x = np.array(strengths) if path.family in _NOISE else np.array(strengths) / strengths[len(strengths) // 2]
+        is_noise = path.family in legend.NOISE_FAMILIES
+        x = np.array(strengths) / (1 if is_noise else strengths[len(strengths) // 2])
         style = {"color": families[path.family], "marker": "o", "ms": 3, "lw": 1}
-        if path.family not in _NOISE:
+        if not is_noise:
             style |= {"ls": ":", "mfc": "white"}
         axis.errorbar(x, value, yerr=np.clip([value - low, high - value], 0, None), elinewidth=0.6, **style)
     ends = np.array([min(_grid(study)), max(_grid(study))])

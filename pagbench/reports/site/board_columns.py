@@ -90,12 +90,7 @@ def documented(benchmark: Benchmark) -> list[Column]:
     """Of the board, of cards, and means of per-sample columns that the board has no sentence on; each name once."""
     measures = [*benchmark.measures, *columns.OPTIONAL]
     samples = {column.name: column for column in columns.sample_columns(benchmark, measures)}
-    listed = [
-        *columns.board_columns(benchmark),
-        *CARD_COLUMNS,
-        *columns.optional_board_columns(benchmark),
-        *samples.values(),
-    ]
+    listed = [*columns.all_board_columns(benchmark), *CARD_COLUMNS, *samples.values()]
     by_name: dict[str, Column] = {}
     for column in listed:
         by_name.setdefault(column.name, _defined(column, samples.get(column.name)))

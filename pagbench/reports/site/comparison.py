@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagbench.ranking import eligibility
-from pagbench.reports.site import abilities, board_columns, models, pictures
+from pagbench.reports.site import abilities, board_columns, models, pictures, profiles
 from pagbench.reports.site.rendering import Page, embedded
 from pagbench.results.thumbnails import FIRST
+from pagbench.studies import legend
 from pagbench.studies.models import StudiedModel, Study
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 """Characters of six bits each, as in base64."""
 _LEVELS = 4094
 """Steps between the least and the largest replicate; one more code stands for those without a value."""
+_COLOURS = [*zip(legend.ON_LIGHT, legend.ON_DARK, strict=True)]
+"""Of the lines of compared models, on light and on dark screens; the baseline's is the text's."""
 _CELLS = ("image", "target", "gradient")
 
 
@@ -45,6 +48,7 @@ def page(study: Study) -> Page:
         "networks": {name: _refusal(study, study.named(name)) for name in (*study.entries, *study.row_of)},
         "chosen": chosen(study),
         "tasks": _tasks(study),
+        "profile": None if benchmark.sigmas is None else {"sigma": benchmark.sigma, "colours": _COLOURS},
     }
     content = {
         "benchmark": benchmark,
@@ -121,6 +125,7 @@ def _content(study: Study, model: StudiedModel) -> dict[str, Any]:
             for column in compared
         },
         "replicates": {column: coded(replicates[column][1:]) for column in compared if column in replicates},
+        "profile": profiles.curve(study, lambda column: interval_of(name, column)),
         "pictures": [
             {"sample": row.sample, "alignment": row.alignment}
             | {part: None if (tile := getattr(row, part)) is None else asdict(tile) for part in _CELLS}

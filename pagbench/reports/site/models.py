@@ -19,7 +19,7 @@ from pagbench.columns import Column
 from pagbench.ranking import eligibility
 from pagbench.ranking.joining import ON_TARGET
 from pagbench.ranking.statistics import Interval
-from pagbench.reports.site import abilities, board_columns, origins, pictures
+from pagbench.reports.site import abilities, board_columns, origins, pictures, profiles
 from pagbench.reports.site.board_columns import KEYS, Described, Measured
 from pagbench.reports.site.rendering import Page, number
 from pagbench.studies import paths
@@ -101,6 +101,7 @@ def pages(studies: Sequence[Study]) -> Iterator[Page]:
     described = {study.benchmark.label: board_columns.describe(study) for study in studies}
     sources = {s.benchmark.label: [facts.citation(), *facts.of(s.benchmark).sources] for s in studies}
     for name, models in sorted(measured.items()):
+        models.sort(key=lambda pair: (pair[0].benchmark.name, -pair[0].benchmark.version))  # the newest edition first
         card = models[0][1].card
         content = {
             "card": card,
@@ -124,6 +125,7 @@ def _part(study: Study, model: StudiedModel, described: Mapping[str, Described])
         "scales": scales(study, model, described),
         "measures": measures(study, model, described),
         "gallery": pictures.gallery(study, model),
+        "profile": profiles.of_model(study, model),
         "abilities": abilities.abilities(study, model, described),
         "followed": abilities.count(study.benchmark),
         "classes": abilities.classes(study),

@@ -9,6 +9,8 @@ from typing import Any
 
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility
+from pagbench.ranking.statistics import Interval
+from pagbench.reports.site import profiles
 from pagbench.reports.site.rendering import address
 from pagbench.studies import baselines, correlations, legend, paths
 from pagbench.studies.legend import rounded
@@ -24,10 +26,13 @@ QUANTITIES = {
     "off_response": "off-manifold response",
 }
 """Columns of the leaderboard that the plots show, with their names on axes."""
+PROFILE = {"alignment_peak": "alignment at sigma*", "alignment_peak_sigma": "sigma*"}
+"""The same of benchmarks with a profile."""
 SCATTERS = {
     "ratio": ("log_ratio", "alignment"),
     "accuracy": ("accuracy", "alignment"),
     "responses": ("on_response", "off_response", "log_ratio"),
+    "peak": ("accuracy", "alignment_peak"),
 }
 """Columns that a point of each plot of all models needs; without a log ratio a response is no more than rounding."""
 BAYES, CONTROLS = "Bayes control", "other controls"
@@ -45,7 +50,7 @@ def content(study: Study) -> Json:
     drawn_ids = {model["model"] for model in drawn["models"]}
     shown = {
         "payload": drawn,
-        "has": has | {"paths": bool(drawn["paths"]), "progress": bool(drawn["progress"])},
+        "has": has | {name: bool(drawn[name]) for name in ("paths", "progress", "profiles", "noise")},
         "undated": [model.card.id for model in _shown(study) if not model.card.control and model.card.date is None],
         "words": words(study),
         "missing": {
@@ -65,19 +70,27 @@ def payload(study: Study) -> Json:
         `quantities` (column: name), `groups` (families, then controls: `name`, `light` and `dark` colour, `shown` at
         first), `models` (by group, strength and seed), `paths` (see `_path`), `progress` (see `progress`), `bayes` (the
         control's id) and `chance` (column: level). Values are [estimate, low, high] by column; a column without an
-        estimate is absent.
+        estimate is absent. Of a benchmark with a profile also `profiles` (see `_profile`), `bayes_profile` (the
+        control's line) and `noise` (the groups whose strength is a noise level); `sigma` is the benchmark's.
     """
     groups = _groups(study)
     order = {group["name"]: index for index, group in enumerate(groups)}
     models = [_model(model, study, order) for model in _shown(study)]
     models.sort(key=lambda model: (model["group"], model["strength"] or 0, model["model"]))
-    measured = {name: label for name, label in QUANTITIES.items() if any(name in e["values"] for e in models)}
+    measured = {n: label for n, label in (QUANTITIES | PROFILE).items() if any(n in e["values"] for e in models)}
     laid_out = [(path, strength_axis(path, paths.origin(study, path.make))) for path in paths.every_path(study)]
+    drawn = [(path, scale) for path, scale in laid_out if len(scale.points) > 1]
+    followed = [line for path, scale in drawn if (line := _profile(path, scale, order, study))]
+    noisy = {order[path.family] for path, _ in drawn if path.family in legend.NOISE_FAMILIES}
     return {
         "quantities": measured,
         "groups": groups,
         "models": models,
-        "paths": [_path(path, scale, order, study) for path, scale in laid_out if len(scale.points) > 1],
+        "paths": [_path(path, scale, order, study) for path, scale in drawn],
+        "sigma": study.benchmark.sigma,
+        "profiles": followed,
+        "bayes_profile": profiles.of_bayes(study),
+        "noise": sorted(noisy) if followed else [],
         "progress": progress(study),
         "bayes": study.benchmark.bayes,
         "chance": {name: level for name in measured if (level := baselines.chance(study, name)) is not None},
@@ -138,7 +151,7 @@ def _groups(study: Study) -> list[Json]:
 def _model(model: StudiedModel, study: Study, order: Mapping[str, int]) -> Json:
     card = model.card
     regime = study.entry(card.id)["regime"]
-    measured = [name for name in QUANTITIES if name in study.board]
+    measured = [name for name in (*QUANTITIES, *PROFILE) if name in study.board]
     return {
         "model": card.id,
         "page": address(f"models/{card.id}.html"),
@@ -160,7 +173,7 @@ def _path(path: Path, scale: StrengthAxis, order: Mapping[str, int], study: Stud
             "place": rounded(float(position)),
             "regime": point.regime,
             "models": [model.card.id for model in point.models],
-            "values": _values({name: point.values[name] for name in QUANTITIES if name in point.values}),
+            "values": _values({n: point.values[n] for n in (*QUANTITIES, *PROFILE) if n in point.values}),
         }
         for point, position in zip(scale.points, scale.positions, strict=True)
     ]
@@ -172,6 +185,20 @@ def _path(path: Path, scale: StrengthAxis, order: Mapping[str, int], study: Stud
         "edges": [rounded(float(edge)) for edge in scale.edges],
         "points": points,
     }
+
+
+def _profile(path: Path, scale: StrengthAxis, order: Mapping[str, int], study: Study) -> Json | None:
+    """Alignment against sigma, a line for each strength of a path; None where there is no profile."""
+    nothing = Interval(math.nan, math.nan, math.nan)
+    lines = [
+        {"strength": point.strength, "points": points}
+        for point in scale.points
+        if (points := profiles.curve(study, lambda name, point=point: point.values.get(name, nothing)))  # type: ignore[misc]
+    ]
+    if not lines:
+        return None
+    make = " ".join(filter(None, path.make))
+    return {"group": order[path.family], "usual": path.make == study.make, "make": make, "lines": lines}
 
 
 def _values(intervals: Mapping[str, tuple[float, float, float]]) -> dict[str, list[float | None]]:
@@ -187,19 +214,21 @@ def words(study: Study) -> dict[str, list[str]]:
         "responses": list(_sides(study)),
         "paths": list(_along(study)),
         "progress": list(_best_so_far(study)),
+        "peak": list(_correlated(study, "accuracy", "accuracy and alignment at sigma*", "alignment_peak")),
+        "profiles": list(_peaks(study)),
     }
 
 
-def _correlated(study: Study, column: str, meaning: str) -> Iterator[str]:
+def _correlated(study: Study, column: str, meaning: str, other: str = "alignment") -> Iterator[str]:
     """Spearman's rho of a column and alignment, over all ranked models and the accurate ones."""
-    if column not in study.board:
+    if column not in study.board or other not in study.board:
         return
     try:
         table = correlations.points(study)
     except ResultsError:
         yield f"Fewer than three ranked models: no correlation of {meaning}."
         return
-    parts = correlations.over_parts(table, column, "alignment")
+    parts = correlations.over_parts(table, column, other)
     yield f"Spearman's rank correlation of {meaning}, ranked models: {parts['all'].text}."
     if parts["accurate"].models < parts["all"].models:
         best = "best model's" if study.reference is None else "reference's"
@@ -243,6 +272,19 @@ def _along(study: Study) -> Iterator[str]:
         stations = [course[0], *([peak] if peak not in (course[0], course[-1]) else []), course[-1]]
         steps = [f"{'highest, ' if point is peak else ''}{_at(point)}" for point in stations]
         yield f"{family}: alignment {'; '.join(steps)}."
+
+
+def _peaks(study: Study) -> Iterator[str]:
+    """Where alignment is highest, along each path of the reference's architecture."""
+    for path in paths.every_path(study):
+        known = [point for point in path.points if "alignment_peak_sigma" in point.values]
+        if path.make == study.make and known:
+            steps = [
+                f"{legend.number(peak.value)} {legend.bounds(peak.low, peak.high)} at strength {point.strength:g}"
+                for point in known
+                for peak in [point.values["alignment_peak_sigma"]]
+            ]
+            yield f"{path.family}: sigma* {'; '.join(steps)}."
 
 
 def _best_so_far(study: Study) -> Iterator[str]:

@@ -5,6 +5,7 @@ a header cell's definition, tie rules, sections that sort apart, or the address;
 """
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pagbench.benchmarks import Benchmark
-from pagbench.columns import Column
+from pagbench.columns import ATTACKED_DRAWS, PARTIAL_MEASURES, Column
 from pagbench.ranking import eligibility, render
 from pagbench.ranking.board import agreements
 from pagbench.ranking.joining import ON_TARGET
@@ -58,6 +59,7 @@ _MODEL = "Model"
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Alignment": ("alignment",),
     "Predictions": ("accuracy", "nll", "confidence", "temperature"),
+    "Attacks and certificates": ("adversarial_", "pgd", "certified_", "average_certified", "partial_", "attacked_"),
     "Following the gradient: generation": ("generation_",),
     "Following the gradient: denoising": ("denoising_",),
     "Following the gradient: in-painting": ("inpainting_",),
@@ -65,7 +67,6 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Tangent space": ("tangent_", "gradient_"),
     "Responses": ("on_", "off_", "log_ratio"),
     "Paper's protocol": ("paper_",),
-    "Attacks and certificates": ("adversarial_", "pgd", "certified_", "average_certified", "partial_"),
     "Sampling of smoothed models": ("smoothed_",),
 }
 """Prefixes of the names of columns that stand together; the others tell what the model is."""
@@ -142,9 +143,23 @@ def content(study: Study, files: Sequence[Download]) -> Json:
         held = ", ".join(f"{_header(column.column)} ({column.comparison})" for column in first)
         made = "What following the gradient makes is held against doing nothing, real images and other methods"
         notes.append(f"{made}: {held}.")
+    notes += [*render.attack_notes(study.board, study.benchmark), *_in_part(study)]
     if study.benchmark.second is not None:
         notes += [agreement.sentence() for agreement in agreements(study.board, study.benchmark)]
     return {"table": {"data": data, "facets": _facets(rows), "groups": groups, "notes": notes, "files": files}}
+
+
+def _in_part(study: Study) -> list[str]:
+    """A note below the table, in place of a mark in most of its rows."""
+    usual = _usual(study)
+    return [f"Of most models: {usual}."] if usual else []
+
+
+def _usual(study: Study) -> str:
+    """What most ranked rows say of optional measures that lack something; empty where fewer do than not."""
+    ranked = [row.get(PARTIAL_MEASURES) for row in study.entries.values() if row["status"] == eligibility.RANKED]
+    said, count = Counter(ranked).most_common(1)[0] if ranked else (None, 0)
+    return said if said and 2 * count > len(ranked) else ""
 
 
 def _columns(study: Study) -> list[Described]:
@@ -246,7 +261,7 @@ def _defined_names() -> frozenset[str]:
 
 def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
     models = {model.card.id: model for model in study.models}
-    entries = study.entries
+    entries, usual = study.entries, _usual(study)
     tied: dict[str, TieGroup] = {}
     for ranked in study.rankings:
         groups = tie_groups([(entry["rank_low"], entry["rank_high"]) for entry in ranked])
@@ -279,7 +294,7 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
                 "block": block,
                 "meaningful": eligibility.has_result(status),
                 "reason": "" if status in (eligibility.RANKED, "control") else status.removeprefix("control; "),
-                "badges": _badges(entry, model),
+                "badges": _badges(entry, model, usual),
                 "networks": [_network(one) for one in networks] if len(networks) > 1 else [],
                 "facets": {
                     facet: verdict if facet == "verdict" else getattr(model.card, facet) or _NONE for facet in FACETS
@@ -296,8 +311,14 @@ def _network(one: Mapping[str, Any]) -> Json:
     return {"id": one["id"], "page": address(f"models/{one['id']}.html"), "values": ", ".join(values)}
 
 
-def _badges(entry: Mapping[str, Any], model: StudiedModel) -> list[dict[str, str]]:
-    """Short marks beside the name: what kind it is, the word shown, and the sentence that explains it."""
+def _badges(entry: Mapping[str, Any], model: StudiedModel, usual: str) -> list[dict[str, str]]:
+    """Short marks beside the name: what kind it is, the word shown, and the sentence that explains it.
+
+    Args:
+        entry: of the leaderboard.
+        model: whose it is.
+        usual: what is measured in part of most models, and needs no mark.
+    """
     badges: list[tuple[str, str, str]] = []
     if len(entry.get("networks") or ()) > 1:
         if str(entry["verification"]).startswith("verified"):
@@ -316,7 +337,10 @@ def _badges(entry: Mapping[str, Any], model: StudiedModel) -> list[dict[str, str
         badges.append(
             ("flag", "a copy", f"It has the {entry['same_as']}, up to a factor: one network under several ids.")
         )
-    if entry.get("partial_measures") is not None:
+    if (draws := entry.get(ATTACKED_DRAWS)) is not None:
+        note = f"Attacked through the gradient of its {draws:g} fixed draws of noise."
+        badges.append(("target", "smoothed", note))
+    if entry.get(PARTIAL_MEASURES) not in (None, usual):
         badges.append(("flag", "in part", f"Optional measures that lack images: {entry['partial_measures']}."))
     return [{"kind": kind, "word": word, "note": note} for kind, word, note in badges]
 

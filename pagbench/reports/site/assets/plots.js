@@ -128,6 +128,77 @@
     });
   }
 
+  /* Alignment against the sigma of the target along one path: its family's colour, stronger lines are wider. */
+  function profile(container, { group, lines }, { domain, width }) {
+    const places = lines.length - 1 || 1;
+    const styled = lines.map(({ strength, points }, index) => ({
+      name: `${strength}`, points, colour: strength === 0 ? "var(--quiet)" : colour(group),
+      dashes: strength === 0 ? "2 3" : undefined, width: 1 + (2 * index) / places,
+    }));
+    const control = models.get(data.bayes);
+    if (control && visible(control) && data.bayes_profile.length) {
+      styled.unshift({ name: "Bayes", points: data.bayes_profile, colour: QUIET, dashes: BAYES, width: 1.2 });
+    }
+    const said = `${data.groups[group].name}: alignment against the sigma of the target, a line for each strength: ${
+      lines.map(({ strength }) => strength).join(", ")}`;
+    container.replaceChildren(Profiles.plot(styled, { sigma: data.sigma, width, height: 250, said, domain }));
+  }
+
+  function drawProfiles() {
+    const container = drawing("plot-profiles");
+    if (!container) return;
+    const shownPaths = data.profiles.filter(visible);
+    const domain = Profiles.extent([...data.profiles.flatMap(({ lines }) => lines), { points: data.bayes_profile }]);
+    const places = shownPaths.map(() => element("div"));
+    container.replaceChildren(...shownPaths.map(({ group, usual, make }, index) => {
+      const title = data.groups[group].name + (usual ? "" : ` · ${make}`);
+      return element("div", { class: "panel" }, element("h4", {}, title), places[index]);
+    }));
+    const options = { domain, width: places[0]?.clientWidth };
+    timed("plot-profiles", () => shownPaths.forEach((path, index) => profile(places[index], path, options)));
+  }
+
+  /* sigma* against the training noise; on the diagonal both are equal. */
+  function noise(container) {
+    const name = "alignment_peak_sigma", families = new Set(data.noise);
+    const has = (point) => families.has(point.group) && visible(point) && point.strength > 0 && point.values[name];
+    const points = data.models.filter(has);
+    if (!points.length) return container.replaceChildren("No model is shown.");
+    const steps = data.paths.filter((path) => families.has(path.group) && visible(path)).flatMap((path, index) =>
+      path.points.filter(({ strength, values }) => strength > 0 && values[name]).map((step) => ({ ...step, ...path, index, step })));
+    const at = { x: "strength", y: (point) => value(point, name) };
+    const of = { x: ({ step }) => step.strength, y: ({ step }) => value(step, name), z: "index" };
+    const width = container.clientWidth;
+    const x = logarithmic([...points.map(({ strength }) => strength), data.sigma], width / 60);
+    const y = logarithmic([...points.flatMap((point) => point.values[name]), data.sigma], 8);
+    const [low, high] = [Math.max(x.domain[0], y.domain[0]), Math.min(x.domain[1], y.domain[1])];
+    draw(container, points, {
+      width,
+      height: Math.max(320, Math.min(420, 0.66 * width)),
+      marginTop: 30,
+      marginLeft: 56,
+      x: { ...x, grid: true, label: "std of the training noise (pixel units) →", labelArrow: "none" },
+      y: { ...y, grid: true, label: "↑ sigma*", labelArrow: "none" },
+      marks: [
+        Plot.line([low, high], { x: Plot.identity, y: Plot.identity, stroke: QUIET, strokeWidth: 1.5 }),
+        Plot.text([high], { x: Plot.identity, y: Plot.identity, text: ["sigma* = noise"], dx: -44, dy: -8, fill: QUIET }),
+        Plot.ruleY([data.sigma], { stroke: QUIET, strokeDasharray: "1 4" }),
+        Plot.text([data.sigma], { y: Plot.identity, text: ["benchmark's sigma"], frameAnchor: "left", dx: 4, dy: -7, fill: QUIET }),
+        Plot.line(steps, { ...of, stroke: ({ group }) => colour(group), strokeWidth: 1.6, strokeOpacity: 0.75 }),
+        Plot.ruleX(steps, {
+          x: of.x, y1: ({ step }) => step.values[name][1], y2: ({ step }) => step.values[name][2],
+          stroke: ({ group }) => colour(group), strokeWidth: 1.6,
+        }),
+        ...marks(points, { ...at, yName: name }),
+      ],
+    });
+  }
+
+  function drawNoise() {
+    const container = drawing("plot-noise");
+    if (container) timed("plot-noise", () => noise(container));
+  }
+
   /* Models by the day on which they were published or submitted, and the best ranked one so far. */
   function progress(container, name) {
     const has = (model) => visible(model) && !model.control && model.date && value(model, name) !== undefined;
@@ -180,6 +251,9 @@
       xName: "on_response", yName: "off_response", needed: ["on_response", "off_response", "log_ratio"], log: true,
       xLabel: "on-manifold response →", yLabel: "↑ off-manifold response",
     },
+    "plot-peak": {
+      xName: "accuracy", yName: "alignment_peak", xLabel: "accuracy →", yLabel: "↑ alignment at sigma*",
+    },
   };
 
   function drawScatters() {
@@ -222,6 +296,8 @@
     drawScatters();
     drawPanels();
     drawProgress();
+    drawProfiles();
+    drawNoise();
   }
 
   /* Key and switches in one: a button for each family, and the symbols of the regimes beside them. */
