@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Card
@@ -21,6 +21,9 @@ ACCURACY_KEPT, AGREEMENT = 0.85, 0.7
 
 ENERGY = 0.9
 """What the rule for the rank asks: this share of the energy of the density's own targets."""
+
+WIDER = 0.1
+"""What the rule for passes allows: intervals so much wider than with all draws."""
 
 
 class Estimate(NamedTuple):
@@ -73,6 +76,47 @@ class ManifoldRow(Card):
     """Of a random space, k/d."""
 
 
+class Spread(Card):
+    """How far a column scatters between images, and between the random draws that it is a mean of at each of them."""
+
+    column: str
+    draws: int
+    """Draws of each image."""
+    between: Annotated[float, Field(gt=0)]
+    """Variance between images of their means over all draws."""
+    within: Annotated[float, Field(ge=0)]
+    """Variance between the draws of one image, its mean over images."""
+
+    def widening(self, draws: int) -> float:
+        """How much wider the interval of the mean over images is with fewer draws, as a share.
+
+        >>> Spread(column="on_response", draws=8, between=1.0, within=4.0).widening(2)
+        0.5811388300841898
+        """
+        return math.sqrt(1 + self.within / self.between * (1 / draws - 1 / self.draws)) - 1
+
+
+def fewest(spreads: Sequence[Spread]) -> int:
+    """The smallest number of draws that keeps the interval of every column within 10 % of what all of them give."""
+    most = spreads[0].draws
+    return next(n for n in range(1, most + 1) if all(each.widening(n) <= WIDER for each in spreads))
+
+
+class Passes(Card):
+    """What fewer passes of a network through the images cost in precision, measured on one network."""
+
+    model: str
+    images: int
+    responses: tuple[Spread, ...]
+    """Along random directions, on and off the manifold. The log ratio is taken to first order."""
+    directions: int
+    """How many the definition takes."""
+    jacobian: tuple[Spread, ...] = ()
+    """Of random combinations of the outputs: all, which give the norm itself, or 32 where there are more."""
+    probes: int | None
+    """How many the definition takes; null where it takes the norm itself, or none."""
+
+
 class Validation(Card):
     """The evidence for one benchmark's ruler."""
 
@@ -94,6 +138,8 @@ class Validation(Card):
     agree by .7; null where none does."""
     rank_by_rule: int | None
     """The least rank, a multiple of four, whose tangent spaces hold 90 % of the energy of the density's own targets."""
+    passes: Passes | None = None
+    """Null where the benchmark has no reference network, or its weights were not at hand."""
     left_out: tuple[str, ...] = ()
     """Candidates that could not be computed, and why."""
 
@@ -191,12 +237,46 @@ def to_text(found: Validation) -> str:
         ]
         head = ("energy captured by", "transformations", "x - D(x + n)", "chance")
         lines += [*_table(head, energies), ""]
+    if found.passes is not None:
+        lines += [*_passes(found.passes), ""]
     lines += [*rules(found), *(f"left out: {reason}" for reason in found.left_out)]
     return "\n".join(lines) + "\n"
 
 
+def _passes(known: Passes) -> Iterator[str]:
+    """Tables of how much wider intervals are with fewer draws."""
+    yield "how much wider intervals are with fewer draws for each image"
+    yield f"of {known.model} on {known.images} images"
+    for spreads, counts in ((known.responses, (1, 2, 4, 8)), (known.jacobian, (1, 2, 4))):
+        if not spreads:
+            continue
+        most = spreads[0].draws
+        fewer = [count for count in counts if count < most]
+        rows = [
+            (row.column, f"{row.between:.3g}", f"{row.within:.3g}", *(f"{row.widening(n):+.0%}" for n in fewer))
+            for row in spreads
+        ]
+        what = f"than {most} {'directions' if spreads is known.responses else 'probes'}"
+        yield from _table((what, "between images", "within", *map(str, fewer)), rows)
+
+
+def _rule_for_draws(what: str, spreads: Sequence[Spread], taken: int | None) -> str:
+    """The least number that is enough, and whether the definition takes as many."""
+    most, least = spreads[0].draws, fewest(spreads)
+    said = (
+        f"{what} by rule: {least}, the smallest number that keeps every interval within {WIDER:.0%} of that of {most}"
+    )
+    if taken is None:
+        return f"{said}; the definition takes no smaller number than all"
+    widest = max(spreads, key=lambda each: each.within / each.between)
+    if taken < least:
+        more = widest.widening(taken)
+        return f"{said}; the definition takes {taken}, which makes that of {widest.column} {more:.0%} wider"
+    return f"{said}; the definition takes {taken}, which is enough"
+
+
 def rules(found: Validation) -> list[str]:
-    """What the rules for sigma and rank say, with the numbers that they follow from."""
+    """What the rules for sigma, rank and passes say, with the numbers that they follow from."""
     least, kept = found.own[0], next((row for row in found.own if row.sigma == found.sigma_by_rule), None)
     asked = f"noisy images keep {ACCURACY_KEPT:.0%} of the accuracy and halves agree by {AGREEMENT:g}"
     lines = [f"sigma by rule: none; at no sigma of the grid {asked}"]
@@ -216,6 +296,15 @@ def rules(found: Validation) -> list[str]:
             f"two quarters agree by {measured:.3f}; Spearman and Brown, on whom the ceiling rests, predict "
             f"{predicted:.3f} from the halves"
         )
+    if (passes := found.passes) is not None:
+        lines += [
+            _rule_for_draws(what, spreads, taken)
+            for what, spreads, taken in (
+                ("directions", passes.responses, passes.directions),
+                ("probes", passes.jacobian, passes.probes),
+            )
+            if spreads
+        ]
     return lines
 
 

@@ -26,15 +26,17 @@ from pagbench.densities import heldout, manifolds, mixture, scores
 from pagbench.densities.empirical import EmpiricalDensity, StreamedEmpiricalDensity
 from pagbench.densities.mixture import MixtureDensity
 from pagbench.densities.scores import ClassMixture, ScoreModel
-from pagbench.errors import CardError, DataError, WeightsError
+from pagbench.errors import CardError, DataError, PagbenchError, WeightsError
 from pagbench.ranking import resampling, statistics
 from pagbench.ranking.resampling import Resampling
 from pagbench.storage import global_state
+from pagbench.studies import passes
 from pagbench.studies.tangents import estimates, title
 from pagbench.studies.transformations import TRANSFORMATIONS, derivatives
 from pagbench.training import components
 
 _CHUNK = 32
+_CPU = torch.device("cpu")
 
 _UNKNOWN = Estimate(None, None, None)
 
@@ -97,6 +99,7 @@ def validate(
     *,
     images: int | None = None,
     others: Sequence[ManifoldCard] | None = None,
+    device: torch.device = _CPU,
     advance: Callable[[str], object] = lambda doing: None,
 ) -> Validation:
     """Compares the benchmark's density and manifold with other candidates, and computes its noise ceiling.
@@ -105,6 +108,7 @@ def validate(
         benchmark: the definition; it needs a calibration split, which is held out here.
         images: the first so many held-out images, and measured ones; all by default.
         others: cards of other manifolds, of the benchmark's rank; the usual estimates by default.
+        device: where to compute; densities are fitted on the CPU all the same.
         advance: called with what is computed next.
 
     Raises:
@@ -118,6 +122,12 @@ def validate(
     densities, left_out = _densities(benchmark, splits, unseen, measured, advance)
     own = [row for row in densities if row.density == densities[0].density]
     manifold_rows, missing = _manifolds(benchmark, splits, unseen, others, advance)
+    scatter = None
+    try:
+        advance(f"{benchmark.reference}: scatter between random draws")
+        scatter = passes.measure(benchmark, splits, measured.data.select(measured.data.ids[: passes.IMAGES]), device)
+    except PagbenchError as error:
+        missing.append(f"passes: {error}")
     found = Validation(
         benchmark=benchmark.label,
         definition=benchmark.digest(),
@@ -127,6 +137,7 @@ def validate(
         quarters=_quarters(benchmark, splits, measured, own, advance),
         sigma_by_rule=sigma_by_rule(own),
         rank_by_rule=rank_by_rule(benchmark, splits, unseen.data),
+        passes=scatter,
         left_out=(*left_out, *missing),
     )
     return Validation.model_validate(rounded(found.model_dump()))
