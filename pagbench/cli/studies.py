@@ -23,6 +23,7 @@ def validate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the numbers there, as JSON.")
     ] = None,
+    device: DeviceOption = Device.auto,
     offline: OfflineOption = False,
 ) -> None:
     """Say how good a benchmark's ruler is: its density and tangent spaces beside other candidates, on unseen images.
@@ -36,7 +37,10 @@ def validate(
     from pagbench.studies import validation
 
     found = validation.validate(
-        benchmarks.load(benchmark), images=images, advance=lambda doing: warn(f"computing: {doing}")
+        benchmarks.load(benchmark),
+        images=images,
+        device=device.choose(),
+        advance=lambda doing: warn(f"computing: {doing}"),
     )
     typer.echo(to_text(found), nl=False)
     if output is not None:

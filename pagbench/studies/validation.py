@@ -17,6 +17,7 @@ from pagbench.benchmarks.validation import (
     DensityRow,
     Estimate,
     ManifoldRow,
+    Passes,
     Validation,
     rounded,
 )
@@ -87,9 +88,13 @@ def parts_of(train: Dataset, count: int, seed: int) -> list[Dataset]:
     return [train.select([train.ids[i] for i in sorted(part)]) for part in chosen]
 
 
-def targets_of(density: ClassMixture, images: Dataset, sigma: float) -> Float[Tensor, "n d"]:
-    """The Bayes target of each image."""
-    parts = [density.log_odds_gradient(part.images, sigma, part.labels) for part in images.chunks(_CHUNK)]
+def targets_of(
+    density: ClassMixture, images: Dataset, sigma: float, device: torch.device = _CPU
+) -> Float[Tensor, "n d"]:
+    """The Bayes target of each image, on the CPU."""
+    parts = [
+        density.log_odds_gradient(part.images.to(device), sigma, part.labels).cpu() for part in images.chunks(_CHUNK)
+    ]
     return torch.cat(parts).flatten(1)
 
 
@@ -119,26 +124,21 @@ def validate(
     splits = data.splits(benchmark)
     unseen = _Images.of(splits.calibration.select(splits.calibration.ids[:images]), benchmark)
     measured = _Images.of(splits.test.select(benchmark.samples[:images]), benchmark)
-    densities, left_out = _densities(benchmark, splits, unseen, measured, advance)
+    densities, left_out = _densities(benchmark, splits, unseen, measured, device, advance)
     own = [row for row in densities if row.density == densities[0].density]
-    manifold_rows, missing = _manifolds(benchmark, splits, unseen, others, advance)
-    scatter = None
-    try:
-        advance(f"{benchmark.reference}: scatter between random draws")
-        scatter = passes.measure(benchmark, splits, measured.data.select(measured.data.ids[: passes.IMAGES]), device)
-    except PagbenchError as error:
-        missing.append(f"passes: {error}")
+    manifold_rows, missing = _manifolds(benchmark, splits, unseen, others, device, advance)
+    scatter, unknown = _passes(benchmark, splits, measured.data, device, advance)
     found = Validation(
         benchmark=benchmark.label,
         definition=benchmark.digest(),
         images=len(unseen.data.ids),
         densities=tuple(densities),
         manifolds=tuple(manifold_rows),
-        quarters=_quarters(benchmark, splits, measured, own, advance),
+        quarters=_quarters(benchmark, splits, measured, own, device, advance),
         sigma_by_rule=sigma_by_rule(own),
-        rank_by_rule=rank_by_rule(benchmark, splits, unseen.data),
+        rank_by_rule=rank_by_rule(benchmark, splits, unseen.data, device),
         passes=scatter,
-        left_out=(*left_out, *missing),
+        left_out=(*left_out, *missing, *unknown),
     )
     return Validation.model_validate(rounded(found.model_dump()))
 
@@ -162,7 +162,12 @@ class _Images:
 
 
 def _densities(
-    benchmark: Benchmark, splits: Splits, unseen: _Images, measured: _Images, advance: Callable[[str], object]
+    benchmark: Benchmark,
+    splits: Splits,
+    unseen: _Images,
+    measured: _Images,
+    device: torch.device,
+    advance: Callable[[str], object],
 ) -> tuple[list[DensityRow], list[str]]:
     """Rows of all candidates, the benchmark's own first, and why some are left out."""
     grid = sorted({*(benchmark.sigmas or ()), benchmark.sigma})
@@ -182,14 +187,14 @@ def _densities(
             advance(f"{name}: two halves of the training split")
             pair = [_as_mixture(make(half)) for half in halves]
         for sigma in grid:
-            errors = heldout.denoising_error(whole, unseen.data, sigma)
+            errors = heldout.denoising_error(whole, unseen.data, sigma, device=device)
             own.setdefault(sigma, errors)
             nll = accuracy = agreement = _UNKNOWN
             if isinstance(whole, ClassMixture):
-                classes = heldout.noisy_classes(whole, unseen.data, sigma)
+                classes = heldout.noisy_classes(whole, unseen.data, sigma, device=device)
                 nll, accuracy = unseen.mean(classes.nll), unseen.mean(classes.correct)
             if pair:
-                first, second = (targets_of(half, measured.data, sigma) for half in pair)
+                first, second = (targets_of(half, measured.data, sigma, device) for half in pair)
                 agreement = measured.mean(geometry.cosine(first, second))
             lead = unseen.mean(errors - own[sigma])
             rows.append(
@@ -211,6 +216,7 @@ def _quarters(
     splits: Splits,
     measured: _Images,
     own: Sequence[DensityRow],
+    device: torch.device,
     advance: Callable[[str], object],
 ) -> tuple[float, float] | None:
     """Agreement of fits to two quarters at the sigma of the benchmark, and what halves predict; of mixtures only."""
@@ -219,9 +225,22 @@ def _quarters(
     advance("mixture: two quarters of the training split")
     parts = parts_of(splits.train, 4, benchmark.seed)[:2]
     densities = (_as_mixture(_mixture(benchmark, part, splits)) for part in parts)
-    first, second = (targets_of(density, measured.data, benchmark.sigma) for density in densities)
+    first, second = (targets_of(density, measured.data, benchmark.sigma, device) for density in densities)
     half = next(row.halves.value for row in own if row.sigma == benchmark.sigma) or 0.0
     return float(geometry.cosine(first, second).nanmean()), half / (2 - half)
+
+
+def _passes(
+    benchmark: Benchmark, splits: Splits, measured: Dataset, device: torch.device, advance: Callable[[str], object]
+) -> tuple[Passes | None, list[str]]:
+    """What fewer passes cost, on the reference network; why it is not known where its weights are not here."""
+    if benchmark.reference is None or benchmark.manifold is None:
+        return None, []
+    advance(f"{benchmark.reference}: scatter of responses between random draws")
+    try:
+        return passes.measure(benchmark, splits, measured.select(measured.ids[: passes.IMAGES]), device), []
+    except PagbenchError as error:
+        return None, [f"passes of {benchmark.reference}: {error}"]
 
 
 def _as_mixture(score: ScoreModel) -> ClassMixture:
@@ -247,7 +266,7 @@ def sigma_by_rule(rows: Sequence[DensityRow]) -> float | None:
     return max(allowed, default=None)
 
 
-def rank_by_rule(benchmark: Benchmark, splits: Splits, unseen: Dataset) -> int | None:
+def rank_by_rule(benchmark: Benchmark, splits: Splits, unseen: Dataset, device: torch.device = _CPU) -> int | None:
     """The least rank, a multiple of four, whose tangent spaces hold 90 % of the energy of the density's own targets.
 
     The gradients of Bayes classifiers lie on the manifold (arXiv 2305.19101, theorem 2): the rank is the least at which
@@ -259,9 +278,9 @@ def rank_by_rule(benchmark: Benchmark, splits: Splits, unseen: Dataset) -> int |
     most = min(score.most_directions, benchmark.dimension // 2)
     captured = []
     for part in unseen.chunks(_CHUNK):
-        _, vectors = score.posterior_eigenvectors(part.images, benchmark.sigma, most)
-        target = targets_of(score, part, benchmark.sigma)
-        inside = torch.einsum("bdk,bd->bk", vectors, target).square().cumsum(1)
+        _, vectors = score.posterior_eigenvectors(part.images.to(device), benchmark.sigma, most)
+        target = targets_of(score, part, benchmark.sigma, device)
+        inside = torch.einsum("bdk,bd->bk", vectors.cpu(), target).square().cumsum(1)
         captured.append(inside / target.square().sum(1, keepdim=True))
     mean = torch.cat(captured).nanmean(0)
     return next((rank for rank in range(4, most + 1, 4) if mean[rank - 1] >= ENERGY), None)
@@ -272,16 +291,17 @@ def _manifolds(
     splits: Splits,
     unseen: _Images,
     others: Sequence[ManifoldCard] | None,
+    device: torch.device,
     advance: Callable[[str], object],
 ) -> tuple[list[ManifoldRow], list[str]]:
     """A row for each candidate manifold, the benchmark's own first, and why some are left out."""
     if benchmark.manifold is None:
         return [], []
     score = scores.load(benchmark, splits.train)
-    own = components.with_autoencoder(benchmark, torch.device("cpu")).manifold or benchmark.manifold
+    own = components.with_autoencoder(benchmark, device).manifold or benchmark.manifold
     images = unseen.data.images
     moves = {name: derivatives(name, images).double() for name in TRANSFORMATIONS}
-    residual = (images - heldout.denoised(score, unseen.data, benchmark.sigma)).double()
+    residual = (images - heldout.denoised(score, unseen.data, benchmark.sigma, device=device)).double()
     rows, left_out = [], []
     for card in (own, *(estimates(benchmark) if others is None else others)):
         name = title(card, benchmark)
@@ -289,7 +309,7 @@ def _manifolds(
         try:
             manifold = manifolds.build(card, benchmark, score, splits.train)
             basis = torch.cat(
-                [manifold.tangent_basis(part.images).cpu() for part in unseen.data.chunks(_CHUNK)]
+                [manifold.tangent_basis(part.images.to(device)).cpu() for part in unseen.data.chunks(_CHUNK)]
             ).double()
         except (CardError, DataError, WeightsError) as error:
             left_out.append(f"{name}: {error}")

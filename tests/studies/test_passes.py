@@ -14,7 +14,7 @@ from pagbench.models import loading, registry
 from pagbench.ranking import resampling, statistics
 from pagbench.running.config import RunConfig
 from pagbench.running.session import Session
-from pagbench.studies import passes
+from pagbench.studies import passes, validation
 
 CPU = torch.device("cpu")
 
@@ -131,3 +131,10 @@ def test_the_rule_says_whether_the_definition_obeys(taken, said):
     rule = evidence.rules(published)[-1]
     assert rule.startswith("probes by rule: 6, the smallest number that keeps every interval within 10% of that of 8")
     assert said in rule
+
+
+def test_a_validation_goes_on_without_the_reference(edition, images, monkeypatch):
+    missing = edition.model_copy(update={"reference": "madrylab/resnet18-l2-eps0"})
+    known, why = validation._passes(missing, data.splits(edition), images, CPU, lambda doing: None)
+    assert known is None
+    assert why[0].startswith("passes of madrylab/resnet18-l2-eps0: ") and len(why) == 1

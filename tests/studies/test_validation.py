@@ -187,6 +187,46 @@ def test_the_command_prints_and_writes(tmp_path):
     assert Validation.model_validate_json(output.read_bytes()).benchmark == "digits@1"
 
 
+def test_all_that_computes_gets_the_device(second_edition, monkeypatch, tmp_path):
+    monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path))
+    asked = torch.device("cpu", 0)  # another name of the same device
+    seen = dict.fromkeys(("denoised", "noisy_classes", "targets_of", "measure"), ())
+
+    def watch(module, name):
+        real = getattr(module, name)
+
+        def watched(*args, **given):
+            seen[name] += tuple(each for each in (*args, *given.values()) if isinstance(each, torch.device))
+            return real(*args, **given)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(heldout, "denoised")
+    watch(heldout, "noisy_classes")
+    watch(validation, "targets_of")
+    watch(validation.passes, "measure")
+    few = second_edition.model_copy(update={"sigmas": (0.35,), "second": None})
+    validation.validate(few, images=10, others=[], device=asked)
+    assert all(places and {place.index for place in places} == {0} for places in seen.values()), seen
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_ends_before_anything_is_computed():
+    done = CliRunner().invoke(app, ["validate", "digits@2", "--device", "cuda"])
+    assert done.exit_code == 2
+    assert done.output.startswith("error: device 'cuda' is not usable here")
+    assert "computing" not in done.output
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: a validation there against the CPU's")
+def test_a_gpu_finds_what_the_cpu_finds(found, second_edition):
+    there = validation.validate(second_edition, images=IMAGES, device=torch.device("cuda"))
+    for mine, other in zip(found.densities, there.densities, strict=True):
+        assert mine.error.value == pytest.approx(other.error.value, rel=1e-4)
+        assert mine.accuracy.value == pytest.approx(other.accuracy.value, abs=0.05)
+    assert there.rank_by_rule == found.rank_by_rule
+
+
 @pytest.mark.parametrize("name", transformations.TRANSFORMATIONS)
 def test_derivatives_are_those_of_a_smooth_image(name):
     """An image that is a Gaussian bump, whose transformations are known in closed form."""
