@@ -29,8 +29,8 @@ def validate(
     """Say how good a benchmark's ruler is: its density and tangent spaces beside other candidates, on unseen images.
 
     Held-out denoising error and class NLL under noise of every candidate density over a grid of sigma, agreement of two
-    halves of the training split and the noise ceiling that follows, energy of known transformations that tangent spaces
-    capture, and what the rules say of sigma and rank.
+    halves of the training split and the noise ceilings that follow, energy of known transformations that tangent spaces
+    capture, what fewer directions and probes cost in precision, and what the rules say of all these.
     """
     from pagbench import benchmarks
     from pagbench.benchmarks.validation import to_text

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from pagbench import data, geometry
 from pagbench.benchmarks import Benchmark
+from pagbench.benchmarks.partners import partners
 from pagbench.benchmarks.validation import (
     ACCURACY_KEPT,
     AGREEMENT,
     ENERGY,
+    UNKNOWN,
     DensityRow,
     Estimate,
+    LpipsAgreement,
     ManifoldRow,
     Passes,
     Validation,
@@ -28,6 +31,7 @@ from pagbench.densities.empirical import EmpiricalDensity, StreamedEmpiricalDens
 from pagbench.densities.mixture import MixtureDensity
 from pagbench.densities.scores import ClassMixture, ScoreModel
 from pagbench.errors import CardError, DataError, PagbenchError, WeightsError
+from pagbench.measures import lpips
 from pagbench.ranking import resampling, statistics
 from pagbench.ranking.resampling import Resampling
 from pagbench.storage import global_state
@@ -39,7 +43,8 @@ from pagbench.training import components
 _CHUNK = 32
 _CPU = torch.device("cpu")
 
-_UNKNOWN = Estimate(None, None, None)
+_Pair = tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]
+"""Targets of two densities at the same images."""
 
 
 def class_means(train: Dataset, classes: int) -> EmpiricalDensity:
@@ -124,9 +129,10 @@ def validate(
     splits = data.splits(benchmark)
     unseen = _Images.of(splits.calibration.select(splits.calibration.ids[:images]), benchmark)
     measured = _Images.of(splits.test.select(benchmark.samples[:images]), benchmark)
-    densities, left_out = _densities(benchmark, splits, unseen, measured, device, advance)
+    densities, halves, left_out = _densities(benchmark, splits, unseen, measured, device, advance)
     own = [row for row in densities if row.density == densities[0].density]
     manifold_rows, missing = _manifolds(benchmark, splits, unseen, others, device, advance)
+    quarters = _targets_of_quarters(benchmark, splits, measured.data, device, advance)
     scatter, unknown = _passes(benchmark, splits, measured.data, device, advance)
     found = Validation(
         benchmark=benchmark.label,
@@ -134,9 +140,10 @@ def validate(
         images=len(unseen.data.ids),
         densities=tuple(densities),
         manifolds=tuple(manifold_rows),
-        quarters=_quarters(benchmark, splits, measured, own, device, advance),
+        quarters=None if quarters is None else _quarters(benchmark, quarters, own),
         sigma_by_rule=sigma_by_rule(own),
         rank_by_rule=rank_by_rule(benchmark, splits, unseen.data, device),
+        lpips=None if halves is None else _lpips(benchmark, halves, quarters, measured, device, advance),
         passes=scatter,
         left_out=(*left_out, *missing, *unknown),
     )
@@ -168,13 +175,15 @@ def _densities(
     measured: _Images,
     device: torch.device,
     advance: Callable[[str], object],
-) -> tuple[list[DensityRow], list[str]]:
-    """Rows of all candidates, the benchmark's own first, and why some are left out."""
+) -> tuple[list[DensityRow], _Pair | None, list[str]]:
+    """Rows of all candidates, the benchmark's own first; its targets of two halves; why candidates are left out."""
     grid = sorted({*(benchmark.sigmas or ()), benchmark.sigma})
     halves = parts_of(splits.train, 2, benchmark.seed)
     rows: list[DensityRow] = []
     left_out: list[str] = []
     own: dict[float, Tensor] = {}
+    halves_of_own: _Pair | None = None
+    partner = _partners(benchmark, measured.data)
     for name, make, again in _candidates(benchmark, splits):
         advance(f"{name}: errors on held-out images")
         try:
@@ -189,13 +198,17 @@ def _densities(
         for sigma in grid:
             errors = heldout.denoising_error(whole, unseen.data, sigma, device=device)
             own.setdefault(sigma, errors)
-            nll = accuracy = agreement = _UNKNOWN
+            nll = accuracy = agreement = chance = UNKNOWN
             if isinstance(whole, ClassMixture):
                 classes = heldout.noisy_classes(whole, unseen.data, sigma, device=device)
                 nll, accuracy = unseen.mean(classes.nll), unseen.mean(classes.correct)
             if pair:
                 first, second = (targets_of(half, measured.data, sigma, device) for half in pair)
                 agreement = measured.mean(geometry.cosine(first, second))
+                if all(row.density == name for row in rows):
+                    target = targets_of(_as_mixture(whole), measured.data, sigma, device)
+                    chance = measured.mean(geometry.cosine(target, target[partner]))
+                    halves_of_own = (first, second) if sigma == benchmark.sigma else halves_of_own
             lead = unseen.mean(errors - own[sigma])
             rows.append(
                 DensityRow(
@@ -206,28 +219,85 @@ def _densities(
                     nll=nll,
                     accuracy=accuracy,
                     halves=agreement,
+                    chance=chance,
                 )
             )
-    return rows, left_out
+    return rows, halves_of_own, left_out
 
 
-def _quarters(
-    benchmark: Benchmark,
-    splits: Splits,
-    measured: _Images,
-    own: Sequence[DensityRow],
-    device: torch.device,
-    advance: Callable[[str], object],
-) -> tuple[float, float] | None:
-    """Agreement of fits to two quarters at the sigma of the benchmark, and what halves predict; of mixtures only."""
+def _partners(benchmark: Benchmark, measured: Dataset) -> list[int]:
+    """Place of each image's partner, which is another one of these."""
+    among = benchmark.model_copy(update={"samples": measured.ids})
+    partner = partners(among, benchmark.seed, measured.labels.tolist())
+    place = {name: index for index, name in enumerate(measured.ids)}
+    return [place[partner[name]] for name in measured.ids]
+
+
+def _targets_of_quarters(
+    benchmark: Benchmark, splits: Splits, measured: Dataset, device: torch.device, advance: Callable[[str], object]
+) -> _Pair | None:
+    """Targets of two mixtures that are fitted to quarters, at the benchmark's sigma; None for other densities."""
     if benchmark.score.kind != "mixture":
         return None
     advance("mixture: two quarters of the training split")
     parts = parts_of(splits.train, 4, benchmark.seed)[:2]
     densities = (_as_mixture(_mixture(benchmark, part, splits)) for part in parts)
-    first, second = (targets_of(density, measured.data, benchmark.sigma, device) for density in densities)
+    first, second = (targets_of(density, measured, benchmark.sigma, device) for density in densities)
+    return first, second
+
+
+def _quarters(benchmark: Benchmark, quarters: _Pair, own: Sequence[DensityRow]) -> tuple[float, float]:
+    """Agreement of fits to two quarters, and what halves predict."""
     half = next(row.halves.value for row in own if row.sigma == benchmark.sigma) or 0.0
-    return float(geometry.cosine(first, second).nanmean()), half / (2 - half)
+    return float(geometry.cosine(*quarters).nanmean()), _of_half_as_many(half)
+
+
+def _of_half_as_many(agreement: float) -> float:
+    """Agreement of two fits to half as many images each, by Spearman and Brown."""
+    return agreement / (2 - agreement)
+
+
+def _lpips(
+    benchmark: Benchmark,
+    halves: _Pair,
+    quarters: _Pair | None,
+    measured: _Images,
+    device: torch.device,
+    advance: Callable[[str], object],
+) -> LpipsAgreement | None:
+    """Agreement of halves and of quarters by LPIPS; None where the benchmark does not measure alignment by it."""
+    if not benchmark.needs("target_embedding"):
+        return None
+    advance("likeness of the targets of halves by LPIPS")
+
+    def similarity(first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+        pairs = zip(first.split(_CHUNK), second.split(_CHUNK), strict=True)
+        return torch.cat([1 - lpips.distance(*map(embedded, pair)).cpu() for pair in pairs])
+
+    def embedded(targets: Float[Tensor, "b d"]) -> Float[Tensor, "b f"]:
+        maps = targets.unflatten(1, benchmark.input_shape).float().to(device)
+        return lpips.embed(geometry.scale_to_unit_range(maps))
+
+    partner = _partners(benchmark, measured.data)
+
+    def compared(pair: _Pair) -> tuple[Estimate, Estimate, Estimate]:
+        """Similarity, its chance level, and the one corrected for the other."""
+        first, second = pair
+        alike, level = similarity(first, second), similarity(first, second[partner])
+        means = resampling.means(measured.drawn, torch.stack([alike, level], dim=1).double().numpy())
+        corrected = (means[:, 0] - means[:, 1]) / (1 - means[:, 1])
+        return measured.mean(alike), measured.mean(level), Estimate(*statistics.interval(corrected))
+
+    alike, chance, agreement = compared(halves)
+    return LpipsAgreement(
+        sigma=benchmark.sigma,
+        halves=alike,
+        chance=chance,
+        agreement=agreement,
+        quarters=None
+        if quarters is None
+        else (compared(quarters)[2].value or 0.0, _of_half_as_many(agreement.value or 0.0)),
+    )
 
 
 def _passes(
