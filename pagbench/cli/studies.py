@@ -23,6 +23,9 @@ def validate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the numbers there, as JSON.")
     ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw every density over sigma there, PNG or PDF by the suffix.")
+    ] = None,
     device: DeviceOption = Device.auto,
     offline: OfflineOption = False,
 ) -> None:
@@ -34,10 +37,14 @@ def validate(
     """
     from pagbench import benchmarks
     from pagbench.benchmarks.validation import to_text
+    from pagbench.reports.figures import ruler
     from pagbench.studies import validation
 
+    definition = benchmarks.load(benchmark)
+    if figure is not None:
+        ruler.check_name(figure)
     found = validation.validate(
-        benchmarks.load(benchmark),
+        definition,
         images=images,
         device=device.choose(),
         advance=lambda doing: warn(f"computing: {doing}"),
@@ -46,6 +53,8 @@ def validate(
     if output is not None:
         files.write(output, found.model_dump_json(indent=1) + "\n", ContractError)
         typer.echo(f"numbers: {output}")
+    if figure is not None:
+        typer.echo(f"figure: {ruler.save(found, definition, figure)}")
 
 
 def tangents(
