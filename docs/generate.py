@@ -14,6 +14,7 @@ from pagbench import benchmarks, columns
 from pagbench.benchmarks import validation
 from pagbench.cli import app, listing
 from pagbench.ranking import render
+from pagbench.reports.figures import ruler
 from pagbench.reports.site import building, reference
 from pagbench.studies import theory
 from pagbench.studies.models import Study
@@ -112,8 +113,24 @@ def _sensitivity(found: dict[str, Study]) -> str:
 
 def _ruler() -> str:
     """What is known of every benchmark's density and tangent spaces."""
-    published = filter(None, map(validation.published, benchmarks.names()))
-    return "\n".join(f"### `{known.benchmark}`\n\n```\n{validation.to_text(known)}```\n" for known in published)
+    return "\n".join(
+        f"### `{known.benchmark}`\n\n![Candidate densities over sigma](figures/{_picture(known).name})\n\n"
+        f"```\n{validation.to_text(known)}```\n"
+        for known in _validated()
+    )
+
+
+def _validated() -> list[validation.Validation]:
+    return list(filter(None, map(validation.published, benchmarks.names())))
+
+
+def _picture(known: validation.Validation) -> Path:
+    return ROOT / "docs" / "figures" / f"validation-{known.benchmark}.png"
+
+
+def pictures() -> list[Path]:
+    """Draws every published validation from its record."""
+    return [ruler.save(known, benchmarks.load(known.benchmark), _picture(known)) for known in _validated()]
 
 
 def _boards(found: dict[str, Study]) -> str:
@@ -210,3 +227,4 @@ def _parameter(parameter: Any) -> str:
 if __name__ == "__main__":
     for path, text in documents(studies()).items():
         path.write_text(text, encoding="utf-8")
+    pictures()

@@ -23,25 +23,38 @@ def validate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the numbers there, as JSON.")
     ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw every density over sigma there, PNG or PDF by the suffix.")
+    ] = None,
+    device: DeviceOption = Device.auto,
     offline: OfflineOption = False,
 ) -> None:
     """Say how good a benchmark's ruler is: its density and tangent spaces beside other candidates, on unseen images.
 
     Held-out denoising error and class NLL under noise of every candidate density over a grid of sigma, agreement of two
-    halves of the training split and the noise ceiling that follows, energy of known transformations that tangent spaces
-    capture, and what the rules say of sigma and rank.
+    halves of the training split and the noise ceilings that follow, energy of known transformations that tangent spaces
+    capture, what fewer directions and probes cost in precision, and what the rules say of all these.
     """
     from pagbench import benchmarks
     from pagbench.benchmarks.validation import to_text
+    from pagbench.reports.figures import ruler
     from pagbench.studies import validation
 
+    definition = benchmarks.load(benchmark)
+    if figure is not None:
+        ruler.check_name(figure)
     found = validation.validate(
-        benchmarks.load(benchmark), images=images, advance=lambda doing: warn(f"computing: {doing}")
+        definition,
+        images=images,
+        device=device.choose(),
+        advance=lambda doing: warn(f"computing: {doing}"),
     )
     typer.echo(to_text(found), nl=False)
     if output is not None:
         files.write(output, found.model_dump_json(indent=1) + "\n", ContractError)
         typer.echo(f"numbers: {output}")
+    if figure is not None:
+        typer.echo(f"figure: {ruler.save(found, definition, figure)}")
 
 
 def tangents(

@@ -191,7 +191,7 @@ def _ceiling(summary: Summary, benchmark: Benchmark) -> dict[str, float | None]:
     if known is None or benchmark.alignment != "alignment_cosine" or benchmark.sigma not in known.ceilings:
         return {}
     chance = summary.entry["alignment_cosine_chance"]
-    bounds = [None if bound is None else (bound - chance) / (1 - chance) for bound in known.ceilings[benchmark.sigma]]
+    bounds = validation.corrected(known.ceilings[benchmark.sigma], chance)
     return dict(zip(("alignment_ceiling", "alignment_ceiling_low", "alignment_ceiling_high"), bounds, strict=True))
 
 

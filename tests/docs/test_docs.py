@@ -88,6 +88,7 @@ def test_staleness_is_seen_and_rounding_is_not():
         "docs/cost.md",
         "docs/intervals.md",
         "docs/measures.md",
+        "docs/ruler.md",
         "docs/sensitivity.md",
         "docs/study.md",
         "docs/study-first-edition.md",

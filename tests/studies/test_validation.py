@@ -1,5 +1,6 @@
 """What a validation says is what was computed, and its rules follow from its numbers."""
 
+import json
 import math
 
 import numpy as np
@@ -9,12 +10,14 @@ from typer.testing import CliRunner
 
 from pagbench import benchmarks, data, geometry
 from pagbench.benchmarks import validation as evidence
+from pagbench.benchmarks.partners import partners
 from pagbench.benchmarks.validation import DensityRow, Estimate, Validation, ceiling
 from pagbench.cards import ManifoldCard, MixtureRecipe, ScoreCard
 from pagbench.cli import app
-from pagbench.densities import heldout
+from pagbench.densities import heldout, scores
 from pagbench.densities.empirical import EmpiricalDensity
 from pagbench.errors import CardError
+from pagbench.measures import lpips
 from pagbench.studies import transformations, validation
 
 IMAGES = 40
@@ -96,6 +99,94 @@ def test_the_ceiling_is_what_a_perfect_model_reaches_with_noisy_halves(r):
 
 def test_ceilings_of_halves_that_do_not_agree():
     assert (ceiling(0.0), ceiling(-0.3), ceiling(None)) == (0.0, 0.0, None)
+
+
+def test_ceilings_are_corrected_for_the_chance_level_of_the_target(found, second_edition):
+    """That is the Bayes control's: its gradient is the target."""
+    splits = data.splits(second_edition)
+    among = second_edition.model_copy(update={"samples": second_edition.samples[:IMAGES]})
+    measured = splits.test.select(among.samples)
+    partner = partners(among, second_edition.seed, measured.labels.tolist())
+    density = scores.load(second_edition, splits.train)
+    for own in found.own:
+        target = dict(zip(measured.ids, validation.targets_of(density, measured, own.sigma), strict=True))
+        each = [geometry.cosine(target[name][None], target[partner[name]][None]).item() for name in measured.ids]
+        assert own.chance.value == pytest.approx(np.mean(each), abs=1e-5)
+        bound, corrected = found.ceilings[own.sigma], found.corrected_ceilings[own.sigma]
+        assert corrected.value == pytest.approx((bound.value - own.chance.value) / (1 - own.chance.value))
+        assert corrected.low < corrected.value < corrected.high
+    assert all(row.chance.value is None for row in found.densities if row.density != "mixture")
+
+
+def test_halves_are_compared_by_lpips_as_models_are(found, second_edition):
+    """The similarity is the measure's own, 1 - LPIPS of maps that are scaled to [-1, 1]."""
+    splits = data.splits(second_edition)
+    measured = splits.test.select(second_edition.samples[:IMAGES])
+    embedded = [
+        lpips.embed(geometry.scale_to_unit_range(targets.unflatten(1, (1, 8, 8)).float()))
+        for half in validation.parts_of(splits.train, 2, second_edition.seed)
+        for targets in [validation.targets_of(validation._mixture(second_edition, half, splits), measured, 0.35)]
+    ]
+    alike = found.lpips
+    assert alike.sigma == 0.35
+    assert alike.halves.value == pytest.approx(float(1 - lpips.distance(*embedded).mean()), abs=1e-4)
+    partner = dict(zip(measured.ids, embedded[1], strict=True))
+    among = partners(
+        second_edition.model_copy(update={"samples": measured.ids}), second_edition.seed, measured.labels.tolist()
+    )
+    others = torch.stack([partner[among[name]] for name in measured.ids])
+    assert alike.chance.value == pytest.approx(float(1 - lpips.distance(embedded[0], others).mean()), abs=1e-4)
+    assert alike.chance.value < alike.halves.value
+    agreement = (alike.halves.value - alike.chance.value) / (1 - alike.chance.value)
+    assert alike.agreement.value == pytest.approx(agreement, abs=1e-5)
+    assert alike.ceiling.value == pytest.approx(ceiling(agreement), abs=1e-5)
+    assert alike.ceiling.low < alike.ceiling.value < alike.ceiling.high < 1
+    measured_quarters, predicted = alike.quarters
+    assert predicted == pytest.approx(agreement / (2 - agreement), abs=1e-5)
+    assert 0 < measured_quarters < agreement
+
+
+@pytest.mark.parametrize("r", [0.2, 0.55, 0.9])
+def test_the_ceiling_of_lpips_is_that_of_unit_features_with_noise(r):
+    """Of many unit features of a truth and noise; the chance level is that of another truth."""
+    rng = np.random.default_rng(0)
+    noise = math.sqrt(1 / r - 1)
+    images, pixels = 30, 4000
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    mean = 0.5 * rng.standard_normal(pixels)  # what all have in common, so that chance is far from 0
+    truth = rng.standard_normal((images, pixels))
+    first, second = (mean + truth + noise * rng.standard_normal(truth.shape) for _ in range(2))
+
+    def similarity(x, y):
+        return 1 - ((unit(x) - unit(y)) ** 2).sum(1).mean() / 10
+
+    def corrected(x, y):
+        level = similarity(x, np.roll(y, 1, axis=0))
+        return (similarity(x, y) - level) / (1 - level)
+
+    assert ceiling(corrected(first, second)) == pytest.approx(corrected(mean + truth, (first + second) / 2), abs=0.02)
+
+
+def test_a_record_without_the_newer_fields_stays_readable_and_leaves_them_out():
+    fields = json.loads((evidence.FOLDER / "digits@2.json").read_text())
+    whole = evidence.to_text(Validation.model_validate(fields))
+    for row in fields["densities"]:
+        del row["chance"]
+    del fields["lpips"], fields["passes"]
+    older = evidence.to_text(Validation.model_validate(fields))
+    for said in ("LPIPS", "corrected for chance", "directions by rule", "how much wider"):
+        assert said in whole
+        assert said not in older
+    assert "noise ceiling of the cosine" in older
+    assert len(older.splitlines()) < len(whole.splitlines())
+
+
+def test_the_definition_is_the_one_that_was_validated():
+    known = evidence.published("digits@2")
+    assert known.definition == benchmarks.load("digits@2").digest()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +276,46 @@ def test_the_command_prints_and_writes(tmp_path):
     assert done.exit_code == 0, done.output
     assert "digits@1: 10 images that were neither trained on nor measured" in done.output
     assert Validation.model_validate_json(output.read_bytes()).benchmark == "digits@1"
+
+
+def test_all_that_computes_gets_the_device(second_edition, monkeypatch, tmp_path):
+    monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path))
+    asked = torch.device("cpu", 0)  # another name of the same device
+    seen = dict.fromkeys(("denoised", "noisy_classes", "targets_of", "measure"), ())
+
+    def watch(module, name):
+        real = getattr(module, name)
+
+        def watched(*args, **given):
+            seen[name] += tuple(each for each in (*args, *given.values()) if isinstance(each, torch.device))
+            return real(*args, **given)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(heldout, "denoised")
+    watch(heldout, "noisy_classes")
+    watch(validation, "targets_of")
+    watch(validation.passes, "measure")
+    few = second_edition.model_copy(update={"sigmas": (0.35,), "second": None})
+    validation.validate(few, images=10, others=[], device=asked)
+    assert all(places and {place.index for place in places} == {0} for places in seen.values()), seen
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_ends_before_anything_is_computed():
+    done = CliRunner().invoke(app, ["validate", "digits@2", "--device", "cuda"])
+    assert done.exit_code == 2
+    assert done.output.startswith("error: device 'cuda' is not usable here")
+    assert "computing" not in done.output
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: a validation there against the CPU's")
+def test_a_gpu_finds_what_the_cpu_finds(found, second_edition):
+    there = validation.validate(second_edition, images=IMAGES, device=torch.device("cuda"))
+    for mine, other in zip(found.densities, there.densities, strict=True):
+        assert mine.error.value == pytest.approx(other.error.value, rel=1e-4)
+        assert mine.accuracy.value == pytest.approx(other.accuracy.value, abs=0.05)
+    assert there.rank_by_rule == found.rank_by_rule
 
 
 @pytest.mark.parametrize("name", transformations.TRANSFORMATIONS)

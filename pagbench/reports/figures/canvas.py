@@ -2,11 +2,14 @@
 
 import io
 import textwrap
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 from PIL import Image
 
 from pagbench.errors import ResultsError
@@ -47,6 +50,13 @@ def save_palette(figure: Figure, path: Path, *, colours: int = 64) -> Path:
     with files.replacing(path, ResultsError) as temporary:
         reduced.save(temporary, format="png", optimize=True)
     return path
+
+
+def plain_ticks(axis: Any, at: Sequence[float]) -> None:
+    """A logarithmic axis with these numbers written out, and no others."""
+    axis.set_major_locator(FixedLocator(list(at)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def write_caption(figure: Figure, caption: str) -> None:

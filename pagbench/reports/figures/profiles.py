@@ -7,7 +7,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from pagbench.benchmarks import validation
 from pagbench.columns import sigma_name
@@ -89,17 +88,10 @@ def _profiles(axis: Any, study: Study, path: Path, start: Point | None) -> None:
         )
     axis.axvline(study.benchmark.sigma, color=canvas.GREY, lw=0.7, zorder=1)
     axis.set_xscale("log")
-    _plain_ticks(axis.xaxis, sigmas[::2])
+    canvas.plain_ticks(axis.xaxis, sigmas[::2])
     axis.set_ylim(-0.05, 1.05)
     axis.set_xlim(sigmas[0] * 0.9, sigmas[-1] * 1.5)
     axis.tick_params(labelsize=6.5, width=0.5, length=2)
-
-
-def _plain_ticks(axis: Any, at: Sequence[float]) -> None:
-    """A logarithmic axis with these numbers written out, and no others."""
-    axis.set_major_locator(FixedLocator(list(at)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(NullLocator())
 
 
 def _peak_sigmas(axis: Any, study: Study, paths: Sequence[Path], families: dict[str, str]) -> None:
@@ -117,7 +109,7 @@ def _peak_sigmas(axis: Any, study: Study, paths: Sequence[Path], families: dict[
     axis.axhline(study.benchmark.sigma, color=canvas.GREY, lw=0.7, zorder=0)
     axis.set_xscale("log")
     axis.set_yscale("log")
-    _plain_ticks(axis.yaxis, _grid(study)[::2])
+    canvas.plain_ticks(axis.yaxis, _grid(study)[::2])
     axis.set_xlabel("training noise std; dotted: strength over the family's middle one", fontsize=7)
     axis.set_ylabel("sigma*", fontsize=7.5)
     axis.tick_params(labelsize=6.5, width=0.5, length=2)
