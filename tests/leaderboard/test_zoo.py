@@ -35,8 +35,9 @@ def test_accuracies_are_recomputed_from_the_shipped_weights(label):
         with torch.no_grad():
             logits = request.load(benchmark).classifier(part.images)
         rows = result.rows.iloc[: len(part.ids)]
-        if benchmark.gradient == "calibrated":
-            logits = logits / float(rows["temperature"].iloc[0])
+        temperature = float(rows["temperature"].iloc[0])
+        if benchmark.gradient == "calibrated" and np.isfinite(temperature):  # else it has no result
+            logits = logits / temperature
         assert tuple(rows["sample_id"]) == part.ids
         nll = torch.nn.functional.cross_entropy(logits, part.labels, reduction="none").numpy()
         np.testing.assert_allclose(nll, rows["nll"], rtol=2e-3, atol=2e-3, err_msg=name)
