@@ -64,11 +64,11 @@ def draw_all(
             written.append(canvas.save(figure, folder / f"{name}.pdf"))
         for path in main:
             if (gallery := gradients.draw(study, path)) is not None:
-                name = folder / f"gradients-{path.family.replace('/', '-')}.png"
+                file = folder / f"gradients-{path.family.replace('/', '-')}.png"
                 if benchmark.input_shape[0] == 1:
-                    written.append(canvas.save_palette(gallery, name, colours=256))
+                    written.append(canvas.save_palette(gallery, file, colours=256))
                 else:
-                    written.append(canvas.save(gallery, name))
+                    written.append(canvas.save(gallery, file))
     numbers = _numbers(study, main, others, correlated, without_thumbnails)
     text = json.dumps(numbers, indent=1, ensure_ascii=False) + "\n"
     written.append(files.write(folder / "summary.json", text))

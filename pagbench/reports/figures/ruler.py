@@ -1,5 +1,6 @@
 """How good a benchmark's ruler is, drawn from the record of a validation: nothing is computed again."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _PANELS = {
 }
 """What is drawn of a density's rows, by column."""
 
-_SAVE = {".png": canvas.save_palette, ".pdf": canvas.save}
+_SAVE: dict[str, Callable[[Figure, Path], Path]] = {".png": canvas.save_palette, ".pdf": canvas.save}
 
 
 def check_name(path: Path) -> Path:
