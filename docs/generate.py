@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 import bent  # noqa: E402  (beside this file, which tests load by its path)
 import pages  # noqa: E402
+import seeds  # noqa: E402
 import sensitivities  # noqa: E402
 import study  # noqa: E402
 import verdicts  # noqa: E402
@@ -92,6 +93,7 @@ def _study(found: dict[str, Study]) -> str:
         label, name = each.benchmark.label, each.benchmark.name
         parts += [f"#### Along the paths of `{label}`\n", verdicts.profiles(each)]
         parts += [f"#### From `{name}@1` to `{label}`\n", verdicts.moves(found[f"{name}@1"], each)]
+    parts += ["#### How training seeds differ on `fashion-mnist@2`\n", seeds.table()]
     parts += ["#### The luck of a seed in the first edition\n", verdicts.luck(found["fashion-mnist@1"])]
     return "\n".join(parts)
 
