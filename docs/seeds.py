@@ -18,7 +18,7 @@ from pagbench import benchmarks, results
 
 HERE = Path(__file__).parent
 TABLE = HERE / "seeds.csv"
-COLUMNS = ("family", "strength", "seed", "accuracy", "alignment", "tangent_energy")
+COLUMNS = ("family", "strength", "seed", "accuracy", "alignment", "tangent_energy", "weights_sha256")
 MEASURED = ("accuracy", "alignment", "tangent_energy")
 
 
@@ -35,12 +35,10 @@ def measure(folders: Iterable[Path]) -> list[dict[str, object]]:
             chance = mean["alignment_cosine_chance"]
             aligned = (mean["alignment_cosine"] - chance) / (1 - chance)
             key = (card.family, card.strength or 0.0, card.seed or 0)
-            found[key] = (mean["correct"], aligned, mean["tangent_energy"])
-    return [
-        dict(zip(COLUMNS, (*key, *(f"{value:.4f}" for value in values)), strict=True))
-        for key, values in sorted(found.items())
-        if np.isfinite(values).all()
-    ]
+            values = (mean["correct"], aligned, mean["tangent_energy"])
+            if np.isfinite(values).all():
+                found[key] = (*(f"{value:.4f}" for value in values), result.provenance.weights_sha256)
+    return [dict(zip(COLUMNS, (*key, *values), strict=True)) for key, values in sorted(found.items())]
 
 
 def table() -> str:

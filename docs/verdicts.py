@@ -49,6 +49,11 @@ def paths(study: Study) -> dict[str, list[Point]]:
     return {family: path for family, path in sorted(whole.items()) if len(path) >= _FEWEST}
 
 
+def _witnesses(study: Study) -> dict[str, list[Point]]:
+    """Paths that say what regularisation does by itself."""
+    return {family: path for family, path in paths(study).items() if family != _ON_TARGET}
+
+
 def claims(studies: Sequence[Study]) -> str:
     """Each claim with what every data set says of it, as Markdown."""
     lines = [row(["claim", *(f"`{study.benchmark.label}`" for study in studies)]), rule(1 + len(studies))]
@@ -63,26 +68,31 @@ def profiles(study: Study) -> str:
     for family, path in paths(study).items():
         for point in path:
             found = study.replicates(point.model)
-            columns = ("accuracy", "alignment", "alignment_peak", "alignment_peak_sigma")
-            values = [text(found[name], digits=2) for name in columns]
+            values = [text(found[name], digits=2) for name in ("accuracy", "alignment", "alignment_peak")]
+            last, sigma = max(study.benchmark.sigmas or ()), found["alignment_peak_sigma"]
+            values.append(f"≥ {last:g}, the grid's end" if sigma[0] >= last else text(sigma, digits=2))
             lines.append(row([family, f"{point.strength:g}", _regime(study, point), *values]))
     return "\n".join(lines) + "\n"
 
 
 def moves(first: Study, second: Study) -> str:
-    """Rank, alignment and regime of each row in two editions, as Markdown; by rank in the second."""
-    old = {str(entry["model"]): entry for entry in first.board.to_dict("records")}
-    heads = ["model", f"rank in `{first.benchmark.label}`", f"in `{second.benchmark.label}`"]
+    """Place, alignment and regime of each row in two editions, as Markdown; by rank in the second.
+
+    Places are among the rows that both editions rank, those trained on the target apart: the first edition ranks more.
+    """
+    old = {str(entry["model"]): entry for entry in first.rankings[0] + first.rankings[1]}
+    heads = ["model", f"place in `{first.benchmark.label}`", f"in `{second.benchmark.label}` (95 %)"]
     lines = [row([*heads, "alignment", "now", "regime", "now"]), rule(7)]
-    for entry in [*second.rankings[0], *second.rankings[1]]:
-        before = old.get(str(entry["model"]))
-        if before is None:
-            continue
-        ranks = [f"{found['rank']:g} ({found['rank_low']:g}–{found['rank_high']:g})" for found in (before, entry)]
-        values = [f"{found['alignment']:.2f}" for found in (before, entry)]
-        apart = " (own track)" if entry.get("track") == "on-target" else ""
-        regimes = [str(found["regime"] or "–") for found in (before, entry)]
-        lines.append(row([str(entry["model"]), ranks[0], ranks[1] + apart, *values, *regimes]))
+    for track, apart in zip(second.rankings, ("", " (own track)"), strict=True):
+        shared = [entry for entry in track if entry["model"] in old]
+        before = sorted(shared, key=lambda entry: -old[str(entry["model"])]["alignment"])
+        places = {str(entry["model"]): place for place, entry in enumerate(before, 1)}
+        for place, entry in enumerate(shared, 1):
+            name = str(entry["model"])
+            now = f"{place} ({entry['rank_low']:g}–{entry['rank_high']:g}){apart}"
+            both = (old[name], entry)
+            values, regimes = ([f"{e['alignment']:.2f}" for e in both], [str(e["regime"] or "–") for e in both])
+            lines.append(row([name, str(places[name]), now, *values, *regimes]))
     return "\n".join(lines) + "\n"
 
 
@@ -144,7 +154,7 @@ def _count(verdicts: dict[str, bool]) -> str:
 def _in_order(study: Study) -> str:
     """Regimes come one after another, each of the three somewhere."""
     verdicts = {}
-    for family, path in paths(study).items():
+    for family, path in _witnesses(study).items():
         levels = [_ORDER[found] for found in (_regime(study, point) for point in path) if found in _ORDER]
         verdicts[family] = levels == sorted(levels) and set(levels) == {0, 1, 2}
     return _count(verdicts)
@@ -153,7 +163,7 @@ def _in_order(study: Study) -> str:
 def _inside(study: Study) -> str:
     """The peak lies inside the path in nearly all replicates."""
     verdicts = {}
-    for family, path in paths(study).items():
+    for family, path in _witnesses(study).items():
         best = _along(study, path, "alignment").argmax(axis=1)[1:]
         verdicts[family] = float(np.mean((best > 0) & (best < len(path) - 1))) >= _SURE
     return _count(verdicts)
@@ -165,13 +175,16 @@ def _peak(study: Study, path: Sequence[Point]) -> int:
 
 def _aligned_at_the_peak(study: Study) -> str:
     return _count(
-        {family: _regime(study, path[_peak(study, path)]) == "bayes-aligned" for family, path in paths(study).items()}
+        {
+            family: _regime(study, path[_peak(study, path)]) == "bayes-aligned"
+            for family, path in _witnesses(study).items()
+        }
     )
 
 
 def _accuracy_lost(study: Study) -> str:
     parts, sure = [], {}
-    for family, path in paths(study).items():
+    for family, path in _witnesses(study).items():
         accuracy = _along(study, path, "accuracy")
         lost = interval(accuracy[:, 0] - accuracy[:, _peak(study, path)])
         parts.append(lost.value)
@@ -179,11 +192,22 @@ def _accuracy_lost(study: Study) -> str:
     return f"{_count(sure)}; {min(parts):.2f} to {max(parts):.2f} lost"
 
 
+def _costs_accuracy(study: Study, point: Point) -> bool:
+    """Whether a row is excessive for the accuracy that it loses, whatever its sigma*."""
+    thresholds, reference = study.benchmark.thresholds, study.reference
+    assert thresholds is not None and reference is not None
+    lost = study.replicates(reference)["accuracy"][0] - study.replicates(point.model)["accuracy"][0]
+    return _regime(study, point) == "excessive" and bool(lost > thresholds.drop)
+
+
 def _blurred(study: Study) -> str:
-    """The first excessive row is aligned best at more noise than the path's best Bayes-aligned row."""
+    """The first row that is excessive by its accuracy is aligned best at more noise than the best Bayes-aligned row.
+
+    Rows that are excessive by sigma* alone would make the claim true by definition.
+    """
     verdicts, shares = {}, []
-    for family, path in paths(study).items():
-        excessive = [point for point in path if _regime(study, point) == "excessive"]
+    for family, path in _witnesses(study).items():
+        excessive = [point for point in path if _costs_accuracy(study, point)]
         aligned = [point for point in path if _regime(study, point) == "bayes-aligned"]
         if not excessive or not aligned:  # nothing to compare
             continue
@@ -194,14 +218,16 @@ def _blurred(study: Study) -> str:
         shares.append(study.replicates(excessive[0].model)["alignment_peak"][0] / peaks.max())
     if not verdicts:
         return "no path has both"
-    kept = f"the first excessive row keeps {min(shares):.2f} to {max(shares):.2f} of its path's highest"
-    return f"{_count(verdicts)}; {kept}"
+    kept = " to ".join(dict.fromkeys(f"{share:.2f}" for share in (min(shares), max(shares))))
+    return f"{_count(verdicts)}; the first such row keeps {kept} of the highest alignment of its path"
 
 
 def _correlation(first: str, second: str, sign: int) -> Callable[[Study], str]:
     def judged(study: Study) -> str:
         chosen = {study.row_of.get(model.card.id, model.card.id): model for model in study.drawn}.values()
         chosen = [model for model in chosen if model.card.family != _ON_TARGET]
+        if not all(second in study.replicates(model) for model in chosen):
+            return "not measured"
         x, y = (np.array([study.replicates(model)[name][0] for model in chosen]) for name in (first, second))
         rho = clustered_spearman(x, y, [model.card.family for model in chosen])
         word = "holds" if sign * rho.low > 0 < sign * rho.high else "not shown"
@@ -222,5 +248,9 @@ _CLAIMS: dict[str, Callable[[Study], str]] = {
     "off-manifold robust gradients lie on the manifold (rho of tangent energy and log off/on)": _correlation(
         "tangent_energy", "log_ratio", -1
     ),
-    "beyond the paper: excessive models are aligned with a world that is blurred more": _blurred,
+    "another density ranks alike (rho with the diffusion model's target)": _correlation(
+        "alignment", "alignment_second_corrected", 1
+    ),
+    "perceptual distance ranks alike (rho with LPIPS)": _correlation("alignment", "alignment_lpips_corrected", 1),
+    "beyond the paper: models that lose accuracy match the target of a more blurred world": _blurred,
 }

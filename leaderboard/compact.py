@@ -1,8 +1,8 @@
 """Rounds the measured values of the published results to 11 significant bits (2.4e-4 of a value): half the size.
 
 Those of abilities, whose errors are percents, to 8 bits (2e-3). Means over a benchmark's images change by less than
-1e-5, of abilities by less than 1e-3. Of later editions it keeps no pictures where the first edition's results have
-them of the same networks. `python leaderboard/compact.py`, after measuring.
+1e-5, of abilities by less than 1e-3. Where the first edition's results have galleries of the same networks, it drops
+those of the second, and the gradient maps of further training seeds. `python leaderboard/compact.py`, after measuring.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from pagbench import benchmarks, columns, results
 RESULTS = Path(__file__).parent / "results"
 BITS, ABILITY_BITS = 11, 8
 WITHOUT_PICTURES = ("fashion-mnist@2",)
-"""Benchmarks whose results keep the gradient maps of one network of a recipe, and no galleries."""
+"""Benchmarks whose networks have galleries in the first edition's results."""
 
 
 def main() -> None:
