@@ -129,6 +129,12 @@ class Benchmark(Card):
         return f"{self.name}@{self.version}"
 
     @property
+    def heading(self) -> str:
+        """The title, with the version where there are several."""
+        others = [name for name in names() if name.partition("@")[0] == self.name and name != self.label]
+        return f"{self.title} (version {self.version})" if others else self.title
+
+    @property
     def data_name(self) -> str:
         """Name of the data set in the cards of the benchmark's models."""
         return self.trained_on or self.name

@@ -291,8 +291,13 @@ class Agreement(NamedTuple):
 
 
 def agreements(board: pd.DataFrame, benchmark: Benchmark) -> list[Agreement]:
-    """Agreement with every other alignment that the board has; none with fewer than five ranked models."""
+    """Agreement with every other alignment that the board has; none with fewer than five ranked models.
+
+    Models that rank apart, since they are trained on the target, are no witnesses.
+    """
     ranked = board[board["status"] == eligibility.RANKED]
+    if "track" in ranked:
+        ranked = ranked[ranked["track"] != joining.ON_TARGET]
     if len(ranked) < FEWEST:
         return []
     own, found = (benchmark.alignment, f"{benchmark.alignment}_corrected"), []

@@ -86,6 +86,11 @@ def resample_samples(benchmark: Benchmark) -> Resampling:
     return resample(blocks_of(benchmark), seed=benchmark.seed)
 
 
+def one_by_one(measured: NDArray[np.bool_], *, seed: int) -> Resampling:
+    """Draws the measured images singly, for a part of a benchmark that has too few blocks to tell their spread."""
+    return resample(np.where(measured, measured.cumsum() - 1, 0), seed=seed)
+
+
 def means(resampling: Resampling, values: Array) -> Array:
     """Means of each column under each drawing; images that are not scored (NaN) are left out.
 

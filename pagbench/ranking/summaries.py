@@ -121,6 +121,8 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     measured = np.zeros(len(benchmark.samples), dtype=bool)
     measured[positions[positions >= 0]] = True
     values = _values(rows, positions, benchmark)
+    if len(np.unique(drawn.blocks[measured])) < resampling.FEWEST:  # few blocks differ little, by chance
+        drawn = resampling.one_by_one(measured, seed=benchmark.seed)
     means = _means(drawn.first(statistics.REPLICATES), values)
     replicates = _statistics(dict(means) | _of_few_blocks(values, drawn, benchmark), benchmark)
     ranking = (benchmark.alignment, _PAIRS.get(benchmark.alignment))

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility, statistics
+from pagbench.ranking.joining import ON_TARGET
 from pagbench.ranking.statistics import Interval
 from pagbench.studies import legend
 from pagbench.studies.models import Study
@@ -76,8 +77,10 @@ def over_parts(table: pd.DataFrame, first: str, second: str) -> dict[str, Correl
 
 
 def correlation(part: pd.DataFrame, first: str, second: str) -> Correlation:
-    """Correlation of two columns over the rows that have both."""
+    """Correlation of two columns over the rows that have both, without those that are trained on the target."""
     known = part[part[first].notna() & part[second].notna()]
+    if "track" in known:
+        known = known[known["track"] != ON_TARGET]
     x, y = (known[name].to_numpy(float) for name in (first, second))
     rho = statistics.clustered_spearman(x, y, known["family"].tolist())
     return Correlation(rho, len(known), known["family"].nunique())

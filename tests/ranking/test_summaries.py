@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from scipy.stats import binom, kendalltau, norm, t
 
 import pagbench
-from pagbench import benchmarks, results
+from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
 from pagbench.ranking import resampling, statistics, summaries, summary_cache
 from pagbench.results import verification
+from pagbench.results.files import Declared
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -381,3 +382,14 @@ def test_where_few_blocks_were_attacked_images_are_drawn_one_by_one(robust, imag
     assert blocked.high - blocked.low < 0.8 * (high - low)
     assert not summaries._of_few_blocks({name: np.where(np.isnan(values), 1.0, values)}, drawn, edition)
     assert not summaries._of_few_blocks({"generation_recognised": values}, drawn, edition)
+
+
+def test_a_part_of_few_blocks_has_intervals_as_wide_as_its_images_say():
+    """Eight images lie in a few blocks, whose spread is chance; drawn singly they say what images say."""
+    digits = benchmarks.load("digits@2")
+    path = Path(__file__).parents[2] / "leaderboard" / "results" / "digits@2" / "digits" / "standard.parquet"
+    few = results.read(path, columns.schema(digits)).rows.iloc[:8]
+    entry = summaries.summarise(few, digits, resampling.resample_samples(digits), Declared()).entry
+    half = (entry["tangent_energy_high"] - entry["tangent_energy_low"]) / 2
+    expected = 1.96 * few["tangent_energy"].std() / len(few) ** 0.5
+    assert 0.6 * expected < half < 1.6 * expected

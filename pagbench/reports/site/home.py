@@ -48,10 +48,14 @@ class Example:
 
 
 def page(studies: Sequence[Study]) -> Page:
-    """The page `index.html`: images before invented data, then the longest leaderboards first."""
-    verdicts = sorted(
-        map(benchmark.verdict, studies), key=lambda v: (_closed_form(v.benchmark), -v.ranked, v.benchmark.label)
-    )
+    """The page `index.html`: images before invented data, newest editions first, then the longest leaderboards."""
+
+    def place(verdict: Verdict) -> tuple[bool, bool, int, str]:
+        shown = verdict.benchmark
+        superseded = any(s.benchmark.name == shown.name and s.benchmark.version > shown.version for s in studies)
+        return _closed_form(shown), superseded, -verdict.ranked, shown.label
+
+    verdicts = sorted(map(benchmark.verdict, studies), key=place)
     published = {study.benchmark.label for study in studies}
     unpublished = [benchmarks.load(label) for label in benchmarks.names() if label not in published]
     models = {model.card.id for study in studies for model in study.models if not model.card.control}
