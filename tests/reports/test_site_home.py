@@ -213,7 +213,7 @@ def test_results_without_pictures_still_have_a_first_page(digits_study):
 def test_a_reader_sees_who_is_first_and_what_its_gradients_look_like(page, site):
     page.goto((site / "index.html").as_uri())
     first = page.locator("article").first
-    assert first.locator("h3").inner_text() == benchmarks.load("digits@1").title
+    assert first.locator("h3").inner_text() == benchmarks.load("digits@1").heading
     assert "digits/noise-0.6" in first.locator(".answer").inner_text()
     assert page.locator(".example .tile").count() == 4
     assert first.locator(".evidence .tile").count() == 9
