@@ -235,7 +235,10 @@ def preflight(card: "Preflight") -> str:
 
 
 def describe_model(name: str, folder: Path) -> str:
-    """A model's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on."""
+    """A model's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on.
+
+    Of several editions the newest is shown, and the others are named.
+    """
     import yaml
 
     from pagbench import benchmarks, results
@@ -246,21 +249,22 @@ def describe_model(name: str, folder: Path) -> str:
     source = request.path or f"the source {card.id.partition('/')[0]!r}"
     fields = yaml.safe_dump(card.model_dump(mode="json", exclude_none=True), sort_keys=False)
     text = f"# {printable(str(source))}\n{fields}"
-    for label in benchmarks.names():
-        if not (folder / label).is_dir():
-            continue
-        benchmark = benchmarks.load(label)
-        file = results.path_of(folder, benchmark, card.id)
-        if not file.exists():
-            continue
-        text += f"\n# {label} in {folder}\n{_summary(card.id, folder, benchmark)}\n"
+    measured: dict[str, list[Benchmark]] = {}
+    for benchmark in (benchmarks.load(label) for label in benchmarks.names() if (folder / label).is_dir()):
+        if results.path_of(folder, benchmark, card.id).exists():
+            measured.setdefault(benchmark.name, []).append(benchmark)
+    for editions in measured.values():
+        *earlier, newest = sorted(editions, key=lambda edition: edition.version)
+        text += f"\n# {newest.label} in {folder}\n{_summary(card.id, folder, newest)}\n"
+        for edition in earlier:
+            text += f"# also measured on {edition.label}: pagbench leaderboard --benchmark {edition.label}\n"
         try:
-            result = results.Store(file, benchmark).load()
+            result = results.Store(results.path_of(folder, newest, card.id), newest).load()
         except ResultsError:
             continue  # the summary says why
         checked = None if result is None else result.provenance.preflight
         if checked is not None:
-            text += f"\n# pre-flight on {label}: {checked.verdict}\n{preflight(checked)}\n"
+            text += f"\n# pre-flight on {newest.label}: {checked.verdict}\n{preflight(checked)}\n"
     return text
 
 
