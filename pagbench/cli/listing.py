@@ -249,15 +249,16 @@ def describe_model(name: str, folder: Path) -> str:
     source = request.path or f"the source {card.id.partition('/')[0]!r}"
     fields = yaml.safe_dump(card.model_dump(mode="json", exclude_none=True), sort_keys=False)
     text = f"# {printable(str(source))}\n{fields}"
-    measured: dict[str, list[Benchmark]] = {}
-    for benchmark in (benchmarks.load(label) for label in benchmarks.names() if (folder / label).is_dir()):
-        if results.path_of(folder, benchmark, card.id).exists():
-            measured.setdefault(benchmark.name, []).append(benchmark)
+    measured: dict[str, list[str]] = {}
+    for label in benchmarks.names():
+        if (folder / label / f"{card.id}.parquet").exists():  # a definition is read where there is something to show
+            measured.setdefault(label.partition("@")[0], []).append(label)
     for editions in measured.values():
-        *earlier, newest = sorted(editions, key=lambda edition: edition.version)
+        *earlier, last = sorted(editions, key=lambda label: int(label.partition("@")[2]))
+        newest = benchmarks.load(last)
         text += f"\n# {newest.label} in {folder}\n{_summary(card.id, folder, newest)}\n"
-        for edition in earlier:
-            text += f"# also measured on {edition.label}: pagbench leaderboard --benchmark {edition.label}\n"
+        for label in earlier:
+            text += f"# also measured on {label}: pagbench leaderboard --benchmark {label}\n"
         try:
             result = results.Store(results.path_of(folder, newest, card.id), newest).load()
         except ResultsError:
