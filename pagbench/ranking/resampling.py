@@ -15,7 +15,7 @@ RANK_REPLICATES = 10_000
 _LENGTH = 10
 """Images that a block has at least: its first one's predecessor is not in it, which leaves out a tenth of what
 neighbours have in common."""
-FEWEST = 25
+_FEWEST = 25
 """Blocks that there are at least, where there are as many images."""
 _FEWER = 3
 """Blocks that are drawn less than there are. Drawing R of R blocks gives (R - 1)/R of the variance of a mean and normal
@@ -56,7 +56,7 @@ def along(images: int, classes: int) -> NDArray[np.int64]:
     ([0, 0, 1, 1, 2, 2], 100)
     """
     rounds = -(-_LENGTH // classes)
-    length = max(1, min(classes * rounds, images // FEWEST))
+    length = max(1, min(classes * rounds, images // _FEWEST))
     return np.minimum(np.arange(images) // length, max(images // length - 1, 0))
 
 
@@ -86,8 +86,13 @@ def resample_samples(benchmark: Benchmark) -> Resampling:
     return resample(blocks_of(benchmark), seed=benchmark.seed)
 
 
+def are_few(resampling: Resampling, measured: NDArray[np.bool_]) -> bool:
+    """Whether the measured images, shape (n,), lie in too few blocks to tell how far these differ."""
+    return len(np.unique(resampling.blocks[measured])) < _FEWEST
+
+
 def one_by_one(measured: NDArray[np.bool_], *, seed: int) -> Resampling:
-    """Draws the measured images singly, for a part of a benchmark that has too few blocks to tell their spread."""
+    """Draws the measured images, shape (n,), singly; the others, which have no values, count as the first."""
     return resample(np.where(measured, measured.cumsum() - 1, 0), seed=seed)
 
 

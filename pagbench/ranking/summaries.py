@@ -121,7 +121,7 @@ def summarise(rows: pd.DataFrame, benchmark: Benchmark, drawn: Resampling, decla
     measured = np.zeros(len(benchmark.samples), dtype=bool)
     measured[positions[positions >= 0]] = True
     values = _values(rows, positions, benchmark)
-    if len(np.unique(drawn.blocks[measured])) < resampling.FEWEST:  # few blocks differ little, by chance
+    if resampling.are_few(drawn, measured):
         drawn = resampling.one_by_one(measured, seed=benchmark.seed)
     means = _means(drawn.first(statistics.REPLICATES), values)
     replicates = _statistics(dict(means) | _of_few_blocks(values, drawn, benchmark), benchmark)
@@ -223,10 +223,10 @@ def _of_few_blocks(values: Values, drawn: Resampling, benchmark: Benchmark) -> d
     """
     found = {}
     for name in (column.name for measure in columns.ATTACKS for column in columns.added_columns(benchmark, measure)):
-        scored = np.flatnonzero(~np.isnan(values[name])) if name in values else np.empty(0, np.int64)
-        if 0 < len(np.unique(drawn.blocks[scored])) < resampling.FEWEST:
-            images = resampling.resample(np.arange(len(scored)), seed=benchmark.seed, replicates=statistics.REPLICATES)
-            found[name] = resampling.means(images, values[name][scored, None])[:, 0]
+        scored = ~np.isnan(values[name]) if name in values else np.zeros(len(drawn.blocks), dtype=bool)
+        if scored.any() and resampling.are_few(drawn, scored):
+            singly = resampling.one_by_one(scored, seed=benchmark.seed).first(statistics.REPLICATES)
+            found[name] = resampling.means(singly, values[name][:, None])[:, 0]
     return found
 
 
