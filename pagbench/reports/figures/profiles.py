@@ -54,7 +54,7 @@ def caption(study: Study) -> str:
     return (
         f"{study.benchmark.label}, {' '.join(study.make)}. Above: alignment with the Bayes classifier of the data "
         "blurred by sigma, chance-corrected, light to dark by growing strength; dotted: no regularisation; grey: above "
-        "the noise ceiling of the cosine, which is not corrected; vertical: the benchmark's sigma, "
+        "the noise ceiling, where it is known; vertical: the benchmark's sigma, "
         f"{study.benchmark.sigma:g}. Below left: sigma*, at which alignment is largest, against strength; the diagonal "
         "is the training noise itself. Below right: the largest alignment against accuracy; lines follow the strength. "
         "Bars and bands: 95 %."
@@ -75,7 +75,7 @@ def _profiles(axis: Any, study: Study, path: Path, start: Point | None) -> None:
     shades = mpl.colormaps[_CMAP](np.linspace(0.9, 0.05, len(path.points)))
     found = validation.published(study.benchmark.label)
     if found is not None:
-        known = {sigma: bound for sigma, bound in found.ceilings.items() if bound.value is not None}
+        known = {sigma: bound for sigma, bound in found.corrected_ceilings.items() if bound.value is not None}
         axis.fill_between(list(known), [bound.value for bound in known.values()], 1.05, color="#dddddd", lw=0, zorder=0)
     if start is not None:
         axis.plot(sigmas, _profile(start, sigmas)[0], color=legend.INK, lw=0.9, ls=":", zorder=2)
