@@ -13,6 +13,7 @@ from itertools import chain
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 import setting
 import torch
 from torch import nn
@@ -79,13 +80,21 @@ def rows(label: str, device: torch.device, few: int | None) -> Line:
         )
     except PagbenchError as error:
         return Line(what, f"skipped: {error}")
+    column, excess = largest_difference(there, here)
+    return Line(what, f"at most {excess:.1e} ({column})", f"≤ {AGREE:g}", excess <= AGREE)
+
+
+def largest_difference(there: pd.DataFrame, here: pd.DataFrame) -> tuple[str, float]:
+    """The column that differs most, and by how much of a value's size plus the column's root mean square.
+
+    Infinite where a value is missing on one side alone.
+    """
     names = [name for name in here.select_dtypes("number") if name not in IDENTITY]
     one, other = (found[names].to_numpy(float) for found in (there, here))
     scale = np.abs(other) + np.sqrt(np.nanmean(other**2, axis=0))
     excess = np.where(np.isnan(one) & np.isnan(other), 0.0, np.abs(one - other) / np.maximum(scale, 1e-12))
-    excess[np.isnan(excess)] = np.inf  # a number on one device alone
-    worst = names[int(excess.max(axis=0).argmax())]
-    return Line(what, f"at most {excess.max():.1e} ({worst})", f"≤ {AGREE:g}", bool(excess.max() <= AGREE))
+    worst = np.nan_to_num(excess, nan=np.inf).max(axis=0)
+    return names[int(worst.argmax())], float(worst.max())
 
 
 def target(label: str, device: torch.device, count: int) -> Line:

@@ -11,7 +11,7 @@ import yaml
 from commands import assert_one_line, invoke
 from safetensors.torch import save_file
 
-from pagbench import benchmarks, models
+from pagbench import benchmarks, models, results
 from pagbench.cards import ModelCard
 from pagbench.models import architectures
 
@@ -136,6 +136,14 @@ def test_show_prints_the_card_and_the_results(folder):
     assert "training_command: pagbench train digits --family noise --strength 0.6 --seed 0" in text
     assert re.search(r"alignment +0\.\d{4} \[", text)
     assert "partial: 12 of 360 images" in text
+
+
+def test_show_prints_the_newest_edition_and_names_the_earlier():
+    text = invoke("show", "digits/noise-0.6", "-r", results.PUBLISHED).output
+    shown = re.findall(r"^# (digits@\d) in ", text, re.MULTILINE)
+    assert shown == ["digits@2"]
+    assert "# also measured on digits@1: pagbench leaderboard --benchmark digits@1" in text
+    assert "# pre-flight on digits@2: pass" in text
 
 
 @pytest.mark.parametrize(

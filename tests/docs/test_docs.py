@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import dataclasses
 import importlib.util
 import io
 import math
@@ -17,6 +18,9 @@ from pagbench import benchmarks
 from pagbench.cli import listing
 from pagbench.errors import EXTRAS
 from pagbench.models import checks, registry
+from pagbench.ranking.board import agreements
+from pagbench.reports.site import home
+from pagbench.studies import correlations
 
 ROOT = Path(__file__).parent.parent.parent
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?")
@@ -158,3 +162,47 @@ def test_what_is_said_of_the_check_of_accuracy_is_what_its_interval_does(publish
     cells = [f"{falsely:.2f} %", f"{any_of_200} %", *(f"{share} %" for share in found), f"{surely:g} points"]
     line = f"| {published:.2f}".replace("0.", ".") + " | " + " | ".join(cells).replace("0.", ".", 1) + " |"
     assert line in (ROOT / "docs" / "preflight.md").read_text(encoding="utf-8")
+
+
+def test_no_claim_rests_on_a_family_that_trains_on_the_target(generate, published):
+    fashion = published["fashion-mnist@2"]
+    assert "score-matching" in generate.verdicts.paths(fashion)
+    said = generate.verdicts.claims([fashion])
+    assert "score-matching" not in said
+    assert "of 6 families" in said and "44 recipes" in said and "50 recipes" not in said
+
+
+def test_rows_that_sigma_alone_makes_excessive_are_no_evidence_on_sigma(generate, published):
+    """Where no accuracy loss counts, sigma* is all that is left to make a row excessive."""
+    fashion = published["fashion-mnist@2"]
+    tolerant = fashion.benchmark.thresholds.model_copy(update={"drop": 0.9})
+    lenient = dataclasses.replace(fashion, benchmark=fashion.benchmark.model_copy(update={"thresholds": tolerant}))
+    last = [generate.verdicts.claims([study]).splitlines()[-1] for study in (fashion, lenient)]
+    assert "holds**: 4 of 4 families" in last[0]
+    assert last[1].endswith("| no path has both |")
+
+
+def test_places_of_two_editions_are_among_the_same_rows(generate, published):
+    table = generate.verdicts.moves(published["fashion-mnist@1"], published["fashion-mnist@2"])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    for apart in (False, True):
+        track = [row for row in rows if row[2].endswith("(own track)") == apart]
+        places = [sorted(int(row[column].split()[0]) for row in track) for column in (1, 2)]
+        assert places[0] == places[1] == list(range(1, len(track) + 1))
+
+
+def test_agreement_and_correlation_leave_out_who_trains_on_the_target(published):
+    fashion = published["fashion-mnist@2"]
+    together = fashion.board.drop(columns="track")
+    for board, count in ((fashion.board, 44), (together, 50)):
+        assert {found.models for found in agreements(board, fashion.benchmark)} == {count}
+        shown = correlations.points(dataclasses.replace(fashion, board=board))
+        assert correlations.correlation(shown, "log_ratio", "alignment").models == count
+
+
+def test_the_first_page_leads_with_the_newest_edition(published):
+    shown = [verdict.benchmark.label for verdict in home.page(list(published.values())).content["images"]]
+    for name in ("digits", "fashion-mnist"):
+        assert shown.index(f"{name}@2") < shown.index(f"{name}@1")
+    assert benchmarks.load("digits@2").heading.endswith("(version 2)")
+    assert benchmarks.load("sphere@1").heading == benchmarks.load("sphere@1").title
