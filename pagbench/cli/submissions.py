@@ -255,6 +255,12 @@ def verify(
     by: Annotated[
         str | None, typer.Option(help="Who verifies; by default the repository that a workflow runs in, or git's user.")
     ] = None,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train/--no-train", help="Train again published networks whose weights are not here; kept in the cache."
+        ),
+    ] = True,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = Device.auto,
     offline: OfflineOption = False,
@@ -278,7 +284,7 @@ def verify(
         raise ContractError(f"{results}: no results to verify; give another --results folder or a submission's folder")
     outcomes = verify.verify(
         to_verify, seed=secrets.randbits(32) if seed is None else seed, by=by or _verifier(), samples=samples,
-        tolerance=tolerance, batch_size=batch_size, device=device.value, progress=True,
+        tolerance=tolerance, batch_size=batch_size, device=device.value, train=train, progress=True,
     )  # fmt: skip
     for outcome in outcomes:
         verdict = _print_outcome(outcome)
