@@ -224,7 +224,7 @@ _CARDS_FOLDER = "cards"
 """Of the cache folder: downloads that others name."""
 _KEPT_NAMES = {
     *_SOURCES_FOLDERS, _CARDS_FOLDER, "data", "fetched.json", "fitted", "huggingface", "results", "summaries",
-    "targets", "torch",
+    "targets", "torch", "trained",
 }  # fmt: skip
 """What pagbench itself writes into the cache folder."""
 _KEPT_ENDS = (".part", ".json", ".lock", ".tmp")

@@ -255,6 +255,10 @@ def verify(
     by: Annotated[
         str | None, typer.Option(help="Who verifies; by default the repository that a workflow runs in, or git's user.")
     ] = None,
+    no_train: Annotated[
+        bool,
+        typer.Option("--no-train", help="Leave out published networks whose weights would have to be trained again."),
+    ] = False,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = Device.auto,
     offline: OfflineOption = False,
@@ -278,7 +282,8 @@ def verify(
         raise ContractError(f"{results}: no results to verify; give another --results folder or a submission's folder")
     outcomes = verify.verify(
         to_verify, seed=secrets.randbits(32) if seed is None else seed, by=by or _verifier(), samples=samples,
-        tolerance=tolerance, batch_size=batch_size, device=device.value, progress=True,
+        tolerance=tolerance, batch_size=batch_size, device=device.value, train=not no_train,
+        progress=True,
     )  # fmt: skip
     for outcome in outcomes:
         verdict = _print_outcome(outcome)

@@ -178,7 +178,7 @@ def _from_checkpoint(request: Request) -> tuple[nn.Module, str]:
     if request.network is not None and request.path is not None:  # a checkpoint without a card, of any name
         file = request.path
     elif card.weights is not None and request.path is not None:
-        file = request.path.parent / card.weights
+        file = request.weights_file or request.path.parent / card.weights
     else:
         assert card.download is not None  # by the card's validation
         file = downloads.get(card.download[0])

@@ -5,9 +5,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cache
+from functools import cache as cached
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,7 +17,8 @@ from pagbench.cards import ModelCard, SmoothingCard
 from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError, printable
 from pagbench.models import factories, sources
 from pagbench.models.local_ids import LocalFile, clean, derive
-from pagbench.storage.files import at_home
+from pagbench.storage import cache
+from pagbench.storage.files import at_home, sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -75,10 +77,22 @@ class Request:
     origin: Origin = "card"
 
     @property
+    def weights_file(self) -> Path | None:
+        """The file that its card names: beside the card, or trained again in the cache; None where it is not here."""
+        if self.path is None or self.card.weights is None:
+            return None
+        beside = self.path.parent / self.card.weights
+        if beside.is_file():
+            return beside
+        with suppress(OSError):  # not there, or not readable
+            if sha256_of(again := trained_again(self.card)) == self.card.weights_sha256:
+                return again
+        return None
+
+    @property
     def has_weights(self) -> bool:
-        """Whether the file that its card names lies beside the card."""
-        card = self.card
-        return self.path is not None and card.weights is not None and (self.path.parent / card.weights).is_file()
+        """Whether the file that its card names is here."""
+        return self.weights_file is not None
 
     @property
     def to_be_trained(self) -> bool:
@@ -95,7 +109,8 @@ class Request:
         if self.to_be_trained:
             assert self.path is not None
             folder, place = self.path.parent, self.card.id.rpartition("/")[0]
-            command = f"{self.card.training_command} --prefix {place} --output {folder}"
+            where = f"--output {folder} --device {self.card.training.get('device', 'cpu')}"
+            command = f"{self.card.training_command} --prefix {place} {where}"
             raise WeightsError(
                 f"{self.card.id}: cannot read the weights, for {folder / str(self.card.weights)} is not there; put the "
                 f"file there, or train them again with `{command}`"
@@ -103,7 +118,12 @@ class Request:
         return loading.load(self, benchmark) if device is None else loading.load(self, benchmark, device)
 
 
-@cache
+def trained_again(card: ModelCard) -> Path:
+    """Where the weights of a card lie in the cache once they were trained again: under their hash."""
+    return cache.root() / "trained" / f"{card.weights_sha256}.safetensors"
+
+
+@cached
 def shipped() -> dict[str, Path]:
     """Cards by id: the package's own, and the published leaderboard's."""
     cards: dict[str, Path] = {}
@@ -127,12 +147,12 @@ def submitted(leaderboard: Path) -> dict[str, list[Path]]:
     return cards
 
 
-@cache
+@cached
 def _known() -> dict[str, Path]:
     return {name: paths[0] for name, paths in submitted(LEADERBOARD).items()} | shipped()
 
 
-@cache
+@cached
 def names() -> tuple[str, ...]:
     """Ids of all shipped and submitted cards: by data set, the unregularised network first, families by strength."""
 
@@ -154,7 +174,7 @@ def models_of(benchmark: Benchmark) -> list[str]:
     return trained + [card.id for card in cards if card.control and card.architecture not in left_out]
 
 
-@cache
+@cached
 def _read(path: Path) -> ModelCard:
     return ModelCard.read(path, ours=path in shipped().values())
 

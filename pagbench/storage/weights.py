@@ -203,8 +203,12 @@ def _common_prefix(network: nn.Module, state: Mapping[str, Tensor]) -> str | Non
     return next((prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in names)), None)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, advice: str = "give another --output") -> None:
     """Makes a folder, before the work whose results it shall hold begins.
+
+    Args:
+        path: the folder.
+        advice: what to do where it cannot be made.
 
     Raises:
         WeightsError: it is a file, or not writable.
@@ -212,7 +216,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot write there ({error.strerror or error}); give another --output") from None
+        raise WeightsError(f"{path}: cannot write there ({error.strerror or error}); {advice}") from None
 
 
 def write(network: nn.Module, path: Path, *, half: bool = False, metadata: Mapping[str, str] | None = None) -> str:

@@ -1,5 +1,9 @@
-"""Finds results of models and submissions, measures some images again, and says whether the results are true."""
+"""Finds results of models and submissions, measures some images again, and says whether the results are true.
 
+Weights that are not here are trained again where a published card says how.
+"""
+
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich.progress import Progress
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
@@ -15,6 +20,7 @@ from pagbench.cards import ModelCard
 from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError
 from pagbench.models import checks, devices, registry
 from pagbench.models.loading import LoadedModel
+from pagbench.models.registry import Request
 from pagbench.results import Provenance, Result, thumbnails, verification
 from pagbench.results.comparison import TOLERANCE, Comparison, compare, compare_images
 from pagbench.results.plain import as_line
@@ -29,6 +35,7 @@ from pagbench.submissions import folder
 from pagbench.submissions.check import check_weights
 from pagbench.submissions.check_results import check_results
 from pagbench.submissions.folder import CARD, RESULTS
+from pagbench.training.model import plan_of, train_again
 
 SAMPLES = 50
 """If a share p of the rows is wrong, n drawn ones show it with a probability of 1 - (1 - p)^n or more: p = .05, .92."""
@@ -160,6 +167,7 @@ def verify(
     tolerance: float = TOLERANCE,
     batch_size: int | None = None,
     device: str = "auto",
+    train: bool = True,
     progress: bool = False,
 ) -> Iterator[Outcome]:
     """Verifies results one after the other; each record is kept as soon as it is known.
@@ -175,6 +183,7 @@ def verify(
         tolerance: see `pagbench.results.comparison.compare`.
         batch_size: images at a time, as many as fit by default; does not change a row.
         device: auto, cpu, cuda, mps.
+        train: train again what is published without weights, and keep them in the cache; else it is not verified.
         progress: show a progress bar.
 
     Raises:
@@ -188,7 +197,7 @@ def verify(
         for benchmark, group in groupby(ordered, key=lambda subject: subject.benchmark):
             ids = draw(benchmark, samples, seed)
             config = RunConfig(benchmark=benchmark, ids=ids, device=chosen, seed=benchmark.seed, batch_size=batch_size)
-            rerun = _Rerun(config, tolerance)
+            rerun = _Rerun(config, tolerance, bar if train else None)
             for subject in group:
                 bar.update(task, description=str(subject))
                 yield _verify_one(rerun, subject, seed, by, lambda images: bar.advance(task, images))
@@ -226,22 +235,23 @@ def _verify_one(rerun: "_Rerun", subject: Subject, seed: int, by: str, advance: 
 class _Rerun:
     """What the subjects of one benchmark share: the drawn samples and their targets."""
 
-    def __init__(self, config: RunConfig, tolerance: float) -> None:
-        self.config, self._benchmark, self._tolerance = config, config.benchmark, tolerance
+    def __init__(self, config: RunConfig, tolerance: float, training: Progress | None) -> None:
+        """`training` shows how far a training is; None where nothing is to be trained."""
+        self.config, self._benchmark, self._tolerance, self._training = config, config.benchmark, tolerance, training
 
     @cached_property
     def _session(self) -> Session:
         return Session(self.config)
 
     def judge(self, subject: Subject, advance: Callable[[int], None]) -> tuple[Comparison, str, int]:
-        """Checks the file alone, then the weights, then measures.
+        """Checks the file alone, then the weights, which may have to be trained first, then measures.
 
         Returns:
             What is wrong, with no reason where the results are true; the weights' sha256; how many images were
             measured, 0 where the file alone is refuted.
 
         Raises:
-            PagbenchError: the network cannot be loaded or measured here.
+            PagbenchError: the network cannot be loaded, trained again or measured here.
         """
         sha256 = subject.weights_sha256
         findings = check_results(subject.file, subject.card, self._benchmark, sha256)
@@ -257,6 +267,8 @@ class _Rerun:
             raise ContractError("; ".join(errors))
         result = results.read(subject.file, columns.schema(self._benchmark), len(self._benchmark.samples))
         (request,) = registry.resolve([subject.source], self._benchmark)
+        if self._training is not None:
+            _train_missing(request, self._training)
         try:
             model = request.load(self._benchmark)
         except Refusal as refusal:
@@ -309,3 +321,36 @@ class _Rerun:
             if measured is not None and (difference := compare_images(reported, measured)):
                 return difference
         return ""
+
+
+def _train_missing(request: Request, bar: Progress) -> None:
+    """Trains again what is published without weights; says so in one line, with the time by that of its first steps.
+
+    Nothing is trained that others have submitted, for their cards could ask for any number of epochs.
+
+    Raises:
+        PagbenchError: the weights come out as others, or cannot be trained here.
+    """
+    name = request.card.id
+    if not request.to_be_trained or name not in registry.shipped() or (plan := plan_of(request.card)) is None:
+        return  # loading says what is missing
+    task = bar.add_task(f"training {name}", total=None)
+    begun: tuple[int, float] | None = None
+    said = False
+
+    def show(done: int, total: int, loss: float) -> None:
+        nonlocal begun, said
+        bar.update(task, completed=done, total=total)
+        now = time.monotonic()
+        first, start = begun = begun or (done, now)  # the very first steps are slower
+        if not said and (done > first or done == total):
+            minutes = round((total - done) * (now - start) / max(1, done - first) / 60)
+            duration = f"about {minutes} minutes" if minutes > 1 else "a minute or less"
+            line = f"{name}: its weights are not here; training them again, {duration}"
+            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            said = True
+
+    try:
+        train_again(request, plan, on_step=show)
+    finally:
+        bar.remove_task(task)

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 import yaml
 from jaxtyping import Float
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from pagbench import benchmarks, data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Identifier, ModelCard, SmoothingCard
 from pagbench.densities import scores
-from pagbench.errors import CardError, TrainingError, UnknownNameError, WeightsError
-from pagbench.models import architectures, registry
+from pagbench.errors import CardError, PagbenchError, TrainingError, UnknownNameError, WeightsError
+from pagbench.models import architectures, devices, registry
+from pagbench.models.registry import Request
 from pagbench.storage import files, global_state, weights
 from pagbench.training.families import FAMILIES
 from pagbench.training.loop import Progress, guard_memory, train
@@ -27,6 +29,7 @@ DRAWS = 64
 _FALLBACK = ("strided-cnn", "silu")
 _MAX_STRENGTH = 1e6
 _DIGITS = 12
+_SPLIT = "training split of "
 
 
 def default_recipe(benchmark: Benchmark) -> Recipe:
@@ -163,7 +166,7 @@ class TrainingPlan:
             "weights_sha256": digest,
             "seed": self.seed,
             "training_command": self.command,
-            "training": {"split": f"training split of {_first_alike(self.benchmark, self.family)}", **asdict(recipe)}
+            "training": {"split": f"{_SPLIT}{_first_alike(self.benchmark, self.family)}", **asdict(recipe)}
             | {"stored_as": "float16" if self.half else "float32"}
             | ({"note": family.note} if family.note else {}),
             "trained_on": "train",
@@ -172,6 +175,41 @@ class TrainingPlan:
             "license": "Apache-2.0",
         }
         return ModelCard.model_validate(content)
+
+    def describes(self, card: ModelCard) -> bool:
+        """Whether a card is that of this plan, wherever it was trained."""
+        planned = self.card(card.weights_sha256 or "0" * 64, card.weights or "")
+        trained = {name: value for name, value in card.training.items() if name not in _MACHINE}
+        return card.functional_hash() == planned.functional_hash() and trained == planned.training
+
+
+def plan_of(card: ModelCard) -> TrainingPlan | None:
+    """The plan that a card was written by, read back from its fields; None where `train_model` did not write it.
+
+    >>> plan = TrainingPlan(benchmarks.load("digits"), "noise", 0.6)
+    >>> plan_of(plan.card("0" * 64, "noise-0.6.safetensors")).command == plan.command
+    True
+    """
+    said = card.training
+    try:
+        plan = TrainingPlan(
+            benchmarks.load(str(said["split"]).removeprefix(_SPLIT)),
+            card.family,
+            card.strength,
+            card.seed or 0,
+            card.architecture,
+            card.activation,
+            recipe=_RECIPE.validate_python({field.name: said[field.name] for field in fields(Recipe)}),
+            prefix=card.id.rpartition("/")[0],
+            half=said["stored_as"] == "float16",
+            draws=DRAWS if card.smoothing is None else card.smoothing.samples,
+        )
+    except (KeyError, ValueError, PagbenchError):  # a recipe in words of others
+        return None
+    return plan if plan.describes(card) else None
+
+
+_RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 
 
 def _first_alike(benchmark: Benchmark, family: str) -> str:
@@ -237,6 +275,79 @@ def train_model(
     if known is not None and (output / (known.weights or "")).is_file():
         return path
     weights.make_folder(output)
+    file = output / f"{plan.name}.safetensors"
+    if known is not None:
+        _train_known(known, plan, file, checkpoint, device, on_step)
+        return path
+    network, split = _trained(plan, checkpoint, device, on_step)
+    digest = weights.write(network, file, half=plan.half)
+    card = plan.card(digest, file.name)
+    machine = dict(zip(_MACHINE, (device.type, str(torch.__version__), torch.get_num_threads()), strict=True))
+    weights.load_into(network, weights.read(file), str(file))  # as they were rounded
+    # under smoothing it would cost as many passes as there are draws
+    accuracy = None if FAMILIES[plan.family].smoothed else _accuracy(network, split, device)
+    card = card.model_copy(update={"training": card.training | machine, "training_accuracy": accuracy})
+    content = card.model_dump(mode="json", exclude_defaults=True)
+    files.write(path, yaml.safe_dump(content, sort_keys=False, width=100), WeightsError)
+    checkpoint.unlink(missing_ok=True)
+    return path
+
+
+def train_again(request: Request, plan: TrainingPlan, *, on_step: Progress = lambda done, total, loss: None) -> None:
+    """Trains a model of a card on the device that the card names, and keeps its weights in the cache.
+
+    There `Request.weights_file` finds them. What is here already is not trained again. One process trains while others
+    wait; what was killed goes on from its checkpoint.
+
+    Args:
+        request: the model.
+        plan: its own, as `plan_of` reads it.
+        on_step: called with steps done, steps in all, and the latest loss.
+
+    Raises:
+        ContractError: the device is not here.
+        TrainingError: training made other weights than those of the card, which are not kept, or diverged.
+        WeightsError: the cache folder cannot be written.
+    """
+    card, file = request.card, registry.trained_again(request.card)
+    device = devices.choose_device(str(card.training.get("device", "cpu")))
+    weights.make_folder(file.parent, "set PAGBENCH_CACHE to another folder")
+    with files.file_lock(file.with_name(f".{file.stem}.lock"), timeout_s=-1):
+        if not request.has_weights:  # another process may have made them meanwhile
+            checkpoint = file.with_name(f".{file.stem}.{plan.name}.checkpoint")
+            _train_known(card, plan, file, checkpoint, device, on_step)
+
+
+@global_state.known()
+def _train_known(
+    card: ModelCard, plan: TrainingPlan, file: Path, checkpoint: Path, device: torch.device, on_step: Progress
+) -> None:
+    """Trains a model of a card by as many threads as it was, and writes its weights where they are those of the card.
+
+    Raises:
+        TrainingError: they are others.
+    """
+    threads = card.training.get("threads")
+    torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else _THREADS)  # sums depend on it
+    network, _ = _trained(plan, checkpoint, device, on_step)
+    # by way of another name, so that not even a killed process leaves other weights under this one
+    with files.replacing(file, WeightsError) as made:
+        digest = weights.write(network, made, half=plan.half)
+        checkpoint.unlink(missing_ok=True)
+        if digest != card.weights_sha256:
+            device_then, torch_then = (card.training.get(name, "unknown") for name in ("device", "torch"))
+            raise TrainingError(
+                f"{card.id}: training again gives other weights than the card's, sha256 {digest[:12]}… instead of "
+                f"{str(card.weights_sha256)[:12]}…, with PyTorch {torch.__version__}; they were made on {device_then} "
+                f"by PyTorch {torch_then}, and rounding differs from machine to machine: train on such a machine, or "
+                f"put {card.weights} beside the card"
+            )
+
+
+def _trained(
+    plan: TrainingPlan, checkpoint: Path, device: torch.device, on_step: Progress
+) -> tuple[nn.Module, data.Dataset]:
+    """The trained network, and the images that it was trained on."""
     assert plan.architecture is not None and plan.activation is not None and plan.recipe is not None
     with torch.random.fork_rng(devices=[]), guard_memory(plan.recipe.batch_size, checkpoint):
         torch.default_generator.manual_seed(plan.seed)
@@ -256,21 +367,7 @@ def train_model(
             identity=plan.identity,
             on_step=on_step,
         )
-    file = output / f"{plan.name}.safetensors"
-    digest = weights.write(network, file, half=plan.half)
-    if known is not None:
-        checkpoint.unlink(missing_ok=True)
-        return _same_weights(path, known, file, digest)
-    card = plan.card(digest, file.name)
-    machine = dict(zip(_MACHINE, (device.type, str(torch.__version__)), strict=True))
-    weights.load_into(network, weights.read(file), str(file))  # as they were rounded
-    # under smoothing it would cost as many passes as there are draws
-    accuracy = None if family.smoothed else _accuracy(network, split, device)
-    card = card.model_copy(update={"training": card.training | machine, "training_accuracy": accuracy})
-    content = card.model_dump(mode="json", exclude_defaults=True)
-    files.write(path, yaml.safe_dump(content, sort_keys=False, width=100), WeightsError)
-    checkpoint.unlink(missing_ok=True)
-    return path
+    return network, split
 
 
 @torch.no_grad()
@@ -281,24 +378,10 @@ def _accuracy(network: nn.Module, split: data.Dataset, device: torch.device) -> 
     return round(right / len(split.ids), 4)
 
 
-_MACHINE = ("device", "torch")
+_MACHINE = ("device", "torch", "threads")
 """Where a model was trained, in its card: elsewhere the same command gives weights that differ by rounding."""
-
-
-def _same_weights(path: Path, card: ModelCard, file: Path, digest: str) -> Path:
-    """The card whose weights were trained again.
-
-    Raises:
-        TrainingError: they are others.
-    """
-    if digest == card.weights_sha256:
-        return path
-    file.unlink()
-    made = {name: card.training.get(name, "unknown") for name in _MACHINE}
-    raise TrainingError(
-        f"{path}: training again gives other weights than the card's, on {torch.__version__}; they were made on "
-        f"{made['device']} by PyTorch {made['torch']}, and rounding differs from machine to machine"
-    )
+_THREADS = 1
+"""Threads of PyTorch by which a model was trained whose card does not say."""
 
 
 def _finished(path: Path, plan: TrainingPlan) -> ModelCard:
@@ -308,9 +391,7 @@ def _finished(path: Path, plan: TrainingPlan) -> ModelCard:
         TrainingError: it is another plan's, or its weights are altered.
     """
     card = registry.find(str(path)).card
-    planned = plan.card(card.weights_sha256 or "0" * 64, card.weights or "")
-    trained = {name: value for name, value in card.training.items() if name not in _MACHINE}
-    if card.functional_hash() != planned.functional_hash() or trained != planned.training:
+    if not plan.describes(card):
         raise TrainingError(
             f"{path}: already there, from `{card.training_command}` as {card.id}; give another --output or delete it"
         )

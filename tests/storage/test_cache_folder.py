@@ -49,6 +49,7 @@ def card_of(tmp_path, name, **download):
 KEPT = [
     "fetched.json", "Fetched.JSON", "fetched.json/x.pt", "fetched.json.", "hf/a/b.pt", "HF/x.pt", "hf", "targets/x.pt",
     "TARGETS/x", "torch/hub/x.pt", "huggingface/x", "data/cifar-10-batches-py/x", "fitted/x", "summaries/x",
+    "trained/x.safetensors", "Trained/x",
     "results/x", "cards/x", "Cards/0123456789abcdef/x.pt", "robustbench/cifar10/L2/Standard.pt", "timm/x",
     "torchvision/x.pth", "smoothing/models.tar", "madrylab/resnet18_l2_eps3.ckpt", "adm/64x64_diffusion.pt",
     "mine/x.pt.part", "mine/x.LOCK", "mine/x.tmp", "mine/fetched.json", "mine/x.pt.part.json",
