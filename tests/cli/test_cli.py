@@ -57,6 +57,34 @@ def change(card, **fields):
     card.write_text(yaml.safe_dump({name: value for name, value in content.items() if value is not None}))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--bogus"], ["no such option", "--bogus"]),
+        (["leaderbord"], ["no such command 'leaderbord'", "'leaderboard'?"]),
+        (["run", "--bogus"], ["no such option", "--bogus"]),
+        (["show"], ["missing argument", "model"]),
+        (["compare", "digits/standard"], ["missing argument", "B"]),
+        (["show", "a", "b"], ["unexpected extra argument", "b"]),
+        (["train", "digits", "--family"], ["--family", "requires an argument"]),
+        (["run", "--limit", "many"], ["--limit", "valid integer", "'many'"]),
+        (["run", "--device", "gpu"], ["--device", "'gpu'", "'cuda'"]),
+        (["leaderboard", "--format", "x\n\x1b[2J"], ["--format", "'markdown'"]),
+        (["submit", "inti"], ["no such command 'inti'"]),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments, parts):
+    done = invoke(*arguments)
+    assert_one_line(done, *parts, " --help")
+    assert len(done.stderr.strip().splitlines()) == 1 and not done.stdout, done.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["submit"]])
+def test_no_command_shows_the_help(arguments):
+    done = invoke(*arguments)
+    assert done.exit_code == 2 and "Usage:" in done.output and "error:" not in done.output
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command):
     text = invoke(*command.split(), "--help").output
