@@ -210,6 +210,18 @@ def test_results_without_pictures_still_have_a_first_page(digits_study):
     assert "digits/noise-0.6" in shown and 'class="tile' not in shown
 
 
+@pytest.mark.parametrize("label", ["digits@1", "fashion-mnist@2", "cifar10@2", "samples-cifar10@1"])
+def test_pages_without_results_speak_of_the_results_that_they_were_made_from(digits_study, label):
+    definition = benchmarks.load(label)
+    first, about = (render(shown) for shown in (home.page([digits_study]), benchmark.page_without_results(definition)))
+    assert "The results that these pages were made from have none of" in first and definition.heading in first
+    assert "The results that these pages were made from have none of this benchmark." in about
+    assert "pagbench run " in about
+    assert "published yet" not in first + about
+    assert ("rest on arguments, not on runs" in about) == (label == "cifar10@2")
+    assert ("their numbers mean nothing" in about) == label.startswith("samples")
+
+
 def test_a_reader_sees_who_is_first_and_what_its_gradients_look_like(page, site):
     page.goto((site / "index.html").as_uri())
     first = page.locator("article").first
