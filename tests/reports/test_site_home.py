@@ -103,10 +103,32 @@ def test_a_winner_that_was_trained_on_the_target_is_named_with_the_best_that_was
     text = said(verdict(("a", (1, 1), trained), ("b", (2, 2), trained), ("c", (3, 4), {}), ("d", (3, 4), {})))
     assert "It was trained on this benchmark's own target, as its card declares: it has learnt" in text
     second = (
-        "that do not declare this c alignment 0.700 (95 % interval 0.690 to 0.710), rank 3, at 95 % between 3 and 4"
+        "that do not declare this c alignment 0.700 (95 % interval 0.690 to 0.710). It has rank 3 of 4. Comparisons of "
+        "all pairs leave ranks 3 to 4 open, at 95 % confidence."
     )
     assert second in text
     assert "No ranked model is without" in said(verdict(("a", (1, 2), trained), ("b", (1, 2), trained)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([("t", (1, 1))], "It is the only one."),
+        (
+            [("t", (1, 1)), ("u", (2, 2))],
+            "It has rank 1 of 2. Comparisons of all pairs leave no other rank open, at 95 %",
+        ),
+        (
+            [("t", (1, 2)), ("u", (1, 2))],
+            "It has rank 1 of 2. Comparisons of all pairs leave ranks 1 to 2 open, at 95 %",
+        ),
+    ],
+)
+def test_the_first_of_those_who_rank_apart_has_a_place_in_words(rows, sentence):
+    track = {"trained_on_target": True, "track": "trained-on-target"}
+    apart = [(name, ranks, track | {"rank": place}) for place, (name, ranks) in enumerate(rows, 1)]
+    text = said(verdict(("a", (1, 1), {"track": "open"}), *apart))
+    assert "who rank apart t alignment" in text and sentence in text
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,8 @@ def _summary(study: Study, model: StudiedModel, row: Mapping[str, Any], alignmen
         rank_text = "The only ranked model"
     else:
         apart = " of those trained on the target" if row.get("track") == ON_TARGET else ""
-        rank_text = f"Rank {rank} of {ranked}{apart} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
+        place = f"ranks {low} to {high} are possible" if low != high else "no other rank is possible"
+        rank_text = f"Rank {rank} of {ranked}{apart} ({place} at 95 % confidence)"
     value = " ".join(filter(None, board_columns.texts(alignment)))
     regime = f"; regime {row['regime']}, probability {row['regime_probability']:.2f}" if row["regime"] else ""
     target = " It was trained on the benchmark's own target." if model.card.trained_on_target else ""
