@@ -166,11 +166,20 @@ def test_show_prints_the_card_and_the_results(folder):
     assert "partial: 12 of 360 images" in text
 
 
+@pytest.mark.parametrize(
+    ("edition", "label"), [("digits@1", "digits@1"), ("digits@2", "digits@2"), ("digits", "digits@2")]
+)
+def test_show_prints_the_edition_that_it_is_asked_for(edition, label):
+    text = invoke("show", "digits/noise-0.6", "-b", edition, "-r", results.PUBLISHED).stdout
+    assert re.findall(r"^# (digits@\d) in", text, re.MULTILINE) == [label] and "also measured" not in text
+    assert f"# pre-flight on {label}: pass" in text
+
+
 def test_show_prints_the_newest_edition_and_names_the_earlier():
     text = invoke("show", "digits/noise-0.6", "-r", results.PUBLISHED).output
     shown = re.findall(r"^# (digits@\d) in ", text, re.MULTILINE)
     assert shown == ["digits@2"]
-    assert "# also measured on digits@1: pagbench leaderboard --benchmark digits@1" in text
+    assert "# also measured on digits@1: pagbench show digits/noise-0.6 --benchmark digits@1" in text
     assert "# pre-flight on digits@2: pass" in text
 
 
@@ -260,6 +269,12 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
         (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@2 (it has none)", "pagbench run"]),
         (["leaderboard", "-r", "nowhere", "--output", "/proc/none/x"], ["no results"]),
         (["show", "digits/standart"], ["unknown model", "digits/standard"]),
+        (["show", "digits/standard", "-b", "digit"], ["unknown benchmark", "digits@2"]),
+        (
+            ["show", "digits/standard", "-b", "sphere"],
+            ["no results on sphere@1", "pagbench run digits/standard -b sphere@1"],
+        ),
+        (["show", "digits", "-b", "digits@1"], ["--benchmark is for a model's results", "leave it out"]),
         (["train", "digits", "--family", "nosie", "--strength", "1"], ["unknown family 'nosie'", "noise"]),
         (["train", "digits", "--family", "noise"], ["needs a strength above 0", "pixel units", "got None"]),
         (["train", "digits", "--family", "noise", "--strength", "-1"], ["needs a strength above 0", "got -1"]),
