@@ -273,7 +273,7 @@ def test_rows_say_what_was_measured(digits_study):
     noise = model(digits_study, "digits/noise-0.6")
     rows = noise.rows.set_index("sample_id")
     shown = pictures.gallery(digits_study, noise)
-    assert shown.measure == "LPIPS"
+    assert shown.measure == "1 − LPIPS"
     for row in shown.rows:
         assert row.label == rows.loc[row.sample, "label"]
         assert row.alignment == pytest.approx(rows.loc[row.sample, "alignment_lpips"])
