@@ -325,5 +325,9 @@ def _value(row: "pd.Series[Any]", column: str) -> str:
         return "–"
     if not isinstance(value, float):
         return str(value)
+    from pagbench.ranking.profile import SIGNS
+
+    if isinstance(censored := row.get(f"{column}_censored"), str):
+        return f"{SIGNS[censored]} {value:g}"
     low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
     return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"

@@ -30,6 +30,7 @@ from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.copies import sentences
 from pagbench.ranking.eligibility import RANKED, no_rank
 from pagbench.ranking.joining import ON_TARGET, OPEN
+from pagbench.ranking.profile import SIGNS
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 Form = Callable[[str], str]
@@ -160,7 +161,14 @@ def _cell(row: "pd.Series[Any]", column: Column, separator: str, form: Form) -> 
     if not isinstance(value, float):
         marked = column.name == "model" and UNDER_EMBARGO in row["verification"]
         return f"{form(str(value))} {_EMBARGO}" if marked else form(str(value))
-    low, high = row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
+    return _number(row, column, separator)
+
+
+def _number(row: "pd.Series[Any]", column: Column, separator: str) -> str:
+    """A value with half of its interval; a bound has none."""
+    value, low, high = (row.get(f"{column.name}{part}") for part in ("", "_low", "_high"))
+    if isinstance(censored := row.get(f"{column.name}_censored"), str):
+        return f"{SIGNS[censored]} {value:g}"
     if not (isinstance(low, float) and isinstance(high, float)) or _missing(low):
         return f"{value:.3f}"
     return f"{value:.3f}{separator}±{(high - low) / 2:.3f}"

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from pagbench.benchmarks import validation
 from pagbench.columns import sigma_name
+from pagbench.ranking.profile import censored
 from pagbench.reports.figures import canvas
 from pagbench.studies import legend
 from pagbench.studies.models import Study
@@ -56,8 +57,8 @@ def caption(study: Study) -> str:
         "blurred by sigma, chance-corrected, light to dark by growing strength; dotted: no regularisation; grey: above "
         "the noise ceiling, where it is known; vertical: the benchmark's sigma, "
         f"{study.benchmark.sigma:g}. Below left: sigma*, at which alignment is largest, against strength; the diagonal "
-        "is the training noise itself. Below right: the largest alignment against accuracy; lines follow the strength. "
-        "Bars and bands: 95 %."
+        "is the training noise itself, and triangles are bounds, at an end of the sigmas. Below right: the largest "
+        "alignment against accuracy; lines follow the strength. Bars and bands: 95 %."
     )
 
 
@@ -103,7 +104,13 @@ def _peak_sigmas(axis: Any, study: Study, paths: Sequence[Path], families: dict[
         style = {"color": families[path.family], "marker": "o", "ms": 3, "lw": 1}
         if not is_noise:
             style |= {"ls": ":", "mfc": "white"}
-        axis.errorbar(x, value, yerr=np.clip([value - low, high - value], 0, None), elinewidth=0.6, **style)
+        bounds = [censored(sigma, study.benchmark.sigmas) for sigma in value]
+        inside = np.array([bound is None for bound in bounds])
+        errors = np.where(inside, np.clip([value - low, high - value], 0, None), 0)
+        axis.errorbar(x, value, yerr=errors, elinewidth=0.6, **style)
+        for end, marker in (("at least", "^"), ("at most", "v")):
+            at = np.array([bound == end for bound in bounds])
+            axis.plot(x[at], value[at], color=families[path.family], marker=marker, ms=5, ls="")
     ends = np.array([min(_grid(study)), max(_grid(study))])
     axis.plot(ends, ends, color=canvas.GREY, lw=0.8, ls="--", zorder=0)
     axis.axhline(study.benchmark.sigma, color=canvas.GREY, lw=0.7, zorder=0)

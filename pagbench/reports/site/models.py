@@ -18,6 +18,7 @@ from pagbench.benchmarks import facts
 from pagbench.columns import Column
 from pagbench.ranking import eligibility
 from pagbench.ranking.joining import ON_TARGET
+from pagbench.ranking.profile import bound
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import abilities, board_columns, origins, pictures, profiles
 from pagbench.reports.site.board_columns import KEYS, Described, Measured
@@ -185,11 +186,13 @@ def measures(study: Study, model: StudiedModel, described: Mapping[str, Describe
         name for name in map(str, study.board) if f"{name}_low" in study.board and name != "rank" and name in described
     ]
     intervals = {name: study.interval(model.card.id, name) for name in names if not described[name].is_level}
-    return [
-        board_columns.measured(described[name].column, interval)
+    found = {
+        name: board_columns.measured(described[name].column, interval)
         for name, interval in intervals.items()
         if math.isfinite(interval.value)
-    ]
+    }
+    ends = {name: bound(name, intervals[name].value, study.benchmark.sigmas) for name in found}
+    return [one._replace(value=ends[name], interval="") if ends[name] else one for name, one in found.items()]
 
 
 def _steps(
