@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn, warn_of
+from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, echo, warn, warn_of
 from pagbench.errors import ContractError, ResultsError, UnknownNameError, printable
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ def list_(
     if what is Listing.models:
         from pagbench.models import sources
 
-        typer.echo(all_models(source, dataset, threat, search))
+        echo(all_models(source, dataset, threat, search))
         if source is None:
             warn(f"models of others: --source {', '.join(sources.SOURCES)}")
         return
     if source or dataset or threat or search:
         raise ContractError(f"--source, --dataset, --threat and --search are for models, not for {what.value}")
-    typer.echo(all_benchmarks() if what is Listing.benchmarks else all_measures())
+    echo(all_benchmarks() if what is Listing.benchmarks else all_measures())
 
 
 def show(
@@ -71,13 +71,13 @@ def show(
     if model.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
         if only is not None:
             raise ContractError(f"--benchmark is for a model's results, and {model} is a benchmark; leave it out")
-        typer.echo(describe_benchmark(model), nl=False)
+        echo(describe_benchmark(model))
         return
     from pagbench import results as stored
 
     folder = stored.local(results)
     unnamed = results == RESULTS and not folder.exists() and stored.PUBLISHED.exists()
-    typer.echo(describe_model(model, stored.PUBLISHED if unnamed else folder, only), nl=False)
+    echo(describe_model(model, stored.PUBLISHED if unnamed else folder, only))
 
 
 def splits(

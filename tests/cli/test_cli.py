@@ -10,9 +10,11 @@ import torch
 import yaml
 from commands import assert_one_line, invoke
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from pagbench import benchmarks, models, results
 from pagbench.cards import ModelCard
+from pagbench.cli import app
 from pagbench.models import architectures
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -150,6 +152,43 @@ def test_a_narrow_terminal_puts_intervals_below_the_values(folder):
     narrow = render.to_table(board, definition, width=110)
     assert max(len(line) for line in narrow.splitlines()) <= 110
     assert "±" in narrow
+
+
+@pytest.mark.parametrize("ranking", [None, "recipes"])
+def test_no_number_of_a_table_is_cut_and_what_is_left_out_is_named(folder, ranking):
+    """Also where rows are models, and where a name has no room."""
+    from pagbench.ranking import leaderboard, render
+
+    definition = benchmarks.load("digits")
+    board = leaderboard(folder, benchmark=definition)
+    definition = definition.model_copy(update={"ranking": ranking})
+    board["model"] = board["model"].replace("digits/noise-0.6", "digits/" + "a-name-that-no-table-has-room-for" * 2)
+    whole = render.to_table(board, definition)
+    assert "Left out" not in whole
+    for width in (*range(60, 130, 3), 400):
+        text = render.to_table(board, definition, width)
+        assert max(map(len, text.splitlines())) <= width
+        table, _, below = text.partition("digits@2: ")[0].partition("Left out, ")
+        assert "…" not in table and all(f"{value:.3f}" in table for value in board["alignment"].dropna())
+        assert all(re.fullmatch(r"±\d+\.\d{3}", word) for word in table.split() if word.startswith("±"))
+        assert bool(below) == (width < 400)
+        gone = " ".join(below.split()).partition(": ")[2].partition(";")[0].split(", ")
+        assert all(name in whole for name in gone) and ("log off/on" in gone) == bool(below)
+
+
+@pytest.mark.parametrize(
+    ("columns", "longest"), [("60", 60), ("80", 80), ("120", 120), ("0", 400), ("many", 400), ("", 400), ("-5", 400)]
+)
+def test_what_is_piped_follows_columns(folder, columns, longest):
+    """Without them, lines are as long as they are, as programs want them."""
+    for command in (["leaderboard"], ["show", "digits/noise-0.6"], ["compare", "digits/noise-0.6", "digits/standard"]):
+        done = CliRunner().invoke(app, [*command, "-r", str(folder)], env={"COLUMNS": columns})
+        assert done.exit_code == 0, done.output
+        lengths = [len(line) for line in done.stdout.splitlines() if len(line.split()) > 2]  # not a path or a hash
+        assert max(lengths) <= longest
+    listed = [CliRunner().invoke(app, ["list", "models"], env={"COLUMNS": each}).stdout for each in (columns, "")]
+    assert listed[0].split() == listed[1].split()
+    assert max(map(len, listed[0].splitlines())) <= longest
 
 
 def test_sort_orders_by_any_column(folder):
