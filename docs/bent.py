@@ -13,7 +13,7 @@ _NUMBERS = (
     ("alignment_cosine_corrected", "alignment", 3),
     ("alignment_peak", "peak", 3),
     ("alignment_peak_sigma", "at sigma", 2),
-    ("alignment_lpips", "LPIPS", 3),
+    ("alignment_lpips", "1 − LPIPS", 3),
     ("tangent_energy", "tangent energy", 3),
     ("on_response", "on", 3),
     ("off_response", "off", 3),

@@ -46,7 +46,7 @@ def page(benchmark: Benchmark, published: bool) -> str:
             "",
             "## Results",
             "",
-            link if published else known.unpublished,
+            link if published else f"No results are published yet. {known.caveat}".rstrip(),
             *(["", f"Agreement of tangent spaces: {known.agreement}"] if known.agreement else []),
             "",
             *(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from study import row, rule, text
 
+from pagbench.ranking.profile import PEAK_SIGMA, bound
 from pagbench.ranking.statistics import clustered_spearman, interval
 from pagbench.studies.models import StudiedModel, Study
 
@@ -69,8 +70,9 @@ def profiles(study: Study) -> str:
         for point in path:
             found = study.replicates(point.model)
             values = [text(found[name], digits=2) for name in ("accuracy", "alignment", "alignment_peak")]
-            last, sigma = max(study.benchmark.sigmas or ()), found["alignment_peak_sigma"]
-            values.append(f"≥ {last:g}, the grid's end" if sigma[0] >= last else text(sigma, digits=2))
+            sigma = found[PEAK_SIGMA]
+            at_end = bound(PEAK_SIGMA, float(sigma[0]), study.benchmark.sigmas)
+            values.append(f"{at_end}, the grid's end" if at_end else text(sigma, digits=2))
             lines.append(row([family, f"{point.strength:g}", _regime(study, point), *values]))
     return "\n".join(lines) + "\n"
 

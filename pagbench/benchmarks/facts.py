@@ -47,7 +47,7 @@ class Facts:
         memory: what a run takes, and whether that was measured.
         time: likewise.
         commands: to measure a model, and to show the leaderboard.
-        unpublished: why there are no results, where none are published.
+        caveat: what to know of it where there are no results; empty where there is nothing.
         weakness: that another density is better than the benchmark's own, a sentence; empty where none is known to be.
         evidence: how good its density and its tangent spaces are, tables in text; empty where nobody has measured it.
         agreement: how far other estimates of the tangent spaces agree; empty where that was not measured.
@@ -59,7 +59,7 @@ class Facts:
     memory: str
     time: str
     commands: tuple[str, str]
-    unpublished: str
+    caveat: str
     weakness: str
     evidence: str
     agreement: str
@@ -80,7 +80,7 @@ def of(benchmark: Benchmark) -> Facts:
             f"pagbench run {notes['examples'].get(label, '')} --benchmark {benchmark.label}",
             f"pagbench leaderboard --benchmark {benchmark.label}",
         ),
-        unpublished=_unpublished(benchmark),
+        caveat=_caveat(benchmark),
         weakness=validation.weakness(benchmark),
         evidence="" if validated is None else validation.to_text(validated),
         agreement=notes["agreement"].get(label, ""),
@@ -105,9 +105,9 @@ def _notes() -> dict[str, Any]:
     return read_yaml(Path(__file__).parent / "notes.yaml")
 
 
-def _unpublished(benchmark: Benchmark) -> str:
+def _caveat(benchmark: Benchmark) -> str:
     kind = benchmark.dataset.kind
-    return next((n["said"] for n in _notes()["unpublished"] if kind in n["data"]), "No results are published yet.")
+    return next((n["said"] for n in _notes()["caveat"] if kind in n["data"]), "")
 
 
 def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:

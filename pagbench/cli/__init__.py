@@ -14,6 +14,8 @@ from pagbench.running.interrupts import Stopped
 from pagbench.storage import cache
 from pagbench.storage.files import at_home
 
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""Click's class, or that of the copy of click that newer releases of typer bring."""
 _HOME = re.compile(r"(--?[\w-]+=|)(~[\w.-]*/.*|~)")
 """An argument that names something in a home folder; shells leave `~` as it is behind `=` and in quotes."""
 
@@ -23,8 +25,35 @@ def _expanded(argument: str) -> str:
     return argument if match is None else f"{match[1]}{at_home(match[2])}"
 
 
+def _misused(error: Any, command: str) -> BaseException:
+    """What to raise for a wrong command line, of which a line is printed here; without a command typer shows the help.
+
+    Args:
+        error: typer's.
+        command: where it was made, if the error does not say so.
+    """
+    from pydantic import ValidationError
+
+    said = error.format_message().replace("Value error, ", "").rstrip(".")
+    if not said:
+        return error
+    if isinstance(error.__cause__, ValidationError) and (got := repr(error.__cause__.errors()[0]["input"])) not in said:
+        said += f", got {got}"
+    where = command if error.ctx is None else error.ctx.command_path
+    said = f"{said[0].lower()}{said[1:]}{'' if said.endswith('?') else ';'} see {where} --help"
+    typer.echo(f"error: {printable(said)}", err=True)
+    return typer.Exit(error.exit_code)
+
+
 class _Group(TyperGroup):
     """Prints an error as one line and exits with 2, or as shells do after a signal."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Options of `pagbench` itself are read here."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except _USAGE_ERROR as error:
+            raise _misused(error, "pagbench") from None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Every path on the command line is read here, so that none is left with `~` in it."""
@@ -37,6 +66,8 @@ class _Group(TyperGroup):
             for line in str(error).splitlines():
                 typer.echo(f"error: {printable(line)}", err=True)
             raise typer.Exit(128 + error.number if isinstance(error, Stopped) else 2) from None
+        except _USAGE_ERROR as error:
+            raise _misused(error, f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()) from None
 
 
 app = typer.Typer(
@@ -85,4 +116,4 @@ def main() -> None:
     """Entry point of the `pagbench` command."""
     # read when PyTorch is imported: threads that wait by spinning make two runs side by side several times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app()
+    app(prog_name="pagbench")

@@ -1,13 +1,12 @@
 """The commands that read results: leaderboard, compare, export, figures, site."""
 
 import enum
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pagbench.cli.options import RESULTS, BenchmarkOption, ResultsOption, warn, warn_of
+from pagbench.cli.options import RESULTS, BenchmarkOption, ResultsOption, echo, terminal_width, warn, warn_of
 from pagbench.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -53,8 +52,6 @@ def leaderboard(
     output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
 ) -> None:
     """Rank the models of a results folder, or the recipes that they were trained by, with intervals and regimes."""
-    from rich.console import Console
-
     from pagbench import benchmarks, ranking
     from pagbench.ranking import render
 
@@ -64,8 +61,7 @@ def leaderboard(
     folder = _read_from(results, definition)
     board = ranking.leaderboard(folder, benchmark=definition, sort=sort, on_warning=warn_of)
     if output is None and format is Format.table:
-        width = Console().width if sys.stdout.isatty() else None
-        typer.echo(render.to_table(board, definition, width, networks=networks), nl=False)
+        typer.echo(render.to_table(board, definition, terminal_width(), networks=networks), nl=False)
         return
     if format is Format.table:
         text = render.to_table(board, definition, networks=networks)
@@ -93,7 +89,10 @@ def compare(
     definition = benchmarks.load(benchmark)
     folder = _read_from(results, definition)
     compared = pairs.pair(folder, _id_of(a), _id_of(b), benchmark=definition)
-    _show(pairs.FORMATS[format.value](compared), output)
+    if output is None and format is PairFormat.text:
+        echo(pairs.to_text(compared, terminal_width()))
+    else:
+        _show(pairs.FORMATS[format.value](compared), output)
 
 
 def export(

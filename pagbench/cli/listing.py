@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn, warn_of
+from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, echo, warn, warn_of
 from pagbench.errors import ContractError, ResultsError, UnknownNameError, printable
 
 if TYPE_CHECKING:
@@ -41,31 +41,43 @@ def list_(
     if what is Listing.models:
         from pagbench.models import sources
 
-        typer.echo(all_models(source, dataset, threat, search))
+        echo(all_models(source, dataset, threat, search))
         if source is None:
             warn(f"models of others: --source {', '.join(sources.SOURCES)}")
         return
     if source or dataset or threat or search:
         raise ContractError(f"--source, --dataset, --threat and --search are for models, not for {what.value}")
-    typer.echo(all_benchmarks() if what is Listing.benchmarks else all_measures())
+    echo(all_benchmarks() if what is Listing.benchmarks else all_measures())
 
 
 def show(
     model: Annotated[str, typer.Argument(help="Card id or card file; or a benchmark.")],
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            "--benchmark",
+            "-b",
+            help="Only a model's results on this one: name, or name@version. By default the newest edition of "
+            "each that it has results on.",
+        ),
+    ] = None,
     results: ResultsOption = RESULTS,
     offline: OfflineOption = False,
 ) -> None:
     """Show a model's card and its results, or a benchmark's definition."""
     from pagbench import benchmarks
 
+    only = None if benchmark is None else benchmarks.load(benchmark)
     if model.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
-        typer.echo(describe_benchmark(model), nl=False)
+        if only is not None:
+            raise ContractError(f"--benchmark is for a model's results, and {model} is a benchmark; leave it out")
+        echo(describe_benchmark(model))
         return
     from pagbench import results as stored
 
     folder = stored.local(results)
     unnamed = results == RESULTS and not folder.exists() and stored.PUBLISHED.exists()
-    typer.echo(describe_model(model, stored.PUBLISHED if unnamed else folder), nl=False)
+    echo(describe_model(model, stored.PUBLISHED if unnamed else folder, only))
 
 
 def splits(
@@ -234,10 +246,18 @@ def preflight(card: "Preflight") -> str:
     return "\n".join([_aligned([("check", "verdict", "found", "expected"), *table]), *advice])
 
 
-def describe_model(name: str, folder: Path) -> str:
+def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> str:
     """A model's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on.
 
     Of several editions the newest is shown, and the others are named.
+
+    Args:
+        name: card id, or card file.
+        folder: of results.
+        only: the benchmark whose results are shown; None for all.
+
+    Raises:
+        ResultsError: there are none on that benchmark.
     """
     import yaml
 
@@ -250,15 +270,18 @@ def describe_model(name: str, folder: Path) -> str:
     fields = yaml.safe_dump(card.model_dump(mode="json", exclude_none=True), sort_keys=False)
     text = f"# {printable(str(source))}\n{fields}"
     measured: dict[str, list[str]] = {}
-    for label in benchmarks.names():
+    for label in benchmarks.names() if only is None else [only.label]:
         if (folder / label / f"{card.id}.parquet").exists():  # a definition is read where there is something to show
             measured.setdefault(label.partition("@")[0], []).append(label)
+    if only is not None and not measured:
+        run = f"pagbench run {name} -b {only.label}"
+        raise ResultsError(f"{card.id}: no results on {only.label} in {folder}; measure it ({run}), or leave out -b")
     for editions in measured.values():
         *earlier, last = sorted(editions, key=lambda label: int(label.partition("@")[2]))
         newest = benchmarks.load(last)
         text += f"\n# {newest.label} in {folder}\n{_summary(card.id, folder, newest)}\n"
         for label in earlier:
-            text += f"# also measured on {label}: pagbench leaderboard --benchmark {label}\n"
+            text += f"# also measured on {label}: pagbench show {printable(name)} --benchmark {label}\n"
         try:
             result = results.Store(results.path_of(folder, newest, card.id), newest).load()
         except ResultsError:
@@ -302,5 +325,9 @@ def _value(row: "pd.Series[Any]", column: str) -> str:
         return "–"
     if not isinstance(value, float):
         return str(value)
+    from pagbench.ranking.profile import SIGNS
+
+    if isinstance(censored := row.get(f"{column}_censored"), str):
+        return f"{SIGNS[censored]} {value:g}"
     low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
     return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"

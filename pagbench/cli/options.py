@@ -1,6 +1,9 @@
 """Options that several commands share, and what commands do with them."""
 
 import enum
+import os
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -99,6 +102,28 @@ IdOption = Annotated[
         callback=_ids,
     ),
 ]
+
+
+def terminal_width() -> int | None:
+    """Characters per line of what is printed to: of a terminal, or as `COLUMNS` says; None for lines of any length."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        return Console().width
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else None
+
+
+def echo(text: str) -> None:
+    """Prints lines; those that are too long for the terminal go on below, and are broken at spaces alone."""
+    from rich.cells import cell_len
+
+    width = terminal_width()
+    for line in text.splitlines():
+        parts = [line]
+        if width is not None and cell_len(line) > width:
+            parts = textwrap.wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        typer.echo("\n".join(parts))
 
 
 def warn_of(line: str) -> None:

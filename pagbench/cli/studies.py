@@ -1,14 +1,12 @@
 """The commands that ask questions of a benchmark: validate, tangents, theory, sensitivity."""
 
 import itertools
-import shutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pagbench.cli.options import RESULTS, Device, DeviceOption, OfflineOption, warn
+from pagbench.cli.options import RESULTS, Device, DeviceOption, OfflineOption, echo, terminal_width, warn
 from pagbench.errors import ContractError
 from pagbench.storage import files
 
@@ -49,7 +47,7 @@ def validate(
         device=device.choose(),
         advance=lambda doing: warn(f"computing: {doing}"),
     )
-    typer.echo(to_text(found), nl=False)
+    echo(to_text(found))
     if output is not None:
         files.write(output, found.model_dump_json(indent=1) + "\n", ContractError)
         typer.echo(f"numbers: {output}")
@@ -82,9 +80,9 @@ def tangents(
         advance=lambda name: warn(f"computing: {name}"),
     )
     if not compared.table.empty:
-        typer.echo(compared.table.to_string(index=False, float_format="{:.3f}".format))
+        echo(compared.table.to_string(index=False, float_format="{:.3f}".format))
     for line in compared.left_out:
-        typer.echo(f"left out: {line}")
+        echo(f"left out: {line}")
 
 
 def theory(
@@ -99,8 +97,7 @@ def theory(
 
     checked = check(output, advance=lambda title: warn(f"computing: {title}"))
     listed = list(itertools.chain.from_iterable(checked.values()))
-    width = shutil.get_terminal_size((_WIDTH, 24)).columns if sys.stdout.isatty() else _WIDTH
-    typer.echo(claims.to_table(listed, width), nl=False)
+    typer.echo(claims.to_table(listed, terminal_width() or _WIDTH), nl=False)
     typer.echo(f"pictures: {', '.join(str(output / f'theory-{name}.png') for name in checked)}")
     claims.require(listed)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import RESULTS, Device, DeviceOption, OfflineOption, ResultsOption, warn_of
+from pagbench.cli.options import RESULTS, Device, DeviceOption, OfflineOption, ResultsOption, terminal_width, warn_of
 from pagbench.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -112,9 +112,8 @@ def sweep(
         )
     if trained.cards:
         runner.run(trained.cards, benchmark=definition, device=device.value, results=results, progress=True)
-        typer.echo(
-            render.to_table(leaderboard(results, benchmark=definition, on_warning=warn_of), definition), nl=False
-        )
+        board = leaderboard(results, benchmark=definition, on_warning=warn_of)
+        typer.echo(render.to_table(board, definition, terminal_width()), nl=False)
         typer.echo(f"cards: {output}  (next: pagbench figures -b {definition.label} -r {results})")
     if trained.failures:
         raise TrainingError("\n".join(trained.failures))

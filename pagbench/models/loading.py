@@ -119,8 +119,7 @@ def load(request: Request, benchmark: Benchmark, device: torch.device = _CPU) ->
         MissingPackageError: the network is built by a package that is not installed; nothing was fetched.
         ContractError: the classifier does not fit the benchmark or breaks its contract.
     """
-    if not request.card.control:
-        _check_shapes(request.card, benchmark)
+    check_shapes(request.card, benchmark)
     try:
         network, digest = _network(request, benchmark)
         return _checked(request, network, digest, benchmark, device)
@@ -255,7 +254,14 @@ def _find_outputs(classifier: Classifier, probe: Tensor, classes: int, name: str
     return found.source
 
 
-def _check_shapes(card: ModelCard, benchmark: Benchmark) -> None:
+def check_shapes(card: ModelCard, benchmark: Benchmark) -> None:
+    """Compares what a card says of images and classes with those of a benchmark; controls fit every one.
+
+    Raises:
+        ContractError: they are others.
+    """
+    if card.control:
+        return
     shape, expected = card.input_shape, benchmark.input_shape
     resized = card.resize is not None and shape is not None and shape[0] == expected[0]
     if shape != expected and not resized:

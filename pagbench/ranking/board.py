@@ -12,7 +12,7 @@ import pandas as pd
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark, validation
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, joining, regimes, resampling, statistics
+from pagbench.ranking import eligibility, joining, profile, regimes, resampling, statistics
 from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
@@ -181,7 +181,10 @@ def _unranked(rows: Rows, benchmark: Benchmark) -> pd.DataFrame:
         none = {} if benchmark.no_target else dict.fromkeys(_REGIME)
         same = {"same_as": copies.get(name)}
         ceiling = _ceiling(summary, benchmark)
-        table.append(summary.entry | {"status": statuses[name]} | same | ceiling | (regime or none))
+        bound = {}
+        if profile.PEAK_SIGMA in summary.entry:
+            bound[profile.CENSORED] = profile.censored(summary.entry[profile.PEAK_SIGMA], benchmark.sigmas)
+        table.append(summary.entry | {"status": statuses[name]} | same | ceiling | bound | (regime or none))
     return pd.DataFrame(table)
 
 

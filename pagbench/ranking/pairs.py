@@ -210,8 +210,13 @@ def _better(found: statistics.Difference, column: Column, a: str, b: str) -> str
     return a if (found.value > 0) == column.higher_is_better else b
 
 
-def to_text(comparison: Comparison) -> str:
-    """A table of 80 characters with what it means."""
+def to_text(comparison: Comparison, width: int | None = None) -> str:
+    """A table of 80 characters with what it means.
+
+    Args:
+        comparison: of two models.
+        width: characters per line of the notes, where it is less than 80.
+    """
     label, benchmark = comparison.benchmark.label, comparison.benchmark
     lines = [
         f"{label}: two models on the same {comparison.images} images",
@@ -242,7 +247,8 @@ def to_text(comparison: Comparison) -> str:
         *([f"Nothing is said of alignment: {benchmark.no_target}."] if benchmark.no_target else []),
         *map(printable, comparison.remarks),
     ]
-    return "\n".join([*lines, "", *(part for note in notes for part in textwrap.wrap(note, _WIDTH))]) + "\n"
+    room = min(width or _WIDTH, _WIDTH)
+    return "\n".join([*lines, "", *(part for note in notes for part in textwrap.wrap(note, room))]) + "\n"
 
 
 def _number(value: float) -> str:

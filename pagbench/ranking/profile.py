@@ -1,11 +1,20 @@
 """Alignment over the noise levels of the target: where it is largest, and how large."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from pagbench.ranking.statistics import Array
+
+PEAK_SIGMA = "alignment_peak_sigma"
+CENSORED = "alignment_peak_sigma_censored"
+"""Column of the leaderboard that says of which peaks only a bound is known."""
+Censored = Literal["at least", "at most"]
+_ROUNDING = 1e-6
+"""Of a sigma that was read or computed; between two sigmas of a grid lie some hundredths."""
+SIGNS: dict[str, str] = {"at least": "≥", "at most": "≤"}
+"""How tables write a bound, which has no interval."""
 
 
 class Peak(NamedTuple):
@@ -43,3 +52,30 @@ def peak(profiles: Array, sigmas: Sequence[float]) -> Peak:
     bend = np.nan_to_num(from_left + from_right)
     between = np.divide(right * from_left - left * from_right, 2 * bend, out=np.zeros_like(value), where=bend > 0)
     return Peak(value, np.where(np.isnan(value), np.nan, np.exp(x[best + 1] + between)))
+
+
+def censored(sigma: float, sigmas: Sequence[float] | None) -> Censored | None:
+    """How the sigma of a peak is to be read: a bound at either end of the grid, for the profile may rise beyond it.
+
+    Args:
+        sigma: where the peak is; NaN where there is none.
+        sigmas: of the grid, ascending; None for a benchmark without a profile.
+
+    >>> [censored(sigma, (0.5, 1.0, 2.0)) for sigma in (0.5, 1.99, 2.0)]
+    ['at most', None, 'at least']
+    """
+    if not sigmas:
+        return None
+    if np.isclose(sigma, sigmas[-1], rtol=_ROUNDING, atol=0):
+        return "at least"
+    return "at most" if np.isclose(sigma, sigmas[0], rtol=_ROUNDING, atol=0) else None
+
+
+def bound(name: str, value: float, sigmas: Sequence[float] | None) -> str:
+    """A column's value as a bound, `≥ 2.83`; empty where it is an estimate.
+
+    >>> bound("alignment_peak_sigma", 2.83, (0.5, 2.83)), bound("alignment", 2.83, (0.5, 2.83))
+    ('≥ 2.83', '')
+    """
+    found = censored(value, sigmas) if name == PEAK_SIGMA else None
+    return "" if found is None else f"{SIGNS[found]} {value:g}"

@@ -30,6 +30,7 @@ from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.copies import sentences
 from pagbench.ranking.eligibility import RANKED, no_rank
 from pagbench.ranking.joining import ON_TARGET, OPEN
+from pagbench.ranking.profile import SIGNS
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 Form = Callable[[str], str]
@@ -160,7 +161,14 @@ def _cell(row: "pd.Series[Any]", column: Column, separator: str, form: Form) -> 
     if not isinstance(value, float):
         marked = column.name == "model" and UNDER_EMBARGO in row["verification"]
         return f"{form(str(value))} {_EMBARGO}" if marked else form(str(value))
-    low, high = row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
+    return _number(row, column, separator)
+
+
+def _number(row: "pd.Series[Any]", column: Column, separator: str) -> str:
+    """A value with half of its interval; a bound has none."""
+    value, low, high = (row.get(f"{column.name}{part}") for part in ("", "_low", "_high"))
+    if isinstance(censored := row.get(f"{column.name}_censored"), str):
+        return f"{SIGNS[censored]} {value:g}"
     if not (isinstance(low, float) and isinstance(high, float)) or _missing(low):
         return f"{value:.3f}"
     return f"{value:.3f}{separator}±{(high - low) / 2:.3f}"
@@ -257,8 +265,8 @@ def _verifications(board: pd.DataFrame, form: Form) -> str:
 def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None, *, networks: bool = False) -> str:
     """A table for a terminal.
 
-    In a narrow one the intervals go below the values and names lose the benchmark's; then details that the alignment
-    already sums up are left out. Where rows are recipes, columns are left out from the right until the others fit.
+    In a narrow one the intervals go below the values and names lose the benchmark's; details that the alignment already
+    sums up are left out, then columns from the right until the others fit, and a line says which. No number is cut.
 
     Args:
         board: as `pagbench.leaderboard` returns it.
@@ -268,23 +276,35 @@ def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None
     """
     shown = _table_columns(board, benchmark)
     lines = _lines(board, networks=networks)
-    table = _rich_table(lines, benchmark, shown, narrow=False)
+    table, left_out = _rich_table(lines, benchmark, shown, narrow=False), ""
     room = max(_size(table), _NARROWEST) if width is None else width
-    if width is not None and _size(table) > room:
-        table = _rich_table(lines, benchmark, shown, narrow=True)
-        if _size(table) > room:
-            one_attack = [column.name for measure in ATTACKS for column in added_columns(benchmark, measure)][1:]
-            brief = [column for column in shown if column.name not in (*_DETAILS, *one_attack)]
-            table = _rich_table(lines, benchmark, brief, narrow=True)
-            while benchmark.ranking is not None and _size(table) > room and (further := _further(brief)):
-                brief = [column for column in brief if column is not further[-1]]
-                table = _rich_table(lines, benchmark, brief, narrow=True)
+    if _size(table) > room:
+        table, left_out = _narrow_table(lines, benchmark, shown, room)
     console = Console(width=room, color_system=None)
     with console.capture() as capture:
         console.print(table)
-        for line in [caption(board, benchmark), *_remarks(board, benchmark, printable)]:
+        for line in [*filter(None, [left_out]), caption(board, benchmark), *_remarks(board, benchmark, printable)]:
             console.print(Text(line), width=min(room, 140))
     return capture.get()
+
+
+def _narrow_table(
+    lines: "Sequence[_Line]", benchmark: Benchmark, shown: Sequence[Column], room: int
+) -> tuple[Table, str]:
+    """The table that fits, and the line that says what it leaves out; empty where that is nothing."""
+    one_attack = [column.name for measure in ATTACKS for column in added_columns(benchmark, measure)][1:]
+    details = [column for column in shown if column.name in (*_DETAILS, *one_attack)]
+    kept = list(shown)
+    table = _rich_table(lines, benchmark, kept, narrow=True)
+    if _size(table) > room:
+        kept = [column for column in kept if column not in details]
+        table = _rich_table(lines, benchmark, kept, narrow=True)
+        while _size(table) > room and (further := _further(kept)):
+            kept.remove(further[-1])
+            table = _rich_table(lines, benchmark, kept, narrow=True)
+    left_out = ", ".join(column.header for column in shown if column not in kept)
+    advice = "a wider terminal (or COLUMNS) shows more, --format csv and json have all"
+    return table, f"Left out, for there are {room} characters: {left_out}; {advice}." if left_out else ""
 
 
 def _further(shown: Sequence[Column]) -> list[Column]:
@@ -347,9 +367,7 @@ def _rich_table(lines: Sequence[_Line], benchmark: Benchmark, shown: Sequence[Co
     )
     rows = [_cells(line, shown, "\n" if narrow else " ", printable) for line in lines]
     if narrow:
-        rows = [[_without_collection(cell) for cell in cells] for cells in rows]
-    if narrow and benchmark.ranking is not None:
-        rows = [[_folded(cell) for cell in cells] for cells in rows]
+        rows = [[_folded(_without_collection(cell)) for cell in cells] for cells in rows]
     place = [column.name for column in shown].index("model")
     for line, cells in zip(lines, rows, strict=True):
         if line.kind == "network":
@@ -357,7 +375,14 @@ def _rich_table(lines: Sequence[_Line], benchmark: Benchmark, shown: Sequence[Co
     for column, *cells in zip(shown, *rows, strict=True):
         header = _header(column).replace(" ", "\n") if narrow else _header(column)
         width = max(cell_len(line) for cell in (header, *cells) for line in cell.splitlines())
-        table.add_column(header, justify="left" if column.name in _TEXT else "right", no_wrap=True, width=width)
+        folds = narrow and column.name == "model"  # what gives way where nothing more can be left out
+        table.add_column(
+            header,
+            justify="left" if column.name in _TEXT else "right",
+            no_wrap=not folds,
+            overflow="fold",
+            width=None if folds else width,
+        )
     for line, cells in zip(lines, rows, strict=True):
         table.add_row(*map(Text, cells), end_section=line.ends)
     return table

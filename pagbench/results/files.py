@@ -107,7 +107,7 @@ class Result:
             source.preflight,
             self.verification,
             card.license,
-            card.trained_on_target,
+            card.saw_target,
             seconds,
             embargo,
             network,

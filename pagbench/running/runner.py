@@ -16,9 +16,9 @@ from torch import nn
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark, partners
 from pagbench.columns import BLOCKS
-from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError, check_extra
+from pagbench.errors import ContractError, DataError, PagbenchError, ResultsError, UnknownNameError, check_extra
 from pagbench.models import devices, registry
-from pagbench.models.loading import accepting
+from pagbench.models.loading import accepting, check_shapes
 from pagbench.models.registry import Request
 from pagbench.results import Result, StoragePath
 from pagbench.results.preflight import Preflight
@@ -138,9 +138,12 @@ def run(  # noqa: PLR0913 (every option of the command)
             if not units:
                 continue
             advance = _advancing(bar, label, units)
-            for unit, outcome in chosen.run(config, units, stop, advance):
-                advance(unit, _size(unit))
-                state.handle_outcome(unit, outcome)
+            try:
+                for unit, outcome in chosen.run(config, units, stop, advance):
+                    advance(unit, _size(unit))
+                    state.handle_outcome(unit, outcome)
+            except DataError as error:
+                raise DataError("\n".join([*state.failures, str(error)])) from error
         rows = state.rows(complete=shard is None)
         rows.attrs["flags"] = state.flags()
         for line in rows.attrs["flags"]:
@@ -175,6 +178,11 @@ class _State:
         those alone whose own rows could be measured.
         """
         label = self._config.benchmark.label
+        for request in self._models:  # before data are fetched for it
+            try:
+                check_shapes(request.card, self._config.benchmark)
+            except ContractError as error:
+                self.handle_outcome(Unit(request), Outcome(str(error), unavailable=not request.explicit))
         yield f"{label}: pre-flight", [Unit(request) for request in self._models if request.explicit]
         if not any(request.explicit for request in self._models):
             self._excluded.update(request.card.id for request in self._requested)

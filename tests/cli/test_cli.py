@@ -10,9 +10,11 @@ import torch
 import yaml
 from commands import assert_one_line, invoke
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from pagbench import benchmarks, models, results
 from pagbench.cards import ModelCard
+from pagbench.cli import app
 from pagbench.models import architectures
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -55,6 +57,34 @@ def change(card, **fields):
     content = yaml.safe_load(card.read_text())
     content.update(fields)
     card.write_text(yaml.safe_dump({name: value for name, value in content.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--bogus"], ["no such option", "--bogus"]),
+        (["leaderbord"], ["no such command 'leaderbord'", "'leaderboard'?"]),
+        (["run", "--bogus"], ["no such option", "--bogus"]),
+        (["show"], ["missing argument", "model"]),
+        (["compare", "digits/standard"], ["missing argument", "B"]),
+        (["show", "a", "b"], ["unexpected extra argument", "b"]),
+        (["train", "digits", "--family"], ["--family", "requires an argument"]),
+        (["run", "--limit", "many"], ["--limit", "valid integer", "'many'"]),
+        (["run", "--device", "gpu"], ["--device", "'gpu'", "'cuda'"]),
+        (["leaderboard", "--format", "x\n\x1b[2J"], ["--format", "'markdown'"]),
+        (["submit", "inti"], ["no such command 'inti'"]),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments, parts):
+    done = invoke(*arguments)
+    assert_one_line(done, *parts, " --help")
+    assert len(done.stderr.strip().splitlines()) == 1 and not done.stdout, done.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["submit"]])
+def test_no_command_shows_the_help(arguments):
+    done = invoke(*arguments)
+    assert done.exit_code == 2 and "Usage:" in done.output and "error:" not in done.output
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -124,6 +154,43 @@ def test_a_narrow_terminal_puts_intervals_below_the_values(folder):
     assert "±" in narrow
 
 
+@pytest.mark.parametrize("ranking", [None, "recipes"])
+def test_no_number_of_a_table_is_cut_and_what_is_left_out_is_named(folder, ranking):
+    """Also where rows are models, and where a name has no room."""
+    from pagbench.ranking import leaderboard, render
+
+    definition = benchmarks.load("digits")
+    board = leaderboard(folder, benchmark=definition)
+    definition = definition.model_copy(update={"ranking": ranking})
+    board["model"] = board["model"].replace("digits/noise-0.6", "digits/" + "a-name-that-no-table-has-room-for" * 2)
+    whole = render.to_table(board, definition)
+    assert "Left out" not in whole
+    for width in (*range(60, 130, 3), 400):
+        text = render.to_table(board, definition, width)
+        assert max(map(len, text.splitlines())) <= width
+        table, _, below = text.partition("digits@2: ")[0].partition("Left out, ")
+        assert "…" not in table and all(f"{value:.3f}" in table for value in board["alignment"].dropna())
+        assert all(re.fullmatch(r"±\d+\.\d{3}", word) for word in table.split() if word.startswith("±"))
+        assert bool(below) == (width < 400)
+        gone = " ".join(below.split()).partition(": ")[2].partition(";")[0].split(", ")
+        assert all(name in whole for name in gone) and ("log off/on" in gone) == bool(below)
+
+
+@pytest.mark.parametrize(
+    ("columns", "longest"), [("60", 60), ("80", 80), ("120", 120), ("0", 400), ("many", 400), ("", 400), ("-5", 400)]
+)
+def test_what_is_piped_follows_columns(folder, columns, longest):
+    """Without them, lines are as long as they are, as programs want them."""
+    for command in (["leaderboard"], ["show", "digits/noise-0.6"], ["compare", "digits/noise-0.6", "digits/standard"]):
+        done = CliRunner().invoke(app, [*command, "-r", str(folder)], env={"COLUMNS": columns})
+        assert done.exit_code == 0, done.output
+        lengths = [len(line) for line in done.stdout.splitlines() if len(line.split()) > 2]  # not a path or a hash
+        assert max(lengths) <= longest
+    listed = [CliRunner().invoke(app, ["list", "models"], env={"COLUMNS": each}).stdout for each in (columns, "")]
+    assert listed[0].split() == listed[1].split()
+    assert max(map(len, listed[0].splitlines())) <= longest
+
+
 def test_sort_orders_by_any_column(folder):
     rows = json.loads(invoke("leaderboard", "-r", folder, "--format", "json", "--sort", "off_response").output)
     values = [row["off_response"] for row in rows if "control" not in row["status"]]
@@ -138,11 +205,20 @@ def test_show_prints_the_card_and_the_results(folder):
     assert "partial: 12 of 360 images" in text
 
 
+@pytest.mark.parametrize(
+    ("edition", "label"), [("digits@1", "digits@1"), ("digits@2", "digits@2"), ("digits", "digits@2")]
+)
+def test_show_prints_the_edition_that_it_is_asked_for(edition, label):
+    text = invoke("show", "digits/noise-0.6", "-b", edition, "-r", results.PUBLISHED).stdout
+    assert re.findall(r"^# (digits@\d) in", text, re.MULTILINE) == [label] and "also measured" not in text
+    assert f"# pre-flight on {label}: pass" in text
+
+
 def test_show_prints_the_newest_edition_and_names_the_earlier():
     text = invoke("show", "digits/noise-0.6", "-r", results.PUBLISHED).output
     shown = re.findall(r"^# (digits@\d) in ", text, re.MULTILINE)
     assert shown == ["digits@2"]
-    assert "# also measured on digits@1: pagbench leaderboard --benchmark digits@1" in text
+    assert "# also measured on digits@1: pagbench show digits/noise-0.6 --benchmark digits@1" in text
     assert "# pre-flight on digits@2: pass" in text
 
 
@@ -232,6 +308,12 @@ def test_a_checkpoint_with_a_function_needs_no_card(tmp_path, monkeypatch):
         (["leaderboard", "-r", "nowhere"], ["nowhere: no results of digits@2 (it has none)", "pagbench run"]),
         (["leaderboard", "-r", "nowhere", "--output", "/proc/none/x"], ["no results"]),
         (["show", "digits/standart"], ["unknown model", "digits/standard"]),
+        (["show", "digits/standard", "-b", "digit"], ["unknown benchmark", "digits@2"]),
+        (
+            ["show", "digits/standard", "-b", "sphere"],
+            ["no results on sphere@1", "pagbench run digits/standard -b sphere@1"],
+        ),
+        (["show", "digits", "-b", "digits@1"], ["--benchmark is for a model's results", "leave it out"]),
         (["train", "digits", "--family", "nosie", "--strength", "1"], ["unknown family 'nosie'", "noise"]),
         (["train", "digits", "--family", "noise"], ["needs a strength above 0", "pixel units", "got None"]),
         (["train", "digits", "--family", "noise", "--strength", "-1"], ["needs a strength above 0", "got -1"]),

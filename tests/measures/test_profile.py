@@ -1,5 +1,6 @@
 """Alignment with the targets of several noise levels, and where it is largest."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 import pagbench
 from pagbench import benchmarks, columns, geometry
+from pagbench.cli import listing
 from pagbench.densities import scores
 from pagbench.errors import CardError, ContractError, DataError
 from pagbench.measures import profile
@@ -19,7 +21,7 @@ from pagbench.measures.context import MeasureContext
 from pagbench.models.classifier import Classifier
 from pagbench.models.controls import BayesClassifier
 from pagbench.ranking import render
-from pagbench.ranking.profile import peak
+from pagbench.ranking.profile import bound, censored, peak
 from pagbench.results import contradictions
 from pagbench.running import targets
 
@@ -166,6 +168,31 @@ def test_the_largest_of_the_grid_is_hardly_too_high_with_a_thousand_images():
     assert 0 < bias < 0.35 * half
 
 
+@pytest.mark.parametrize(
+    ("sigma", "sigmas", "said", "text"),
+    [
+        (4.0, (0.35, 1.0, 4.0), "at least", "≥ 4"),
+        (float(np.exp(np.log(2.83))), (0.125, 0.35, 2.83), "at least", "≥ 2.83"),
+        (0.25, (0.25, 0.5), "at most", "≤ 0.25"),
+        (float(np.float32(0.35)), (0.35, 1.0), "at most", "≤ 0.35"),
+        (1.0, (0.35, 1.0, 4.0), None, ""),
+        (3.9, (0.35, 1.0, 4.0), None, ""),
+        (np.nan, (0.35, 1.0, 4.0), None, ""),
+        (1.0, None, None, ""),
+    ],
+)
+def test_a_peak_at_an_end_of_the_grid_is_a_bound(sigma, sigmas, said, text):
+    assert censored(sigma, sigmas) == said
+    assert bound("alignment_peak_sigma", sigma, sigmas) == text
+    assert bound("alignment_peak", sigma, sigmas) == ""
+
+
+def test_a_peak_inside_never_comes_near_an_end():
+    """The parabola's vertex lies nearer to its middle point than to its neighbours, however steep one side is."""
+    profiles = np.array([[0.5 - 1e-12, 0.5, -1.0], [-1.0, 0.5, 0.5 - 1e-12]])
+    assert [censored(sigma, (0.5, 1.0, 2.0)) for sigma in peak(profiles, (0.5, 1.0, 2.0)).sigma] == [None, None]
+
+
 @pytest.fixture(scope="module")
 def board_and_rows(short_runs, digits):
     second = second_edition.definition(samples=digits.samples[:60])
@@ -202,6 +229,24 @@ def test_texts_show_the_peak_and_files_all_of_it(board_and_rows):
     assert "peak ↑" in table and "peak sigma" in table and "alignment_profile" not in table
     assert "alignment_profile_0.25_low" in render.to_csv(board.reset_index(), second).partition("\n")[0]
     assert '"alignment_peak_sigma"' in render.to_json(board.reset_index(), second)
+
+
+def test_forms_of_the_board_write_a_bound_without_an_interval_and_files_say_that_it_is_one(board_and_rows):
+    board, _, second = board_and_rows
+    board = board.reset_index()
+    last, first = max(SIGMAS), min(SIGMAS)
+    board["alignment_peak_sigma_censored"] = ["at least", "at most", *[None] * (len(board) - 2)]
+    board["alignment_peak_sigma"] = [last, first, *[0.6] * (len(board) - 2)]
+    for form in (render.to_table, render.to_markdown):
+        text = form(board, second)
+        assert f"≥ {last:g}" in text and f"≤ {first:g}" in text
+        assert f"{last:.3f} ±" not in text and f"{first:.3f} ±" not in text and "0.600 ±" in text
+    exported = json.loads(render.to_json(board, second))
+    assert [row["alignment_peak_sigma_censored"] for row in exported[:3]] == ["at least", "at most", None]
+    assert [row["alignment_peak_sigma"] for row in exported[:2]] == [last, first]
+    assert ",at least," in render.to_csv(board, second)
+    shown = [listing._value(row, "alignment_peak_sigma") for _, row in board.head(3).iterrows()]
+    assert shown[:2] == [f"≥ {last:g}", f"≤ {first:g}"] and shown[2].startswith("0.6000 [")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import re
 from functools import cache
 
 import invented
@@ -502,16 +503,21 @@ def test_formats_have_the_networks(recipes, anchors):
 
 
 @pytest.mark.parametrize("networks", [False, True])
-@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("width", [60, 63, 80, 100, 120])
 def test_tables_fit_a_terminal(recipes, anchors, width, networks):
-    """Nothing is cut off, and every line fits; a long name has two lines."""
+    """Nothing is cut off, and every line fits; a long name has two lines, a line says what is left out."""
     long = [network(recipes, f"digits/small-resnet-relu.gradient-norm-0.0{s}", s, strength=9.0) for s in (1, 2)]
     trained = network(recipes, "digits/score-matching-0.001", family="score-matching", trained_on_target=True)
     board = board_of(recipes, *anchors, *pairs(recipes), *long, trained).reset_index(drop=True)
     text = render.to_table(board, recipes, width, networks=networks)
     assert max(map(len, text.splitlines())) <= width
     table = text.split("digits@1: ")[0].split("(digits@1)")[1]
-    assert "…" not in table and table.count("trained on the target:") == 1
+    assert "…" not in table and " ".join(table.split()).count("trained on the target:") == 1
+    assert all(f"{value:.3f}" in table for value in board["alignment"].dropna())
+    assert all(re.fullmatch(r"±\d\.\d{3}", word) for word in table.split() if word.startswith("±"))
+    said = " ".join(text.split())
+    assert (f"Left out, for there are {width} characters: " in said) == (width < 120)
+    assert ("--format csv and json have all." in said) == (width < 120)
     assert ("r3.seed1" in table) == networks
 
 

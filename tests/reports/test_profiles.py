@@ -1,6 +1,7 @@
 """What the published second edition of digits says of noise levels: on the board, in the figure, along paths."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,29 @@ def test_the_figure_has_a_panel_for_each_family_and_two_below(study, tmp_path):
         np.testing.assert_allclose(curves[1:], expected)
     saved = canvas.save(figure, tmp_path / "profiles.png")
     assert min(Image.open(saved).size) > 600
+
+
+def test_no_label_at_the_end_of_a_line_lies_on_another(study):
+    main = paths.main_paths(study)
+    with canvas.style():
+        figure = profiles.draw(study, main)
+    figure.canvas.draw()
+    for axis, path in zip(figure.axes, main, strict=False):
+        assert [text.get_text() for text in axis.texts] == [f"{part.strength:g}" for part in path.points]
+        boxes = [text.get_window_extent() for text in axis.texts]
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+        assert all(box.x1 < axis.get_window_extent().x1 + 5 for box in boxes)
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ([], []),
+        ([0.3], [0.3]),
+        ([0.0, 0.0, 0.0], [-1.0, 0.0, 1.0]),
+        ([3.0, 1.0, 2.0], [3.0, 1.0, 2.0]),
+        ([0.0, 0.2, 0.9, 9.0], [-0.633333, 0.366667, 1.366667, 9.0]),
+    ],
+)
+def test_labels_are_spread_as_little_as_they_must(at, expected):
+    np.testing.assert_allclose(canvas.spread(at, 1.0), expected, atol=1e-6)

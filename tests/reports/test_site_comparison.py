@@ -142,3 +142,17 @@ def test_models_of_other_images_or_other_noise_have_no_data(digits_study):
 def test_comparison_on_another_benchmark(site, page):
     opened(page, site, "fashion-distractor@1")
     assert len(page.locator("#chosen a").all()) == 2
+
+
+@pytest.mark.parametrize("width", [320, 360, 390])
+def test_on_a_phone_values_stand_beside_the_names_of_measures(site, page, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto((site / "compare" / "digits@1.html").as_uri())
+    page.wait_for_selector("#table tbody tr")
+    frame = page.locator("#table").locator("..")
+    inside = frame.evaluate("frame => frame.clientWidth")
+    cells = page.locator("#table tbody tr").last.locator("th, td")
+    widths = cells.evaluate_all("cells => cells.map((cell) => cell.offsetWidth)")
+    assert widths[0] <= inside / 2.5 and sum(widths[:2]) <= inside
+    frame.evaluate("frame => { frame.scrollLeft = 60; }")
+    assert cells.first.evaluate("cell => cell.getBoundingClientRect().left") >= 0, "names stay where they are"

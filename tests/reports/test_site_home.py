@@ -103,10 +103,32 @@ def test_a_winner_that_was_trained_on_the_target_is_named_with_the_best_that_was
     text = said(verdict(("a", (1, 1), trained), ("b", (2, 2), trained), ("c", (3, 4), {}), ("d", (3, 4), {})))
     assert "It was trained on this benchmark's own target, as its card declares: it has learnt" in text
     second = (
-        "that do not declare this c alignment 0.700 (95 % interval 0.690 to 0.710), rank 3, at 95 % between 3 and 4"
+        "that do not declare this c alignment 0.700 (95 % interval 0.690 to 0.710). It has rank 3 of 4. Comparisons of "
+        "all pairs leave ranks 3 to 4 open, at 95 % confidence."
     )
     assert second in text
     assert "No ranked model is without" in said(verdict(("a", (1, 2), trained), ("b", (1, 2), trained)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([("t", (1, 1))], "It is the only one."),
+        (
+            [("t", (1, 1)), ("u", (2, 2))],
+            "It has rank 1 of 2. Comparisons of all pairs leave no other rank open, at 95 %",
+        ),
+        (
+            [("t", (1, 2)), ("u", (1, 2))],
+            "It has rank 1 of 2. Comparisons of all pairs leave ranks 1 to 2 open, at 95 %",
+        ),
+    ],
+)
+def test_the_first_of_those_who_rank_apart_has_a_place_in_words(rows, sentence):
+    track = {"trained_on_target": True, "track": "trained-on-target"}
+    apart = [(name, ranks, track | {"rank": place}) for place, (name, ranks) in enumerate(rows, 1)]
+    text = said(verdict(("a", (1, 1), {"track": "open"}), *apart))
+    assert "who rank apart t alignment" in text and sentence in text
 
 
 @pytest.mark.parametrize(
@@ -208,6 +230,18 @@ def test_results_without_pictures_still_have_a_first_page(digits_study):
     bare = [dataclasses.replace(model, thumbnails=None, gallery=None) for model in digits_study.models]
     shown = render(home.page([dataclasses.replace(digits_study, models=tuple(bare))]))
     assert "digits/noise-0.6" in shown and 'class="tile' not in shown
+
+
+@pytest.mark.parametrize("label", ["digits@1", "fashion-mnist@2", "cifar10@2", "samples-cifar10@1"])
+def test_pages_without_results_speak_of_the_results_that_they_were_made_from(digits_study, label):
+    definition = benchmarks.load(label)
+    first, about = (render(shown) for shown in (home.page([digits_study]), benchmark.page_without_results(definition)))
+    assert "The results that these pages were made from have none of" in first and definition.heading in first
+    assert "The results that these pages were made from have none of this benchmark." in about
+    assert "pagbench run " in about
+    assert "published yet" not in first + about
+    assert ("rest on arguments, not on runs" in about) == (label == "cifar10@2")
+    assert ("their numbers mean nothing" in about) == label.startswith("samples")
 
 
 def test_a_reader_sees_who_is_first_and_what_its_gradients_look_like(page, site):

@@ -2,18 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from commands import invoke
 
 from pagbench import benchmarks, columns, results
-from pagbench.reports.site import benchmark, building, comparison, models, plots, profiles, table
+from pagbench.ranking.statistics import Interval
+from pagbench.reports.site import benchmark, board_columns, building, comparison, models, plots, profiles, table
 from pagbench.reports.site.rendering import render
+from pagbench.studies import paths
 
 LABEL = "digits@2"
-KEPT = ("control/bayes", "digits/standard", "digits/noise-0.6", "digits/noise-2.5", "digits/smoothing-0.6",
-        "digits/gradient-norm-1", "digits/gradient-norm-1.seed1", "digits/gradient-norm-100")  # fmt: skip
+KEPT = ("control/bayes", "control/sign-flipped", "digits/standard", "digits/noise-0.6", "digits/noise-2.5",
+        "digits/smoothing-0.6", "digits/gradient-norm-1", "digits/gradient-norm-1.seed1",
+        "digits/gradient-norm-100")  # fmt: skip
 FIRST = "digits/noise-0.6"
 
 
@@ -102,6 +106,38 @@ def test_the_board_draws_panels_the_noise_and_the_peaks(page, site):
     assert page.locator('#plot-peak a[data-model="digits/standard"]').count() == 1
     page.get_by_role("button", name="noise", exact=True).click()
     assert page.locator("#plot-profiles .panel h4").all_inner_texts() == ["gradient-norm", "smoothing"]
+
+
+def test_a_peak_at_the_last_sigma_is_shown_as_a_bound(study, page, site):
+    name = "control/sign-flipped"
+    bounds = study.board.set_index("model")["alignment_peak_sigma_censored"].dropna()
+    assert bounds.to_dict() == {name: "at least"}
+    page.goto((site / "benchmarks" / f"{LABEL}.html").as_uri())
+    row = page.locator("#board tbody tr", has=page.locator(f'a[title^="{name}:"]'))
+    assert "≥ 2.83" in row.locator("td").all_inner_texts()
+    assert '<td class="number">≥ 2.83</td>' in render(benchmark.page(study, []))
+    said = profiles.of_model(study, study.named(name))["said"]
+    assert "at sigma* ≥ 2.83, the end of what was measured; the benchmark's sigma is 0.35" in said
+    described = board_columns.describe(study)
+    measured = {one.column.name: one for one in models.measures(study, study.named(name), described)}
+    assert measured["alignment_peak_sigma"][1:] == ("≥ 2.83", "")
+    assert measured["alignment_peak"].interval.startswith("[")
+    shown = {row["id"]: row for row in table.content(study, [])["table"]["data"]["rows"]}
+    place = [column["name"] for column in table.content(study, [])["table"]["data"]["columns"]].index(
+        "alignment_peak_sigma"
+    )
+    assert shown[name]["cells"][place] == [2.83, None, None, None, "≥"]
+    assert len(shown[FIRST]["cells"][place]) == 3
+
+
+def test_the_words_of_a_path_tell_bounds(study, monkeypatch):
+    (noise,) = [path for path in paths.every_path(study) if path.family == "noise"]
+    first, last = noise.points
+    at_end = last.values | {"alignment_peak_sigma": Interval(2.83, 1.1, 2.83)}
+    changed = replace(noise, points=(first, replace(last, values=at_end)))
+    monkeypatch.setattr(plots.paths, "every_path", lambda study: [changed])
+    (said,) = plots._peaks(study)
+    assert said.startswith("noise: sigma* 0.7") and said.endswith("] at strength 0.6; ≥ 2.83 at strength 2.5.")
 
 
 def test_compared_models_have_a_line_each(page, site):

@@ -22,12 +22,12 @@ from pagbench import benchmarks, columns, measures, results
 from pagbench.benchmarks import partners
 from pagbench.cards import ManifoldCard, MixtureRecipe, ScoreCard
 from pagbench.densities import mixture
-from pagbench.errors import ContractError, MissingPackageError, ResultsError, UnknownNameError
+from pagbench.errors import ContractError, DataError, MissingPackageError, ResultsError, UnknownNameError
 from pagbench.measures import accuracy, calibration
 from pagbench.models import checks, registry
 from pagbench.results import StoragePath
 from pagbench.results.preflight import Check, Preflight, Refusal
-from pagbench.running import runner, target_files, targets, units
+from pagbench.running import runner, session, target_files, targets, units
 from pagbench.running.runner import RunError
 from pagbench.storage import weights
 
@@ -246,6 +246,37 @@ def test_a_network_that_fails_in_mid_run_loses_neither_its_finished_batches_nor_
     order = [name for name in partners.cycle(digits, digits.seed) if name in digits.samples[:6]]
     finished = order.index(digits.samples[3])
     assert finished and len(list((tmp_path / "digits@1" / ".net.parquet.parts").glob("*.parquet"))) == finished
+
+
+@pytest.mark.parametrize(
+    ("model", "label", "message"),
+    [
+        ("digits/standard", "cifar10@2", r"takes images of shape \(1, 8, 8\), cifar10@2 has \(3, 32, 32\)"),
+        ("fashion-mnist/standard", "cifar10@1", r"takes images of shape \(1, 28, 28\), cifar10@1 has \(3, 32, 32\)"),
+        ("madrylab/resnet18-l2-eps1", "cifar100@1", "has 1000 classes, cifar100@1 has 100"),
+        ("smoothed:0.25:digits/standard", "fashion-mnist@2", r"shape \(1, 8, 8\), fashion-mnist@2 has \(1, 28, 28\)"),
+        ("gaussians/standard", "digits@2", "has 4 classes, digits@2 has 10"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_told_before_any_data_are_fetched(model, label, message, monkeypatch):
+    def fetched(benchmark):
+        raise AssertionError(f"the data of {benchmark.label} were asked for")
+
+    monkeypatch.setattr(session.data, "splits", fetched)
+    with pytest.raises(RunError, match=message):
+        pagbench.run(model, benchmark=label, limit=2)
+
+
+def test_what_does_not_fit_is_told_where_the_data_of_the_others_are_missing(monkeypatch):
+    def missing(benchmark):
+        raise DataError("no such images")
+
+    monkeypatch.setattr(session.data, "splits", missing)
+    with pytest.raises(DataError) as caught:
+        pagbench.run(["digits/standard", "control/bayes", "fashion-mnist/standard"], benchmark="cifar10@2", limit=2)
+    *misfits, last = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in misfits] == ["digits/standard", "fashion-mnist/standard"]
+    assert last == "no such images"
 
 
 def test_two_models_of_one_name_are_refused():

@@ -59,6 +59,25 @@ def plain_ticks(axis: Any, at: Sequence[float]) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def spread(at: Sequence[float], least: float) -> list[float]:
+    """Places near these, in the same order, none nearer to the next than `least`; they move as little as they must.
+
+    >>> spread([0.0, 0.1, 5.0], 1.0), spread([2.0, 1.0], 0.5)
+    ([-0.45, 0.55, 5.0], [2.0, 1.0])
+    """
+    order = sorted(range(len(at)), key=lambda index: at[index])
+    blocks: list[tuple[float, int]] = []  # sums of where neighbours that touch would begin, and how many they are
+    for place, index in enumerate(order):
+        total, count = at[index] - place * least, 1
+        while blocks and blocks[-1][0] / blocks[-1][1] > total / count:
+            before = blocks.pop()
+            total, count = total + before[0], count + before[1]
+        blocks.append((total, count))
+    starts = [total / count for total, count in blocks for _ in range(count)]
+    found = dict(zip(order, (start + place * least for place, start in enumerate(starts)), strict=True))
+    return [found[index] for index in range(len(at))]
+
+
 def write_caption(figure: Figure, caption: str) -> None:
     """Wrapped, at the bottom."""
     text = textwrap.fill(caption, int(19 * figure.get_figwidth()))

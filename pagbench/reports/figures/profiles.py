@@ -10,12 +10,15 @@ from matplotlib.lines import Line2D
 
 from pagbench.benchmarks import validation
 from pagbench.columns import sigma_name
+from pagbench.ranking.profile import censored
 from pagbench.reports.figures import canvas
 from pagbench.studies import legend
 from pagbench.studies.models import Study
 from pagbench.studies.paths import Path, Point, origin
 
 _CMAP = "viridis"
+_LABEL = 6.0
+"""From one label at the end of a line to the next, in points."""
 
 
 def draw(study: Study, paths: Sequence[Path]) -> Figure:
@@ -56,8 +59,8 @@ def caption(study: Study) -> str:
         "blurred by sigma, chance-corrected, light to dark by growing strength; dotted: no regularisation; grey: above "
         "the noise ceiling, where it is known; vertical: the benchmark's sigma, "
         f"{study.benchmark.sigma:g}. Below left: sigma*, at which alignment is largest, against strength; the diagonal "
-        "is the training noise itself. Below right: the largest alignment against accuracy; lines follow the strength. "
-        "Bars and bands: 95 %."
+        "is the training noise itself, and triangles are bounds, at an end of the sigmas. Below right: the largest "
+        "alignment against accuracy; lines follow the strength. Bars and bands: 95 %."
     )
 
 
@@ -83,15 +86,25 @@ def _profiles(axis: Any, study: Study, path: Path, start: Point | None) -> None:
         value, low, high = _profile(part, sigmas)
         axis.fill_between(sigmas, low, high, color=colour, alpha=0.2, lw=0, zorder=1)
         axis.plot(sigmas, value, color=colour, lw=1.1, marker="o", ms=2, zorder=3)
-        axis.annotate(
-            f"{part.strength:g}", (sigmas[-1], value[-1]), fontsize=5.5, xytext=(2, 0), textcoords="offset points"
-        )
     axis.axvline(study.benchmark.sigma, color=canvas.GREY, lw=0.7, zorder=1)
     axis.set_xscale("log")
     canvas.plain_ticks(axis.xaxis, sigmas[::2])
     axis.set_ylim(-0.05, 1.05)
-    axis.set_xlim(sigmas[0] * 0.9, sigmas[-1] * 1.5)
+    axis.set_xlim(sigmas[0] * 0.9, sigmas[-1] * 1.8)
+    _label_ends(axis, sigmas[-1], path)
     axis.tick_params(labelsize=6.5, width=0.5, length=2)
+
+
+def _label_ends(axis: Any, sigma: float, path: Path) -> None:
+    """The strength of each line beside its end, with a line to it; none lies on another."""
+    low, high = axis.get_ylim()
+    points = 72 * axis.figure.get_figheight() * axis.get_position().height / (high - low)
+    ends = [part.values[sigma_name("alignment_profile", sigma)].value for part in path.points]
+    for part, end, place in zip(path.points, ends, canvas.spread(ends, _LABEL / points), strict=True):
+        axis.annotate(
+            f"{part.strength:g}", (sigma, end), fontsize=5.5, xytext=(8, (place - end) * points), va="center_baseline",
+            textcoords="offset points", arrowprops={"arrowstyle": "-", "lw": 0.3, "color": canvas.GREY, "shrinkB": 1.5},
+        )  # fmt: skip
 
 
 def _peak_sigmas(axis: Any, study: Study, paths: Sequence[Path], families: dict[str, str]) -> None:
@@ -103,7 +116,13 @@ def _peak_sigmas(axis: Any, study: Study, paths: Sequence[Path], families: dict[
         style = {"color": families[path.family], "marker": "o", "ms": 3, "lw": 1}
         if not is_noise:
             style |= {"ls": ":", "mfc": "white"}
-        axis.errorbar(x, value, yerr=np.clip([value - low, high - value], 0, None), elinewidth=0.6, **style)
+        bounds = [censored(sigma, study.benchmark.sigmas) for sigma in value]
+        inside = np.array([bound is None for bound in bounds])
+        errors = np.where(inside, np.clip([value - low, high - value], 0, None), 0)
+        axis.errorbar(x, value, yerr=errors, elinewidth=0.6, **style)
+        for end, marker in (("at least", "^"), ("at most", "v")):
+            at = np.array([bound == end for bound in bounds])
+            axis.plot(x[at], value[at], color=families[path.family], marker=marker, ms=5, ls="")
     ends = np.array([min(_grid(study)), max(_grid(study))])
     axis.plot(ends, ends, color=canvas.GREY, lw=0.8, ls="--", zorder=0)
     axis.axhline(study.benchmark.sigma, color=canvas.GREY, lw=0.7, zorder=0)

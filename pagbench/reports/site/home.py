@@ -56,14 +56,14 @@ def page(studies: Sequence[Study]) -> Page:
         return _closed_form(shown), superseded, -verdict.ranked, shown.label
 
     verdicts = sorted(map(benchmark.verdict, studies), key=place)
-    published = {study.benchmark.label for study in studies}
-    unpublished = [benchmarks.load(label) for label in benchmarks.names() if label not in published]
+    measured = {study.benchmark.label for study in studies}
+    unmeasured = [benchmarks.load(label) for label in benchmarks.names() if label not in measured]
     models = {model.card.id for study in studies for model in study.models if not model.card.control}
     content = {
         "example": next((shown for shown in map(example, verdicts) if shown is not None), None),
         "images": [verdict for verdict in verdicts if not _closed_form(verdict.benchmark)],
         "closed_forms": [verdict for verdict in verdicts if _closed_form(verdict.benchmark)],
-        "unpublished": [(definition, facts.of(definition).commands[0]) for definition in unpublished],
+        "unmeasured": [(definition, facts.of(definition).commands[0]) for definition in unmeasured],
         "models": len(models),
         "recipes": any(study.benchmark.ranking == "recipes" for study in studies),
     }

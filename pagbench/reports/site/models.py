@@ -18,6 +18,7 @@ from pagbench.benchmarks import facts
 from pagbench.columns import Column
 from pagbench.ranking import eligibility
 from pagbench.ranking.joining import ON_TARGET
+from pagbench.ranking.profile import bound
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import abilities, board_columns, origins, pictures, profiles
 from pagbench.reports.site.board_columns import KEYS, Described, Measured
@@ -169,7 +170,8 @@ def _summary(study: Study, model: StudiedModel, row: Mapping[str, Any], alignmen
         rank_text = "The only ranked model"
     else:
         apart = " of those trained on the target" if row.get("track") == ON_TARGET else ""
-        rank_text = f"Rank {rank} of {ranked}{apart} ({f'95 %: {low} to {high}' if low != high else 'sure at 95 %'})"
+        place = f"ranks {low} to {high} are possible" if low != high else "no other rank is possible"
+        rank_text = f"Rank {rank} of {ranked}{apart} ({place} at 95 % confidence)"
     value = " ".join(filter(None, board_columns.texts(alignment)))
     regime = f"; regime {row['regime']}, probability {row['regime_probability']:.2f}" if row["regime"] else ""
     target = " It was trained on the benchmark's own target." if model.card.trained_on_target else ""
@@ -184,11 +186,13 @@ def measures(study: Study, model: StudiedModel, described: Mapping[str, Describe
         name for name in map(str, study.board) if f"{name}_low" in study.board and name != "rank" and name in described
     ]
     intervals = {name: study.interval(model.card.id, name) for name in names if not described[name].is_level}
-    return [
-        board_columns.measured(described[name].column, interval)
+    found = {
+        name: board_columns.measured(described[name].column, interval)
         for name, interval in intervals.items()
         if math.isfinite(interval.value)
-    ]
+    }
+    ends = {name: bound(name, intervals[name].value, study.benchmark.sigmas) for name in found}
+    return [one._replace(value=ends[name], interval="") if ends[name] else one for name, one in found.items()]
 
 
 def _steps(

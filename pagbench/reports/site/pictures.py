@@ -128,7 +128,7 @@ def gallery(study: Study, model: StudiedModel) -> Gallery | None:
 
 
 def measure(benchmark: Benchmark) -> str:
-    """Short name of the column that ranks: cosine, LPIPS, or the paper's."""
+    """Short name of the column that ranks: cosine, 1 − LPIPS, or the paper's."""
     name = benchmark.alignment
     header = next((column.header for column in columns.BOARD_COLUMNS if column.name == name), "")
     return header or name.replace("_", " ")

@@ -9,6 +9,7 @@ from typing import Any
 
 from pagbench.errors import ResultsError
 from pagbench.ranking import eligibility
+from pagbench.ranking.profile import PEAK_SIGMA, bound
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import profiles
 from pagbench.reports.site.rendering import address
@@ -280,7 +281,8 @@ def _peaks(study: Study) -> Iterator[str]:
         known = [point for point in path.points if "alignment_peak_sigma" in point.values]
         if path.make == study.make and known:
             steps = [
-                f"{legend.number(peak.value)} {legend.bounds(peak.low, peak.high)} at strength {point.strength:g}"
+                f"{bound(PEAK_SIGMA, peak.value, study.benchmark.sigmas) or _with_bounds(peak)} at strength "
+                f"{point.strength:g}"
                 for point in known
                 for peak in [point.values["alignment_peak_sigma"]]
             ]
@@ -298,8 +300,10 @@ def _peak(course: Sequence[Point]) -> Point:
     return max(course, key=lambda point: point.values["alignment"].value)
 
 
+def _with_bounds(found: Interval) -> str:
+    return f"{legend.number(found.value)} {legend.bounds(found.low, found.high)}"
+
+
 def _at(point: Point) -> str:
-    alignment = point.values["alignment"]
     regime = "" if point.regime is None else f" ({legend.REGIMES[point.regime]})"
-    value = f"{legend.number(alignment.value)} {legend.bounds(alignment.low, alignment.high)}"
-    return f"{value} at strength {point.strength:g}{regime}"
+    return f"{_with_bounds(point.values['alignment'])} at strength {point.strength:g}{regime}"

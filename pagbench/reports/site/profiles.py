@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pagbench.columns import sigma_name
+from pagbench.ranking.profile import PEAK_SIGMA, bound
 from pagbench.ranking.statistics import Interval
 from pagbench.studies import legend
 from pagbench.studies.legend import rounded
@@ -60,9 +61,13 @@ def _curve_of(study: Study, model: StudiedModel) -> Curve:
 def words(study: Study, model: StudiedModel, points: Curve) -> str:
     """Where a model's line is highest, and its values at all sigmas, in two sentences."""
     peak, sigma = (study.interval(model.card.id, f"alignment_peak{part}") for part in ("", "_sigma"))
+    at_end = bound(PEAK_SIGMA, sigma.value, study.benchmark.sigmas)
+    place = f"= {legend.number(sigma.value)} {legend.bounds(sigma.low, sigma.high)}"
+    if at_end:
+        place = f"{at_end}, the end of what was measured"
     listed = ", ".join(f"{legend.number(value)} at {at:g}" for at, value, _, _ in points)
     return (
-        f"Alignment is highest, {legend.number(peak.value)} {legend.bounds(peak.low, peak.high)}, at sigma* = "
-        f"{legend.number(sigma.value)} {legend.bounds(sigma.low, sigma.high)}; the benchmark's sigma is "
+        f"Alignment is highest, {legend.number(peak.value)} {legend.bounds(peak.low, peak.high)}, at sigma* "
+        f"{place}; the benchmark's sigma is "
         f"{study.benchmark.sigma:g}. Along the line: {listed}."
     )

@@ -20,6 +20,7 @@ from pagbench.columns import ATTACKED_DRAWS, PARTIAL_MEASURES, Column
 from pagbench.ranking import eligibility, render
 from pagbench.ranking.board import agreements
 from pagbench.ranking.joining import ON_TARGET
+from pagbench.ranking.profile import CENSORED, SIGNS
 from pagbench.ranking.statistics import TieGroup, tie_groups
 from pagbench.reports.site import origins, reference
 from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimals, describe
@@ -47,7 +48,7 @@ FACETS = {
 }
 """What rows are filtered by, with its label."""
 _NONE = "none given"
-_ALWAYS = {"rank", "model", "control", "status", "track", "networks"}
+_ALWAYS = {"rank", "model", "control", "status", "track", "networks", CENSORED}
 """Every row shows them, in columns or in its place."""
 _NOT_FIRST = (
     "family", "strength", "temperature", "alignment_lpips_chance", "verification",
@@ -211,7 +212,7 @@ def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: 
     chance = [] if described.chance is None else [rounded(described.chance)]
     if kind == "number" and described.chance is None:
         cells = [row["cells"][index] for row in rows if row["meaningful"] and row["section"] != "control"]
-        own = [cell[3] for cell in cells if cell is not None and len(cell) > 3]
+        own = [cell[3] for cell in cells if cell is not None and len(cell) > 3 and cell[3] is not None]
         chance = [min(own), max(own)] if own else []
     levels = f" For comparison: {described.comparison}." if described.levels else ""
     return {
@@ -357,7 +358,10 @@ def _facets(rows: Sequence[Json]) -> list[Json]:
 
 
 def _cell(entry: Mapping[str, Any], model: StudiedModel, name: str, kind: Kind) -> Any:
-    """A text; a number as [value, low, high, chance], of which the last ones may lack; null where there is none."""
+    """A text; a number as [value, low, high, chance, sign], of which the last ones may lack; null where there is none.
+
+    A number with a sign is a bound, and has no interval.
+    """
     value = entry[name] if name in entry else getattr(model.card, name)
     if value is None:
         return None
@@ -367,6 +371,9 @@ def _cell(entry: Mapping[str, Any], model: StudiedModel, name: str, kind: Kind) 
         return [value, rounded(entry["regime_probability"])]
     numbers = [rounded(entry.get(f"{name}{part}")) for part in ("", "_low", "_high")]
     numbers.append(rounded(entry.get(f"{name}_chance")) if name in _CHANCE_PER_MODEL else None)
-    while numbers and numbers[-1] is None:
-        numbers.pop()
-    return numbers if numbers and numbers[0] is not None else None
+    cell: list[Any] = numbers
+    if (censored := entry.get(f"{name}_censored")) is not None:
+        cell = [numbers[0], None, None, None, SIGNS[censored]]
+    while cell and cell[-1] is None:
+        cell.pop()
+    return cell if cell and cell[0] is not None else None

@@ -85,7 +85,9 @@ def require(claims: Iterable[Claim]) -> None:
 
 def to_table(claims: Sequence[Claim], width: int) -> str:
     """For the terminal, wrapped to its width."""
-    table = Table(*HEADS, box=box.HORIZONTALS, show_lines=True, show_edge=False, padding=0)
+    table = Table(box=box.HORIZONTALS, show_lines=True, show_edge=False, padding=0)
+    for head in HEADS:
+        table.add_column(head, overflow="fold", min_width=7)  # of a number
     for claim in claims:
         table.add_row(*map(Text, claim.cells()))
     console = Console(width=width, color_system=None)
