@@ -44,7 +44,7 @@ PUBLISHED = {
 @pytest.fixture(scope="module")
 def closed_form_boards():
     names = ("gaussians", "gaussians-off-span", "sphere")
-    return {name: pagbench.leaderboard(pagbench.run(benchmark=name, limit=100)).set_index("model") for name in names}
+    return {name: pagbench.leaderboard(pagbench.run(benchmark=name, limit=40)).set_index("model") for name in names}
 
 
 def test_published_definitions_have_not_changed():
