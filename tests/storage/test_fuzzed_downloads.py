@@ -75,7 +75,7 @@ def _answers(draw):
     return bytes(answer)
 
 
-@pytest.mark.parametrize("examples", [150, pytest.param(3_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [50, pytest.param(3_000, marks=pytest.mark.slow)])
 def test_a_mutated_answer_ends_in_the_file_or_one_line(examples, tmp_path, monkeypatch):
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path))
     monkeypatch.setenv("no_proxy", "*")
