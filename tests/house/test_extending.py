@@ -91,7 +91,7 @@ print(render.to_table(board, benchmarks.load("bright-gaussians"), width=200))
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory):
-    """A copy with a data set, a measure that a benchmark takes, and an optional one; and what its two programs print."""
+    """A copy with a data set, a measure that a benchmark takes and an optional one, and what two programs print."""
     root = tmp_path_factory.mktemp("extended")
     bright = GAUSSIANS.replace("name: gaussians\n", "name: bright-gaussians\ntrained_on: gaussians\n")
     files = {
