@@ -3,7 +3,8 @@
 import csv
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from pagbench.data import Splits
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """One image.
 
     Attributes:
@@ -75,6 +77,6 @@ def to_csv(benchmark: Benchmark) -> str:
     """The table as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(table(benchmark))
+    writer.writerow(("sample_id", "split", "part", "index"))
+    writer.writerows((row.sample_id, row.split, row.part, row.index) for row in table(benchmark))
     return text.getvalue()
