@@ -27,11 +27,16 @@ def short_preflight():
 
 
 @pytest.fixture(scope="module")
-def short_runs(short_preflight):
-    """Runs that also resample the temperature few times, for tests that compare with no run of the full number."""
+def few_resamples():
+    """Resamples the temperature few times, for tests that compare with no run of the full number."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "_RESAMPLES", 20)
         yield
+
+
+@pytest.fixture(scope="module")
+def short_runs(short_preflight, few_resamples):
+    """Runs of which only what is measured in between is as long as anybody's."""
 
 
 @pytest.fixture(scope="session", autouse=True)

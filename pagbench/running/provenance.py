@@ -55,11 +55,7 @@ def gather(model: LoadedModel, config: RunConfig) -> dict[str, Any]:
 def environment(device: torch.device) -> dict[str, Any]:
     """`versions` of packages, `commit` of the source, and `device`."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    versions = {"pagbench": pagbench.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):  # what only an extra brings
-            versions[package] = importlib.metadata.version(package)
-    return {"versions": versions, "commit": _commit(), "device": f"{device.type} ({name})"}
+    return {"versions": dict(_versions()), "commit": _commit(), "device": f"{device.type} ({name})"}
 
 
 def command() -> str:
@@ -71,6 +67,16 @@ def command() -> str:
 def now() -> str:
     """UTC, as 2026-11-23T12:00:00Z."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Versions of Python and of packages, whose metadata a process parses once."""
+    versions = {"pagbench": pagbench.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):  # what only an extra brings
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 @cache

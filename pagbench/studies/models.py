@@ -350,4 +350,6 @@ def _shown(rows: pd.DataFrame, benchmark: Benchmark, samples: pd.CategoricalDtyp
     names = [name for name in wanted if name in rows and name not in {column.name for column in hidden}]
     positions = results.positions(rows["sample_id"], benchmark)
     ids = pd.Categorical.from_codes(positions.astype(np.int32), dtype=samples)
-    return rows[["label", *names]].astype({"label": np.int32, **dict.fromkeys(names, np.float32)}).assign(sample_id=ids)
+    shown = rows[names].astype(np.float32)  # all at once: pandas converts a dict of types column by column
+    shown.insert(0, "label", rows["label"].astype(np.int32))
+    return shown.assign(sample_id=ids)

@@ -230,6 +230,7 @@ def test_cifar100_runs_from_files_on_disk(monkeypatch, tmp_path, version):
 RICE = "robustbench/cifar10/L2/Rice2020Overfitting"
 
 
+@pytest.mark.parametrize("small_cifar", [pytest.param("cifar10@1", marks=pytest.mark.slow), "cifar10@2"], indirect=True)
 def test_a_robustbench_model_runs_from_its_checkpoint_on_disk(small_cifar, tmp_path):
     """The network of `Rice2020Overfitting`, a ResNet-18, with random weights in RobustBench's own format and place."""
     source = pytest.importorskip("pagbench.models.sources.robustbench")

@@ -28,6 +28,8 @@ from pagbench.models.controls import BayesClassifier
 from pagbench.ranking import render
 from pagbench.storage import assets
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 CARD = DistractorCard(kind="distractor", source=IdxCard(kind="mnist"), seed=3)
 COUNT, CLASSES = 120, 3
 
@@ -71,8 +73,8 @@ def tiny(source):
         "name": "tiny-distractor",
         "dataset": CARD,
         "classes": CLASSES,
-        "samples": [str(index) for index in range(24)],
-        "calibration": [str(index) for index in range(24, 48)],
+        "samples": [str(index) for index in range(12)],
+        "calibration": [str(index) for index in range(12, 24)],
         "training": None,
         "epsilons": (2.8, 28.0),
         "directions": 4,
@@ -274,12 +276,12 @@ def test_mask_is_made_of_the_pixels_of_the_signal(tiny, tiny_splits):
     assert isinstance(manifold, Mask)
     test = tiny_splits.test
     basis = manifold.tangent_basis(test.images)
-    assert basis.shape == (24, 1568, 784)
-    marked = basis.sum(dim=2).reshape(24, 2, 784)
+    assert basis.shape == (12, 1568, 784)
+    marked = basis.sum(dim=2).reshape(12, 2, 784)
     above = distractor.signal_above(CARD, COUNT)[[int(name) for name in test.ids]]
     assert set(above.tolist()) == {True, False}
     assert torch.equal(marked, torch.stack([above, ~above], dim=1)[..., None].expand(-1, -1, 784).float())
-    assert torch.equal(basis.sum(dim=1), torch.ones(24, 784))
+    assert torch.equal(basis.sum(dim=1), torch.ones(12, 784))
 
 
 def test_mask_keeps_channels_together():
@@ -307,7 +309,7 @@ def test_cards_that_do_not_fit_are_refused(tiny, tiny_splits, digits, digits_spl
 
 def test_the_bayes_control_ignores_the_distractor(rows):
     bayes = rows[rows["entrant"] == "control/bayes"]
-    assert len(bayes) == 24
+    assert len(bayes) == 12
     np.testing.assert_allclose(bayes["tangent_energy"], 1, atol=1e-6)
     np.testing.assert_allclose(bayes["alignment_cosine"], 1, atol=1e-4)
     assert (bayes["gradient_faithful"] == 1).all()
@@ -355,7 +357,7 @@ def test_the_second_editions_target_is_the_mixtures_on_the_signal_either_way_up(
 def test_the_second_edition_runs_end_to_end(second, tmp_path):
     rows = pagbench.run({"linear": linear_network()}, benchmark=second, batch_size=8, results=tmp_path)
     bayes = rows[rows["entrant"] == "control/bayes"]
-    assert len(bayes) == 24 == len(rows) / 2
+    assert len(bayes) == 12 == len(rows) / 2
     np.testing.assert_allclose(bayes["tangent_energy"], 1, atol=1e-6)
     np.testing.assert_allclose(bayes["alignment_cosine"], 1, atol=1e-4)
     assert (bayes["on_response_2.8"] > 10 * bayes["off_response_2.8"]).all()

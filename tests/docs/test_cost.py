@@ -37,7 +37,9 @@ def test_the_page_is_rendered_from_the_tables(cost):
     assert page.PAGE.read_text(encoding="utf-8") == page.page(), "docs/cost.md is stale: python docs/cost.py page"
 
 
-@pytest.mark.parametrize(("label", "models"), [("cifar10@2", 1), ("cifar100@2", 1), ("imagenet@1", 2)])
+@pytest.mark.parametrize(
+    ("label", "models"), [("cifar10@2", 1), pytest.param("cifar100@2", 1, marks=pytest.mark.slow), ("imagenet@1", 2)]
+)
 def test_passes_are_those_that_a_run_makes(cost, sums, label, models):
     """On 256 images, the fewest that the pre-flight card looks at in full; targets are computed once for all models."""
     unit = next(row for row in sums.read(sums.UNITS) if row["benchmark"] == label)

@@ -19,6 +19,11 @@ class Mirror(ThreadingHTTPServer):
         self.ranges, self.etags, self.delay = True, True, 0.0
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
+    def server_close(self):
+        """Ends the thread first: it would poll the closed socket for ever, and take a core from all later tests."""
+        self.shutdown()
+        super().server_close()
+
     def handle_error(self, *_):
         """Clients may hang up."""
 

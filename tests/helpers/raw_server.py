@@ -35,7 +35,10 @@ class RawServer:
         with client, suppress(OSError):
             request = b""
             while b"\r\n\r\n" not in request:
-                request += client.recv(65536)
+                part = client.recv(65536)
+                if not part:  # the client has hung up, and this would be asked for ever
+                    return
+                request += part
             self.requests.append(request)
             answer = self.answer
             if callable(answer):

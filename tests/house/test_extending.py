@@ -90,23 +90,30 @@ print(render.to_table(board, benchmarks.load("bright-gaussians"), width=200))
 
 
 @pytest.fixture(scope="module")
-def with_measures(tmp_path_factory):
-    """A copy with a measure that a benchmark takes, and with an optional one."""
-    root = tmp_path_factory.mktemp("measures")
+def extended(tmp_path_factory):
+    """A copy with a data set, a measure that a benchmark takes and an optional one, and what two programs print."""
+    root = tmp_path_factory.mktemp("extended")
     bright = GAUSSIANS.replace("name: gaussians\n", "name: bright-gaussians\ntrained_on: gaussians\n")
     files = {
+        "data/stripes.py": STRIPES,
+        "benchmarks/stripes@1.yaml": STRIPED,
         "measures/brightness.py": FUNCTION.format(name="brightness", statistic="mean"),
         "measures/brightness.yaml": DECLARATION.format(name="brightness", statistic="mean"),
         "benchmarks/bright-gaussians@1.yaml": bright.replace("alignment_cosine]", "alignment_cosine, brightness]"),
         "measures/contrast.py": FUNCTION.format(name="contrast", statistic="std"),
         "measures/contrast.yaml": "optional: true\n" + DECLARATION.format(name="contrast", statistic="std"),
     }
-    extend(root, files, {"columns.py": ('    "inpainting",', '    "brightness",\n    "contrast",')})
-    return root, run_python(root, MEASURED)
+    lines = {
+        "columns.py": ('    "inpainting",', '    "brightness",\n    "contrast",'),
+        "data/__init__.py": ("DATASETS = (", '    "pagbench.data.stripes:StripesCard",'),
+    }
+    extend(root, files, lines)
+    accuracy, _, measured = run_python(root, READ_STRIPES + MEASURED).partition("\n")
+    return root, float(accuracy), measured
 
 
-def test_a_measure_is_a_function_a_declaration_and_a_line(with_measures):
-    root, printed = with_measures
+def test_a_measure_is_a_function_a_declaration_and_a_line(extended):
+    root, _, printed = extended
     own = pq.read_schema(root / "results" / "bright-gaussians@1" / "control" / "bayes.parquet")
     assert own.names[-1] == "brightness"
     assert str(own.field("brightness").type) == "float"
@@ -200,7 +207,6 @@ print(pagbench.run("control/bayes", benchmark="stripes", limit=8)["correct"].mea
 """
 
 
-def test_a_data_set_is_a_module_and_a_line(tmp_path):
-    files = {"data/stripes.py": STRIPES, "benchmarks/stripes@1.yaml": STRIPED}
-    extend(tmp_path, files, {"data/__init__.py": ("DATASETS = (", '    "pagbench.data.stripes:StripesCard",')})
-    assert float(run_python(tmp_path, READ_STRIPES)) == 1
+def test_a_data_set_is_a_module_and_a_line(extended):
+    _, accuracy, _ = extended
+    assert accuracy == 1

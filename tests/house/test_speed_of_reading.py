@@ -62,8 +62,9 @@ def test_a_command_loads_fewer_modules_than_pandas_does(pandas, command, tmp_pat
 @pytest.mark.parametrize(
     "command",
     [
-        ["show", "digits/noise-0.6"],  # its rank among all needs the whole board
-        [*BOARD, "digits@1"],
+        ["show", "gaussians/standard"],  # its rank among all needs the whole board
+        [*BOARD, "gaussians@1"],
+        pytest.param(["show", "digits/noise-0.6"], marks=pytest.mark.slow),
         pytest.param([*BOARD, "fashion-mnist@1"], marks=pytest.mark.slow),
     ],
 )

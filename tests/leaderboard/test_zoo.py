@@ -14,14 +14,20 @@ from pagbench.training import FAMILIES
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "leaderboard" / "results"
 PUBLISHED = sorted(path.name for path in RESULTS.glob("*@*") if "+" not in path.name)
-IMAGES, SMOOTHED_IMAGES = 250, 40
+IMAGES, SMOOTHED_IMAGES = 100, 16
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The published results of every benchmark, by its label. Tests only read them."""
+    return {label: results.read_all(RESULTS, benchmarks.load(label)) for label in PUBLISHED}
 
 
 @pytest.mark.parametrize("label", PUBLISHED)
-def test_accuracies_are_recomputed_from_the_shipped_weights(label):
+def test_accuracies_are_recomputed_from_the_shipped_weights(label, published):
     benchmark = benchmarks.load(label)
     test = splits_or_skip(benchmark).test
-    for result in results.read_all(RESULTS, benchmark):
+    for result in published[label]:
         name = result.name
         request = registry.find(name)
         card = request.card
@@ -44,12 +50,12 @@ def test_accuracies_are_recomputed_from_the_shipped_weights(label):
         assert np.mean((logits.argmax(1) == part.labels).numpy() != rows["correct"]) <= 0.002, name
 
 
-def test_every_published_model_has_results_and_every_result_a_model():
+def test_every_published_model_has_results_and_every_result_a_model(published):
+    again = {name for name in registry.names() if registry.find(name).to_be_trained}
     for label in PUBLISHED:
         benchmark = benchmarks.load(label)
-        measured = {result.name for result in results.read_all(RESULTS, benchmark)}
+        measured = {result.name for result in published[label]}
         models = set(registry.models_of(benchmark))
-        again = {name for name in registry.names() if registry.find(name).to_be_trained}
         assert measured <= models | again, label
         assert {name for name in models - measured if not registry.find(name).card.control} == set(), label
         assert set(benchmark.anchors) <= measured, label

@@ -20,6 +20,8 @@ from pagbench.ranking import render
 from pagbench.ranking.board import agreements
 from pagbench.running import targets
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 
 def with_second(benchmark, sigma):
     """The same benchmark with its own score as the second, at another noise level."""

@@ -16,6 +16,8 @@ from pagbench.models import factories, registry
 from pagbench.models.architectures import build
 from pagbench.models.local_ids import LocalFile, clean, derive
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 NET = (
     "from pagbench.models.architectures import build\n"
     "def make():\n    return build('small-cnn', (1, 8, 8), 10, 'relu')\n"

@@ -20,6 +20,8 @@ from pagbench.results.preflight import Preflight
 from pagbench.running import session
 from pagbench.running.runner import RunError
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 CPU = torch.device("cpu")
 
 

@@ -15,6 +15,8 @@ from pagbench.errors import ContractError
 from pagbench.models import checks, factories, registry
 from pagbench.storage import weights
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 CPU = torch.device("cpu")
 
 

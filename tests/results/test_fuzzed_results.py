@@ -234,8 +234,8 @@ def try_rows(place, good, data):
 
 
 WAYS = {
-    "bytes": (try_bytes, 25), "bytes without a digest": (try_bytes_without_a_digest, 25),
-    "provenance": (try_provenance, 30), "record": (try_record, 20), "rows": (try_rows, 15),
+    "bytes": (try_bytes, 8), "bytes without a digest": (try_bytes_without_a_digest, 10),
+    "provenance": (try_provenance, 12), "record": (try_record, 8), "rows": (try_rows, 8),
 }  # fmt: skip
 
 

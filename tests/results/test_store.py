@@ -139,7 +139,7 @@ def test_two_runs_at_once_lose_no_row_and_write_none_twice(whole, tmp_path, wher
     folder = tmp_path if where == "disk" else request.getfixturevalue("bucket")
     place = StoragePath.parse(folder) / "two-runs" / "a.parquet"
     rng = np.random.default_rng(0)
-    sizes = (1, 2, 3, 4) if where == "disk" else (3, 4, 6)  # each part is some requests
+    sizes = (2, 3, 4, 6) if where == "disk" else (4, 6, 8)  # each part is some requests
     plans = [rng.permutation(np.arange(0, 24, size)) for size in sizes]
     failures = []
 

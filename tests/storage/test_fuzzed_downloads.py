@@ -3,6 +3,9 @@
 import hashlib
 import io
 import itertools
+import socket
+import threading
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -75,7 +78,7 @@ def _answers(draw):
     return bytes(answer)
 
 
-@pytest.mark.parametrize("examples", [150, pytest.param(3_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [50, pytest.param(3_000, marks=pytest.mark.slow)])
 def test_a_mutated_answer_ends_in_the_file_or_one_line(examples, tmp_path, monkeypatch):
     monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path))
     monkeypatch.setenv("no_proxy", "*")
@@ -113,3 +116,17 @@ def test_a_mutated_answer_ends_in_the_file_or_one_line(examples, tmp_path, monke
     with RawServer() as server:
         attack()
     assert any(right), "some answers are right"
+
+
+def test_the_server_of_these_tests_leaves_no_thread_behind_a_client_that_says_nothing():
+    before = set(threading.enumerate())
+    with RawServer() as server:
+        address = urlsplit(server.url)
+        for said in (b"", b"GET / HTTP/1.1", b"GET / HTTP/1.1\r\n\r\n"):
+            with socket.create_connection((address.hostname, address.port)) as client:
+                client.sendall(said)
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(1) == b""
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()

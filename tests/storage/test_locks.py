@@ -25,7 +25,7 @@ from pagbench.running.session import Session
 from pagbench.storage import downloads
 from pagbench.storage.files import can_lock, file_lock
 
-pytestmark = pytest.mark.usefixtures("short_preflight")
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 SMALL = light.benchmark(12)
 NONE = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL]

@@ -1,6 +1,7 @@
 """Which recipe a submitted network goes into: its authors' own, and nobody else's."""
 
 import functools
+import shutil
 
 import invented
 import pandas as pd
@@ -42,14 +43,21 @@ def submitted(root, benchmark, index, card):
     return root
 
 
-@pytest.fixture
-def leaderboard(tmp_path, recipes):
-    """Two published recipes, of two networks each."""
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, recipes):
+    """Two published recipes, of two networks each. Tests only read them."""
+    root = tmp_path_factory.mktemp("published")
     for place, (name, strength) in enumerate((("a", 0.5), ("b", 1.0))):
         for seed, end in ((0, ""), (1, ".seed1")):
             card = fields(f"digits/{name}{end}", seed, strength=strength)
-            measure(tmp_path / "leaderboard" / "results", recipes, 2 * place + seed, card)
-    return tmp_path / "leaderboard"
+            measure(root / "results", recipes, 2 * place + seed, card)
+    return root
+
+
+@pytest.fixture
+def leaderboard(published, tmp_path):
+    """A copy of these, for a test to add to."""
+    return shutil.copytree(published, tmp_path / "leaderboard")
 
 
 def test_a_further_seed_of_a_published_recipe_has_a_row_of_its_own(leaderboard, tmp_path, recipes):
