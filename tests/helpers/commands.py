@@ -5,8 +5,8 @@ from typer.testing import CliRunner
 from pagbench.cli import app
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+def invoke(*arguments, width=200):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": str(width)})
 
 
 def assert_one_line(result, *parts):

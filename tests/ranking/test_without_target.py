@@ -46,7 +46,7 @@ def test_no_column_of_alignment_is_left_in_any_format(trial):
         assert not [name for name in names if OF_TARGET.search(name)]
         assert {"accuracy", "seconds_per_image", "preflight", "status"} <= set(names)
     for form in ("table", "markdown"):
-        shown = invoke("leaderboard", "-b", benchmark.name, "-r", folder, "--format", form).output
+        shown = invoke("leaderboard", "-b", benchmark.name, "-r", folder, "--format", form, width=80).output
         flat = " ".join(shown.split())
         assert SAID in flat
         assert not OF_TARGET.search(flat.replace("nothing is said of alignment", "").replace("above chance", ""))
