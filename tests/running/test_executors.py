@@ -173,8 +173,8 @@ def test_one_corrupt_checkpoint_among_many_loses_no_other(tmp_path):
 TROUBLE = {
     "raises": (light.Raises(1, after=160), r"raises: fails while it is measured .*third party's own words"),
     "dies": (light.Dies(1, after=1), r"dies: its worker died 1 times without finishing a batch \(SIGKILL"),
-    "sleeps": (light.Sleeps(1, after=160), r"sleeps: no batch in 3 s, so it is given up; finished batches are kept"),
-    "locks": (light.Locks(1, after=160), r"locks: did not come back in 3 s and was ended"),
+    "sleeps": (light.Sleeps(1, after=160), r"sleeps: no batch in 5 s, so it is given up; finished batches are kept"),
+    "locks": (light.Locks(1, after=160), r"locks: did not come back in 5 s and was ended"),
 }
 """Networks that fail after contract and pre-flight, in one of their batches of 32, and what becomes of them."""
 
@@ -184,7 +184,7 @@ def test_workers_that_raise_hang_or_die_lose_nothing_of_the_others(rows, tmp_pat
     monkeypatch.setattr(executors, "_TRIES", 1)
     networks = {"a": light.Linear(1), **{name: network for name, (network, _) in TROUBLE.items()}, "b": light.Linear(2)}
     with pytest.raises(RunError) as caught:
-        run(networks, tmp_path, executor="local:2", timeout=3)
+        run(networks, tmp_path, executor="local:2", timeout=5)
     lines = str(caught.value).splitlines()
     assert len(lines) == len(TROUBLE)
     for name, (_, message) in TROUBLE.items():
