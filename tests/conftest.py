@@ -40,6 +40,14 @@ def short_runs(short_preflight, few_resamples):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _lines_of_any_length():
+    """Piped tables are as wide as they are, but for tests that ask for a width; a runner of tests may set one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLUMNS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _own_targets(tmp_path_factory):
     """Targets that these tests compute, so that none meets those of another day."""
     place = tmp_path_factory.mktemp("targets")

@@ -366,7 +366,7 @@ def test_checkpoints_with_numbers_and_options_are_read_without_running_code(tmp_
 
 
 def listed(*options):
-    done = CliRunner().invoke(app, ["list", "models", *options], env={"COLUMNS": "200"})
+    done = CliRunner().invoke(app, ["list", "models", *options], env={"COLUMNS": "1000"})
     assert done.exit_code == 0, done.output
     return done.stdout.splitlines()
 
