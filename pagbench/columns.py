@@ -323,7 +323,7 @@ BOARD_COLUMNS: tuple[Column, ...] = (
     Column("p_excessive", "", None, "Bootstrap probability of excessive robustness."),
     Column("license", "", None, "Licence of the model's weights, as its card says."),
     Column("score_license", "", None, "Licences of the networks that the benchmark's scores come from; null for exact scores and where a card names none."),
-    Column("trained_on_target", "", None, "Whether its card declares that it was trained on the benchmark's own target, as cards that `pagbench train` writes do where it is so; null: not declared."),
+    Column("trained_on_target", "", None, "Whether its card declares that it was trained on the benchmark's own target; null: not declared."),
     Column("status", "", None, "ranked, control, or the reason why there is no rank.", "status"),
     Column("preflight", "", None, "ok, or what the pre-flight checks flagged; null where they were not made."),
     Column("same_as", "", None, "Models with the same outputs on probe images, up to a factor, and models with the same weights; controls are not compared."),

@@ -339,16 +339,6 @@ class ModelCard(Card):
     """The day on which the model was published or submitted; null where nobody has said."""
 
     @property
-    def saw_target(self) -> bool | None:
-        """Whether training saw a benchmark's own target, as the card declares; None where it declares nothing.
-
-        `pagbench train` writes that where it is so, and so declares of all other trainings of its own that it is not.
-        """
-        if self.trained_on_target is None and (self.training_command or "").startswith("pagbench train "):
-            return False
-        return self.trained_on_target
-
-    @property
     def control(self) -> bool:
         """Whether the model only bounds the columns and takes no rank."""
         return self.loader == "control"

@@ -107,7 +107,7 @@ class Result:
             source.preflight,
             self.verification,
             card.license,
-            card.saw_target,
+            card.trained_on_target,
             seconds,
             embargo,
             network,
