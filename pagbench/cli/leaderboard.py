@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pagbench.cli.options import RESULTS, BenchmarkOption, ResultsOption, echo, terminal_width, warn, warn_of
+from pagbench.cli.options import RESULTS, BenchmarkOption, ResultsOption, terminal_width, warn, warn_of
 from pagbench.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def compare(
     folder = _read_from(results, definition)
     compared = pairs.pair(folder, _id_of(a), _id_of(b), benchmark=definition)
     if output is None and format is PairFormat.text:
-        echo(pairs.to_text(compared, terminal_width()))
+        typer.echo(pairs.to_text(compared, terminal_width()), nl=False)
     else:
         _show(pairs.FORMATS[format.value](compared), output)
 

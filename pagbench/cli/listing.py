@@ -71,13 +71,13 @@ def show(
     if model.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
         if only is not None:
             raise ContractError(f"--benchmark is for a model's results, and {model} is a benchmark; leave it out")
-        echo(describe_benchmark(model))
+        typer.echo(describe_benchmark(model))
         return
     from pagbench import results as stored
 
     folder = stored.local(results)
     unnamed = results == RESULTS and not folder.exists() and stored.PUBLISHED.exists()
-    echo(describe_model(model, stored.PUBLISHED if unnamed else folder, only))
+    typer.echo(describe_model(model, stored.PUBLISHED if unnamed else folder, only))
 
 
 def splits(

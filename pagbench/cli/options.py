@@ -2,6 +2,7 @@
 
 import enum
 import os
+import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated
@@ -104,14 +105,16 @@ IdOption = Annotated[
 ]
 
 
+_NARROWEST = 40
+"""Characters per line that a terminal is taken to have at least: in fewer no table can be read."""
+
+
 def terminal_width() -> int | None:
     """Characters per line of what is printed to: of a terminal, or as `COLUMNS` says; None for lines of any length."""
-    from rich.console import Console
-
-    if sys.stdout.isatty():
-        return Console().width
     columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) else None
+    if not sys.stdout.isatty() and not (columns.isdecimal() and int(columns)):
+        return None
+    return max(shutil.get_terminal_size().columns, _NARROWEST)
 
 
 def echo(text: str) -> None:

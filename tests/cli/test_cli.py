@@ -1,7 +1,9 @@
 import json
+import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ from typer.testing import CliRunner
 
 from pagbench import benchmarks, models, results
 from pagbench.cards import ModelCard
-from pagbench.cli import app
+from pagbench.cli import app, options
 from pagbench.models import architectures
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -181,14 +183,32 @@ def test_no_number_of_a_table_is_cut_and_what_is_left_out_is_named(folder, ranki
 )
 def test_what_is_piped_follows_columns(folder, columns, longest):
     """Without them, lines are as long as they are, as programs want them."""
-    for command in (["leaderboard"], ["show", "digits/noise-0.6"], ["compare", "digits/noise-0.6", "digits/standard"]):
-        done = CliRunner().invoke(app, [*command, "-r", str(folder)], env={"COLUMNS": columns})
-        assert done.exit_code == 0, done.output
-        lengths = [len(line) for line in done.stdout.splitlines() if len(line.split()) > 2]  # not a path or a hash
-        assert max(lengths) <= longest
+    done = CliRunner().invoke(app, ["leaderboard", "-r", str(folder)], env={"COLUMNS": columns})
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.stdout.splitlines())) <= longest
     listed = [CliRunner().invoke(app, ["list", "models"], env={"COLUMNS": each}).stdout for each in (columns, "")]
     assert listed[0].split() == listed[1].split()
     assert max(map(len, listed[0].splitlines())) <= longest
+
+
+@pytest.mark.parametrize("columns", ["1", "40", "60", "80", ""])
+def test_a_card_stays_yaml_and_a_comparison_a_line_for_each_measure(folder, columns):
+    def invoked(*command):
+        return CliRunner().invoke(app, [*command, "-r", str(folder)], env={"COLUMNS": columns}).stdout
+
+    card = yaml.safe_load(invoked("show", "digits/noise-0.6").partition("\n\n")[0])
+    assert card["id"] == "digits/noise-0.6"
+    rows = [line for line in invoked("compare", "digits/noise-0.6", "digits/standard").splitlines() if "[" in line]
+    assert len(rows) > 5 and all(re.search(r"\] +\d\.\d{3}  [AB–≠]", line) for line in rows)
+
+
+@pytest.mark.parametrize(("size", "columns", "width"), [(0, "", 80), (0, "0", 80), (100, "x", 100), (9, "", 40)])
+def test_a_terminal_of_no_width_is_as_wide_as_is_usual(monkeypatch, size, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(options.sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(options.os, "get_terminal_size", lambda *_: os.terminal_size((size, 24)))
+    monkeypatch.setattr(options.sys, "__stdout__", SimpleNamespace(fileno=lambda: 1))
+    assert options.terminal_width() == width
 
 
 def test_sort_orders_by_any_column(folder):
