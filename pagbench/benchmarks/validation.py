@@ -307,7 +307,7 @@ def _ceilings(found: Validation) -> Iterator[str]:
     )
     if (alike := found.lpips) is not None:
         yield ""
-        yield f"noise ceiling of LPIPS with the target at sigma {alike.sigma:g}"
+        yield f"noise ceiling of 1 − LPIPS with the target at sigma {alike.sigma:g}"
         row = (alike.halves.text(3), alike.chance.text(3), alike.agreement.text(3), alike.ceiling.with_bounds(3))
         yield from _table(("halves", "chance", "halves corrected", "ceiling corrected for chance"), [row])
 
@@ -367,7 +367,7 @@ def rules(found: Validation) -> list[str]:
         )
     if found.lpips is not None and found.lpips.quarters is not None:
         measured, predicted = found.lpips.quarters
-        lines.append(f"by LPIPS, corrected for chance, they agree by {measured:.3f}; predicted are {predicted:.3f}")
+        lines.append(f"by 1 − LPIPS, corrected for chance, they agree by {measured:.3f}; predicted are {predicted:.3f}")
     if (passes := found.passes) is not None:
         lines += [
             _rule_for_draws(what, spreads, taken)

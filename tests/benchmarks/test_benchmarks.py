@@ -64,6 +64,13 @@ ALIKE = {"fashion-distractor@1", "fashion-mnist-full@1", "fashion-mnist-full@2"}
 """The same 70,000 images as in another benchmark, which is quick enough for all of them."""
 
 
+@pytest.mark.parametrize("name", benchmarks.names())
+def test_no_definition_uses_an_image_twice(name):
+    benchmark = benchmarks.load(name)
+    used = [*benchmark.samples, *benchmark.calibration, *(benchmark.training or ())]
+    assert len(used) == len(set(used))
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in benchmarks.names()]
 )

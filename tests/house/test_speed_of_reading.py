@@ -52,7 +52,9 @@ def pandas():
     return int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
 
 
-@pytest.mark.parametrize("command", [["--help"], ["list", "models"], ["list", "measures"], ["show", "digits@1"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["list", "models"], ["list", "measures"], ["show", "digits@1"], ["doctor"]]
+)
 def test_a_command_loads_fewer_modules_than_pandas_does(pandas, command, tmp_path):
     loaded = work(command, tmp_path).modules
     assert not loaded & {"torch", "pandas", "scipy", "matplotlib"}
