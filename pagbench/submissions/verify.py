@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard
+from pagbench.cards import ModelCard, is_identifier
 from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError
 from pagbench.models import checks, devices, registry
 from pagbench.models.loading import LoadedModel
@@ -92,9 +92,12 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
     Raises:
         PagbenchError: there are no such results, or the model's card is not valid.
     """
+    submission = (Path(target) / CARD).is_file()
+    if not submission and (not is_identifier(target) or target.endswith((".yaml", ".yml"))):  # no card of anybody's
+        raise ResultsError(f"{target}: neither a submission's folder nor a model's id; see `pagbench leaderboard`")
     subjects: list[Subject] = []
     for chosen in _chosen(benchmark):
-        if (Path(target) / CARD).is_file():
+        if submission:
             subjects += _submitted_results(Path(target), chosen)
             continue
         path = results.path_of(home, chosen, target)
@@ -326,13 +329,14 @@ class _Rerun:
 def _train_missing(request: Request, bar: Progress) -> None:
     """Trains again what is published without weights; says so in one line, with the time by that of its first steps.
 
-    Nothing is trained that others have submitted, for their cards could ask for any number of epochs.
+    Only the published cards themselves are trained, not others of their ids, which could ask for any number of epochs.
 
     Raises:
         PagbenchError: the weights come out as others, or cannot be trained here.
     """
     name = request.card.id
-    if not request.to_be_trained or name not in registry.shipped() or (plan := plan_of(request.card)) is None:
+    published = request.path is not None and request.path == registry.shipped().get(name)
+    if not published or not request.to_be_trained or (plan := plan_of(request.card)) is None:
         return  # loading says what is missing
     task = bar.add_task(f"training {name}", total=None)
     begun: tuple[int, float] | None = None

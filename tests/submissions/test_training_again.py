@@ -275,6 +275,62 @@ def test_nothing_is_trained_that_others_have_submitted(folder, published, monkey
     assert outcome.record is None and "train them again with `pagbench train" in outcome.flaw
 
 
+@pytest.fixture
+def strange(published, tmp_path, monkeypatch):
+    """A stranger's card under the published id, that asks for a million epochs, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    fields = yaml.safe_load(published.read_text())
+    fields["training"]["epochs"] = 1000000
+    fields["training_command"] = fields["training_command"].replace("--epochs 2", "--epochs 1000000")
+    path = tmp_path / "evil" / "card9.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(fields))
+    assert registry.find(str(path)).to_be_trained and plan_of(registry.find(str(path)).card) is not None
+    return path
+
+
+def test_a_card_of_a_published_id_at_another_path_is_not_trained(strange, made, folder, digits, monkeypatch):
+    forbid(monkeypatch)
+    request = registry.find(str(strange))
+    file = results.path_of(made / "results", digits, NAME)
+    for source in (strange, strange.relative_to(strange.parent.parent)):
+        subject = rerun.Subject(file, request.card, str(source), request.card.weights_sha256, digits)
+        (outcome,) = rerun.verify([subject], seed=5, by="a test", samples=4, device="cpu")
+        assert outcome.record is None and "train them again with `pagbench train" in outcome.flaw
+
+
+def test_the_results_folder_is_not_left_for_a_card_elsewhere(strange, made, folder, digits, monkeypatch):
+    forbid(monkeypatch)
+    content = results.path_of(made / "results", digits, NAME).read_bytes()
+    for name in ("card9.yaml", "card9.yml", "card9"):
+        strange.with_name(f"{name}.parquet").write_bytes(content)
+        strange.with_name(name).write_bytes(strange.read_bytes())
+    for target in (
+        strange, strange.with_suffix(".yml"), strange.with_suffix(""), "../../evil/card9.yaml", "../../evil/card9",
+        "./evil/card9.yaml", "~/evil/card9.yaml", f"smoothed:0.1:4:{strange}", "", ".", "/", f"{NAME}\n", f"{NAME}/",
+    ):  # fmt: skip
+        done = CliRunner().invoke(app, ["verify", str(target), "-r", str(folder), "-b", "digits@1", "--by", "me"])
+        assert done.exit_code == 2 and "Traceback" not in done.output, target
+        assert "neither a submission's folder nor a model's id" in done.stderr, (target, done.output)
+
+
+@pytest.mark.parametrize("name", ["x.yaml", "x.yml", "deep/er/x.yaml"])
+def test_no_name_of_a_results_file_leads_to_a_card_in_the_working_folder(name, strange, folder, digits, monkeypatch):
+    forbid(monkeypatch)
+    path = results.path_of(folder, digits, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(results.path_of(folder, digits, NAME).read_bytes())
+    results.path_of(folder, digits, NAME).unlink()
+    card = strange.parent.parent / name
+    card.parent.mkdir(parents=True, exist_ok=True)
+    card.write_bytes(strange.read_bytes())
+    given = ["verify", "-r", str(folder), "--samples", "2", "--by", "me", "--device", "cpu", "--seed", "5"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 2 and done.stdout.startswith(f"ok: {OTHER} on digits@1: verified")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {name}: neither a submission's folder nor a model's id")
+
+
 def test_a_device_that_is_not_here_is_one_line(folder, published, monkeypatch):
     forbid(monkeypatch)
     edit(published, training=yaml.safe_load(published.read_text())["training"] | {"device": "quantum"})
