@@ -1,5 +1,7 @@
 """Trains a model for a benchmark and writes its card and weights."""
 
+import hashlib
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -311,18 +313,31 @@ def train_again(request: Request, plan: TrainingPlan, *, on_step: Progress = lam
     """
     card, file = request.card, registry.trained_again(request.card)
     device = devices.choose_device(str(card.training.get("device", "cpu")))
-    weights.make_folder(file.parent, "set PAGBENCH_CACHE to another folder")
-    with files.file_lock(file.with_name(f".{file.stem}.lock"), timeout_s=-1):
+    advice = "set PAGBENCH_CACHE to another folder"
+    weights.make_folder(file.parent, advice)
+    with ExitStack() as held:
+        try:
+            held.enter_context(files.file_lock(file.with_name(f".{file.stem}.lock"), timeout_s=-1))
+        except OSError as error:  # the folder may be another user's
+            raise WeightsError(f"{file.parent}: cannot write there ({error.strerror or error}); {advice}") from None
         if not request.has_weights:  # another process may have made them meanwhile
             checkpoint = file.with_name(f".{file.stem}.{plan.name}.checkpoint")
-            _train_known(card, plan, file, checkpoint, device, on_step)
+            _train_known(card, plan, file, checkpoint, device, on_step, advice)
 
 
 @global_state.known()
 def _train_known(
-    card: ModelCard, plan: TrainingPlan, file: Path, checkpoint: Path, device: torch.device, on_step: Progress
+    card: ModelCard,
+    plan: TrainingPlan,
+    file: Path,
+    checkpoint: Path,
+    device: torch.device,
+    on_step: Progress,
+    advice: str = "give another --output",
 ) -> None:
     """Trains a model of a card by as many threads as it was, and writes its weights where they are those of the card.
+
+    `advice` says what to do where they cannot be written.
 
     Raises:
         TrainingError: they are others.
@@ -330,18 +345,19 @@ def _train_known(
     threads = card.training.get("threads")
     torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else _THREADS)  # sums depend on it
     network, _ = _trained(plan, checkpoint, device, on_step)
-    # by way of another name, so that not even a killed process leaves other weights under this one
-    with files.replacing(file, WeightsError) as made:
-        digest = weights.write(network, made, half=plan.half)
-        checkpoint.unlink(missing_ok=True)
-        if digest != card.weights_sha256:
-            device_then, torch_then = (card.training.get(name, "unknown") for name in ("device", "torch"))
-            raise TrainingError(
-                f"{card.id}: training again gives other weights than the card's, sha256 {digest[:12]}… instead of "
-                f"{str(card.weights_sha256)[:12]}…, with PyTorch {torch.__version__}; they were made on {device_then} "
-                f"by PyTorch {torch_then}, and rounding differs from machine to machine: train on such a machine, or "
-                f"put {card.weights} beside the card"
-            )
+    content = weights.encoded(network, file, half=plan.half)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == card.weights_sha256:
+        files.write(file, content, WeightsError, advice)
+    checkpoint.unlink(missing_ok=True)
+    if digest != card.weights_sha256:
+        device_then, torch_then = (card.training.get(name, "unknown") for name in ("device", "torch"))
+        raise TrainingError(
+            f"{card.id}: training again gives other weights than the card's, sha256 {digest[:12]}… instead of "
+            f"{str(card.weights_sha256)[:12]}…, with PyTorch {torch.__version__}; they were made on {device_then} "
+            f"by PyTorch {torch_then}, and rounding differs from machine to machine: train on such a machine, or "
+            f"put {card.weights} beside the card"
+        )
 
 
 def _trained(

@@ -1,5 +1,7 @@
 """Results of networks that are published without weights: a rerun trains them again, to the very hash of the card."""
 
+import errno
+import fcntl
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pagbench.cli import app
 from pagbench.errors import WeightsError
 from pagbench.models import registry
 from pagbench.running import runner
+from pagbench.storage import files
 from pagbench.storage.files import sha256_of
 from pagbench.submissions import verify as rerun
 from pagbench.training import Recipe, TrainingPlan, loop, model, train_model
@@ -137,6 +140,7 @@ def test_damaged_weights_in_the_cache_are_not_taken(content, folder, published, 
     (outcome,) = verify(folder, NAME)
     if content == "folder":
         assert "cannot write it" in outcome.flaw and "\n" not in outcome.flaw
+        assert outcome.flaw.endswith("; set PAGBENCH_CACHE to another folder")
     else:
         assert outcome.record.verdict == "verified" and sha256_of(file) == registry.find(NAME).card.weights_sha256
 
@@ -343,6 +347,52 @@ def test_a_cache_that_cannot_be_written_is_one_line(folder, published, tmp_path,
     (tmp_path / "cache").write_text("a file")
     (outcome,) = verify(folder, NAME)
     assert "cannot write there" in outcome.flaw and outcome.flaw.endswith("set PAGBENCH_CACHE to another folder")
+
+
+def another_users(path, monkeypatch):
+    def fail(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(files, "can_lock", fail)
+
+
+def a_folder_for_the_lock(path, monkeypatch):
+    path.with_name(f".{path.stem}.lock").mkdir(parents=True)
+
+
+def no_lock_to_be_had(path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.parametrize("spoil", [another_users, a_folder_for_the_lock, no_lock_to_be_had])
+def test_a_cache_whose_folder_cannot_be_locked_is_one_line_and_the_others_go_on(
+    spoil, folder, published, tmp_path, monkeypatch
+):
+    forbid(monkeypatch)
+    (tmp_path / "cache" / "trained").mkdir(parents=True)
+    with monkeypatch.context() as spoilt:
+        spoil(registry.trained_again(registry.find(NAME).card), spoilt)
+        lost, other = verify(folder, NAME, OTHER)
+    assert lost.flaw.startswith(f"{tmp_path / 'cache' / 'trained'}: cannot write there (")
+    assert lost.flaw.endswith("); set PAGBENCH_CACHE to another folder") and "\n" not in lost.flaw
+    assert other.record.verdict == "verified"
+
+
+def test_a_disk_that_is_full_in_the_end_is_one_line_that_names_the_cache(folder, published, tmp_path, monkeypatch):
+    def fill(path, content, *given, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    request = registry.find(NAME)
+    with monkeypatch.context() as full:
+        full.setattr("pathlib.Path.write_bytes", fill)
+        (outcome,) = verify(folder, NAME)
+    file = registry.trained_again(request.card)
+    assert outcome.flaw.startswith(f"{file}: cannot write it (No space left on device); set PAGBENCH_CACHE to another")
+    assert kept(tmp_path) == [f".{file.stem}.noise-0.3.seed9.checkpoint"]  # so that it goes on from there
+    assert verify(folder, NAME)[0].record.verdict == "verified" and kept(tmp_path) == [file.name]
 
 
 @pytest.mark.parametrize("said", [1, 2, "many", 0, 2.5, None])
