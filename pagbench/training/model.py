@@ -17,7 +17,7 @@ from pagbench import benchmarks, data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Identifier, ModelCard, SmoothingCard
 from pagbench.densities import scores
-from pagbench.errors import CardError, PagbenchError, TrainingError, UnknownNameError, WeightsError
+from pagbench.errors import CardError, PagbenchError, TrainingError, UnknownNameError, WeightsError, excerpt
 from pagbench.models import architectures, devices, registry
 from pagbench.models.registry import Request
 from pagbench.storage import files, global_state, weights
@@ -340,10 +340,15 @@ def _train_known(
     `advice` says what to do where they cannot be written.
 
     Raises:
-        TrainingError: they are others.
+        TrainingError: they are others, or the card's number of threads is none.
     """
-    threads = card.training.get("threads")
-    torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else _THREADS)  # sums depend on it
+    threads = card.training.get("threads", _THREADS)
+    if not isinstance(threads, int) or not 0 < threads <= _MOST_THREADS:
+        raise TrainingError(
+            f"{card.id}: field 'training.threads' is {excerpt(repr(threads))}, expected a whole number from 1 to "
+            f"{_MOST_THREADS}; correct the card"
+        )
+    torch.set_num_threads(threads)  # sums depend on it
     network, _ = _trained(plan, checkpoint, device, on_step)
     content = weights.encoded(network, file, half=plan.half)
     digest = hashlib.sha256(content).hexdigest()
@@ -398,6 +403,8 @@ _MACHINE = ("device", "torch", "threads")
 """Where a model was trained, in its card: elsewhere the same command gives weights that differ by rounding."""
 _THREADS = 1
 """Threads of PyTorch by which a model was trained whose card does not say."""
+_MOST_THREADS = 1024
+"""More than any machine has; what a card asks for beyond them is not tried."""
 
 
 def _finished(path: Path, plan: TrainingPlan) -> ModelCard:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from pagbench import results
 from pagbench.cli import app
-from pagbench.errors import WeightsError
+from pagbench.errors import TrainingError, WeightsError
 from pagbench.models import registry
 from pagbench.running import runner
 from pagbench.storage import files
@@ -395,10 +395,39 @@ def test_a_disk_that_is_full_in_the_end_is_one_line_that_names_the_cache(folder,
     assert verify(folder, NAME)[0].record.verdict == "verified" and kept(tmp_path) == [file.name]
 
 
-@pytest.mark.parametrize("said", [1, 2, "many", 0, 2.5, None])
+def say_threads(card, said):
+    training = {
+        name: value for name, value in yaml.safe_load(card.read_text())["training"].items() if name != "threads"
+    }
+    edit(card, training=training if said is None else training | {"threads": said})
+
+
+NO_THREADS = [10**12, 2**63, 10**40, 1025, 0, -1, 2.5, True, "many", "8" * 500]
+
+
+@pytest.mark.parametrize("said", NO_THREADS)
+def test_a_number_of_threads_that_is_none_is_one_line_and_the_others_go_on(said, folder, published, monkeypatch):
+    forbid(monkeypatch)
+    say_threads(published, said)
+    lost, other = verify(folder, NAME, OTHER)
+    assert lost.flaw.startswith(f"{NAME}: field 'training.threads' is ") and len(lost.flaw) < 250
+    assert lost.flaw.endswith(", expected a whole number from 1 to 1024; correct the card") and "\n" not in lost.flaw
+    assert other.record.verdict == "verified"
+
+
+@pytest.mark.parametrize("said", NO_THREADS)
+def test_a_training_beside_a_card_bounds_its_threads_too(said, published, digits, monkeypatch):
+    forbid(monkeypatch)
+    say_threads(published, said)
+    plan = TrainingPlan(digits, "noise", 0.3, seed=9, prefix="digits", recipe=Recipe(epochs=2))
+    with pytest.raises(TrainingError, match="expected a whole number from 1 to 1024; correct the card"):
+        train_model(plan, output=published.parent)
+
+
+@pytest.mark.parametrize("said", [1, 2, 1024, None])
 def test_as_many_threads_train_as_the_card_says(said, published, monkeypatch):
     """Sums over images are ordered by threads. Cards that do not say it are of one."""
-    edit(published, training=yaml.safe_load(published.read_text())["training"] | {"threads": said or 0})
+    say_threads(published, said)
     seen = []
 
     def train(*given, **named):
@@ -409,7 +438,7 @@ def test_as_many_threads_train_as_the_card_says(said, published, monkeypatch):
     request, before = registry.find(NAME), torch.get_num_threads()
     with pytest.raises(Stopped):
         model.train_again(request, plan_of(request.card))
-    assert seen == [said if said == 2 else 1] and torch.get_num_threads() == before
+    assert seen == [said or 1] and torch.get_num_threads() == before
 
 
 def test_the_command_can_leave_training_out(folder, published, monkeypatch):
