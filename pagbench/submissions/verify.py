@@ -187,7 +187,7 @@ def verify(
         batch_size: images at a time, as many as fit by default; does not change a row.
         device: auto, cpu, cuda, mps.
         train: train again what is published without weights, and keep them in the cache; else it is not verified.
-        progress: show a progress bar.
+        progress: show a progress bar, and say what is trained.
 
     Raises:
         ContractError: the device does not exist.
@@ -350,11 +350,16 @@ def _train_missing(request: Request, bar: Progress) -> None:
         if not said and (done > first or done == total):
             minutes = round((total - done) * (now - start) / max(1, done - first) / 60)
             duration = f"about {minutes} minutes" if minutes > 1 else "a minute or less"
-            line = f"{name}: its weights are not here; training them again, {duration}"
-            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(f"{name}: its weights are not here; training them again, {duration}")
             said = True
 
+    def say(line: str) -> None:
+        if not bar.disable:
+            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     try:
-        train_again(request, plan, on_step=show)
+        train_again(
+            request, plan, on_step=show, on_wait=lambda: say(f"{name}: waiting for another process that trains it")
+        )
     finally:
         bar.remove_task(task)

@@ -1,6 +1,7 @@
 """Trains a model for a benchmark and writes its card and weights."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -295,7 +296,13 @@ def train_model(
     return path
 
 
-def train_again(request: Request, plan: TrainingPlan, *, on_step: Progress = lambda done, total, loss: None) -> None:
+def train_again(
+    request: Request,
+    plan: TrainingPlan,
+    *,
+    on_step: Progress = lambda done, total, loss: None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> None:
     """Trains a model of a card on the device that the card names, and keeps its weights in the cache.
 
     There `Request.weights_file` finds them. What is here already is not trained again. One process trains while others
@@ -305,6 +312,7 @@ def train_again(request: Request, plan: TrainingPlan, *, on_step: Progress = lam
         request: the model.
         plan: its own, as `plan_of` reads it.
         on_step: called with steps done, steps in all, and the latest loss.
+        on_wait: called once where another process trains it.
 
     Raises:
         ContractError: the device is not here.
@@ -317,7 +325,8 @@ def train_again(request: Request, plan: TrainingPlan, *, on_step: Progress = lam
     weights.make_folder(file.parent, advice)
     with ExitStack() as held:
         try:
-            held.enter_context(files.file_lock(file.with_name(f".{file.stem}.lock"), timeout_s=-1))
+            lock = files.file_lock(file.with_name(f".{file.stem}.lock"), timeout_s=-1, on_wait=on_wait)
+            held.enter_context(lock)
         except OSError as error:  # the folder may be another user's
             raise WeightsError(f"{file.parent}: cannot write there ({error.strerror or error}); {advice}") from None
         if not request.has_weights:  # another process may have made them meanwhile

@@ -5,6 +5,7 @@ import fcntl
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -99,15 +100,57 @@ def other_machine(monkeypatch):
 
 def test_missing_weights_are_trained_again_and_the_results_verified(folder, published, digits, tmp_path, capsys):
     threads = torch.get_num_threads()
-    (outcome,) = verify(folder, NAME)
+    (outcome,) = verify(folder, NAME, progress=True)
     assert outcome.record.verdict == "verified", outcome
     card = registry.find(NAME).card
     assert outcome.record.weights_sha256 == card.weights_sha256
     assert kept(tmp_path) == [f"{card.weights_sha256}.safetensors"]
     assert [path.name for path in tmp_path.iterdir() if "seed9" in path.name] == [published.name]
-    said = [line for line in capsys.readouterr().err.splitlines() if line]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(NAME) and "left:" not in line]
     assert said == [f"{NAME}: its weights are not here; training them again, a minute or less"]
     assert torch.get_num_threads() == threads
+
+
+def test_nothing_is_said_where_no_progress_is_to_be_shown(folder, published, capsys):
+    assert verify(folder, NAME)[0].record.verdict == "verified"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_one_process_trains_while_another_waits_and_says_so(
+    folder, made, published, tmp_path, digits, monkeypatch, capsys
+):
+    """The first is a thread here, that holds the lock until the second waits, and then has the weights."""
+    forbid(monkeypatch)
+    monkeypatch.setattr(files, "_WAIT_S", 0.0)
+    whole, held, waits = rerun.train_again, threading.Event(), threading.Event()
+    file = registry.trained_again(registry.find(NAME).card)
+
+    def first():
+        with files.file_lock(file.with_name(f".{file.stem}.lock")):
+            held.set()
+            waits.wait(30)
+            file.write_bytes((made / "noise-0.3.seed9.safetensors").read_bytes())
+
+    def second(request, plan, *, on_step, on_wait):
+        def wait():
+            on_wait()
+            waits.set()
+
+        whole(request, plan, on_step=on_step, on_wait=wait)
+
+    monkeypatch.setattr(rerun, "train_again", second)
+    other = threading.Thread(target=first)
+    other.start()
+    try:
+        assert held.wait(30)
+        (outcome,) = verify(folder, NAME, progress=True)
+    finally:
+        waits.set()
+        other.join()
+    assert outcome.record is not None and outcome.record.verdict == "verified", outcome
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(NAME) and "left:" not in line]
+    assert said == [f"{NAME}: waiting for another process that trains it"]
+    assert kept(tmp_path) == [file.name]
 
 
 def test_what_was_trained_again_is_kept_for_later_reruns_and_runs(folder, published, digits, tmp_path, monkeypatch):
@@ -396,9 +439,8 @@ def test_a_disk_that_is_full_in_the_end_is_one_line_that_names_the_cache(folder,
 
 
 def say_threads(card, said):
-    training = {
-        name: value for name, value in yaml.safe_load(card.read_text())["training"].items() if name != "threads"
-    }
+    training = yaml.safe_load(card.read_text())["training"]
+    del training["threads"]
     edit(card, training=training if said is None else training | {"threads": said})
 
 
