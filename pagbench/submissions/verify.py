@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from rich.progress import Progress
 
 from pagbench import benchmarks, columns, results
@@ -340,7 +341,7 @@ def _train_missing(request: Request, bar: Progress) -> None:
         return  # loading says what is missing
     task = bar.add_task(f"training {name}", total=None)
     begun: tuple[int, float] | None = None
-    said = False
+    said, here = False, str(torch.__version__)
 
     def show(done: int, total: int, loss: float) -> None:
         nonlocal begun, said
@@ -350,7 +351,9 @@ def _train_missing(request: Request, bar: Progress) -> None:
         if not said and (done > first or done == total):
             minutes = round((total - done) * (now - start) / max(1, done - first) / 60)
             duration = f"about {minutes} minutes" if minutes > 1 else "a minute or less"
-            say(f"{name}: its weights are not here; training them again, {duration}")
+            made_by = request.card.training.get("torch", here)
+            other = "" if made_by == here else f"; PyTorch {made_by} made them, and {here} may make others"
+            say(f"{name}: its weights are not here; training them again, {duration}{other}")
             said = True
 
     def say(line: str) -> None:
