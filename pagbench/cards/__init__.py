@@ -61,6 +61,15 @@ Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER)]
 Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
 
 
+def is_identifier(text: str) -> bool:
+    """Whether a text can be an `Identifier`: it names nothing outside a folder that it is joined to.
+
+    >>> is_identifier("digits/noise-0.6"), is_identifier("/digits/noise-0.6"), is_identifier("digits/../noise-0.6")
+    (True, False, False)
+    """
+    return re.fullmatch(_IDENTIFIER, text) is not None
+
+
 def _day(value: Any) -> str:
     """A day as text; YAML reads one as a date."""
     text = value.isoformat() if type(value) is Date else value

@@ -70,7 +70,9 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path, error: type[PagbenchError] | None = None) -> Iterator[Path]:
+def replacing(
+    path: Path, error: type[PagbenchError] | None = None, advice: str = "give another --output"
+) -> Iterator[Path]:
     """Yields a path to write to, beside `path`, and renames it to `path` at the end: readers never see half a file.
 
     The folder is made. Where the block raises, `path` stays as it was and nothing is left behind.
@@ -78,6 +80,7 @@ def replacing(path: Path, error: type[PagbenchError] | None = None) -> Iterator[
     Args:
         path: the file to replace or to make.
         error: raised, in one line, where the disk or the format refuses; None to raise what was raised.
+        advice: what to do then.
 
     Raises:
         PagbenchError: the disk refuses, and `error` is given.
@@ -92,19 +95,24 @@ def replacing(path: Path, error: type[PagbenchError] | None = None) -> Iterator[
         if error is None:
             raise
         reason = getattr(failure, "strerror", None) or first_line(failure)
-        raise error(f"{path}: cannot write it ({reason}); give another --output") from None
+        raise error(f"{path}: cannot write it ({reason}); {advice}") from None
     finally:
         with suppress(OSError):  # its folder may be a file
             temporary.unlink(missing_ok=True)
 
 
-def write(path: Path, content: bytes | str, error: type[PagbenchError] = ResultsError) -> Path:
+def write(
+    path: Path,
+    content: bytes | str,
+    error: type[PagbenchError] = ResultsError,
+    advice: str = "give another --output",
+) -> Path:
     """Writes a whole file, as `replacing` does; text in UTF-8.
 
     Raises:
         PagbenchError: the disk refuses.
     """
-    with replacing(path, error) as temporary:
+    with replacing(path, error, advice) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 

@@ -231,10 +231,21 @@ def write(network: nn.Module, path: Path, *, half: bool = False, metadata: Mappi
     Raises:
         WeightsError: the disk refuses.
     """
+    return write_tensors(_state(network, path, half), path, metadata)
+
+
+def encoded(network: nn.Module, path: Path, *, half: bool = False) -> bytes:
+    """What `write` would write to a file, without metadata.
+
+    Raises:
+        WeightsError: a weight is beyond half precision.
+    """
+    return _encoded(_state(network, path, half), None)
+
+
+def _state(network: nn.Module, path: Path, half: bool) -> dict[str, Tensor]:
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    if half:
-        state = {name: _halved(value, name, path) for name, value in state.items()}
-    return write_tensors(state, path, metadata)
+    return {name: _halved(value, name, path) for name, value in state.items()} if half else state
 
 
 def write_tensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> str:
@@ -248,10 +259,14 @@ def write_tensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str
     Raises:
         WeightsError: the disk refuses.
     """
-    contiguous = {name: value.contiguous() for name, value in state.items()}
     with replacing(path, WeightsError) as temporary:
-        temporary.write_bytes(_ordered(save(contiguous, metadata=dict(metadata) if metadata else None)))
+        temporary.write_bytes(_encoded(state, metadata))
     return file_sha256(path)
+
+
+def _encoded(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> bytes:
+    contiguous = {name: value.contiguous() for name, value in state.items()}
+    return _ordered(save(contiguous, metadata=dict(metadata) if metadata else None))
 
 
 def _ordered(content: bytes) -> bytes:

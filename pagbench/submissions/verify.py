@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from rich.progress import Progress
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard
+from pagbench.cards import ModelCard, is_identifier
 from pagbench.errors import ContractError, PagbenchError, ResultsError, UnknownNameError
 from pagbench.models import checks, devices, registry
 from pagbench.models.loading import LoadedModel
@@ -92,9 +93,12 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
     Raises:
         PagbenchError: there are no such results, or the model's card is not valid.
     """
+    submission = (Path(target) / CARD).is_file()
+    if not submission and (not is_identifier(target) or target.endswith((".yaml", ".yml"))):  # no card of anybody's
+        raise ResultsError(f"{target}: neither a submission's folder nor a model's id; see `pagbench leaderboard`")
     subjects: list[Subject] = []
     for chosen in _chosen(benchmark):
-        if (Path(target) / CARD).is_file():
+        if submission:
             subjects += _submitted_results(Path(target), chosen)
             continue
         path = results.path_of(home, chosen, target)
@@ -184,7 +188,7 @@ def verify(
         batch_size: images at a time, as many as fit by default; does not change a row.
         device: auto, cpu, cuda, mps.
         train: train again what is published without weights, and keep them in the cache; else it is not verified.
-        progress: show a progress bar.
+        progress: show a progress bar, and say what is trained.
 
     Raises:
         ContractError: the device does not exist.
@@ -326,17 +330,18 @@ class _Rerun:
 def _train_missing(request: Request, bar: Progress) -> None:
     """Trains again what is published without weights; says so in one line, with the time by that of its first steps.
 
-    Nothing is trained that others have submitted, for their cards could ask for any number of epochs.
+    Only the published cards themselves are trained, not others of their ids, which could ask for any number of epochs.
 
     Raises:
         PagbenchError: the weights come out as others, or cannot be trained here.
     """
     name = request.card.id
-    if not request.to_be_trained or name not in registry.shipped() or (plan := plan_of(request.card)) is None:
+    published = request.path is not None and request.path == registry.shipped().get(name)
+    if not published or not request.to_be_trained or (plan := plan_of(request.card)) is None:
         return  # loading says what is missing
     task = bar.add_task(f"training {name}", total=None)
     begun: tuple[int, float] | None = None
-    said = False
+    said, here = False, str(torch.__version__)
 
     def show(done: int, total: int, loss: float) -> None:
         nonlocal begun, said
@@ -346,11 +351,18 @@ def _train_missing(request: Request, bar: Progress) -> None:
         if not said and (done > first or done == total):
             minutes = round((total - done) * (now - start) / max(1, done - first) / 60)
             duration = f"about {minutes} minutes" if minutes > 1 else "a minute or less"
-            line = f"{name}: its weights are not here; training them again, {duration}"
-            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            made_by = request.card.training.get("torch", here)
+            other = "" if made_by == here else f"; PyTorch {made_by} made them, and {here} may make others"
+            say(f"{name}: its weights are not here; training them again, {duration}{other}")
             said = True
 
+    def say(line: str) -> None:
+        if not bar.disable:
+            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     try:
-        train_again(request, plan, on_step=show)
+        train_again(
+            request, plan, on_step=show, on_wait=lambda: say(f"{name}: waiting for another process that trains it")
+        )
     finally:
         bar.remove_task(task)

@@ -107,7 +107,7 @@ class _State:
                 torch.save(state, temporary)
         except (OSError, RuntimeError) as error:
             raise TrainingError(
-                f"{path}: cannot write the checkpoint ({first_line(error)}); free the disk or give another --output"
+                f"{path}: cannot write the checkpoint ({first_line(error)}); free the disk or train in another folder"
             ) from None
 
     def restore(self, path: Path) -> None:

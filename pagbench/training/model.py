@@ -1,5 +1,8 @@
 """Trains a model for a benchmark and writes its card and weights."""
 
+import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +18,7 @@ from pagbench import benchmarks, data
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import Identifier, ModelCard, SmoothingCard
 from pagbench.densities import scores
-from pagbench.errors import CardError, PagbenchError, TrainingError, UnknownNameError, WeightsError
+from pagbench.errors import CardError, PagbenchError, TrainingError, UnknownNameError, WeightsError, excerpt
 from pagbench.models import architectures, devices, registry
 from pagbench.models.registry import Request
 from pagbench.storage import files, global_state, weights
@@ -293,7 +296,13 @@ def train_model(
     return path
 
 
-def train_again(request: Request, plan: TrainingPlan, *, on_step: Progress = lambda done, total, loss: None) -> None:
+def train_again(
+    request: Request,
+    plan: TrainingPlan,
+    *,
+    on_step: Progress = lambda done, total, loss: None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> None:
     """Trains a model of a card on the device that the card names, and keeps its weights in the cache.
 
     There `Request.weights_file` finds them. What is here already is not trained again. One process trains while others
@@ -303,6 +312,7 @@ def train_again(request: Request, plan: TrainingPlan, *, on_step: Progress = lam
         request: the model.
         plan: its own, as `plan_of` reads it.
         on_step: called with steps done, steps in all, and the latest loss.
+        on_wait: called once where another process trains it.
 
     Raises:
         ContractError: the device is not here.
@@ -311,37 +321,57 @@ def train_again(request: Request, plan: TrainingPlan, *, on_step: Progress = lam
     """
     card, file = request.card, registry.trained_again(request.card)
     device = devices.choose_device(str(card.training.get("device", "cpu")))
-    weights.make_folder(file.parent, "set PAGBENCH_CACHE to another folder")
-    with files.file_lock(file.with_name(f".{file.stem}.lock"), timeout_s=-1):
+    advice = "set PAGBENCH_CACHE to another folder"
+    weights.make_folder(file.parent, advice)
+    with ExitStack() as held:
+        try:
+            lock = files.file_lock(file.with_name(f".{file.stem}.lock"), timeout_s=-1, on_wait=on_wait)
+            held.enter_context(lock)
+        except OSError as error:  # the folder may be another user's
+            raise WeightsError(f"{file.parent}: cannot write there ({error.strerror or error}); {advice}") from None
         if not request.has_weights:  # another process may have made them meanwhile
             checkpoint = file.with_name(f".{file.stem}.{plan.name}.checkpoint")
-            _train_known(card, plan, file, checkpoint, device, on_step)
+            _train_known(card, plan, file, checkpoint, device, on_step, advice)
 
 
 @global_state.known()
 def _train_known(
-    card: ModelCard, plan: TrainingPlan, file: Path, checkpoint: Path, device: torch.device, on_step: Progress
+    card: ModelCard,
+    plan: TrainingPlan,
+    file: Path,
+    checkpoint: Path,
+    device: torch.device,
+    on_step: Progress,
+    advice: str = "give another --output",
 ) -> None:
     """Trains a model of a card by as many threads as it was, and writes its weights where they are those of the card.
 
+    `advice` says what to do where they cannot be written.
+
     Raises:
-        TrainingError: they are others.
+        TrainingError: they are others, or the card's number of threads is none.
     """
-    threads = card.training.get("threads")
-    torch.set_num_threads(threads if isinstance(threads, int) and threads > 0 else _THREADS)  # sums depend on it
+    threads = card.training.get("threads", _THREADS)
+    if not isinstance(threads, int) or not 0 < threads <= _MOST_THREADS:
+        raise TrainingError(
+            f"{card.id}: field 'training.threads' is {excerpt(repr(threads))}, expected a whole number from 1 to "
+            f"{_MOST_THREADS}; correct the card"
+        )
+    torch.set_num_threads(threads)  # sums depend on it
     network, _ = _trained(plan, checkpoint, device, on_step)
-    # by way of another name, so that not even a killed process leaves other weights under this one
-    with files.replacing(file, WeightsError) as made:
-        digest = weights.write(network, made, half=plan.half)
-        checkpoint.unlink(missing_ok=True)
-        if digest != card.weights_sha256:
-            device_then, torch_then = (card.training.get(name, "unknown") for name in ("device", "torch"))
-            raise TrainingError(
-                f"{card.id}: training again gives other weights than the card's, sha256 {digest[:12]}… instead of "
-                f"{str(card.weights_sha256)[:12]}…, with PyTorch {torch.__version__}; they were made on {device_then} "
-                f"by PyTorch {torch_then}, and rounding differs from machine to machine: train on such a machine, or "
-                f"put {card.weights} beside the card"
-            )
+    content = weights.encoded(network, file, half=plan.half)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == card.weights_sha256:
+        files.write(file, content, WeightsError, advice)
+    checkpoint.unlink(missing_ok=True)
+    if digest != card.weights_sha256:
+        device_then, torch_then = (card.training.get(name, "unknown") for name in ("device", "torch"))
+        raise TrainingError(
+            f"{card.id}: training again gives other weights than the card's, sha256 {digest[:12]}… instead of "
+            f"{str(card.weights_sha256)[:12]}…, with PyTorch {torch.__version__}; they were made on {device_then} "
+            f"by PyTorch {torch_then}, and rounding differs from machine to machine: train on such a machine, or "
+            f"put {card.weights} beside the card"
+        )
 
 
 def _trained(
@@ -382,6 +412,8 @@ _MACHINE = ("device", "torch", "threads")
 """Where a model was trained, in its card: elsewhere the same command gives weights that differ by rounding."""
 _THREADS = 1
 """Threads of PyTorch by which a model was trained whose card does not say."""
+_MOST_THREADS = 1024
+"""More than any machine has; what a card asks for beyond them is not tried."""
 
 
 def _finished(path: Path, plan: TrainingPlan) -> ModelCard:
