@@ -71,7 +71,7 @@ def profiles(study: Study) -> str:
             found = study.replicates(point.model)
             values = [text(found[name], digits=2) for name in ("accuracy", "alignment", "alignment_peak")]
             sigma = found[PEAK_SIGMA]
-            at_end = bound(PEAK_SIGMA, float(sigma[0]), study.benchmark.sigmas)
+            at_end = bound(PEAK_SIGMA, interval(sigma), study.benchmark.sigmas)
             values.append(f"{at_end}, the grid's end" if at_end else text(sigma, digits=2))
             lines.append(row([family, f"{point.strength:g}", _regime(study, point), *values]))
     return "\n".join(lines) + "\n"

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pagbench.ranking.statistics import Array
+from pagbench.ranking.statistics import Array, Interval
 
 PEAK_SIGMA = "alignment_peak_sigma"
 CENSORED = "alignment_peak_sigma_censored"
@@ -13,8 +13,7 @@ CENSORED = "alignment_peak_sigma_censored"
 Censored = Literal["at least", "at most"]
 _ROUNDING = 1e-6
 """Of a sigma that was read or computed; between two sigmas of a grid lie some hundredths."""
-SIGNS: dict[str, str] = {"at least": "≥", "at most": "≤"}
-"""How tables write a bound, which has no interval."""
+_SIGNS: dict[Censored, str] = {"at least": "≥", "at most": "≤"}
 
 
 class Peak(NamedTuple):
@@ -71,11 +70,17 @@ def censored(sigma: float, sigmas: Sequence[float] | None) -> Censored | None:
     return "at most" if np.isclose(sigma, sigmas[0], rtol=_ROUNDING, atol=0) else None
 
 
-def bound(name: str, value: float, sigmas: Sequence[float] | None) -> str:
-    """A column's value as a bound, `≥ 2.83`; empty where it is an estimate.
+def bound(name: str, found: Interval, sigmas: Sequence[float] | None) -> str:
+    """A column's value as every table and page writes a bound, `≥ 2.83`; empty where it is an estimate.
 
-    >>> bound("alignment_peak_sigma", 2.83, (0.5, 2.83)), bound("alignment", 2.83, (0.5, 2.83))
+    Args:
+        name: of the column.
+        found: its value with its interval.
+        sigmas: as for `censored`.
+
+    >>> found = Interval(2.83, 2.83, 2.83)
+    >>> bound("alignment_peak_sigma", found, (0.5, 2.83)), bound("alignment", found, (0.5, 2.83))
     ('≥ 2.83', '')
     """
-    found = censored(value, sigmas) if name == PEAK_SIGMA else None
-    return "" if found is None else f"{SIGNS[found]} {value:g}"
+    said = censored(found.value, sigmas) if name == PEAK_SIGMA else None
+    return "" if said is None else f"{_SIGNS[said]} {found.value:g}"

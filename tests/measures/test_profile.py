@@ -22,6 +22,7 @@ from pagbench.models.classifier import Classifier
 from pagbench.models.controls import BayesClassifier
 from pagbench.ranking import render
 from pagbench.ranking.profile import bound, censored, peak
+from pagbench.ranking.statistics import Interval
 from pagbench.results import contradictions
 from pagbench.running import targets
 
@@ -183,8 +184,9 @@ def test_the_largest_of_the_grid_is_hardly_too_high_with_a_thousand_images():
 )
 def test_a_peak_at_an_end_of_the_grid_is_a_bound(sigma, sigmas, said, text):
     assert censored(sigma, sigmas) == said
-    assert bound("alignment_peak_sigma", sigma, sigmas) == text
-    assert bound("alignment_peak", sigma, sigmas) == ""
+    found = Interval(sigma, sigma, sigma)
+    assert bound("alignment_peak_sigma", found, sigmas) == text
+    assert bound("alignment_peak", found, sigmas) == ""
 
 
 def test_a_peak_inside_never_comes_near_an_end():
@@ -245,7 +247,7 @@ def test_forms_of_the_board_write_a_bound_without_an_interval_and_files_say_that
     assert [row["alignment_peak_sigma_censored"] for row in exported[:3]] == ["at least", "at most", None]
     assert [row["alignment_peak_sigma"] for row in exported[:2]] == [last, first]
     assert ",at least," in render.to_csv(board, second)
-    shown = [listing._value(row, "alignment_peak_sigma") for _, row in board.head(3).iterrows()]
+    shown = [listing._value(row, "alignment_peak_sigma", second) for _, row in board.head(3).iterrows()]
     assert shown[:2] == [f"≥ {last:g}", f"≤ {first:g}"] and shown[2].startswith("0.6000 [")
 
 

@@ -126,7 +126,7 @@ def test_a_peak_at_the_last_sigma_is_shown_as_a_bound(study, page, site):
     place = [column["name"] for column in table.content(study, [])["table"]["data"]["columns"]].index(
         "alignment_peak_sigma"
     )
-    assert shown[name]["cells"][place] == [2.83, None, None, None, "≥"]
+    assert shown[name]["cells"][place] == [2.83, None, None, None, "≥ 2.83"]
     assert len(shown[FIRST]["cells"][place]) == 3
 
 

@@ -281,7 +281,7 @@ def _peaks(study: Study) -> Iterator[str]:
         known = [point for point in path.points if "alignment_peak_sigma" in point.values]
         if path.make == study.make and known:
             steps = [
-                f"{bound(PEAK_SIGMA, peak.value, study.benchmark.sigmas) or _with_bounds(peak)} at strength "
+                f"{bound(PEAK_SIGMA, peak, study.benchmark.sigmas) or _with_bounds(peak)} at strength "
                 f"{point.strength:g}"
                 for point in known
                 for peak in [point.values["alignment_peak_sigma"]]

@@ -61,7 +61,7 @@ def _curve_of(study: Study, model: StudiedModel) -> Curve:
 def words(study: Study, model: StudiedModel, points: Curve) -> str:
     """Where a model's line is highest, and its values at all sigmas, in two sentences."""
     peak, sigma = (study.interval(model.card.id, f"alignment_peak{part}") for part in ("", "_sigma"))
-    at_end = bound(PEAK_SIGMA, sigma.value, study.benchmark.sigmas)
+    at_end = bound(PEAK_SIGMA, sigma, study.benchmark.sigmas)
     place = f"= {legend.number(sigma.value)} {legend.bounds(sigma.low, sigma.high)}"
     if at_end:
         place = f"{at_end}, the end of what was measured"
