@@ -117,7 +117,7 @@ def test_a_peak_at_the_last_sigma_is_shown_as_a_bound(study, page, site):
     assert "≥ 2.83" in row.locator("td").all_inner_texts()
     assert '<td class="number">≥ 2.83</td>' in render(benchmark.page(study, []))
     said = profiles.of_model(study, study.named(name))["said"]
-    assert "at sigma* ≥ 2.83, the end of what was measured; the benchmark's sigma is 0.35" in said
+    assert "at sigma* ≥ 2.83, for alignment may rise beyond what was measured; the benchmark's sigma is 0.35" in said
     described = board_columns.describe(study)
     measured = {one.column.name: one for one in models.measures(study, study.named(name), described)}
     assert measured["alignment_peak_sigma"][1:] == ("≥ 2.83", "")
@@ -133,11 +133,11 @@ def test_a_peak_at_the_last_sigma_is_shown_as_a_bound(study, page, site):
 def test_the_words_of_a_path_tell_bounds(study, monkeypatch):
     (noise,) = [path for path in paths.every_path(study) if path.family == "noise"]
     first, last = noise.points
-    at_end = last.values | {"alignment_peak_sigma": Interval(2.83, 1.1, 2.83)}
+    at_end = last.values | {"alignment_peak_sigma": Interval(2.83, 1.1, np.nan)}
     changed = replace(noise, points=(first, replace(last, values=at_end)))
     monkeypatch.setattr(plots.paths, "every_path", lambda study: [changed])
     (said,) = plots._peaks(study)
-    assert said.startswith("noise: sigma* 0.7") and said.endswith("] at strength 0.6; ≥ 2.83 at strength 2.5.")
+    assert said.startswith("noise: sigma* 0.7") and said.endswith("] at strength 0.6; ≥ 1.1 at strength 2.5.")
 
 
 def test_compared_models_have_a_line_each(page, site):

@@ -64,7 +64,7 @@ def words(study: Study, model: StudiedModel, points: Curve) -> str:
     at_end = bound(PEAK_SIGMA, sigma, study.benchmark.sigmas)
     place = f"= {legend.number(sigma.value)} {legend.bounds(sigma.low, sigma.high)}"
     if at_end:
-        place = f"{at_end}, the end of what was measured"
+        place = f"{at_end}, for alignment may rise beyond what was measured"
     listed = ", ".join(f"{legend.number(value)} at {at:g}" for at, value, _, _ in points)
     return (
         f"Alignment is highest, {legend.number(peak.value)} {legend.bounds(peak.low, peak.high)}, at sigma* "
