@@ -206,7 +206,8 @@ def _costs_accuracy(study: Study, point: Point) -> bool:
 def _blurred(study: Study) -> str:
     """The first row that is excessive by its accuracy is aligned best at more noise than the best Bayes-aligned row.
 
-    Rows that are excessive by sigma* alone would make the claim true by definition.
+    Rows that are excessive by sigma* alone would make the claim true by definition. A sigma* that lies beyond the grid
+    does not make it true: at the grid's end it is too near to the other one.
     """
     verdicts, shares = {}, []
     for family, path in _witnesses(study).items():

@@ -168,9 +168,11 @@ def _cell(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, separator
 def _number(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, separator: str) -> str:
     """A value with half of its interval; a bound has none."""
     value, low, high = (row.get(f"{column.name}{part}") for part in ("", "_low", "_high"))
-    if at_end := bound(column.name, Interval(value, low, high), benchmark.sigmas):
+    if not (isinstance(low, float) and isinstance(high, float)):
+        return f"{value:.3f}"
+    if at_end := bound(column.name, Interval(float(value), low, high), benchmark.sigmas):
         return at_end
-    if not (isinstance(low, float) and isinstance(high, float)) or _missing(low):
+    if _missing(low):
         return f"{value:.3f}"
     return f"{value:.3f}{separator}±{(high - low) / 2:.3f}"
 

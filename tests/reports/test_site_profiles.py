@@ -140,11 +140,41 @@ def test_the_words_of_a_path_tell_bounds(study, monkeypatch):
     assert said.startswith("noise: sigma* 0.7") and said.endswith("] at strength 0.6; ≥ 1.1 at strength 2.5.")
 
 
+def test_points_of_plots_say_a_bound_and_no_interval(study, page, site):
+    name, end = "digits/noise-2.5", "alignment_peak_sigma"
+    changed = replace(study, own={**study.own, name: {end: 2.83, f"{end}_low": 1.1, f"{end}_high": None}})
+    models = {model["model"]: model for model in plots.payload(changed)["models"]}
+    assert models[name]["values"][end] == [2.83, 1.1, None] and models[name]["bounds"] == {end: "≥ 1.1"}
+    assert models["control/sign-flipped"]["bounds"] == {end: "≥ 2.83"}
+    assert models[FIRST]["bounds"] == {} and None not in models[FIRST]["values"][end]
+    (site / "benchmarks" / "changed.html").write_text(render(benchmark.page(changed, [])))
+    page.goto((site / "benchmarks" / "changed.html").as_uri())
+    page.wait_for_selector("#plot-noise svg")
+    link = page.locator(f'#plot-noise a[data-model="{name}"]')
+    assert link.get_attribute("aria-label").startswith(f"{name}: sigma* ≥ 1.1, alignment 0.")
+    link.focus()
+    page.wait_for_function("document.querySelector('#plot-noise svg').textContent.includes('sigma* ≥ 1.1')")
+    other = page.locator(f'#plot-noise a[data-model="{FIRST}"]')
+    assert other.get_attribute("aria-label").startswith(f"{FIRST}: sigma* 0.74 [0.70, 0.79], ")
+
+
+def test_compared_models_say_a_bound(page, site):
+    name = "control/sign-flipped"
+    page.goto((site / "compare" / f"{LABEL}.html").as_uri() + f"#{FIRST},{name}")
+    page.wait_for_selector("#profiles svg[role=img]")
+    said = page.locator("#profiles .note").inner_text()
+    assert f"{name} is highest, " in said and "at sigma* ≥ 2.83, for alignment may rise beyond" in said
+    assert page.locator("#profiles svg[role=img]").get_attribute("aria-label") == said
+
+
 def test_compared_models_have_a_line_each(page, site):
     page.goto((site / "compare" / f"{LABEL}.html").as_uri() + f"#{FIRST},digits/standard")
     page.wait_for_selector("#profiles svg[role=img]")
     assert page.locator("#profiles .profile-key li").all_inner_texts() == [FIRST, "digits/standard"]
-    assert f"{FIRST} is highest, 0.88, at sigma 0.71" in page.locator("#profiles .note").inner_text()
+    assert (
+        f"{FIRST} is highest, 0.88 [0.53, 1.22], at sigma* = 0.74 [0.70, 0.79]"
+        in page.locator("#profiles .note").inner_text()
+    )
     strokes = page.locator("#profiles .profile-key path").evaluate_all(
         "all => all.map(one => getComputedStyle(one).stroke)"
     )
