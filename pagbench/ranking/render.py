@@ -167,10 +167,10 @@ def _cell(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, separator
 
 def _number(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, separator: str) -> str:
     """A value with half of its interval; a bound has none."""
-    value, low, high = (row.get(f"{column.name}{part}") for part in ("", "_low", "_high"))
+    value, low, high = row[column.name], row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
     if not (isinstance(low, float) and isinstance(high, float)):
         return f"{value:.3f}"
-    if at_end := bound(column.name, Interval(float(value), low, high), benchmark.sigmas):
+    if at_end := bound(column.name, Interval(value, low, high), benchmark.sigmas):
         return at_end
     if _missing(low):
         return f"{value:.3f}"
