@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from study import row, rule, text
 
-from pagbench.ranking.profile import PEAK_SIGMA, bound
+from pagbench.ranking.profile import PEAK_SIGMA, bound, within
 from pagbench.ranking.statistics import clustered_spearman, interval
 from pagbench.studies.models import StudiedModel, Study
 
@@ -71,8 +71,9 @@ def profiles(study: Study) -> str:
             found = study.replicates(point.model)
             values = [text(found[name], digits=2) for name in ("accuracy", "alignment", "alignment_peak")]
             sigma = found[PEAK_SIGMA]
-            at_end = bound(PEAK_SIGMA, float(sigma[0]), study.benchmark.sigmas)
-            values.append(f"{at_end}, the grid's end" if at_end else text(sigma, digits=2))
+            sigmas = study.benchmark.sigmas or ()
+            at_end = bound(PEAK_SIGMA, within(interval(sigma), sigmas), sigmas)
+            values.append(f"{at_end}, the grid ends at {sigma[0]:g}" if at_end else text(sigma, digits=2))
             lines.append(row([family, f"{point.strength:g}", _regime(study, point), *values]))
     return "\n".join(lines) + "\n"
 
@@ -205,7 +206,8 @@ def _costs_accuracy(study: Study, point: Point) -> bool:
 def _blurred(study: Study) -> str:
     """The first row that is excessive by its accuracy is aligned best at more noise than the best Bayes-aligned row.
 
-    Rows that are excessive by sigma* alone would make the claim true by definition.
+    Rows that are excessive by sigma* alone would make the claim true by definition. A sigma* that lies beyond the grid
+    does not make it true: at the grid's end it is too near to the other one.
     """
     verdicts, shares = {}, []
     for family, path in _witnesses(study).items():

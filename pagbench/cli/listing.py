@@ -303,7 +303,7 @@ def _summary(name: str, folder: Path, benchmark: "Benchmark") -> str:
     if row is None:
         return "no summary: its results cannot be used"
     names = [column for column in board.columns if not column.endswith(("_low", "_high"))]
-    return _aligned([(column, _value(row, column)) for column in names])
+    return _aligned([(column, _value(row, column, benchmark)) for column in names])
 
 
 def _row_of(name: str, board: "pd.DataFrame") -> "pd.Series[Any] | None":
@@ -315,7 +315,7 @@ def _row_of(name: str, board: "pd.DataFrame") -> "pd.Series[Any] | None":
     return None
 
 
-def _value(row: "pd.Series[Any]", column: str) -> str:
+def _value(row: "pd.Series[Any]", column: str, benchmark: "Benchmark") -> str:
     import pandas as pd
 
     value = row[column]
@@ -325,9 +325,11 @@ def _value(row: "pd.Series[Any]", column: str) -> str:
         return "–"
     if not isinstance(value, float):
         return str(value)
-    from pagbench.ranking.profile import SIGNS
+    from pagbench.ranking.profile import bound
+    from pagbench.ranking.statistics import Interval
 
-    if isinstance(censored := row.get(f"{column}_censored"), str):
-        return f"{SIGNS[censored]} {value:g}"
     low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
-    return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    if low is None or high is None:
+        return f"{value:.4f}"
+    at_end = bound(column, Interval(value, low, high), benchmark.sigmas)
+    return at_end or f"{value:.4f} [{low:.4f}, {high:.4f}]"

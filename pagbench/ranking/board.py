@@ -181,9 +181,7 @@ def _unranked(rows: Rows, benchmark: Benchmark) -> pd.DataFrame:
         none = {} if benchmark.no_target else dict.fromkeys(_REGIME)
         same = {"same_as": copies.get(name)}
         ceiling = _ceiling(summary, benchmark)
-        bound = {}
-        if profile.PEAK_SIGMA in summary.entry:
-            bound[profile.CENSORED] = profile.censored(summary.entry[profile.PEAK_SIGMA], benchmark.sigmas)
+        bound = profile.columns_of(summary.entry, benchmark.sigmas)
         table.append(summary.entry | {"status": statuses[name]} | same | ceiling | bound | (regime or none))
     return pd.DataFrame(table)
 

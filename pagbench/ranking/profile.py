@@ -1,20 +1,20 @@
 """Alignment over the noise levels of the target: where it is largest, and how large."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from pagbench.ranking.statistics import Array
+from pagbench.ranking.statistics import Array, Interval
 
 PEAK_SIGMA = "alignment_peak_sigma"
 CENSORED = "alignment_peak_sigma_censored"
-"""Column of the leaderboard that says of which peaks only a bound is known."""
+"""Column of the leaderboard that says which peaks are at an end of the grid, so that only a bound is known."""
 Censored = Literal["at least", "at most"]
 _ROUNDING = 1e-6
 """Of a sigma that was read or computed; between two sigmas of a grid lie some hundredths."""
-SIGNS: dict[str, str] = {"at least": "≥", "at most": "≤"}
-"""How tables write a bound, which has no interval."""
+_SIGNS: dict[Censored, str] = {"at least": "≥", "at most": "≤"}
 
 
 class Peak(NamedTuple):
@@ -66,16 +66,67 @@ def censored(sigma: float, sigmas: Sequence[float] | None) -> Censored | None:
     """
     if not sigmas:
         return None
-    if np.isclose(sigma, sigmas[-1], rtol=_ROUNDING, atol=0):
+    if _is_at(sigma, sigmas[-1]):
         return "at least"
-    return "at most" if np.isclose(sigma, sigmas[0], rtol=_ROUNDING, atol=0) else None
+    return "at most" if _is_at(sigma, sigmas[0]) else None
 
 
-def bound(name: str, value: float, sigmas: Sequence[float] | None) -> str:
-    """A column's value as a bound, `≥ 2.83`; empty where it is an estimate.
+def _is_at(sigma: float, end: float) -> bool:
+    return bool(np.isclose(sigma, end, rtol=_ROUNDING, atol=0))
 
-    >>> bound("alignment_peak_sigma", 2.83, (0.5, 2.83)), bound("alignment", 2.83, (0.5, 2.83))
-    ('≥ 2.83', '')
+
+def within(found: Interval, sigmas: Sequence[float]) -> Interval:
+    """The interval of a peak's sigma, no wider than the grid, and NaN at the end where nothing is known.
+
+    A peak at the last sigma may be anywhere beyond it, so that its interval has no upper end, and one at the first has
+    no lower end. The other end is a bound that holds at 95 %, unless it is at its end of the grid, too.
+
+    Args:
+        found: as the replicates have it. Those of a mean over networks may lie beyond the grid, for retraining.
+        sigmas: of the grid, ascending.
+
+    >>> grid = (0.5, 1.0, 4.0)
+    >>> within(Interval(4.0, 3.34, 4.17), grid), within(Interval(3.5, 2.9, 4.1), grid)
+    (Interval(value=4.0, low=3.34, high=nan), Interval(value=3.5, low=2.9, high=4.0))
     """
-    found = censored(value, sigmas) if name == PEAK_SIGMA else None
-    return "" if found is None else f"{SIGNS[found]} {value:g}"
+    said = censored(found.value, sigmas)
+    low, high = (float(end) for end in np.clip(found[1:], sigmas[0], sigmas[-1]))
+    if said == "at least":
+        return Interval(found.value, np.nan if _is_at(low, sigmas[0]) else low, np.nan)
+    if said == "at most":
+        return Interval(found.value, np.nan, np.nan if _is_at(high, sigmas[-1]) else high)
+    return Interval(found.value, low, high)
+
+
+def columns_of(entry: Mapping[str, Any], sigmas: Sequence[float] | None) -> dict[str, Any]:
+    """The columns of the leaderboard that say how far the sigma of a row's peak is known; none without a profile."""
+    if PEAK_SIGMA not in entry or not sigmas:
+        return {}
+    found = within(Interval(*(entry[f"{PEAK_SIGMA}{part}"] for part in ("", "_low", "_high"))), sigmas)
+    return {
+        f"{PEAK_SIGMA}_low": found.low,
+        f"{PEAK_SIGMA}_high": found.high,
+        CENSORED: censored(found.value, sigmas),
+    }
+
+
+def bound(name: str, found: Interval, sigmas: Sequence[float] | None) -> str:
+    """A column's value as every table and page writes a bound, `≥ 3.34`, which holds at 95 %.
+
+    Args:
+        name: of the column.
+        found: its value with its interval, as `within` leaves it.
+        sigmas: as for `censored`.
+
+    Returns:
+        Empty where the value is an estimate; a dash where the interval is as wide as the grid, and bounds nothing.
+
+    >>> found, grid = Interval(4.0, 3.34, math.nan), (0.5, 1.0, 4.0)
+    >>> bound("alignment_peak_sigma", found, grid), bound("alignment", found, grid)
+    ('≥ 3.34', '')
+    """
+    said = censored(found.value, sigmas) if name == PEAK_SIGMA else None
+    if said is None:
+        return ""
+    end = found.low if said == "at least" else found.high
+    return "–" if math.isnan(end) else f"{_SIGNS[said]} {end:.3g}"

@@ -30,7 +30,8 @@ from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.copies import sentences
 from pagbench.ranking.eligibility import RANKED, no_rank
 from pagbench.ranking.joining import ON_TARGET, OPEN
-from pagbench.ranking.profile import SIGNS
+from pagbench.ranking.profile import bound
+from pagbench.ranking.statistics import Interval
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 Form = Callable[[str], str]
@@ -150,7 +151,7 @@ def _header(column: Column) -> str:
     return column.header + arrow
 
 
-def _cell(row: "pd.Series[Any]", column: Column, separator: str, form: Form) -> str:
+def _cell(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, separator: str, form: Form) -> str:
     value = row.get(column.name)
     if column.name == "rank":
         return rank(row, separator)
@@ -161,15 +162,17 @@ def _cell(row: "pd.Series[Any]", column: Column, separator: str, form: Form) -> 
     if not isinstance(value, float):
         marked = column.name == "model" and UNDER_EMBARGO in row["verification"]
         return f"{form(str(value))} {_EMBARGO}" if marked else form(str(value))
-    return _number(row, column, separator)
+    return _number(row, column, benchmark, separator)
 
 
-def _number(row: "pd.Series[Any]", column: Column, separator: str) -> str:
+def _number(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, separator: str) -> str:
     """A value with half of its interval; a bound has none."""
-    value, low, high = (row.get(f"{column.name}{part}") for part in ("", "_low", "_high"))
-    if isinstance(censored := row.get(f"{column.name}_censored"), str):
-        return f"{SIGNS[censored]} {value:g}"
-    if not (isinstance(low, float) and isinstance(high, float)) or _missing(low):
+    value, low, high = row[column.name], row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
+    if not (isinstance(low, float) and isinstance(high, float)):
+        return f"{value:.3f}"
+    if at_end := bound(column.name, Interval(value, low, high), benchmark.sigmas):
+        return at_end
+    if _missing(low):
         return f"{value:.3f}"
     return f"{value:.3f}{separator}±{(high - low) / 2:.3f}"
 
@@ -344,13 +347,17 @@ def _lines(board: pd.DataFrame, *, networks: bool) -> list[_Line]:
     return lines
 
 
-def _cells(line: _Line, shown: Sequence[Column], separator: str, form: Form) -> list[str]:
+def _cells(line: _Line, shown: Sequence[Column], benchmark: Benchmark, separator: str, form: Form) -> list[str]:
     """The cells of a line; a title has one, a network those that are listed of it."""
     if line.kind == "row":
-        return [_cell(line.row, column, separator, form) for column in shown]
+        return [_cell(line.row, column, benchmark, separator, form) for column in shown]
     known = [column.name in line.row and not _missing(line.row[column.name]) for column in shown]
     return [
-        (form(str(line.row["model"])) if column.name == "model" else _cell(line.row, column, separator, form))
+        (
+            form(str(line.row["model"]))
+            if column.name == "model"
+            else _cell(line.row, column, benchmark, separator, form)
+        )
         if has
         else ""
         for column, has in zip(shown, known, strict=True)
@@ -365,7 +372,7 @@ def _rich_table(lines: Sequence[_Line], benchmark: Benchmark, shown: Sequence[Co
         show_edge=not narrow,
         show_lines=narrow,
     )
-    rows = [_cells(line, shown, "\n" if narrow else " ", printable) for line in lines]
+    rows = [_cells(line, shown, benchmark, "\n" if narrow else " ", printable) for line in lines]
     if narrow:
         rows = [[_folded(_without_collection(cell)) for cell in cells] for cells in rows]
     place = [column.name for column in shown].index("model")
@@ -416,7 +423,7 @@ def to_markdown(
     lines.append("|" + "|".join("---" if c.name in _TEXT else "---:" for c in shown) + "|")
     chosen = board if models is None else board[board["model"].isin(models)]
     for line in _lines(chosen, networks=networks):
-        lines.append("| " + " | ".join(_cells(line, shown, " ", in_markdown)) + " |")
+        lines.append("| " + " | ".join(_cells(line, shown, benchmark, " ", in_markdown)) + " |")
     remarks = [f"- {remark}" for remark in _remarks(board, benchmark, in_markdown)]
     return "\n".join([*lines, "", caption(board, benchmark), *([""] if remarks else []), *remarks]) + "\n"
 

@@ -16,7 +16,7 @@ from pagbench.benchmarks import Benchmark, Thresholds
 from pagbench.cards import ModelCard
 from pagbench.columns import epsilon_name
 from pagbench.errors import ResultsError
-from pagbench.ranking import eligibility, regimes, resampling
+from pagbench.ranking import eligibility, profile, regimes, resampling
 from pagbench.ranking.board import Rows, rows_of, table_of
 from pagbench.ranking.joining import ON_TARGET
 from pagbench.ranking.recipes import Recipe
@@ -275,12 +275,14 @@ def read_study(folder: Path, benchmark: Benchmark, on_warning: OnWarning | None 
         table_of(rows, benchmark),
         read_report(folder, benchmark),
         row_of={summary.name: rows.row_of[summary.name] for summary in joined},
-        own={summary.name: not_measured | _without_nan(summary.entry) for summary in joined},
+        own={summary.name: not_measured | _own(summary, benchmark) for summary in joined},
         row_replicates={} if benchmark.ranking is None else {n: s.replicates for n, s in rows.models.items()},
     )
 
 
-def _without_nan(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _own(summary: Summary, benchmark: Benchmark) -> dict[str, Any]:
+    """Columns of the leaderboard that depend on no other model; None where there is no value."""
+    entry = summary.entry | profile.columns_of(summary.entry, benchmark.sigmas)
     return {name: None if pd.isna(value) else value for name, value in entry.items()}
 
 

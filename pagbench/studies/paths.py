@@ -12,6 +12,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.columns import sigma_name
 from pagbench.errors import ResultsError
 from pagbench.ranking import regimes, statistics
+from pagbench.ranking.profile import PEAK_SIGMA, within
 from pagbench.ranking.statistics import Interval
 from pagbench.studies.models import StudiedModel, Study
 
@@ -67,7 +68,7 @@ class Path:
 def followed(benchmark: Benchmark) -> tuple[str, ...]:
     """Columns of the leaderboard that a benchmark's paths follow: those of its profile, too, where it has one."""
     profile = (sigma_name("alignment_profile", sigma) for sigma in benchmark.sigmas or ())
-    return (*QUANTITIES, *(("alignment_peak", "alignment_peak_sigma", *profile) if benchmark.sigmas else ()))
+    return (*QUANTITIES, *(("alignment_peak", PEAK_SIGMA, *profile) if benchmark.sigmas else ()))
 
 
 def main_paths(study: Study) -> list[Path]:
@@ -170,6 +171,8 @@ def point(strength: float, models: Sequence[StudiedModel], study: Study) -> Poin
             regimes.Anchored.of(replicates, study.benchmark), *study.anchors, study.benchmark.thresholds
         )
     values = {name: statistics.interval(sampled) for name, sampled in replicates.items()}
+    if study.benchmark.sigmas and PEAK_SIGMA in values:
+        values[PEAK_SIGMA] = within(values[PEAK_SIGMA], study.benchmark.sigmas)
     return Point(strength, tuple(models), values, None if verdict is None else verdict.regime)
 
 

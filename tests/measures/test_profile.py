@@ -21,8 +21,9 @@ from pagbench.measures.context import MeasureContext
 from pagbench.models.classifier import Classifier
 from pagbench.models.controls import BayesClassifier
 from pagbench.ranking import render
-from pagbench.ranking.profile import bound, censored, peak
-from pagbench.results import contradictions
+from pagbench.ranking.profile import bound, censored, columns_of, peak, within
+from pagbench.ranking.statistics import Interval
+from pagbench.results import PUBLISHED, contradictions
 from pagbench.running import targets
 
 CPU = torch.device("cpu")
@@ -169,22 +170,56 @@ def test_the_largest_of_the_grid_is_hardly_too_high_with_a_thousand_images():
 
 
 @pytest.mark.parametrize(
-    ("sigma", "sigmas", "said", "text"),
+    ("sigma", "sigmas", "said"),
     [
-        (4.0, (0.35, 1.0, 4.0), "at least", "≥ 4"),
-        (float(np.exp(np.log(2.83))), (0.125, 0.35, 2.83), "at least", "≥ 2.83"),
-        (0.25, (0.25, 0.5), "at most", "≤ 0.25"),
-        (float(np.float32(0.35)), (0.35, 1.0), "at most", "≤ 0.35"),
-        (1.0, (0.35, 1.0, 4.0), None, ""),
-        (3.9, (0.35, 1.0, 4.0), None, ""),
-        (np.nan, (0.35, 1.0, 4.0), None, ""),
-        (1.0, None, None, ""),
+        (4.0, (0.35, 1.0, 4.0), "at least"),
+        (float(np.exp(np.log(2.83))), (0.125, 0.35, 2.83), "at least"),
+        (0.25, (0.25, 0.5), "at most"),
+        (float(np.float32(0.35)), (0.35, 1.0), "at most"),
+        (1.0, (0.35, 1.0, 4.0), None),
+        (3.9, (0.35, 1.0, 4.0), None),
+        (np.nan, (0.35, 1.0, 4.0), None),
+        (1.0, None, None),
     ],
 )
-def test_a_peak_at_an_end_of_the_grid_is_a_bound(sigma, sigmas, said, text):
+def test_a_peak_at_an_end_of_the_grid_is_a_bound(sigma, sigmas, said):
     assert censored(sigma, sigmas) == said
-    assert bound("alignment_peak_sigma", sigma, sigmas) == text
-    assert bound("alignment_peak", sigma, sigmas) == ""
+
+
+_OPEN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("drawn", "known", "text"),
+    [
+        ((4.0, 3.339973, 4.166), (4.0, 3.339973, _OPEN), "≥ 3.34"),
+        ((4.0, 0.665, 4.0), (4.0, 0.665, _OPEN), "≥ 0.665"),
+        ((4.0, 4.0, 4.0), (4.0, 4.0, _OPEN), "≥ 4"),
+        ((4.0, 4.01, 4.2), (4.0, 4.0, _OPEN), "≥ 4"),
+        ((4.0, 0.35, 4.0), (4.0, _OPEN, _OPEN), "–"),
+        ((4.0, 0.3, 4.2), (4.0, _OPEN, _OPEN), "–"),
+        ((0.35, 0.35, 0.35), (0.35, _OPEN, 0.35), "≤ 0.35"),
+        ((0.35, 0.33, 1.25), (0.35, _OPEN, 1.25), "≤ 1.25"),
+        ((0.35, 0.35, 4.1), (0.35, _OPEN, _OPEN), "–"),
+        ((3.9, 3.0, 4.17), (3.9, 3.0, 4.0), ""),
+        ((0.4, 0.3, 1.0), (0.4, 0.35, 1.0), ""),
+        ((1.0, 0.9, 1.1), (1.0, 0.9, 1.1), ""),
+        ((np.nan, np.nan, np.nan), (np.nan, np.nan, np.nan), ""),
+        ((4.0, np.nan, np.nan), (4.0, _OPEN, _OPEN), "–"),
+    ],
+)
+def test_a_bound_is_the_end_of_the_interval_that_is_known(drawn, known, text):
+    """No end lies beyond the grid, and none at which the replicates only say that the peak may be anywhere beyond."""
+    grid = (0.35, 1.0, 4.0)
+    found = within(Interval(*drawn), grid)
+    np.testing.assert_equal(found, known)
+    np.testing.assert_equal(within(found, grid), found)
+    assert bound("alignment_peak_sigma", found, grid) == text
+    assert bound("alignment_peak", found, grid) == ""
+
+
+def test_a_grid_of_one_sigma_bounds_nothing():
+    assert bound("alignment_peak_sigma", within(Interval(1.0, 1.0, 1.0), (1.0,)), (1.0,)) == "–"
 
 
 def test_a_peak_inside_never_comes_near_an_end():
@@ -231,22 +266,42 @@ def test_texts_show_the_peak_and_files_all_of_it(board_and_rows):
     assert '"alignment_peak_sigma"' in render.to_json(board.reset_index(), second)
 
 
+_ENDS = ("alignment_peak_sigma_low", "alignment_peak_sigma_high")
+
+
+def test_published_intervals_of_the_peak_lie_within_the_grid():
+    """Retraining moves replicates beyond the last sigma; of a peak there the interval has no upper end."""
+    found = pagbench.leaderboard(PUBLISHED, benchmark="fashion-mnist@2").set_index("model")
+    sigmas = benchmarks.load("fashion-mnist@2").sigmas
+    ends = found[list(_ENDS)].to_numpy(float)
+    assert np.nanmin(ends) >= min(sigmas) and np.nanmax(ends) <= max(sigmas)
+    at_end = found["alignment_peak_sigma_censored"] == "at least"
+    assert {"fashion-mnist/noise-6", "fashion-mnist/smoothing-6"} < set(found.index[at_end])
+    assert np.isnan(found.loc[at_end, _ENDS[1]]).all() and np.isfinite(found.loc[at_end, _ENDS[0]]).all()
+    assert found.loc["fashion-mnist/smoothing-6", "alignment_peak_sigma"] == max(sigmas)
+
+
 def test_forms_of_the_board_write_a_bound_without_an_interval_and_files_say_that_it_is_one(board_and_rows):
     board, _, second = board_and_rows
     board = board.reset_index()
     last, first = max(SIGMAS), min(SIGMAS)
-    board["alignment_peak_sigma_censored"] = ["at least", "at most", *[None] * (len(board) - 2)]
-    board["alignment_peak_sigma"] = [last, first, *[0.6] * (len(board) - 2)]
+    rest = [(0.6, 0.5, 0.7)] * (len(board) - 2)
+    drawn = [(last, 1.234, last * 1.04), (first, first * 0.96, 0.432), *rest]
+    entries = [dict(zip(("alignment_peak_sigma", *_ENDS), values, strict=True)) for values in drawn]
+    for name in (*_ENDS, "alignment_peak_sigma_censored"):
+        board[name] = [columns_of(entry, SIGMAS)[name] for entry in entries]
+    board["alignment_peak_sigma"] = [entry["alignment_peak_sigma"] for entry in entries]
     for form in (render.to_table, render.to_markdown):
         text = form(board, second)
-        assert f"≥ {last:g}" in text and f"≤ {first:g}" in text
+        assert "≥ 1.23" in text and "≤ 0.432" in text
         assert f"{last:.3f} ±" not in text and f"{first:.3f} ±" not in text and "0.600 ±" in text
     exported = json.loads(render.to_json(board, second))
     assert [row["alignment_peak_sigma_censored"] for row in exported[:3]] == ["at least", "at most", None]
     assert [row["alignment_peak_sigma"] for row in exported[:2]] == [last, first]
-    assert ",at least," in render.to_csv(board, second)
-    shown = [listing._value(row, "alignment_peak_sigma") for _, row in board.head(3).iterrows()]
-    assert shown[:2] == [f"≥ {last:g}", f"≤ {first:g}"] and shown[2].startswith("0.6000 [")
+    assert [[row[end] for end in _ENDS] for row in exported[:3]] == [[1.234, None], [None, 0.432], [0.5, 0.7]]
+    assert f",{last},1.234,,at least," in render.to_csv(board, second)
+    shown = [listing._value(row, "alignment_peak_sigma", second) for _, row in board.head(3).iterrows()]
+    assert shown == ["≥ 1.23", "≤ 0.432", "0.6000 [0.5000, 0.7000]"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the published second edition of digits says of noise levels: on the board, in the figure, along paths."""
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -72,6 +73,23 @@ def test_points_of_a_path_are_the_rows_of_the_board(study, board):
             assert part.regime == rows.loc[row, "regime"]
             for name in ("alignment", "alignment_peak", "alignment_peak_sigma"):
                 assert part.values[name].value == pytest.approx(rows.loc[row, name])
+
+
+def test_a_point_at_the_last_sigma_has_no_upper_end_and_half_a_bar(study):
+    row, name, last = "digits/noise-2.5", "alignment_peak_sigma", max(study.benchmark.sigmas)
+    known = study.row_replicates[row]
+    drawn = np.linspace(1.5, 1.1 * last, len(known[name]))
+    drawn[0] = last
+    changed = replace(study, row_replicates={**study.row_replicates, row: {**known, name: drawn}})
+    main = paths.main_paths(changed)
+    (noise,) = [path for path in main if path.family == "noise"]
+    found = noise.points[-1].values[name]
+    assert found[:2] == pytest.approx((last, np.quantile(drawn[1:], 0.025))) and np.isnan(found.high)
+    with canvas.style():
+        axis = profiles.draw(changed, main).axes[-2]
+    ends = [segment[:, 1] for bars in axis.collections for segment in bars.get_segments()]
+    assert max(high for _, high in ends) == last
+    assert [low for low, high in ends if high == last] == [pytest.approx(found.low)]
 
 
 def test_the_figure_has_a_panel_for_each_family_and_two_below(study, tmp_path):

@@ -117,7 +117,7 @@ def test_a_peak_at_the_last_sigma_is_shown_as_a_bound(study, page, site):
     assert "≥ 2.83" in row.locator("td").all_inner_texts()
     assert '<td class="number">≥ 2.83</td>' in render(benchmark.page(study, []))
     said = profiles.of_model(study, study.named(name))["said"]
-    assert "at sigma* ≥ 2.83, the end of what was measured; the benchmark's sigma is 0.35" in said
+    assert "at sigma* ≥ 2.83, for alignment may rise beyond what was measured; the benchmark's sigma is 0.35" in said
     described = board_columns.describe(study)
     measured = {one.column.name: one for one in models.measures(study, study.named(name), described)}
     assert measured["alignment_peak_sigma"][1:] == ("≥ 2.83", "")
@@ -126,25 +126,55 @@ def test_a_peak_at_the_last_sigma_is_shown_as_a_bound(study, page, site):
     place = [column["name"] for column in table.content(study, [])["table"]["data"]["columns"]].index(
         "alignment_peak_sigma"
     )
-    assert shown[name]["cells"][place] == [2.83, None, None, None, "≥"]
+    assert shown[name]["cells"][place] == [2.83, None, None, None, "≥ 2.83"]
     assert len(shown[FIRST]["cells"][place]) == 3
 
 
 def test_the_words_of_a_path_tell_bounds(study, monkeypatch):
     (noise,) = [path for path in paths.every_path(study) if path.family == "noise"]
     first, last = noise.points
-    at_end = last.values | {"alignment_peak_sigma": Interval(2.83, 1.1, 2.83)}
+    at_end = last.values | {"alignment_peak_sigma": Interval(2.83, 1.1, np.nan)}
     changed = replace(noise, points=(first, replace(last, values=at_end)))
     monkeypatch.setattr(plots.paths, "every_path", lambda study: [changed])
     (said,) = plots._peaks(study)
-    assert said.startswith("noise: sigma* 0.7") and said.endswith("] at strength 0.6; ≥ 2.83 at strength 2.5.")
+    assert said.startswith("noise: sigma* 0.7") and said.endswith("] at strength 0.6; ≥ 1.1 at strength 2.5.")
+
+
+def test_points_of_plots_say_a_bound_and_no_interval(study, page, site):
+    name, end = "digits/noise-2.5", "alignment_peak_sigma"
+    changed = replace(study, own={**study.own, name: {end: 2.83, f"{end}_low": 1.1, f"{end}_high": None}})
+    models = {model["model"]: model for model in plots.payload(changed)["models"]}
+    assert models[name]["values"][end] == [2.83, 1.1, None] and models[name]["bounds"] == {end: "≥ 1.1"}
+    assert models["control/sign-flipped"]["bounds"] == {end: "≥ 2.83"}
+    assert models[FIRST]["bounds"] == {} and None not in models[FIRST]["values"][end]
+    (site / "benchmarks" / "changed.html").write_text(render(benchmark.page(changed, [])))
+    page.goto((site / "benchmarks" / "changed.html").as_uri())
+    page.wait_for_selector("#plot-noise svg")
+    link = page.locator(f'#plot-noise a[data-model="{name}"]')
+    assert link.get_attribute("aria-label").startswith(f"{name}: sigma* ≥ 1.1, alignment 0.")
+    link.focus()
+    page.wait_for_function("document.querySelector('#plot-noise svg').textContent.includes('sigma* ≥ 1.1')")
+    other = page.locator(f'#plot-noise a[data-model="{FIRST}"]')
+    assert other.get_attribute("aria-label").startswith(f"{FIRST}: sigma* 0.74 [0.70, 0.79], ")
+
+
+def test_compared_models_say_a_bound(page, site):
+    name = "control/sign-flipped"
+    page.goto((site / "compare" / f"{LABEL}.html").as_uri() + f"#{FIRST},{name}")
+    page.wait_for_selector("#profiles svg[role=img]")
+    said = page.locator("#profiles .note").inner_text()
+    assert f"{name} is highest, " in said and "at sigma* ≥ 2.83, for alignment may rise beyond" in said
+    assert page.locator("#profiles svg[role=img]").get_attribute("aria-label") == said
 
 
 def test_compared_models_have_a_line_each(page, site):
     page.goto((site / "compare" / f"{LABEL}.html").as_uri() + f"#{FIRST},digits/standard")
     page.wait_for_selector("#profiles svg[role=img]")
     assert page.locator("#profiles .profile-key li").all_inner_texts() == [FIRST, "digits/standard"]
-    assert f"{FIRST} is highest, 0.88, at sigma 0.71" in page.locator("#profiles .note").inner_text()
+    assert (
+        f"{FIRST} is highest, 0.88 [0.53, 1.22], at sigma* = 0.74 [0.70, 0.79]"
+        in page.locator("#profiles .note").inner_text()
+    )
     strokes = page.locator("#profiles .profile-key path").evaluate_all(
         "all => all.map(one => getComputedStyle(one).stroke)"
     )

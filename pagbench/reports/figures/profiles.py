@@ -59,8 +59,8 @@ def caption(study: Study) -> str:
         "blurred by sigma, chance-corrected, light to dark by growing strength; dotted: no regularisation; grey: above "
         "the noise ceiling, where it is known; vertical: the benchmark's sigma, "
         f"{study.benchmark.sigma:g}. Below left: sigma*, at which alignment is largest, against strength; the diagonal "
-        "is the training noise itself, and triangles are bounds, at an end of the sigmas. Below right: the largest "
-        "alignment against accuracy; lines follow the strength. Bars and bands: 95 %."
+        "is the training noise itself. At a triangle, an end of the sigmas, sigma* may lie beyond. Below right: the "
+        "largest alignment against accuracy; lines follow the strength. Bars and bands: 95 %."
     )
 
 
@@ -117,8 +117,7 @@ def _peak_sigmas(axis: Any, study: Study, paths: Sequence[Path], families: dict[
         if not is_noise:
             style |= {"ls": ":", "mfc": "white"}
         bounds = [censored(sigma, study.benchmark.sigmas) for sigma in value]
-        inside = np.array([bound is None for bound in bounds])
-        errors = np.where(inside, np.clip([value - low, high - value], 0, None), 0)
+        errors = np.clip(np.nan_to_num([value - low, high - value]), 0, None)
         axis.errorbar(x, value, yerr=errors, elinewidth=0.6, **style)
         for end, marker in (("at least", "^"), ("at most", "v")):
             at = np.array([bound == end for bound in bounds])

@@ -7,6 +7,7 @@ quantiles.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,18 +115,18 @@ def _content(study: Study, model: StudiedModel) -> dict[str, Any]:
     tasks = [task for task in abilities.TASKS if abilities.is_measured(model, task)]
     lines = {task.name: abilities.generated_line(study, model, task) for task in tasks}
     compared = statistics(study)
-    interval_of = study.row_interval if is_row else study.interval
+    interval_of = partial(study.row_interval if is_row else study.interval, name)
     return {
         "id": name,
         "summary": models.row_summary(study, model) if is_row else models.summary(study, model),
         "meaningful": eligibility.has_result(model.status),
         "scored": int(study.entry(name)["n_scored"]),
         "values": {
-            column: [bound if math.isfinite(bound) else None for bound in interval_of(name, column)]
-            for column in compared
+            column: [bound if math.isfinite(bound) else None for bound in interval_of(column)] for column in compared
         },
         "replicates": {column: coded(replicates[column][1:]) for column in compared if column in replicates},
-        "profile": profiles.curve(study, lambda column: interval_of(name, column)),
+        "profile": profiles.curve(study, interval_of),
+        "highest": None if study.benchmark.sigmas is None else profiles.highest(study, interval_of),
         "pictures": [
             {"sample": row.sample, "alignment": row.alignment}
             | {part: None if (tile := getattr(row, part)) is None else asdict(tile) for part in _CELLS}

@@ -191,7 +191,7 @@ def measures(study: Study, model: StudiedModel, described: Mapping[str, Describe
         for name, interval in intervals.items()
         if math.isfinite(interval.value)
     }
-    ends = {name: bound(name, intervals[name].value, study.benchmark.sigmas) for name in found}
+    ends = {name: bound(name, intervals[name], study.benchmark.sigmas) for name in found}
     return [one._replace(value=ends[name], interval="") if ends[name] else one for name, one in found.items()]
 
 

@@ -70,8 +70,9 @@ def payload(study: Study) -> Json:
     Returns:
         `quantities` (column: name), `groups` (families, then controls: `name`, `light` and `dark` colour, `shown` at
         first), `models` (by group, strength and seed), `paths` (see `_path`), `progress` (see `progress`), `bayes` (the
-        control's id) and `chance` (column: level). Values are [estimate, low, high] by column; a column without an
-        estimate is absent. Of a benchmark with a profile also `profiles` (see `_profile`), `bayes_profile` (the
+        control's id) and `chance` (column: level). Values are [estimate, low, high] by column, null at an end that is
+        open; a column without an estimate is absent. `bounds` of a model are texts by column, in the place of its
+        value and interval. Of a benchmark with a profile also `profiles` (see `_profile`), `bayes_profile` (the
         control's line) and `noise` (the groups whose strength is a noise level); `sigma` is the benchmark's.
     """
     groups = _groups(study)
@@ -152,7 +153,8 @@ def _groups(study: Study) -> list[Json]:
 def _model(model: StudiedModel, study: Study, order: Mapping[str, int]) -> Json:
     card = model.card
     regime = study.entry(card.id)["regime"]
-    measured = [name for name in (*QUANTITIES, *PROFILE) if name in study.board]
+    found = {n: study.interval(card.id, n) for n in (*QUANTITIES, *PROFILE) if n in study.board}
+    bounds = {name: bound(name, interval, study.benchmark.sigmas) for name, interval in found.items()}
     return {
         "model": card.id,
         "page": address(f"models/{card.id}.html"),
@@ -162,7 +164,8 @@ def _model(model: StudiedModel, study: Study, order: Mapping[str, int]) -> Json:
         "strength": card.strength,
         "make": " ".join(filter(None, model.make)),
         "regime": regime if isinstance(regime, str) else None,
-        "values": _values({name: study.interval(card.id, name) for name in measured}),
+        "values": _values(found),
+        "bounds": {name: text for name, text in bounds.items() if text},
     }
 
 
@@ -281,7 +284,7 @@ def _peaks(study: Study) -> Iterator[str]:
         known = [point for point in path.points if "alignment_peak_sigma" in point.values]
         if path.make == study.make and known:
             steps = [
-                f"{bound(PEAK_SIGMA, peak.value, study.benchmark.sigmas) or _with_bounds(peak)} at strength "
+                f"{bound(PEAK_SIGMA, peak, study.benchmark.sigmas) or _with_bounds(peak)} at strength "
                 f"{point.strength:g}"
                 for point in known
                 for peak in [point.values["alignment_peak_sigma"]]

@@ -58,16 +58,20 @@ def _curve_of(study: Study, model: StudiedModel) -> Curve:
     return curve(study, lambda name: study.interval(model.card.id, name))
 
 
-def words(study: Study, model: StudiedModel, points: Curve) -> str:
-    """Where a model's line is highest, and its values at all sigmas, in two sentences."""
-    peak, sigma = (study.interval(model.card.id, f"alignment_peak{part}") for part in ("", "_sigma"))
-    at_end = bound(PEAK_SIGMA, sigma.value, study.benchmark.sigmas)
+def highest(study: Study, interval_of: Callable[[str], Interval]) -> str:
+    """How high a line is, and where; the end of a sentence. Arguments as for `curve`."""
+    peak, sigma = interval_of("alignment_peak"), interval_of(PEAK_SIGMA)
+    at_end = bound(PEAK_SIGMA, sigma, study.benchmark.sigmas)
     place = f"= {legend.number(sigma.value)} {legend.bounds(sigma.low, sigma.high)}"
     if at_end:
-        place = f"{at_end}, the end of what was measured"
+        place = f"{at_end}, for alignment may rise beyond what was measured"
+    return f"{legend.number(peak.value)} {legend.bounds(peak.low, peak.high)}, at sigma* {place}"
+
+
+def words(study: Study, model: StudiedModel, points: Curve) -> str:
+    """Where a model's line is highest, and its values at all sigmas, in two sentences."""
+    place = highest(study, lambda name: study.interval(model.card.id, name))
     listed = ", ".join(f"{legend.number(value)} at {at:g}" for at, value, _, _ in points)
     return (
-        f"Alignment is highest, {legend.number(peak.value)} {legend.bounds(peak.low, peak.high)}, at sigma* "
-        f"{place}; the benchmark's sigma is "
-        f"{study.benchmark.sigma:g}. Along the line: {listed}."
+        f"Alignment is highest, {place}; the benchmark's sigma is {study.benchmark.sigma:g}. Along the line: {listed}."
     )

@@ -20,7 +20,7 @@ from pagbench.columns import ATTACKED_DRAWS, PARTIAL_MEASURES, Column
 from pagbench.ranking import eligibility, render
 from pagbench.ranking.board import agreements
 from pagbench.ranking.joining import ON_TARGET
-from pagbench.ranking.profile import CENSORED, SIGNS
+from pagbench.ranking.profile import CENSORED, bound
 from pagbench.ranking.statistics import TieGroup, tie_groups
 from pagbench.reports.site import origins, reference
 from pagbench.reports.site.board_columns import CARD_COLUMNS, Described, decimals, describe
@@ -300,7 +300,7 @@ def _rows(study: Study, shown: Sequence[Described]) -> list[Json]:
                 "facets": {
                     facet: verdict if facet == "verdict" else getattr(model.card, facet) or _NONE for facet in FACETS
                 },
-                "cells": [_cell(entry, model, name, kind) for name, kind in kinds.items()],
+                "cells": [_cell(study, model, name, kind) for name, kind in kinds.items()],
             }
         )
     return sorted(rows, key=lambda row: (sections.index(row["section"]), row["rank"] or []))
@@ -357,11 +357,12 @@ def _facets(rows: Sequence[Json]) -> list[Json]:
     return facets
 
 
-def _cell(entry: Mapping[str, Any], model: StudiedModel, name: str, kind: Kind) -> Any:
-    """A text; a number as [value, low, high, chance, sign], of which the last ones may lack; null where there is none.
+def _cell(study: Study, model: StudiedModel, name: str, kind: Kind) -> Any:
+    """A text; a number as [value, low, high, chance, bound], of which the last ones may lack; null where there is none.
 
-    A number with a sign is a bound, and has no interval.
+    A bound is what to write in the place of the number and its interval.
     """
+    entry = study.entries[model.card.id]
     value = entry[name] if name in entry else getattr(model.card, name)
     if value is None:
         return None
@@ -372,8 +373,8 @@ def _cell(entry: Mapping[str, Any], model: StudiedModel, name: str, kind: Kind) 
     numbers = [rounded(entry.get(f"{name}{part}")) for part in ("", "_low", "_high")]
     numbers.append(rounded(entry.get(f"{name}_chance")) if name in _CHANCE_PER_MODEL else None)
     cell: list[Any] = numbers
-    if (censored := entry.get(f"{name}_censored")) is not None:
-        cell = [numbers[0], None, None, None, SIGNS[censored]]
+    if at_end := bound(name, study.row_interval(model.card.id, name), study.benchmark.sigmas):
+        cell = [numbers[0], None, None, None, at_end]
     while cell and cell[-1] is None:
         cell.pop()
     return cell if cell and cell[0] is not None else None

@@ -202,17 +202,14 @@ function showProfiles(models) {
   if (!section) return;
   const { sigma, colours } = setting.profile;
   colours.forEach(([light, dark], index) => section.style.setProperty(`--line-${index}`, `light-dark(${light}, ${dark})`));
-  const lines = models.map(({ id, profile }, index) => ({
-    name: id, points: profile, colour: index ? `var(--line-${(index - 1) % colours.length})` : "var(--text)",
+  const lines = models.map(({ id, profile, highest }, index) => ({
+    name: id, points: profile, highest, colour: index ? `var(--line-${(index - 1) % colours.length})` : "var(--text)",
     dashes: [undefined, "7 4", "2 3"][index % 3],
   })).filter(({ points }) => points.length);
   if (!lines.length) return section.replaceChildren("None of them has a profile.");
   const place = element("div");
-  const highest = ({ name, points }) => {
-    const [at, value] = points.reduce((best, point) => (point[1] > best[1] ? point : best));
-    return `${name} is highest, ${value.toFixed(2)}, at sigma ${at}`;
-  };
-  const said = `Alignment against the sigma of the target: ${lines.map(highest).join("; ")}.`;
+  const places = lines.map(({ name, highest }) => `${name} is highest, ${highest}`);
+  const said = `Alignment against the sigma of the target: ${places.join("; ")}.`;
   section.replaceChildren(Profiles.key(lines), place, element("p", { class: "note" }, said));
   Profiles.keep(place, (width) =>
     place.replaceChildren(Profiles.plot(lines, { sigma, width, height: 300, said, named: false })));

@@ -17,13 +17,15 @@
   const colour = (group) => `var(--group-${group})`;
   const style = (model) => STYLES[model.control ? "control" : model.regime ?? "none"];
   const value = (point, name) => point.values[name]?.[0];
+  /* An end of an interval; where it is open, the point itself. */
+  const end = (point, name, side) => point.values[name]?.[side] ?? value(point, name);
   const visible = (point) => shown.has(point.group);
   const page = (model) => section.dataset.root + model.page;
   const drawing = (id) => document.querySelector(`#${id} .drawing`);
 
   function described(model, names, separator) {
     const values = names.filter((name) => model.values[name]);
-    const parts = values.map((name) => `${data.quantities[name]} ${interval(model.values[name])}`);
+    const parts = values.map((name) => `${data.quantities[name]} ${model.bounds[name] ?? interval(model.values[name])}`);
     return [...parts, style(model).name].join(separator);
   }
 
@@ -36,7 +38,7 @@
   /* Marks for models: a link each, and for the one that is pointed at its intervals, a ring, and what it is. */
   function marks(points, { x, y, xName, yName }) {
     const names = [...new Set([yName, xName, "alignment", "accuracy"].filter(Boolean))];
-    const bound = (name, side) => (point) => point.values[name]?.[side] ?? undefined;
+    const side = (name, place) => (point) => end(point, name, place);
     const pointed = (options) => Plot.pointer({ ...options, maxRadius: 30 });
     const line = { stroke: "currentColor", strokeWidth: 1.5 }, at = { px: x, py: y };
     const title = (point) => `${point.model}\n${described(point, names, "\n")}`;
@@ -49,8 +51,8 @@
         href: page,
         ariaLabel: (point) => `${point.model}: ${described(point, names, ", ")}`,
       }),
-      xName ? Plot.ruleY(points, pointed({ ...line, ...at, y, x1: bound(xName, 1), x2: bound(xName, 2) })) : null,
-      Plot.ruleX(points, pointed({ ...line, ...at, x, y1: bound(yName, 1), y2: bound(yName, 2) })),
+      xName ? Plot.ruleY(points, pointed({ ...line, ...at, y, x1: side(xName, 1), x2: side(xName, 2) })) : null,
+      Plot.ruleX(points, pointed({ ...line, ...at, x, y1: side(yName, 1), y2: side(yName, 2) })),
       Plot.dot(points, pointed({ ...line, x, y, r: 8 })),
       Plot.tip(points, pointed({ x, y, title, lineWidth: 28 })),
     ];
@@ -101,7 +103,7 @@
     const [left, right] = [path.edges.slice(0, -1), path.edges.slice(1)];
     const cells = path.points.map(({ regime }, index) => ({ regime, left: left[index], right: right[index] }));
     const start = steps[0]?.strength === 0 ? 1 : 0;
-    const band = { x: "place", y1: (step) => step.values[name][1], y2: (step) => step.values[name][2] };
+    const band = { x: "place", y1: (step) => end(step, name, 1), y2: (step) => end(step, name, 2) };
     const line = { x: "place", y: (step) => value(step, name), stroke: colour(path.group), strokeWidth: 1.6 };
     draw(container, points, {
       width,
@@ -186,7 +188,7 @@
         Plot.text([data.sigma], { y: Plot.identity, text: ["benchmark's sigma"], frameAnchor: "left", dx: 4, dy: -7, fill: QUIET }),
         Plot.line(steps, { ...of, stroke: ({ group }) => colour(group), strokeWidth: 1.6, strokeOpacity: 0.75 }),
         Plot.ruleX(steps, {
-          x: of.x, y1: ({ step }) => step.values[name][1], y2: ({ step }) => step.values[name][2],
+          x: of.x, y1: ({ step }) => end(step, name, 1), y2: ({ step }) => end(step, name, 2),
           stroke: ({ group }) => colour(group), strokeWidth: 1.6,
         }),
         ...marks(points, { ...at, yName: name }),

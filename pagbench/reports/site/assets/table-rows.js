@@ -21,8 +21,8 @@ globalThis.boardRows = (() => {
   }
 
   function numberCell(column, cell, bars) {
-    const [value, low, high, own, sign] = cell;
-    const made = element("td", { class: "number" }, sign ? `${sign} ${value}` : fixed(value, column.decimals));
+    const [value, low, high, own, bound] = cell;
+    const made = element("td", { class: "number" }, bound ?? fixed(value, column.decimals));
     if (low === undefined || low === null) return made;
     if (bars) {
       made.append(" ", bar(column, [value, low, high], own ?? (column.chance.length === 1 ? column.chance[0] : null)));
