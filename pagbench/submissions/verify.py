@@ -86,15 +86,17 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
     """Results of a submission's folder, or of a model of a results folder.
 
     Args:
-        target: a submission's folder, or a model's id.
+        target: a submission's folder, or a model's id; an id that has results in `home` is no folder.
         home: the results folder.
         benchmark: only results on it; None for all.
 
     Raises:
         PagbenchError: there are no such results, or the model's card is not valid.
     """
-    submission = (Path(target) / CARD).is_file()
-    if not submission and (not is_identifier(target) or target.endswith((".yaml", ".yml"))):  # no card of anybody's
+    of_model = is_identifier(target) and not target.endswith((".yaml", ".yml"))  # no card of anybody's
+    has_results = of_model and any(results.path_of(home, chosen, target).is_file() for chosen in _chosen(benchmark))
+    submission = not has_results and (Path(target) / CARD).is_file()
+    if not submission and not of_model:
         raise ResultsError(f"{target}: neither a submission's folder nor a model's id; see `pagbench leaderboard`")
     subjects: list[Subject] = []
     for chosen in _chosen(benchmark):

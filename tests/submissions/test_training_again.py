@@ -21,6 +21,7 @@ from pagbench.running import runner
 from pagbench.storage import files
 from pagbench.storage.files import sha256_of
 from pagbench.submissions import verify as rerun
+from pagbench.submissions.folder import CARD
 from pagbench.training import Recipe, TrainingPlan, loop, model, train_model
 from pagbench.training.model import plan_of
 
@@ -382,6 +383,14 @@ def test_the_results_folder_is_not_left_for_a_card_elsewhere(strange, made, fold
         done = CliRunner().invoke(app, ["verify", str(target), "-r", str(folder), "-b", "digits@1", "--by", "me"])
         assert done.exit_code == 2 and "Traceback" not in done.output, target
         assert "neither a submission's folder nor a model's id" in done.stderr, (target, done.output)
+
+
+def test_a_folder_that_is_named_as_a_model_with_results_is_not_read(strange, folder, digits):
+    here = strange.parent.parent / NAME
+    here.mkdir(parents=True)
+    (here / CARD).write_bytes(strange.read_bytes())
+    (subject,) = rerun.find_results(NAME, folder, digits)
+    assert subject.file == results.path_of(folder, digits, NAME) and subject.source == NAME
 
 
 @pytest.mark.parametrize("name", ["x.yaml", "x.yml", "deep/er/x.yaml"])
