@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -111,7 +112,7 @@ def columns_of(entry: Mapping[str, Any], sigmas: Sequence[float] | None) -> dict
 
 
 def bound(name: str, found: Interval, sigmas: Sequence[float] | None) -> str:
-    """A column's value as every table and page writes a bound, `≥ 3.34`, which holds at 95 %.
+    """A column's value as every table and page writes a bound, `≥ 3.33`, which holds at 95 % after rounding, too.
 
     Args:
         name: of the column.
@@ -121,12 +122,14 @@ def bound(name: str, found: Interval, sigmas: Sequence[float] | None) -> str:
     Returns:
         Empty where the value is an estimate; a dash where the interval is as wide as the grid, and bounds nothing.
 
-    >>> found, grid = Interval(4.0, 3.34, math.nan), (0.5, 1.0, 4.0)
+    >>> found, grid = Interval(4.0, 3.339, math.nan), (0.5, 1.0, 4.0)
     >>> bound("alignment_peak_sigma", found, grid), bound("alignment", found, grid)
-    ('≥ 3.34', '')
+    ('≥ 3.33', '')
     """
     said = censored(found.value, sigmas) if name == PEAK_SIGMA else None
     if said is None:
         return ""
-    end = found.low if said == "at least" else found.high
-    return "–" if math.isnan(end) else f"{_SIGNS[said]} {end:.3g}"
+    end, rounding = (found.low, ROUND_FLOOR) if said == "at least" else (found.high, ROUND_CEILING)
+    if math.isnan(end):
+        return "–"
+    return f"{_SIGNS[said]} {float(Context(prec=3, rounding=rounding).create_decimal_from_float(end)):g}"

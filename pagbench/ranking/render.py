@@ -30,7 +30,7 @@ from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.copies import sentences
 from pagbench.ranking.eligibility import RANKED, no_rank
 from pagbench.ranking.joining import ON_TARGET, OPEN
-from pagbench.ranking.profile import bound
+from pagbench.ranking.profile import CENSORED, bound
 from pagbench.ranking.statistics import Interval
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
@@ -77,6 +77,8 @@ def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
         _uncertainty(board, benchmark),
         _alignment(benchmark),
     ]
+    if CENSORED in board and board[CENSORED].notna().any():
+        parts.append("≥ and ≤: the peak is at an end of the sigmas, and the bound holds at 95 %.")
     if benchmark.rank:
         parts.append(f"Tangent energy of a random direction: {benchmark.rank / benchmark.dimension:.3f}.")
     return " ".join([*parts, regimes])
