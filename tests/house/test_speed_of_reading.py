@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "leaderboard" / "results"
+SHOW = ("show", "--results", str(RESULTS))
 BOARD = ("leaderboard", "--results", str(RESULTS), "--benchmark")
 COUNTED = """
 import json, runpy, sys
@@ -64,9 +65,9 @@ def test_a_command_loads_fewer_modules_than_pandas_does(pandas, command, tmp_pat
 @pytest.mark.parametrize(
     "command",
     [
-        ["show", "gaussians/standard"],  # its rank among all needs the whole board
+        [*SHOW, "gaussians/standard"],  # its rank among all needs the whole board
         [*BOARD, "gaussians@1"],
-        pytest.param(["show", "digits/noise-0.6"], marks=pytest.mark.slow),
+        pytest.param([*SHOW, "digits/noise-0.6"], marks=pytest.mark.slow),
         pytest.param([*BOARD, "fashion-mnist@1"], marks=pytest.mark.slow),
     ],
 )
