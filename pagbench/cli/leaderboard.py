@@ -89,10 +89,7 @@ def compare(
     definition = benchmarks.load(benchmark)
     folder = _read_from(results, definition)
     compared = pairs.pair(folder, _id_of(a), _id_of(b), benchmark=definition)
-    if output is None and format is PairFormat.text:
-        typer.echo(pairs.to_text(compared, terminal_width()), nl=False)
-    else:
-        _show(pairs.FORMATS[format.value](compared), output)
+    _show(pairs.FORMATS[format.value](compared), output)
 
 
 def export(

@@ -71,13 +71,13 @@ def show(
     if model.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
         if only is not None:
             raise ContractError(f"--benchmark is for a model's results, and {model} is a benchmark; leave it out")
-        typer.echo(describe_benchmark(model))
+        typer.echo(describe_benchmark(model), nl=False)
         return
     from pagbench import results as stored
 
     folder = stored.local(results)
     unnamed = results == RESULTS and not folder.exists() and stored.PUBLISHED.exists()
-    typer.echo(describe_model(model, stored.PUBLISHED if unnamed else folder, only))
+    typer.echo(describe_model(model, stored.PUBLISHED if unnamed else folder, only), nl=False)
 
 
 def splits(
@@ -271,7 +271,7 @@ def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> 
     text = f"# {printable(str(source))}\n{fields}"
     measured: dict[str, list[str]] = {}
     for label in benchmarks.names() if only is None else [only.label]:
-        if (folder / label / f"{card.id}.parquet").exists():  # a definition is read where there is something to show
+        if results.file_of(folder, label, card.id).exists():  # a definition is read where there is something to show
             measured.setdefault(label.partition("@")[0], []).append(label)
     if only is not None and not measured:
         run = f"pagbench run {name} -b {only.label}"

@@ -210,13 +210,8 @@ def _better(found: statistics.Difference, column: Column, a: str, b: str) -> str
     return a if (found.value > 0) == column.higher_is_better else b
 
 
-def to_text(comparison: Comparison, width: int | None = None) -> str:
-    """A table of 80 characters with what it means.
-
-    Args:
-        comparison: of two models.
-        width: characters per line of the notes, where it is less than 80.
-    """
+def to_text(comparison: Comparison) -> str:
+    """A table of 80 characters with what it means."""
     label, benchmark = comparison.benchmark.label, comparison.benchmark
     lines = [
         f"{label}: two models on the same {comparison.images} images",
@@ -247,8 +242,7 @@ def to_text(comparison: Comparison, width: int | None = None) -> str:
         *([f"Nothing is said of alignment: {benchmark.no_target}."] if benchmark.no_target else []),
         *map(printable, comparison.remarks),
     ]
-    room = min(width or _WIDTH, _WIDTH)
-    return "\n".join([*lines, "", *(part for note in notes for part in textwrap.wrap(note, room))]) + "\n"
+    return "\n".join([*lines, "", *(part for note in notes for part in textwrap.wrap(note, _WIDTH))]) + "\n"
 
 
 def _number(value: float) -> str:

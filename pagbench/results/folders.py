@@ -43,7 +43,12 @@ def path_of(folder: Path, benchmark: Benchmark, model: str, measure: str | None 
 
     An optional measure's rows lie beside, in `<name>@<version>+<measure>`.
     """
-    return folder / _label(benchmark, measure) / f"{model}.parquet"
+    return file_of(folder, _label(benchmark, measure), model)
+
+
+def file_of(folder: Path, label: str, model: str) -> Path:
+    """As `path_of`, by the benchmark's label: no definition has to be read."""
+    return folder / label / f"{model}.parquet"
 
 
 def store_of(folder: str | Path | StoragePath, benchmark: Benchmark, model: str, measure: str | None = None) -> Store:
