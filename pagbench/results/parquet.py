@@ -107,7 +107,7 @@ def read_rows(opened: Opened, schema: pa.Schema, rows: int) -> pa.Table:
         unpacked += page.unpacked
         if unpacked > left or number >= _MOST_PAGES:
             raise ValueError(f"unpacks to more than {left} bytes or {_MOST_PAGES} pages")
-    table = opened.file.read()
+    table = opened.file.read(use_threads=False)  # Arrow's threads have aborted a process that ended soon after
     texts = {name: _texts(name, table[name]) for name in schema.names if pa.types.is_string(schema.field(name).type)}
     return pa.table([texts.get(name, table[name]) for name in schema.names], schema=schema)
 

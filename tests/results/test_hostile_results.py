@@ -231,7 +231,7 @@ from pathlib import Path
 from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
 digits = benchmarks.load("digits@1")
-resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))  # so that a failure costs nobody else's memory
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))  # so that a failure costs nobody else's memory
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         results.read(path, columns.schema(digits), len(digits.samples))
