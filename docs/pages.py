@@ -38,6 +38,7 @@ def page(benchmark: Benchmark, published: bool) -> str:
             f"- Memory: {known.memory}",
             f"- Time: {known.time}",
             "",
+            *_works(known),
             "## How to run",
             "",
             "```",
@@ -62,6 +63,14 @@ def page(benchmark: Benchmark, published: bool) -> str:
             "",
         ]
     )
+
+
+def _works(known: facts.Facts) -> list[str]:
+    """Authors and licences of what the data set is made of; nothing where it is the work of one publisher."""
+    if not known.works:
+        return []
+    rows = [f"| {work.what} | {work.author} | {work.license} |" for work in known.works]
+    return ["## What the classes are", "", "| class | author | licence |", "|---|---|---|", *rows, ""]
 
 
 def _anchor(benchmark: Benchmark) -> str:

@@ -13,6 +13,7 @@ from pagbench import __version__
 from pagbench.benchmarks import Benchmark, validation
 from pagbench.cards import MANIFOLDS, ScoreCard
 from pagbench.cards.plain_yaml import read_yaml
+from pagbench.data.base import Source
 
 _PAPER = (
     "S. Srinivas, S. Bordt and H. Lakkaraju (2023), Which models have perceptually-aligned gradients? An explanation "
@@ -44,6 +45,7 @@ class Facts:
     Attributes:
         definition: names and values of what it fixes.
         needs: data and networks that a run takes.
+        works: what the data set is made of, where that is works of several authors.
         memory: what a run takes, and whether that was measured.
         time: likewise.
         commands: to measure a model, and to show the leaderboard.
@@ -56,6 +58,7 @@ class Facts:
 
     definition: tuple[tuple[str, str], ...]
     needs: tuple[Need, ...]
+    works: tuple[Source, ...]
     memory: str
     time: str
     commands: tuple[str, str]
@@ -74,6 +77,7 @@ def of(benchmark: Benchmark) -> Facts:
     return Facts(
         definition=tuple(_definition(benchmark)),
         needs=tuple(_needs(benchmark)),
+        works=benchmark.dataset.facts.sources,
         memory=cost.get("memory", "not measured"),
         time=cost.get("time", "not measured"),
         commands=(

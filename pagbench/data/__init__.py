@@ -21,6 +21,7 @@ DATASETS = (
     "pagbench.data.sphere:SphereCard",
     "pagbench.data.idx:IdxCard",
     "pagbench.data.distractor:DistractorCard",
+    "pagbench.data.photographs:PhotographsCard",
     "pagbench.data.cifar:CifarCard",
     "pagbench.data.imagenet:ImageNetCard",
     "pagbench.data.samples:SamplesCard",

@@ -20,6 +20,20 @@ else:
     Tensor = Any  # cards are read without torch; a shape beside it is checked all the same
 
 
+class Source(NamedTuple):
+    """A work that a data set is made of.
+
+    Attributes:
+        what: its name.
+        author: who made it.
+        license: under which it is published.
+    """
+
+    what: str
+    author: str
+    license: str
+
+
 @dataclass(frozen=True)
 class DatasetFacts:
     """What a reader should know of a data set before a run needs it. Text between backticks is code.
@@ -31,6 +45,7 @@ class DatasetFacts:
         place: where its files lie; empty where it has none of its own.
         cite: the publication to cite; None where there is none.
         fetched: whether `pagbench fetch` can get it.
+        sources: works by several authors that it is made of, in the order of its classes.
     """
 
     what: str
@@ -39,6 +54,7 @@ class DatasetFacts:
     place: str = ""
     cite: str | None = None
     fetched: bool = False
+    sources: tuple[Source, ...] = ()
 
 
 class LoadedImages(NamedTuple):

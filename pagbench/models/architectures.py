@@ -67,14 +67,28 @@ class _ResidualBlock(nn.Module):
         return out
 
 
-def small_resnet(input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
-    """ResNet with batch norm (He et al. 2015, arXiv 1512.03385): stem of stride 2, three blocks, 77,000 parameters."""
+def _resnet(
+    widths: tuple[int, int, int], input_shape: tuple[int, int, int], classes: int, activation: str
+) -> nn.Module:
+    """ResNet with batch norm (He et al. 2015, arXiv 1512.03385): stem of stride 2 and 16 channels, three blocks."""
     act = ACTIVATIONS[activation]
+    first, second, third = widths
     return nn.Sequential(
         nn.Conv2d(input_shape[0], 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), act(),
-        _ResidualBlock(16, 16, 1, act), _ResidualBlock(16, 32, 2, act), _ResidualBlock(32, 64, 2, act),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes),
+        _ResidualBlock(16, first, 1, act), _ResidualBlock(first, second, 2, act),
+        _ResidualBlock(second, third, 2, act),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, classes),
     )  # fmt: skip
+
+
+def small_resnet(input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
+    """ResNet of three blocks with batch norm (16, 32, 64 channels): 77,000 parameters."""
+    return _resnet((16, 32, 64), input_shape, classes, activation)
+
+
+def tiny_resnet(input_shape: tuple[int, int, int], classes: int, activation: str = "silu") -> nn.Module:
+    """ResNet of three blocks with batch norm (16, 32, 32 channels): 40,000 parameters."""
+    return _resnet((16, 32, 32), input_shape, classes, activation)
 
 
 class _MixerBlock(nn.Module):
@@ -166,6 +180,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "small-cnn": small_cnn,
     "strided-cnn": strided_cnn,
     "small-resnet": small_resnet,
+    "tiny-resnet": tiny_resnet,
     "mlp": mlp,
     "mixer": Mixer,
 }
