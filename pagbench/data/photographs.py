@@ -113,7 +113,7 @@ class Patch(NamedTuple):
 
 
 class PhotographsCard(DatasetCard):
-    """24,354 patches, the photographs in turns. Each channel has mean .5, all three a standard deviation of .2; clipped."""
+    """24,354 patches, the photographs in turns. A channel has mean .5, all have a standard deviation of .2."""
 
     kind: Literal["photographs"]
     sha256: Sha256
