@@ -2,7 +2,8 @@
 
 Those of abilities, whose errors are percents, to 8 bits (2e-3). Means over a benchmark's images change by less than
 1e-5, of abilities by less than 1e-3. Where the first edition's results have galleries of the same networks, it drops
-those of the second, and the gradient maps of further training seeds. `python leaderboard/compact.py`, after measuring.
+those of the second, and the gradient maps of further training seeds. It packs the provenance of all.
+`python leaderboard/compact.py`, after measuring.
 """
 
 from collections.abc import Mapping
@@ -12,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pagbench import benchmarks, columns, results
+from pagbench.results.files import PACKED
 
 RESULTS = Path(__file__).parent / "results"
 BITS, ABILITY_BITS = 11, 8
@@ -33,8 +36,8 @@ def main() -> None:
                 slim = _without_pictures(found.document) if label in WITHOUT_PICTURES else found.document
                 pictured = slim != found.document
                 found = replace(found, document=slim)
-                if pictured or not _rounded(found, schema, bits):
-                    results.write(path, found, schema, bits=bits)
+                if pictured or PACKED not in pq.read_metadata(path).metadata or not _rounded(found, schema, bits):
+                    results.write(path, found, schema, bits=bits, packed=True)
 
 
 def _without_pictures(document: Mapping[str, Any]) -> dict[str, Any]:

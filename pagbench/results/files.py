@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import zlib
+from base64 import b85decode, b85encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,8 +35,11 @@ FLOAT_BITS = 24
 MOST_ROWS = 100_000
 """Of a file whose benchmark is not known; twice as many as ImageNet has images for validation."""
 _BROTLI_LEVEL = 4  # smaller than by level 9, for a tenth of its time
-_KEY = b"pagbench"
+_KEY, PACKED = b"pagbench", b"pagbench.packed"
+"""Of the provenance in a file's footer: JSON, or the same compressed by zlib and in base85, as published files have it.
+Other readers of Parquet want text there."""
 _DIGEST = b"pagbench.sha256"
+_WITHOUT = "a Parquet file without pagbench's provenance; move it out of the results folder"
 _FEW_VALUES = 50
 _LISTED = 5
 _IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
@@ -172,7 +177,9 @@ def _is_same_gradient(ours: list[float] | None, theirs: list[float] | None) -> b
     return bool(np.abs(here - there).max(initial=0) <= _FINGERPRINT_TOLERANCE * scale + _GRADIENT_ROUNDING)
 
 
-def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: int = FLOAT_BITS) -> None:
+def write(
+    path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: int = FLOAT_BITS, packed: bool = False
+) -> None:
     """Writes a file as a whole: readers see the old file or the new one, never half of one.
 
     Args:
@@ -180,6 +187,7 @@ def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: 
         result: rows and provenance.
         schema: of the rows.
         bits: significant bits of measured values, 24 for all that a float has.
+        packed: whether to compress the provenance, which then takes half the room.
 
     Raises:
         ResultsError: the disk refuses.
@@ -203,7 +211,8 @@ def write(path: Path | StoragePath, result: Result, schema: pa.Schema, *, bits: 
         column_encoding=dict.fromkeys(varying, "BYTE_STREAM_SPLIT"),
     ) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({_KEY: content, _DIGEST: digest(table, content)})
+        provenance = {PACKED: b85encode(zlib.compress(content.encode(), 9))} if packed else {_KEY: content}
+        writer.add_key_value_metadata({**provenance, _DIGEST: digest(table, content)})
     try:
         StoragePath.parse(path).write(buffer.getvalue())
     except OSError as error:
@@ -280,10 +289,11 @@ def read(path: Path | StoragePath, schema: pa.Schema, rows: int = MOST_ROWS) -> 
 
 def _foreign(opened: parquet.Opened, schema: pa.Schema) -> str:
     """What a file of other columns is."""
-    if _KEY not in opened.metadata:
-        return "a Parquet file without pagbench's provenance; move it out of the results folder"
     with suppress(ValueError, RecursionError):
-        document = json.loads(opened.metadata[_KEY])
+        text = provenance_text(opened.metadata)
+        if text is None:
+            return _WITHOUT
+        document = json.loads(text)
         if not isinstance(document, dict) or "format" not in document:
             return "a Parquet file whose provenance is not pagbench's; move it out of the results folder"
         if document["format"] != FORMAT:
@@ -295,6 +305,24 @@ def _foreign(opened: parquet.Opened, schema: pa.Schema) -> str:
         f"columns {listed} do not fit the benchmark ({len(names)} columns, expected {len(schema)}); run again with "
         "--overwrite"
     )
+
+
+def provenance_text(metadata: Mapping[bytes, bytes]) -> bytes | None:
+    """The provenance as JSON; None where there is none.
+
+    Raises:
+        ValueError: it is damaged, or larger than any that pagbench writes.
+    """
+    if PACKED not in metadata:
+        return metadata.get(_KEY)
+    unpacking = zlib.decompressobj()
+    try:
+        text = unpacking.decompress(b85decode(metadata[PACKED]), parquet.LARGEST_FOOTER)
+    except zlib.error as error:
+        raise ValueError(f"its provenance is damaged: {error}") from None
+    if not unpacking.eof or unpacking.unused_data:
+        raise ValueError(f"its provenance is cut off, or takes more than {parquet.LARGEST_FOOTER} bytes")
+    return text
 
 
 def _other_format(format: object) -> str:
@@ -310,10 +338,10 @@ def _provenance(
         ResultsError: it is no results file, or of another format.
         ValueError: it is damaged.
     """
-    written = metadata.get(_DIGEST)
-    if written is None and _KEY not in metadata:
-        raise ResultsError(f"{path}: a Parquet file without pagbench's provenance; move it out of the results folder")
-    text = metadata.get(_KEY, b"")
+    written, text = metadata.get(_DIGEST), provenance_text(metadata)
+    if written is None and text is None:
+        raise ResultsError(f"{path}: {_WITHOUT}")
+    text = text or b""
     if written is not None and digest(table, text.decode()).encode() != written:
         raise ValueError("its bytes are not those that were written")
     content = plain.parse(text)

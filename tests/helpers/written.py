@@ -34,14 +34,14 @@ def lay(home, name, *, like="digits/noise-0.15"):
 
 def provenance_of(path):
     """As it is in the file."""
-    return json.loads(pq.read_metadata(path).metadata[b"pagbench"])
+    return json.loads(files.provenance_text(pq.read_metadata(path).metadata))
 
 
 def rewrite(path, text=None, *, table=None, keys=None, **options):
     """The same rows, or a table, under a provenance that is given as JSON text, with the digest of both."""
     kept = pq.read_table(path)
     plain = (kept if table is None else table).replace_schema_metadata(None)
-    text = kept.schema.metadata[b"pagbench"].decode() if text is None else text
+    text = files.provenance_text(kept.schema.metadata).decode() if text is None else text
     told = {"pagbench": text, "pagbench.sha256": files.digest(plain, text)} | (keys or {})
     pq.write_table(plain.replace_schema_metadata(told), path, **options)
 

@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import browser as browsing
-import pyarrow.parquet as pq
 import pytest
 import yaml
+from written import provenance_of
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import facts
@@ -288,10 +288,7 @@ def test_a_build_that_was_killed_is_built_again(tmp_path):
 
 
 def test_pages_name_the_day_of_the_newest_measurement(parsed, site):
-    started = [
-        json.loads(pq.read_schema(path).metadata[b"pagbench"])["started"]
-        for path in (site.parent / "results").rglob("*.parquet")
-    ]
+    started = [provenance_of(path)["started"] for path in (site.parent / "results").rglob("*.parquet")]
     assert {page.of("time")[-1]["datetime"] for page in parsed.values()} == {max(started)[:10]}
 
 

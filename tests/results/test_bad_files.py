@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import assert_one_line, invoke
+from written import provenance_of
 
 import pagbench
 from pagbench import benchmarks, columns, results
@@ -37,7 +38,7 @@ def folder(tmp_path):
 def with_provenance(path, **changed):
     """The same rows, and a digest that fits, under a provenance that somebody has written."""
     table = pq.read_table(path)
-    content = json.dumps({**json.loads(table.schema.metadata[b"pagbench"]), **changed})
+    content = json.dumps({**provenance_of(path), **changed})
     plain = table.replace_schema_metadata(None)
     keys = {"pagbench": content, "pagbench.sha256": files.digest(plain, content)}
     pq.write_table(plain.replace_schema_metadata(keys), path)
@@ -204,7 +205,7 @@ def test_a_file_that_is_left_out_is_never_taken_from_the_cache(folder, digits):
 def test_published_files_hold_what_is_read_of_them():
     for label in benchmarks.names():
         for path in sorted((results.PUBLISHED / label).rglob("*.parquet"))[:3]:
-            content = json.loads(pq.read_schema(path).metadata[b"pagbench"])
+            content = provenance_of(path)
             assert [run.rows for run in results.Provenance.model_validate(content).runs] == [
                 run["rows"] for run in content["runs"]
             ]

@@ -2,6 +2,8 @@
 
 import threading
 import time
+import zlib
+from base64 import b85encode
 from pathlib import Path
 
 import light
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 import pagbench
 from pagbench import columns, results
 from pagbench.errors import ResultsError
-from pagbench.results import DamagedError, Result, StoragePath, Store
+from pagbench.results import DamagedError, Result, StoragePath, Store, parquet
 from pagbench.running.runner import RunError
 from pagbench.storage.files import file_lock
 
@@ -48,10 +50,44 @@ def test_values_are_rounded_to_the_nearest_of_so_many_bits(values, bits):
     assert (np.abs(rounded - given_values) <= half).all()
 
 
-def test_what_is_read_is_what_was_written(whole, tmp_path):
-    results.write(tmp_path / "a.parquet", whole, SCHEMA)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_read_is_what_was_written(whole, tmp_path, packed):
+    results.write(tmp_path / "a.parquet", whole, SCHEMA, packed=packed)
     found = results.read(tmp_path / "a.parquet", SCHEMA)
     assert found.rows.equals(whole.rows) and found.document == whole.document
+
+
+def test_a_packed_provenance_is_smaller_and_its_digest_the_same(whole, tmp_path):
+    import pyarrow.parquet as pq
+
+    for name, packed in (("a", False), ("b", True)):
+        results.write(tmp_path / f"{name}.parquet", whole, SCHEMA, packed=packed)
+    plain, small = (pq.read_metadata(tmp_path / f"{name}.parquet").metadata for name in "ab")
+    assert plain[b"pagbench.sha256"] == small[b"pagbench.sha256"]
+    assert len(small[b"pagbench.packed"].decode("ascii")) < 0.7 * len(plain[b"pagbench"])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"no base85 \xff", "bad base85"),
+        (b85encode(b"no zlib"), "provenance is damaged"),
+        (b85encode(zlib.compress(b"{}")[:-3]), "cut off"),
+        (b85encode(zlib.compress(b"{}") + b"more"), "cut off"),
+        (b85encode(zlib.compress(bytes(parquet.LARGEST_FOOTER + 1))), "takes more than"),
+    ],
+)
+def test_a_packed_provenance_that_nobody_packed_is_one_line(whole, tmp_path, text, reason):
+    import pyarrow.parquet as pq
+
+    results.write(tmp_path / "a.parquet", whole, SCHEMA, packed=True)
+    table = pq.read_table(tmp_path / "a.parquet")
+    pq.write_table(
+        table.replace_schema_metadata({**table.schema.metadata, b"pagbench.packed": text}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(DamagedError, match=reason) as error:
+        results.read(tmp_path / "a.parquet", SCHEMA)
+    assert "\n" not in str(error.value)
 
 
 @given(st.data())
