@@ -60,7 +60,7 @@ def add(path: Path, benchmark: Benchmark, target: thumbnails.Targeting) -> None:
     with devices.single_precision():
         flown = checks.preflight(model, benchmark, device=CPU, batch_size=64)
     added = {"card": card, "gallery": found, "preflight": flown.model_dump(mode="json")}
-    results.write(path, results.Result(before.rows, {**before.document, **added}), schema)
+    results.write(path, results.Result(before.rows, {**before.document, **added}), schema, packed=True)
     pd.testing.assert_frame_equal(results.read(path, schema).rows, before.rows, check_exact=True)
     told = f"cosines differ from the rows' by at most {worst:.1e}; pre-flight {flown.summary()}"
     sys.stdout.write(f"{benchmark.label} {name}: {told}\n")

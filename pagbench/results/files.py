@@ -311,10 +311,12 @@ def provenance_text(metadata: Mapping[bytes, bytes]) -> bytes | None:
     """The provenance as JSON; None where there is none.
 
     Raises:
-        ValueError: it is damaged, or larger than any that pagbench writes.
+        ValueError: it is damaged, larger than any that pagbench writes, or there are two of them.
     """
     if PACKED not in metadata:
         return metadata.get(_KEY)
+    if _KEY in metadata:  # readers that know one key alone would see another file
+        raise ValueError(f"it has two provenances, {_KEY.decode()} and {PACKED.decode()}")
     unpacking = zlib.decompressobj()
     try:
         text = unpacking.decompress(b85decode(metadata[PACKED]), parquet.LARGEST_FOOTER)

@@ -211,6 +211,17 @@ def test_published_files_hold_what_is_read_of_them():
             ]
 
 
+def test_the_footers_of_published_files_are_text_and_their_provenance_is_packed():
+    """Readers in other languages refuse a footer that is no UTF-8. `leaderboard/compact.py` packs what was measured."""
+    published = sorted(results.PUBLISHED.glob("*@*/**/[!.]*.parquet"))
+    assert published
+    for path in published:
+        footer = pq.read_metadata(path).metadata
+        told = {key.decode(): value.decode() for key, value in footer.items()}
+        assert sorted(told) == ["pagbench.packed", "pagbench.sha256"], path
+        assert json.loads(files.provenance_text(footer))["format"] == results.FORMAT, path
+
+
 @pytest.mark.parametrize("said", ["[]", "{}", "1", "null", '"text"', '{"format": []}', "[" * 100_000])
 def test_a_parquet_file_of_others_that_has_our_key_is_one_line(said, digits, tmp_path):
     path = tmp_path / "x.parquet"

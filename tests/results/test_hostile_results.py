@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import threading
+import zlib
+from base64 import b85encode
 
 import numpy as np
 import pandas as pd
@@ -281,6 +283,13 @@ def bomb(path, digits, size, **options):
     assert path.stat().st_size < 2**22
 
 
+def packed(content, times=1):
+    """The keys of a footer whose provenance is so many repetitions of a text, which are never in memory together."""
+    packing = zlib.compressobj()
+    parts = [packing.compress(content) for _ in range(times)]
+    return {"pagbench.packed": b85encode(b"".join([*parts, packing.flush()]))}
+
+
 @pytest.fixture(scope="module")
 def bombs(tmp_path_factory, digits):
     """What each of these files says when it is read, and the peak of memory then, in MiB."""
@@ -307,6 +316,16 @@ def bombs(tmp_path_factory, digits):
     pq.write_table(written.empty(digits, 1).replace_schema_metadata({"x": "y" * 5_500_000}), home / "metadata")
     for name, content in {"nested": "[" * 1_500_000, "lists": f"[{'[],' * 500_000}0]"}.items():
         pq.write_table(written.empty(digits, 1).replace_schema_metadata({"pagbench": content}), home / name)
+    for name, keys in {
+        "packed blanks": packed(b" " * 2**24, 64),
+        "packed nested": packed(b"[" * 6 * 2**20),
+        "packed lists": packed(b"[" + b"[]," * 2_000_000 + b"0]"),
+        "packed zeros": {"pagbench.packed": "0" * 5_500_000},
+    }.items():
+        table = written.empty(digits, 1)
+        with pq.ParquetWriter(home / name, table.schema, store_schema=False) as writer:  # as pagbench writes them
+            writer.write_table(table)
+            writer.add_key_value_metadata(keys)
     done = subprocess.run([sys.executable, "-c", READ, home], capture_output=True, text=True, check=True, timeout=100)
     return {name: (int(peak), line) for name, peak, line in (line.split("\t") for line in done.stdout.splitlines())}
 
@@ -332,6 +351,8 @@ def test_no_file_takes_memory_beyond_what_its_rows_need(bombs):
         ("a million rows", "1000360 rows, expected at most 360"),
         ("pages", "10000 pages"),
         ("row groups", "120 row groups"),
+        ("packed blanks", "takes more than 6291456 bytes"),
+        ("packed zeros", "its provenance is damaged"),
     ],
 )
 def test_the_line_says_which_size(bombs, name, reason):

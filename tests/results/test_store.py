@@ -75,6 +75,9 @@ def test_a_packed_provenance_is_smaller_and_its_digest_the_same(whole, tmp_path)
         (b85encode(zlib.compress(b"{}")[:-3]), "cut off"),
         (b85encode(zlib.compress(b"{}") + b"more"), "cut off"),
         (b85encode(zlib.compress(bytes(parquet.LARGEST_FOOTER + 1))), "takes more than"),
+        (b85encode(zlib.compress(b"{}")), "not those that were written"),
+        (b85encode(zlib.compress(b"\xff")), "utf-8"),
+        (b"", "cut off"),
     ],
 )
 def test_a_packed_provenance_that_nobody_packed_is_one_line(whole, tmp_path, text, reason):
@@ -87,6 +90,21 @@ def test_a_packed_provenance_that_nobody_packed_is_one_line(whole, tmp_path, tex
     )
     with pytest.raises(DamagedError, match=reason) as error:
         results.read(tmp_path / "a.parquet", SCHEMA)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("other", [b"{}", None])
+def test_a_file_of_two_provenances_is_one_line(whole, tmp_path, other):
+    """Even of two that are the same: of readers that know one key alone, each would believe its own."""
+    import pyarrow.parquet as pq
+
+    for name, packed in (("a", False), ("b", True)):
+        results.write(tmp_path / f"{name}.parquet", whole, SCHEMA, packed=packed)
+    plain, table = pq.read_metadata(tmp_path / "a.parquet").metadata, pq.read_table(tmp_path / "b.parquet")
+    both = {**table.schema.metadata, b"pagbench": other or plain[b"pagbench"]}
+    pq.write_table(table.replace_schema_metadata(both), tmp_path / "b.parquet")
+    with pytest.raises(DamagedError, match="two provenances") as error:
+        results.read(tmp_path / "b.parquet", SCHEMA)
     assert "\n" not in str(error.value)
 
 
