@@ -87,12 +87,13 @@ def _best_of_each_family(found: Study) -> str:
 
 
 def _study(found: dict[str, Study]) -> str:
-    both = [found["fashion-mnist@2"], found["digits@2"]]
-    parts = ["#### The claims\n", verdicts.claims(both)]
-    for each in both:
-        label, name = each.benchmark.label, each.benchmark.name
+    every = [found[label] for label in ("fashion-mnist@2", "digits@2", "photographs@1")]
+    parts = ["#### The claims\n", verdicts.claims(every)]
+    for each in every:
+        label, first = each.benchmark.label, f"{each.benchmark.name}@1"
         parts += [f"#### Along the paths of `{label}`\n", verdicts.profiles(each)]
-        parts += [f"#### From `{name}@1` to `{label}`\n", verdicts.moves(found[f"{name}@1"], each)]
+        if label != first:
+            parts += [f"#### From `{first}` to `{label}`\n", verdicts.moves(found[first], each)]
     parts += ["#### How training seeds differ on `fashion-mnist@2`\n", seeds.table()]
     parts += ["#### The luck of a seed in the first edition\n", verdicts.luck(found["fashion-mnist@1"])]
     return "\n".join(parts)
