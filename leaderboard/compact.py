@@ -2,11 +2,12 @@
 
 Those of abilities, whose errors are percents, to 8 bits (2e-3). Means over a benchmark's images change by less than
 1e-5, of abilities by less than 1e-3. Where the first edition's results have galleries of the same networks, it drops
-those of the second, and the gradient maps of further training seeds. It packs the provenance of all.
+those of the second, and the gradient maps of further training seeds. Of `photographs@1`, whose pictures are large, it
+keeps the gradient maps of a few networks. It packs the provenance of all.
+
 `python leaderboard/compact.py`, after measuring.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ RESULTS = Path(__file__).parent / "results"
 BITS, ABILITY_BITS = 11, 8
 WITHOUT_PICTURES = ("fashion-mnist@2",)
 """Benchmarks whose networks have galleries in the first edition's results."""
+PICTURED = ("standard", "adversarial-0.5", "adversarial-2", "smoothness-10", "noise-0.4", "noise-1")
+"""Networks of photographs whose maps are kept."""
 
 
 def main() -> None:
@@ -33,16 +36,22 @@ def main() -> None:
             for path in sorted(folder.rglob("[!.]*.parquet")):
                 bits = ABILITY_BITS if measure in columns.ABILITIES else BITS
                 found = results.read(path, schema)
-                slim = _without_pictures(found.document) if label in WITHOUT_PICTURES else found.document
+                slim = _slim(label, found)
                 pictured = slim != found.document
                 found = replace(found, document=slim)
                 if pictured or PACKED not in pq.read_metadata(path).metadata or not _rounded(found, schema, bits):
                     results.write(path, found, schema, bits=bits, packed=True)
 
 
-def _without_pictures(document: Mapping[str, Any]) -> dict[str, Any]:
+def _slim(label: str, found: results.Result) -> dict[str, Any]:
+    """The provenance with the pictures that are kept."""
+    document, network = dict(found.document), found.name.rpartition("/")[2]
     further = (document["card"].get("seed") or 0) > 0
-    return {**document, "gallery": None, **({"maps": None} if further else {})}
+    if label in WITHOUT_PICTURES:
+        document |= {"gallery": None, **({"maps": None} if further else {})}
+    if label == "photographs@1":
+        document |= {"gallery": None, **({} if network in PICTURED else {"maps": None})}
+    return document
 
 
 def _rounded(found: results.Result, schema: pa.Schema, bits: int) -> bool:
