@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 BITS, ABILITY_BITS = 11, 8
 WITHOUT_PICTURES = ("fashion-mnist@2",)
 """Benchmarks whose networks have galleries in the first edition's results."""
-PICTURED = ("standard", "adversarial-0.5", "adversarial-2", "smoothness-10", "noise-0.4", "noise-1")
+PICTURED = ("standard", "adversarial-0.5", "adversarial-2", "smoothness-10", "noise-1")
 """Networks of photographs whose maps are kept."""
 
 

@@ -158,8 +158,9 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
 def _score(card: ScoreCard) -> str:
     published, recipe = card.repository or card.architecture, card.recipe
     if recipe is not None:
+        components = "1 component" if recipe.components == 1 else f"{recipe.components} components"
         return (
-            f"{card.kind} score, fitted by the first run ({recipe.components} components a class, rank {recipe.rank}, "
+            f"{card.kind} score, fitted by the first run ({components} a class, rank {recipe.rank}, "
             f"in {recipe.directions} directions)"
         )
     return f"{card.kind} score" + (f" (`{published}`)" if published else "")

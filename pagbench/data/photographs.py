@@ -51,7 +51,7 @@ PHOTOGRAPHS = (
     ),
     _Photograph(
         _SKIMAGE, "hubble_deep_field.jpg", "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4",
-        Source("Hubble eXtreme Deep Field", "NASA and ESA", "public domain"),
+        Source("Hubble eXtreme Deep Field", "NASA", "public domain"),
     ),
     _Photograph(
         _SKIMAGE, "ihc.png", "f8dd1aa387ddd1f49d8ad13b50921b237df8e9b262606d258770687b0ef93cef",
@@ -59,7 +59,7 @@ PHOTOGRAPHS = (
     ),
     _Photograph(
         _SKIMAGE, "motorcycle_left.png", "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
-        Source("motorcycle", "D. Scharstein et al., Middlebury stereo benchmark 2014", "CC0"),
+        Source("motorcycle", "N. Nesic et al., Middlebury stereo benchmark 2014", "not stated by the publisher"),
     ),
     _Photograph(
         _SKIMAGE, "retina.jpg", "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6",
@@ -67,11 +67,11 @@ PHOTOGRAPHS = (
     ),
     _Photograph(
         _SKIMAGE, "rocket.jpg", "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
-        Source("rocket launch", "SpaceX", "CC0"),
+        Source("rocket launch", "SpaceX", "public domain"),
     ),
     _Photograph(
         _SKLEARN, "china.jpg", "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
-        Source("Chinese temple", "Daniel Büchele", "CC BY 2.0"),
+        Source("Chinese temple", "danielbuechele (Flickr)", "CC BY 2.0"),
     ),
     _Photograph(
         _SKLEARN, "flower.jpg", "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
@@ -125,7 +125,7 @@ class PhotographsCard(DatasetCard):
         return DatasetFacts(
             "patches of photographs",
             size="none (scikit-image, scikit-learn and matplotlib carry the photographs)",
-            license="of each photograph, see below: public domain, CC0 or CC BY 2.0",
+            license="of each photograph, see below",
             cite="S. van der Walt et al. (2014), scikit-image: image processing in Python, PeerJ 2:e453.",
             sources=tuple(photograph.source for photograph in PHOTOGRAPHS),
         )
