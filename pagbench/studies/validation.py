@@ -67,7 +67,7 @@ def _candidates(benchmark: Benchmark, splits: Splits) -> Iterator[tuple[str, Cal
     if own.kind != "empirical":
         yield "empirical", empirical, True
     second = benchmark.second
-    if second is not None:
+    if second is not None and second.score != own:
         yield second.score.kind, lambda train: scores.build(second.score, benchmark, train), False
     yield "class means", lambda train: class_means(train, classes), True
 

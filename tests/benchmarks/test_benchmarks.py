@@ -35,7 +35,7 @@ PUBLISHED = {
     "imagenet64-paper@1": "a934a26cd5ac93123362faf493deb0ebc06930b3b6e27edfa379949f40bf76eb",
     "imagenet@1": "d8e4e90cdb60910bdcd822d91b727f5c66cd5b14cb09f17b8130c67eac7a07fe",
     "mnist-distractor@1": "195331f912493239dce6d8ba6dfebc281a9fc727a9d8cbb1c3dfe7f6cc94ce80",
-    "photographs@1": "7c5dad5932d5a22061e137bbd36d3b727144e1109c7b1cf18d79b45619669ccd",
+    "photographs@1": "892b20f2a4a1c1e0a97c1a7543e01fd72d8b6fd4093e371d6dedf4949498974f",
     "samples-cifar10@1": "f7baba58255cb3c168a32bb3220be9737d207eca1b4ff133e4f1dea22fbc4ff1",
     "samples-imagenet@1": "75ce05c74a5a243119bc0132ce7ca9e4fa1f33790049dbac5df0d88252821ee3",
     "sphere@1": "e93bf4b57b15e7bb341b8c3181070d0fb9f2ca343342b1dcef44c5d8f9a9be28",
