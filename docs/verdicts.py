@@ -221,7 +221,7 @@ def _blurred(study: Study) -> str:
         peaks = _along(study, path, "alignment_peak")[0]
         shares.append(study.replicates(excessive[0].model)["alignment_peak"][0] / peaks.max())
     if not verdicts:
-        return "no path has both"
+        return "no path has a Bayes-aligned recipe and one that loses accuracy"
     kept = " to ".join(dict.fromkeys(f"{share:.2f}" for share in (min(shares), max(shares))))
     return f"{_count(verdicts)}; the first such row keeps {kept} of the highest alignment of its path"
 

@@ -21,10 +21,11 @@ from pagbench.results.files import PACKED
 
 RESULTS = Path(__file__).parent / "results"
 BITS, ABILITY_BITS = 11, 8
-WITHOUT_PICTURES = ("fashion-mnist@2",)
-"""Benchmarks whose networks have galleries in the first edition's results."""
-PICTURED = ("standard", "adversarial-0.5", "adversarial-2", "smoothness-10", "noise-1")
-"""Networks of photographs whose maps are kept."""
+MAPPED: dict[str, tuple[str, ...] | None] = {
+    "fashion-mnist@2": None,
+    "photographs@1": ("standard", "adversarial-0.5", "adversarial-2", "smoothness-10", "noise-1"),
+}
+"""Benchmarks without galleries, and the networks whose gradient maps are kept; None: all but further training seeds."""
 
 
 def main() -> None:
@@ -46,12 +47,11 @@ def main() -> None:
 def _slim(label: str, found: results.Result) -> dict[str, Any]:
     """The provenance with the pictures that are kept."""
     document, network = dict(found.document), found.name.rpartition("/")[2]
-    further = (document["card"].get("seed") or 0) > 0
-    if label in WITHOUT_PICTURES:
-        document |= {"gallery": None, **({"maps": None} if further else {})}
-    if label == "photographs@1":
-        document |= {"gallery": None, **({} if network in PICTURED else {"maps": None})}
-    return document
+    if label not in MAPPED:
+        return document
+    kept, further = MAPPED[label], (document["card"].get("seed") or 0) > 0
+    dropped = further if kept is None else network not in kept
+    return document | {"gallery": None} | ({"maps": None} if dropped else {})
 
 
 def _rounded(found: results.Result, schema: pa.Schema, bits: int) -> bool:

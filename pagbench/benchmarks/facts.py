@@ -124,7 +124,8 @@ def _definition(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
         at += [] if second.paper_sigma is None else [f"by the paper's protocol sigma {second.paper_sigma:g}"]
         logit = "the predicted class's" if second.paper_gradient == "predicted" else "the label's, and of their sum"
         summed = benchmark.alignment == "paper_alignment_sum"
-        yield "second target", f"{_score(second.score)}, {'; '.join(at)}"
+        what = "the same density" if second.score == benchmark.score else _score(second.score)
+        yield "second target", f"{what}, {'; '.join(at)}"
         if second.paper_sigma is not None:
             yield "the paper's gradient", "of the sum of the logits" if summed else f"of the logit: {logit}"
     if benchmark.manifold is not None:

@@ -179,7 +179,7 @@ def test_rows_that_sigma_alone_makes_excessive_are_no_evidence_on_sigma(generate
     lenient = dataclasses.replace(fashion, benchmark=fashion.benchmark.model_copy(update={"thresholds": tolerant}))
     last = [generate.verdicts.claims([study]).splitlines()[-1] for study in (fashion, lenient)]
     assert "holds**: 4 of 4 families" in last[0]
-    assert last[1].endswith("| no path has both |")
+    assert last[1].endswith("| no path has a Bayes-aligned recipe and one that loses accuracy |")
 
 
 def test_places_of_two_editions_are_among_the_same_rows(generate, published):
