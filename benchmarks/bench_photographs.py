@@ -33,7 +33,7 @@ def splits(definition):
 
 
 def test_targets(turns, told, definition, splits):
-    """All that is computed once for all models: targets at nine noise levels, tangent space, what LPIPS sees."""
+    """All that is computed once for all models: targets at eight noise levels, tangent space, what LPIPS sees."""
     some = splits.test.select(splits.test.ids[:IMAGES])
     computation = targets.Computation(definition, splits, 0, torch.device("cpu"))
     autoencoder, score = setting.autoencoder(), setting.score_model()
