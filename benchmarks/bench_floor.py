@@ -24,13 +24,8 @@ def measured(classifier, benchmark, batch):
 
 def bare(network, batch, *, forward, backward):
     """The passes alone: one forward pass that is differentiated, the others without; LPIPS's network once."""
-    x = batch.images.clone().requires_grad_(True)
-    logits = network(x).sum(0)
-    for index in range(backward):
-        (gradient,) = torch.autograd.grad(logits[index % len(logits)], x, retain_graph=index + 1 < backward)
+    gradient = setting.bare_passes(network, batch.images, forward, backward)
     with torch.no_grad():
-        for _ in range(forward - 1):
-            network(batch.images)
         metric = lpips.model(torch.device("cpu"))
         metric.net(metric.scaling_layer(lpips.enlarge(geometry.scale_to_unit_range(gradient))))
 

@@ -83,13 +83,8 @@ def test_rows(turns, told, definition, splits, monkeypatch):
     forward, backward = round(passes.forward), passes.backward
 
     def bare():
-        x = batch.images.clone().requires_grad_(True)
-        logits = classifier(x).sum(0)
-        for index in range(backward):
-            (gradient,) = torch.autograd.grad(logits[index % len(logits)], x, retain_graph=index + 1 < backward)
+        gradient = setting.bare_passes(classifier, batch.images, forward, backward)
         with torch.no_grad():
-            for _ in range(forward - 1):
-                classifier(batch.images)
             lpips.embed(geometry.scale_to_unit_range(gradient))
             for _ in range(2):  # the paper's protocol, at the maps' own size
                 lpips.embed(geometry.scale_to_unit_range(gradient), side=None)

@@ -133,3 +133,16 @@ def batch(benchmark: Benchmark, count: int) -> Batch:
         basis=basis, chance_basis=basis[order], on=steps.on, off=steps.off,
         embedding=embedding, chance_embedding=embedding[order], ids=tuple(map(str, range(count))),
     )  # fmt: skip
+
+
+def bare_passes(network: nn.Module, images: Tensor, forward: int, backward: int) -> Tensor:
+    """The last gradient of so many passes and nothing else: one forward pass is differentiated, the others are not."""
+    x = images.clone().requires_grad_(True)
+    logits = network(x).sum(0)
+    for index in range(backward):
+        (gradient,) = torch.autograd.grad(logits[index % len(logits)], x, retain_graph=index + 1 < backward)
+    with torch.no_grad():
+        for _ in range(forward - 1):
+            network(images)
+    found: Tensor = gradient
+    return found

@@ -149,7 +149,7 @@ class PhotographsCard(DatasetCard):
         if digest != self.sha256:
             raise DataError(
                 f"photographs: sha256 {digest[:12]}… of the patches, expected {self.sha256[:12]}…; this Pillow decodes "
-                "JPEG to other pixels: pip install --force-reinstall pillow"
+                "JPEG to other pixels; try another release of it: pip install --upgrade pillow"
             )
         return LoadedImages(pixels.astype(np.float32) / 255, labels)
 
