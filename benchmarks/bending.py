@@ -1,7 +1,7 @@
 """What moves a result without changing predictions: networks changed on purpose, measured as everybody's are.
 
 `python benchmarks/bending.py` takes ten minutes on one core and writes `docs/bending.csv`, of which `docs/generate.py`
-makes the table of `docs/bending.md`; `--quick` makes few changes of one network, and prints.
+makes the table of `docs/explanation/bending.md`; `--quick` makes few changes of one network, and prints.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """How often intervals hold what they are of: simulated samples, drawn from published rows as from a population.
 
 `python benchmarks/interval_coverage.py` takes minutes on one core and writes the table of
-`docs/intervals.md`; `--quick` takes a tenth of the samples and only prints.
+`docs/explanation/intervals.md`; `--quick` takes a tenth of the samples and only prints.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pagbench.studies.stability import ranking
 
 ROOT = Path(__file__).parent.parent
 PAGE, START, END = (
-    ROOT / "docs" / "intervals.md",
+    ROOT / "docs" / "explanation" / "intervals.md",
     "<!-- measured by benchmarks/interval_coverage.py: start -->\n",
     "<!-- end -->",
 )

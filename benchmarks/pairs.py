@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).parent
-PAGE, START, END = ROOT.parent / "docs" / "performance.md", "<!-- measured by make bench: start -->\n", "<!-- end -->"
+PAGE = ROOT.parent / "docs" / "reference" / "performance.md"
+START, END = "<!-- measured by make bench: start -->\n", "<!-- end -->"
 
 Work = Callable[[], object]
 

@@ -1,4 +1,4 @@
-"""The table of `docs/bending.md`, from the numbers of `benchmarks/bending.py`; `docs/generate.py` writes it."""
+"""The table of `docs/explanation/bending.md`, from `benchmarks/bending.py`; `docs/generate.py` writes it."""
 
 from collections.abc import Iterator
 from pathlib import Path

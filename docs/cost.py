@@ -3,7 +3,7 @@
     python docs/cost.py models [IDS]    # floating-point operations of each model's passes -> docs/cost-models.csv
     python docs/cost.py units           # passes and bytes per image of each benchmark -> docs/cost-units.csv
     python docs/cost.py speed           # seconds per TFLOP of a few models on this machine -> docs/cost-speed.csv
-    python docs/cost.py page            # these three -> docs/cost.md
+    python docs/cost.py page            # these three -> docs/reference/cost.md
     python docs/cost.py total --tflops 25   # the page's totals for another throughput, in the terminal
 
 No weights and no data set are needed. Models that the file has already are skipped.

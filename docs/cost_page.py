@@ -9,7 +9,7 @@ from pagbench.models.sources import robustbench
 from pagbench.running.target_files import LARGEST
 from pagbench.running.targets import _MEMORY
 
-PAGE = HERE / "cost.md"
+PAGE = HERE / "reference" / "cost.md"
 _DEAREST = 5
 
 
@@ -56,11 +56,11 @@ GPU hours = (targets, once + for each model: images × (forward passes × F + ba
 
 - **F** and **B** are the floating-point operations of a model's forward pass of one image, and of the backward pass to
   its pixels: two for each multiplication with addition, in convolutions and matrix products, as PyTorch's
-  `FlopCounterMode` counts them on each network with random weights ([cost-models.csv](cost-models.csv);
+  `FlopCounterMode` counts them on each network with random weights ([cost-models.csv](../cost-models.csv);
   `python docs/cost.py models`). The weights are frozen, so that B exceeds F by {more:.0%} at most: a gradient costs
   two forward passes, not three.
 - **Passes** are counted by running `pagbench.run` on each definition with fewer images, which are noise, and a network
-  that counts ([cost-units.csv](cost-units.csv); `python docs/cost.py units`). A test compares the table with the code.
+  that counts ([cost-units.csv](../cost-units.csv); `python docs/cost.py units`). A test compares it with the code.
 - **Throughput** is an assumption, not a measurement: {tflops:g} TFLOP/s in float32, in which pagbench computes, with
   TF32 off. An H100 of 132 multiprocessors has [at most 66.9](https://modal.com/gpu-glossary/perf/peak-rate); no network
   reaches the peak, and small ones stay far below it. Put in your own: `python docs/cost.py total --tflops 10`.

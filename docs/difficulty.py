@@ -1,6 +1,6 @@
 """How hard `photographs@1` is: accuracies of simple classifiers beside those of published networks, as Markdown.
 
-`python docs/difficulty.py` (a minute). Its table is in `docs/photographs.md`.
+`python docs/difficulty.py` (a minute). Its table is in `docs/explanation/photographs.md`.
 """
 
 import sys

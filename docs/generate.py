@@ -46,12 +46,12 @@ def documents(found: dict[str, Study]) -> dict[Path, str]:
         ROOT / name
         for name in (
             "README.md",
-            "docs/study.md",
-            "docs/study-first-edition.md",
-            "docs/theory.md",
-            "docs/sensitivity.md",
-            "docs/ruler.md",
-            "docs/bending.md",
+            "docs/explanation/study.md",
+            "docs/explanation/study-first-edition.md",
+            "docs/explanation/theory.md",
+            "docs/explanation/sensitivity.md",
+            "docs/explanation/ruler.md",
+            "docs/explanation/bending.md",
         )
     )
     return {
@@ -63,8 +63,8 @@ def documents(found: dict[str, Study]) -> dict[Path, str]:
         ruler: _fill(ruler.read_text(encoding="utf-8"), _ruler()),
         bending: _fill(bending.read_text(encoding="utf-8"), bent.table()),
         ROOT / "leaderboard" / "README.md": _boards(found),
-        ROOT / "docs" / "measures.md": _measures(),
-        ROOT / "docs" / "cli.md": _cli(),
+        ROOT / "docs" / "reference" / "measures.md": _measures(),
+        ROOT / "docs" / "reference" / "cli.md": _cli(),
         **{
             ROOT / listing.page(definition): pages.page(definition, published=definition.label in found)
             for definition in map(benchmarks.load, benchmarks.names())
@@ -117,7 +117,7 @@ def _sensitivity(found: dict[str, Study]) -> str:
 def _ruler() -> str:
     """What is known of every benchmark's density and tangent spaces."""
     return "\n".join(
-        f"### `{known.benchmark}`\n\n![Candidate densities over sigma](figures/{_picture(known).name})\n\n"
+        f"### `{known.benchmark}`\n\n![Candidate densities over sigma](../figures/{_picture(known).name})\n\n"
         f"```\n{validation.to_text(known)}```\n"
         for known in _validated()
     )

@@ -2,7 +2,7 @@
 
 from pagbench.benchmarks import Benchmark, facts
 
-_RULER = "[What the tables say](../ruler.md). `pagbench validate` prints them."
+_RULER = "[What the tables say](../../explanation/ruler.md). `pagbench validate` prints them."
 
 
 def page(benchmark: Benchmark, published: bool) -> str:
@@ -13,7 +13,7 @@ def page(benchmark: Benchmark, published: bool) -> str:
         published: whether the repository has results on it.
     """
     known = facts.of(benchmark)
-    link = f"[Leaderboard](../../leaderboard/README.md#{_anchor(benchmark)})"
+    link = f"[Leaderboard](../../../leaderboard/README.md#{_anchor(benchmark)})"
     return "\n".join(
         [
             f"# {benchmark.title} (`{benchmark.label}`)",
@@ -57,7 +57,7 @@ def page(benchmark: Benchmark, published: bool) -> str:
             ),
             "## How to cite",
             "",
-            "pagbench ([CITATION.cff](../../CITATION.cff)), and",
+            "pagbench ([CITATION.cff](../../../CITATION.cff)), and",
             "",
             *(f"- {source}" for source in known.sources),
             "",

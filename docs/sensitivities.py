@@ -1,4 +1,4 @@
-"""The tables of `docs/sensitivity.md`, from the committed reports; `docs/generate.py` writes them."""
+"""The tables of `docs/explanation/sensitivity.md`, from the committed reports; `docs/generate.py` writes them."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The tables of `docs/study.md`, computed from the committed results; `docs/generate.py` writes them."""
+"""The tables of `docs/explanation/study.md`, computed from the committed results; `docs/generate.py` writes them."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache

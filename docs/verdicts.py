@@ -1,4 +1,4 @@
-"""The paper's claims with a verdict for each data set, and what moved between editions; for `docs/study.md`."""
+"""The paper's claims with a verdict for each data set, and what moved between editions."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -2,7 +2,7 @@
 
     python docs/zoo.py index            # the installed release's zoo -> pagbench/models/sources/robustbench/index.json
     python docs/zoo.py probe [IDS]      # builds each with random weights in a process of its own -> robustbench.jsonl
-    python docs/zoo.py page             # robustbench.jsonl -> docs/robustbench.md
+    python docs/zoo.py page             # robustbench.jsonl -> docs/reference/robustbench.md
 
 A probe is added as soon as it is done, and ids that the file already has are skipped.
 """
@@ -24,7 +24,7 @@ from pagbench.models.sources import robustbench
 HERE = Path(__file__).parent
 INDEX = Path(robustbench.__file__).parent / "index.json"
 PROBES = Path("robustbench.jsonl")
-PAGE = HERE / "robustbench.md"
+PAGE = HERE / "reference" / "robustbench.md"
 
 OUTPUTS = {
     r"cifar10/Linf/Chen2020Adversarial|.*_CARD_Deck": "probabilities",

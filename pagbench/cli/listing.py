@@ -167,7 +167,7 @@ def all_benchmarks() -> str:
 
 def page(benchmark: "Benchmark") -> str:
     """The page of a benchmark: what it measures and needs, how to run and cite it; a path in the repository."""
-    return f"docs/benchmarks/{benchmark.label}.md"
+    return f"docs/reference/benchmarks/{benchmark.label}.md"
 
 
 def all_measures() -> str:

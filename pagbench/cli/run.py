@@ -39,7 +39,7 @@ def run(
         str,
         typer.Option(
             help="Further measures of the named models, separated by commas: adversarial, pgd, confined, certified, "
-            "smoothing, generation, denoising, inpainting (see docs/measures.md).",
+            "smoothing, generation, denoising, inpainting (see docs/reference/measures.md).",
             metavar="MEASURE,...",
         ),
     ] = "",

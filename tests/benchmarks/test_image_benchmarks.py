@@ -277,9 +277,9 @@ def test_the_bayes_control_has_the_target_for_its_gradient(small_cifar):
 def test_every_benchmark_has_a_page_and_show_names_it():
     listed = invoke("list", "benchmarks").output
     for name in benchmarks.names():
-        assert f"docs/benchmarks/{name}.md" in listed
+        assert f"docs/reference/benchmarks/{name}.md" in listed
     shown = invoke("show", "imagenet@1").output
-    assert "docs/benchmarks/imagenet@1.md" in shown and benchmarks.load("imagenet").digest() in shown
+    assert "docs/reference/benchmarks/imagenet@1.md" in shown and benchmarks.load("imagenet").digest() in shown
     assert len(shown) < 5000
     content = yaml.safe_load(shown)
     assert content["samples"].startswith("5000: 15253, 20685")

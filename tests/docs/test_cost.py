@@ -1,4 +1,4 @@
-"""What `docs/cost.md` adds up is what the code does."""
+"""What `docs/reference/cost.md` adds up is what the code does."""
 
 import importlib.util
 import sys
@@ -34,7 +34,7 @@ def sums(cost):
 
 def test_the_page_is_rendered_from_the_tables(cost):
     page = cost.cost_page
-    assert page.PAGE.read_text(encoding="utf-8") == page.page(), "docs/cost.md is stale: python docs/cost.py page"
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(), "stale: python docs/cost.py page"
 
 
 @pytest.mark.parametrize(

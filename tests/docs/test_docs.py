@@ -87,17 +87,17 @@ def test_staleness_is_seen_and_rounding_is_not():
         "README.md",
         "CONTRIBUTING.md",
         "leaderboard/README.md",
-        "docs/abilities.md",
-        "docs/cli.md",
-        "docs/cost.md",
-        "docs/intervals.md",
-        "docs/measures.md",
-        "docs/ruler.md",
-        "docs/sensitivity.md",
-        "docs/study.md",
-        "docs/study-first-edition.md",
-        "docs/submitting.md",
-        "docs/theory.md",
+        "docs/explanation/abilities.md",
+        "docs/reference/cli.md",
+        "docs/reference/cost.md",
+        "docs/explanation/intervals.md",
+        "docs/reference/measures.md",
+        "docs/explanation/ruler.md",
+        "docs/explanation/sensitivity.md",
+        "docs/explanation/study.md",
+        "docs/explanation/study-first-edition.md",
+        "docs/how-to/submit.md",
+        "docs/explanation/theory.md",
     ]
     + [listing.page(benchmarks.load(name)) for name in benchmarks.names()],
 )
@@ -110,7 +110,7 @@ def test_links_lead_somewhere(name):
 def test_models_and_commands_in_the_readme_exist():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.findall(r"^pagbench (\w+)", readme, re.MULTILINE))
-    documented = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert {"run", "leaderboard", "site", "submit", "verify"} <= commands
     assert all(f"## pagbench {command}" in documented for command in commands)
     for model in re.findall(r"\| (fashion-mnist/[\w.-]+|control/[\w-]+) \|", readme):
@@ -161,7 +161,7 @@ def test_what_is_said_of_the_check_of_accuracy_is_what_its_interval_does(publish
     assert flagged(surely) >= 0.9 > flagged(surely - 0.5)
     cells = [f"{falsely:.2f} %", f"{any_of_200} %", *(f"{share} %" for share in found), f"{surely:g} points"]
     line = f"| {published:.2f}".replace("0.", ".") + " | " + " | ".join(cells).replace("0.", ".", 1) + " |"
-    assert line in (ROOT / "docs" / "preflight.md").read_text(encoding="utf-8")
+    assert line in (ROOT / "docs" / "reference" / "preflight.md").read_text(encoding="utf-8")
 
 
 def test_no_claim_rests_on_a_family_that_trains_on_the_target(generate, published):

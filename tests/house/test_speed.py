@@ -101,8 +101,8 @@ def batch(benchmark, count=3, asked=3):
 
 
 def documented():
-    """Passes by measure, as docs/performance.md has them for fashion-mnist@1."""
-    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    """Passes by measure, as docs/reference/performance.md has them for fashion-mnist@1."""
+    text = (ROOT / "docs" / "reference" / "performance.md").read_text(encoding="utf-8")
     return {
         name: (int(ahead), int(back))
         for name, ahead, back in re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \|", text, re.M)

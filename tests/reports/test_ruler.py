@@ -107,9 +107,9 @@ def test_the_command_draws(tmp_path):
 
 
 def test_published_records_have_pictures_of_which_pages_are_made():
-    page = (PICTURES.parent / "ruler.md").read_text(encoding="utf-8")
+    page = (PICTURES.parent / "explanation" / "ruler.md").read_text(encoding="utf-8")
     for label in filter(validation.published, benchmarks.names()):
         picture = PICTURES / f"validation-{label}.png"
         assert picture.stat().st_size <= 60_000
         assert len(Image.open(picture).getcolors(256)) > 16
-        assert f"(figures/{picture.name})" in page
+        assert f"(../figures/{picture.name})" in page

@@ -104,7 +104,7 @@ def test_differences_along_the_target_find_foreign_gradients_alone(known, made, 
 
 @pytest.mark.parametrize(("name", "gain"), [(FORCED, 0.15), (STORED, 0.3)])
 def test_no_check_sees_what_truly_has_its_gradient(rows, preflights, name, gain):
-    """As docs/bending.md says; where a check comes to see it, the page has to change."""
+    """As docs/explanation/bending.md says; where a check comes to see it, the page has to change."""
     assert aligned(rows, name) > aligned(rows, "none") + gain
     assert rows[name]["gradient_faithful"].mean() >= 0.95 and not preflights[name].flags
 

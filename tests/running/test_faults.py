@@ -1,4 +1,4 @@
-"""What is thrown at a run, and that nothing is lost of it: `docs/faults.md` lists these tests and others."""
+"""What is thrown at a run, and that nothing is lost of it: `docs/reference/faults.md` lists these tests and others."""
 
 import multiprocessing
 import os

@@ -194,7 +194,7 @@ def test_networks_of_other_libraries_need_no_code(tmp_path):
         architectures.build("timm/resnet1", (3, 32, 32), 10)
 
 
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "submitting.md"
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "how-to" / "submit.md"
 
 
 @pytest.mark.slow

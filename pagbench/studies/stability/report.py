@@ -21,7 +21,7 @@ THRESHOLD = 0.5
 """Kendall's tau at which a quarter of all pairs of models stand in another order."""
 HIGHEST = 0.85
 """Size of a Kendall's tau beyond which it has no interval: a bootstrap adds noise to both rankings, so that its
-intervals lie too low, and miss the highest taus altogether (docs/intervals.md)."""
+intervals lie too low, and miss the highest taus altogether (docs/explanation/intervals.md)."""
 ORDER, FIRST = "order", "first"
 """The clauses of the rule."""
 RULE = (
