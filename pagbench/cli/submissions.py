@@ -1,4 +1,4 @@
-"""The commands for submissions: submit init, check, run and add, and verify."""
+"""The commands for submissions: submit init, check, run, add and results, and verify."""
 
 import os
 import secrets
@@ -15,11 +15,14 @@ from pagbench.errors import CardError, ContractError, PagbenchError, printable
 from pagbench.storage.files import at_home
 
 if TYPE_CHECKING:
+    from pagbench.benchmarks import Benchmark
     from pagbench.submissions.create import Question
     from pagbench.submissions.findings import Finding
     from pagbench.submissions.verify import Outcome
 
-app = typer.Typer(no_args_is_help=True, help="Submit a model to the leaderboard: init, check, run, add.")
+app = typer.Typer(
+    no_args_is_help=True, help="Submit a model to the leaderboard: init, check, run, add. Or results alone: results."
+)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The submission's folder.")]
 Leaderboard = Annotated[Path, typer.Option(help="The leaderboard that it is for, in a checkout.")]
@@ -121,34 +124,55 @@ def check(
     offline: OfflineOption = False,
 ) -> None:
     """Validate a submission without running code from it. Exits with 0 if nothing is wrong, with 1 otherwise."""
-    from pagbench.submissions import changes
+    from pagbench import benchmarks
+    from pagbench.submissions import changes, report
     from pagbench.submissions.check import check
+    from pagbench.submissions.folder import REPORT, read_card
     from pagbench.submissions.sandbox import Limits
 
     limits = Limits(seconds=seconds)
     if (folder is None) == (since is None):
         raise ContractError("give the submission's folder, or --since a revision")
+    if folder is not None and (folder / REPORT).exists():
+        raise typer.Exit(_print(report.check(folder, leaderboard, _benchmark_of_report(folder, benchmark))))
     if folder is not None:
         raise typer.Exit(_print(check(folder, leaderboard, benchmark=benchmark, limits=limits)))
     folders, findings = changes.submissions(leaderboard, since or "HEAD")
     worst = _print(findings)
     for changed in [] if worst else folders:
         typer.echo(f"submission: {printable(str(changed))}")
-        label = benchmark or changed.parent.parent.name
-        if _print(check(changed, leaderboard, benchmark=label, limits=limits)):
+        label = benchmark or changed.relative_to((leaderboard / "submissions").absolute()).parts[0]
+        reported = (changed / REPORT).exists()
+        found = (
+            report.check(changed, leaderboard, benchmarks.load(label))
+            if reported
+            else check(changed, leaderboard, benchmark=label, limits=limits)
+        )
+        if _print(found):
             worst = 1
         else:
-            _print_rank(changed, leaderboard, label)
+            model = report.Report.read(changed).model if reported else read_card(changed).id
+            _print_rank(changed, leaderboard, label, model)
     raise typer.Exit(worst)
 
 
-def _print_rank(folder: Path, leaderboard: Path, label: str) -> None:
+def _benchmark_of_report(folder: Path, name: str | None) -> "Benchmark":
+    """The benchmark that is named, or that of a report's results."""
+    from pagbench import benchmarks
+    from pagbench.submissions.folder import RESULTS
+
+    labels = [label for label in benchmarks.names() if (folder / RESULTS / label).is_dir()]
+    if name is None and len(labels) != 1:
+        raise ContractError(f"{folder}: results on {', '.join(labels) or 'no benchmark'}; name one with --benchmark")
+    return benchmarks.load(name or labels[0])
+
+
+def _print_rank(folder: Path, leaderboard: Path, label: str, model: str) -> None:
     """Prints where a submission stands, or would stand if it were added."""
     from pagbench import benchmarks
     from pagbench.submissions.add import standing
-    from pagbench.submissions.folder import read_card
 
-    placed = standing(leaderboard, benchmarks.load(label), folder, read_card(folder).id)
+    placed = standing(leaderboard, benchmarks.load(label), folder, model)
     for line in (
         placed.lines() if placed else [f"it has no results on {label} yet: measure it with pagbench submit run"]
     ):
@@ -210,7 +234,7 @@ def add(
         ]
         if _print(changed) or _print(check_inside(copy, definition.label, Limits(seconds=seconds))):
             raise typer.Exit(1)
-        _print_rank(copy, leaderboard, definition.label)  # first: what cannot be ranked is not laid down
+        _print_rank(copy, leaderboard, definition.label, card.id)  # first: what cannot be ranked is not laid down
         add.settle(copy, target, card, definition)
     typer.echo(f"added: {target}")
     branch = f"submit-{card.id.replace('/', '-')}"
@@ -218,6 +242,57 @@ def add(
         f"next: git switch -c {branch} && git add {target} && git commit -m 'Submit {card.id} to {definition.label}' "
         f"&& git push -u origin {branch}, then open a pull request"
     )
+
+
+@app.command(name="results", epilog="Example: pagbench submit results results --benchmark cifar10 --by 'Your Name'")
+def report_results(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder that pagbench run has filled.")],
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", "-b", help="Name, or name@version; by default all that it has.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Id of a model; by default all that the registry knows.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Who has measured them; by default git's user.")] = None,
+    leaderboard: Leaderboard = _LEADERBOARD,
+) -> None:
+    """Submit results of models that the registry knows, as RobustBench's; they are self-reported until a rerun."""
+    from pagbench import benchmarks, results
+    from pagbench.submissions import add, report
+
+    if not leaderboard.is_dir():
+        raise ContractError(f"{leaderboard}: no such folder; run this in a checkout, or give --leaderboard")
+    labels = benchmarks.names() if benchmark is None else [benchmarks.load(benchmark).label]
+    chosen = [found for found in map(benchmarks.load, labels) if results.has_results(folder, found)]
+    if not chosen:
+        raise ContractError(f"{folder}: no results{f' on {labels[0]}' if benchmark else ''}; give the folder of a run")
+    author, added, refused = by or _verifier(), list[Path](), False
+    for definition in chosen:
+        names, left_out = report.reportable(folder, definition, leaderboard)
+        if model and (missing := sorted({*model} - {*names})):
+            warn(f"error: {missing[0]}: no results on {definition.label} that can be submitted as results alone")
+            refused = True
+        for line in [] if model else left_out:
+            warn(f"left out: {line}")
+        for name in [name for name in names if not model or name in model]:
+            target = report.home_of(leaderboard, definition, name)
+            with add.staging(leaderboard) as copy:
+                report.create(copy, folder, definition, name, author)
+                if _print(report.check(copy, leaderboard, definition)):
+                    refused = True
+                    continue
+                _print_rank(copy, leaderboard, definition.label, name)
+                add.move(copy, target)
+            typer.echo(f"added: {target}")
+            added.append(target)
+    if added:
+        typer.echo(
+            f"next: git switch -c results && git add {leaderboard / 'submissions'} && git commit -m 'Report results' "
+            "&& git push -u origin results, then open a pull request"
+        )
+    elif not refused:
+        warn("nothing to submit")
+    raise typer.Exit(1 if refused or not added else 0)
 
 
 def _print(findings: "Iterable[Finding]") -> int:

@@ -27,6 +27,8 @@ from pagbench.storage.paths import LARGEST, StoragePath, is_url
 
 PUBLISHED = Path(__file__).parent.parent.parent / "leaderboard" / "results"
 """Results of the published leaderboard; in a checkout only."""
+CARD, REPORT = "model.yaml", "report.yaml"
+"""What a submission's folder begins with: the card of a network of one's own, or who reports on one that is known."""
 _THREADS = min(4, os.cpu_count() or 1)
 """Models that are read at a time. Decoding and products do without Python's lock; a product keeps to one thread, for
 several that share their threads wait for each other."""
@@ -204,7 +206,7 @@ class ModelFiles:
         names = {source.card.id, *map(str, result.rows["entrant"].unique())}
         if names != {self.name}:
             raise ResultsError(f"{path}: holds rows of {', '.join(sorted(names))}; move it out of the results folder")
-        if self.submitted and source.card.control:
+        if self.submitted and source.card.control and self.name not in benchmark.anchors:
             raise ResultsError(f"{path}: rows of a control, which nobody submits; take it out of the submissions")
         for contradiction in contradictions(result, benchmark, measure):
             raise ResultsError(f"{path}: {contradiction}")
@@ -215,13 +217,13 @@ def find_models(folder: Path, benchmark: Benchmark) -> list[ModelFiles]:
 
     Where a folder `submissions` lies beside, as in the published leaderboard, its models are among them: each is what
     its path says, `submissions/<benchmark>/<id>/results/<benchmark>/<id>.parquet`, and no control, anchor or published
-    model. What lies elsewhere there has a flaw.
+    model. What lies elsewhere there has a flaw. An anchor may be reported, and counts once it is verified.
     """
     published, digest = _models(folder / benchmark.label), benchmark.digest()
     found = [_files(folder, benchmark, digest, name) for name in published]
     parent = folder.parent if folder.name not in ("", "..") else folder.absolute().parent
     beside = parent / "submissions" / benchmark.label
-    for root in sorted(card.parent for card in beside.rglob("model.yaml")):
+    for root in sorted({path.parent for name in (CARD, REPORT) for path in beside.rglob(name)}):
         own = root.relative_to(beside).as_posix()
         for name in _models(root / "results" / benchmark.label):
             files = replace(_files(root / "results", benchmark, digest, name), submitted=True)
@@ -230,10 +232,20 @@ def find_models(folder: Path, benchmark: Benchmark) -> list[ModelFiles]:
                 flaw = f"results of {name} in the folder of {own}; a submission has none but its own"
             elif name in published:
                 flaw = f"results of {name} are both published and submitted; keep one of them"
+            elif name in benchmark.anchors and (root / REPORT).exists():
+                flaw = "" if _is_verified(files) else f"{name} is an anchor; its results count once they are verified"
             elif name in benchmark.anchors or name.startswith("control/"):
                 flaw = f"{name} is an anchor or a control; a submission has an id of its own"
             found.append(replace(files, name=str(files.path), flaw=flaw) if flaw else files)
     return found
+
+
+def _is_verified(files: ModelFiles) -> bool:
+    try:
+        record = verification.read(files.path, files.benchmark.label, files.name, None)
+    except ResultsError:
+        return False
+    return record is not None and record.verdict == "verified"
 
 
 def _files(home: Path, benchmark: Benchmark, digest: str, name: str) -> ModelFiles:

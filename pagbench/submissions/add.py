@@ -32,18 +32,27 @@ def staged(root: Path, leaderboard: Path, benchmark: Benchmark, card: ModelCard)
     Raises:
         ResultsError: a file cannot be copied.
     """
-    copy = leaderboard / f".staged-{os.getpid()}"
     results = f"{folder.RESULTS}/"
     kept = (f"{results}{benchmark.label}/", f"{results}{benchmark.label}+")
     names = [name for name in folder.known_files(card) if not name.startswith(results) or name.startswith(kept)]
-    try:
-        for name in names:
-            if (root / name).exists():
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(root / name, copy / name, follow_symlinks=False)
+    with staging(leaderboard) as copy:
+        try:
+            for name in names:
+                if (root / name).exists():
+                    (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(root / name, copy / name, follow_symlinks=False)
+        except OSError as error:
+            why = error.strerror or error
+            raise ResultsError(f"{copy}: cannot copy {root} there ({why}); nothing was added") from None
         yield copy
-    except OSError as error:
-        raise ResultsError(f"{copy}: cannot copy {root} there ({error.strerror or error}); nothing was added") from None
+
+
+@contextmanager
+def staging(leaderboard: Path) -> Iterator[Path]:
+    """A path beside a submission's home in the leaderboard; what is still there in the end is removed."""
+    copy = leaderboard / f".staged-{os.getpid()}"
+    try:
+        yield copy
     finally:
         shutil.rmtree(copy, ignore_errors=True)
 
@@ -61,6 +70,15 @@ def settle(copy: Path, target: Path, card: ModelCard, benchmark: Benchmark) -> N
             )
         if card.weights is not None:
             (copy / card.weights).unlink(missing_ok=True)
+    move(copy, target)
+
+
+def move(copy: Path, target: Path) -> None:
+    """Moves a folder into its place; an older version goes.
+
+    Raises:
+        ResultsError: the disk refuses; the older version stays.
+    """
     older = copy.with_name(f"{copy.name}-older")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,16 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
 
 from pagbench.cards import ModelCard, plain_yaml
 from pagbench.errors import CardError, PagbenchError
 from pagbench.submissions.check import kept_word
 from pagbench.submissions.findings import Finding
-from pagbench.submissions.folder import CARD, pinned_sha256
+from pagbench.submissions.folder import CARD, REPORT, RESULTS, pinned_sha256
+from pagbench.submissions.report import Report
 
 _DEPTH = 3
 """Parts of a submission's path below `submissions`: benchmark, and the two of the id."""
@@ -49,17 +53,33 @@ def submissions(leaderboard: Path, since: str) -> tuple[list[Path], list[Finding
     findings = []
     for path, status in changed.items():
         parts = PurePosixPath(path).parts
-        if parts[: len(home)] != home or len(parts) <= len(home) + _DEPTH:
+        root_parts = _submission(parts[len(home) :])
+        if parts[: len(home)] != home or not root_parts:
             findings.append(Finding("error", path, "a pull request of a submission changes nothing but its own folder"))
         elif path.endswith(_RECORD) and (status != "D" or path.removesuffix(_RECORD) + ".parquet" not in changed):
             findings.append(Finding("error", path, "records of reruns are for maintainers to write and to remove"))
         else:
-            touched[PurePosixPath(*parts[: len(home) + _DEPTH]).as_posix()] = None
+            touched[PurePosixPath(*home, *root_parts).as_posix()] = None
     if not changed:
         findings.append(Finding("error", str(leaderboard), f"nothing is committed since {since}; commit a submission"))
     for name in touched:
         findings += _ownership(root, base, name)
     return [root / name for name in touched if _git(root, "ls-tree", "-z", "HEAD", "--", name)], findings
+
+
+def _submission(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Which submission a file below `submissions` is of: its benchmark and its id; empty where it is of none.
+
+    Ids of submitted networks have two parts, those of reports as many as the registry gives them.
+
+    >>> _submission(("cifar10@2", "robustbench", "cifar10", "L2", "Standard", "report.yaml"))
+    ('cifar10@2', 'robustbench', 'cifar10', 'L2', 'Standard')
+    """
+    if parts[-1:] == (REPORT,) and len(parts) > _DEPTH:
+        return parts[:-1]
+    if RESULTS in parts[_DEPTH:]:
+        return parts[: parts.index(RESULTS, _DEPTH)]
+    return parts[:_DEPTH] if len(parts) > _DEPTH else ()
 
 
 def _root(leaderboard: Path) -> Path:
@@ -79,31 +99,53 @@ def _root(leaderboard: Path) -> Path:
 def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:
     """A submission that was there may be changed or taken back by its authors, as its card names them."""
     older, newer = (_card(root, f"{revision}:{name}/{CARD}") for revision in (base, "HEAD"))
+    before, now = (_report(root, f"{revision}:{name}/{REPORT}") for revision in (base, "HEAD"))
+    if before is not None and (now is None or now.by != before.by):
+        yield Finding("error", name, f"changes what {before.by} has reported; a maintainer must do that")
     if older is None:
         return
-    before = older.authors
+    authors = older.authors
     if newer is None:
-        message = f"removes a submission of {before}: a maintainer must confirm that they ask for it"
+        message = f"removes a submission of {authors}: a maintainer must confirm that they ask for it"
         yield Finding("warning", name, message)
         return
     named, committed = str(pinned_sha256(newer)), str(older.weights_sha256)
     if older.embargo and named != committed:
         yield Finding("error", name, kept_word(named, committed))
-    if newer.authors != before:
-        yield Finding("error", name, f"changes the authors of a submission of {before}; submit under another id")
+    if newer.authors != authors:
+        yield Finding("error", name, f"changes the authors of a submission of {authors}; submit under another id")
     else:
-        yield Finding("warning", name, f"changes a submission of {before}: a maintainer must confirm that it is theirs")
+        yield Finding(
+            "warning", name, f"changes a submission of {authors}: a maintainer must confirm that it is theirs"
+        )
 
 
 def _card(root: Path, blob: str) -> ModelCard | None:
     """A card as it is committed; None where there is none, or none that can be read, which the folder's checks say."""
     try:
+        content = _yaml(root, blob)
+        return None if content is None else ModelCard.parse(content, CARD)
+    except CardError:
+        return None
+
+
+def _report(root: Path, blob: str) -> Report | None:
+    """The same of a report."""
+    try:
+        return Report.model_validate(_yaml(root, blob))
+    except ValidationError:
+        return None
+
+
+def _yaml(root: Path, blob: str) -> dict[str, Any] | None:
+    """What a file holds as it is committed; None where there is none, or no plain YAML."""
+    try:
         if int(_git(root, "cat-file", "-s", blob)) > plain_yaml.LARGEST_YAML:
             return None
         content = plain_yaml.parse_yaml(_git(root, "cat-file", "blob", blob).encode(errors="surrogateescape"))
-        return ModelCard.parse(content, CARD) if isinstance(content, dict) else None
-    except (ChangesError, plain_yaml.PlainYamlError, CardError):
+    except (ChangesError, plain_yaml.PlainYamlError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def _git(root: Path, *arguments: str) -> str:

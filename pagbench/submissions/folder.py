@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pagbench import benchmarks, columns
@@ -10,12 +10,13 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.cards.plain_yaml import LARGEST_YAML
 from pagbench.errors import CardError, UnknownNameError
+from pagbench.results import folders
 from pagbench.results.store import SHARDS
 from pagbench.storage import downloads
 from pagbench.storage.files import sha256_of
 from pagbench.submissions.findings import Finding
 
-CARD = "model.yaml"
+CARD, REPORT = folders.CARD, folders.REPORT
 RESULTS = "results"
 WEIGHTS_SUFFIX = ".safetensors"
 """The only kind of weights: a format that can hold nothing but tensors."""
@@ -86,22 +87,33 @@ def has_weights(card: ModelCard, root: Path) -> bool:
 
 def known_files(card: ModelCard) -> dict[str, int]:
     """Paths that a submission with this card may have, and how many bytes each may have at most."""
+    weights = {card.weights: WEIGHTS_LINKED if card.embargo else WEIGHTS_BESIDE} if card.weights else {}
+    return {CARD: LARGEST_YAML} | weights | results_files(card.id)
+
+
+def results_files(model: str) -> dict[str, int]:
+    """Paths that results of a model may have in a submission, and how many bytes each may have at most."""
     labels = [
         label if measure is None else f"{label}+{measure}"
         for label in benchmarks.names()
         for measure in (None, *columns.OPTIONAL)
     ]
-    weights = {card.weights: WEIGHTS_LINKED if card.embargo else WEIGHTS_BESIDE} if card.weights else {}
-    return {CARD: LARGEST_YAML} | weights | {f"{RESULTS}/{label}/{card.id}.parquet": RESULTS_BYTES for label in labels}
+    return {f"{RESULTS}/{label}/{model}.parquet": RESULTS_BYTES for label in labels}
 
 
-def check_files(root: Path) -> Iterator[Finding]:
-    """What is wrong with the kinds and the number of the files; nothing is opened, and no link is followed."""
+def check_files(root: Path, first: str = CARD) -> Iterator[Finding]:
+    """What is wrong with the kinds and the number of the files; nothing is opened, and no link is followed.
+
+    Args:
+        root: the submission's folder.
+        first: the file that says what the others are: the card, or the report.
+    """
     if root.is_symlink() or not root.is_dir():
-        yield Finding("error", str(root), "not a folder; give the folder that `pagbench submit init` wrote")
+        yield Finding("error", str(root), "not a folder; give the folder that `pagbench submit` wrote")
         return
-    if not (root / CARD).exists():
-        yield Finding("error", CARD, f"there is none in {root}; write one with `pagbench submit init {root}`")
+    if not (root / first).exists():
+        command = "init" if first == CARD else "results"
+        yield Finding("error", first, f"there is none in {root}; write one with `pagbench submit {command}`")
     for number, (name, status) in enumerate(_walk(root, root), start=1):
         if number > FILES:
             yield Finding("error", str(root), f"more than {FILES} files and folders; keep what is submitted")
@@ -115,8 +127,21 @@ def check_files(root: Path) -> Iterator[Finding]:
 
 
 def check_names(root: Path, card: ModelCard) -> Iterator[Finding]:
-    """Files that a submission with this card has no use for, or that are too large for it."""
-    known = known_files(card)
+    """Files that a submission with this card has no use for, or that are too large for it, or that it lacks."""
+    unlinked = {card.weights: "; put it behind a link (download)"} if card.weights and not card.embargo else {}
+    yield from check_sizes(root, known_files(card), unlinked)
+    if card.weights and not card.embargo and not (root / card.weights).is_file():
+        yield Finding("error", card.weights, "the card names it, and it is not here; put the file beside the card")
+
+
+def check_sizes(root: Path, known: Mapping[str, int], advice: Mapping[str, str] | None = None) -> Iterator[Finding]:
+    """Files that a submission has no use for, or that are too large.
+
+    Args:
+        root: its folder.
+        known: which files it may have, and the most bytes of each.
+        advice: what to do where one is too large.
+    """
     records = {name.removesuffix(".parquet") + ".verified.json" for name in known if name.endswith(".parquet")}
     for name, status in _walk(root, root):
         if stat.S_ISDIR(status.st_mode):
@@ -127,14 +152,11 @@ def check_names(root: Path, card: ModelCard) -> Iterator[Finding]:
             yield Finding("warning", name, message)
         elif name not in known:
             if f"{SHARDS}/" not in name:  # said of the folder
-                message = f"not a file of a submission; expected {CARD}, weights and results; remove it"
-                yield Finding("error", name, message)
+                expected = "card, weights and results" if CARD in known else "a report and results"
+                yield Finding("error", name, f"not a file of a submission; expected {expected}; remove it")
         elif status.st_size > known[name]:
-            advice = "; put it behind a link (download)" if name == card.weights and not card.embargo else ""
-            yield Finding("error", name, f"{status.st_size} bytes, at most {known[name]} are taken{advice}")
-
-    if card.weights and not card.embargo and not (root / card.weights).is_file():
-        yield Finding("error", card.weights, "the card names it, and it is not here; put the file beside the card")
+            more = (advice or {}).get(name, "")
+            yield Finding("error", name, f"{status.st_size} bytes, at most {known[name]} are taken{more}")
 
 
 def _walk(root: Path, folder: Path) -> Iterator[tuple[str, os.stat_result]]:

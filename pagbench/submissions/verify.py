@@ -35,7 +35,8 @@ from pagbench.running.session import Session, guarded
 from pagbench.submissions import folder
 from pagbench.submissions.check import check_weights
 from pagbench.submissions.check_results import check_results
-from pagbench.submissions.folder import CARD, RESULTS
+from pagbench.submissions.folder import CARD, REPORT, RESULTS
+from pagbench.submissions.report import Report, known_card
 from pagbench.training.model import plan_of, train_again
 
 SAMPLES = 50
@@ -86,7 +87,7 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
     """Results of a submission's folder, or of a model of a results folder.
 
     Args:
-        target: a submission's folder, or a model's id; an id that has results in `home` is no folder.
+        target: a submission's folder, or a report's, or a model's id; an id that has results in `home` is no folder.
         home: the results folder.
         benchmark: only results on it; None for all.
 
@@ -96,6 +97,8 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
     of_model = is_identifier(target) and not target.endswith((".yaml", ".yml"))  # no card of anybody's
     has_results = of_model and any(results.path_of(home, chosen, target).is_file() for chosen in _chosen(benchmark))
     submission = not has_results and (Path(target) / CARD).is_file()
+    if not has_results and not submission and (Path(target) / REPORT).is_file():
+        return _reported_results(Path(target), benchmark)
     if not submission and not of_model:
         raise ResultsError(f"{target}: neither a submission's folder nor a model's id; see `pagbench leaderboard`")
     subjects: list[Subject] = []
@@ -116,6 +119,8 @@ def find_results(target: str, home: Path, benchmark: Benchmark | None = None) ->
         root = _beside(home, chosen) / target  # where its id belongs: the cards of others are not read
         if (root / CARD).is_file():
             subjects += (subject for subject in _submitted_results(root, chosen) if subject.card.id == target)
+        elif (root / REPORT).is_file():
+            subjects += _reported_results(root, chosen)
     if not subjects:
         on = "" if benchmark is None else f" on {benchmark.label}"
         raise ResultsError(
@@ -132,7 +137,7 @@ def find_targets(home: Path, benchmark: Benchmark | None = None) -> list[str]:
         root = home / chosen.label
         files = [path for path in sorted(root.rglob("*.parquet")) if not path.parent.name.startswith(".")]
         targets += [path.relative_to(root).with_suffix("").as_posix() for path in files]
-        targets += sorted(str(card.parent) for card in _beside(home, chosen).rglob(CARD))
+        targets += sorted(str(path.parent) for name in (CARD, REPORT) for path in _beside(home, chosen).rglob(name))
     return list(dict.fromkeys(targets))
 
 
@@ -150,6 +155,17 @@ def _submitted_results(root: Path, benchmark: Benchmark) -> Iterator[Subject]:
     path = results.path_of(root / RESULTS, benchmark, card.id)
     if path.is_file():
         yield Subject(path, card, str(root / CARD), folder.weights_sha256(card, root), benchmark, root)
+
+
+def _reported_results(root: Path, benchmark: Benchmark | None) -> list[Subject]:
+    """Results of a model that the registry knows, which others have measured."""
+    report = Report.read(root)
+    card = known_card(report.model)
+    return [
+        Subject(path, card, report.model, report.weights_sha256, chosen)
+        for chosen in _chosen(benchmark)
+        if (path := results.path_of(root / RESULTS, chosen, report.model)).is_file()
+    ]
 
 
 def draw(benchmark: Benchmark, samples: int, seed: int) -> list[str]:
