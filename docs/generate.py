@@ -90,18 +90,16 @@ def _study(found: dict[str, Study]) -> str:
     every = [found[label] for label in ("fashion-mnist@2", "digits@2", "photographs@1")]
     parts = ["#### The claims\n", verdicts.claims(every)]
     for each in every:
-        label, first = each.benchmark.label, f"{each.benchmark.name}@1"
-        parts += [f"#### Along the paths of `{label}`\n", verdicts.profiles(each)]
-        if label != first:
-            parts += [f"#### From `{first}` to `{label}`\n", verdicts.moves(found[first], each)]
-    parts += ["#### How training seeds differ on `fashion-mnist@2`\n", seeds.table()]
-    parts += ["#### The luck of a seed in the first edition\n", verdicts.luck(found["fashion-mnist@1"])]
+        parts += [f"#### Along the paths of `{each.benchmark.label}`\n", verdicts.profiles(each)]
+    parts += ["#### Standard deviations between training seeds on `fashion-mnist@2`\n", seeds.table()]
     return "\n".join(parts)
 
 
 def _first_study(found: dict[str, Study]) -> str:
-    distractor = study.distractor(found["fashion-distractor@1"])
-    return f"{study.tables(found['fashion-mnist@1'])}\n#### Signal and distractor\n\n{distractor}"
+    first = found["fashion-mnist@1"]
+    parts = ["#### The claims\n", verdicts.claims([first]), verdicts.luck(first), study.tables(first)]
+    parts += ["#### Signal and distractor\n", study.distractor(found["fashion-distractor@1"])]
+    return "\n".join(parts)
 
 
 def _theory() -> str:

@@ -42,20 +42,16 @@ def measure(folders: Iterable[Path]) -> list[dict[str, object]]:
 
 
 def table() -> str:
-    """Standard deviations between seeds along the paths, as Markdown; recipes with one network are left out."""
+    """Standard deviations between seeds along the paths, as Markdown; without recipes of fewer than three seeds."""
     recipes = defaultdict(list)
     with TABLE.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             recipes[line["family"], float(line["strength"])].append([float(line[name]) for name in MEASURED])
-    lines = [
-        row(["family", "strength", "seeds", "alignment", *(f"between seeds: {name}" for name in MEASURED)]),
-        rule(7),
-    ]
+    lines = [row(["recipe", *MEASURED]), rule(4)]
     for (family, strength), values in sorted(recipes.items()):
-        if len(values) > 1:
+        if len(values) > 2:
             spread = np.std(values, axis=0, ddof=1)
-            mean = f"{np.mean(values, axis=0)[1]:.3f}"
-            lines.append(row([family, f"{strength:g}", str(len(values)), mean, *(f"{sd:.4f}" for sd in spread)]))
+            lines.append(row([f"{family}-{strength:g}" if strength else family, *(f"{sd:.3f}" for sd in spread)]))
     return "\n".join(lines) + "\n"
 
 

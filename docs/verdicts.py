@@ -1,4 +1,4 @@
-"""The paper's claims with a verdict for each data set, and what moved between editions."""
+"""The paper's claims with a verdict for each benchmark, and what each path shows."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -64,38 +64,18 @@ def claims(studies: Sequence[Study]) -> str:
 
 
 def profiles(study: Study) -> str:
-    """Regime, alignment, and at which noise level alignment is highest, along each path; as Markdown."""
-    lines = [row(["family", "strength", "regime", "accuracy", "alignment", "highest", "at sigma"]), rule(7)]
-    for family, path in paths(study).items():
-        for point in path:
-            found = study.replicates(point.model)
-            values = [text(found[name], digits=2) for name in ("accuracy", "alignment", "alignment_peak")]
-            sigma = found[PEAK_SIGMA]
-            sigmas = study.benchmark.sigmas or ()
-            at_end = bound(PEAK_SIGMA, within(interval(sigma), sigmas), sigmas)
-            values.append(f"{at_end}, the grid ends at {sigma[0]:g}" if at_end else text(sigma, digits=2))
-            lines.append(row([family, f"{point.strength:g}", _regime(study, point), *values]))
-    return "\n".join(lines) + "\n"
+    """Regime, accuracy, alignment, and the noise level where it is highest, along each path; as Markdown.
 
-
-def moves(first: Study, second: Study) -> str:
-    """Place, alignment and regime of each row in two editions, as Markdown; by rank in the second.
-
-    Places are among the rows that both editions rank, those trained on the target apart: the first edition ranks more.
+    The unregularised network, with which every path begins, has one row.
     """
-    old = {str(entry["model"]): entry for entry in first.rankings[0] + first.rankings[1]}
-    heads = ["model", f"place in `{first.benchmark.label}`", f"in `{second.benchmark.label}` (95 %)"]
-    lines = [row([*heads, "alignment", "now", "regime", "now"]), rule(7)]
-    for track, apart in zip(second.rankings, ("", " (own track)"), strict=True):
-        shared = [entry for entry in track if entry["model"] in old]
-        before = sorted(shared, key=lambda entry: -old[str(entry["model"])]["alignment"])
-        places = {str(entry["model"]): place for place, entry in enumerate(before, 1)}
-        for place, entry in enumerate(shared, 1):
-            name = str(entry["model"])
-            now = f"{place} ({entry['rank_low']:g}–{entry['rank_high']:g}){apart}"
-            both = (old[name], entry)
-            values, regimes = ([f"{e['alignment']:.2f}" for e in both], [str(e["regime"] or "–") for e in both])
-            lines.append(row([name, str(places[name]), now, *values, *regimes]))
+    lines = [row(["recipe", "regime", "accuracy", "alignment", "best at sigma"]), rule(5)]
+    along = list(_witnesses(study).values())
+    for point in [*along[0], *(point for path in along[1:] for point in path[1:])]:
+        found, sigmas = study.replicates(point.model), study.benchmark.sigmas or ()
+        at_end = bound(PEAK_SIGMA, within(interval(found[PEAK_SIGMA]), sigmas), sigmas)
+        sigma = at_end or text(found[PEAK_SIGMA], digits=2)
+        values = (f"{found['accuracy'][0]:.2f}", text(found["alignment"], digits=2), sigma)
+        lines.append(row([_short(point.row), _regime(study, point), *values]))
     return "\n".join(lines) + "\n"
 
 
@@ -114,26 +94,22 @@ def luck(study: Study) -> str:
     pooled = math.sqrt(sum(float(group.var() * len(group)) for group in several) / freedom)
     retrained = float(student.ppf((1 + _SURE) / 2, freedom)) * math.sqrt(2) * pooled
     models = sorted(study.drawn, key=lambda model: -float(model.replicates["alignment"][0]))
-    clear, lucky = 0, list[tuple[float, str]]()
+    clear = lucky = 0
     for first, second in combinations(models, 2):
         found = interval(first.replicates["alignment"] - second.replicates["alignment"])
         if found.low > 0:
             clear += 1
-            both = math.hypot(retrained, (found.high - found.low) / 2)
-            if found.value < both:
-                lucky.append((found.value, f"`{_short(first)}` before `{_short(second)}` by {found.value:.3f}"))
-    widest = "; ".join(text for _, text in sorted(lucky, reverse=True)[:3])
+            lucky += found.value < math.hypot(retrained, (found.high - found.low) / 2)
     pairs = len(models) * (len(models) - 1) // 2
-    label = study.benchmark.label
     return (
-        f"`{label}`: of {pairs:,} pairs of networks the images tell {clear:,} apart. Another seed moves "
-        f"the difference of two networks by up to {retrained:.3f} (pooled over {len(several)} recipes), so that "
-        f"{len(lucky)} of these orders may be the luck of a seed, the widest: {widest}.\n"
+        f"Of {pairs:,} pairs of networks the images tell {clear:,} apart. Another training seed moves the difference of "
+        f"two networks by up to {retrained:.3f} (pooled over {len(several)} recipes). So {lucky} of these orders may be "
+        "the luck of a seed.\n"
     )
 
 
-def _short(model: StudiedModel) -> str:
-    return model.card.id.rpartition("/")[2]
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _regime(study: Study, point: Point) -> str:
@@ -150,7 +126,7 @@ def _count(verdicts: dict[str, bool]) -> str:
     others = [family for family, holds in verdicts.items() if not holds]
     word = "holds" if not others else "in part" if len(others) < len(verdicts) / 2 else "no"
     return f"**{word}**: {len(verdicts) - len(others)} of {len(verdicts)} families" + (
-        f" (not {', '.join(others)})" if others else ""
+        f" (not {', '.join(others)})" if 0 < len(others) < len(verdicts) else ""
     )
 
 
@@ -209,6 +185,8 @@ def _blurred(study: Study) -> str:
     Rows that are excessive by sigma* alone would make the claim true by definition. A sigma* that lies beyond the grid
     does not make it true: at the grid's end it is too near to the other one.
     """
+    if study.benchmark.sigmas is None:
+        return "not measured"
     verdicts, shares = {}, []
     for family, path in _witnesses(study).items():
         excessive = [point for point in path if _costs_accuracy(study, point)]
@@ -235,7 +213,8 @@ def _correlation(first: str, second: str, sign: int) -> Callable[[Study], str]:
         x, y = (np.array([study.replicates(model)[name][0] for model in chosen]) for name in (first, second))
         rho = clustered_spearman(x, y, [model.card.family for model in chosen])
         word = "holds" if sign * rho.low > 0 < sign * rho.high else "not shown"
-        return f"**{word}**: {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], {len(chosen)} recipes"
+        rows = study.benchmark.ranking or "networks"
+        return f"**{word}**: {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], {len(chosen)} {rows}"
 
     return judged
 
