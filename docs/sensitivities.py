@@ -2,22 +2,14 @@
 
 from collections.abc import Iterator
 
-from pagbench.studies.stability.report import RANKINGS, FactorOutcomes, Report
+from pagbench.studies.legend import number
+from pagbench.studies.stability.report import RANKINGS, FactorOutcomes, Outcome, Report
 
-_HEADS = (
-    "level",
-    "τ [95 %]",
-    "families",
-    "beyond rank interval",
-    "farthest, both ranks",
-    "first",
-    "regimes",
-    "overturns",
-)
+_HEADS = ("level", "τ [95 %]", "moved", "first", "regimes", "overturns")
 
 
 def tables(reports: list[Report]) -> str:
-    """One table per benchmark and factor, as Markdown."""
+    """One table for each benchmark, a line for each level that changes something, as Markdown."""
     return "\n".join(line for report in reports for line in _benchmark(report))
 
 
@@ -27,33 +19,33 @@ def _benchmark(report: Report) -> Iterator[str]:
     yield ""
     yield report.verdict
     yield ""
-    for factor in report.factors:
-        yield from _factor(factor, report)
-    if report.left_out:
-        yield f"Left out: {'; '.join(report.left_out)}."
-        yield ""
-
-
-def _factor(factor: FactorOutcomes, report: Report) -> Iterator[str]:
-    concerned = "" if factor.ranking == "alignment" else f"; it concerns {RANKINGS[factor.ranking]}"
-    own, summary = factor.published, f"{factor.summary[0].upper()}{factor.summary[1:]}"
-    yield f"**{summary}** (published: {_escaped(own.name)}; {own.images} images{concerned})"
-    yield ""
     yield f"| {' | '.join(_HEADS)} |"
     yield "|" + "---|" * len(_HEADS)
-    for outcome in factor.others:
-        cells = (
-            _escaped(outcome.name),
-            outcome.tau.text,
-            outcome.tau.families,
-            f"{len(outcome.moved)} of {outcome.ranked}",
-            report.farthest(factor, outcome),
-            report.first(outcome),
-            report.regimes(factor, outcome),
-            " and ".join(outcome.overturns) or "no",
-        )
-        yield f"| {' | '.join(cells)} |"
+    for factor in report.factors:
+        shown = [outcome for outcome in factor.others if _changes(report, factor, outcome)]
+        if shown:
+            ranking = RANKINGS[factor.ranking].removeprefix("the ranking ")
+            title = f"**{factor.summary}** (published: {factor.published.name})"
+            yield f"| {_escaped(title if factor.ranking == 'alignment' else f'{title}, {ranking}')} |{' |' * 5}"
+        for outcome in shown:
+            yield f"| {' | '.join(_cells(report, factor, outcome))} |"
     yield ""
+
+
+def _changes(report: Report, factor: FactorOutcomes, outcome: Outcome) -> bool:
+    """Whether a level changes the ranking, moves a model or a regime, or overturns the ranking."""
+    return outcome.tau.bounded or bool(outcome.moved or outcome.overturns or report.changed_regimes(factor, outcome))
+
+
+def _cells(report: Report, factor: FactorOutcomes, outcome: Outcome) -> Iterator[str]:
+    yield _escaped(outcome.name)
+    yield outcome.tau.text if outcome.tau.bounded else number(outcome.tau.value)
+    yield str(len(outcome.moved))
+    yield report.first(outcome)
+    changed = report.changed_regimes(factor, outcome)
+    judged = any(outcome.regimes or ())
+    yield "" if changed is None else str(len(changed)) if judged else "none"
+    yield " and ".join(outcome.overturns)
 
 
 def _escaped(text: str) -> str:

@@ -75,7 +75,7 @@ def profiles(study: Study) -> str:
         at_end = bound(PEAK_SIGMA, within(interval(found[PEAK_SIGMA]), sigmas), sigmas)
         sigma = at_end or text(found[PEAK_SIGMA], digits=2)
         values = (f"{found['accuracy'][0]:.2f}", text(found["alignment"], digits=2), sigma)
-        lines.append(row([_short(point.row), _regime(study, point), *values]))
+        lines.append(row([point.row.rpartition("/")[2], _regime(study, point), *values]))
     return "\n".join(lines) + "\n"
 
 
@@ -102,14 +102,10 @@ def luck(study: Study) -> str:
             lucky += found.value < math.hypot(retrained, (found.high - found.low) / 2)
     pairs = len(models) * (len(models) - 1) // 2
     return (
-        f"Of {pairs:,} pairs of networks the images tell {clear:,} apart. Another training seed moves the difference of "
-        f"two networks by up to {retrained:.3f} (pooled over {len(several)} recipes). So {lucky} of these orders may be "
-        "the luck of a seed.\n"
+        f"Of {pairs:,} pairs of networks the images tell {clear:,} apart. Another training seed moves the difference "
+        f"of two networks by up to {retrained:.3f} (pooled over {len(several)} recipes). So {lucky} of these orders "
+        "may be the luck of a seed.\n"
     )
-
-
-def _short(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 def _regime(study: Study, point: Point) -> str:
