@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 import bent  # noqa: E402  (beside this file, which tests load by its path)
 import pages  # noqa: E402
+import rulers  # noqa: E402
 import seeds  # noqa: E402
 import sensitivities  # noqa: E402
 import study  # noqa: E402
@@ -114,11 +115,9 @@ def _sensitivity(found: dict[str, Study]) -> str:
 
 def _ruler() -> str:
     """What is known of every benchmark's density and tangent spaces."""
-    return "\n".join(
-        f"### `{known.benchmark}`\n\n![Candidate densities over sigma](../figures/{_picture(known).name})\n\n"
-        f"```\n{validation.to_text(known)}```\n"
-        for known in _validated()
-    )
+    known = _validated()
+    pictures = (f"![Candidate densities over sigma](../figures/{_picture(each).name})\n" for each in known)
+    return "\n".join([rulers.table(known), *pictures])
 
 
 def _validated() -> list[validation.Validation]:
