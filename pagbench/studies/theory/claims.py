@@ -95,10 +95,3 @@ def to_table(claims: Sequence[Claim], width: int) -> str:
         console.print(table)
         console.print(Text(SOURCE))
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
-
-
-def to_markdown(claims: Iterable[Claim]) -> str:
-    """For documents."""
-    lines = ["| " + " | ".join(HEADS) + " |", "|---|---|---|---:|---:|---|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in claim.cells()) + " |" for claim in claims]
-    return "\n".join([*lines, "", SOURCE]) + "\n"
