@@ -196,8 +196,8 @@ def _alignment(samples: int) -> Iterator[Line]:
                     coverage_of_alignment(found, images // 10 * 10, samples, weigh, rounds=rounds)
                     for weigh in (blocks, one_by_one)
                 )
-                order = "in rounds of classes" if rounds else "in any order"
-                yield Line(f"corrected alignment ({name}), {images} images {order}", ".95", now, before)
+                order = "in rounds" if rounds else "in any order"
+                yield Line(f"alignment ({name}), {images} images {order}", ".95", now, before)
 
 
 def _columns(samples: int) -> Iterator[Line]:
@@ -432,15 +432,11 @@ def _twins(samples: int) -> Iterator[Line]:
     yield Line("a network and its rounded copy share a rank", "1", now, before)
 
 
-def table(scale: float) -> Iterator[str]:
-    """Lines of the table as Markdown, as they are measured; with so many times the samples."""
-    yield "| statement | nominal | measured | version 0.1.0 | |"
-    yield "|---|---|---|---|---|"
+def measure(scale: float) -> Iterator[Line]:
+    """Lines of the table, as they are measured; with so many times the samples."""
     parts = ((_alignment, 200), (_columns, 200), (_ranks, 300), (_regimes, 50), (_correlations, 500), (_kendall, 60))
     for part, samples in (*parts, (_twins, 100)):
-        for line in part(max(int(samples * scale), 10)):
-            before = "" if line.before is None else _share(line.before)
-            yield f"| {line.what} | {line.nominal} | {_share(line.now)} | {before} | {line.note} |"
+        yield from part(max(int(samples * scale), 10))
 
 
 def _share(values: Array) -> str:
@@ -454,14 +450,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples, and nothing is written")
     quick = parser.parse_args().quick
-    lines = []
-    for line in table(0.1 if quick else 1.0):
-        sys.stdout.write(f"{line}\n")
+    rows = ["| statement | measured |", "|---|---:|"]
+    for line in measure(0.1 if quick else 1.0):
+        before = "" if line.before is None else f"; in version 0.1.0 {_share(line.before)}"
+        sys.stdout.write(f"{line.what}: {_share(line.now)}, nominal {line.nominal}{before}; {line.note}\n")
         sys.stdout.flush()
-        lines.append(line)
+        rows.append(f"| {line.what} | {f'{line.now.mean():.3f}' if len(line.now) else 'none'} |")
     if not quick:
         before, rest = PAGE.read_text(encoding="utf-8").split(START)
-        text = "\n".join(lines)
+        text = "\n".join(rows)
         PAGE.write_text(f"{before}{START}\n{text}\n\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
 
 
