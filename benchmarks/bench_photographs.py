@@ -101,4 +101,4 @@ def test_memory(benchmark, told, tmp_path):
     benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=1)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     what = f"a whole run of `photographs@1` with the Bayes control, {IMAGES} images, peak of resident memory"
-    told(pairs.Row(what, f"{peak:.2f} GiB", "", "", "", ""))
+    told(pairs.Row(what, f"{peak:.2f} GiB", "", "", "", "", ""))
