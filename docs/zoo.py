@@ -43,16 +43,31 @@ LICENSES = {
 
 
 _INTRODUCTION = """\
-The zoo of release 1.1.1, as `pagbench list models --source robustbench` lists it. Each network was built on a CPU with
-random weights and tried on two random images by the contract that every model keeps: one finite value per class, the
-same in two calls, differentiable in the pixels, logits or what the card says. This tells that they load and
-differentiate, nothing of their trained weights: `pagbench check` does. Output is what the network was seen to return;
-seconds are those of one busy core. Written by `docs/zoo.py`.
+pagbench runs the models of RobustBench's release 1.1.1. `pagbench list models --source robustbench` lists their ids,
+with architecture, clean accuracy and paper.
 
-To know: where gradients are recorded, `Bai2024MixedNUTS` puts a steep softmax in the place of an arg max;
-`Amini2024MeanSparse` sets features near their mean to it, where its gradient is zero; `Kang2021Stable` integrates an
-ordinary differential equation. Google Drive refuses some files for a day when many ask for them: `pagbench fetch` says
-where to put one by hand, and files in RobustBench's own `./models` are found."""
+```
+pip install 'pagbench[robustbench]'
+pagbench run robustbench/cifar10/L2/Engstrom2019Robustness --benchmark cifar10
+```
+
+Each network was built with random weights and tried on two random images by the contract that every model keeps: one
+finite value for each class, the same in two calls, differentiable in the pixels. This says nothing of trained weights:
+`pagbench check` does. `docs/zoo.py` writes this page. Each model's parameters are in
+[cost-models.csv](../cost-models.csv), and [what the zoo costs](cost.md) adds them up."""
+
+
+_GRADIENTS = """\
+## What to know of their gradients
+
+- `Bai2024MixedNUTS` puts a steep softmax in the place of an arg max where gradients are recorded.
+- `Amini2024MeanSparse` sets features near their mean to it. There its gradient is zero.
+- `Kang2021Stable` integrates an ordinary differential equation.
+
+## Downloads
+
+Google Drive refuses some files for a day when many ask for them. `pagbench fetch` then says where to put one by hand.
+Files in RobustBench's own `./models` are found."""
 
 
 def index() -> dict[str, dict[str, Any]]:
@@ -220,22 +235,34 @@ def _rows() -> Iterator[dict[str, Any]]:
 def page() -> str:
     """The page, from the probes."""
     rows = {row["id"]: row for row in _rows()}
-    passed = sum(row["result"] == "passes" for row in rows.values())
+    listed = [rows.get(model, {"id": model, "result": "not tried"}) for model in robustbench.names()]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in listed:
+        groups.setdefault(" ".join(row["id"].split("/")[1:3]), []).append(row)
+    failed = [f"- `{row['id']}`: {row['result']}" for row in listed if row["result"] != "passes"]
     lines = [
         "# RobustBench's models",
         "",
-        f"{_INTRODUCTION}\n\n{passed} of {len(rows)} pass{'' if passed == len(rows) else '; the others say why not'}.",
+        f"{_INTRODUCTION}",
         "",
-        "| id | architecture | parameters | output | contract | s |",
-        "|---|---|---:|---|---|---:|",
+        f"{len(listed) - len(failed)} of {len(listed)} pass.",
+        *failed,
+        "",
+        "| data set, threat | models | parameters | not logits |",
+        "|---|---:|---:|---|",
+        *(_group(name, group) for name, group in groups.items()),
+        "",
+        _GRADIENTS,
     ]
-    for model in robustbench.names():
-        row = rows.get(model, {"result": "not tried"})
-        millions = f"{row['parameters'] / 1e6:.1f} M" if "parameters" in row else "–"
-        name, architecture = model.removeprefix("robustbench/"), robustbench.card(model).architecture
-        output, seconds = row.get("output", "–"), row.get("seconds", "–")
-        lines.append(f"| {name} | {architecture} | {millions} | {output} | {row['result']} | {seconds} |")
     return "\n".join(lines) + "\n"
+
+
+def _group(name: str, rows: list[dict[str, Any]]) -> str:
+    sizes = sorted(row["parameters"] / 1e6 for row in rows if "parameters" in row)
+    others = (
+        f"{row['id'].rpartition('/')[2]}: {row['output']}" for row in rows if row.get("output", "logits") != "logits"
+    )
+    return f"| {name} | {len(rows)} | {sizes[0]:.1f} to {sizes[-1]:.1f} M | {', '.join(others)} |"
 
 
 if __name__ == "__main__":
