@@ -29,7 +29,7 @@ def execute(code, names):
     exec(compile(code, "example", "exec"), names)
 
 
-def test_the_tutorial_runs_and_prints_what_it_shows(tmp_path, monkeypatch, capsys):
+def test_the_tutorial_runs_and_prints_what_it_shows(tmp_path, monkeypatch, capsys, short_runs):
     monkeypatch.chdir(tmp_path)
     names = {}
     printed = ""
@@ -45,7 +45,7 @@ def test_the_tutorial_runs_and_prints_what_it_shows(tmp_path, monkeypatch, capsy
     assert (tmp_path / "gradients.png").stat().st_size > 1000
 
 
-def test_the_notebook_runs_and_has_no_outputs(tmp_path, monkeypatch):
+def test_the_notebook_runs_and_has_no_outputs(tmp_path, monkeypatch, short_runs):
     notebook = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] for cell in cells)
@@ -80,13 +80,23 @@ def commands(name):
     return [shlex.split(call, comments=True) for call in calls]
 
 
-CALLED = [(name, arguments) for name in DOCUMENTS for arguments in commands(name)]
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if commands(name)])
+def test_commands_in_documents_exist_with_their_options(name):
+    for arguments in commands(name):
+        check_call(arguments)
 
 
-@pytest.mark.parametrize(("name", "arguments"), CALLED, ids=[f"{name}: {' '.join(call)}" for name, call in CALLED])
-def test_commands_in_documents_exist_with_their_options(name, arguments):
+def check_call(arguments):
+    """Fails where there is no such command, or it has no such option."""
     command, rest = typer.main.get_command(app), list(arguments)
     while hasattr(command, "commands") and rest:
-        assert rest[0] in command.commands, f"{name}: no command {rest[0]}"
+        assert rest[0] in command.commands, f"no command {rest[0]}"
         command = command.commands[rest.pop(0)]
     command.make_parser(command.context_class(command)).parse_args(rest)  # or it names the option that is wrong
+
+
+def test_a_command_that_does_not_exist_is_seen():
+    with pytest.raises(AssertionError, match="no command measure"):
+        check_call(["measure", "digits/standard"])
+    with pytest.raises(Exception, match="No such option: --bench"):
+        check_call(["run", "digits/standard", "--bench", "digits"])
