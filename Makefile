@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 RESULTS ?= results
 SHAPES := $(shell printf "pagbench.%s," data densities geometry measures models reports.gallery running.targets studies.theory training)beartype.beartype
 
-.PHONY: run test test-all bench bench-growth bench-gpu docs site clean
+.PHONY: run test test-all bench bench-growth bench-gpu docs docs-site site clean
 
 run: $(VENV)/.installed
 	$(BIN)/pagbench run --results $(RESULTS)
@@ -38,12 +38,16 @@ docs: $(VENV)/.installed
 	$(BIN)/pagbench theory --output docs/figures
 	$(BIN)/python docs/generate.py
 
+# the documentation's site; Material's advertisement of its successor is left out
+docs-site: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 site: $(VENV)/.installed
 	$(BIN)/pagbench site --results leaderboard/results --output leaderboard/site
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) $(RESULTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RESULTS) site-docs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -55,5 +59,9 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,test]'
-	@touch $@ $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,docs,test]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-docs
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@

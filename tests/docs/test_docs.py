@@ -15,7 +15,6 @@ from scipy.stats import beta, binom
 
 import pagbench
 from pagbench import benchmarks
-from pagbench.cli import listing
 from pagbench.errors import EXTRAS
 from pagbench.models import checks, registry
 from pagbench.ranking.board import agreements
@@ -81,30 +80,32 @@ def test_staleness_is_seen_and_rounding_is_not():
     assert same_text("0.12345678901234567", "0.12345678901299999") and not same_text("0.1234567890", "0.1234667890")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "leaderboard/README.md",
-        "docs/explanation/abilities.md",
-        "docs/reference/cli.md",
-        "docs/reference/cost.md",
-        "docs/explanation/intervals.md",
-        "docs/reference/measures.md",
-        "docs/explanation/ruler.md",
-        "docs/explanation/sensitivity.md",
-        "docs/explanation/study.md",
-        "docs/explanation/study-first-edition.md",
-        "docs/how-to/submit.md",
-        "docs/explanation/theory.md",
+DOCUMENTS = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "leaderboard" / "README.md"]
+FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def anchors(document):
+    """Where GitHub puts the headings of a document."""
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    headings = [
+        re.sub(r"`|\*|\[([^]]*)\]\([^)]*\)", r"\1", line) for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     ]
-    + [listing.page(benchmarks.load(name)) for name in benchmarks.names()],
-)
-def test_links_lead_somewhere(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
-        assert ((ROOT / name).parent / target).exists(), target
+    slugs = ["".join(c for c in line.lower() if c.isalnum() or c in " -_").replace(" ", "-") for line in headings]
+    return {slug if index == 0 else f"{slug}-{index}" for slug in slugs for index in range(slugs.count(slug))}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document):
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    for target, anchor in re.findall(r"\]\((?!https?://|mailto:)([^)#\s]*)#?([^)\s]*)\)", text):
+        place = document.parent / target if target else document
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
+
+
+def test_an_anchor_is_what_github_makes_of_a_heading(tmp_path):
+    (tmp_path / "page.md").write_text("# 28×28 (`digits@2`)\n```\n# no heading\n```\n## On [a](b.md)\n## On a\n")
+    assert anchors(tmp_path / "page.md") == {"2828-digits2", "on-a", "on-a-1"}
 
 
 def test_models_and_commands_in_the_readme_exist():
