@@ -2,13 +2,14 @@
 
 import enum
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, warn, warn_of
+from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, terminal_width, warn, warn_of, wrapped
 from pagbench.cli.tables import aligned
 from pagbench.errors import ContractError, ResultsError, UnknownNameError, printable
 
@@ -240,8 +241,6 @@ def _download(file: "RemoteFile") -> tuple[str, ...]:
 
 def describe_benchmark(name: str) -> str:
     """A benchmark's definition as YAML, long lists of ids shortened, and its page."""
-    import yaml
-
     from pagbench import benchmarks
 
     definition = benchmarks.load(name)
@@ -249,8 +248,15 @@ def describe_benchmark(name: str) -> str:
     for key in ("samples", "calibration", "training"):
         ids = content.get(key, [])
         content[key] = ids if len(ids) <= _SHOWN_IDS else f"{len(ids)}: {', '.join(ids[:_SHOWN_IDS])}, ..."
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-    return f"# {page(definition)}\n# sha256 {definition.digest()}\n{text}"
+    return f"# {page(definition)}\n# sha256 {definition.digest()}\n{_yaml(content)}"
+
+
+def _yaml(fields: "dict[str, Any]") -> str:
+    """Fields as YAML, which breaks lines itself, but a word too late."""
+    import yaml
+
+    lines = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=math.inf).splitlines()
+    return "".join(f"{part}\n" for line in lines for part in wrapped(line, terminal_width() or 120, "  "))
 
 
 def heading(card: "Preflight") -> str:
@@ -262,8 +268,9 @@ def heading(card: "Preflight") -> str:
 def preflight(card: "Preflight") -> str:
     """A pre-flight card: what each check found, what was expected, and what to do."""
     table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]
-    advice = [printable(f"{check.name}: {check.advice}") for check in card.checks if check.advice]
-    return "\n".join([aligned([("check", "verdict", "found", "expected"), *table]), *advice])
+    advice = [(f"{check.name}: {check.advice}",) for check in card.checks if check.advice]
+    parts = [[("check", "verdict", "found", "expected"), *table], advice]
+    return "\n".join(aligned(rows) for rows in parts if rows)
 
 
 def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> str:
@@ -279,16 +286,13 @@ def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> 
     Raises:
         ResultsError: there are none on that benchmark.
     """
-    import yaml
-
     from pagbench import benchmarks, results
     from pagbench.models import registry
 
     request = registry.find(name)
     card = request.card
     source = request.path or f"the source {card.id.partition('/')[0]!r}"
-    fields = yaml.safe_dump(card.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    text = f"# {printable(str(source))}\n{fields}"
+    text = f"# {printable(str(source))}\n{_yaml(card.model_dump(mode='json', exclude_none=True))}"
     measured: dict[str, list[str]] = {}
     for label in benchmarks.names() if only is None else [only.label]:
         if results.file_of(folder, label, card.id).exists():  # a definition is read where there is something to show

@@ -1,11 +1,10 @@
 """Rows of texts in columns, for commands that list something; no word is broken."""
 
-import textwrap
 from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-from pagbench.cli.options import terminal_width
+from pagbench.cli.options import terminal_width, wrapped
 from pagbench.errors import printable
 
 _GAP = "  "
@@ -49,11 +48,6 @@ def _lines(row: Sequence[str], widths: Sequence[int], width: int | None) -> list
     if width is None:
         return [(start + last).rstrip()]
     room = width - cell_len(start)
-    first, *others = _wrapped(last, room) or [""]
+    first, *others = wrapped(last, room) or [""]
     lines = [(start + first).rstrip(), *(" " * cell_len(start) + line for line in others)]
-    return [*lines, *(_BELOW + line for line in _wrapped(below, width - len(_BELOW)))]
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of a text, broken at spaces alone."""
-    return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
+    return [*lines, *(_BELOW + line for line in wrapped(below, width - len(_BELOW)))]

@@ -424,9 +424,13 @@ def _narrowed(
 
 def _collection(lines: "Sequence[_Line]") -> str:
     """What most ids begin with, up to their last slash; empty where one without it would be another id."""
-    ids = {line.row["model"] for line in lines if line.kind != "title"}
+    ids = [line.row["model"] for line in lines if line.kind != "title"]
     ((most, _),) = Counter(name.rpartition("/")[0] for name in ids).most_common(1)
-    return most if ids.isdisjoint(name.removeprefix(f"{most}/") for name in ids if name.startswith(f"{most}/")) else ""
+    return (
+        most
+        if set(ids).isdisjoint(name.removeprefix(f"{most}/") for name in ids if name.startswith(f"{most}/"))
+        else ""
+    )
 
 
 class _Line(NamedTuple):
