@@ -83,7 +83,8 @@ def _best_of_each_family(found: Study) -> str:
     best = board[board["status"] == "ranked"].groupby("family")["alignment"].idxmax()
     chosen = {*board.loc[best, "model"], *found.benchmark.anchors}
     measured = [column.name for column in columns.optional_board_columns(found.benchmark)]
-    return render.to_markdown(board.drop(columns=measured, errors="ignore"), found.benchmark, models=chosen)
+    shown = board.drop(columns=measured, errors="ignore")
+    return render.to_markdown(shown, found.benchmark, models=chosen, columns="all", notes=True)
 
 
 def _study(found: dict[str, Study]) -> str:
@@ -144,7 +145,7 @@ def _boards(found: dict[str, Study]) -> str:
         more = f"[What it needs, how to run and cite it](../{listing.page(definition)})\n"
         parts += [f"## {definition.title} (`{label}`)\n", f"{definition.description}\n", more]
         parts += [
-            render.to_markdown(found[label].board, definition)
+            render.to_markdown(found[label].board, definition, columns="all", notes=True)
             if label in found
             else f"No results are published; `pagbench run --benchmark {label}` measures.\n"
         ]

@@ -102,6 +102,7 @@ def _published() -> dict[tuple[str, str, str], dict[str, Any]]:
             found[dataset, threat, cells[1]] = {
                 "architecture": re.sub(r"[^\w.+]+", "-", cells[-2].replace(" + ", "+")).strip("-"),
                 "accuracy": round(float(cells[3].rstrip("%")) / 100, 6),
+                "robust_accuracy": round(float(cells[4].rstrip("%")) / 100, 6),
                 "paper": paper[1],
                 "reference": ", ".join(part for part in (cells[-1], paper[2]) if part != "N/A"),
             }

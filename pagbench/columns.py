@@ -5,7 +5,7 @@ that is said of measures elsewhere derives from there. No torch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self
@@ -15,7 +15,7 @@ from pydantic import ConfigDict, model_validator
 
 from pagbench.cards import Card, Count
 from pagbench.cards.plain_yaml import read_yaml
-from pagbench.errors import EXTRAS
+from pagbench.errors import EXTRAS, UnknownNameError
 
 REVISION = 2
 """Raised with every change of code that changes a row; rows of another revision are neither reused nor ranked."""
@@ -276,6 +276,12 @@ CERTIFIED_RADII = (0.25, 0.5, 1.0)
 MAIN = ("alignment", "accuracy", "tangent_energy", "on_response", "off_response", "log_ratio")
 """Columns of the leaderboard that are shown first, and compared; those that a benchmark has."""
 
+ROBUST_ACCURACY = "robust accuracy"
+"""What the first attack of `ATTACKS`, at its first budget, is also found by, of those that a board has."""
+
+SHORT = ("rank", "model", "accuracy", "seconds_per_image", "alignment", ROBUST_ACCURACY, "tangent_energy", "regime")
+"""Columns of the leaderboard that are shown where nobody asks for others, as far as a board has them."""
+
 BOARD_COLUMNS: tuple[Column, ...] = (
     Column("rank", "", None, "Position by alignment; none for controls and for models without a full, valid result.", "rank"),
     Column("rank_low", "", None, "Best rank that the 95 % simultaneous pairwise comparisons allow.", "", "Mogstad et al. 2024, Rev. Econ. Stud."),
@@ -448,6 +454,77 @@ def all_board_columns(benchmark: Definition) -> list[Column]:
     place = 1 + [column.name for column in listed].index("accuracy")
     others = [column for column in optional_board_columns(benchmark) if column not in attacks]
     return [*listed[:place], *attacks, *listed[place:], *others]
+
+
+_MEAN = "Mean of the per-sample column."
+
+
+def documented_columns(benchmark: Definition) -> list[Column]:
+    """Every column that a benchmark's leaderboard may have, in order, defined: its own, then means of samples'."""
+    samples = {column.name: column for column in sample_columns(benchmark, [*benchmark.measures, *OPTIONAL])}
+    by_name: dict[str, Column] = {}
+    for column in (*all_board_columns(benchmark), *samples.values()):
+        by_name.setdefault(column.name, _defined(column, samples.get(column.name)))
+    return [column for column in by_name.values() if not column.name.endswith(("_low", "_high"))]
+
+
+def _defined(column: Column, sample: Column | None) -> Column:
+    """A column of the board whose summary is the definition of what it is a mean of."""
+    if sample is None or column.summary not in (_MEAN, sample.summary):
+        return column
+    summary, unit = f"Mean over images: {sample.summary}", column.unit or sample.unit
+    return replace(column, summary=summary, unit=unit, reference=sample.reference)
+
+
+def find_columns(benchmark: Definition, names: Sequence[str], available: Iterable[str]) -> list[Column]:
+    """Columns of a leaderboard by name, as `tangent_energy`, or by heading, as `log off/on`.
+
+    Args:
+        benchmark: the definition.
+        names: of columns, in any case; spaces count as underscores, and a hyphen as a minus sign.
+        available: names of the columns that the leaderboard has.
+
+    Raises:
+        UnknownNameError: it has no such column.
+    """
+    known = _by_word(benchmark, available)
+    for name in names:
+        if _word(name) not in known:
+            columns = [column for column in known.values() if not column.name.endswith(("_low", "_high"))]
+            raise UnknownNameError("column", name, {text for c in columns for text in (c.name, c.header) if text})
+    return [known[_word(name)] for name in names]
+
+
+def short_columns(benchmark: Definition, available: Iterable[str]) -> list[Column]:
+    """The columns of `SHORT` that a leaderboard has, in order.
+
+    Args:
+        benchmark: the definition.
+        available: names of the columns in which the leaderboard has a value.
+    """
+    known = _by_word(benchmark, available)
+    return [known[_word(name)] for name in SHORT if _word(name) in known]
+
+
+def _by_word(benchmark: Definition, available: Iterable[str]) -> dict[str, Column]:
+    """The columns that a leaderboard has by all that they are found by; a name goes before a heading."""
+    listed = {column.name: column for column in documented_columns(benchmark)}
+    there = {name: listed.get(name, Column(name, "", None, "")) for name in available}
+    attacks = [column for measure in ATTACKS for column in added_columns(benchmark, measure) if column.name in there]
+    return (
+        {_word(ROBUST_ACCURACY): column for column in attacks[:1]}
+        | {_word(column.header): column for column in there.values() if column.header}
+        | {_word(column.name): column for column in there.values()}
+    )
+
+
+def _word(name: str) -> str:
+    """A name or a heading as they are compared.
+
+    >>> _word("tangent_energy"), _word("1 − LPIPS")
+    ('tangent energy', '1 - lpips')
+    """
+    return " ".join(name.casefold().replace("−", "-").replace("_", " ").strip("↑↓ ").split())
 
 
 def schema(benchmark: Definition, measure: str | None = None) -> pa.Schema:

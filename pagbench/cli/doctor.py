@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
 import typer
 
-from pagbench.cli.options import OfflineOption
+from pagbench.cli.options import OfflineOption, wrapped
 from pagbench.errors import EXTRAS, PagbenchError, first_line, install_command, is_installed, printable
 from pagbench.storage import cache
 
@@ -100,7 +99,7 @@ def doctor(
     else:
         width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
         lines = [line for name, section in sections.items() for line in ("", name, *layout(section, width))]
-        typer.echo("\n".join([about, *lines]))
+        typer.echo("\n".join([*wrapped(about, width), *lines]))
     raise typer.Exit(0 if healthy else 1)
 
 
@@ -115,21 +114,16 @@ def layout(section: Sequence[Finding], width: int) -> Iterator[str]:
     """State, name and messages in columns; names without a message follow one another. Commands are not wrapped."""
     silent = [finding for finding in section if not finding.messages]
     column = max((len(finding.name) for finding in section if finding.messages), default=0)
-
-    def wrap(text: str, start: str, margin: str) -> list[str]:
-        return textwrap.wrap(
-            text, width, initial_indent=start, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
-        )
-
     if silent:
         names = ", ".join(printable(finding.name) for finding in silent)
-        yield from wrap(names, f"  {silent[0].state:<9}", " " * 11)
+        yield from wrapped(f"  {silent[0].state:<9}{names}", width, " " * 9)
     margin = " " * (column + 13)
     for finding in section:
         start = f"  {finding.state:<9}{printable(finding.name):<{column}}  "
         for message in finding.messages:
-            yield from wrap(printable(message), start, margin)
-            start = margin
+            for line in wrapped(printable(message), width - len(margin)):
+                yield start + line
+                start = margin
         yield from (f"{margin}$ {command}" for command in finding.commands)
 
 

@@ -6,11 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pagbench.cli.options import RESULTS, BenchmarkOption, ResultsOption, terminal_width, warn, warn_of
+from pagbench.cli import listing
+from pagbench.cli.options import RESULTS, ResultsOption, terminal_width, warn, warn_of
 from pagbench.errors import ResultsError
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
+    from pagbench.ranking.render import Columns
+
+
+_BenchmarkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--benchmark",
+        "-b",
+        help="Name, or name@version; by default digits, or what the folder has where it has no digits.",
+    ),
+]
 
 
 class Format(enum.StrEnum):
@@ -39,12 +51,24 @@ class ExportFormat(enum.StrEnum):
 
 
 def leaderboard(
-    benchmark: BenchmarkOption = "digits",
+    benchmark: _BenchmarkOption = None,
     results: ResultsOption = RESULTS,
-    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to order by; any of the JSON's.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column to order by, best first; its name or its heading.")
+    ] = None,
     format: Annotated[
-        Format, typer.Option(help="table, markdown, csv or json; the last two have all columns.")
+        Format, typer.Option(help="table, markdown, csv or json; the last two have all columns unless some are named.")
     ] = Format.table,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Columns to show, by name or heading; all for all, list to see which there are. A few by default.",
+        ),
+    ] = None,
+    notes: Annotated[
+        bool, typer.Option("--notes", help="Add all that is said of the numbers and of single models.")
+    ] = False,
     networks: Annotated[
         bool,
         typer.Option("--networks", help="List the networks of a recipe below it; CSV and JSON always name them."),
@@ -55,27 +79,38 @@ def leaderboard(
     from pagbench import benchmarks, ranking
     from pagbench.ranking import render
 
-    definition = benchmarks.load(benchmark)
+    definition = benchmarks.load(_benchmark_of(benchmark, results))
+    if columns is not None and columns.strip() == "list":
+        typer.echo(listing.all_columns(definition))
+        return
     if networks and definition.ranking is None:
         raise ResultsError(f"{definition.label} ranks every network by itself; leave --networks out")
     folder = _read_from(results, definition)
     board = ranking.leaderboard(folder, benchmark=definition, sort=sort, on_warning=warn_of)
-    if output is None and format is Format.table:
-        typer.echo(render.to_table(board, definition, terminal_width(), networks=networks), nl=False)
-        return
-    if format is Format.table:
-        text = render.to_table(board, definition, networks=networks)
+    shown = _columns(columns)
+    if format in (Format.csv, Format.json):
+        if shown not in (None, "all"):
+            board = board[[column.name for column in render.select(board, definition, shown)]]
+        text = render.to_csv(board, definition) if format is Format.csv else render.to_json(board, definition)
     elif format is Format.markdown:
-        text = render.to_markdown(board, definition, networks=networks)
+        text = render.to_markdown(board, definition, columns=shown or "short", notes=notes, networks=networks)
     else:
-        text = render.FORMATS[format.value](board, definition)
+        width = terminal_width() if output is None else None
+        text = render.to_table(board, definition, width, columns=shown or "short", notes=notes, networks=networks)
     _show(text, output)
+
+
+def _columns(given: str | None) -> "Columns | None":
+    """As `pagbench.ranking.render` takes them."""
+    if given is None or given.strip() in ("short", "all"):
+        return given and given.strip()
+    return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="Id of a model of the results folder.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Id of another one.")],
-    benchmark: BenchmarkOption = "digits",
+    benchmark: _BenchmarkOption = None,
     results: ResultsOption = RESULTS,
     format: Annotated[
         PairFormat, typer.Option(help="text, csv or json; the last two have all columns.")
@@ -86,7 +121,7 @@ def compare(
     from pagbench import benchmarks
     from pagbench.ranking import pairs
 
-    definition = benchmarks.load(benchmark)
+    definition = benchmarks.load(_benchmark_of(benchmark, results))
     folder = _read_from(results, definition)
     compared = pairs.pair(folder, _id_of(a), _id_of(b), benchmark=definition)
     _show(pairs.FORMATS[format.value](compared), output)
@@ -100,7 +135,7 @@ def export(
             help="hf, YAML for .eval_results/ of a model on Hugging Face; badge, for shields.io; svg, a picture."
         ),
     ] = ExportFormat.hf,
-    benchmark: BenchmarkOption = "digits",
+    benchmark: _BenchmarkOption = None,
     results: ResultsOption = RESULTS,
     dataset: Annotated[
         str | None,
@@ -113,7 +148,7 @@ def export(
     from pagbench import benchmarks
     from pagbench.reports import export
 
-    definition = benchmarks.load(benchmark)
+    definition = benchmarks.load(_benchmark_of(benchmark, results))
     standing = export.find(_read_from(results, definition), _id_of(model), definition, warn_of)
     if format is ExportFormat.hf:
         text = export.hub_yaml(standing, dataset=dataset, source=source)
@@ -124,7 +159,7 @@ def export(
 
 
 def figures(
-    benchmark: BenchmarkOption = "digits",
+    benchmark: _BenchmarkOption = None,
     results: ResultsOption = RESULTS,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures and numbers.")] = Path("figures"),
 ) -> None:
@@ -132,7 +167,7 @@ def figures(
     from pagbench import benchmarks
     from pagbench.reports.figures import draw_all
 
-    definition = benchmarks.load(benchmark)
+    definition = benchmarks.load(_benchmark_of(benchmark, results))
     for path in draw_all(_read_from(results, definition), definition, output, on_warning=warn):
         typer.echo(f"written: {path}")
 
@@ -171,6 +206,26 @@ def _id_of(name: str) -> str:
     from pagbench.models import registry
 
     return registry.find(name).card.id
+
+
+def _benchmark_of(name: str | None, results: str) -> str:
+    """The benchmark that is named; otherwise digits, or what the folder has where it has something else alone.
+
+    Raises:
+        ResultsError: it has several others.
+    """
+    if name is not None:
+        return name
+    from pagbench import results as stored
+
+    labels = stored.labels_in(stored.local(results))
+    if not labels or any(label.startswith("digits@") for label in labels):
+        labels = [label for label in labels if label.startswith("digits@")]
+        return max(labels, key=lambda label: int(label.partition("@")[2]), default="digits")
+    if len(labels) > 1:
+        raise ResultsError(f"{results}: results of {', '.join(labels)}; name one with --benchmark")
+    warn(f"benchmark: {labels[0]}, the one that {results} has results of")
+    return labels[0]
 
 
 def _read_from(results: str, benchmark: "Benchmark") -> Path:

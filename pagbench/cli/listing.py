@@ -1,13 +1,16 @@
 """The commands list and show, and the texts that they print. No torch."""
 
 import enum
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, echo, warn, warn_of
+from pagbench.cli.options import RESULTS, OfflineOption, ResultsOption, terminal_width, warn, warn_of, wrapped
+from pagbench.cli.tables import aligned
 from pagbench.errors import ContractError, ResultsError, UnknownNameError, printable
 
 if TYPE_CHECKING:
@@ -41,13 +44,13 @@ def list_(
     if what is Listing.models:
         from pagbench.models import sources
 
-        echo(all_models(source, dataset, threat, search))
+        typer.echo(all_models(source, dataset, threat, search))
         if source is None:
             warn(f"models of others: --source {', '.join(sources.SOURCES)}")
         return
     if source or dataset or threat or search:
         raise ContractError(f"--source, --dataset, --threat and --search are for models, not for {what.value}")
-    echo(all_benchmarks() if what is Listing.benchmarks else all_measures())
+    typer.echo(all_benchmarks() if what is Listing.benchmarks else all_measures())
 
 
 def show(
@@ -99,15 +102,6 @@ def splits(
         typer.echo(f"written: {files.write(output, text)}")
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A line for each row, its texts in columns, whatever others have written there."""
-    rows = [[printable(part) for part in row] for row in rows]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
 def all_models(
     source: str | None = None, dataset: str | None = None, threat: str | None = None, search: str | None = None
 ) -> str:
@@ -115,7 +109,7 @@ def all_models(
 
     Args:
         source: name of a collection in `pagbench.models.sources`, whose models are listed with architecture, published
-            accuracy, preprocessing and title.
+            accuracy, robust accuracy where the source has measured it, preprocessing and title.
         dataset: only those trained on it.
         threat: only those trained against it.
         search: only those with this text in what is listed, in any case.
@@ -124,20 +118,44 @@ def all_models(
         UnknownNameError: no such source, or no model of it for that data set or threat.
     """
     from pagbench.models import factories, registry, sources
+    from pagbench.models.sources import RobustSource
 
-    if source is None:
+    collection = None if source is None else sources.find(source)
+    if source is not None and collection is None:
+        raise UnknownNameError("source", source, sources.SOURCES)
+    if collection is None:
         cards = [registry.find(name).card for name in registry.names()]
     else:
-        collection = sources.find(source)
-        if collection is None:
-            raise UnknownNameError("source", source, sources.SOURCES)
         cards = [collection.card(name) for name in collection.names()]
     cards = _filter(_filter(cards, "dataset", dataset), "threat", threat)
-    rows = [_row(card, published=source is not None) for card in cards]
+    headings: tuple[str, ...] = ("model", "family", "strength", "title")
+    rows: list[tuple[str, ...]]
+    rows = [(c.id, c.family, "" if c.strength is None else f"{c.strength:g}", c.title) for c in cards]
+    if collection is not None:
+        headings = ("model", "architecture", "accuracy", "robust accuracy", "preprocessing", "title")
+        robust = [collection.robust_accuracy(c.id) if isinstance(collection, RobustSource) else None for c in cards]
+        rows = [
+            (
+                c.id,
+                c.architecture or "",
+                _percent(c.published_accuracy),
+                _percent(attacked),
+                c.preprocessing or "",
+                c.title,
+            )
+            for c, attacked in zip(cards, robust, strict=True)
+        ]
     if source is None and dataset is None and threat is None:
         rows += [(point.name, "own", "", factories.origin(point)) for point in factories.installed()]
     rows = [row for row in rows if (search or "").lower() in " ".join(row).lower()]
-    return _aligned(rows) if rows else "none is listed; leave out an option, or use a model by its id"
+    if not rows:
+        return "none is listed; leave out an option, or use a model by its id"
+    filled = [any(row[column] for row in rows) for column in range(len(headings))]
+    return aligned([list(itertools.compress(row, filled)) for row in (headings, *rows)])
+
+
+def _percent(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:.2%}"
 
 
 def _filter(cards: "list[ModelCard]", field: str, value: str | None) -> "list[ModelCard]":
@@ -150,19 +168,13 @@ def _filter(cards: "list[ModelCard]", field: str, value: str | None) -> "list[Mo
     return [card for card in cards if getattr(card, field) == value]
 
 
-def _row(card: "ModelCard", *, published: bool) -> tuple[str, ...]:
-    if published:
-        accuracy = "" if card.published_accuracy is None else f"{card.published_accuracy:.2%}"
-        return card.id, card.architecture or "", accuracy, card.preprocessing or "", card.title
-    return card.id, card.family, "" if card.strength is None else f"{card.strength:g}", card.title
-
-
 def all_benchmarks() -> str:
     """Published benchmarks: label, number of samples, title, and the page that says more."""
     from pagbench import benchmarks
 
     definitions = [benchmarks.load(label) for label in benchmarks.names()]
-    return _aligned([(b.label, f"{len(b.samples)} images", b.title, page(b)) for b in definitions])
+    rows = [(b.label, str(len(b.samples)), b.title, page(b)) for b in definitions]
+    return aligned([("benchmark", "images", "title", "page"), *rows])
 
 
 def page(benchmark: "Benchmark") -> str:
@@ -179,7 +191,16 @@ def all_measures() -> str:
         for measure, filled in columns.SAMPLE_COLUMNS.items()
         for column in filled
     ]
-    return _aligned(rows)
+    return aligned([("measure", "column", "unit", "definition"), *rows])
+
+
+def all_columns(benchmark: "Benchmark") -> str:
+    """Columns that a benchmark's leaderboard may have: name, heading and meaning; those without one are in no table."""
+    from pagbench import columns
+    from pagbench.ranking.render import heading
+
+    rows = [(c.name, heading(c), c.summary) for c in columns.documented_columns(benchmark)]
+    return aligned([("column", "heading", "meaning"), *rows])
 
 
 def downloads(models: Sequence[str], benchmark: "Benchmark | None") -> str:
@@ -200,7 +221,7 @@ def downloads(models: Sequence[str], benchmark: "Benchmark | None") -> str:
     ]
     if benchmark is not None:
         rows += [(benchmark.label, *_download(file), "") for file in downloads.files_of(benchmark)]
-    return _aligned(rows) if rows else "nothing to fetch"
+    return aligned(rows) if rows else "nothing to fetch"
 
 
 def _download(file: "RemoteFile") -> tuple[str, ...]:
@@ -220,8 +241,6 @@ def _download(file: "RemoteFile") -> tuple[str, ...]:
 
 def describe_benchmark(name: str) -> str:
     """A benchmark's definition as YAML, long lists of ids shortened, and its page."""
-    import yaml
-
     from pagbench import benchmarks
 
     definition = benchmarks.load(name)
@@ -229,8 +248,15 @@ def describe_benchmark(name: str) -> str:
     for key in ("samples", "calibration", "training"):
         ids = content.get(key, [])
         content[key] = ids if len(ids) <= _SHOWN_IDS else f"{len(ids)}: {', '.join(ids[:_SHOWN_IDS])}, ..."
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-    return f"# {page(definition)}\n# sha256 {definition.digest()}\n{text}"
+    return f"# {page(definition)}\n# sha256 {definition.digest()}\n{_yaml(content)}"
+
+
+def _yaml(fields: "dict[str, Any]") -> str:
+    """Fields as YAML, which breaks lines itself, but a word too late."""
+    import yaml
+
+    lines = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=math.inf).splitlines()
+    return "".join(f"{part}\n" for line in lines for part in wrapped(line, terminal_width() or 120, "  "))
 
 
 def heading(card: "Preflight") -> str:
@@ -242,8 +268,9 @@ def heading(card: "Preflight") -> str:
 def preflight(card: "Preflight") -> str:
     """A pre-flight card: what each check found, what was expected, and what to do."""
     table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]
-    advice = [printable(f"{check.name}: {check.advice}") for check in card.checks if check.advice]
-    return "\n".join([_aligned([("check", "verdict", "found", "expected"), *table]), *advice])
+    advice = [(f"{check.name}: {check.advice}",) for check in card.checks if check.advice]
+    parts = [[("check", "verdict", "found", "expected"), *table], advice]
+    return "\n".join(aligned(rows) for rows in parts if rows)
 
 
 def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> str:
@@ -259,16 +286,13 @@ def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> 
     Raises:
         ResultsError: there are none on that benchmark.
     """
-    import yaml
-
     from pagbench import benchmarks, results
     from pagbench.models import registry
 
     request = registry.find(name)
     card = request.card
     source = request.path or f"the source {card.id.partition('/')[0]!r}"
-    fields = yaml.safe_dump(card.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    text = f"# {printable(str(source))}\n{fields}"
+    text = f"# {printable(str(source))}\n{_yaml(card.model_dump(mode='json', exclude_none=True))}"
     measured: dict[str, list[str]] = {}
     for label in benchmarks.names() if only is None else [only.label]:
         if results.file_of(folder, label, card.id).exists():  # a definition is read where there is something to show
@@ -303,7 +327,7 @@ def _summary(name: str, folder: Path, benchmark: "Benchmark") -> str:
     if row is None:
         return "no summary: its results cannot be used"
     names = [column for column in board.columns if not column.endswith(("_low", "_high"))]
-    return _aligned([(column, _value(row, column, benchmark)) for column in names])
+    return aligned([(column, _value(row, column, benchmark)) for column in names])
 
 
 def _row_of(name: str, board: "pd.DataFrame") -> "pd.Series[Any] | None":

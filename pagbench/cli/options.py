@@ -117,6 +117,18 @@ def terminal_width() -> int | None:
     return max(shutil.get_terminal_size().columns, _NARROWEST)
 
 
+def wrapped(text: str, width: int, margin: str = "") -> list[str]:
+    """A line of text in lines that are broken at spaces alone; a word that is longer than a line runs over.
+
+    Args:
+        text: one line.
+        width: characters per line.
+        margin: before every line but the first, beside the spaces that the first begins with.
+    """
+    margin = " " * (len(text) - len(text.lstrip())) + margin
+    return textwrap.wrap(text, max(width, 1), subsequent_indent=margin, break_long_words=False, break_on_hyphens=False)
+
+
 def echo(text: str) -> None:
     """Prints lines; those that are too long for the terminal go on below, and are broken at spaces alone."""
     from rich.cells import cell_len
@@ -125,7 +137,7 @@ def echo(text: str) -> None:
     for line in text.splitlines():
         parts = [line]
         if width is not None and cell_len(line) > width:
-            parts = textwrap.wrap(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+            parts = wrapped(line, width, "    ")
         typer.echo("\n".join(parts))
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pagbench.cli.options import RESULTS, Device, DeviceOption, OfflineOption, echo, terminal_width, warn
+from pagbench.cli.tables import aligned
 from pagbench.errors import ContractError
 from pagbench.storage import files
 
@@ -80,7 +81,8 @@ def tangents(
         advance=lambda name: warn(f"computing: {name}"),
     )
     if not compared.table.empty:
-        echo(compared.table.to_string(index=False, float_format="{:.3f}".format))
+        rows = compared.table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
+        typer.echo(aligned([list(rows.columns), *rows.values.tolist()]))
     for line in compared.left_out:
         echo(f"left out: {line}")
 

@@ -1,10 +1,11 @@
 """The leaderboard as a data frame, and how far its ranking depends on the target."""
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,20 +32,42 @@ _SAME = 1e-4
 _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")
 
 
+class Leaderboard(pd.DataFrame):
+    """A leaderboard with all its columns, of which a notebook shows a few; what is taken from it is a plain data frame.
+
+    Attributes:
+        definition: the benchmark.
+        shown: which columns a notebook shows, as `leaderboard` takes them.
+    """
+
+    _metadata: ClassVar[list[str]] = ["definition", "shown"]
+
+    def _repr_html_(self) -> str | None:
+        from pagbench.ranking import render  # which needs this module
+
+        if not {"rank", "model", "status", "control", "verification"} <= set(self.columns):  # changed in place
+            return super()._repr_html_()
+        return render.to_html(self, self.definition, self.shown)
+
+
 def leaderboard(
     rows: pd.DataFrame | str | Path,
     *,
     benchmark: str | Benchmark | None = None,
+    columns: str | Sequence[str] = "short",
     sort: str | None = None,
     on_warning: Callable[[str], object] = warnings.warn,
-) -> pd.DataFrame:
+) -> Leaderboard:
     """Ranks models by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
 
     Args:
         rows: per-sample rows as `pagbench.run` returns them, or a results folder. Data frames that are put together by
             `pandas.concat` lose their pre-flight cards and verifications.
         benchmark: needed where the rows, or the folder, hold more than one.
-        sort: column to order by, best first (or ascending where neither direction is better); rank by default.
+        columns: those that a notebook shows: `short`, `all`, or names or headings, as `tangent_energy` or
+            `tangent energy`. The data frame has all of them in any case.
+        sort: column to order by, its name or its heading, best first (or ascending where neither direction is better);
+            rank by default.
         on_warning: called with a line for each file of a folder that is damaged or somebody else's, and left out.
 
     Returns:
@@ -52,15 +75,32 @@ def leaderboard(
         `_high`.
 
     Raises:
-        ResultsError: no rows, rows of several benchmarks, or an unknown column to sort by.
+        ResultsError: no rows, or rows of several benchmarks.
+        UnknownNameError: no such column.
     """
+    from pagbench.ranking import render  # which needs this module
+
     if isinstance(rows, pd.DataFrame):
         definition = benchmark_of(rows, benchmark)
         summaries = _summaries_of(rows, definition)
     else:
-        definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
-        summaries = read_summaries(results.local(rows), definition, on_warning)
-    return _sorted(build_board(summaries, definition), sort, definition)
+        folder = results.local(rows)
+        definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or _only_one(folder))
+        summaries = read_summaries(folder, definition, on_warning)
+    board = Leaderboard(_sorted(build_board(summaries, definition), sort, definition))
+    render.select(board, definition, columns)
+    board.definition, board.shown = definition, columns
+    return board
+
+
+def _only_one(folder: Path) -> str:
+    """The benchmark that a folder has results of."""
+    labels = results.labels_in(folder)
+    if len(labels) == 1:
+        return labels[0]
+    if not labels:
+        raise results.NoResultsError(f"{folder}: no results; run `pagbench run`")
+    raise ResultsError(f"{folder}: results of several benchmarks ({', '.join(labels)}); name one with benchmark=")
 
 
 def build_board(summaries: Iterable[Summary], benchmark: Benchmark) -> pd.DataFrame:
@@ -252,12 +292,14 @@ def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
 
 
 def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.DataFrame:
-    if sort is not None and sort not in board:
-        known = ", ".join(name for name in board.columns if not name.endswith(("_low", "_high")))
-        raise ResultsError(f"no column {sort!r} to sort by; columns: {known}")
-    directions = {column.name: column.higher_is_better for column in columns.all_board_columns(benchmark)}
-    by = sort or ("accuracy" if benchmark.no_target else "alignment")
-    ordered = board.sort_values(by, ascending=not directions.get(by), na_position="last", kind="stable")
+    by = "accuracy" if benchmark.no_target else "alignment"
+    if sort is not None:
+        (found,) = columns.find_columns(benchmark, [sort], board.columns)
+        by = found.name
+    directions = {column.name: column.higher_is_better for column in columns.documented_columns(benchmark)}
+    ordered = board.sort_values(
+        by, ascending=not directions.get(re.sub("_(low|high)$", "", by)), na_position="last", kind="stable"
+    )
     section = ordered["status"].map(
         lambda status: 0 if status == eligibility.RANKED else 2 if status.startswith("control") else 1
     )

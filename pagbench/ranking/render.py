@@ -1,17 +1,16 @@
-"""The leaderboard as text: a table for the terminal, Markdown, CSV, JSON."""
+"""The leaderboard as text: a table for the terminal, Markdown, HTML, CSV, JSON."""
 
+import html
 import json
 import re
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from textwrap import indent, shorten
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
-from rich import box
 from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from pagbench.benchmarks import Benchmark, validation
 from pagbench.columns import (
@@ -21,9 +20,10 @@ from pagbench.columns import (
     PARTIAL_MEASURES,
     Column,
     added_columns,
-    all_board_columns,
     budgets,
-    sample_columns,
+    documented_columns,
+    find_columns,
+    short_columns,
 )
 from pagbench.errors import in_csv, in_markdown, printable
 from pagbench.ranking.board import agreements, missing_anchor
@@ -32,16 +32,16 @@ from pagbench.ranking.eligibility import RANKED, no_rank
 from pagbench.ranking.joining import ON_TARGET, OPEN
 from pagbench.ranking.profile import CENSORED, bound
 from pagbench.ranking.statistics import Interval
+from pagbench.ranking.typesetting import TextTable
 from pagbench.results.verification import SELF_REPORTED, UNDER_EMBARGO
 
 Form = Callable[[str], str]
 """Makes a text of others a line of what it is printed in."""
-_NOT_SHOWN = ("family", "strength", "temperature")
-_TEXT = ("rank", "model", "regime")
-_BELOW = ("status", "verification")
-_DETAILS = (
-    "alignment_lpips", "alignment_lpips_chance", "alignment_cosine", "alignment_second_corrected", "log_ratio",
-)  # fmt: skip
+Columns = str | Sequence[str]
+"""Which columns of a leaderboard are shown: `short`, `all`, or names or headings."""
+_NOT_SHOWN = ("family", "strength", "temperature", "status", "verification")
+"""Columns that have a heading on pages, and that a table shows only where they are named: ids and notes have them."""
+_TEXT = ("rank", "model", "regime", "status")
 _LISTED = 3
 """Models with the same remark that are listed by name; of more the number is given."""
 _LONGEST_REMARK = 600
@@ -51,10 +51,39 @@ _EMBARGO = "†"
 """Beside a model whose numbers nobody else can measure again yet."""
 _ON_TARGET_TITLE = "trained on the target:"
 """Above the ranking of those who declare that."""
-_LONGEST_NAME = 24
-"""Characters of a name that has one line in a narrow table."""
-_NARROWEST = 80
-"""Characters of the lines below a table that is narrower still."""
+_LEAST_ROOM = 16
+"""Characters for names that a table keeps, at the expense of its last column, before longer ones get their own line."""
+_KEPT = ("rank", "model", "alignment")
+"""Columns that a narrow terminal keeps."""
+_LONGEST_LINE = 140
+"""Characters of the lines below a table in a wide terminal."""
+
+
+def select(board: pd.DataFrame, benchmark: Benchmark, columns: Columns = "short") -> list[Column]:
+    """The columns of a leaderboard that are shown.
+
+    Args:
+        board: as `pagbench.leaderboard` returns it.
+        benchmark: the definition.
+        columns: `short`, for those of `pagbench.columns.SHORT` that have a value; `all`, for all that have a heading
+            and a value; or names or headings, as `tangent_energy` or `tangent energy`.
+
+    Raises:
+        UnknownNameError: the leaderboard has no such column.
+    """
+    if not isinstance(columns, str):
+        return find_columns(benchmark, columns, board.columns)
+    if columns not in ("short", "all"):
+        return find_columns(benchmark, [columns], board.columns)
+    measured = board.columns[board.notna().any()]
+    if columns == "short":
+        return short_columns(benchmark, measured)
+    return [column for column in documented_columns(benchmark) if heading(column) and column.name in measured]
+
+
+def heading(column: Column) -> str:
+    """What stands above a column of a table with all of them; empty for one that it does not show."""
+    return "" if column.name in _NOT_SHOWN else column.header
 
 
 def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
@@ -82,6 +111,40 @@ def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
     if benchmark.rank:
         parts.append(f"Tangent energy of a random direction: {benchmark.rank / benchmark.dimension:.3f}.")
     return " ".join([*parts, regimes])
+
+
+def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
+    """What a reader of a short table has to know: the images, what alignment and ± are, and who has no rank.
+
+    Args:
+        board: as `pagbench.leaderboard` returns it.
+        benchmark: the definition.
+        form: of texts of others.
+    """
+    covers = "over images and retraining" if "alignment_seed_sd" in board else "over images; it leaves out retraining"
+    if benchmark.no_target:
+        said = f"{benchmark.label}: {len(benchmark.samples)} images; {no_rank(benchmark)}."
+        return f"{said} ± is half the 95 % interval {covers}."
+    scale = f"1 {_ideal(benchmark)}, 0 another image's"
+    if benchmark.by_paper:
+        scale = f"{benchmark.alignment} as the paper has it, not corrected for chance"
+    parts = [
+        f"{benchmark.label}: {len(benchmark.samples)} images. Alignment: {scale}; ± is half its 95 % interval {covers}."
+    ]
+    if missing := missing_anchor(set(board["model"]), benchmark):
+        parts.append(f"No regimes are judged, for {missing}.")
+    unranked = board[board["rank"].isna() & ~board["control"]]["model"].tolist()
+    named = [form(name) for name in unranked] if len(unranked) <= _LISTED else [f"{len(unranked)} models"]
+    controls = ["controls"] if board["control"].any() else []
+    if controls or unranked:
+        parts.append(f"No rank: {', '.join([*controls, *named])}.")
+    if board["verification"].str.contains(UNDER_EMBARGO).any():
+        parts.append(f"{_EMBARGO}: weights under embargo.")
+    return " ".join(parts)
+
+
+def _ideal(benchmark: Benchmark) -> str:
+    return "the target" if benchmark.bayes is None else "the Bayes classifier's gradient"
 
 
 def _uncertainty(board: pd.DataFrame, benchmark: Benchmark) -> str:
@@ -139,7 +202,7 @@ def _retraining_line(board: pd.DataFrame) -> str:
 def _alignment(benchmark: Benchmark) -> str:
     if benchmark.by_paper:
         return f"Alignment is {benchmark.alignment} as the paper has it, not corrected for chance; LPIPS has no zero."
-    ideal = "the target" if benchmark.bayes is None else "the Bayes classifier's gradient"
+    ideal = _ideal(benchmark)
     said = f"Alignment is chance-corrected {benchmark.alignment}: 0 is another image's target, 1 {ideal}."
     known = validation.published(benchmark.label)
     if known is None or benchmark.alignment != "alignment_cosine" or benchmark.sigma not in known.ceilings:
@@ -150,58 +213,55 @@ def _alignment(benchmark: Benchmark) -> str:
 
 def _header(column: Column) -> str:
     arrow = {True: " ↑", False: " ↓", None: ""}[column.higher_is_better]
-    return column.header + arrow
+    return (column.header or column.name) + arrow
 
 
-def _cell(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, separator: str, form: Form) -> str:
+def _cell(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, form: Form, *, whole: bool) -> str:
+    """A cell; where it is not whole, without the probability of a regime, and without an interval."""
     value = row.get(column.name)
     if column.name == "rank":
-        return rank(row, separator)
+        return rank(row)
+    if isinstance(value, list):
+        return form(" ".join(one["id"] for one in value))
     if _missing(value):
         return _UNRANKED
     if column.name == "regime":
-        return f"{value}{separator}{row['regime_probability']:.2f}"
+        return f"{value} {row['regime_probability']:.2f}" if whole else str(value)
     if not isinstance(value, float):
         marked = column.name == "model" and UNDER_EMBARGO in row["verification"]
         return f"{form(str(value))} {_EMBARGO}" if marked else form(str(value))
-    return _number(row, column, benchmark, separator)
+    return _number(row, column, benchmark, whole=whole)
 
 
-def _number(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, separator: str) -> str:
+def _number(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, *, whole: bool) -> str:
     """A value with half of its interval; a bound has none."""
     value, low, high = row[column.name], row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
     if not (isinstance(low, float) and isinstance(high, float)):
         return f"{value:.3f}"
     if at_end := bound(column.name, Interval(value, low, high), benchmark.sigmas):
         return at_end
-    if _missing(low):
+    if _missing(low) or not whole:
         return f"{value:.3f}"
-    return f"{value:.3f}{separator}±{(high - low) / 2:.3f}"
+    return f"{value:.3f} ±{(high - low) / 2:.3f}"
 
 
 def _missing(value: object) -> bool:
     return value is None or value is pd.NA or value != value  # noqa: PLR0124 (NaN)
 
 
-def rank(row: "pd.Series[Any]", separator: str = " ") -> str:
+def rank(row: "pd.Series[Any]") -> str:
     """A row's rank with its interval where that is wider, as in `4 (4–8)`; a dash where it has none."""
     if _missing(row["rank"]):
         return _UNRANKED
     low, high = row["rank_low"], row["rank_high"]
-    return f"{row['rank']}" if low == high else f"{row['rank']}{separator}({low}–{high})"
+    return f"{row['rank']}" if low == high else f"{row['rank']} ({low}–{high})"
 
 
-def _table_columns(board: pd.DataFrame, benchmark: Benchmark) -> list[Column]:
-    """Columns of the table that this board has; status and verification are remarks below it."""
-    listed = {c.name: c for c in (*all_board_columns(benchmark), *sample_columns(benchmark)) if c.header}
-    left_out = {*_NOT_SHOWN, *_BELOW}
-    return [c for c in listed.values() if c.name in board and not board[c.name].isna().all() and c.name not in left_out]
-
-
-def _remarks(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]:
-    """Why models have no rank, what was flagged, who was verified, and how far another target agrees."""
+def _notes(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]:
+    """The caption; why models have no rank, what was flagged, who was verified, and how far another target agrees."""
     unusual = board[~board["status"].isin(["ranked", "control", no_rank(benchmark)])]
-    remarks = [_retraining_line(board)] if "alignment_seed_sd" in board else []
+    remarks = [caption(board, benchmark)]
+    remarks += [_retraining_line(board)] if "alignment_seed_sd" in board else []
     remarks += [f"{form(row['model'])}: {form(_cut(row['status']))}." for _, row in unusual.iterrows()]
     flagged = board[board["preflight"].notna() & (board["preflight"] != "ok") & ~board["control"]]
     unsaid = [(row["model"], _unsaid(row["preflight"], row["status"])) for _, row in flagged.iterrows()]
@@ -267,59 +327,110 @@ def _verifications(board: pd.DataFrame, form: Form) -> str:
     return f"{count}; {name}: {form(', '.join(few))}."
 
 
-def to_table(board: pd.DataFrame, benchmark: Benchmark, width: int | None = None, *, networks: bool = False) -> str:
+def to_table(
+    board: pd.DataFrame,
+    benchmark: Benchmark,
+    width: int | None = None,
+    *,
+    columns: Columns = "short",
+    notes: bool = False,
+    networks: bool = False,
+) -> str:
     """A table for a terminal.
 
-    In a narrow one the intervals go below the values and names lose the benchmark's; details that the alignment already
-    sums up are left out, then columns from the right until the others fit, and a line says which. No number is cut.
+    In a narrow one headings take several lines, ids lose the collection that most of them begin with, and the short
+    table loses its columns from the right, down to rank, model and alignment; a line below says which. No number and no
+    name is cut or broken: what is longer runs over the edge.
 
     Args:
         board: as `pagbench.leaderboard` returns it.
-        benchmark: for title and caption.
+        benchmark: for title and legend.
         width: characters per line; unlimited by default.
+        columns: as for `select`. Columns that are named are all shown, however wide they are.
+        notes: add all that is said of the numbers and the models; their number is given otherwise.
         networks: list the networks of a recipe below it, where it has several.
     """
-    shown = _table_columns(board, benchmark)
+    shown = select(board, benchmark, columns)
+    intervals = _with_intervals(shown, benchmark, columns)
     lines = _lines(board, networks=networks)
-    table, left_out = _rich_table(lines, benchmark, shown, narrow=False), ""
-    room = max(_size(table), _NARROWEST) if width is None else width
-    if _size(table) > room:
-        table, left_out = _narrow_table(lines, benchmark, shown, room)
-    console = Console(width=room, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-        for line in [*filter(None, [left_out]), caption(board, benchmark), *_remarks(board, benchmark, printable)]:
-            console.print(Text(line), width=min(room, 140))
-    return capture.get()
+    table = _text_table(lines, shown, benchmark, intervals)
+    below = _notes(board, benchmark, printable) if notes else [legend(board, benchmark, printable)]
+    text, kept, collection = table.lines(), shown, ""
+    if width is not None and _widest(text) > width:
+        text, kept, collection = _narrowed(lines, shown, benchmark, intervals, width, keeps=columns != "short")
+    if collection:
+        below.insert(0, f"Ids without / begin with {collection}/.")
+    if left_out := [column.header for column in shown if column not in kept]:
+        below.append(f"Left out at {width} characters: {', '.join(left_out)}.")
+    below += _advice(board, benchmark, columns, notes=notes)
+    longest = _LONGEST_LINE if width is None else min(width, _LONGEST_LINE)
+    title = f"{benchmark.title} ({benchmark.label})"
+    return "\n".join([title, "", *text, "", *(part for line in below for part in _wrapped(line, longest))]) + "\n"
 
 
-def _narrow_table(
-    lines: "Sequence[_Line]", benchmark: Benchmark, shown: Sequence[Column], room: int
-) -> tuple[Table, str]:
-    """The table that fits, and the line that says what it leaves out; empty where that is nothing."""
-    one_attack = [column.name for measure in ATTACKS for column in added_columns(benchmark, measure)][1:]
-    details = [column for column in shown if column.name in (*_DETAILS, *one_attack)]
-    kept = list(shown)
-    table = _rich_table(lines, benchmark, kept, narrow=True)
-    if _size(table) > room:
-        kept = [column for column in kept if column not in details]
-        table = _rich_table(lines, benchmark, kept, narrow=True)
-        while _size(table) > room and (further := _further(kept)):
-            kept.remove(further[-1])
-            table = _rich_table(lines, benchmark, kept, narrow=True)
-    left_out = ", ".join(column.header for column in shown if column not in kept)
-    advice = "a wider terminal (or COLUMNS) shows more, --format csv and json have all"
-    return table, f"Left out, for there are {room} characters: {left_out}; {advice}." if left_out else ""
+def _wrapped(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
 
 
-def _further(shown: Sequence[Column]) -> list[Column]:
-    """Columns that a terminal may be too narrow for."""
-    return [column for column in shown if column.name not in (*_TEXT, "n_networks", "accuracy", "alignment")]
+def _widest(lines: Sequence[str]) -> int:
+    return max(map(cell_len, lines))
 
 
-def _size(table: Table) -> int:
-    """Characters per line that a table takes."""
-    return Console(width=10_000).measure(table).maximum
+def _with_intervals(shown: Sequence[Column], benchmark: Benchmark, columns: Columns) -> Collection[str]:
+    """Names of the columns whose cells are whole: in a short table only that of the ranking."""
+    if columns == "short":
+        return ("accuracy" if benchmark.no_target else "alignment",)
+    return [column.name for column in shown]
+
+
+def _advice(board: pd.DataFrame, benchmark: Benchmark, columns: Columns, *, notes: bool) -> list[str]:
+    """How to see what is not shown."""
+    parts = [] if notes else [f"{len(_notes(board, benchmark, printable))} notes: pagbench leaderboard --notes"]
+    if columns == "short":
+        parts.append("more columns: --columns all" if parts else "more columns: pagbench leaderboard --columns all")
+    return [f"{'; '.join(parts)}."] if parts else []
+
+
+def _narrowed(
+    lines: "Sequence[_Line]",
+    shown: Sequence[Column],
+    benchmark: Benchmark,
+    intervals: Collection[str],
+    width: int,
+    *,
+    keeps: bool,
+) -> tuple[list[str], Sequence[Column], str]:
+    """The table in the first form that fits, its columns, and the collection that its ids lack."""
+    table = whole = _text_table(lines, shown, benchmark, intervals)
+    for gap in (2, 1):
+        if _widest(text := table.lines(gap=gap, wrapped=True)) <= width:
+            return text, shown, ""
+    kept, collection = list(shown), _collection(lines)
+    while True:
+        table = _text_table(lines, kept, benchmark, intervals, collection)
+        for gap in (2, 1):
+            if _widest(text := table.lines(gap=gap, wrapped=True)) <= width:
+                return text, kept, collection
+        room = table.room(width, gap=1)
+        if room >= min(table.longest_name(), _LEAST_ROOM):
+            return table.lines(gap=1, wrapped=True, room=room), kept, collection
+        if keeps:
+            return whole.lines(), shown, ""
+        further = [column for column in kept if column.name not in _KEPT]
+        if not further:
+            return table.lines(gap=1, wrapped=True, room=max(room, 0)), kept, collection
+        kept.remove(further[-1])
+
+
+def _collection(lines: "Sequence[_Line]") -> str:
+    """What most ids begin with, up to their last slash; empty where one without it would be another id."""
+    ids = [line.row["model"] for line in lines if line.kind != "title"]
+    ((most, _),) = Counter(name.rpartition("/")[0] for name in ids).most_common(1)
+    return (
+        most
+        if set(ids).isdisjoint(name.removeprefix(f"{most}/") for name in ids if name.startswith(f"{most}/"))
+        else ""
+    )
 
 
 class _Line(NamedTuple):
@@ -349,85 +460,97 @@ def _lines(board: pd.DataFrame, *, networks: bool) -> list[_Line]:
     return lines
 
 
-def _cells(line: _Line, shown: Sequence[Column], benchmark: Benchmark, separator: str, form: Form) -> list[str]:
+def _cells(
+    line: _Line, shown: Sequence[Column], benchmark: Benchmark, form: Form, intervals: Collection[str]
+) -> list[str]:
     """The cells of a line; a title has one, a network those that are listed of it."""
-    if line.kind == "row":
-        return [_cell(line.row, column, benchmark, separator, form) for column in shown]
-    known = [column.name in line.row and not _missing(line.row[column.name]) for column in shown]
+    listed = [
+        line.kind == "row" or (column.name in line.row and not _missing(line.row[column.name])) for column in shown
+    ]
     return [
-        (
-            form(str(line.row["model"]))
-            if column.name == "model"
-            else _cell(line.row, column, benchmark, separator, form)
-        )
-        if has
-        else ""
-        for column, has in zip(shown, known, strict=True)
+        ""
+        if not has
+        else form(str(line.row["model"]))
+        if column.name == "model" and line.kind != "row"
+        else _cell(line.row, column, benchmark, form, whole=column.name in intervals)
+        for column, has in zip(shown, listed, strict=True)
     ]
 
 
-def _rich_table(lines: Sequence[_Line], benchmark: Benchmark, shown: Sequence[Column], *, narrow: bool) -> Table:
-    table = Table(
-        title=f"{benchmark.title} ({benchmark.label})",
-        box=box.HORIZONTALS if narrow else box.HEAVY_HEAD,
-        padding=0 if narrow else (0, 1),
-        show_edge=not narrow,
-        show_lines=narrow,
+def _text_table(
+    lines: Sequence[_Line],
+    shown: Sequence[Column],
+    benchmark: Benchmark,
+    intervals: Collection[str],
+    collection: str = "",
+) -> TextTable:
+    """The table of the terminal; ids lack the collection."""
+    rows = [_cells(line, shown, benchmark, printable, intervals) for line in lines]
+    names = [column.name for column in shown]
+    place = names.index("model") if "model" in names else 0
+    if "model" in names:
+        for line, cells in zip(lines, rows, strict=True):
+            cells[place] = cells[place].removeprefix(f"{collection}/") if collection else cells[place]
+            cells[place] = indent(cells[place], "  ") if line.kind == "network" else cells[place]
+    return TextTable(
+        [_header(column) for column in shown],
+        rows,
+        [index for index, column in enumerate(shown) if column.name in _TEXT],
+        place,
+        [index for index, line in enumerate(lines) if line.ends],
     )
-    rows = [_cells(line, shown, benchmark, "\n" if narrow else " ", printable) for line in lines]
-    if narrow:
-        rows = [[_folded(_without_collection(cell)) for cell in cells] for cells in rows]
-    place = [column.name for column in shown].index("model")
-    for line, cells in zip(lines, rows, strict=True):
-        if line.kind == "network":
-            cells[place] = indent(cells[place], "  ")
-    for column, *cells in zip(shown, *rows, strict=True):
-        header = _header(column).replace(" ", "\n") if narrow else _header(column)
-        width = max(cell_len(line) for cell in (header, *cells) for line in cell.splitlines())
-        folds = narrow and column.name == "model"  # what gives way where nothing more can be left out
-        table.add_column(
-            header,
-            justify="left" if column.name in _TEXT else "right",
-            no_wrap=not folds,
-            overflow="fold",
-            width=None if folds else width,
-        )
-    for line, cells in zip(lines, rows, strict=True):
-        table.add_row(*map(Text, cells), end_section=line.ends)
-    return table
-
-
-def _folded(cell: str) -> str:
-    """A long name in two lines, what the network is above how it was trained."""
-    network, _, training = cell.partition(".")
-    return f"{network}.\n{training}" if len(cell) > _LONGEST_NAME and training and "\n" not in cell else cell
-
-
-def _without_collection(name: str) -> str:
-    """The last part of an id; with the smoothing around it, if any."""
-    wrapper, _, model = name.rpartition("/")
-    return f"{wrapper.partition('/')[0]}/{model}" if wrapper.startswith("smoothed-") else model
 
 
 def to_markdown(
-    board: pd.DataFrame, benchmark: Benchmark, models: Collection[str] | None = None, *, networks: bool = False
+    board: pd.DataFrame,
+    benchmark: Benchmark,
+    models: Collection[str] | None = None,
+    *,
+    columns: Columns = "short",
+    notes: bool = False,
+    networks: bool = False,
 ) -> str:
-    """A Markdown table with its caption.
+    """A Markdown table with its legend.
 
     Args:
         board: as `pagbench.leaderboard` returns it.
-        benchmark: for the caption.
-        models: rows to show; all by default. Remarks are on all.
+        benchmark: for the legend.
+        models: rows to show; all by default. Legend and notes are on all.
+        columns: as for `select`.
+        notes: as for `to_table`.
         networks: as for `to_table`.
     """
-    shown = _table_columns(board, benchmark)
+    shown = select(board, benchmark, columns)
+    intervals = _with_intervals(shown, benchmark, columns)
     lines = ["| " + " | ".join(_header(column) for column in shown) + " |"]
     lines.append("|" + "|".join("---" if c.name in _TEXT else "---:" for c in shown) + "|")
     chosen = board if models is None else board[board["model"].isin(models)]
     for line in _lines(chosen, networks=networks):
-        lines.append("| " + " | ".join(_cells(line, shown, benchmark, " ", in_markdown)) + " |")
-    remarks = [f"- {remark}" for remark in _remarks(board, benchmark, in_markdown)]
-    return "\n".join([*lines, "", caption(board, benchmark), *([""] if remarks else []), *remarks]) + "\n"
+        lines.append("| " + " | ".join(_cells(line, shown, benchmark, in_markdown, intervals)) + " |")
+    first, *others = _notes(board, benchmark, in_markdown) if notes else [legend(board, benchmark, in_markdown)]
+    remarks = [f"- {remark}" for remark in others]
+    return "\n".join([*lines, "", first, *([""] if remarks else []), *remarks]) + "\n"
+
+
+def to_html(board: pd.DataFrame, benchmark: Benchmark, columns: Columns = "short") -> str:
+    """A table for a notebook, with its legend, and the status of models without a rank in the short one.
+
+    Args:
+        board: as `pagbench.leaderboard` returns it.
+        benchmark: for the legend.
+        columns: as for `select`.
+    """
+    shown = select(board, benchmark, columns)
+    intervals = _with_intervals(shown, benchmark, columns)
+    board = board.assign(status=board["status"].replace(RANKED, ""))
+    if columns == "short" and board["status"].any():
+        shown += [column for column in documented_columns(benchmark) if column.name == "status"]
+    cells = [_cells(line, shown, benchmark, printable, intervals) for line in _lines(board, networks=False)]
+    table = pd.DataFrame(cells, columns=[_header(column) for column in shown])
+    texts = ", ".join(f".pagbench td:nth-child({1 + i})" for i, column in enumerate(shown) if column.name in _TEXT)
+    style = f"<style>{texts} {{ text-align: left; }}</style>" if texts else ""
+    said = f"{legend(board, benchmark)} {len(board)} rows × {len(board.columns)} columns."
+    return f"{style}{table.to_html(index=False, classes='pagbench')}<p>{html.escape(said)}</p>"
 
 
 def to_csv(board: pd.DataFrame, benchmark: Benchmark) -> str:

@@ -102,7 +102,7 @@ def test_formulas_and_links_reach_no_format(folder, digits):
     assert f"'{HOSTILE}" in cells and not [cell for cell in cells if cell[:1] in "=+@" and cell]
     numbers = pd.read_csv(io.StringIO(render.to_csv(board, digits)))
     assert (numbers["log_ratio"] < 0).any(), "numbers stay numbers"
-    markdown = render.to_markdown(board, digits)
+    markdown = render.to_markdown(board, digits, columns="all", notes=True)
     assert "](javascript" not in markdown.replace("\\]", "") and "<b>" not in markdown.replace("\\<", "")
     table = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1

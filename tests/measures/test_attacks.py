@@ -324,7 +324,7 @@ def test_the_leaderboard_says_which_measures_are_means_over_fewer_images(network
     told = board.set_index("model")[columns.PARTIAL_MEASURES]
     assert told["mine"] == "pgd on 3 of 5 images"
     assert told.drop("mine").isna().all()
-    for text in (render.to_table(board, FEW), render.to_markdown(board, FEW)):
+    for text in (render.to_table(board, FEW, notes=True), render.to_markdown(board, FEW, notes=True)):
         assert "mine: pgd on 3 of 5 images." in text
 
 
@@ -371,7 +371,10 @@ def test_the_command_line_takes_measures_and_shows_their_columns(tmp_path):
     done = invoke("run", "digits/standard", "--limit", 3, "--measures", "pgd, confined", "-r", tmp_path)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "digits@2+pgd" / "digits" / "standard.parquet").exists()
-    table = invoke("leaderboard", "-r", tmp_path, "--format", "markdown").output
+    short = invoke("leaderboard", "-r", tmp_path, "--format", "markdown").output
+    assert "| accuracy ↑ | alignment ↑ | PGD L2 0.5 ↑ | tangent energy ↑ |" in short
+    whole = ["--columns", "all", "--notes", "--format", "markdown"]
+    table = invoke("leaderboard", "-r", tmp_path, *whole).output
     assert "| accuracy ↑ | PGD L2 0.5 ↑ | PGD L∞ 8/255 ↑ | alignment ↑ |" in table
     assert "| PGD on ↑ | PGD off ↑ |" in table
     assert "moves an image by at most L2 0.5 or L∞ 8/255" in table

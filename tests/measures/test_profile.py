@@ -260,7 +260,7 @@ def test_the_board_has_the_profile_and_its_peak(board_and_rows):
 
 def test_texts_show_the_peak_and_files_all_of_it(board_and_rows):
     board, _, second = board_and_rows
-    table = render.to_table(board.reset_index(), second)
+    table = render.to_table(board.reset_index(), second, columns="all")
     assert "peak ↑" in table and "peak sigma" in table and "alignment_profile" not in table
     assert "alignment_profile_0.25_low" in render.to_csv(board.reset_index(), second).partition("\n")[0]
     assert '"alignment_peak_sigma"' in render.to_json(board.reset_index(), second)
@@ -292,7 +292,7 @@ def test_forms_of_the_board_write_a_bound_without_an_interval_and_files_say_that
         board[name] = [columns_of(entry, SIGMAS)[name] for entry in entries]
     board["alignment_peak_sigma"] = [entry["alignment_peak_sigma"] for entry in entries]
     for form in (render.to_table, render.to_markdown):
-        text = form(board, second)
+        text = form(board, second, columns="all")
         assert "≥ 1.23" in text and "≤ 0.432" in text
         assert f"{last:.3f} ±" not in text and f"{first:.3f} ±" not in text and "0.600 ±" in text
     exported = json.loads(render.to_json(board, second))

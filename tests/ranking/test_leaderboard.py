@@ -151,7 +151,7 @@ def test_flags_of_the_preflight_are_told_and_most_of_them_cost_the_rank(digits, 
     assert found["preflight"]["derivatives"] == "derivatives: this is odd"
     assert found["preflight"]["control/bayes"] == "ok"
     assert found["preflight"].isna()["digits/standard"]
-    markdown = render.to_markdown(board, digits)
+    markdown = render.to_markdown(board, digits, notes=True)
     assert sorted(line for line in markdown.splitlines() if "this is odd" in line) == [
         "- a: doubtful: accuracy: this is odd.",
         "- b: doubtful: batch: this is odd.",
@@ -170,7 +170,7 @@ def test_what_the_status_says_of_the_preflight_is_not_said_again(digits, anchors
     rows = pd.concat([*anchors, masked], ignore_index=True)
     found = [Check(name=name, verdict="flag", found=f"{name} is odd") for name in others]
     rows.attrs["preflight"] = {"masked": Preflight(checks=(*found[:1], lost, *found[1:])).model_dump(mode="json")}
-    said = render.to_markdown(pagbench.leaderboard(rows), digits)
+    said = render.to_markdown(pagbench.leaderboard(rows), digits, notes=True)
     assert said.count("zero on 3 of 32") == 1 and "(pre-flight: zero on 3 of 32; mend it)" in said
     again = [line for line in said.splitlines() if line.startswith("- masked: pre-flight: ")]
     assert again == ([f"- masked: pre-flight: {'; '.join(f'{n}: {n} is odd' for n in others)}."] if others else [])

@@ -230,7 +230,7 @@ def test_what_was_measured_of_one_network_of_a_recipe_is_shown_and_said_to_be(re
         board_of(recipes, *anchors, *pairs(recipes)),
     )
     for form in (render.to_table, render.to_markdown):
-        text = " ".join(form(board, recipes).split())
+        text = " ".join(form(board, recipes, columns="all", notes=True).split())
         assert "PGD L2 0.5 ↑" in text and f"{row[PGD]:.3f} ±" in text
         assert "digits/r3: pgd of 1 network, intervals over images alone." in text
         assert "at most L2 0.5 or L∞ 8/255" in text and "AutoAttack L2" not in text
@@ -264,7 +264,7 @@ def test_smoothed_models_are_marked_where_they_were_attacked(recipes, anchors):
     smoothed = network(recipes, "digits/s", strength=9.0, smoothing={"sigma": 0.5, "samples": 32})
     board = board_of(recipes, *anchors, attacked(smoothed, 0.5), attacked(network(recipes, "digits/n"), 0.5))
     assert board[columns.ATTACKED_DRAWS].dropna().to_dict() == {"digits/s": 32}
-    assert "digits/s: smoothed, and attacked through" in render.to_markdown(board, recipes)
+    assert "digits/s: smoothed, and attacked through" in render.to_markdown(board, recipes, notes=True)
     assert columns.ATTACKED_DRAWS not in board_of(recipes, *anchors, smoothed)
 
 
@@ -293,7 +293,8 @@ def test_single_networks_are_what_they_are_without_recipes(recipes, digits, anch
     assert added == ["track", "n_networks", "networks"]
     pd.testing.assert_frame_equal(board.drop(columns=added), plain)
     assert "no recipe has several networks, so that it does not cover retraining" in render.caption(board, recipes)
-    assert "Retraining:" not in render.to_table(board.reset_index(drop=True), recipes)
+    assert "Retraining:" not in render.to_table(board.reset_index(drop=True), recipes, notes=True)
+    assert "over images; it leaves out retraining" in render.legend(board, recipes)
 
 
 def test_values_of_single_networks_beside_others_are_their_own_to_the_bit(recipes, digits, anchors):
@@ -497,7 +498,7 @@ def test_formats_have_the_networks(recipes, anchors):
     plain, listed = (render.to_table(board, recipes, networks=networks) for networks in (False, True))
     assert "r3.seed1" not in plain and "   digits/r3.seed1" in listed
     assert "r3.seed1" in render.to_markdown(board, recipes, networks=True)
-    said = " ".join(plain.split())
+    said = " ".join(render.to_table(board, recipes, notes=True).split())
     assert "Retraining: standard deviation between training seeds" in said
     assert "Known from 4 recipes with 2 networks" in said
 
@@ -505,19 +506,20 @@ def test_formats_have_the_networks(recipes, anchors):
 @pytest.mark.parametrize("networks", [False, True])
 @pytest.mark.parametrize("width", [60, 63, 80, 100, 120])
 def test_tables_fit_a_terminal(recipes, anchors, width, networks):
-    """Nothing is cut off, and every line fits; a long name has two lines, a line says what is left out."""
+    """Nothing is cut off or broken, and every line fits; a line says what is left out."""
     long = [network(recipes, f"digits/small-resnet-relu.gradient-norm-0.0{s}", s, strength=9.0) for s in (1, 2)]
     trained = network(recipes, "digits/score-matching-0.001", family="score-matching", trained_on_target=True)
     board = board_of(recipes, *anchors, *pairs(recipes), *long, trained).reset_index(drop=True)
     text = render.to_table(board, recipes, width, networks=networks)
     assert max(map(len, text.splitlines())) <= width
     table = text.split("digits@1: ")[0].split("(digits@1)")[1]
+    assert all(name.removeprefix("digits/") in table.split() for name in board["model"] if "/" in name[:7])
     assert "…" not in table and " ".join(table.split()).count("trained on the target:") == 1
     assert all(f"{value:.3f}" in table for value in board["alignment"].dropna())
     assert all(re.fullmatch(r"±\d\.\d{3}", word) for word in table.split() if word.startswith("±"))
     said = " ".join(text.split())
-    assert (f"Left out, for there are {width} characters: " in said) == (width < 120)
-    assert ("--format csv and json have all." in said) == (width < 120)
+    assert (f"Left out at {width} characters: " in said) == (width < 80)
+    assert "more columns: --columns all" in said
     assert ("r3.seed1" in table) == networks
 
 

@@ -123,13 +123,15 @@ def test_the_mark_stands_in_every_form(added, board, digits):
     sha256 = fields(added)["weights_sha256"]
     assert row["rank"] == 1 and row["verification"] == f"{MARK}{sha256[:12]}…)"
     for shown in (
-        render.to_table(table, digits),
-        render.to_table(table, digits, 90),
-        render.to_markdown(table, digits),
+        render.to_table(table, digits, notes=True),
+        render.to_table(table, digits, 90, notes=True),
+        render.to_markdown(table, digits, notes=True),
     ):
         assert "newcomer †" in shown and f"† {ID}: {MARK}{sha256[:12]}" in " ".join(shown.split())
         assert "† digits/standard" not in shown
         assert "Verified by rerun (pagbench verify): 0 of 4; all are self-reported" in " ".join(shown.split())
+    assert "newcomer †" in render.to_table(table, digits)
+    assert "†: weights under embargo." in render.legend(table, digits)
     assert json.loads(render.to_json(table, digits))[0]["verification"].startswith(MARK)
     assert f"{MARK}{sha256[:12]}" in render.to_csv(table, digits)
     rows = results.to_frame(results.read_all(board / "results", digits))

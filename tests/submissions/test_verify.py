@@ -186,7 +186,7 @@ def test_honest_results_are_verified_and_the_record_says_how(folder, digits):
     assert board.loc[MODEL, "verification"] == record.summary()
     assert board.loc[MODEL, "verification"].startswith("verified by rerun of 8 images (a test, ")
     assert board.loc[OTHER, "verification"] == SELF_REPORTED
-    table = render.to_markdown(leaderboard(folder, benchmark=digits), digits)
+    table = render.to_markdown(leaderboard(folder, benchmark=digits), digits, notes=True)
     assert f"Verified by rerun (pagbench verify): 1 of 3; verified: {MODEL}." in table
 
 

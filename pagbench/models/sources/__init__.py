@@ -40,6 +40,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class RobustSource(Source, Protocol):
+    """A source that has measured how robust its models are."""
+
+    def robust_accuracy(self, model: str) -> float | None:
+        """Of a model, by its id, for the threat that its card names; None where it is not known."""
+        ...
+
+
 class SourceEntry(NamedTuple):
     """Where a source is.
 

@@ -23,7 +23,6 @@ CARD_COLUMNS = (
     Column("date", "", None, "Day on which it was published or submitted, as its card says.", "date"),
 )  # fmt: skip
 """What a card says of a model, and the board does not."""
-_MEAN = "Mean of the per-sample column."
 _MAX_DECIMALS = 6
 
 
@@ -87,22 +86,9 @@ def landmarks(study: Study, described: Described) -> tuple[float, float, float]:
 
 
 def documented(benchmark: Benchmark) -> list[Column]:
-    """Of the board, of cards, and means of per-sample columns that the board has no sentence on; each name once."""
-    measures = [*benchmark.measures, *columns.OPTIONAL]
-    samples = {column.name: column for column in columns.sample_columns(benchmark, measures)}
-    listed = [*columns.all_board_columns(benchmark), *CARD_COLUMNS, *samples.values()]
-    by_name: dict[str, Column] = {}
-    for column in listed:
-        by_name.setdefault(column.name, _defined(column, samples.get(column.name)))
-    return [column for column in by_name.values() if not column.name.endswith(("_low", "_high"))]
-
-
-def _defined(column: Column, sample: Column | None) -> Column:
-    """A column of the board whose summary is the definition of what it is a mean of."""
-    if sample is None or column.summary not in (_MEAN, sample.summary):
-        return column
-    unit, direction = column.unit or sample.unit, column.higher_is_better
-    return Column(column.name, unit, direction, f"Mean over images: {sample.summary}", column.header, sample.reference)
+    """Of the board, then of cards."""
+    listed = columns.documented_columns(benchmark)
+    return [*listed, *(column for column in CARD_COLUMNS if column.name not in {other.name for other in listed})]
 
 
 def decimals(uncertainty: float) -> int:

@@ -1,8 +1,8 @@
 """The model zoo of RobustBench (Croce et al. 2021, arXiv 2010.09670): `robustbench/<data set>/<threat>/<name>`.
 
 `index.json` beside this file lists the zoo of release 1.1.1, so that its 206 models are known without importing the
-package. `docs/zoo.py index` wrote it: Google Drive ids and preprocessing are the zoo's own; architecture, clean
-accuracy, paper and venue come from the tables in the release's README, licences from its LICENSE. Every network
+package. `docs/zoo.py index` wrote it: Google Drive ids and preprocessing are the zoo's own; architecture, clean and
+robust accuracy, paper and venue come from the tables in the release's README, licences from its LICENSE. Every network
 normalises by itself: its input is pixels in [0, 1].
 """
 
@@ -64,6 +64,12 @@ def card(model: str) -> ModelCard:
         license=known["license"],
         reference=known["reference"],
     )
+
+
+def robust_accuracy(model: str) -> float | None:
+    """The share of images that RobustBench finds correct under its attacks or corruptions, by a model's id."""
+    known = _index().get(model.removeprefix("robustbench/"))
+    return None if known is None else float(known["robust_accuracy"])
 
 
 def _family(threat: str, name: str) -> str:
