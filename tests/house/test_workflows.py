@@ -5,16 +5,21 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import check_jsonschema
 import pytest
 import typer
 import yaml
+from click.testing import CliRunner
 
 from pagbench.cli import app
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+FORMS = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
+CONTACTS = ROOT / ".github/ISSUE_TEMPLATE/config.yml"
 WORKFLOWS = [pytest.param(path, id=path.stem) for path in PATHS]
 TRUSTED = {"actions", "lycheeverse", "pypa"}
 """Owners whose actions run here."""
@@ -48,14 +53,20 @@ def calls(path, program):
                 yield words[1:]
 
 
-def test_they_are_what_github_reads():
-    run = [sys.executable, "-m", "check_jsonschema"]
-    files = [*PATHS, ROOT / ".github/dependabot.yml"]
-    for schema, listed in (("github-workflows", files[:-1]), ("dependabot", files[-1:])):
-        done = subprocess.run(
-            [*run, "--builtin-schema", f"vendor.{schema}", *listed], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+SCHEMAS = {
+    "github-workflows": PATHS,
+    "github-issue-forms": sorted(set(FORMS) - {CONTACTS}),
+    "github-issue-config": [CONTACTS],
+    "dependabot": [ROOT / ".github/dependabot.yml"],
+    "citation-file-format": [ROOT / "CITATION.cff"],
+}
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_github_can_read_its_files(schema):
+    paths = [str(path) for path in SCHEMAS[schema]]
+    done = CliRunner().invoke(check_jsonschema.main, ["--builtin-schema", f"vendor.{schema}", *paths])
+    assert done.exit_code == 0 and paths, done.output
 
 
 def test_zizmor_finds_no_weakness():
@@ -148,3 +159,24 @@ def test_commands_are_found_in_scripts():
     """So that the tests above look at something."""
     named = [words[0] for path in PATHS for words in calls(path, "pagbench")]
     assert sorted(named) == ["site", "submit", "verify"]
+
+
+def test_pre_commit_runs_what_make_test_runs():
+    """The tools of `.venv`; hooks of others are pinned by commit."""
+    repositories = read(ROOT / ".pre-commit-config.yaml")["repos"]
+    own = [hook["entry"] for one in repositories if one["repo"] == "local" for hook in one["hooks"]]
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert {"$(BIN)/ruff check", "$(BIN)/ruff format", "$(BIN)/mypy"} <= {
+        entry.replace(".venv/bin", "$(BIN)").removesuffix(" --force-exclude") for entry in own
+    }
+    assert all(f"$(BIN)/{name}" in make for name in ("ruff check", "ruff format", "mypy"))
+    revisions = [one["rev"] for one in repositories if one["repo"] != "local"]
+    assert revisions and all(re.fullmatch("[0-9a-f]{40}", revision) for revision in revisions)
+
+
+def test_addresses_are_those_of_the_project():
+    """One repository, which pyproject.toml names."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    for path in (CONTACTS, ROOT / "CITATION.cff"):
+        for address in re.findall(r"https://[\w./-]*pagbench[\w./-]*", path.read_text(encoding="utf-8")):
+            assert address.startswith((urls["Source"], urls["Documentation"])), address
