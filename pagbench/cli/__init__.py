@@ -2,11 +2,12 @@
 
 import os
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from pagbench import __version__
 from pagbench.cli import doctor, leaderboard, listing, run, studies, submissions, training
 from pagbench.cli.options import OfflineOption
 from pagbench.errors import PagbenchError, printable
@@ -80,8 +81,20 @@ app = typer.Typer(
 )
 
 
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"pagbench {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _every_command(context: typer.Context, offline: OfflineOption = False) -> None:
+def _every_command(
+    context: typer.Context,
+    offline: OfflineOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     context.with_resource(cache.libraries())
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,33 @@ def test_the_reading_half_starts_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+LIGHT = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout, suppress
+counts = {}
+def count(name):
+    counts[name] = [len(sys.modules), sorted({module.partition(".")[0] for module in sys.modules})]
+import pagbench
+dir(pagbench)
+count("import")
+from pagbench.cli import main
+for arguments in (["--version"], ["rnu"], ["--help"]):
+    sys.argv = ["pagbench", *arguments]
+    with suppress(SystemExit), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        main()
+    count(arguments[0])
+print(json.dumps(counts))
+"""
+
+
+def test_looking_at_pagbench_loads_little():
+    """Modules are counted, not seconds, so that no other program of the machine counts; one process, as above."""
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    counts = json.loads(done.stdout)
+    unwanted = HEAVY | {"matplotlib", "numpy", "pandas", "pyarrow", "requests", "scipy", "torchvision", "yaml"}
+    assert {name for _, loaded in counts.values() for name in loaded} & unwanted == set()
+    most = {"import": 200, "--version": 320, "rnu": 400, "--help": 520}
+    assert {name: number for name, (number, _) in counts.items() if number > most[name]} == {}
+    assert "typer" not in counts["import"][1]
