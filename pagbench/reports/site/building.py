@@ -33,6 +33,7 @@ from pagbench.reports.site.table import Download
 from pagbench.results.folders import OnWarning
 from pagbench.results.plain import is_plausible
 from pagbench.storage import files
+from pagbench.studies import legend
 from pagbench.studies.models import Study, read_study
 
 MANIFEST = "assets/manifest.json"
@@ -157,6 +158,16 @@ def assets() -> Iterator[tuple[str, bytes]]:
     folder = resources.files("pagbench.reports.site").joinpath("assets")
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         yield f"assets/{file.name}", file.read_bytes()
+    yield "assets/colours.css", _colours().encode()
+
+
+def _colours() -> str:
+    """The colours of regimes as custom properties, `--regime-weak` and so on, as figures have them."""
+    light, dark = (
+        " ".join(f"--regime-{name}: {colours[scheme]};" for name, colours in legend.REGIME_COLOURS.items())
+        for scheme in (0, 1)
+    )
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
 
 
 def manifest(written: Mapping[str, bytes]) -> bytes:
