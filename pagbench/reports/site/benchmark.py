@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pagbench.benchmarks import Benchmark, facts, splits
+from pagbench.data.gaussians import GaussiansCard
+from pagbench.data.sphere import SphereCard
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import abilities, board_columns, pictures, plots, sensitivity, table
 from pagbench.reports.site.rendering import Page
@@ -101,6 +103,22 @@ class Verdict:
         """The model to compare the best one with: a rival, the best untrained model, or the next one."""
         untrained = None if self.untrained is None else self.untrained.model
         return next((name for name in (*self.rivals, untrained, self.second) if name is not None), None)
+
+
+def verdicts(studies: Sequence[Study]) -> list[Verdict]:
+    """The verdicts in the order of reading: images before invented data, newest editions first, then the longest boards."""
+
+    def place(verdict: Verdict) -> tuple[bool, bool, int, str]:
+        shown = verdict.benchmark
+        superseded = any(s.benchmark.name == shown.name and s.benchmark.version > shown.version for s in studies)
+        return is_closed_form(shown), superseded, -verdict.ranked, shown.label
+
+    return sorted(map(verdict, studies), key=place)
+
+
+def is_closed_form(benchmark: Benchmark) -> bool:
+    """Whether its data are drawn from a known distribution."""
+    return isinstance(benchmark.dataset, GaussiansCard | SphereCard)
 
 
 def page(study: Study, downloads: Sequence[Download]) -> Page:

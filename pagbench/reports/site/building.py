@@ -19,6 +19,7 @@ from pagbench.reports import export
 from pagbench.reports.site import (
     abilities,
     benchmark,
+    choice,
     comparison,
     home,
     models,
@@ -129,6 +130,7 @@ def newest(studies: Sequence[Study]) -> str:
 
 def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]) -> Iterator[Page]:
     yield home.page(studies)
+    yield choice.page(studies)
     for study in studies:
         yield benchmark.page(study, downloads[study.benchmark.label])
         if not study.benchmark.no_target:
