@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 
-from cost_sums import HERE, MODELS, SPEED, TFLOPS, UNITS, Cost, Row, costs, hours, read, targets
+from pathlib import Path
+
 from rich.filesize import decimal
 
+from pagbench.benchmarks.cost import MODELS, TFLOPS, UNITS, Cost, Row, costs, hours, read, targets
 from pagbench.models.sources import robustbench
 from pagbench.running.target_files import LARGEST
 from pagbench.running.targets import _MEMORY
 
-PAGE = HERE / "reference" / "cost.md"
+HERE = Path(__file__).parent
+PAGE, SPEED = HERE / "reference" / "cost.md", HERE / "cost-speed.csv"
 _DEAREST = 5
 
 
@@ -44,8 +47,7 @@ _INTRODUCTION = """\
 
 How long it takes, and how many bytes, to measure all of RobustBench's models on `cifar10@2`, `cifar100@2` and
 `imagenet@1`. Nobody has run it: operations, passes and bytes are **counted**, seconds on a CPU are **measured**, GPU
-hours are an **estimate** that rests on one assumption, the throughput. Written by `docs/cost.py` from the tables beside
-it.
+hours are an **estimate** that rests on one assumption, the throughput. Written by `docs/cost.py` from three tables.
 
 ## The formula
 
@@ -56,11 +58,11 @@ GPU hours = (targets, once + for each model: images × (forward passes × F + ba
 
 - **F** and **B** are the floating-point operations of a model's forward pass of one image, and of the backward pass to
   its pixels: two for each multiplication with addition, in convolutions and matrix products, as PyTorch's
-  `FlopCounterMode` counts them on each network with random weights ([cost-models.csv](../cost-models.csv);
+  `FlopCounterMode` counts them on each network with random weights ([models.csv](../../pagbench/benchmarks/cost/models.csv);
   `python docs/cost.py models`). The weights are frozen, so that B exceeds F by {more:.0%} at most: a gradient costs
   two forward passes, not three.
 - **Passes** are counted by running `pagbench.run` on each definition with fewer images, which are noise, and a network
-  that counts ([cost-units.csv](../cost-units.csv); `python docs/cost.py units`). A test compares it with the code.
+  that counts ([units.csv](../../pagbench/benchmarks/cost/units.csv); `python docs/cost.py units`). A test compares it with the code.
 - **Throughput** is an assumption, not a measurement: {tflops:g} TFLOP/s in float32, in which pagbench computes, with
   TF32 off. An H100 of 132 multiprocessors has [at most 66.9](https://modal.com/gpu-glossary/perf/peak-rate); no network
   reaches the peak, and small ones stay far below it. Put in your own: `python docs/cost.py total --tflops 10`.

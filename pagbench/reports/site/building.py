@@ -28,6 +28,7 @@ from pagbench.reports.site import (
     reference,
     sensitivity,
     table,
+    wanted,
 )
 from pagbench.reports.site.rendering import Page, render
 from pagbench.reports.site.table import Download
@@ -141,6 +142,7 @@ def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]
         if label not in downloads:
             yield benchmark.page_without_results(benchmarks.load(label))
     yield from models.pages(studies)
+    yield wanted.page(studies)
     yield reference.measures()
     yield reference.methods()
 
