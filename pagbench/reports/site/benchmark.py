@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pagbench.benchmarks import Benchmark, facts, splits
+from pagbench.benchmarks import Benchmark, cost, facts, splits
 from pagbench.data.gaussians import GaussiansCard
 from pagbench.data.sphere import SphereCard
 from pagbench.ranking.statistics import Interval
@@ -139,7 +139,8 @@ def page(study: Study, downloads: Sequence[Download]) -> Page:
 def page_without_results(benchmark: Benchmark) -> Page:
     """The page `benchmarks/<label>.html` of a benchmark that has no results."""
     title = f"{benchmark.title} ({benchmark.label})"
-    return Page(f"benchmarks/{benchmark.label}.html", "about.html.j2", title, _about(benchmark))
+    content = _about(benchmark) | {"counted": cost.LABELS}
+    return Page(f"benchmarks/{benchmark.label}.html", "about.html.j2", title, content)
 
 
 def _about(benchmark: Benchmark) -> dict[str, Any]:
