@@ -230,7 +230,9 @@ def _shortfall(described: Described, best: Interval) -> str:
     if min(sign * best.low, sign * best.high) <= sign * described.chance:
         return "it is not told apart from doing nothing"
     gain = sign * (best.value - described.chance)
-    method = next((level for level in described.others if gain < _WORTH * sign * (level.value - described.chance)), None)
+    method = next(
+        (level for level in described.others if gain < _WORTH * sign * (level.value - described.chance)), None
+    )
     return "" if method is None else f"that is less than a tenth of what {method.words} gains"
 
 

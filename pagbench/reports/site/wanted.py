@@ -84,7 +84,12 @@ def page(studies: Sequence[Study]) -> Page:
         for definition in map(benchmarks.load, benchmarks.names())
         if definition.label not in {*measured, *cost.LABELS} and not definition.no_target and is_newest(definition)
     ]
-    content = {"boards": [one for one in listed if one.wanted], "others": others, "submit": SUBMIT, "tflops": cost.TFLOPS}
+    content = {
+        "boards": [one for one in listed if one.wanted],
+        "others": others,
+        "submit": SUBMIT,
+        "tflops": cost.TFLOPS,
+    }
     return Page(PATH, "missing.html.j2", "Fill this board", content)
 
 
