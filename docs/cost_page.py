@@ -1,7 +1,6 @@
 """The page on what the zoo costs, from three tables of counts; `docs/cost.py` makes them."""
 
 from collections.abc import Iterator
-
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -58,11 +57,12 @@ GPU hours = (targets, once + for each model: images × (forward passes × F + ba
 
 - **F** and **B** are the floating-point operations of a model's forward pass of one image, and of the backward pass to
   its pixels: two for each multiplication with addition, in convolutions and matrix products, as PyTorch's
-  `FlopCounterMode` counts them on each network with random weights ([models.csv](../../pagbench/benchmarks/cost/models.csv);
-  `python docs/cost.py models`). The weights are frozen, so that B exceeds F by {more:.0%} at most: a gradient costs
-  two forward passes, not three.
+  `FlopCounterMode` counts them on each network with random weights
+  ([models.csv](../../pagbench/benchmarks/cost/models.csv); `python docs/cost.py models`).
+  The weights are frozen, so that B exceeds F by {more:.0%} at most: a gradient costs two forward passes, not three.
 - **Passes** are counted by running `pagbench.run` on each definition with fewer images, which are noise, and a network
-  that counts ([units.csv](../../pagbench/benchmarks/cost/units.csv); `python docs/cost.py units`). A test compares it with the code.
+  that counts ([units.csv](../../pagbench/benchmarks/cost/units.csv); `python docs/cost.py units`). A test compares it
+  with the code.
 - **Throughput** is an assumption, not a measurement: {tflops:g} TFLOP/s in float32, in which pagbench computes, with
   TF32 off. An H100 of 132 multiprocessors has [at most 66.9](https://modal.com/gpu-glossary/perf/peak-rate); no network
   reaches the peak, and small ones stay far below it. Put in your own: `python docs/cost.py total --tflops 10`.

@@ -26,7 +26,7 @@ REGIME_COLOURS = {
     "bayes-aligned": ("#cfe4f5", "#1d3f5e"),
     "excessive": ("#fadcc6", "#54301b"),
 }
-"""Grounds behind text, for light and for dark screens; text keeps WCAG AA contrast on each. Figures have the light ones.
+"""Grounds behind text, for light and for dark screens; text keeps WCAG AA contrast on each. Figures have the first.
 
 The boundary between regimes has no colour of its own: it is hatched or framed.
 """

@@ -103,7 +103,8 @@ def test_a_winner_that_was_trained_on_the_target_is_named_with_the_best_that_was
     text = said(verdict(("a", (1, 1), trained), ("b", (2, 2), trained), ("c", (3, 4), {}), ("d", (3, 4), {})))
     assert "It was trained on this benchmark's own target, as its card declares. What that means." in text
     second = (
-        "that do not declare to be trained on the target c alignment 0.700 (95 % interval 0.690 to 0.710). It has rank 3 of 4. Comparisons of "
+        "that do not declare to be trained on the target c "
+        "alignment 0.700 (95 % interval 0.690 to 0.710). It has rank 3 of 4. Comparisons of "
         "all pairs leave ranks 3 to 4 open, at 95 % confidence."
     )
     assert second in text

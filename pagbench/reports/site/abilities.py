@@ -81,8 +81,8 @@ TASKS = (
 COLUMNS = {column: f"{task.title}: {words}" for task in TASKS for column, words in task.columns.items()}
 """Columns that pages show first, with their names for people."""
 _LEADS = {
-    "generation_noise_recognised": ("generates the most recognisable images out of noise", "generates images out of noise"),
-    "generation_noise_kid": ("generates those nearest to real images by KID", "generates images that are near to real ones"),
+    "generation_noise_recognised": ("generates the most recognisable images out of noise", "generates out of noise"),
+    "generation_noise_kid": ("generates those nearest to real images by KID", "generates what is near to real images"),
     f"denoising_psnr_{_LEVEL:g}": ("denoises best", "denoises"),
     "inpainting_psnr": ("in-paints best", "in-paints"),
 }  # fmt: skip

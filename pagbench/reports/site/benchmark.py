@@ -106,7 +106,7 @@ class Verdict:
 
 
 def verdicts(studies: Sequence[Study]) -> list[Verdict]:
-    """The verdicts in the order of reading: images before invented data, newest editions first, then the longest boards."""
+    """The verdicts in the order of reading: images before invented data, newest editions first, then long boards."""
 
     def place(verdict: Verdict) -> tuple[bool, bool, int, str]:
         shown = verdict.benchmark

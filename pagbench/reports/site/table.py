@@ -223,9 +223,10 @@ def _column(
         defaults: names of the columns that are shown first.
 
     Returns:
-        `definition` is the summary with unit and direction; `kind` is number, text or regime, which has its probability beside it; `decimals` are None for numbers without
-        an interval, which are written as they are; `chance` has one level, or the least and the largest of the
-        models' own; `anchor` is its place on the page of measures, None for what that page does not define.
+        `definition` is the summary with unit and direction; `kind` is number, text or regime, which has its probability
+        beside it; `decimals` are None for numbers without an interval, which are written as they are; `chance` has one
+        level, or the least and the largest of the models' own; `anchor` is its place on the page of measures, None for
+        what that page does not define.
     """
     column = described.column
     arrow, better = _ARROWS[column.higher_is_better]
