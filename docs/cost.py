@@ -1,12 +1,13 @@
 """What RobustBench's zoo costs on the image benchmarks: counts per model and image, and a page that adds them up.
 
-    python docs/cost.py models [IDS]    # floating-point operations of each model's passes -> docs/cost-models.csv
-    python docs/cost.py units           # passes and bytes per image of each benchmark -> docs/cost-units.csv
+    python docs/cost.py models [IDS]    # floating-point operations of each model's passes -> models.csv
+    python docs/cost.py units           # passes and bytes per image of each benchmark -> units.csv
     python docs/cost.py speed           # seconds per TFLOP of a few models on this machine -> docs/cost-speed.csv
     python docs/cost.py page            # these three -> docs/reference/cost.md
     python docs/cost.py total --tflops 25   # the page's totals for another throughput, in the terminal
 
-No weights and no data set are needed. Models that the file has already are skipped.
+The first two tables lie in `pagbench/benchmarks/cost`. No weights and no data set are needed. Models that the file has
+already are skipped.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pagbench import benchmarks
+from pagbench.benchmarks import cost
 from pagbench.errors import PagbenchError, first_line
 from pagbench.models.classifier import Classifier
 from pagbench.models.sources import robustbench
@@ -31,7 +33,6 @@ from pagbench.models.sources import robustbench
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import cost_page  # noqa: E402  (beside this file, which tests load by its path)
-import cost_sums  # noqa: E402
 import cost_units  # noqa: E402
 
 TIMED = (
@@ -113,7 +114,7 @@ def count_all(wanted: list[str]) -> None:
     from pagbench.models.sources.robustbench import zoo
 
     zoo.robustbench()  # imported once, for all processes that are forked
-    done = {row["id"] for row in cost_sums.read(cost_sums.MODELS)}
+    done = {row["id"] for row in cost.read(cost.MODELS)}
     every = [name.removeprefix("robustbench/") for name in robustbench.names()]
     fork = multiprocessing.get_context("fork")
     for name in [name for name in wanted or every if name not in done]:
@@ -124,19 +125,19 @@ def count_all(wanted: list[str]) -> None:
             why = f"not done in {_PATIENCE:.0f} s" if process.is_alive() else f"ended with {process.exitcode}"
             process.kill()
             process.join()
-            _write(cost_sums.MODELS, [{"id": name, "where": f"not counted: {why}"}], append=True)
-    rows = {row["id"]: row for row in cost_sums.read(cost_sums.MODELS)}
-    _write(cost_sums.MODELS, [rows[name] for name in every if name in rows])
+            _write(cost.MODELS, [{"id": name, "where": f"not counted: {why}"}], append=True)
+    rows = {row["id"]: row for row in cost.read(cost.MODELS)}
+    _write(cost.MODELS, [rows[name] for name in every if name in rows])
 
 
 def _add(name: str) -> None:
     torch.set_num_threads(1)
-    _write(cost_sums.MODELS, [count(name)], append=True)
+    _write(cost.MODELS, [count(name)], append=True)
 
 
 def speed(names: tuple[str, ...] = TIMED, images: int = 4, repeats: int = 3) -> list[dict[str, Any]]:
     """Seconds of one CPU thread per TFLOP of a forward and a backward pass; the fastest of a few repetitions."""
-    counts = {row["id"]: row for row in cost_sums.read(cost_sums.MODELS)}
+    counts = {row["id"]: row for row in cost.read(cost.MODELS)}
     torch.set_num_threads(1)
     found = []
     for name in names:
@@ -155,7 +156,7 @@ def _seconds(classifier: nn.Module, x: Tensor) -> float:
 
 
 def _write(path: Path, rows: list[dict[str, Any]], append: bool = False) -> None:
-    names = {cost_sums.MODELS: cost_sums.MODEL_COLUMNS, cost_sums.UNITS: cost_units.COLUMNS}
+    names = {cost.MODELS: cost.MODEL_COLUMNS, cost.UNITS: cost_units.COLUMNS}
     columns = names.get(path, list(rows[0]))
     header = not (append and path.exists())
     with path.open("a" if append else "w", encoding="utf-8", newline="") as file:
@@ -170,14 +171,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("models", "units", "speed", "page", "total"))
     parser.add_argument("ids", nargs="*", help="models, as cifar10/L2/Standard; all by default")
-    parser.add_argument("--tflops", type=float, default=cost_sums.TFLOPS, help="sustained, in float32, per GPU")
+    parser.add_argument("--tflops", type=float, default=cost.TFLOPS, help="sustained, in float32, per GPU")
     asked = parser.parse_args()
     if asked.what == "models":
         count_all(asked.ids)
     elif asked.what == "units":
-        _write(cost_sums.UNITS, [cost_units.of(label) for label in cost_sums.LABELS])
+        _write(cost.UNITS, [cost_units.of(label) for label in cost.LABELS])
     elif asked.what == "speed":
-        _write(cost_sums.SPEED, speed())
+        _write(cost_page.SPEED, speed())
     elif asked.what == "page":
         cost_page.PAGE.write_text(cost_page.page(), encoding="utf-8")
     else:

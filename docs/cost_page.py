@@ -1,14 +1,16 @@
 """The page on what the zoo costs, from three tables of counts; `docs/cost.py` makes them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from cost_sums import HERE, MODELS, SPEED, TFLOPS, UNITS, Cost, Row, costs, hours, read, targets
 from rich.filesize import decimal
 
+from pagbench.benchmarks.cost import MODELS, TFLOPS, UNITS, Cost, Row, costs, hours, read, targets
 from pagbench.models.sources import robustbench
 from pagbench.running.target_files import LARGEST
 
-PAGE = HERE / "reference" / "cost.md"
+HERE = Path(__file__).parent
+PAGE, SPEED = HERE / "reference" / "cost.md", HERE / "cost-speed.csv"
 _DEAREST = 3
 
 
@@ -50,9 +52,9 @@ GPU hours = (targets, once + for each model: images × (forward passes × F + ba
 ```
 
 - **F** and **B** are the floating-point operations of a model's forward pass of one image, and of the backward pass to
-  its pixels, by PyTorch's `FlopCounterMode` ([cost-models.csv](../cost-models.csv); `python docs/cost.py models`). B
+  its pixels, by PyTorch's `FlopCounterMode` ([models.csv](../../pagbench/benchmarks/cost/models.csv); `python docs/cost.py models`). B
   exceeds F by {more:.0%} at most, for the weights are frozen.
-- **Passes** are counted by running `pagbench.run` with a network that counts ([cost-units.csv](../cost-units.csv);
+- **Passes** are counted by running `pagbench.run` with a network that counts ([units.csv](../../pagbench/benchmarks/cost/units.csv);
   `python docs/cost.py units`). A test compares them with the code.
 - **Throughput** is assumed: {tflops:g} TFLOP/s in float32, without TF32. An H100 has
   [at most 66.9](https://modal.com/gpu-glossary/perf/peak-rate). Put in your own:

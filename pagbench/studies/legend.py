@@ -21,6 +21,15 @@ ON_DARK = (
 """The same hues for dark screens."""
 REGIMES = {"weak": "weak", "bayes-aligned": "Bayes-aligned", "excessive": "excessive", regimes.BOUNDARY: "boundary"}
 """Names for readers."""
+REGIME_COLOURS = {
+    "weak": ("#ececec", "#3a3d43"),
+    "bayes-aligned": ("#cfe4f5", "#1d3f5e"),
+    "excessive": ("#fadcc6", "#54301b"),
+}
+"""Grounds behind text, for light and for dark screens; text keeps WCAG AA contrast on each. Figures have the first.
+
+The boundary between regimes has no colour of its own: it is hatched or framed.
+"""
 UNITS = {
     "gradient-norm": "weight of ‖∇ loss‖²",
     "noise": "noise std (pixel units)",

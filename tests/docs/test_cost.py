@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pagbench import benchmarks
+from pagbench.benchmarks import cost as sums
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -27,11 +28,6 @@ def cost():
     sys.path[:] = before
 
 
-@pytest.fixture(scope="module")
-def sums(cost):
-    return cost.cost_sums
-
-
 def test_the_page_is_rendered_from_the_tables(cost):
     page = cost.cost_page
     assert page.PAGE.read_text(encoding="utf-8") == page.page(), "stale: python docs/cost.py page"
@@ -40,13 +36,13 @@ def test_the_page_is_rendered_from_the_tables(cost):
 @pytest.mark.parametrize(
     ("label", "models"), [("cifar10@2", 1), pytest.param("cifar100@2", 1, marks=pytest.mark.slow), ("imagenet@1", 2)]
 )
-def test_passes_are_those_that_a_run_makes(cost, sums, label, models):
+def test_passes_are_those_that_a_run_makes(cost, label, models):
     """On 256 images, the fewest that the pre-flight card looks at in full; targets are computed once for all models."""
     unit = next(row for row in sums.read(sums.UNITS) if row["benchmark"] == label)
     images, calibration = 256, 8 if int(unit["calibration"]) else 0
     found = cost.cost_units.run(label, images, calibration, side=8, models=models)
     once = calibration * float(unit["forward_calibration"]) + float(unit["forward_once"])
-    told = "docs/cost-units.csv is stale: run python docs/cost.py units, then page"
+    told = "pagbench/benchmarks/cost/units.csv is stale: run python docs/cost.py units, then page"
     assert found.forward == models * (images * float(unit["forward"]) + once), told
     assert found.backward == models * (images * float(unit["backward"]) + float(unit["backward_once"])), told
     assert found.score == images * float(unit["score_target"]), told
@@ -65,13 +61,13 @@ def test_operations_of_a_convolution_are_known(cost):
     assert found["saved"] == 4 * (3 + 4) * 64  # what goes into either, in float32; the weights are the network's own
 
 
-def test_operations_of_a_model_are_those_of_the_table(cost, sums):
+def test_operations_of_a_model_are_those_of_the_table(cost):
     name = "cifar10/Linf/Sehwag2021Proxy_R18"
     row = next(row for row in sums.read(sums.MODELS) if row["id"] == name)
     assert {key: str(value) for key, value in cost.count(name).items()} == row
 
 
-def test_hours_are_operations_over_throughput(sums):
+def test_hours_are_operations_over_throughput():
     one = sums.costs()[0]
     assert sums.hours(one.operations, 50.0) == pytest.approx(one.operations / 50 / 3600)
     models, unit = sums.read(sums.MODELS)[0], sums.read(sums.UNITS)[0]
@@ -81,7 +77,7 @@ def test_hours_are_operations_over_throughput(sums):
     assert one.operations - one.others == pytest.approx(own / 1e12)
 
 
-def test_targets_are_added_once(cost, sums):
+def test_targets_are_added_once(cost):
     units = sums.read(sums.UNITS)
     lpips = sum(int(unit["images"]) * int(unit["lpips_flops"]) for unit in units)
     scores = 9 * 5000 * int(units[-1]["score_flops"])  # of its class and of eight others, on `imagenet@1` alone
@@ -90,7 +86,7 @@ def test_targets_are_added_once(cost, sums):
     assert f"| {whole / 1000:,.0f} | {sums.hours(whole):,.1f} |" in cost.cost_page.totals(25.0).splitlines()[-1]
 
 
-def test_every_model_has_a_row_that_says_whether_it_was_counted(sums):
+def test_every_model_has_a_row_that_says_whether_it_was_counted():
     from pagbench.models.sources import robustbench
 
     rows = sums.read(sums.MODELS)

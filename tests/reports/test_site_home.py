@@ -101,9 +101,10 @@ def test_controls_alone_win_nothing():
 def test_a_winner_that_was_trained_on_the_target_is_named_with_the_best_that_was_not():
     trained = {"trained_on_target": True}
     text = said(verdict(("a", (1, 1), trained), ("b", (2, 2), trained), ("c", (3, 4), {}), ("d", (3, 4), {})))
-    assert "It was trained on this benchmark's own target, as its card declares: it has learnt" in text
+    assert "It was trained on this benchmark's own target, as its card declares. What that means." in text
     second = (
-        "that do not declare this c alignment 0.700 (95 % interval 0.690 to 0.710). It has rank 3 of 4. Comparisons of "
+        "that do not declare to be trained on the target c "
+        "alignment 0.700 (95 % interval 0.690 to 0.710). It has rank 3 of 4. Comparisons of "
         "all pairs leave ranks 3 to 4 open, at 95 % confidence."
     )
     assert second in text
@@ -128,14 +129,14 @@ def test_the_first_of_those_who_rank_apart_has_a_place_in_words(rows, sentence):
     track = {"trained_on_target": True, "track": "trained-on-target"}
     apart = [(name, ranks, track | {"rank": place}) for place, (name, ranks) in enumerate(rows, 1)]
     text = said(verdict(("a", (1, 1), {"track": "open"}), *apart))
-    assert "who rank apart t alignment" in text and sentence in text
+    assert "which rank apart t alignment" in text and sentence in text
 
 
 @pytest.mark.parametrize(
     ("declared", "sentence"),
     [
-        (None, "Its card does not declare whether it was trained on this benchmark's own target."),
-        (False, "Its card declares that it was not trained on this benchmark's own target."),
+        (None, "Its card does not say whether it was trained on the target."),
+        (False, "Its card says that it was not trained on the target."),
     ],
 )
 def test_what_is_not_declared_is_not_said(declared, sentence):

@@ -18,7 +18,7 @@ from table_studies import HOSTILE, crowd, hostile, page_of, written
 from pagbench import benchmarks
 from pagbench.ranking import render as text
 from pagbench.ranking.statistics import tie_groups
-from pagbench.reports.site import table
+from pagbench.reports.site import board_columns, table
 from pagbench.reports.site.board_columns import decimals
 from pagbench.reports.site.rendering import render
 from pagbench.results.verification import Verification
@@ -250,7 +250,7 @@ def test_without_scripts_the_same_table_stands_there(browser, board, site):
     assert not shown
 
 
-@pytest.mark.parametrize(("column", "better"), [("accuracy", -1), ("off_response", 1), ("alignment", -1)])
+@pytest.mark.parametrize(("column", "better"), [("accuracy", -1), ("log_ratio", 1), ("alignment", -1)])
 def test_sorts_by_a_column_the_better_direction_first(board, column, better):
     head = board.locator(f"th:has([data-sort={column}])")
     for sign in (better, -better):
@@ -294,6 +294,54 @@ def test_filters_say_how_many_are_left_and_the_address_keeps_them(board):
     assert board.locator("th:has([data-sort=accuracy])").get_attribute("aria-sort") == "descending"
     board.locator("#board-clear").click()
     assert len(names(board)) == everyone
+
+
+def test_the_download_has_the_rows_and_columns_that_are_shown(board, digits_study):
+    """In their order, with the bounds of intervals: the board's own numbers."""
+    board.locator("[name=family]").select_option("noise")
+    board.locator("[data-sort=accuracy]").click()
+    shown = names(board)
+    button = board.locator("#board-csv")
+    assert button.inner_text() == f"Download these {len(shown)} rows as CSV"
+    with board.expect_download() as found:
+        button.click()
+    assert found.value.suggested_filename == "digits@1-shown.csv"
+    read = pd.read_csv(found.value.path())
+    assert list(read["model"]) == shown
+    heads = board.locator("#board thead [data-sort]").evaluate_all("all => all.map(one => one.dataset.sort)")
+    assert [name for name in read if not name.endswith(("_low", "_high", "_probability")) and name != "status"] == [
+        "rank", *heads[1:]
+    ]  # fmt: skip
+    expected = digits_study.board.set_index("model").loc[shown]
+    for name in ("accuracy", "alignment_low", "tangent_energy_high", "regime_probability", "rank_low"):
+        np.testing.assert_allclose(read[name], expected[name].astype(float), rtol=1e-5)
+    assert list(read["regime"]) == list(expected["regime"])
+
+
+def test_the_page_scrolls_down_and_the_table_sideways_alone(board):
+    state = "frame => [frame.scrollHeight - frame.clientHeight, getComputedStyle(frame).maxHeight]"
+    assert board.locator(".board-frame").evaluate(state) == [0, "none"]
+    assert not board.locator("#board-onward").is_visible(), "the default columns fit a screen"
+    board.set_viewport_size({"width": 390, "height": 844})
+    board.wait_for_selector(".board-view.more")
+    assert "goes on to the right" in board.locator("#board-onward").inner_text()
+    board.evaluate("scrollTo(0, document.querySelector('#board').getBoundingClientRect().top + scrollY + 300)")
+    board.wait_for_function("Math.abs(document.querySelector('#board thead').getBoundingClientRect().top) < 3")
+    board.locator(".board-frame").evaluate("frame => frame.scrollTo(1e4, 0)")
+    board.wait_for_selector(".board-view:not(.more)")
+    assert not board.locator("#board-onward").is_visible()
+
+
+def test_the_first_columns_say_how_robust_and_where_the_peak_is(content):
+    first = [column["name"] for column in content["data"]["columns"] if column["default"]]
+    assert first[:5] == ["alignment", "accuracy", "regime", "tangent_energy", "log_ratio"]
+    names = ("alignment_peak", "alignment_peak_sigma", "adversarial_l2_0.5", "pgd_l2_0.5", "alignment", "n_networks")
+    known = {column.name: column for column in board_columns.documented(benchmarks.load("digits@2"))}
+    shown = [board_columns.Described(known[name], None, (), (), False) for name in names]
+    chosen = table._defaults(shown, benchmarks.load("digits@2"))
+    assert chosen == {"alignment", "alignment_peak", "alignment_peak_sigma", "adversarial_l2_0.5"}
+    weaker = [column for column in shown if not column.name.startswith("adversarial")]
+    assert "pgd_l2_0.5" in table._defaults(weaker, benchmarks.load("digits@2"))
 
 
 def test_columns_are_chosen_and_kept_in_the_address(board):

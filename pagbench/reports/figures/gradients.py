@@ -97,8 +97,13 @@ def draw(study: Study, path: Path) -> Figure | None:
     )
     canvas.write_caption(
         figure,
-        f"{study.benchmark.label}: gradients of the log-odds of the true class, each scaled to its largest values; "
-        "below them the cosine with the Bayes control's. In grey images red raises the class and blue lowers it.",
+        f"{study.benchmark.label}: gradients of the log-odds of the true class, each divided by the 99.5 % quantile of "
+        "its own magnitude and cut off at ±1. Below them: the cosine with the Bayes control's, on that image. "
+        + (
+            "Red pixels raise the class when they get lighter, blue ones lower it, white ones do neither."
+            if study.benchmark.input_shape[0] == 1
+            else "Grey is zero, and each channel is drawn in its own colour."
+        ),
     )
     return figure
 

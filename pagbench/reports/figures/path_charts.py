@@ -16,7 +16,7 @@ from pagbench.studies import legend
 from pagbench.studies.models import Study
 from pagbench.studies.paths import Path, Point, StrengthAxis, origin, point, strength_axis
 
-TINTS = {"weak": "#ececec", "bayes-aligned": "#cfe4f5", "excessive": "#fadcc6", regimes.BOUNDARY: "#ffffff"}
+TINTS = {name: light for name, (light, _) in legend.REGIME_COLOURS.items()} | {regimes.BOUNDARY: "#ffffff"}
 _SHORT = {"weak": "weak", "bayes-aligned": "Bayes", "excessive": "exc.", regimes.BOUNDARY: "?"}
 HATCH = {regimes.BOUNDARY: "////"}
 

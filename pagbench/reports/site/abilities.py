@@ -10,6 +10,7 @@ from pagbench import columns
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import NOISE_LEVELS
 from pagbench.ranking import eligibility, resampling, statistics
+from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import board_columns, pictures
 from pagbench.reports.site.board_columns import Described, Measured
 from pagbench.reports.site.pictures import Tile, Values
@@ -80,11 +81,14 @@ TASKS = (
 COLUMNS = {column: f"{task.title}: {words}" for task in TASKS for column, words in task.columns.items()}
 """Columns that pages show first, with their names for people."""
 _LEADS = {
-    "generation_noise_recognised": "generates the most recognisable images out of noise",
-    "generation_noise_kid": "generates those nearest to real images by KID",
-    f"denoising_psnr_{_LEVEL:g}": "denoises best",
-    "inpainting_psnr": "in-paints best",
-}
+    "generation_noise_recognised": ("generates the most recognisable images out of noise", "generates out of noise"),
+    "generation_noise_kid": ("generates those nearest to real images by KID", "generates what is near to real images"),
+    f"denoising_psnr_{_LEVEL:g}": ("denoises best", "denoises"),
+    "inpainting_psnr": ("in-paints best", "in-paints"),
+}  # fmt: skip
+"""What the best model by a column does, and what nobody does where the best is hardly better than doing nothing."""
+_WORTH = 0.1
+"""Share of the way from doing nothing to another method that a gradient has to go, or it does not do the thing."""
 
 
 class Value(NamedTuple):
@@ -127,10 +131,11 @@ class Leader(NamedTuple):
 
     Attributes:
         model: its id.
-        does: what it does best, as the end of a sentence.
+        does: what it does best, as the end of a sentence; what nobody does, where `shortfall` says why.
         value: how well, with the unit.
-        against: what real images or another method have; empty where nothing is known.
+        against: what doing nothing and another method have; empty where neither is known.
         indistinct: how many others cannot be told apart from it, at 95 % by simultaneous comparisons.
+        shortfall: why even the best does not do it, as the end of a sentence; empty where it does.
     """
 
     model: str
@@ -138,6 +143,7 @@ class Leader(NamedTuple):
     value: str
     against: str
     indistinct: int
+    shortfall: str
 
 
 def count(benchmark: Benchmark) -> int:
@@ -192,7 +198,7 @@ def _is_scored(study: Study, model: StudiedModel, task: Task) -> bool:
 def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
     """Who leads in each ability that ranked models were measured by."""
     listed, units = [], resampling.count(len(study.benchmark.samples), study.benchmark.classes)
-    for name, does in _LEADS.items():
+    for name, (does, done) in _LEADS.items():
         column = described[name].column
         replicates = {
             model.card.id: study.replicates(model)[name]
@@ -209,9 +215,25 @@ def leaders(study: Study, described: Mapping[str, Described]) -> list[Leader]:
             interval = study.row_interval(model, name)
             value = f"{board_columns.texts(interval)[0]} {column.unit}".strip()
             digits = min(2, board_columns.interval_decimals(interval))
-            against = "".join(_with_value(level, digits) for level in described[name].others[:1])
-            listed.append(Leader(model, does, value, against, int(worst) - 1))
+            levels = [level for level in described[name].levels if level not in described[name].others]
+            against = ", ".join(_with_value(level, digits) for level in [*levels, *described[name].others[:1]])
+            shortfall = _shortfall(described[name], interval)
+            listed.append(Leader(model, done if shortfall else does, value, against, int(worst) - 1, shortfall))
     return listed
+
+
+def _shortfall(described: Described, best: Interval) -> str:
+    """Why the best value of a column is hardly better than doing nothing; empty where it is better."""
+    if described.chance is None:
+        return ""
+    sign = 1 if described.column.higher_is_better else -1
+    if min(sign * best.low, sign * best.high) <= sign * described.chance:
+        return "it is not told apart from doing nothing"
+    gain = sign * (best.value - described.chance)
+    method = next(
+        (level for level in described.others if gain < _WORTH * sign * (level.value - described.chance)), None
+    )
+    return "" if method is None else f"that is less than a tenth of what {method.words} gains"
 
 
 def lines_before(study: Study, task: Task) -> Iterator[Line]:

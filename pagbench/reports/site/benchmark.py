@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pagbench.benchmarks import Benchmark, facts, splits
+from pagbench.benchmarks import Benchmark, cost, facts, splits
+from pagbench.data.gaussians import GaussiansCard
+from pagbench.data.sphere import SphereCard
 from pagbench.ranking.statistics import Interval
 from pagbench.reports.site import abilities, board_columns, pictures, plots, sensitivity, table
 from pagbench.reports.site.rendering import Page
@@ -103,6 +105,22 @@ class Verdict:
         return next((name for name in (*self.rivals, untrained, self.second) if name is not None), None)
 
 
+def verdicts(studies: Sequence[Study]) -> list[Verdict]:
+    """The verdicts in the order of reading: images before invented data, newest editions first, then long boards."""
+
+    def place(verdict: Verdict) -> tuple[bool, bool, int, str]:
+        shown = verdict.benchmark
+        superseded = any(s.benchmark.name == shown.name and s.benchmark.version > shown.version for s in studies)
+        return is_closed_form(shown), superseded, -verdict.ranked, shown.label
+
+    return sorted(map(verdict, studies), key=place)
+
+
+def is_closed_form(benchmark: Benchmark) -> bool:
+    """Whether its data are drawn from a known distribution."""
+    return isinstance(benchmark.dataset, GaussiansCard | SphereCard)
+
+
 def page(study: Study, downloads: Sequence[Download]) -> Page:
     """The page `benchmarks/<label>.html`.
 
@@ -121,7 +139,8 @@ def page(study: Study, downloads: Sequence[Download]) -> Page:
 def page_without_results(benchmark: Benchmark) -> Page:
     """The page `benchmarks/<label>.html` of a benchmark that has no results."""
     title = f"{benchmark.title} ({benchmark.label})"
-    return Page(f"benchmarks/{benchmark.label}.html", "about.html.j2", title, _about(benchmark))
+    content = _about(benchmark) | {"counted": cost.LABELS}
+    return Page(f"benchmarks/{benchmark.label}.html", "about.html.j2", title, content)
 
 
 def _about(benchmark: Benchmark) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pagbench.reports import export
 from pagbench.reports.site import (
     abilities,
     benchmark,
+    choice,
     comparison,
     home,
     models,
@@ -27,12 +28,14 @@ from pagbench.reports.site import (
     reference,
     sensitivity,
     table,
+    wanted,
 )
 from pagbench.reports.site.rendering import Page, render
 from pagbench.reports.site.table import Download
 from pagbench.results.folders import OnWarning
 from pagbench.results.plain import is_plausible
 from pagbench.storage import files
+from pagbench.studies import legend
 from pagbench.studies.models import Study, read_study
 
 MANIFEST = "assets/manifest.json"
@@ -128,6 +131,7 @@ def newest(studies: Sequence[Study]) -> str:
 
 def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]) -> Iterator[Page]:
     yield home.page(studies)
+    yield choice.page(studies)
     for study in studies:
         yield benchmark.page(study, downloads[study.benchmark.label])
         if not study.benchmark.no_target:
@@ -138,6 +142,7 @@ def _pages(studies: Sequence[Study], downloads: Mapping[str, Sequence[Download]]
         if label not in downloads:
             yield benchmark.page_without_results(benchmarks.load(label))
     yield from models.pages(studies)
+    yield wanted.page(studies)
     yield reference.measures()
     yield reference.methods()
 
@@ -157,6 +162,16 @@ def assets() -> Iterator[tuple[str, bytes]]:
     folder = resources.files("pagbench.reports.site").joinpath("assets")
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         yield f"assets/{file.name}", file.read_bytes()
+    yield "assets/colours.css", _colours().encode()
+
+
+def _colours() -> str:
+    """The colours of regimes as custom properties, `--regime-weak` and so on, as figures have them."""
+    light, dark = (
+        " ".join(f"--regime-{name}: {colours[scheme]};" for name, colours in legend.REGIME_COLOURS.items())
+        for scheme in (0, 1)
+    )
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
 
 
 def manifest(written: Mapping[str, bytes]) -> bytes:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark, facts
-from pagbench.data.gaussians import GaussiansCard
-from pagbench.data.sphere import SphereCard
 from pagbench.reports.site import benchmark
 from pagbench.reports.site.benchmark import Standing, Verdict
 from pagbench.reports.site.pictures import Tile
@@ -48,31 +46,20 @@ class Example:
 
 
 def page(studies: Sequence[Study]) -> Page:
-    """The page `index.html`: images before invented data, newest editions first, then the longest leaderboards."""
-
-    def place(verdict: Verdict) -> tuple[bool, bool, int, str]:
-        shown = verdict.benchmark
-        superseded = any(s.benchmark.name == shown.name and s.benchmark.version > shown.version for s in studies)
-        return _closed_form(shown), superseded, -verdict.ranked, shown.label
-
-    verdicts = sorted(map(benchmark.verdict, studies), key=place)
+    """The page `index.html`."""
+    verdicts = benchmark.verdicts(studies)
     measured = {study.benchmark.label for study in studies}
     unmeasured = [benchmarks.load(label) for label in benchmarks.names() if label not in measured]
     models = {model.card.id for study in studies for model in study.models if not model.card.control}
     content = {
         "example": next((shown for shown in map(example, verdicts) if shown is not None), None),
-        "images": [verdict for verdict in verdicts if not _closed_form(verdict.benchmark)],
-        "closed_forms": [verdict for verdict in verdicts if _closed_form(verdict.benchmark)],
+        "images": [verdict for verdict in verdicts if not benchmark.is_closed_form(verdict.benchmark)],
+        "closed_forms": [verdict for verdict in verdicts if benchmark.is_closed_form(verdict.benchmark)],
         "unmeasured": [(definition, facts.of(definition).commands[0]) for definition in unmeasured],
         "models": len(models),
         "recipes": any(study.benchmark.ranking == "recipes" for study in studies),
     }
     return Page("index.html", "home.html.j2", "pagbench", content)
-
-
-def _closed_form(definition: Benchmark) -> bool:
-    """Whether its data are drawn from a known distribution."""
-    return isinstance(definition.dataset, GaussiansCard | SphereCard)
 
 
 def example(verdict: Verdict) -> Example | None:

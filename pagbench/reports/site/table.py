@@ -6,7 +6,7 @@ a header cell's definition, tie rules, sections that sort apart, or the address;
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -51,22 +51,25 @@ _NONE = "none given"
 _ALWAYS = {"rank", "model", "control", "status", "track", "networks", CENSORED}
 """Every row shows them, in columns or in its place."""
 _NOT_FIRST = (
-    "family", "strength", "temperature", "alignment_lpips_chance", "verification",
+    "family", "strength", "n_networks", "temperature", "verification", "on_response", "off_response",
+    "alignment_lpips", "alignment_lpips_chance", "alignment_cosine",
     "denoising_psnr_0.25", "denoising_psnr_1", "inpainting_recognised",
 )  # fmt: skip
 """They have a header, but are not shown until asked for: names, the row of chance levels, marks and other columns say
-most of it."""
+most of it, and a table that fits the screen is read whole."""
+_WEAKER = {"pgd_": "adversarial_"}
+"""Prefixes of columns that are not shown at first where there are columns of the other prefix, which say more."""
 _MODEL = "Model"
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Alignment": ("alignment",),
     "Predictions": ("accuracy", "nll", "confidence", "temperature"),
     "Attacks and certificates": ("adversarial_", "pgd", "certified_", "average_certified", "partial_", "attacked_"),
-    "Following the gradient: generation": ("generation_",),
-    "Following the gradient: denoising": ("denoising_",),
-    "Following the gradient: in-painting": ("inpainting_",),
     "Regime": ("regime", "p_"),
     "Tangent space": ("tangent_", "gradient_"),
     "Responses": ("on_", "off_", "log_ratio"),
+    "Following the gradient: generation": ("generation_",),
+    "Following the gradient: denoising": ("denoising_",),
+    "Following the gradient: in-painting": ("inpainting_",),
     "Paper's protocol": ("paper_",),
     "Sampling of smoothed models": ("smoothed_",),
 }
@@ -128,18 +131,20 @@ def content(study: Study, files: Sequence[Download]) -> Json:
     shown = _columns(study)
     rows = _rows(study, shown)
     meaningful = study.board[study.board["status"].map(eligibility.has_result)]
-    columns = [_column(column, study, meaningful, rows, index) for index, column in enumerate(shown)]
+    defaults = _defaults(shown, study.benchmark)
+    columns = [_column(column, study, meaningful, rows, index, defaults) for index, column in enumerate(shown)]
     groups: dict[str, list[Json]] = {}
     for column in columns:
         groups.setdefault(_group(column["name"]), []).append(column)
     data = {
+        "label": study.benchmark.label,
         "compare": None if study.benchmark.no_target else address(f"compare/{study.benchmark.label}.html"),
         "sections": SECTIONS,
         "columns": columns,
         "rows": rows,
     }
     notes = [render.caption(study.board, study.benchmark)]
-    first = [column for column in shown if column.levels and _is_default(column.column, study.benchmark)]
+    first = [column for column in shown if column.levels and column.name in defaults]
     if first:
         held = ", ".join(f"{_header(column.column)} ({column.comparison})" for column in first)
         made = "What following the gradient makes is held against doing nothing, real images and other methods"
@@ -186,12 +191,27 @@ def _header(column: Column) -> str:
     return column.header or column.name.replace("_", " ")
 
 
-def _is_default(column: Column, benchmark: Benchmark) -> bool:
-    """Whether it has a header and says what no other default does: `alignment` is the ranking column, corrected."""
-    return bool(column.header) and column not in CARD_COLUMNS and column.name not in (*_NOT_FIRST, benchmark.alignment)
+def _defaults(shown: Sequence[Described], benchmark: Benchmark) -> set[str]:
+    """Names of the columns that a reader sees first: those with a header that say what no other of them does.
+
+    `alignment` is the ranking column, corrected.
+    """
+    left_out = {*_NOT_FIRST, benchmark.alignment, *(column.name for column in CARD_COLUMNS)}
+    names = {column.name for column in shown if column.column.header} - left_out
+    for weaker, stronger in _WEAKER.items():
+        if any(name.startswith(stronger) for name in names):
+            names -= {name for name in names if name.startswith(weaker)}
+    return names
 
 
-def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: Sequence[Json], index: int) -> Json:
+def _column(
+    described: Described,
+    study: Study,
+    meaningful: pd.DataFrame,
+    rows: Sequence[Json],
+    index: int,
+    defaults: Collection[str],
+) -> Json:
     """A column as the page shows it.
 
     Args:
@@ -200,11 +220,13 @@ def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: 
         meaningful: the board's rows that have a result.
         rows: of the table.
         index: of the column's cell in a row.
+        defaults: names of the columns that are shown first.
 
     Returns:
-        `kind` is number, text or regime, which has its probability beside it; `decimals` are None for numbers without
-        an interval, which are written as they are; `chance` has one level, or the least and the largest of the
-        models' own; `anchor` is its place on the page of measures, None for what that page does not define.
+        `definition` is the summary with unit and direction; `kind` is number, text or regime, which has its probability
+        beside it; `decimals` are None for numbers without an interval, which are written as they are; `chance` has one
+        level, or the least and the largest of the models' own; `anchor` is its place on the page of measures, None for
+        what that page does not define.
     """
     column = described.column
     arrow, better = _ARROWS[column.higher_is_better]
@@ -215,16 +237,20 @@ def _column(described: Described, study: Study, meaningful: pd.DataFrame, rows: 
         own = [cell[3] for cell in cells if cell is not None and len(cell) > 3 and cell[3] is not None]
         chance = [min(own), max(own)] if own else []
     levels = f" For comparison: {described.comparison}." if described.levels else ""
+    summary = f"{column.summary}{levels}"
+    unit = f" Unit: {column.unit}." if column.unit else ""
+    direction = f" {better.capitalize()}." if better else ""
     return {
         "name": column.name,
         "header": _header(column),
         "unit": column.unit,
         "arrow": arrow,
         "better": better,
-        "summary": f"{column.summary}{levels}",
+        "summary": summary,
+        "definition": f"{summary}{unit}{direction}",
         "anchor": _anchor(column.name),
         "kind": kind,
-        "default": _is_default(column, study.benchmark),
+        "default": column.name in defaults,
         "decimals": _decimals(column.name, meaningful),
         "chance": chance,
     }

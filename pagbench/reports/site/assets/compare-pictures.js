@@ -1,7 +1,7 @@
 "use strict";
 /* Pictures of the compared models: their gradients on the same images, and what following them makes of the same images. */
 globalThis.ComparedPictures = (() => {
-  const { element, drawn, addressOf } = Dom;
+  const { element, drawn, addressOf, breakable } = Dom;
 
   /* One row for each image that all have: the image and its target once, then every model's gradient. */
   function showPictures(models, root) {
@@ -16,7 +16,7 @@ globalThis.ComparedPictures = (() => {
       return element("tr", {}, ...cells.map((cell, place) => element("td", {}, cell, element("small", {}, notes[place]))));
     });
     document.getElementById("pictures").replaceChildren(
-      element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)))),
+      element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, ...breakable(text))))),
       element("tbody", {}, ...rows));
   }
 

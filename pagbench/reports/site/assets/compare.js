@@ -1,7 +1,7 @@
 "use strict";
 /* Compares the models that the address names after its #: differences of bootstrap replicates, paired over models. */
 
-const { element, addressOf } = Dom;
+const { element, addressOf, breakable } = Dom;
 const setting = JSON.parse(document.getElementById("comparison").textContent);
 const { showPictures, showMade } = ComparedPictures;
 const root = document.querySelector("a.brand").getAttribute("href").replace(/index\.html$/, "");
@@ -78,8 +78,8 @@ const bounds = (low, high) => `[${low.toFixed(decimals(low, high))}, ${high.toFi
 const signed = (value, digits) => (value > 0 ? "+" : "") + value.toFixed(digits);
 
 function certainty(probability) {
-  if (probability > 0.999) return "> 0.999";
-  return probability < 0.001 ? "< 0.001" : probability.toFixed(3);
+  if (probability > 0.999) return ">\u00a00.999";
+  return probability < 0.001 ? "<\u00a00.001" : probability.toFixed(3);
 }
 
 /* What is compared stands in the address: one comma-separated list, so that it can be sent to others. */
@@ -177,13 +177,13 @@ function doubts(model) {
 function showTable(models) {
   const [baseline, ...others] = models;
   const heads = [element("th", { scope: "col" }, "measure")];
-  if (baseline) heads.push(element("th", { scope: "col" }, baseline.id));
+  if (baseline) heads.push(element("th", { scope: "col" }, ...breakable(baseline.id)));
   for (const model of others) {
-    heads.push(element("th", { scope: "col" }, model.id));
-    heads.push(element("th", { scope: "col", class: "difference" }, "difference from the baseline"));
+    heads.push(element("th", { scope: "col" }, ...breakable(model.id)));
+    heads.push(element("th", { scope: "col", class: "difference" }, "difference"));
   }
   const rows = setting.statistics.map((statistic) => {
-    const arrow = statistic.better === null ? "" : statistic.better ? " ↑" : " ↓";
+    const arrow = statistic.better === null ? "" : statistic.better ? "\u00a0↑" : "\u00a0↓";
     const cells = models.flatMap((model, place) => {
       const value = element("td", {}, ...valueCell(model.values[statistic.name]));
       return place ? [value, differenceCell(model, baseline, statistic.name)] : [value];

@@ -14,5 +14,8 @@ globalThis.Dom = (() => {
   /* A path below the site's folder, or an id, as part of an address. */
   const addressOf = (path) => path.split("/").map(encodeURIComponent).join("/");
 
-  return { element, drawn, addressOf };
+  /* An id that a narrow column breaks at its marks, not within words. */
+  const breakable = (id) => id.split(/(?<=[/._-])/).flatMap((part) => [part, element("wbr")]);
+
+  return { element, drawn, addressOf, breakable };
 })();

@@ -5,9 +5,9 @@ const PlotParts = (() => {
 
   /* Regimes and controls: a symbol each, so that colour (the family's) never stands alone. */
   const STYLES = {
-    weak: { name: "weak", short: "weak", symbol: d3.symbolCircle, hollow: true, tint: "var(--weak)" },
-    "bayes-aligned": { name: "Bayes-aligned", short: "Bayes", symbol: d3.symbolCircle, tint: "var(--bayes)" },
-    excessive: { name: "excessive", short: "exc.", symbol: d3.symbolSquare, tint: "var(--excessive)" },
+    weak: { name: "weak", short: "weak", symbol: d3.symbolCircle, hollow: true, tint: "var(--regime-weak)" },
+    "bayes-aligned": { name: "Bayes-aligned", short: "Bayes", symbol: d3.symbolCircle, tint: "var(--regime-bayes-aligned)" },
+    excessive: { name: "excessive", short: "exc.", symbol: d3.symbolSquare, tint: "var(--regime-excessive)" },
     boundary: { name: "boundary", short: "?", symbol: d3.symbolDiamond2, hollow: true },
     none: { name: "not judged", symbol: d3.symbolTriangle },
     control: { name: "control", symbol: d3.symbolStar },

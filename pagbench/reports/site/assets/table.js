@@ -1,5 +1,5 @@
 "use strict";
-/* The leaderboard's table: sorts, filters, chooses columns, and keeps what was chosen in the address. */
+/* The leaderboard's table: sorts, filters, chooses columns, gives what it shows as CSV, and keeps what was chosen in the address. */
 (() => {
   const LIMIT = 100; // ranked rows that are laid out until the reader asks for all: sorting a thousand stays quick
   const { element } = Dom;
@@ -12,6 +12,10 @@
   const count = document.getElementById("board-count");
   const compare = document.getElementById("board-compare");
   const clear = document.getElementById("board-clear");
+  const csv = document.getElementById("board-csv");
+  const view = document.getElementById("board-view");
+  const frame = view.querySelector(".board-frame");
+  const onward = document.getElementById("board-onward");
 
   const FIXED = ["rank", "model"].map((name) => ({ name, header: name, kind: name, arrow: "", unit: "" }));
   const meaningful = data.rows.filter((row) => row.meaningful && row.section !== "control");
@@ -90,6 +94,24 @@
       else head.removeAttribute("aria-sort");
     }
     drawBodies();
+    fit();
+  }
+
+  /* Whether the table is as wide as its frame, and whether it was scrolled to its end. */
+  function fit() {
+    const { scrollWidth, clientWidth, scrollLeft } = frame;
+    view.classList.toggle("fits", table.offsetWidth <= clientWidth);
+    const more = scrollLeft + clientWidth < scrollWidth - 1;
+    view.classList.toggle("more", more);
+    onward.hidden = !more;
+    follow();
+  }
+
+  /* Keeps the head of a table that scrolls sideways at the top of the screen, where CSS cannot. */
+  function follow() {
+    const past = view.classList.contains("fits") ? 0 : -frame.getBoundingClientRect().top;
+    const room = table.offsetHeight - table.tHead.offsetHeight;
+    table.tHead.style.transform = past > 0 ? `translateY(${Math.min(past, room)}px)` : "";
   }
 
   function visibleColumns() {
@@ -135,10 +157,16 @@
     return elements.get(row.id);
   }
 
-  function drawBodies() {
+  /* The rows that are shown, in order, by section. */
+  function shownRows() {
     const visible = rows.filter(matches);
+    return Object.keys(data.sections).map((section) => sorted(visible.filter((row) => row.section === section)));
+  }
+
+  function drawBodies() {
+    const bySection = new Map(shownRows().map((members) => [members[0]?.section, members]));
     for (const body of table.tBodies) {
-      const members = sorted(visible.filter((row) => row.section === body.dataset.section));
+      const members = bySection.get(body.dataset.section) ?? [];
       const laid = state.all || body.dataset.section !== "ranked" ? members : members.slice(0, LIMIT);
       laid.forEach((row, place) => rule(rowElement(row), row, laid[place - 1]));
       const title = body.querySelector(".section");
@@ -147,7 +175,9 @@
       body.replaceChildren(...(title ? [title] : []), ...laid.map(rowElement), ...left);
       body.hidden = laid.length === 0;
     }
-    count.textContent = `${visible.length} of ${rows.length} shown`;
+    const visible = [...bySection.values()].flat().length;
+    count.textContent = `${visible} of ${rows.length} rows shown`;
+    csv.textContent = `Download these ${visible} rows as CSV`;
     clear.hidden = !state.text && Object.keys(state.chosen).length === 0;
   }
 
@@ -175,6 +205,37 @@
     const column = known.get(name);
     const descending = column.arrow === "↑" || (column.kind === "number" && column.arrow === "");
     change({ sort: name, descending: state.sort === name ? !state.descending : descending });
+  }
+
+  /* Numbers as they are; texts in one line, quoted, and none a formula to a spreadsheet: `in_csv` of the package. */
+  function csvCell(value) {
+    if (typeof value !== "string") return String(value ?? "");
+    const plain = value.replace(/\s+/g, " ").trim().replace(/(^|;)(?=[=+@\uff1d\uff0b\uff0d\uff20\u2212-])/g, "$1'");
+    return /[",]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
+  }
+
+  /* The rows and columns that are shown, with the bounds of intervals. A sigma* of which a bound is known has that. */
+  function shownAsCsv() {
+    const chosen = visibleColumns().map((column) => {
+      const bounded = column.kind === "number" && rows.some((row) => (row.cells[column.place]?.[1] ?? null) !== null);
+      const parts = column.kind === "regime" ? ["", "_probability"] : bounded ? ["", "_low", "_high"] : [""];
+      return { ...column, parts };
+    });
+    const head = ["rank", "rank_low", "rank_high", "model", "status", ...chosen.flatMap(({ name, parts }) => parts.map((part) => name + part))];
+    const lines = shownRows().flat().map((row) => {
+      const cells = chosen.flatMap(({ place, parts }) => {
+        const cell = row.cells[place], values = Array.isArray(cell) ? cell : [cell];
+        return parts.map((_, index) => (index ? values[index] : values[4] ?? values[0]));
+      });
+      return [...(row.rank ?? ["", "", ""]), row.id, row.reason || row.section, ...cells];
+    });
+    return [head, ...lines].map((line) => line.map(csvCell).join(",") + "\n").join("");
+  }
+
+  function download() {
+    const address = URL.createObjectURL(new Blob([shownAsCsv()], { type: "text/csv" }));
+    element("a", { href: address, download: `${data.label}-shown.csv` }).click();
+    URL.revokeObjectURL(address);
   }
 
   function fillControls() {
@@ -236,7 +297,13 @@
     if (location.hash.length < 2 || location.hash.includes("=")) restore(); // others are places of the page
   });
 
-  controls.hidden = false;
+  csv.addEventListener("click", download);
+  frame.addEventListener("scroll", fit, { passive: true });
+  addEventListener("scroll", follow, { passive: true });
+  new ResizeObserver(fit).observe(frame);
+
+  onward.textContent = "The table goes on to the right: scroll it sideways, or choose fewer columns.";
+  controls.hidden = csv.hidden = false;
   compare.hidden = data.compare === null;
   showPicked();
   restore();

@@ -1,11 +1,14 @@
-"""What each model costs, added up from the tables of counts beside this file; `docs/cost.py` makes them."""
+"""What a run of each RobustBench model costs, added up from the tables of counts beside this file.
+
+`docs/cost.py` counts: `models.csv` has the operations of each model's passes, `units.csv` the passes and bytes of each
+benchmark. `docs/reference/cost.md` says what is in them and what is not.
+"""
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).parent
-MODELS, UNITS, SPEED = (HERE / f"cost-{name}.csv" for name in ("models", "units", "speed"))
+MODELS, UNITS = (Path(__file__).parent / f"{name}.csv" for name in ("models", "units"))
 LABELS = ("cifar10@2", "cifar100@2", "imagenet@1")
 MODEL_COLUMNS = ("id", "parameters", "forward", "backward", "saved", "where")
 TFLOPS = 25.0
@@ -77,9 +80,14 @@ def _cost(model: Row, unit: Row) -> Cost:
     )
 
 
-def targets() -> float:
-    """TFLOP of the networks behind all benchmarks' targets, each once for all models."""
-    return sum(_of_targets(unit) for unit in read(UNITS)) / 1e12
+def targets(benchmark: str | None = None) -> float:
+    """TFLOP of the networks behind the targets, each once for all models.
+
+    Args:
+        benchmark: its label; None for all benchmarks together.
+    """
+    units = [unit for unit in read(UNITS) if benchmark in (None, unit["benchmark"])]
+    return sum(_of_targets(unit) for unit in units) / 1e12
 
 
 def _of_targets(unit: Row) -> float:
