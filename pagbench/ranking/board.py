@@ -17,7 +17,7 @@ from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
 from pagbench.ranking.summary_cache import read_summaries
-from pagbench.results.frames import declared_in
+from pagbench.results.frames import as_measured, declared_in
 
 OTHER_TARGETS = {
     "alignment_second_corrected": "the second target",
@@ -55,6 +55,7 @@ def leaderboard(
         ResultsError: no rows, rows of several benchmarks, or an unknown column to sort by.
     """
     if isinstance(rows, pd.DataFrame):
+        rows = as_measured(rows)
         definition = benchmark_of(rows, benchmark)
         summaries = _summaries_of(rows, definition)
     else:

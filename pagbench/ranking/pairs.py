@@ -20,7 +20,7 @@ from pagbench.ranking.summaries import summarise
 from pagbench.results import Declared
 from pagbench.results.agreement import check_same_targets
 from pagbench.results.folders import find_models, map_models
-from pagbench.results.frames import declared_in
+from pagbench.results.frames import as_measured, declared_in
 
 DIFFERS, ALIKE, UNKNOWN = "differs", "cannot be told apart", "not measured"
 _WIDTH = 80
@@ -89,6 +89,7 @@ def pair(rows: pd.DataFrame | str | Path, a: str, b: str, *, benchmark: str | Be
     if a == b:
         raise ResultsError(f"{a} is named twice; name two models to compare")
     if isinstance(rows, pd.DataFrame):
+        rows = as_measured(rows)
         definition = benchmark_of(rows, benchmark)
         first, second = _of_frame(rows, a, b, definition)
     else:

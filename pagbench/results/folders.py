@@ -67,6 +67,11 @@ def has_results(folder: Path, benchmark: Benchmark) -> bool:
     return bool(_models(folder / benchmark.label))
 
 
+def labels_in(folder: Path) -> list[str]:
+    """Labels of the benchmarks that a folder has anything of."""
+    return sorted(path.name for path in folder.glob("*@*") if "+" not in path.name and _models(path))
+
+
 def check_writable(folder: str | Path | StoragePath) -> None:
     """Tries to write into the folder.
 
