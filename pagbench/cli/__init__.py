@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pagbench.cli import doctor, leaderboard, listing, run, studies, submissions, training
+from pagbench.cli import cards, doctor, leaderboard, listing, run, studies, submissions, training
 from pagbench.cli.options import OfflineOption
 from pagbench.errors import PagbenchError, printable
 from pagbench.running.interrupts import Stopped
@@ -109,6 +109,7 @@ for _name, _command, _example in (
     ("verify", submissions.verify, "digits/noise-0.6 --samples 50"),
 ):
     app.command(_name, epilog=f"Example: pagbench {_name} {_example}")(_command)
+app.add_typer(cards.app, name="card")
 app.add_typer(submissions.app, name="submit")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pagbench.benchmarks import Benchmark
     from pagbench.cards import ModelCard, RemoteFile
+    from pagbench.models.registry import Request
     from pagbench.results.preflight import Preflight
 
 _SHOWN_IDS = 5
@@ -62,6 +63,9 @@ def show(
         ),
     ] = None,
     results: ResultsOption = RESULTS,
+    card: Annotated[
+        bool, typer.Option("--card", help="Only a model's card, as YAML to save and begin a card of one's own with.")
+    ] = False,
     offline: OfflineOption = False,
 ) -> None:
     """Show a model's card and its results, or a benchmark's definition."""
@@ -71,7 +75,14 @@ def show(
     if model.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
         if only is not None:
             raise ContractError(f"--benchmark is for a model's results, and {model} is a benchmark; leave it out")
+        if card:
+            raise ContractError(f"--card is for a model, and {model} is a benchmark; leave it out")
         typer.echo(describe_benchmark(model), nl=False)
+        return
+    if card:
+        from pagbench.models import registry
+
+        typer.echo(describe_card(registry.find(model)), nl=False)
         return
     from pagbench import results as stored
 
@@ -246,6 +257,16 @@ def preflight(card: "Preflight") -> str:
     return "\n".join([_aligned([("check", "verdict", "found", "expected"), *table]), *advice])
 
 
+def describe_card(request: "Request") -> str:
+    """A card as YAML, below a line that says where it is from."""
+    import yaml
+
+    card = request.card
+    source = request.path or f"the source {card.id.partition('/')[0]!r}"
+    fields = {name: value for name, value in card.model_dump(mode="json", exclude_none=True).items() if value != {}}
+    return f"# {printable(str(source))}\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)}"
+
+
 def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> str:
     """A model's card as YAML; its row and pre-flight card on every benchmark that the results folder has it on.
 
@@ -259,16 +280,11 @@ def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> 
     Raises:
         ResultsError: there are none on that benchmark.
     """
-    import yaml
-
     from pagbench import benchmarks, results
     from pagbench.models import registry
 
     request = registry.find(name)
-    card = request.card
-    source = request.path or f"the source {card.id.partition('/')[0]!r}"
-    fields = yaml.safe_dump(card.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    text = f"# {printable(str(source))}\n{fields}"
+    card, text = request.card, describe_card(request)
     measured: dict[str, list[str]] = {}
     for label in benchmarks.names() if only is None else [only.label]:
         if results.file_of(folder, label, card.id).exists():  # a definition is read where there is something to show
