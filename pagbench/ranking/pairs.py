@@ -65,7 +65,8 @@ def compare(
     """Differences of two models, A - B, by the bootstrap over images that the leaderboard uses, which pairs models.
 
     Args:
-        rows: per-sample rows as `pagbench.run` returns them, or a results folder.
+        rows: per-sample rows as `pagbench.run`, `pagbench.load_results` or `pandas.read_parquet` return them, or a
+            results folder.
         a: id of the first model.
         b: id of the second one.
         benchmark: needed where the data frame holds more than one; of a folder, `digits` by default.

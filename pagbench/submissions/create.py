@@ -172,7 +172,7 @@ QUESTIONS: tuple[Question, ...] = (
 )
 
 
-_OF_A_CARD = {
+_OF_A_CARD: dict[str, str | Callable[[Answers], str | None]] = {
     "trained_on": "unknown",
     "id": lambda answers: f"{benchmarks.load(answers['benchmark']).data_name}/{answers['card'].stem}",
 }

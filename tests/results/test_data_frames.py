@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -74,9 +75,14 @@ def test_what_columns_mean_may_say_anything_for_pagbench_does_not_read_it(tmp_pa
     assert again.rows.equals(kept.rows) and again.document == kept.document
 
 
-def test_files_with_and_without_descriptions_are_one_data_frame(tmp_path, digits):
+def test_what_a_run_leaves_in_between_is_no_part_of_the_data_frame(tmp_path, digits):
+    """Neither shards nor locks, and files with descriptions fit those without."""
     written.copy(tmp_path, *written.KEPT)
-    kept = results.read(results.path_of(tmp_path, digits, "digits/noise-0.6"), columns.schema(digits))
-    results.write(results.path_of(tmp_path, digits, "digits/noise-0.6"), kept, results.schema_of(digits))
+    path = results.path_of(tmp_path, digits, "digits/noise-0.6")
+    kept = results.read(path, columns.schema(digits))
+    results.write(path, kept, results.schema_of(digits))
+    results.store_of(tmp_path, digits, "digits/other").add(replace(kept, rows=kept.rows.assign(entrant="digits/other")))
+    for name in (".lock", ".noise-0.6.parquet.damaged", ".noise-0.6.parquet.0.tmp"):
+        path.with_name(name).write_bytes(b"no Parquet")
     rows = pd.read_parquet(tmp_path / digits.label)
     assert set(rows["entrant"]) == set(written.KEPT) and len(rows) == 3 * len(digits.samples)
