@@ -453,7 +453,9 @@ def main() -> None:
     rows = ["| statement | measured |", "|---|---:|"]
     for line in measure(0.1 if quick else 1.0):
         before = "" if line.before is None else f"; in version 0.1.0 {_share(line.before)}"
-        sys.stdout.write(f"{line.what}: {_share(line.now)}, nominal {line.nominal}{before}{line.note and f'; {line.note}'}\n")
+        sys.stdout.write(
+            f"{line.what}: {_share(line.now)}, nominal {line.nominal}{before}{line.note and f'; {line.note}'}\n"
+        )
         sys.stdout.flush()
         rows.append(f"| {line.what} | {f'{line.now.mean():.3f}' if len(line.now) else 'none'} |")
     if not quick:

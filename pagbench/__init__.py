@@ -1,7 +1,6 @@
 """pagbench: do a classifier's input gradients mean anything, and why?
 
-`load_model`, `run`, `leaderboard`, `compare` and `splits` are imported when they are first used, so that commands that
-need no network stay fast.
+Every public name is imported when it is first used, so that commands that need no network stay fast.
 """
 
 from importlib import import_module
@@ -12,15 +11,28 @@ if TYPE_CHECKING:
     from pagbench.benchmarks.splits import splits
     from pagbench.models.loading import load_model
     from pagbench.ranking import compare, leaderboard
+    from pagbench.reports.gallery import gradients
+    from pagbench.results.frames import load_results
     from pagbench.running.runner import run
 
 __version__ = version("pagbench")
-__all__ = ["__version__", "compare", "leaderboard", "load_model", "run", "splits"]
+__all__ = [
+    "__version__",
+    "compare",
+    "gradients",
+    "leaderboard",
+    "load_model",
+    "load_results",
+    "run",
+    "splits",
+]
 
 _HOMES = {
     "compare": "pagbench.ranking",
+    "gradients": "pagbench.reports.gallery",
     "leaderboard": "pagbench.ranking",
     "load_model": "pagbench.models.loading",
+    "load_results": "pagbench.results.frames",
     "run": "pagbench.running.runner",
     "splits": "pagbench.benchmarks.splits",
 }
@@ -30,3 +42,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pagbench' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

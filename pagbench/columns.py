@@ -260,6 +260,18 @@ IDENTITY: dict[str, pa.DataType] = {
 }
 """Columns that say which row it is: unique by (benchmark, version, model, seed, sample_id)."""
 
+_IDENTITY_MEANS = {
+    "benchmark": "Name of the benchmark.",
+    "version": "Version of the benchmark.",
+    "entrant": "Id of the model.",
+    "family": "Training family of the model.",
+    "strength": "Strength of the regularisation, in the family's unit; null where there is none.",
+    "control": "Whether the model only bounds the columns, and takes no rank.",
+    "seed": "Of noise and permutation.",
+    "sample_id": "Id of the image.",
+    "label": "True class of the image, counted from 0.",
+}
+
 NOISE_LEVELS = (0.25, 0.5, 1.0)
 """Standard deviations of the noise that is to be removed, in shares of the benchmark's sigma."""
 
@@ -530,9 +542,22 @@ def _word(name: str) -> str:
 def schema(benchmark: Definition, measure: str | None = None) -> pa.Schema:
     """Arrow schema of a results file: identity, then measured values as nullable floats (null: not scored).
 
+    Every field's metadata says what it is: `definition`, one sentence; `unit`, empty for a pure number; `better`,
+    `higher` or `lower`, empty where neither direction is.
+
+    >>> from pagbench import benchmarks
+    >>> schema(benchmarks.load("digits@2")).field("tangent_energy").metadata[b"better"]
+    b'higher'
+
     Args:
         benchmark: the definition.
         measure: an optional measure, whose rows are in files of their own; None for the benchmark's own measures.
     """
     measured = sample_columns(benchmark, None if measure is None else [measure])
-    return pa.schema([*IDENTITY.items(), *((column.name, pa.float32()) for column in measured)])
+    identity = [_field(name, kind, Column(name, "", None, _IDENTITY_MEANS[name])) for name, kind in IDENTITY.items()]
+    return pa.schema([*identity, *(_field(column.name, pa.float32(), column) for column in measured)])
+
+
+def _field(name: str, kind: pa.DataType, column: Column) -> pa.Field:
+    better = {True: "higher", False: "lower", None: ""}[column.higher_is_better]
+    return pa.field(name, kind, metadata={"unit": column.unit, "definition": column.summary, "better": better})

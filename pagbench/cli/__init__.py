@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from pagbench import __version__
-from pagbench.cli import doctor, leaderboard, listing, run, studies, submissions, training
+from pagbench.cli import cards, doctor, leaderboard, listing, run, studies, submissions, training
 from pagbench.cli.options import OfflineOption
 from pagbench.errors import PagbenchError, printable
 from pagbench.running.interrupts import Stopped
@@ -122,6 +122,7 @@ for _name, _command, _example in (
     ("verify", submissions.verify, "digits/noise-0.6 --samples 50"),
 ):
     app.command(_name, epilog=f"Example: pagbench {_name} {_example}")(_command)
+app.add_typer(cards.app, name="card")
 app.add_typer(submissions.app, name="submit")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pagbench.benchmarks import Benchmark
     from pagbench.cards import ModelCard, RemoteFile
+    from pagbench.models.registry import Request
     from pagbench.results.preflight import Preflight
 
 _SHOWN_IDS = 5
@@ -65,6 +66,9 @@ def show(
         ),
     ] = None,
     results: ResultsOption = RESULTS,
+    card: Annotated[
+        bool, typer.Option("--card", help="Only a model's card, as YAML to save and begin a card of one's own with.")
+    ] = False,
     offline: OfflineOption = False,
 ) -> None:
     """Show a model's card and its results, or a benchmark's definition."""
@@ -74,7 +78,14 @@ def show(
     if model.partition("@")[0] in {label.partition("@")[0] for label in benchmarks.names()}:
         if only is not None:
             raise ContractError(f"--benchmark is for a model's results, and {model} is a benchmark; leave it out")
+        if card:
+            raise ContractError(f"--card is for a model, and {model} is a benchmark; leave it out")
         typer.echo(describe_benchmark(model), nl=False)
+        return
+    if card:
+        from pagbench.models import registry
+
+        typer.echo(describe_card(registry.find(model)), nl=False)
         return
     from pagbench import results as stored
 
@@ -255,8 +266,12 @@ def _yaml(fields: "dict[str, Any]") -> str:
     """Fields as YAML, which breaks lines itself, but a word too late."""
     import yaml
 
-    lines = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=math.inf).splitlines()
-    return "".join(f"{part}\n" for line in lines for part in wrapped(line, terminal_width() or 120, "  "))
+    return _folded(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=math.inf))
+
+
+def _folded(text: str) -> str:
+    """Lines that fit the terminal."""
+    return "".join(f"{part}\n" for line in text.splitlines() for part in wrapped(line, terminal_width() or 120, "  "))
 
 
 def heading(card: "Preflight") -> str:
@@ -271,6 +286,16 @@ def preflight(card: "Preflight") -> str:
     advice = [(f"{check.name}: {check.advice}",) for check in card.checks if check.advice]
     parts = [[("check", "verdict", "found", "expected"), *table], advice]
     return "\n".join(aligned(rows) for rows in parts if rows)
+
+
+def describe_card(request: "Request") -> str:
+    """A card as YAML, below a line that says where it is from."""
+    import yaml
+
+    card = request.card
+    source = request.path or f"the source {card.id.partition('/')[0]!r}"
+    fields = {name: value for name, value in card.model_dump(mode="json", exclude_none=True).items() if value != {}}
+    return f"# {printable(str(source))}\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)}"
 
 
 def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> str:
@@ -290,9 +315,7 @@ def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> 
     from pagbench.models import registry
 
     request = registry.find(name)
-    card = request.card
-    source = request.path or f"the source {card.id.partition('/')[0]!r}"
-    text = f"# {printable(str(source))}\n{_yaml(card.model_dump(mode='json', exclude_none=True))}"
+    card, text = request.card, _folded(describe_card(request))
     measured: dict[str, list[str]] = {}
     for label in benchmarks.names() if only is None else [only.label]:
         if results.file_of(folder, label, card.id).exists():  # a definition is read where there is something to show

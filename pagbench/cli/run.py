@@ -18,7 +18,7 @@ from pagbench.cli.options import (
     ResultsOption,
     warn,
 )
-from pagbench.errors import ContractError, PagbenchError, UnknownNameError, WeightsError, printable
+from pagbench.errors import ContractError, PagbenchError, WeightsError, printable
 
 if TYPE_CHECKING:
     from pagbench.benchmarks import Benchmark
@@ -150,23 +150,14 @@ def gradients(
     offline: OfflineOption = False,
 ) -> None:
     """Draw a grid of image, Bayes target and the models' input gradients, or of what these make."""
-    from pagbench import benchmarks, columns
-    from pagbench.models import registry
+    from pagbench import benchmarks
     from pagbench.reports import gallery
+    from pagbench.reports.figures import canvas
 
     definition = benchmarks.load(benchmark)
-    if task is not None and task not in columns.ABILITIES:
-        raise UnknownNameError("task", task, columns.ABILITIES)
-    resolved = registry.resolve(_models(models or [], architecture, id, definition), definition)
-    drawn = resolved if models else [request for request in resolved if not request.card.control]
-    if task is not None and not drawn:
-        raise ContractError(f"{definition.label}: no trained model is shipped for it; name some, as control/bayes")
-    loaded = [request.load(definition) for request in drawn]
-    if task is None:
-        path = gallery.draw(loaded, definition, output, samples=samples, device=device.choose())
-    else:
-        path = gallery.draw_made(loaded, definition, output, measure=task, samples=samples, device=device.choose())
-    typer.echo(f"picture: {path}")
+    chosen = _models(models or [], architecture, id, definition)
+    figure = gallery.gradients(chosen, definition, samples, task=task, device=device.value)
+    typer.echo(f"picture: {canvas.save(figure, output, dpi=canvas.SCREEN_DPI)}")
 
 
 def fetch(

@@ -84,12 +84,12 @@ def init(
     for question in create.QUESTIONS:
         given = context.params[question.name]
         given = {True: "yes", False: "no"}.get(given, given) if isinstance(given, bool) else given
-        answers[question.name] = _answer(question, given, answers, yes)
+        answers[question.name] = answer(question, given, answers, yes)
     card = create.create(folder, answers)
     typer.echo(f"written: {card}  (next: pagbench submit check {folder})")
 
 
-def _answer(question: "Question", given: str | None, answers: dict[str, Any], yes: bool) -> Any:
+def answer(question: "Question", given: str | None, answers: dict[str, Any], yes: bool) -> Any:
     """From the option, the default, or the terminal, where a wrong answer is asked for again."""
     default = question.offer(answers)
     if given is None and yes:

@@ -18,7 +18,7 @@ from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
 from pagbench.ranking.summary_cache import read_summaries
-from pagbench.results.frames import declared_in
+from pagbench.results.frames import as_measured, declared_in
 
 OTHER_TARGETS = {
     "alignment_second_corrected": "the second target",
@@ -81,6 +81,7 @@ def leaderboard(
     from pagbench.ranking import render  # which needs this module
 
     if isinstance(rows, pd.DataFrame):
+        rows = as_measured(rows)
         definition = benchmark_of(rows, benchmark)
         summaries = _summaries_of(rows, definition)
     else:

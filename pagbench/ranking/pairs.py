@@ -20,7 +20,7 @@ from pagbench.ranking.summaries import summarise
 from pagbench.results import Declared
 from pagbench.results.agreement import check_same_targets
 from pagbench.results.folders import find_models, map_models
-from pagbench.results.frames import declared_in
+from pagbench.results.frames import as_measured, declared_in
 
 DIFFERS, ALIKE, UNKNOWN = "differs", "cannot be told apart", "not measured"
 _WIDTH = 80
@@ -65,7 +65,8 @@ def compare(
     """Differences of two models, A - B, by the bootstrap over images that the leaderboard uses, which pairs models.
 
     Args:
-        rows: per-sample rows as `pagbench.run` returns them, or a results folder.
+        rows: per-sample rows as `pagbench.run`, `pagbench.load_results` or `pandas.read_parquet` return them, or a
+            results folder.
         a: id of the first model.
         b: id of the second one.
         benchmark: needed where the data frame holds more than one; of a folder, `digits` by default.
@@ -89,6 +90,7 @@ def pair(rows: pd.DataFrame | str | Path, a: str, b: str, *, benchmark: str | Be
     if a == b:
         raise ResultsError(f"{a} is named twice; name two models to compare")
     if isinstance(rows, pd.DataFrame):
+        rows = as_measured(rows)
         definition = benchmark_of(rows, benchmark)
         first, second = _of_frame(rows, a, b, definition)
     else:

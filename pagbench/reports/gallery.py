@@ -1,47 +1,80 @@
 """Pictures of what models' gradients are (the paper's Figure 1), and of what one can make by following them."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
+from torch import nn
 
-from pagbench import geometry
+from pagbench import benchmarks, columns, geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.densities import scores
+from pagbench.errors import ContractError, UnknownNameError
+from pagbench.models import devices, registry
 from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
-from pagbench.reports.figures import canvas, gradients
+from pagbench.reports.figures.gradients import grid, show_image, show_map
 from pagbench.running import targets
 from pagbench.running.config import RunConfig
 from pagbench.running.session import Session, guarded
 from pagbench.storage import global_state
 
 _TITLE_WIDTH = 18
-_DPI = 110
 
 
 @global_state.known()
-def draw_made(
-    models: Sequence[LoadedModel], benchmark: Benchmark, path: Path, *, measure: str, samples: int, device: torch.device
-) -> Path:
-    """Writes a PNG with one row per image: clean where there is such a one, before, and what each model makes of it.
+def gradients(
+    models: nn.Module | str | Path | Iterable[Any] | Mapping[str, Any] = (),
+    benchmark: str | Benchmark = "digits",
+    samples: int = 8,
+    *,
+    task: str | None = None,
+    device: str = "auto",
+) -> Figure:
+    """Draws images, the Bayes targets there, and models' input gradients: a grid with one row per image.
 
-    Generation has two rows per image, one for each start.
+    Gradients are of the log-odds of the true class, scaled per image to their 99.5 % largest magnitude. The number
+    under one is its cosine with the Bayes target. In grey images, red raises the class and blue lowers it; in colour
+    images, grey is zero. A notebook shows the figure, and `figure.savefig("gradients.png")` writes it.
 
     Args:
-        models: loaded models, one column each.
-        benchmark: whose first samples are shown.
-        path: the PNG.
-        measure: of `pagbench.columns.ABILITIES`.
+        models: as for `pagbench.run`; none for all trained models that are shipped for the benchmark.
+        benchmark: name, `name@version`, or a definition; its first samples are shown.
         samples: number of images.
-        device: where to compute.
+        task: draw what is made by following the gradients instead: generation, denoising or inpainting.
+        device: auto, cpu, cuda, mps.
 
     Raises:
-        ResultsError: the picture cannot be written.
+        PagbenchError: a model or a setting is wrong.
     """
-    ids = benchmark.samples[:samples]
+    definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
+    if task is not None and task not in columns.ABILITIES:
+        raise UnknownNameError("task", task, columns.ABILITIES)
+    if samples < 1:
+        raise ContractError(f"samples {samples} is out of range; expected 1 or more")
+    chosen = devices.choose_device(device)
+    requests = registry.resolve(models, definition)
+    if isinstance(models, Sequence | Mapping) and not models:
+        requests = [request for request in requests if not request.card.control]
+    if task is not None and not requests:
+        raise ContractError(f"{definition.label}: no trained model is shipped for it; name some, as control/bayes")
+    loaded = [request.load(definition) for request in requests]
+    ids = definition.samples[:samples]
+    if task is None:
+        return _draw_gradients(loaded, definition, ids, chosen)
+    return _draw_made(loaded, definition, ids, chosen, task)
+
+
+def _draw_made(
+    models: Sequence[LoadedModel], benchmark: Benchmark, ids: tuple[str, ...], device: torch.device, measure: str
+) -> Figure:
+    """One row per image: clean where there is such a one, before, and what each model makes of it.
+
+    Generation has two rows per image, one for each start.
+    """
     session = Session(RunConfig(benchmark=benchmark, ids=ids, device=device, seed=benchmark.seed))
     generated = []
     for model in models:
@@ -59,14 +92,14 @@ def draw_made(
         ]
         for name, start in before.items()
     ]
-    figure, axes = gradients.grid(len(ids) * len(tables), len(tables[0]))
+    figure, axes = grid(len(ids) * len(tables), len(tables[0]))
     for index, row in enumerate(axes):
         sample, table = divmod(index, len(tables))
         for axis, (title, images) in zip(row, tables[table], strict=True):
-            gradients.show_image(axis, images[sample].clamp(0, 1).cpu().numpy())
+            show_image(axis, images[sample].clamp(0, 1).cpu().numpy())
             if index == 0:
                 _set_title(axis, title)
-    return canvas.save(figure, path, dpi=_DPI)
+    return figure
 
 
 def _set_title(axis: Any, title: str) -> None:
@@ -77,26 +110,9 @@ def _name(model: LoadedModel, benchmark: Benchmark) -> str:
     return model.card.id.removeprefix(f"{benchmark.name}/")
 
 
-@global_state.known()
-def draw(
-    models: Sequence[LoadedModel], benchmark: Benchmark, path: Path, *, samples: int, device: torch.device
-) -> Path:
-    """Writes a PNG with one row per image; the number under a gradient is its cosine with the Bayes target.
-
-    Gradients of the log-odds of the true class, scaled per image to their 99.5 % largest magnitude; in grey images, red
-    raises the class and blue lowers it; in colour images, grey is zero.
-
-    Args:
-        models: loaded models, one column each.
-        benchmark: whose first samples are shown, one per class in turn.
-        path: the PNG.
-        samples: number of rows.
-        device: where to compute.
-
-    Raises:
-        ResultsError: the picture cannot be written.
-    """
-    ids = benchmark.samples[:samples]
+def _draw_gradients(
+    models: Sequence[LoadedModel], benchmark: Benchmark, ids: tuple[str, ...], device: torch.device
+) -> Figure:
     session = Session(RunConfig(benchmark=benchmark, ids=ids, device=device, seed=benchmark.seed))
     splits = session.splits
     shown = splits.test.select(ids)
@@ -108,12 +124,12 @@ def draw(
         with sampled(classifier, ids):
             gradient = geometry.log_odds_gradient(classifier, images, labels).gradient.cpu()
         listed.append((_name(model, benchmark), gradient))
-    figure, axes = gradients.grid(len(ids), 1 + len(listed))
+    figure, axes = grid(len(ids), 1 + len(listed))
     for row in range(len(ids)):
-        gradients.show_image(axes[row, 0], shown.images[row].numpy())
+        show_image(axes[row, 0], shown.images[row].numpy())
         for column, (_, maps) in enumerate(listed, start=1):
             similarity = float(geometry.cosine(maps[row : row + 1], target[row : row + 1])[0])
-            gradients.show_map(axes[row, column], maps[row].numpy(), similarity)
+            show_map(axes[row, column], maps[row].numpy(), similarity)
     for axis, title in zip(axes[0], ["image", *(name for name, _ in listed)], strict=True):
         _set_title(axis, title)
-    return canvas.save(figure, path, dpi=_DPI)
+    return figure

@@ -26,7 +26,7 @@ from pagbench.results.folders import (
 )
 from pagbench.results.frames import to_frame
 from pagbench.results.provenance import Provenance
-from pagbench.results.store import Store, positions
+from pagbench.results.store import Store, positions, schema_of
 from pagbench.storage.paths import StoragePath, is_url
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "positions",
     "read",
     "read_all",
+    "schema_of",
     "significant",
     "store_of",
     "to_frame",

@@ -39,6 +39,7 @@ _KEY, PACKED = b"pagbench", b"pagbench.packed"
 """Of the provenance in a file's footer: JSON, or the same compressed by zlib and in base85, as published files have it.
 Other readers of Parquet want text there."""
 _DIGEST = b"pagbench.sha256"
+_COLUMNS = b"pagbench.columns"
 _WITHOUT = "a Parquet file without pagbench's provenance; move it out of the results folder"
 _FEW_VALUES = 50
 _LISTED = 5
@@ -187,7 +188,19 @@ def write(
         result: rows and provenance.
         schema: of the rows.
         bits: significant bits of measured values, 24 for all that a float has.
-        packed: whether to compress the provenance, which then takes half the room.
+        packed: whether to compress the provenance, which then takes half the room, and to leave out what columns mean.
+
+    The footer also has, as JSON under `pagbench.columns`, what the schema says of each column (`unit`, `definition`,
+    `better`; see `pagbench.columns.schema`), and whatever metadata the schema has, as `pagbench.benchmark` (see
+    `pagbench.results.schema_of`). Both are for other readers: pagbench itself reads neither, they do not count in the
+    digest, and files without them are as good.
+
+    >>> import json, pyarrow.parquet as pq
+    >>> metadata = pq.read_schema("results/digits@2/digits/standard.parquet").metadata  # doctest: +SKIP
+    >>> json.loads(metadata[b"pagbench.columns"])["off_response_1"]  # doctest: +SKIP
+    {'unit': 'L1 of softmax', 'definition': '‖softmax f(x + e·u) - …', 'better': 'lower'}
+    >>> json.loads(metadata[b"pagbench.benchmark"])  # doctest: +SKIP
+    {'label': 'digits@2', 'digest': '2a98…', 'epsilon': 1.0, 'sigma': 1.0}
 
     Raises:
         ResultsError: the disk refuses.
@@ -205,20 +218,27 @@ def write(
         table.schema,
         compression="brotli",
         compression_level=_BROTLI_LEVEL,
-        store_schema=False,  # it would hold the provenance a second time
+        store_schema=False,  # readers would take its metadata, and not see what is added here
         write_statistics=False,
         use_dictionary=[name for name in schema.names if name not in varying],
         column_encoding=dict.fromkeys(varying, "BYTE_STREAM_SPLIT"),
     ) as writer:
         writer.write_table(table)
         provenance = {PACKED: b85encode(zlib.compress(content.encode(), 9))} if packed else {_KEY: content}
-        writer.add_key_value_metadata({**provenance, _DIGEST: digest(table, content)})
+        described = {} if packed else {**(schema.metadata or {}), _COLUMNS: json.dumps(_descriptions(schema))}
+        writer.add_key_value_metadata({**described, **provenance, _DIGEST: digest(table, content)})
     try:
         StoragePath.parse(path).write(buffer.getvalue())
     except OSError as error:
         raise ResultsError(
             f"{path}: cannot write results ({error.strerror or first_line(error)}); finished batches are kept"
         ) from None
+
+
+def _descriptions(schema: pa.Schema) -> dict[str, dict[str, str]]:
+    return {
+        field.name: {key.decode(): text.decode() for key, text in (field.metadata or {}).items()} for field in schema
+    }
 
 
 def digest(table: pa.Table, content: str) -> str:

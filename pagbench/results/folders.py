@@ -176,7 +176,7 @@ class ModelFiles:
         try:
             for measure, path in ((None, self.path), *self.optional):
                 sha256.update(f" {measure} ".encode())
-                for file in (path, verification.path_of(path)):
+                for file in (path, verification.find(path)):
                     sha256.update((sha256_of(file) if file.exists() else "missing").encode())
         except OSError:
             return None

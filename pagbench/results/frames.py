@@ -1,16 +1,22 @@
-"""The data frame that `pagbench.run` returns: rows of several models, and what is declared of each in `.attrs`.
+"""Data frames of rows of several models, what a run returns or a results folder has, and what is declared in `.attrs`.
 
 Only here is anything read from or put into `.attrs`, as plain JSON values: pandas copies and stores no others.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pagbench import benchmarks
+from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
+from pagbench.errors import ResultsError, UnknownNameError
 from pagbench.results.agreement import check_same_targets
 from pagbench.results.files import Declared, Result
+from pagbench.results.folders import NoResultsError, find_models, labels_in, local, map_models, map_results
 from pagbench.results.preflight import Preflight
 from pagbench.results.verification import Verification
 
@@ -43,6 +49,68 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
         "submitted": {name: True for name, known in declared.items() if known.submitted},
     }
     return rows
+
+
+def load_results(
+    folder: str | Path,
+    benchmark: str | Benchmark | None = None,
+    model: str | None = None,
+    *,
+    on_warning: Callable[[str], object] = warnings.warn,
+) -> pd.DataFrame:
+    """Reads the rows of a results folder, one per model and image, as `pagbench.leaderboard` and `compare` take them.
+
+    Args:
+        folder: of results, or its URL, as `s3://bucket/results`.
+        benchmark: name, `name@version`, or a definition; not needed where the folder has results of one alone.
+        model: id of the only one whose rows are read; all by default.
+        on_warning: called with a line for each file of a folder that is damaged or somebody else's, and left out.
+
+    Returns:
+        Columns `benchmark`, `version`, `model`, `family`, `strength`, `control`, `seed`, `sample_id`, `label`, then the
+        benchmark's per-image values (`pagbench list measures` defines them), NaN where not scored. Columns of optional
+        measures follow where the folder has them.
+
+    Raises:
+        ResultsError: there are no results, those of several benchmarks and none is named, or the file of the named
+            model is damaged.
+        UnknownNameError: there is no such benchmark, or no results of that model; the message has the closest ids.
+    """
+    home = local(folder)
+    definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or only_label(home))
+    if model is None:
+        found = map_results(home, definition, lambda result: result, on_warning)
+    else:
+        known = [files.name for files in find_models(home, definition)]
+        if known and model not in known:
+            raise UnknownNameError("model", model, known)
+        found = map_models(home, definition, lambda files: files.read() if files.name == model else None)
+    return to_frame(found).rename(columns={"entrant": "model"})
+
+
+def only_label(folder: Path) -> str:
+    """The benchmark that a folder has results of.
+
+    Raises:
+        ResultsError: there are none, or several.
+    """
+    labels = labels_in(folder)
+    if not labels:
+        raise NoResultsError(f"{folder}: no results; measure a model with `pagbench run`, or give another folder")
+    if len(labels) > 1:
+        raise ResultsError(f"{folder}: results of several benchmarks ({', '.join(labels)}); name one with benchmark=")
+    return labels[0]
+
+
+def as_measured(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows as `pagbench.run` returns them, of `load_results` or of `pandas.read_parquet`.
+
+    The former call the model's id `model`, which files call `entrant`. The latter have floats, of which sums are less
+    exact.
+    """
+    floats = dict.fromkeys(rows.select_dtypes("float32").columns, float)
+    renamed = rows if "entrant" in rows.columns else rows.rename(columns={"model": "entrant"})
+    return renamed.astype(floats) if floats else renamed
 
 
 def declared_in(rows: pd.DataFrame, model: str) -> Declared:

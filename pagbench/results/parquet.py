@@ -20,6 +20,10 @@ _BYTES_PER_VALUE = 32
 """What a value may take unpacked, on average over the columns: a float takes 4, an id some 20."""
 _SLACK = 2**20
 _MAGIC = b"PAR1"
+_ARROWS_SCHEMA, _PASSED_OVER = b"ARROW:schema", b"ARROW\0schema"
+"""Key of Arrow's own copy of the schema, which says what columns mean, and what it is called where it is to be passed
+over. Its fields may lie in one place of the file, and each takes memory of its own: 2 MB would fill 15 GB. No text of
+JSON, and no name of a column of ours, has a zero byte."""
 _ENCODINGS = frozenset((0, 2, 3, 8, 9))
 """Plain, by dictionary, by runs, by split bytes: with all others a text may be made of the one before it."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
@@ -66,12 +70,14 @@ def open_file(content: bytes, schema: pa.Schema) -> Opened:
     footer = int.from_bytes(content[-8:-4], "little")
     if footer > min(LARGEST_FOOTER, len(content) - 12):
         raise ValueError(f"not a whole Parquet file: its footer takes {footer} bytes")
+    content = content[: -8 - footer] + content[-8 - footer :].replace(_ARROWS_SCHEMA, _PASSED_OVER)
     texts, longest = [field.name for field in schema if pa.types.is_string(field.type)], 2 * len(schema)
     try:
         file = _open(content, longest, texts)  # a text is in memory once, however many rows have it
     except KeyError:  # it has no such columns
         file = _open(content, longest, [])
-    return Opened(file, content, file.metadata.metadata or {})
+    said = file.metadata.metadata or {}
+    return Opened(file, content, {key: value.replace(_PASSED_OVER, _ARROWS_SCHEMA) for key, value in said.items()})
 
 
 def _open(content: bytes, longest: int, texts: list[str]) -> pq.ParquetFile:

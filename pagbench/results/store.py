@@ -41,6 +41,7 @@ class Store:
         self._path = StoragePath.parse(path)
         self._folder = self._path.parent / f".{self._path.name}{SHARDS}"
         self._benchmark = benchmark
+        self._measure = measure
         self._schema = columns.schema(benchmark, measure)
         self._samples = columns.samples_of(benchmark, measure)
         self._loaded: dict[str, Result] = {}
@@ -136,7 +137,7 @@ class Store:
 
     def add(self, result: Result) -> None:
         """Keeps finished rows as a shard, named by what is in it: no other run can overwrite it with fewer."""
-        write(self._folder / _shard_name(result), result, self._schema)
+        write(self._folder / _shard_name(result), result, schema_of(self._benchmark, self._measure))
 
     def merge(
         self, more: Mapping[str, Any], samples: Collection[str] | None = None, *, anew: bool = False
@@ -162,7 +163,7 @@ class Store:
             result = Result(joined.rows, {**joined.document, **more})
             complete = set(result.rows["sample_id"]) >= set(self._samples)
             if complete or locked:
-                write(self._path, result, self._schema)
+                write(self._path, result, schema_of(self._benchmark, self._measure))
             else:
                 self.add(result)
                 if anew:
@@ -197,6 +198,20 @@ def _runs(results: Sequence[Result]) -> list[dict[str, Any]]:
             key = json.dumps({name: value for name, value in run.items() if name != "rows"}, sort_keys=True)
             counted.setdefault(key, {**run, "rows": 0})["rows"] += run["rows"]
     return list(counted.values())
+
+
+def schema_of(benchmark: Benchmark, measure: str | None = None) -> pa.Schema:
+    """`pagbench.columns.schema`, and of the benchmark what numbers depend on, as JSON under `pagbench.benchmark`.
+
+    Its `label`, the `digest` of its definition, its `epsilon` and its `sigma` in pixel units, null where it has none.
+    """
+    facts = {
+        "label": benchmark.label,
+        "digest": benchmark.digest(),
+        "epsilon": benchmark.epsilon,
+        "sigma": benchmark.sigma,
+    }
+    return columns.schema(benchmark, measure).with_metadata({"pagbench.benchmark": json.dumps(facts)})
 
 
 def positions(sample_ids: "pd.Series[Any]", benchmark: Benchmark) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Verification records: whether a rerun of some of a model's rows has confirmed its results file. No torch."""
 
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -13,7 +14,8 @@ from pagbench.storage.files import read_regular, sha256_of
 
 SELF_REPORTED = "self-reported"
 UNDER_EMBARGO = "weights under embargo"
-_SUFFIX = ".verified.json"
+_FOLDER, SUFFIX = "_records", ".verified.json"
+"""Readers of Parquet folders pass over names that begin with an underscore, as pyarrow and pandas do."""
 _LARGEST = 1 << 20
 LONGEST = 1000
 """Characters of one line of a record."""
@@ -85,18 +87,42 @@ def standing(record: Verification | None, embargo: str | None) -> str:
 
 
 def path_of(results_file: Path) -> Path:
-    """Where the record of a results file lies: beside it."""
-    return results_file.with_name(f"{results_file.stem}{_SUFFIX}")
+    """Where the record of a results file lies: in the folder `_records` beside it.
+
+    >>> path_of(Path("digits@2/digits/standard.parquet")).as_posix()
+    'digits@2/digits/_records/standard.verified.json'
+    """
+    return results_file.parent / _FOLDER / f"{results_file.stem}{SUFFIX}"
+
+
+def find(results_file: Path) -> Path:
+    """The record of a results file where there is one, which older versions wrote beside the file itself."""
+    path, older = path_of(results_file), results_file.with_name(f"{results_file.stem}{SUFFIX}")
+    return older if older.exists() and not path.exists() else path
+
+
+def results_file_of(record: str) -> str:
+    """The path of the results file that a record of this path, at either place, speaks of.
+
+    >>> results_file_of("digits/_records/standard.verified.json"), results_file_of("digits/standard.verified.json")
+    ('digits/standard.parquet', 'digits/standard.parquet')
+    """
+    path = PurePosixPath(record)
+    folder = path.parent.parent if path.parent.name == _FOLDER else path.parent
+    return (folder / f"{path.name.removesuffix(SUFFIX)}.parquet").as_posix()
 
 
 def write(results_file: Path, record: Verification) -> Path:
-    """Puts a record beside its results file, in place of an older one.
+    """Puts a record at its place, instead of an older one.
 
     Raises:
         ResultsError: the disk refuses.
     """
     content = record.model_dump_json(indent=1, by_alias=True) + "\n"
-    return files.write(path_of(results_file), content)
+    path = files.write(path_of(results_file), content)
+    with suppress(OSError):  # an older one beside the file, which `find` passes over
+        results_file.with_name(path.name).unlink()
+    return path
 
 
 def read(results_file: Path, benchmark: str, model: str, weights_sha256: str | None) -> Verification | None:
@@ -111,7 +137,7 @@ def read(results_file: Path, benchmark: str, model: str, weights_sha256: str | N
     Raises:
         ResultsError: the record is damaged, or is of this very file but speaks of others' results.
     """
-    path = path_of(results_file)
+    path = find(results_file)
     record = _read(path)
     if record is None or record.results_sha256 != sha256(results_file):
         return None

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pagbench.cards import ModelCard, plain_yaml
 from pagbench.errors import CardError, PagbenchError
+from pagbench.results import verification
 from pagbench.submissions.check import kept_word
 from pagbench.submissions.findings import Finding
 from pagbench.submissions.folder import CARD, REPORT, RESULTS, pinned_sha256
@@ -19,7 +20,6 @@ from pagbench.submissions.report import Report
 
 _DEPTH = 3
 """Parts of a submission's path below `submissions`: benchmark, and the two of the id."""
-_RECORD = ".verified.json"
 _PATIENCE_S = 60.0
 _LARGEST_ANSWER = 4 * 2**20
 """Bytes that git may say."""
@@ -56,7 +56,9 @@ def submissions(leaderboard: Path, since: str) -> tuple[list[Path], list[Finding
         root_parts = _submission(parts[len(home) :])
         if parts[: len(home)] != home or not root_parts:
             findings.append(Finding("error", path, "a pull request of a submission changes nothing but its own folder"))
-        elif path.endswith(_RECORD) and (status != "D" or path.removesuffix(_RECORD) + ".parquet" not in changed):
+        elif path.endswith(verification.SUFFIX) and (
+            status != "D" or verification.results_file_of(path) not in changed
+        ):
             findings.append(Finding("error", path, "records of reruns are for maintainers to write and to remove"))
         else:
             touched[PurePosixPath(*home, *root_parts).as_posix()] = None

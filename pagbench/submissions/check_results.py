@@ -96,7 +96,7 @@ def check_results(
 
 def _check_record(path: Path, card: ModelCard, benchmark: Benchmark, weights_sha256: str | None) -> list[Finding]:
     """What is wrong with the verification record beside the file, if there is one."""
-    record = verification.path_of(path)
+    record = verification.find(path)
     if not record.exists():
         return []
     subject = f"{benchmark.label}/{record.name}"

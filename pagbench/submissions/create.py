@@ -1,8 +1,11 @@
-"""Writes the folder of a submission from answers to questions, each judged by the card's own schema. No torch."""
+"""Writes a card, or the folder of a submission, from answers to questions that the card's own schema judges. No torch.
+
+Only what tries the network of a card, before it is written, imports PyTorch.
+"""
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +14,10 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from pagbench import benchmarks
+from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, PagbenchError, ResultsError, WeightsError, first_line
+from pagbench.models.registry import Request
 from pagbench.storage import files
 from pagbench.storage.content import flaw
 from pagbench.submissions.check import latest_day
@@ -21,8 +26,9 @@ from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_LINKED, WE
 Answers = Mapping[str, Any]
 _CONVERTED = (".pt", ".pth")
 _CARD_FIELDS = (
-    "id", "title", "family", "strength", "architecture", "activation", "output", "mean", "std", "authors", "license",
-    "reference", "trained_on", "training_accuracy", "trained_on_target", "date", "embargo",
+    "id", "title", "family", "strength", "architecture", "activation", "output", "mean", "std", "state_key",
+    "strip_prefix", "authors", "license", "reference", "trained_on", "training_accuracy", "trained_on_target", "date",
+    "embargo",
 )  # fmt: skip
 
 
@@ -166,6 +172,55 @@ QUESTIONS: tuple[Question, ...] = (
 )
 
 
+_OF_A_CARD: dict[str, str | Callable[[Answers], str | None]] = {
+    "trained_on": "unknown",
+    "id": lambda answers: f"{benchmarks.load(answers['benchmark']).data_name}/{answers['card'].stem}",
+}
+CARD_QUESTIONS: tuple[Question, ...] = (
+    *(
+        replace(question, default=_OF_A_CARD.get(question.name, question.default))
+        for question in QUESTIONS
+        if question.name not in ("authors", "license", "reference", "trained_on_target", "date", "embargo", "link")
+    ),
+    Question(
+        "state_key", "Where the state dict lies in the file, as model or state_dict; empty for the whole file", ""
+    ),
+    Question("strip_prefix", "What to remove from the front of its names, as module.; empty for nothing", ""),
+)
+"""What a card needs that stays with whoever writes it; the answer `card`, its path, is there before them."""
+
+
+def create_card(answers: Answers) -> Benchmark:
+    """Writes a card for weights that stay where they are; first its network is built and tried.
+
+    Args:
+        answers: `card`, its path, and a value for each of `CARD_QUESTIONS`.
+
+    Returns:
+        The benchmark on which the model can be measured.
+
+    Raises:
+        CardError: it is there already, the answers do not make a card, or the weights lie elsewhere.
+        PagbenchError: the network cannot be built, or does not take the weights, or breaks the contract.
+        ResultsError: the disk refuses.
+    """
+    path, weights = answers["card"], answers["weights"]
+    if path.suffix not in (".yaml", ".yml"):
+        raise CardError(f"{path}: expected a name ending in .yaml")
+    if path.exists():
+        raise CardError(f"{path}: is there already; edit it, or give another name")
+    if not weights.resolve().is_relative_to(folder := path.parent.resolve()):
+        advice = f"write the card beside them: pagbench card new {weights.with_suffix('.yaml')}"
+        raise CardError(f"{weights}: a card names weights of its own folder, which is {path.parent}; {advice}")
+    benchmark = benchmarks.load(answers["benchmark"])
+    content = _content(answers, benchmark)
+    content |= {"weights": weights.resolve().relative_to(folder).as_posix(), "weights_sha256": files.sha256_of(weights)}
+    card = ModelCard.parse_written(_in_order(content), "the answers")
+    Request(card, path).load(benchmark)
+    _write_yaml(path, content)
+    return benchmark
+
+
 def create(root: Path, answers: Answers) -> Path:
     """Writes `model.yaml`, and the weights beside it as safetensors where no link is given.
 
@@ -190,27 +245,41 @@ def create(root: Path, answers: Answers) -> Path:
     if link is not None and weights.suffix != WEIGHTS_SUFFIX:
         raise CardError(f"{weights}: publish it as {WEIGHTS_SUFFIX} (safetensors.torch.save_file), and give that file")
     benchmark = benchmarks.load(answers["benchmark"])
-    content = {name: answers[name] for name in _CARD_FIELDS}
-    content |= {name: list(answers[name]) for name in ("mean", "std") if answers[name] is not None}
-    content |= {"dataset": benchmark.data_name, "classes": benchmark.classes}
-    content |= {"input_shape": list(benchmark.input_shape)}
-    if "/" in answers["architecture"]:
-        content["activation"] = None  # other libraries' networks have their own
+    content = _content(answers, benchmark)
     if link is None:
         content["weights"] = f"{weights.stem}{WEIGHTS_SUFFIX}"
     else:
         size, path = weights.stat().st_size, f"{answers['id']}/{weights.name}"
         file = {"path": path, "mirrors": [link], "sha256": files.sha256_of(weights), "size": size}
         content["download"] = [file]
-    content = {name: content[name] for name in ModelCard.model_fields if content.get(name) is not None}
     unknown = {} if "weights_sha256" in content else {"weights_sha256": "0" * 64}  # that of the file is not known yet
-    ModelCard.parse_written(content | unknown, "the answers")
+    ModelCard.parse_written(_in_order(content | unknown), "the answers")
     if link is None:
         copy = _lay_weights(
             weights, root / content["weights"], WEIGHTS_LINKED if answers["embargo"] else WEIGHTS_BESIDE
         )
         content["weights_sha256"] = files.sha256_of(copy)
-    return files.write(card, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    return _write_yaml(card, content)
+
+
+def _content(answers: Answers, benchmark: Benchmark) -> dict[str, Any]:
+    """Fields of a card, without its weights."""
+    content = {name: answers.get(name) for name in _CARD_FIELDS}
+    content |= {name: list(answers[name]) for name in ("mean", "std") if answers[name] is not None}
+    content |= {"dataset": benchmark.data_name, "classes": benchmark.classes}
+    content |= {"input_shape": list(benchmark.input_shape)}
+    if "/" in answers["architecture"]:
+        content["activation"] = None  # other libraries' networks have their own
+    return content
+
+
+def _in_order(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are given, as the card's schema lists them."""
+    return {name: content[name] for name in ModelCard.model_fields if content.get(name) is not None}
+
+
+def _write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
+    return files.write(path, yaml.safe_dump(_in_order(content), sort_keys=False, allow_unicode=True, width=110))
 
 
 def _lay_weights(weights: Path, target: Path, largest: int) -> Path:

@@ -10,7 +10,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.cards.plain_yaml import LARGEST_YAML
 from pagbench.errors import CardError, UnknownNameError
-from pagbench.results import folders
+from pagbench.results import folders, verification
 from pagbench.results.store import SHARDS
 from pagbench.storage import downloads
 from pagbench.storage.files import sha256_of
@@ -142,12 +142,11 @@ def check_sizes(root: Path, known: Mapping[str, int], advice: Mapping[str, str] 
         known: which files it may have, and the most bytes of each.
         advice: what to do where one is too large.
     """
-    records = {name.removesuffix(".parquet") + ".verified.json" for name in known if name.endswith(".parquet")}
     for name, status in _walk(root, root):
         if stat.S_ISDIR(status.st_mode):
             if name.endswith(SHARDS):
                 yield Finding("error", name, "left by an unfinished run; finish it with `pagbench submit run`")
-        elif name in records:
+        elif name.endswith(verification.SUFFIX) and verification.results_file_of(name) in known:
             message = "the record of a rerun: a maintainer writes it, leave it out of a submission"
             yield Finding("warning", name, message)
         elif name not in known:

@@ -97,7 +97,9 @@ def test_a_refuted_or_control_model_is_told_apart(trial):
 
 def test_sorting_by_what_is_not_shown_is_refused(trial):
     benchmark, folder = trial
-    assert_one_line(invoke("leaderboard", "-b", benchmark.name, "-r", folder, "--sort", "alignment"), "unknown column 'alignment'")
+    assert_one_line(
+        invoke("leaderboard", "-b", benchmark.name, "-r", folder, "--sort", "alignment"), "unknown column 'alignment'"
+    )
     assert invoke("leaderboard", "-b", benchmark.name, "-r", folder, "--sort", "seconds_per_image").exit_code == 0
 
 

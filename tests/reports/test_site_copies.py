@@ -4,15 +4,16 @@ import shutil
 
 from pagbench import columns, results
 from pagbench.reports.site import build
-from pagbench.results import PUBLISHED, Result
+from pagbench.results import PUBLISHED, Result, verification
 
 
 def test_the_first_place_is_called_a_copy_where_it_is_one(digits, tmp_path):
     home = tmp_path / "results" / "digits@1"
     for name in ("digits/standard", "digits/noise-0.6", "control/bayes"):
-        for end in (".parquet", ".verified.json"):
-            (home / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(PUBLISHED / "digits@1" / f"{name}{end}", home / f"{name}{end}")
+        file, kept = home / f"{name}.parquet", PUBLISHED / "digits@1" / f"{name}.parquet"
+        verification.path_of(file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, file)
+        shutil.copyfile(verification.path_of(kept), verification.path_of(file))
     schema = columns.schema(digits)
     honest = results.read(home / "digits/noise-0.6.parquet", schema)
     document = {**honest.document, "card": {**honest.document["card"], "id": "digits/a-copy"}}

@@ -15,6 +15,7 @@ from pagbench import benchmarks, columns, results
 from pagbench.errors import ResultsError
 from pagbench.ranking import render
 from pagbench.results import verification
+from pagbench.storage import files
 from pagbench.studies.models import read_study
 
 DIGITS = benchmarks.load("digits@1")
@@ -42,7 +43,7 @@ def folder_of(tmp_path_factory):
     written.lay(home, "digits/noise-0.15")  # the published one is older than digests
     record = json.loads(verification.path_of(results.PUBLISHED / BAD).read_text())
     record["results_sha256"] = verification.sha256(home / BAD)
-    verification.path_of(home / BAD).write_text(json.dumps(record))
+    files.write(verification.path_of(home / BAD), json.dumps(record))
     return home
 
 

@@ -1,6 +1,7 @@
 """A rerun of some images: honest results are verified however they were computed, and edits are found."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from pagbench.ranking import leaderboard, render
 from pagbench.results import verification
 from pagbench.results.comparison import KINK, TOLERANCE, compare
 from pagbench.results.verification import SELF_REPORTED, Verification
+from pagbench.storage import files
 from pagbench.submissions import verify as rerun
 
 pytestmark = pytest.mark.usefixtures("short_preflight")
@@ -339,7 +341,7 @@ def test_a_record_of_other_results_does_not_count(folder, digits, record):
 )
 def test_a_forged_record_is_refused(folder, digits, record, field, value, reason):
     path = verification.path_of(results.path_of(folder, digits, MODEL))
-    path.write_text(json.dumps(record.model_dump(by_alias=True) | {field: value}))
+    files.write(path, json.dumps(record.model_dump(by_alias=True) | {field: value}))
     with pytest.raises(ResultsError, match=reason) as caught:
         results.read_all(folder, digits)
     assert str(path) in str(caught.value)
@@ -348,7 +350,7 @@ def test_a_forged_record_is_refused(folder, digits, record, field, value, reason
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b" " * (1 << 21)])
 def test_a_damaged_record_is_refused(folder, digits, content):
-    verification.path_of(results.path_of(folder, digits, MODEL)).write_bytes(content)
+    files.write(verification.path_of(results.path_of(folder, digits, MODEL)), content)
     with pytest.raises(ResultsError, match=r"not a verification record \(.*\); delete it"):
         results.read_all(folder, digits)
 
@@ -388,7 +390,7 @@ def test_published_records_are_of_the_published_files():
     """None refutes, and none speaks of a file that has changed since."""
     for label in benchmarks.names():
         for path in (results.PUBLISHED / label).rglob("*.verified.json"):
-            file = path.with_name(path.name.replace(".verified.json", ".parquet"))
+            file = Path(verification.results_file_of(path.as_posix()))
             kept = Verification.model_validate_json(path.read_bytes())
             assert kept.results_sha256 == verification.sha256(file), f"{path}: verify again"
             assert kept.verdict == "verified"

@@ -149,6 +149,7 @@ def test_a_branch_that_adds_a_submission_is_checked(checkout):
         (".github/workflows/submission.yml", "changes nothing but its own folder"),
         ("leaderboard/submissions/loose.txt", "changes nothing but its own folder"),
         (f"leaderboard/submissions/digits@1/{ID}/results/digits@1/{ID}.verified.json", "are for maintainers to write"),
+        (f"leaderboard/submissions/digits@1/{ID}/_records/x.verified.json", "are for maintainers to write"),
     ],
 )
 def test_a_branch_that_touches_more_is_refused(checkout, path, reason):
@@ -204,11 +205,13 @@ def test_a_name_that_is_no_text_is_checked_like_any_other(checkout):
 
 
 @pytest.mark.parametrize("remeasured", [True, False])
-def test_a_record_goes_only_with_the_results_that_it_speaks_of(checkout, remeasured):
-    """Who is refuted may measure again, but not delete the verdict."""
+@pytest.mark.parametrize("folder", ["_records", "."])
+def test_a_record_goes_only_with_the_results_that_it_speaks_of(checkout, folder, remeasured):
+    """Who is refuted may measure again, but not delete the verdict, which older versions wrote beside the results."""
     place = checkout / f"leaderboard/submissions/digits@1/digits/before/results/digits@1/{ID}"
     place.parent.mkdir(parents=True)
-    record, rows = place.with_suffix(".verified.json"), place.with_suffix(".parquet")
+    record, rows = place.parent / folder / f"{place.name}.verified.json", place.with_suffix(".parquet")
+    record.parent.mkdir(exist_ok=True)
     record.write_text("{}")
     rows.write_text("old")
     git(checkout, "switch", "-q", "main")

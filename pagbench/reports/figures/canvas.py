@@ -17,7 +17,16 @@ from pagbench.storage import files
 
 GREY = "#777777"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-_DPI = 160
+_DPI, SCREEN_DPI = 160, 110
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows, whether or not it has loaded pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi=SCREEN_DPI)
+        return drawn.getvalue()
 
 
 def style() -> AbstractContextManager[None]:

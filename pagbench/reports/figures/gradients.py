@@ -27,7 +27,7 @@ def grid(rows: int, columns: int, *, title: float = 0.4, foot: float = 0.0) -> t
         foot: room below, inches.
     """
     width, height = _CELL * columns, (_CELL + _GAP) * rows + title + foot
-    figure = Figure(figsize=(width, height))
+    figure = canvas.NotebookFigure(figsize=(width, height))
     figure.subplots_adjust(
         left=0.01, right=0.99, bottom=(_GAP + foot) / height, top=1 - title / height, wspace=0.06, hspace=0.2
     )
