@@ -122,6 +122,17 @@ def _copied(remote: StoragePath, copy: Path) -> Iterator[Path]:
         yield path
 
 
+def published(folder: str | Path | None = None) -> Path | None:
+    """The folder of published results that a user names, or that of the checkout; None where there is no checkout.
+
+    Raises:
+        ResultsError: the URL leads nowhere.
+    """
+    if folder is not None:
+        return local(folder)
+    return PUBLISHED if PUBLISHED.is_dir() else None
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """The files of one model's results on a benchmark.

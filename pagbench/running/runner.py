@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from pagbench import benchmarks, columns, results
+from pagbench import results as stored
 from pagbench.benchmarks import Benchmark, partners
 from pagbench.columns import BLOCKS
 from pagbench.errors import ContractError, DataError, PagbenchError, ResultsError, UnknownNameError, check_extra
@@ -55,6 +56,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     seed: int | None = None,
     overwrite: bool = False,
     anchors: bool = True,
+    published: str | Path | None = None,
     executor: str = "local",
     shard: str | None = None,
     gpus_per_task: float = 1.0,
@@ -62,7 +64,10 @@ def run(  # noqa: PLR0913 (every option of the command)
     progress: bool = False,
     on_warning: Callable[[str], object] = warnings.warn,
 ) -> pd.DataFrame:
-    """Measures models on a benchmark. Its anchors are measured too, since regimes are judged between them.
+    """Measures models on a benchmark. Its anchors' rows come too, since regimes are judged between them.
+
+    Rows of an anchor that is not named are taken from the published results, where the same network is published by the
+    same definition and revision of the measures, and does the same with probe images here. Name it to measure it.
 
     Args:
         models: ids, card files, `path.py:function`, modules (pixels in [0, 1] → logits), or a mapping from ids of your
@@ -76,7 +81,8 @@ def run(  # noqa: PLR0913 (every option of the command)
         device: auto, cpu, cuda, mps.
         seed: of noise and permutation; the benchmark's own by default.
         overwrite: measure again what the folder already has.
-        anchors: measure the benchmark's anchors too; false where the rows join a leaderboard that has them.
+        anchors: add the benchmark's anchors; false where the rows join a leaderboard that has them.
+        published: folder of published results, or its URL; by default that of the checkout which this package is in.
         executor: `local`, in this process; `local:J`, in J others; `ray` or `ray:ADDRESS`, on a Ray cluster.
         shard: `i/n`, the i-th of n shares of every model's samples, for n runs that fill one folder.
         gpus_per_task: share of a GPU that a unit asks a Ray cluster for.
@@ -89,7 +95,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     Returns:
         One row per model and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
         `.attrs["preflight"]`, the licences in `.attrs["licenses"]`, a line for each flag of a named model in
-        `.attrs["flags"]`.
+        `.attrs["flags"]`, and the models whose rows are all published ones in `.attrs["published"]`.
 
     >>> rows = run("control/bayes", benchmark="gaussians", limit=2)
     >>> float(rows.set_index("entrant").loc["control/bayes", "alignment_cosine"].mean().round(4))
@@ -128,6 +134,7 @@ def run(  # noqa: PLR0913 (every option of the command)
             batch_size=batch_size,
             measures=optional,
             folder=folder,
+            published=stored.published(published),
             overwrite=overwrite,
             timeout=None if timeout is None or timeout > _LONGEST_S else timeout,
             command=provenance.command(),
@@ -201,9 +208,13 @@ class _State:
         ]
 
     def _jobs(self, measures: Sequence[str | None]) -> list[tuple[Request, str | None]]:
-        """Models with what is measured of them; optional measures are for named models."""
+        """Models with what is still to be measured of them; optional measures are for named models."""
         pairs = [(request, measure) for request in self._models for measure in measures]
-        return [(request, measure) for request, measure in pairs if measure is None or request.explicit]
+        return [
+            (request, measure)
+            for request, measure in pairs
+            if (measure is None or request.explicit) and (request.card.id, measure) not in self._results
+        ]
 
     def handle_outcome(self, unit: Unit, outcome: Outcome) -> None:
         """Keeps the rows that are at hand, and passes on what the user should know."""
@@ -229,7 +240,9 @@ class _State:
         Args:
             complete: a model that lacks rows is a failure, since no other run will add them.
         """
-        rows = results.to_frame([result for result in map(self._result, self._models) if result is not None])
+        found = [result for result in map(self._result, self._models) if result is not None]
+        rows = results.to_frame(found)
+        rows.attrs["published"] = [result.name for result in found if result.provenance.all_published]
         for request in self._models if complete else ():
             name, wanted = request.card.id, len(self._config.ids)
             count = int((rows["entrant"] == name).sum()) if len(rows) else 0
