@@ -122,15 +122,21 @@ def _copied(remote: StoragePath, copy: Path) -> Iterator[Path]:
         yield path
 
 
-def published(folder: str | Path | None = None) -> Path | None:
-    """The folder of published results that a user names, or that of the checkout; None where there is no checkout.
+def published_folder(folder: str | Path) -> Path:
+    """The folder of published results that a user names, or its URL; `published` for that of the checkout.
 
     Raises:
-        ResultsError: the URL leads nowhere.
+        ResultsError: there is none.
     """
-    if folder is not None:
-        return local(folder)
-    return PUBLISHED if PUBLISHED.is_dir() else None
+    found = PUBLISHED if folder == "published" else local(folder)
+    if found.is_dir():
+        return found
+    if folder == "published":
+        raise ResultsError(
+            "there are no published results here, for an installed package has none; clone pagbench's repository and "
+            "give its folder: --against <repository>/leaderboard/results"
+        )
+    raise ResultsError(f"{folder}: no such folder; give one of results, as leaderboard/results of the repository")
 
 
 @dataclass(frozen=True)

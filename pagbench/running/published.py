@@ -23,8 +23,8 @@ def take(config: RunConfig, model: str, source: dict[str, Any], samples: Collect
         samples: whose rows are wanted.
 
     Returns:
-        None where there are none, or where rows that are measured here would be others: the definition, the weights, the
-        revision of the measures, or outputs and gradients on the probe images differ.
+        None where there are none, or where rows that are measured here would be others: the definition, the weights,
+        the revision of the measures, or outputs and gradients on the probe images differ.
     """
     if config.published is None:
         return None

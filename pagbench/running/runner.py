@@ -14,10 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from pagbench import benchmarks, columns, results
-from pagbench import results as stored
 from pagbench.benchmarks import Benchmark, partners
 from pagbench.columns import BLOCKS
-from pagbench.errors import ContractError, DataError, PagbenchError, ResultsError, UnknownNameError, check_extra
+from pagbench.errors import ContractError, DataError, PagbenchError, ResultsError
 from pagbench.models import devices, registry
 from pagbench.models.loading import accepting, check_shapes
 from pagbench.models.registry import Request
@@ -70,8 +69,9 @@ def run(  # noqa: PLR0913 (every option of the command)
     same definition and revision of the measures, and does the same with probe images here. Name it to measure it.
 
     Args:
-        models: ids, card files, `path.py:function`, modules (pixels in [0, 1] → logits), or a mapping from ids of your
-            own to any of these; none for all shipped models of the benchmark.
+        models: ids, patterns of ids, as `robustbench/cifar10/L2/*`, or their ends alone; card files,
+            `path.py:function`, modules (pixels in [0, 1] → logits), or a mapping from ids of your own to one model
+            each; none for all shipped models of the benchmark.
         benchmark: name, `name@version`, or a definition.
         measures: of `pagbench.columns.OPTIONAL`, taken of the named models beside the benchmark's own. Their rows are
             kept in folders of their own, and their columns follow the others; NaN for anchors that were not named.
@@ -110,7 +110,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     batch_size = None if batch_size is None else _within("batch size", batch_size, 1)
     chosen_device = devices.choose_device(device)
     seed = definition.seed if seed is None else _within("seed", seed, 0)
-    optional = _optional(measures)
+    optional = columns.choose_optional(measures)
     ids = definition.samples[: None if limit is None else _within("limit", limit, 1)]
     if timeout is not None and not timeout > 0:
         raise ContractError(f"timeout {timeout} is out of range; expected seconds above 0, or inf")
@@ -134,7 +134,7 @@ def run(  # noqa: PLR0913 (every option of the command)
             batch_size=batch_size,
             measures=optional,
             folder=folder,
-            published=stored.published(published),
+            published=_published(published),
             overwrite=overwrite,
             timeout=None if timeout is None or timeout > _LONGEST_S else timeout,
             command=provenance.command(),
@@ -349,20 +349,11 @@ def _folder(
         memory.remove_folder()
 
 
-def _optional(names: Iterable[str]) -> tuple[str, ...]:
-    """The measures, each once.
-
-    Raises:
-        UnknownNameError: one is no optional measure.
-        MissingPackageError: one needs a package that is not installed.
-    """
-    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
-    for name in chosen:
-        if name not in columns.OPTIONAL:
-            raise UnknownNameError("optional measure", name, columns.OPTIONAL)
-        if (package := columns.MEASURES[name].package) is not None:
-            check_extra(package)
-    return chosen
+def _published(folder: str | Path | None) -> Path | None:
+    """The folder that rows of anchors are taken from; an installed package has none of its own."""
+    if folder is None:
+        return results.PUBLISHED if results.PUBLISHED.is_dir() else None
+    return results.published_folder(folder)
 
 
 def _within(name: str, value: int, smallest: int) -> int:

@@ -250,7 +250,7 @@ class UnitWorker:
     def _check(
         self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]
     ) -> tuple[Preflight, Result | None]:
-        """The model's pre-flight card, that of kept rows where it was shown enough images; and its rows if all are kept.
+        """The model's pre-flight card, of kept rows where it was shown enough images; and its rows if all are kept.
 
         Raises:
             As `_complete`.
