@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import nn
 
 from pagbench import benchmarks, columns, results
@@ -26,6 +25,7 @@ from pagbench.running import executors, provenance
 from pagbench.running.config import RunConfig, Share
 from pagbench.running.executors import Executor
 from pagbench.running.interrupts import CancelToken, Stopped, listening
+from pagbench.running.progress import progress_bar
 from pagbench.running.units import Outcome, Unit
 from pagbench.storage.files import at_home, can_lock
 
@@ -144,10 +144,10 @@ def run(  # noqa: PLR0913 (every option of the command)
         for label, units in state.phases(chosen, share):
             if not units:
                 continue
-            advance = _advancing(bar, label, units)
+            shown = _Shown(bar, label, units)
             try:
-                for unit, outcome in chosen.run(config, units, stop, advance):
-                    advance(unit, _size(unit))
+                for unit, outcome in chosen.run(config, units, stop, shown.advance):
+                    shown.finish(unit, outcome)
                     state.handle_outcome(unit, outcome)
             except DataError as error:
                 raise DataError("\n".join([*state.failures, str(error)])) from error
@@ -300,17 +300,25 @@ def _units(
     return units
 
 
-def _advancing(bar: Progress, label: str, units: Sequence[Unit]) -> Callable[[Unit, int], None]:
-    """Shows finished samples; those of a unit that is begun again count once."""
-    left = {id(unit): _size(unit) for unit in units}
-    task = bar.add_task(label, total=sum(left.values()))
+class _Shown:
+    """The bar of one phase: finished samples; those of a unit that is begun again count once, and lost ones never."""
 
-    def advance(unit: Unit, samples: int) -> None:
-        samples = min(samples, left[id(unit)])
-        left[id(unit)] -= samples
-        bar.update(task, description=unit.name, advance=samples)
+    def __init__(self, bar: Progress, label: str, units: Sequence[Unit]) -> None:
+        self._bar, self._left = bar, {id(unit): _size(unit) for unit in units}
+        self._task = bar.add_task(label, total=sum(self._left.values()))
 
-    return advance
+    def advance(self, unit: Unit, samples: int) -> None:
+        """So many further samples of a unit are finished."""
+        samples = min(samples, self._left[id(unit)])
+        self._left[id(unit)] -= samples
+        self._bar.update(self._task, description=unit.name, advance=samples)
+
+    def finish(self, unit: Unit, outcome: Outcome) -> None:
+        """A unit is over: all of it is finished, or it has failed and what is left of it stays undone."""
+        if outcome.failure:
+            self._bar.update(self._task, description=f"{unit.name} failed")
+        else:
+            self.advance(unit, _size(unit))
 
 
 def _size(unit: Unit) -> int:
@@ -376,11 +384,3 @@ def _with_anchors(requested: list[Request], benchmark: Benchmark, on_warning: Ca
 
 def _without_anchor(name: str, error: PagbenchError | str) -> str:
     return f"the anchor {name} is not measured, and without it no regimes are judged: {error}"
-
-
-def progress_bar(enabled: bool) -> Progress:
-    """A bar that counts images and estimates the time that is left; on stderr, nothing where it is not enabled."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left:"),
-        TimeRemainingColumn(), disable=not enabled, console=Console(stderr=True),
-    )  # fmt: skip
