@@ -81,6 +81,14 @@ def run(
             metavar="published|FOLDER",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Measure nothing: say all that is missing, and about how long the run takes. Exits with 2 where "
+            "something is missing; opens no socket.",
+        ),
+    ] = False,
     architecture: ArchitectureOption = None,
     id: IdOption = None,
     offline: OfflineOption = False,
@@ -99,6 +107,18 @@ def run(
     requests = registry.resolve(_models(models or [], architecture, id, definition), definition)
     from pagbench.running import runner  # which loads PyTorch: a wrong name is told before
 
+    if dry_run:
+        from pagbench.cli import dry_run as dry
+        from pagbench.running.config import RunConfig
+
+        config = RunConfig(
+            benchmark=definition,
+            ids=definition.samples[:limit],
+            device=device.choose(),
+            seed=definition.seed if seed is None else seed,
+            published=published or stored.PUBLISHED,
+        )
+        raise typer.Exit(0 if dry.show(requests, config) else 2)
     rows = runner.run(
         requests,
         benchmark=definition,
