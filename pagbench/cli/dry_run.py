@@ -61,7 +61,7 @@ def _lacks(request: "Request", config: "RunConfig") -> Iterator[Lack]:
     card = request.card
     name = card.smoothing.around if card.smoothing is not None and card.smoothing.around else card.id
     try:
-        check_shapes(card, config.benchmark)
+        check_shapes(card, config.benchmark, request.origin)
     except ContractError as error:
         yield Lack(str(error))
     package = sources.package(name) if card.loader == "source" else None

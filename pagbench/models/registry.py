@@ -124,6 +124,20 @@ class Request:
         return loading.load(self, benchmark) if device is None else loading.load(self, benchmark, device)
 
 
+def misfit(card: ModelCard, benchmark: Benchmark) -> str:
+    """Why a model cannot be measured on a benchmark: other images or classes; empty where it can. Controls fit all."""
+    shape, expected = card.input_shape, benchmark.input_shape
+    if card.control:
+        return ""
+    if shape != expected and not (card.resize is not None and shape is not None and shape[0] == expected[0]):
+        return f"takes images of shape {shape}, {benchmark.label} has {expected}"
+    return (
+        ""
+        if card.classes == benchmark.classes
+        else f"has {card.classes} classes, {benchmark.label} has {benchmark.classes}"
+    )
+
+
 def trained_again(card: ModelCard) -> Path:
     """Where the weights of a card lie in the cache once they were trained again: under their hash."""
     return cache.root() / "trained" / f"{card.weights_sha256}.safetensors"

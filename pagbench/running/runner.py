@@ -187,7 +187,7 @@ class _State:
         label = self._config.benchmark.label
         for request in self._models:  # before data are fetched for it
             try:
-                check_shapes(request.card, self._config.benchmark)
+                check_shapes(request.card, self._config.benchmark, request.origin)
             except ContractError as error:
                 self.handle_outcome(Unit(request), Outcome(str(error), unavailable=not request.explicit))
         yield f"{label}: pre-flight", [Unit(request) for request in self._models if request.explicit]
