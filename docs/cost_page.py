@@ -55,7 +55,8 @@ GPU hours = (targets, once + for each model: images × (forward passes × F + ba
   its pixels, by PyTorch's `FlopCounterMode` ([models.csv](../../pagbench/benchmarks/cost/models.csv);
   `python docs/cost.py models`). B exceeds F by {more:.0%} at most, for the weights are frozen.
 - **Passes** are counted by running `pagbench.run` with a network that counts
-  ([units.csv](../../pagbench/benchmarks/cost/units.csv); `python docs/cost.py units`). A test compares them with the code.
+  ([units.csv](../../pagbench/benchmarks/cost/units.csv); `python docs/cost.py units`). A test compares
+  them with the code.
 - **Throughput** is assumed: {tflops:g} TFLOP/s in float32, without TF32. An H100 has
   [at most 66.9](https://modal.com/gpu-glossary/perf/peak-rate). Put in your own:
   `python docs/cost.py total --tflops 10`.

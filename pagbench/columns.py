@@ -15,7 +15,7 @@ from pydantic import ConfigDict, model_validator
 
 from pagbench.cards import Card, Count
 from pagbench.cards.plain_yaml import read_yaml
-from pagbench.errors import EXTRAS, UnknownNameError
+from pagbench.errors import EXTRAS, UnknownNameError, check_extra
 
 REVISION = 2
 """Raised with every change of code that changes a row; rows of another revision are neither reused nor ranked."""
@@ -190,6 +190,22 @@ class Definition(Protocol):
     @property
     def ranking(self) -> str | None:
         """`recipes` where networks of one recipe share a row."""
+
+
+def choose_optional(names: Iterable[str]) -> tuple[str, ...]:
+    """The optional measures of these names, each once.
+
+    Raises:
+        UnknownNameError: one is no optional measure.
+        MissingPackageError: one needs a package that is not installed.
+    """
+    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
+    for name in chosen:
+        if name not in OPTIONAL:
+            raise UnknownNameError("optional measure", name, OPTIONAL)
+        if (package := MEASURES[name].package) is not None:
+            check_extra(package)
+    return chosen
 
 
 def epsilon_name(column: str, epsilon: float) -> str:

@@ -107,7 +107,8 @@ class UnknownNameError(PagbenchError):
 
     def __init__(self, noun: str, got: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        close = get_close_matches(got, names, n=3, cutoff=0.4) or names[:8]
+        lower = {name.lower(): name for name in names}
+        close = [lower[name] for name in get_close_matches(got.lower(), lower, n=3, cutoff=0.4)] or names[:8]
         shown = got if len(got) <= _LONGEST_LINE else f"{got[:_LONGEST_LINE]}…"
         super().__init__(f"unknown {noun} {shown!r}; closest: {', '.join(close) or 'none are installed'}")
 

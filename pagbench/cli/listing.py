@@ -3,7 +3,7 @@
 import enum
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -224,15 +224,32 @@ def downloads(models: Sequence[str], benchmark: "Benchmark | None") -> str:
     from pagbench.storage import downloads
 
     anchors = () if benchmark is None else benchmark.anchors
-    cards = [registry.find(name).card for name in (*models, *anchors)]
-    rows = [
-        (card.id, *_download(file), card.license or "licence unknown")
-        for card in cards
-        for file in downloads.files_of(card)
-    ]
+    cards = [registry.find(name).card for name in dict.fromkeys([*models, *anchors])]
+    files = [(c.id, c.license or "licence unknown", file) for c in cards for file in downloads.files_of(c)]
     if benchmark is not None:
-        rows += [(benchmark.label, *_download(file), "") for file in downloads.files_of(benchmark)]
-    return aligned(rows) if rows else "nothing to fetch"
+        files += [(benchmark.label, "", file) for file in downloads.files_of(benchmark)]
+    if not files:
+        return "nothing to fetch"
+    rows = [(name, *_download(file), license) for name, license, file in files]
+    return f"{aligned(rows)}\n{_total(dict.fromkeys(file for _, _, file in files))}"
+
+
+def _total(files: "Iterable[RemoteFile]") -> str:
+    """How many of these files are missing, and how large those are together, as far as it is known."""
+    from rich import filesize
+
+    from pagbench.storage import downloads
+
+    sizes = [file.size for file in files if downloads.find(file) is None]
+    if not sizes:
+        return "all are here"
+    known = [size for size in sizes if size is not None]
+    count = "1 file is missing" if len(sizes) == 1 else f"{len(sizes)} files are missing"
+    unknown = len(sizes) - len(known)
+    if not known:
+        return f"{count}, of unknown size"
+    total = filesize.decimal(sum(known))
+    return f"{count}, {unknown} of unknown size: {total} at least" if unknown else f"{count}: {total}"
 
 
 def _download(file: "RemoteFile") -> tuple[str, ...]:
@@ -321,8 +338,11 @@ def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> 
         if results.file_of(folder, label, card.id).exists():  # a definition is read where there is something to show
             measured.setdefault(label.partition("@")[0], []).append(label)
     if only is not None and not measured:
-        run = f"pagbench run {name} -b {only.label}"
-        raise ResultsError(f"{card.id}: no results on {only.label} in {folder}; measure it ({run}), or leave out -b")
+        reason = registry.misfit(card, only)
+        advice = f"measure it (pagbench run {name} -b {only.label}), or leave out -b"
+        if reason:
+            advice = f"it cannot be measured there, for it {reason}; leave out -b"
+        raise ResultsError(f"{card.id}: no results on {only.label} in {folder}; {advice}")
     for editions in measured.values():
         *earlier, last = sorted(editions, key=lambda label: int(label.partition("@")[2]))
         newest = benchmarks.load(last)

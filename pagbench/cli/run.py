@@ -1,5 +1,6 @@
 """The commands that load models: run, check, gradients, fetch."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,9 @@ from pagbench.cli.options import (
     IdOption,
     OfflineOption,
     ResultsOption,
+    terminal_width,
     warn,
+    warn_of,
 )
 from pagbench.errors import ContractError, PagbenchError, WeightsError, printable
 
@@ -31,7 +34,8 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL]...",
-            help="Ids, card files, path.py:function, or checkpoints with --architecture; all shipped ones by default.",
+            help="Ids, their ends, or patterns, as 'robustbench/cifar10/L2/*'; card files, path.py:function, or "
+            "checkpoints with --architecture; all shipped ones by default.",
         ),
     ] = None,
     benchmark: BenchmarkOption = "digits",
@@ -69,19 +73,57 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where a pre-flight check of a named model is flagged.")
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Rank the models among those of another results folder, or of its URL; published, among those of the "
+            "published leaderboard.",
+            metavar="published|FOLDER",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Measure nothing: say all that is missing, and about how long the run takes. Exits with 2 where "
+            "something is missing; opens no socket.",
+        ),
+    ] = False,
     architecture: ArchitectureOption = None,
     id: IdOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Measure models on a benchmark; finished rows are kept and skipped next time."""
-    from pagbench import benchmarks
-    from pagbench.running import runner
+    """Measure models on a benchmark; finished rows are kept and skipped next time.
+
+    Published rows of the benchmark's anchors are taken where they are here; name an anchor to measure it.
+    """
+    from pagbench import benchmarks, columns
+    from pagbench import results as stored
+    from pagbench.models import registry
 
     definition = benchmarks.load(benchmark)
+    optional = columns.choose_optional(name.strip() for name in measures.split(",") if name.strip())
+    published = None if against is None else stored.published_folder(against)
+    requests = registry.resolve(_models(models or [], architecture, id, definition), definition)
+    from pagbench.running import runner  # which loads PyTorch: a wrong name is told before
+
+    if dry_run:
+        from pagbench.cli import dry_run as dry
+        from pagbench.running.config import RunConfig
+
+        config = RunConfig(
+            benchmark=definition,
+            ids=definition.samples[:limit],
+            device=device.choose(),
+            seed=definition.seed if seed is None else seed,
+            published=published or stored.PUBLISHED,
+        )
+        raise typer.Exit(0 if dry.show(requests, config) else 2)
     rows = runner.run(
-        _models(models or [], architecture, id, definition),
+        requests,
         benchmark=definition,
-        measures=[name.strip() for name in measures.split(",") if name.strip()],
+        measures=optional,
+        published=published,
         limit=limit,
         batch_size=batch_size,
         device=device.value,
@@ -95,10 +137,30 @@ def run(
         progress=True,
         on_warning=lambda line: warn(f"warning: {line}"),
     )
-    folder, options = f"{results.rstrip('/')}/{definition.label}", f"-b {definition.label} -r {results}"
-    typer.echo(f"results: {folder}  (next: pagbench leaderboard {options})")
+    if published is not None:
+        from pagbench import ranking
+        from pagbench.ranking import render
+
+        board = ranking.leaderboard(rows, benchmark=definition, against=published, on_warning=warn_of)
+        typer.echo(render.to_table(board, definition, terminal_width()), nl=False)
+    for line in _closing(rows.attrs["published"], definition, results, limit):
+        typer.echo(line)
     if strict and rows.attrs["flags"]:
         raise typer.Exit(1)
+
+
+def _closing(published: "Sequence[str]", benchmark: "Benchmark", results: str, limit: int | None) -> Iterator[str]:
+    """What to know of a run that is over, and what to do next."""
+    if published:
+        yield f"anchors: published rows of {', '.join(published)}"
+    partial = limit is not None and limit < len(benchmark.samples)
+    if partial:
+        yield (
+            f"no rank: {limit} of {len(benchmark.samples)} images were measured; run again without --limit for one, "
+            "these rows are kept"
+        )
+    next_ = f"pagbench leaderboard -b {benchmark.label} -r {shlex.quote(results)}"
+    yield f"results: {results.rstrip('/')}/{benchmark.label}  (next: {next_})"
 
 
 def check(
@@ -114,8 +176,13 @@ def check(
     offline: OfflineOption = False,
 ) -> None:
     """Show the pre-flight card of models. Exits with 0 if all pass, 1 if one is flagged, 2 if one is refused."""
+    from pagbench import benchmarks
     from pagbench.cli import listing
+    from pagbench.models import registry
 
+    dataset = None if benchmark is None else benchmarks.load(benchmark).data_name
+    if architecture is None:
+        models = [name for given in models for name in registry.expand(given, dataset)]
     worst, ids = 0, _check_count(models, id)
     for index, name in enumerate(models):
         try:
@@ -173,14 +240,17 @@ def fetch(
     """Download the weights of models and what a benchmark needs, so that runs need no network."""
     from pagbench import benchmarks
     from pagbench.cli import listing
+    from pagbench.models import registry
 
     if not models and benchmark is None:
         raise ContractError("nothing to fetch; name models, or a benchmark with --benchmark")
     definition = None if benchmark is None else benchmarks.load(benchmark)
+    dataset = None if definition is None else definition.data_name
+    named = [name for given in models or [] for name in registry.expand(given, dataset)]
     if list_:
-        typer.echo(listing.downloads(models or [], definition))
+        typer.echo(listing.downloads(named, definition))
         return
-    failures = list(_fetch_models(models or []))
+    failures = list(_fetch_models(named))
     if definition is not None:
         failures += _fetch_benchmark(definition)
     if failures:
@@ -207,6 +277,8 @@ def _models(
     """What is to be resolved, by id where the user gives ids; says whose code will run."""
     from pagbench.models import factories, registry
 
+    if architecture is None and ids:
+        names = [name for given in names for name in registry.expand(given, benchmark.data_name)]
     models: Sequence[str | Request] = names
     given = _check_count(names, ids)
     if architecture is None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -77,6 +77,34 @@ class Classifier(nn.Module):
         return (x - self.mean) / self.std
 
 
+class _Advice(NamedTuple):
+    """What to look at where a network breaks its contract, in the terms of how it was given."""
+
+    shape: str
+    classes: str
+    pixels: str
+
+
+_ADVICE: dict[Origin, _Advice] = {
+    "card": _Advice(
+        "check `input_shape`, `resize` and `architecture` in its card",
+        "check `classes` and `architecture` in its card",
+        "check its weights, and `mean` and `std` in its card",
+    ),
+    "function": _Advice(
+        "bring the pixels to its shape inside the network, or let the function return "
+        "{'input_shape': (channels, height, width), 'resize': 'bilinear'} beside it",
+        "let the network that the function builds return one value for each class",
+        "check its weights, and the mean and std that the function returns beside it",
+    ),
+    "module": _Advice(
+        "bring the pixels to its shape inside the network",
+        "let it return one value for each class",
+        "check its weights, and that it takes pixels from 0 to 1",
+    ),
+}
+
+
 def check_contract(
     classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, origin: Origin = "module"
 ) -> tuple[Check, ...]:
@@ -106,13 +134,13 @@ def check_contract(
 def _contract(
     classifier: Classifier, probe: Float[Tensor, "b c h w"], classes: int, name: str, origin: Origin
 ) -> Iterator[Check]:
-    raw = raw_output(classifier, probe, name)
+    raw = raw_output(classifier, probe, name, origin)
     with torch.no_grad():
         logits, again = classifier(probe), classifier(probe)
     shape = tuple(probe.shape[1:])
     if logits.shape != (len(probe), classes):
         expected = f"{(len(probe), classes)}: one value per class"
-        advice = "check its number of classes and its architecture"
+        advice = _ADVICE[origin].classes
         if logits.shape == (len(probe), classes + 1):
             advice = "leave a background class out before the softmax"
         yield _fail("input", f"output of shape {tuple(logits.shape)}", expected, advice)
@@ -120,7 +148,7 @@ def _contract(
     yield Check(name="input", verdict="pass", found=f"images of shape {shape}{resized}")
     if not logits.isfinite().all():
         found = f"NaN or infinite outputs on {len(probe)} images in [0, 1]"
-        yield _fail("output", found, "", "check weights and normalisation")
+        yield _fail("output", found, "", _ADVICE[origin].pixels)
     output = check_output(outputs.recognise(raw), classifier.output, classifier.output, origin)
     if output.verdict == "fail":  # what else there is to say of it needs the benchmark's images
         yield output
@@ -185,7 +213,9 @@ _FAILURES = {
 
 
 @torch.no_grad()
-def raw_output(classifier: Classifier, probe: Float[Tensor, "b c h w"], name: str) -> Float[Tensor, "b k"]:
+def raw_output(
+    classifier: Classifier, probe: Float[Tensor, "b c h w"], name: str, origin: Origin = "module"
+) -> Float[Tensor, "b k"]:
     """What the network itself returns.
 
     Raises:
@@ -197,7 +227,7 @@ def raw_output(classifier: Classifier, probe: Float[Tensor, "b c h w"], name: st
         reason = first_line(error)
         found = f"fails on images of shape {tuple(probe.shape)} on {probe.device.type} ({reason})"
         words = [advice for pattern, advice in _FAILURES.items() if re.search(pattern, reason)]
-        failed = _fail("input", found, "", words[0] if words else "check its input shape and architecture")
+        failed = _fail("input", found, "", words[0] if words else _ADVICE[origin].shape)
         raise Refusal(name, Preflight(checks=(failed,))) from error
     if not isinstance(raw, Tensor) or raw.ndim != 2:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__

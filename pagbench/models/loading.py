@@ -24,7 +24,7 @@ from pagbench.errors import (
     first_line,
 )
 from pagbench.models import architectures, fingerprint, outputs, registry, sources, wrappers
-from pagbench.models.classifier import Classifier, check_contract, raw_output
+from pagbench.models.classifier import Classifier, check_contract, raw_output, say
 from pagbench.models.devices import is_out_of_memory
 from pagbench.models.fingerprint import Fingerprint
 from pagbench.models.outputs import Output, kind_of
@@ -119,7 +119,7 @@ def load(request: Request, benchmark: Benchmark, device: torch.device = _CPU) ->
         MissingPackageError: the network is built by a package that is not installed; nothing was fetched.
         ContractError: the classifier does not fit the benchmark or breaks its contract.
     """
-    check_shapes(request.card, benchmark)
+    check_shapes(request.card, benchmark, request.origin)
     try:
         network, digest = _network(request, benchmark)
         return _checked(request, network, digest, benchmark, device)
@@ -198,7 +198,7 @@ def _checked(
     classifier = classifier.to(device)
     source = _find_outputs(classifier, probe, benchmark.classes, card.id)
     if card.loader == "source":  # its card is not the publisher's own word: what the network does counts
-        classifier.output = kind_of(raw_output(classifier, probe, card.id))
+        classifier.output = kind_of(raw_output(classifier, probe, card.id, origin))
     if card.smoothing is not None:
         smoothed = SmoothedNetwork(
             classifier,
@@ -254,17 +254,25 @@ def _find_outputs(classifier: Classifier, probe: Tensor, classes: int, name: str
     return found.source
 
 
-def check_shapes(card: ModelCard, benchmark: Benchmark) -> None:
+def check_shapes(card: ModelCard, benchmark: Benchmark, origin: Origin = "card") -> None:
     """Compares what a card says of images and classes with those of a benchmark; controls fit every one.
+
+    Args:
+        card: the card.
+        benchmark: the benchmark.
+        origin: where fields of the card are given.
 
     Raises:
         ContractError: they are others.
     """
-    if card.control:
+    misfit = registry.misfit(card, benchmark)
+    if not misfit:
         return
-    shape, expected = card.input_shape, benchmark.input_shape
-    resized = card.resize is not None and shape is not None and shape[0] == expected[0]
-    if shape != expected and not resized:
-        raise ContractError(f"{card.id}: takes images of shape {shape}, {benchmark.label} has {expected}")
-    if card.classes != benchmark.classes:
-        raise ContractError(f"{card.id}: has {card.classes} classes, {benchmark.label} has {benchmark.classes}")
+    ways = []
+    shape, of_others = card.input_shape, card.dataset not in (None, benchmark.data_name)
+    if card.classes == benchmark.classes and shape and shape[0] == benchmark.input_shape[0] and not of_others:
+        ways.append(say(origin, {"resize": "bilinear"}))
+    ways += [
+        f"measure it on its own data, -b {card.dataset}" for name in benchmarks.names() if name == f"{card.dataset}@1"
+    ]
+    raise ContractError("; ".join([f"{card.id}: {misfit}", *([", or ".join(ways)] if ways else [])]))

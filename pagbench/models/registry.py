@@ -4,6 +4,7 @@
 """
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard, SmoothingCard
 from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError, printable
-from pagbench.models import factories, sources
+from pagbench.models import factories, naming, sources
 from pagbench.models.local_ids import LocalFile, clean, derive
 from pagbench.storage import cache
 from pagbench.storage.files import at_home, sha256_of
@@ -95,6 +96,11 @@ class Request:
         return self.weights_file is not None
 
     @property
+    def is_usable(self) -> bool:
+        """Whether its weights are here or can be fetched: they are neither under embargo nor to be trained again."""
+        return not self.to_be_trained and (not self.card.embargo or self.has_weights)
+
+    @property
     def to_be_trained(self) -> bool:
         """Whether its weights are not here, and the card says which command makes them again."""
         known = self.card.weights is not None and self.card.training_command is not None
@@ -116,6 +122,20 @@ class Request:
                 f"file there, or train them again with `{command}`"
             )
         return loading.load(self, benchmark) if device is None else loading.load(self, benchmark, device)
+
+
+def misfit(card: ModelCard, benchmark: Benchmark) -> str:
+    """Why a model cannot be measured on a benchmark: other images or classes; empty where it can. Controls fit all."""
+    shape, expected = card.input_shape, benchmark.input_shape
+    if card.control:
+        return ""
+    if shape != expected and not (card.resize is not None and shape is not None and shape[0] == expected[0]):
+        return f"takes images of shape {shape}, {benchmark.label} has {expected}"
+    return (
+        ""
+        if card.classes == benchmark.classes
+        else f"has {card.classes} classes, {benchmark.label} has {benchmark.classes}"
+    )
 
 
 def trained_again(card: ModelCard) -> Path:
@@ -215,7 +235,57 @@ def find(model: str) -> Request:
         raise CardError(f"{model}: no such file")
     prefix, _, name = model.partition("/")
     meant = {f"{source}/{name}" for source in get_close_matches(prefix, sources.SOURCES, n=1, cutoff=0.75)}
-    raise UnknownNameError("model", model, {*_known(), *(point.name for point in factories.installed()), *meant})
+    if found := naming.ending(model, _listed()):
+        return find(naming.only(model, found))
+    known = {*_known(), *(point.name for point in factories.installed()), *meant}
+    raise UnknownNameError("model", model, naming.close(model, _listed()) or known)
+
+
+def _listed(pattern: str = "") -> tuple[str, ...]:
+    """Ids that are known without anybody's package, and those of the source that a pattern names."""
+    third = pattern.partition("/")[0]
+    chosen = [name for name, entry in sources.SOURCES.items() if entry.indexed or name == third]
+    others = [name for source in chosen for name in sources.load(source).names()]
+    return (*names(), *(point.name for point in factories.installed()), *others)
+
+
+def expand(model: str, dataset: str | None = None) -> list[str]:
+    """The ids that a user means by a pattern, or by the end of an id alone; a name of another kind as it is.
+
+    Models that a pattern matches are left out where their weights have to be trained first, or are under embargo.
+
+    >>> expand("digits/noise-0.[12]*"), expand("standard", "digits")
+    (['digits/noise-0.15'], ['digits/standard'])
+
+    Args:
+        model: an id, a pattern of ids, the end of an id, a file, or a function; `smoothed:...` around one.
+        dataset: of the benchmark; of several ids of one end, those that have it are meant.
+
+    Raises:
+        UnknownNameError: no id matches the pattern.
+        ContractError: several ids have this end.
+    """
+    if (smoothed := parse_smoothed(model)) is not None and model.endswith(smoothed.model):
+        around = model.removesuffix(smoothed.model)
+        return [f"{around}{name}" for name in expand(smoothed.model, dataset)]
+    if model in _known() or factories.is_factory(model) or _is_path(model):
+        return [model]
+    if naming.is_pattern(model):
+        found = naming.matching(model, _listed(model))
+        usable = [name for name in found if name not in _known() or find(name).is_usable]
+        return usable or found
+    found = [] if "/" in model else naming.ending(model, _listed(), dataset)
+    return [naming.only(model, found)] if found else [model]
+
+
+def _is_path(model: str) -> bool:
+    """Whether a name is that of a file, or looks like it."""
+    ends = (*_FILES, ".yaml", ".yml")
+    if model.startswith(("/", "./", "../", "~")) or model.lower().endswith(ends):
+        return True
+    with suppress(OSError, ValueError):  # longer than any name, or with a zero byte
+        return Path(model).exists()
+    return False
 
 
 _FILES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py", ".safetensors", ".tar")
@@ -286,22 +356,28 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
     """Resolves what the user named, all of it before anything is measured.
 
     Args:
-        models: an id, card file, `path.py:function`, `smoothed:...` around one, module or request, several of them,
-            or a mapping from ids to any of these; none for all shipped models of the benchmark.
+        models: an id, a pattern of ids, the end of an id, card file, `path.py:function`, `smoothed:...` around one,
+            module or request, several of them, or a mapping from ids to any of these but patterns; none for all shipped
+            models of the benchmark.
         benchmark: what they will be measured on.
 
     Raises:
         PagbenchError: unknown id, invalid card, or two models with one id; a line for each of several that are wrong.
     """
-    from torch import nn
-
+    errors = list[PagbenchError]()
     if isinstance(models, Mapping):
         ids, listed = [*models], [*models.values()]
     else:
-        several = isinstance(models, Iterable) and not isinstance(models, (str, nn.Module))
-        listed = (list(models) if several else [models]) or models_of(benchmark)
+        several = isinstance(models, Iterable) and not isinstance(models, str) and not _is_module(models)
+        given = (list(models) if several else [models]) or models_of(benchmark)
+        listed = []
+        for model in given:
+            try:
+                listed += expand(str(model), benchmark.data_name) if isinstance(model, str | Path) else [model]
+            except PagbenchError as error:
+                errors.append(error)
         ids = [None] * len(listed)
-    local, requests, errors = _local_ids(listed), list[Request](), list[PagbenchError]()
+    local, requests = _local_ids(listed), list[Request]()
     for model, name in zip(listed, ids, strict=True):
         try:
             request = resolve_one(model, benchmark, name, local)
@@ -321,6 +397,12 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
             "to models in Python"
         )
     return requests
+
+
+def _is_module(model: Any) -> bool:
+    """Whether it is a network; where PyTorch is not loaded, nothing is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def _local_ids(models: Sequence[Any]) -> dict[LocalFile, str]:
@@ -344,9 +426,7 @@ def resolve_one(
     Raises:
         PagbenchError: unknown id or invalid card.
     """
-    from torch import nn
-
-    if isinstance(model, nn.Module):
+    if _is_module(model):
         return from_module(model, clean(type(model).__name__) if name is None else name, benchmark)
     if name is not None:
         return _named(resolve_one(model, benchmark, local=local), name)

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -13,12 +14,13 @@ import pandas as pd
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark, validation
 from pagbench.errors import ResultsError
+from pagbench.ranking import against as placing
 from pagbench.ranking import eligibility, joining, profile, regimes, resampling, statistics
 from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
 from pagbench.ranking.summary_cache import read_summaries
-from pagbench.results.frames import as_measured, declared_in
+from pagbench.results.frames import as_measured, declared_in, target_weights_in
 
 OTHER_TARGETS = {
     "alignment_second_corrected": "the second target",
@@ -56,6 +58,7 @@ def leaderboard(
     benchmark: str | Benchmark | None = None,
     columns: str | Sequence[str] = "short",
     sort: str | None = None,
+    against: str | Path | None = None,
     on_warning: Callable[[str], object] = warnings.warn,
 ) -> Leaderboard:
     """Ranks models by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
@@ -68,14 +71,18 @@ def leaderboard(
             `tangent energy`. The data frame has all of them in any case.
         sort: column to order by, its name or its heading, best first (or ascending where neither direction is better);
             rank by default.
+        against: rank them among the models of another results folder, or of its URL; `published`, among those of the
+            published leaderboard, which a checkout has. Anchors and controls are taken from there; of other models that
+            both have, those of `rows` are.
         on_warning: called with a line for each file of a folder that is damaged or somebody else's, and left out.
 
     Returns:
         One row per model, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and
-        `_high`.
+        `_high`; with `against`, `own` says whether a row has a model of `rows`.
 
     Raises:
-        ResultsError: no rows, or rows of several benchmarks.
+        ResultsError: no rows, or rows of several benchmarks; nothing to rank against, or models there that were
+            measured against other networks.
         UnknownNameError: no such column.
     """
     from pagbench.ranking import render  # which needs this module
@@ -88,7 +95,15 @@ def leaderboard(
         folder = results.local(rows)
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or _only_one(folder))
         summaries = read_summaries(folder, definition, on_warning)
-    board = Leaderboard(_sorted(build_board(summaries, definition), sort, definition))
+    if against is None:
+        ranked = build_board(summaries, definition)
+    else:
+        published = read_summaries(results.published_folder(against), definition, on_warning)
+        joined = placing.join(summaries, published, definition)
+        placed = rows_of(joined.summaries, definition)
+        ranked, own = table_of(placed, definition), {placed.row_of[name] for name in joined.own}
+        ranked = ranked.assign(own=ranked["model"].isin(own))
+    board = Leaderboard(_sorted(ranked, sort, definition))
     render.select(board, definition, columns)
     board.definition, board.shown = definition, columns
     return board
@@ -172,11 +187,15 @@ def benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Bench
 def _summaries_of(rows: pd.DataFrame, benchmark: Benchmark) -> list[Summary]:
     """Summaries of the models of a data frame; rows of other benchmarks are left out."""
     declared = {str(name): declared_in(rows, str(name)) for name in rows["entrant"].unique()}
+    weights = target_weights_in(rows)
     rows = rows.copy(deep=False)
     rows.attrs = {}  # or pandas would copy them at every step
     rows = distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
     drawn = resampling.resample_samples(benchmark)
-    return [summarise(group, benchmark, drawn, declared[str(name)]) for name, group in rows.groupby("entrant")]
+    return [
+        replace(summarise(group, benchmark, drawn, declared[str(name)]), target_weights=weights.get(str(name), {}))
+        for name, group in rows.groupby("entrant")
+    ]
 
 
 def distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:

@@ -49,6 +49,8 @@ _LONGEST_REMARK = 600
 _UNRANKED = "–"
 _EMBARGO = "†"
 """Beside a model whose numbers nobody else can measure again yet."""
+_OWN = "◀"
+"""Beside a model that is ranked among those of others."""
 _ON_TARGET_TITLE = "trained on the target:"
 """Above the ranking of those who declare that."""
 _LEAST_ROOM = 16
@@ -228,8 +230,10 @@ def _cell(row: "pd.Series[Any]", column: Column, benchmark: Benchmark, form: For
     if column.name == "regime":
         return f"{value} {row['regime_probability']:.2f}" if whole else str(value)
     if not isinstance(value, float):
-        marked = column.name == "model" and UNDER_EMBARGO in row["verification"]
-        return f"{form(str(value))} {_EMBARGO}" if marked else form(str(value))
+        marks = []
+        if column.name == "model":
+            marks = [_EMBARGO] * (UNDER_EMBARGO in row["verification"]) + [_OWN] * bool(row.get("own", False))
+        return " ".join([form(str(value)), *marks])
     return _number(row, column, benchmark, whole=whole)
 
 

@@ -127,6 +127,23 @@ def _copied(remote: StoragePath, copy: Path) -> Iterator[Path]:
         yield path
 
 
+def published_folder(folder: str | Path) -> Path:
+    """The folder of published results that a user names, or its URL; `published` for that of the checkout.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    found = PUBLISHED if folder == "published" else local(folder)
+    if found.is_dir():
+        return found
+    if folder == "published":
+        raise ResultsError(
+            "there are no published results here, for an installed package has none; clone pagbench's repository and "
+            "give its folder: --against <repository>/leaderboard/results"
+        )
+    raise ResultsError(f"{folder}: no such folder; give one of results, as leaderboard/results of the repository")
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """The files of one model's results on a benchmark.

@@ -46,6 +46,7 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
             name: card.model_dump(mode="json", exclude_none=True)
             for name, card in _present({name: known.card for name, known in declared.items()}).items()
         },
+        "target_weights": {result.name: dict(result.provenance.target_weights) for result in results},
         "submitted": {name: True for name, known in declared.items() if known.submitted},
     }
     return rows
@@ -127,6 +128,12 @@ def declared_in(rows: pd.DataFrame, model: str) -> Declared:
         None if card is None else ModelCard.model_validate(card),
         rows.attrs.get("submitted", {}).get(model, False),
     )
+
+
+def target_weights_in(rows: pd.DataFrame) -> Mapping[str, Mapping[str, str]]:
+    """Hashes of the networks behind the targets of each model's rows, where `.attrs` of a data frame says them."""
+    weights: Mapping[str, Mapping[str, str]] = rows.attrs.get("target_weights", {})
+    return weights
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

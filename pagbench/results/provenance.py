@@ -40,6 +40,8 @@ class Run(_Strict):
     commit: Line | None = None
     device: Line | None = None
     numerics: dict[Line, Any] | None = None
+    published: Digest | None = None
+    """Sha256 of the published results file that the rows were taken from; None for rows that the run measured."""
 
 
 class Provenance(_Strict):
@@ -80,6 +82,11 @@ class Provenance(_Strict):
     device: Line | None = None
     precision: Line | None = None
     numerics: dict[Line, Any] | None = None
+
+    @property
+    def all_published(self) -> bool:
+        """Whether all rows were taken from published results files."""
+        return bool(self.runs) and all(run.published is not None for run in self.runs)
 
     @property
     def target_weights(self) -> dict[str, str]:

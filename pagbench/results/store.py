@@ -188,13 +188,18 @@ def _shard_name(result: Result) -> str:
     return f"{hashlib.sha256(content.encode()).hexdigest()[:24]}{_SUFFIX}"
 
 
+def run_of(result: Result) -> dict[str, Any]:
+    """The run that a file of one run says, with the number of its rows."""
+    own = {key: result.document.get(key) for key in ("started", "command", "versions", "commit", "device")}
+    own |= {"numerics": result.document["numerics"]} if "numerics" in result.document else {}
+    return {**own, "rows": len(result.rows)}
+
+
 def _runs(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Which run measured how many rows: rows of one file may come from several."""
     counted: dict[str, dict[str, Any]] = {}
     for result in results:
-        own = {key: result.document.get(key) for key in ("started", "command", "versions", "commit", "device")}
-        own |= {"numerics": result.document["numerics"]} if "numerics" in result.document else {}
-        for run in result.document.get("runs", [{**own, "rows": len(result.rows)}]):
+        for run in result.document.get("runs", [run_of(result)]):
             key = json.dumps({name: value for name, value in run.items() if name != "rows"}, sort_keys=True)
             counted.setdefault(key, {**run, "rows": 0})["rows"] += run["rows"]
     return list(counted.values())

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -29,6 +30,7 @@ class RunConfig:
         batch_size: images at a time; None for as many as fit.
         measures: optional ones, beside the benchmark's own.
         folder: results folder, or its URL.
+        published: folder of published results, from which rows of anchors are taken; None to measure these.
         overwrite: measure again what the folder has of the models that the user named.
         timeout: seconds for a batch, after which its model is given up; None for any time.
         command: the command line, for the provenance of the rows.
@@ -42,6 +44,7 @@ class RunConfig:
     batch_size: int | None = None
     measures: tuple[str, ...] = ()
     folder: str | StoragePath = ""
+    published: Path | None = None
     overwrite: bool = False
     timeout: float | None = None
     command: str = ""

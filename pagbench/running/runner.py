@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import nn
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark, partners
 from pagbench.columns import BLOCKS
-from pagbench.errors import ContractError, DataError, PagbenchError, ResultsError, UnknownNameError, check_extra
+from pagbench.errors import ContractError, DataError, PagbenchError, ResultsError
 from pagbench.models import devices, registry
 from pagbench.models.loading import accepting, check_shapes
 from pagbench.models.registry import Request
@@ -26,6 +25,7 @@ from pagbench.running import executors, provenance
 from pagbench.running.config import RunConfig, Share
 from pagbench.running.executors import Executor
 from pagbench.running.interrupts import CancelToken, Stopped, listening
+from pagbench.running.progress import progress_bar
 from pagbench.running.units import Outcome, Unit
 from pagbench.storage.files import at_home, can_lock
 
@@ -55,6 +55,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     seed: int | None = None,
     overwrite: bool = False,
     anchors: bool = True,
+    published: str | Path | None = None,
     executor: str = "local",
     shard: str | None = None,
     gpus_per_task: float = 1.0,
@@ -62,11 +63,15 @@ def run(  # noqa: PLR0913 (every option of the command)
     progress: bool = False,
     on_warning: Callable[[str], object] = warnings.warn,
 ) -> pd.DataFrame:
-    """Measures models on a benchmark. Its anchors are measured too, since regimes are judged between them.
+    """Measures models on a benchmark. Its anchors' rows come too, since regimes are judged between them.
+
+    Rows of an anchor that is not named are taken from the published results, where the same network is published by the
+    same definition and revision of the measures, and does the same with probe images here. Name it to measure it.
 
     Args:
-        models: ids, card files, `path.py:function`, modules (pixels in [0, 1] → logits), or a mapping from ids of your
-            own to any of these; none for all shipped models of the benchmark.
+        models: ids, patterns of ids, as `robustbench/cifar10/L2/*`, or their ends alone; card files,
+            `path.py:function`, modules (pixels in [0, 1] → logits), or a mapping from ids of your own to one model
+            each; none for all shipped models of the benchmark.
         benchmark: name, `name@version`, or a definition.
         measures: of `pagbench.columns.OPTIONAL`, taken of the named models beside the benchmark's own. Their rows are
             kept in folders of their own, and their columns follow the others; NaN for anchors that were not named.
@@ -76,7 +81,8 @@ def run(  # noqa: PLR0913 (every option of the command)
         device: auto, cpu, cuda, mps.
         seed: of noise and permutation; the benchmark's own by default.
         overwrite: measure again what the folder already has.
-        anchors: measure the benchmark's anchors too; false where the rows join a leaderboard that has them.
+        anchors: add the benchmark's anchors; false where the rows join a leaderboard that has them.
+        published: folder of published results, or its URL; by default that of the checkout which this package is in.
         executor: `local`, in this process; `local:J`, in J others; `ray` or `ray:ADDRESS`, on a Ray cluster.
         shard: `i/n`, the i-th of n shares of every model's samples, for n runs that fill one folder.
         gpus_per_task: share of a GPU that a unit asks a Ray cluster for.
@@ -89,7 +95,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     Returns:
         One row per model and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
         `.attrs["preflight"]`, the licences in `.attrs["licenses"]`, a line for each flag of a named model in
-        `.attrs["flags"]`.
+        `.attrs["flags"]`, and the models whose rows are all published ones in `.attrs["published"]`.
 
     >>> rows = run("control/bayes", benchmark="gaussians", limit=2)
     >>> float(rows.set_index("entrant").loc["control/bayes", "alignment_cosine"].mean().round(4))
@@ -104,7 +110,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     batch_size = None if batch_size is None else _within("batch size", batch_size, 1)
     chosen_device = devices.choose_device(device)
     seed = definition.seed if seed is None else _within("seed", seed, 0)
-    optional = _optional(measures)
+    optional = columns.choose_optional(measures)
     ids = definition.samples[: None if limit is None else _within("limit", limit, 1)]
     if timeout is not None and not timeout > 0:
         raise ContractError(f"timeout {timeout} is out of range; expected seconds above 0, or inf")
@@ -128,6 +134,7 @@ def run(  # noqa: PLR0913 (every option of the command)
             batch_size=batch_size,
             measures=optional,
             folder=folder,
+            published=_published(published),
             overwrite=overwrite,
             timeout=None if timeout is None or timeout > _LONGEST_S else timeout,
             command=provenance.command(),
@@ -137,10 +144,10 @@ def run(  # noqa: PLR0913 (every option of the command)
         for label, units in state.phases(chosen, share):
             if not units:
                 continue
-            advance = _advancing(bar, label, units)
+            shown = _Shown(bar, label, units)
             try:
-                for unit, outcome in chosen.run(config, units, stop, advance):
-                    advance(unit, _size(unit))
+                for unit, outcome in chosen.run(config, units, stop, shown.advance):
+                    shown.finish(unit, outcome)
                     state.handle_outcome(unit, outcome)
             except DataError as error:
                 raise DataError("\n".join([*state.failures, str(error)])) from error
@@ -180,7 +187,7 @@ class _State:
         label = self._config.benchmark.label
         for request in self._models:  # before data are fetched for it
             try:
-                check_shapes(request.card, self._config.benchmark)
+                check_shapes(request.card, self._config.benchmark, request.origin)
             except ContractError as error:
                 self.handle_outcome(Unit(request), Outcome(str(error), unavailable=not request.explicit))
         yield f"{label}: pre-flight", [Unit(request) for request in self._models if request.explicit]
@@ -201,9 +208,13 @@ class _State:
         ]
 
     def _jobs(self, measures: Sequence[str | None]) -> list[tuple[Request, str | None]]:
-        """Models with what is measured of them; optional measures are for named models."""
+        """Models with what is still to be measured of them; optional measures are for named models."""
         pairs = [(request, measure) for request in self._models for measure in measures]
-        return [(request, measure) for request, measure in pairs if measure is None or request.explicit]
+        return [
+            (request, measure)
+            for request, measure in pairs
+            if (measure is None or request.explicit) and (request.card.id, measure) not in self._results
+        ]
 
     def handle_outcome(self, unit: Unit, outcome: Outcome) -> None:
         """Keeps the rows that are at hand, and passes on what the user should know."""
@@ -229,7 +240,9 @@ class _State:
         Args:
             complete: a model that lacks rows is a failure, since no other run will add them.
         """
-        rows = results.to_frame([result for result in map(self._result, self._models) if result is not None])
+        found = [result for result in map(self._result, self._models) if result is not None]
+        rows = results.to_frame(found)
+        rows.attrs["published"] = [result.name for result in found if result.provenance.all_published]
         for request in self._models if complete else ():
             name, wanted = request.card.id, len(self._config.ids)
             count = int((rows["entrant"] == name).sum()) if len(rows) else 0
@@ -287,17 +300,25 @@ def _units(
     return units
 
 
-def _advancing(bar: Progress, label: str, units: Sequence[Unit]) -> Callable[[Unit, int], None]:
-    """Shows finished samples; those of a unit that is begun again count once."""
-    left = {id(unit): _size(unit) for unit in units}
-    task = bar.add_task(label, total=sum(left.values()))
+class _Shown:
+    """The bar of one phase: finished samples; those of a unit that is begun again count once, and lost ones never."""
 
-    def advance(unit: Unit, samples: int) -> None:
-        samples = min(samples, left[id(unit)])
-        left[id(unit)] -= samples
-        bar.update(task, description=unit.name, advance=samples)
+    def __init__(self, bar: Progress, label: str, units: Sequence[Unit]) -> None:
+        self._bar, self._left = bar, {id(unit): _size(unit) for unit in units}
+        self._task = bar.add_task(label, total=sum(self._left.values()))
 
-    return advance
+    def advance(self, unit: Unit, samples: int) -> None:
+        """So many further samples of a unit are finished."""
+        samples = min(samples, self._left[id(unit)])
+        self._left[id(unit)] -= samples
+        self._bar.update(self._task, description=unit.name, advance=samples)
+
+    def finish(self, unit: Unit, outcome: Outcome) -> None:
+        """A unit is over: all of it is finished, or it has failed and what is left of it stays undone."""
+        if outcome.failure:
+            self._bar.update(self._task, description=f"{unit.name} failed")
+        else:
+            self.advance(unit, _size(unit))
 
 
 def _size(unit: Unit) -> int:
@@ -336,20 +357,11 @@ def _folder(
         memory.remove_folder()
 
 
-def _optional(names: Iterable[str]) -> tuple[str, ...]:
-    """The measures, each once.
-
-    Raises:
-        UnknownNameError: one is no optional measure.
-        MissingPackageError: one needs a package that is not installed.
-    """
-    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
-    for name in chosen:
-        if name not in columns.OPTIONAL:
-            raise UnknownNameError("optional measure", name, columns.OPTIONAL)
-        if (package := columns.MEASURES[name].package) is not None:
-            check_extra(package)
-    return chosen
+def _published(folder: str | Path | None) -> Path | None:
+    """The folder that rows of anchors are taken from; an installed package has none of its own."""
+    if folder is None:
+        return results.PUBLISHED if results.PUBLISHED.is_dir() else None
+    return results.published_folder(folder)
 
 
 def _within(name: str, value: int, smallest: int) -> int:
@@ -372,11 +384,3 @@ def _with_anchors(requested: list[Request], benchmark: Benchmark, on_warning: Ca
 
 def _without_anchor(name: str, error: PagbenchError | str) -> str:
     return f"the anchor {name} is not measured, and without it no regimes are judged: {error}"
-
-
-def progress_bar(enabled: bool) -> Progress:
-    """A bar that counts images and estimates the time that is left; on stderr, nothing where it is not enabled."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left:"),
-        TimeRemainingColumn(), disable=not enabled, console=Console(stderr=True),
-    )  # fmt: skip

@@ -25,7 +25,7 @@ from pagbench.models.loading import LoadedModel
 from pagbench.models.registry import Request
 from pagbench.results import DamagedError, Provenance, Result, Store
 from pagbench.results.preflight import Preflight, Refusal
-from pagbench.running import provenance, thumbnails
+from pagbench.running import provenance, published, thumbnails
 from pagbench.running.config import RunConfig
 from pagbench.running.interrupts import BatchTimeout, CancelToken, Stopped
 from pagbench.running.session import Session, guarded
@@ -67,7 +67,7 @@ class Outcome(NamedTuple):
         unavailable: whether its model cannot be loaded or fails a check, and is an anchor that the user did not name.
         warnings: lines for the user.
         stopped: the signal for which it stopped between two batches; 0 where none has come.
-        result: all rows of the model that the folder has, where the unit completed them in this process.
+        result: all rows of the model that the folder has, where the unit completed or found them in this process.
         preflight: the model's pre-flight card, where it was only checked.
     """
 
@@ -174,7 +174,7 @@ class UnitWorker:
     def do(self, unit: Unit, advance: Advance) -> Outcome:
         """Measures what the folder lacks of a unit, a batch at a time, and merges the model's rows once all are there.
 
-        A unit without samples only checks its model.
+        A unit without samples only checks its model, and takes the published rows of an anchor.
 
         Args:
             unit: the unit.
@@ -193,7 +193,7 @@ class UnitWorker:
                 if unit.ids:
                     result = self._complete(unit, finished, lines.append)
                 else:
-                    preflight = self._check(unit, finished, lines.append)
+                    preflight, result = self._check(unit, finished, lines.append)
         except Stopped as stopped:
             return Outcome(str(stopped), stopped=stopped.number, warnings=tuple(lines))
         except OSError as error:
@@ -247,8 +247,10 @@ class UnitWorker:
                     return merged
         return kept if kept is not None and self._is_complete(kept, unit.measure) else None
 
-    def _check(self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]) -> Preflight:
-        """The model's pre-flight card, that of kept rows where it was shown enough images.
+    def _check(
+        self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]
+    ) -> tuple[Preflight, Result | None]:
+        """The model's pre-flight card, of kept rows where it was shown enough images; and its rows if all are kept.
 
         Raises:
             As `_complete`.
@@ -268,10 +270,13 @@ class UnitWorker:
                 )
         if card.verdict == "fail":
             raise Refusal(model.card.id, card)
-        return card
+        merged = kept is not None and not self._config.store(model.card.id, None).shards()
+        return card, kept if kept is not None and merged and self._is_complete(kept, None) else None
 
     def _kept(self, unit: Unit, source: dict[str, Any], on_warning: Callable[[str], object]) -> Result | None:
         """The model's rows that the folder has; damaged files are taken out of the way.
+
+        Those that it lacks of an anchor that nobody named are taken from the published results, if these have them.
 
         Raises:
             ResultsError: they are not of this model and run.
@@ -285,6 +290,16 @@ class UnitWorker:
                 on_warning(f"{unit.request.card.id}: {line}")
             kept = load()
         self._check_same(kept, source)
+        config = self._config
+        if unit.request.explicit or unit.measure is not None or config.published is None:
+            return kept
+        done = set() if kept is None else set(kept.rows["sample_id"])
+        if missing := set(config.ids) - done:
+            known = {**source, "networks": self.session.targets.networks}
+            taken = published.take(config, unit.request.card.id, known, missing)
+            if taken is not None:
+                store.add(taken)
+                return store.merge({}) or load()
         return kept
 
     def _load(self, request: Request) -> LoadedModel:

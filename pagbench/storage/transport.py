@@ -36,7 +36,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from pagbench.errors import first_line, printable
+from pagbench.errors import first_line, is_installed, printable
 from pagbench.storage import content, mirrors
 from pagbench.storage.connections import Adapter, Clock, PassingError
 from pagbench.storage.files import read_regular
@@ -139,9 +139,13 @@ def display(name: str, size: int | None) -> Iterator[Display]:
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    hidden = not (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not can_draw(console)) as bar:
         yield Display(name, bar, bar.add_task(name, total=size))
+
+
+def can_draw(console: Console) -> bool:
+    """Whether a bar can be drawn over: in a terminal, and in a notebook that has ipywidgets."""
+    return is_installed("ipywidgets") if console.is_jupyter else console.is_terminal
 
 
 def notify(text: str) -> None:

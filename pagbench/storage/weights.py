@@ -75,7 +75,8 @@ def read(
     ):
         raise WeightsError(
             f"{path}: expected a state dict (names to tensors), got {_contents(state)}; "
-            "save model.state_dict(), or name its entry in the card's state_key"
+            "save model.state_dict(), or give its entry as `state_key` in the card, or beside the network in what the "
+            "function of --architecture returns"
         )
     if strip_prefix is None:
         return state

@@ -30,7 +30,7 @@ from pagbench.results.verification import Verification
 from pagbench.running import provenance
 from pagbench.running import thumbnails as running_thumbnails
 from pagbench.running.config import RunConfig
-from pagbench.running.runner import progress_bar
+from pagbench.running.progress import progress_bar
 from pagbench.running.session import Session, guarded
 from pagbench.submissions import folder
 from pagbench.submissions.check import check_weights

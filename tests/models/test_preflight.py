@@ -302,7 +302,7 @@ def test_results_keep_the_card_and_show_prints_it(tmp_path, digits, noise_traine
         assert column["mine"].startswith("derivatives: autograd and finite differences")
     shown = CliRunner().invoke(app, ["show", "digits/standard", "-r", str(tmp_path)]).output
     assert "# pre-flight on digits@1: pass" in shown
-    assert "finite outputs on 3 images" in shown
+    assert "finite outputs on 256 images" in shown
     pagbench.run({"mine": Around(noise_trained, straight_through)}, limit=5, results=tmp_path, benchmark="digits@1")
     found = {result.name: result for result in results.read_all(tmp_path, digits)}
     assert found["mine"].provenance.preflight.images == 5, "more images are shown once more are measured"

@@ -572,7 +572,8 @@ def test_fetch_goes_on_after_a_failure_and_tells_where_files_are(card, folder, s
 def test_fetch_list_fetches_nothing(card, server, folder, no_sockets):
     done = invoke("fetch", card, "--list", "--benchmark", "digits")
     assert done.exit_code == 0, done.output
-    (line,) = done.stdout.splitlines()
+    line, total = done.stdout.splitlines()
+    assert total == "1 file is missing: 190.8 kB"
     assert line.split("  ") == [
         "mine/far", str(place_of(card)), "190.8 kB", "missing", f"{server.url}/weights", "MIT"
     ]  # fmt: skip

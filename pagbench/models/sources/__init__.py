@@ -55,16 +55,18 @@ class SourceEntry(NamedTuple):
     Attributes:
         module: its full name.
         package: of `pagbench.errors.EXTRAS`, which `build` needs; None for none.
+        indexed: whether it lists its models without importing a package.
     """
 
     module: str
     package: str | None = None
+    indexed: bool = False
 
 
 SOURCES: dict[str, SourceEntry] = {
     "hf": SourceEntry("pagbench.models.sources.hub"),
-    "robustbench": SourceEntry("pagbench.models.sources.robustbench", package="robustbench"),
-    "smoothing": SourceEntry("pagbench.models.sources.cohen"),
+    "robustbench": SourceEntry("pagbench.models.sources.robustbench", package="robustbench", indexed=True),
+    "smoothing": SourceEntry("pagbench.models.sources.cohen", indexed=True),
     "timm": SourceEntry("pagbench.models.sources.timm"),
     "torchvision": SourceEntry("pagbench.models.sources.torchvision"),
 }
@@ -83,5 +85,10 @@ def package(model: str) -> str | None:
 
 def find(model: str) -> Source | None:
     """The source that an id names; None where it names none."""
-    entry = SOURCES.get(model.partition("/")[0])
-    return None if entry is None else cast(Source, importlib.import_module(entry.module))
+    name = model.partition("/")[0]
+    return load(name) if name in SOURCES else None
+
+
+def load(name: str) -> Source:
+    """The source of this name."""
+    return cast(Source, importlib.import_module(SOURCES[name].module))

@@ -9,7 +9,7 @@ import torch
 from pagbench.benchmarks import Benchmark
 from pagbench.errors import ResultsError
 from pagbench.running.interrupts import CancelToken, listening
-from pagbench.running.runner import progress_bar
+from pagbench.running.progress import progress_bar
 from pagbench.storage import global_state
 from pagbench.studies.stability import ranking, replicates
 from pagbench.studies.stability.blocks import Blocks
