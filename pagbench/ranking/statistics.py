@@ -239,11 +239,26 @@ def _correlations(counts: Array, a: Array, b: Array) -> Array:
 
 
 def rank_intervals(replicates: Array, *, units: int) -> NDArray[np.int64]:
-    """95 % simultaneous rank intervals by pairwise comparisons (Mogstad, Romano, Shaikh & Wilhelm 2024).
+    """95 % simultaneous rank intervals (Mogstad, Romano, Shaikh & Wilhelm 2024); see `better`.
+
+    A model's best rank is 1 + the number significantly better than it, its worst M - the number significantly worse.
+
+    Args:
+        replicates: as for `better`.
+        units: likewise.
+
+    Returns:
+        Shape (M, 2): best and worst rank of each model.
+    """
+    above = better(replicates, units=units)
+    return np.stack([1 + above.sum(axis=0), len(above) - above.sum(axis=1)], axis=1)
+
+
+def better(replicates: Array, *, units: int) -> NDArray[np.bool_]:
+    """Which models are significantly better than which, by comparisons of all pairs at once at 95 %.
 
     All pairwise differences get simultaneous bands from the bootstrap distribution of the largest studentised
-    deviation; no difference has a scale below that of the rounding of stored values. A model's best rank is 1 + the
-    number significantly better than it, its worst M - the number significantly worse.
+    deviation; no difference has a scale below that of the rounding of stored values.
 
     Among two thousand pairs are some whose scale is underestimated, the more so the fewer units are drawn. So the bands
     are as wide as Student's t has it at the level of the bootstrap's, which is about normal.
@@ -253,9 +268,8 @@ def rank_intervals(replicates: Array, *, units: int) -> NDArray[np.int64]:
         units: how many of them there are to draw from: blocks of images.
 
     Returns:
-        Shape (M, 2): best and worst rank of each model.
+        Shape (M, M): whether the model of the row is better than that of the column.
     """
-    m = replicates.shape[1]
     estimate = replicates[0][:, None] - replicates[0]
     floor = _floor(replicates[0])
     scale = np.maximum(_scales(replicates[1:]), floor)
@@ -264,7 +278,7 @@ def rank_intervals(replicates: Array, *, units: int) -> NDArray[np.int64]:
     critical = student_quantile(max(units - 1, 1), outside=math.erfc(normal / math.sqrt(2)))
     above = estimate > np.maximum(critical * scale, _NORMAL * floor)
     np.fill_diagonal(above, False)
-    return np.stack([1 + above.sum(axis=0), m - above.sum(axis=1)], axis=1)
+    return above
 
 
 def _scales(drawn: Array) -> Array:

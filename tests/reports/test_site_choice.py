@@ -36,6 +36,16 @@ def test_candidates_are_the_ranked_models_with_the_boards_numbers(digits_study):
     assert found.robust == {} and found.apart == 0
 
 
+def test_who_is_tied_is_who_makes_the_rank_interval(digits_study):
+    """A model's best rank is one more than the better ones that are told apart from it; of these models for sure."""
+    found = choice.choice(digits_study).candidates
+    for place, one in enumerate(found):
+        better = [other for other in found[:place] if other.model not in one.tied]
+        worse = [other for other in found[place + 1 :] if other.model not in one.tied]
+        assert one.rank[1:] == (1 + len(better), len(found) - len(worse))
+        assert all(one.model in other.tied for other in found if other.model in one.tied)
+
+
 def test_those_who_rank_apart_are_counted_and_robust_accuracy_is_there_where_it_was_measured(digits_study):
     board = digits_study.board.copy()
     place = board.index[board["status"] == "ranked"]
@@ -75,7 +85,7 @@ def test_the_slider_moves_the_answer(chooser, digits_study):
             assert answer(chooser).inner_text().startswith("No ranked model has an accuracy of at least")
             continue
         best, others = able[0], able[1:]
-        tied = [c.model for c in others if c.rank[1] <= best.rank[2] and c.rank[2] >= best.rank[1]]
+        tied = [c.model for c in others if c.model in best.tied]
         links = answer(chooser).locator("a").all_inner_texts()
         assert links[0] == best.model and [link for link in links if link.startswith("digits/")][1:] == tied
         assert (

@@ -1,6 +1,7 @@
 """The page "Which model should I take?": accuracy against alignment, and who is best above a threshold.
 
-A browser only compares numbers that stand in the page. They are the leaderboard's own, rank intervals among them.
+A browser only compares numbers that stand in the page. They are the leaderboard's own. Which models are told apart is
+computed here, by the comparisons that rank intervals come from, with fewer draws.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pagbench.benchmarks import Benchmark
+from pagbench.ranking import resampling, statistics
 from pagbench.reports.site import benchmark, board_columns
 from pagbench.reports.site.board_columns import Described
 from pagbench.reports.site.rendering import Page, address
@@ -35,6 +40,7 @@ class Candidate:
         regime: for readers; empty where none is judged.
         on_target: whether its card says that it was trained on the target.
         front: whether no other candidate has at least its accuracy and at least its alignment, and more of one.
+        tied: ids of the candidates that cannot be told apart from it, by comparisons of all pairs at once at 95 %.
     """
 
     model: str
@@ -46,6 +52,7 @@ class Candidate:
     regime: str
     on_target: bool
     front: bool
+    tied: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,12 @@ def choice(study: Study) -> Choice | None:
         return None
     robust = _robust_columns(rows, board_columns.describe(study))
     points = [(float(row["accuracy"]), float(row["alignment"])) for row in rows]
+    names = [str(row["model"]) for row in rows]
+    tied = _tied(study, names)
     candidates = tuple(
         Candidate(
-            model=str(row["model"]),
-            page=address(f"models/{row['model']}.html"),
+            model=name,
+            page=address(f"models/{name}.html"),
             alignment=_interval(study, row, "alignment"),
             accuracy=_interval(study, row, "accuracy"),
             robust={name: _interval(study, row, name) for name in robust if row[name] is not None},
@@ -108,8 +117,9 @@ def choice(study: Study) -> Choice | None:
             regime=legend.REGIMES.get(row["regime"], ""),
             on_target=row["trained_on_target"] is True,
             front=is_on_front(point, points),
+            tied=tuple(other for other, near in zip(names, same, strict=True) if near and other != name),
         )
-        for row, point in zip(rows, points, strict=True)
+        for name, row, point, same in zip(names, rows, points, tied, strict=True)
     )
     return Choice(study.benchmark, candidates, robust, len(apart))
 
@@ -122,6 +132,14 @@ def is_on_front(point: tuple[float, float], points: Sequence[tuple[float, float]
     [True, True, False, False]
     """
     return not any(x >= point[0] and y >= point[1] and (x, y) != point for x, y in points)
+
+
+def _tied(study: Study, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of these models cannot be told apart, shape (models, models)."""
+    by_name = {model.card.id: study.replicates(model)["alignment"] for model in study.models if model.card.id in names}
+    units = resampling.count(len(study.benchmark.samples), study.benchmark.classes)
+    better = statistics.better(np.stack([by_name[name] for name in names], axis=1), units=units)
+    return ~(better | better.T)
 
 
 def _robust_columns(rows: Sequence[Mapping[str, Any]], described: Mapping[str, Described]) -> dict[str, str]:

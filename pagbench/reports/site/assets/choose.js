@@ -19,7 +19,7 @@
     const enough = (model) => model.accuracy[0] >= least.accuracy && (!least.robust || model.robust[least.under]?.[0] >= least.robust);
     const able = data.models.filter(enough).sort((a, b) => b.alignment[0] - a.alignment[0]);
     const [best, ...others] = able;
-    const tied = others.filter(({ rank }) => rank[1] <= best.rank[2] && rank[2] >= best.rank[1]);
+    const tied = others.filter(({ model }) => best.tied.includes(model));
     return { least, able: new Set(able), best, tied };
   }
 
@@ -37,12 +37,13 @@
     if (best.on_target) lines.push(element("p", {}, element("strong", { class: "unsure" }, "It was trained on the target"), " that alignment is measured with."));
     if (best.accuracy[1] < least.accuracy) lines.push(element("p", {}, "The interval of its accuracy reaches below the threshold."));
     if (able.size === 1) return lines;
-    if (!tied.length) return [...lines, element("p", {}, "It is told apart from all the others: no rank interval overlaps its own.")];
+    const comparisons = element("a", { href: `${root}methods.html#intervals` }, "comparisons of all pairs");
+    if (!tied.length) return [...lines, element("p", {}, "It is told apart from all the others by ", comparisons, " at 95 %.")];
     const ids = [best, ...tied].map(({ model }) => encodeURIComponent(model)).join(",");
     return [
       ...lines,
-      element("p", {}, `Rank intervals of ${tied.length} other${tied.length > 1 ? "s" : ""} overlap its own. They may be as aligned: `,
-        element("a", { href: `${root}${data.compare}#${ids}` }, "compare them on the same images"), "."),
+      element("p", {}, `${tied.length} of the others cannot be told apart from it by `, comparisons, " at 95 %. ",
+        element("a", { href: `${root}${data.compare}#${ids}` }, "Compare them on the same images"), "."),
       element("ul", {}, ...tied.map((model) => element("li", {}, link(model), ": alignment ", ...bounded(model.alignment),
         ", accuracy ", ...bounded(model.accuracy), `, rank ${ranks(model.rank)}`))),
     ];
