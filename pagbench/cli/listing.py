@@ -301,8 +301,8 @@ def preflight(card: "Preflight") -> str:
     """A pre-flight card: what each check found, what was expected, and what to do."""
     table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]
     advice = [(f"{check.name}: {check.advice}",) for check in card.checks if check.advice]
-    parts = [[("check", "verdict", "found", "expected"), *table], advice]
-    return "\n".join(aligned(rows) for rows in parts if rows)
+    checks = aligned([("check", "verdict", "found", "expected"), *table])
+    return "\n".join([checks, aligned(advice)] if advice else [checks])
 
 
 def describe_card(request: "Request") -> str:

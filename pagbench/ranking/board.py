@@ -42,13 +42,15 @@ class Leaderboard(pd.DataFrame):
         shown: which columns a notebook shows, as `leaderboard` takes them.
     """
 
+    definition: Benchmark
+    shown: str | Sequence[str]
     _metadata: ClassVar[list[str]] = ["definition", "shown"]
 
     def _repr_html_(self) -> str | None:
         from pagbench.ranking import render  # which needs this module
 
         if not {"rank", "model", "status", "control", "verification"} <= set(self.columns):  # changed in place
-            return super()._repr_html_()
+            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator]  # its stubs lack it
         return render.to_html(self, self.definition, self.shown)
 
 

@@ -359,7 +359,8 @@ def to_table(
     lines = _lines(board, networks=networks)
     table = _text_table(lines, shown, benchmark, intervals)
     below = _notes(board, benchmark, printable) if notes else [legend(board, benchmark, printable)]
-    text, kept, collection = table.lines(), shown, ""
+    kept: Sequence[Column] = shown
+    text, collection = table.lines(), ""
     if width is not None and _widest(text) > width:
         text, kept, collection = _narrowed(lines, shown, benchmark, intervals, width, keeps=columns != "short")
     if collection:
@@ -430,11 +431,8 @@ def _collection(lines: "Sequence[_Line]") -> str:
     """What most ids begin with, up to their last slash; empty where one without it would be another id."""
     ids = [line.row["model"] for line in lines if line.kind != "title"]
     ((most, _),) = Counter(name.rpartition("/")[0] for name in ids).most_common(1)
-    return (
-        most
-        if set(ids).isdisjoint(name.removeprefix(f"{most}/") for name in ids if name.startswith(f"{most}/"))
-        else ""
-    )
+    shortened = {name.removeprefix(f"{most}/") for name in ids if name.startswith(f"{most}/")}
+    return most if shortened.isdisjoint(ids) else ""
 
 
 class _Line(NamedTuple):
