@@ -4,12 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import psutil
 import torch
 
 from pagbench.errors import PagbenchError
+from pagbench.models.loading import LoadedModel
 from pagbench.models.registry import Request
 from pagbench.running.config import RunConfig
 from pagbench.running.session import Session, guarded
@@ -59,7 +61,7 @@ def estimate(requests: Sequence[Request], others: int, config: RunConfig) -> Est
         try:
             model = request.load(config.benchmark, config.device)
             with guarded(request.card.id):
-                _, *again = (_seconds(lambda m=model: list(session.rows(m, ids))) for _ in range(3))
+                _, *again = (_seconds(partial(_measure, session, model, ids)) for _ in range(3))
         except PagbenchError:  # the run will say why
             continue
         timed[request.card.id] = min(again) / len(ids)
@@ -71,6 +73,11 @@ def estimate(requests: Sequence[Request], others: int, config: RunConfig) -> Est
     mean = sum(timed.values()) / len(timed)
     models = sum(timed.get(request.card.id, mean) for request in requests) + others * mean
     return Estimate(shared + len(config.ids) * models, _memory(config.device), len(ids), tuple(timed))
+
+
+def _measure(session: Session, model: LoadedModel, ids: Sequence[str]) -> None:
+    for _ in session.rows(model, ids):
+        pass
 
 
 def _seconds(work: Callable[[], object]) -> float:
