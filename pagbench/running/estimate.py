@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import psutil
@@ -53,6 +52,11 @@ def estimate(requests: Sequence[Request], others: int, config: RunConfig) -> Est
     """
     ids = config.ids[:_IMAGES]
     session = Session(replace(config, ids=ids, batch_size=len(ids)))
+
+    def measure(model: LoadedModel) -> None:
+        for _ in session.rows(model, ids):
+            pass
+
     timed: dict[str, float] = {}
     started = time.perf_counter()
     for request in requests:
@@ -61,7 +65,7 @@ def estimate(requests: Sequence[Request], others: int, config: RunConfig) -> Est
         try:
             model = request.load(config.benchmark, config.device)
             with guarded(request.card.id):
-                _, *again = (_seconds(partial(_measure, session, model, ids)) for _ in range(3))
+                _, *again = (_seconds(measure, model) for _ in range(3))
         except PagbenchError:  # the run will say why
             continue
         timed[request.card.id] = min(again) / len(ids)
@@ -69,21 +73,16 @@ def estimate(requests: Sequence[Request], others: int, config: RunConfig) -> Est
         return None
     targets, some = session.targets, session.splits.test.select(ids)
     with_partners = min(2 * len(config.ids), len(config.benchmark.samples))
-    shared = with_partners * _seconds(lambda: targets.computation(some)) / len(ids)
+    shared = with_partners * _seconds(targets.computation, some) / len(ids)
     mean = sum(timed.values()) / len(timed)
     models = sum(timed.get(request.card.id, mean) for request in requests) + others * mean
     return Estimate(shared + len(config.ids) * models, _memory(config.device), len(ids), tuple(timed))
 
 
-def _measure(session: Session, model: LoadedModel, ids: Sequence[str]) -> None:
-    for _ in session.rows(model, ids):
-        pass
-
-
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[..., object], *arguments: object) -> float:
     """Of work whose values end on the CPU, so that a GPU has finished, too."""
     started = time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - started
 
 

@@ -62,8 +62,8 @@ def test_weights_that_are_trained_again_are_missing(tmp_path, monkeypatch):
 def test_the_estimate_adds_up_models_and_targets(limit, monkeypatch):
     """Where everything takes a second for 16 images: each model of them all, and the targets of them and partners."""
 
-    def one_second(work):
-        work()
+    def one_second(work, *arguments):
+        work(*arguments)
         return 1.0
 
     monkeypatch.setattr(estimate, "_seconds", one_second)

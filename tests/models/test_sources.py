@@ -392,7 +392,7 @@ def test_a_local_checkpoint_with_state_key_and_prefix(tmp_path, shaped):
     x = pixels(16)
     agree(load(path, shaped(16, 4)), network, (x, x))
     for fields, message in [
-        ({}, "got dict of ema, step; save model.state_dict.., or name its entry in the card's state_key"),
+        ({}, "got dict of ema, step; save model.state_dict.., or give its entry as `state_key` in the card"),
         ({"state_key": "model"}, "no entry 'model' in dict of ema, step; correct state_key"),
         ({"state_key": "ema"}, "set strip_prefix: module.net."),
         ({"state_key": "ema", "strip_prefix": "model."}, "no name begins with 'model.' in dict of module.net.0.weight"),
