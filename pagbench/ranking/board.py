@@ -20,7 +20,7 @@ from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
 from pagbench.ranking.summary_cache import read_summaries
-from pagbench.results.frames import as_measured, declared_in, target_weights_in
+from pagbench.results.frames import as_measured, declared_in, only_label, target_weights_in
 
 OTHER_TARGETS = {
     "alignment_second_corrected": "the second target",
@@ -95,7 +95,7 @@ def leaderboard(
         summaries = _summaries_of(rows, definition)
     else:
         folder = results.local(rows)
-        definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or _only_one(folder))
+        definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or only_label(folder))
         summaries = read_summaries(folder, definition, on_warning)
     if against is None:
         ranked = build_board(summaries, definition)
@@ -109,16 +109,6 @@ def leaderboard(
     render.select(board, definition, columns)
     board.definition, board.shown = definition, columns
     return board
-
-
-def _only_one(folder: Path) -> str:
-    """The benchmark that a folder has results of."""
-    labels = results.labels_in(folder)
-    if len(labels) == 1:
-        return labels[0]
-    if not labels:
-        raise results.NoResultsError(f"{folder}: no results; run `pagbench run`")
-    raise ResultsError(f"{folder}: results of several benchmarks ({', '.join(labels)}); name one with benchmark=")
 
 
 def build_board(summaries: Iterable[Summary], benchmark: Benchmark) -> pd.DataFrame:
