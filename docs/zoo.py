@@ -54,7 +54,7 @@ pagbench run robustbench/cifar10/L2/Engstrom2019Robustness --benchmark cifar10
 Each network was built with random weights and tried on two random images by the contract that every model keeps: one
 finite value for each class, the same in two calls, differentiable in the pixels. This says nothing of trained weights:
 `pagbench check` does. `docs/zoo.py` writes this page. Each model's parameters are in
-[cost-models.csv](../cost-models.csv), and [what the zoo costs](cost.md) adds them up."""
+[models.csv](../../pagbench/benchmarks/cost/models.csv), and [what the zoo costs](cost.md) adds them up."""
 
 
 _GRADIENTS = """\

@@ -75,10 +75,10 @@ def test_a_link_that_leads_nowhere_is_an_error(small_site, link):
 
 def test_links_out_of_the_documents_lead_to_the_repository_or_the_leaderboard(small_site):
     page = small_site(
-        "# Page\n\n[a](../../CITATION.cff) [b](../cost-units.csv) [c](../../README.md#start)\n"
+        "# Page\n\n[a](../../CITATION.cff) [b](../cost-speed.csv) [c](../../README.md#start)\n"
         "[d](../../leaderboard/README.md#digits) [e](#page) [f](../../benchmarks)\n"
     )
     repository = "https://github.com/pagbench/pagbench/blob/main"
-    for place in ("CITATION.cff", "docs/cost-units.csv", "README.md#start", "benchmarks"):
+    for place in ("CITATION.cff", "docs/cost-speed.csv", "README.md#start", "benchmarks"):
         assert f'href="{repository}/{place}"' in page
     assert 'href="../leaderboard/index.html"' in page and 'href="#page"' in page
