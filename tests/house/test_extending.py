@@ -85,7 +85,7 @@ assert {"brightness", "contrast"} <= set(pagbench.leaderboard("results", benchma
 assert "brightness" not in benchmarks.load("gaussians").measures
 print(listing.all_measures(), generate._measures())
 board = pagbench.leaderboard("results", benchmark="bright-gaussians")
-print(render.to_table(board, benchmarks.load("bright-gaussians"), width=200))
+print(render.to_table(board, benchmarks.load("bright-gaussians"), columns="all"))
 """
 
 
