@@ -67,7 +67,7 @@ def change(card, **fields):
         (["--bogus"], ["no such option", "--bogus"]),
         (["leaderbord"], ["no such command 'leaderbord'", "'leaderboard'?"]),
         (["run", "--bogus"], ["no such option", "--bogus"]),
-        (["show"], ["missing argument", "model"]),
+        (["show"], ["missing argument"]),
         (["compare", "digits/standard"], ["missing argument", "B"]),
         (["show", "a", "b"], ["unexpected extra argument", "b"]),
         (["train", "digits", "--family"], ["--family", "requires an argument"]),
