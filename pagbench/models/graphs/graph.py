@@ -1,5 +1,6 @@
 """A graph as plain JSON: a list of operations, each with its arguments by name, in the order in which they run."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -52,14 +53,21 @@ class Graph(NamedTuple):
         return f'{head}, "nodes": [\n{nodes}\n]}}\n'.encode()
 
 
-def read(path: Path) -> Graph:
+def read(path: Path, sha256: str | None = None) -> Graph:
     """Reads a graph.
 
+    Args:
+        path: the file.
+        sha256: of the file; None to skip the comparison.
+
     Raises:
-        GraphError: missing, too large, no plain JSON, or of other fields.
+        GraphError: missing, too large, altered, no plain JSON, or of other fields.
     """
     try:
-        return _graph(parse(read_regular(path, LARGEST)))
+        content = read_regular(path, LARGEST)
+        if sha256 is not None and (digest := hashlib.sha256(content).hexdigest()) != sha256:
+            raise GraphError(f"{path}: sha256 {digest[:12]}…, the card says {sha256[:12]}…; correct the card or the file")
+        return _graph(parse(content))
     except OSError as error:
         raise GraphError(f"{path}: cannot read the graph ({error.strerror or error}); put the file there") from None
     except (PlainJsonError, _FormError) as error:
