@@ -14,8 +14,8 @@ from pagbench.storage import exported_programs
 _ATEN = "torch.ops.aten."
 _DTYPES = {4: "int32", 5: "int64", 7: "float32", 12: "bool"}
 _MEMORY_FORMATS = {1: "contiguous", 2: "channels-last", 4: "preserve"}
-_RETURNS_ITSELF = {"dropout.default", "feature_dropout.default"}
-"""Operations whose result may be their input, though their schema does not say so."""
+_DROPOUTS = {"dropout.default", "dropout_.default", "feature_dropout.default", "feature_dropout_.default"}
+"""Operations that return their input where the network does not train."""
 
 
 class Converted(NamedTuple):
@@ -53,7 +53,7 @@ class _Conversion:
         """Values that may share their memory with others."""
 
     def convert(self, module: Mapping[str, Any]) -> Converted:
-        (entry,) = [self._input(spec) for spec in module["signature"]["input_specs"] if not self._is_weight(spec)]
+        (images,) = [self._input(spec) for spec in module["signature"]["input_specs"] if not self._is_weight(spec)]
         specs = module["signature"]["output_specs"]
         if len(specs) != 1 or "user_output" not in specs[0]:
             raise GraphError(
@@ -62,11 +62,11 @@ class _Conversion:
             )
         if len(module["graph"]["nodes"]) > 2 * MOST_NODES:  # some of them only check sizes
             raise GraphError(f"{self._name}: more than {2 * MOST_NODES} operations")
-        nodes = [self._node(node) for node in module["graph"]["nodes"]]
+        nodes = [node for entry in module["graph"]["nodes"] for node in self._nodes(entry)]
         output = self._renamed(specs[0]["user_output"]["arg"]["as_tensor"]["name"])
         kept = _needed(nodes, output)
         used = {name for node in kept for name in _texts(node.args)}
-        return Converted(Graph(entry, kept, output), {key: self._state[key] for key in self._state if key in used})
+        return Converted(Graph(images, kept, output), {key: self._state[key] for key in self._state if key in used})
 
     def _is_weight(self, spec: Mapping[str, Any]) -> bool:
         """Whether an input is a tensor of the file, which is then named."""
@@ -87,32 +87,37 @@ class _Conversion:
     def _renamed(self, name: str) -> str:
         return self._names.get(name, name)
 
-    def _node(self, node: Mapping[str, Any]) -> Node:
+    def _nodes(self, node: Mapping[str, Any]) -> Iterator[Node]:
+        """The operation of a node of the program, or none where it does nothing."""
         target = node["target"]
-        if target.startswith("_operator."):
-            op = target.replace("_operator.", "int.")
-        else:
-            op = target.removeprefix(_ATEN)
+        op = target.replace("_operator.", "int.") if target.startswith("_operator.") else target.removeprefix(_ATEN)
         given = {item["name"]: item["arg"] for item in node["inputs"]}
         args = {name: self._argument(arg) for name, arg in given.items() if not _is_elsewhere(arg)}
         outs = [name for out in node["outputs"] for name in _results(out)]
         declared = operators.schema(op)
+        if op in _DROPOUTS and args["train"] is False:
+            self._names[outs[0]] = next(iter(args.values()))
+            return
         if declared is not None and declared.is_mutable:
-            op = self._out_of_place(op, args["self"])
-            behind = [name for name, now in self._names.items() if now == args["self"]]
-            self._names |= dict.fromkeys([*behind, args["self"]], outs[0])
-        elif declared is None or op in _RETURNS_ITSELF or any(value.alias_info for value in declared.returns):
+            op, args = self._out_of_place(op, args, outs[0])
+        elif declared is None or any(value.alias_info for value in declared.returns):
             self._shared |= {*outs, *_texts(args)}
-        return Node(op, args, tuple(outs))
+        yield Node(op, args, tuple(outs))
 
-    def _out_of_place(self, op: str, changed: str) -> str:
+    def _out_of_place(self, op: str, args: dict[str, Any], out: str) -> tuple[str, dict[str, Any]]:
+        """The operation that returns what another writes into its first argument, which is then called `out`."""
         packet, _, overload = op.partition(".")
-        if changed in self._shared or not packet.endswith("_"):
+        plain = f"{packet.removesuffix('_')}.{overload}"
+        declared, changed = operators.schema(plain), next(iter(args.values()))
+        if changed in self._shared or declared is None or plain == op:
             raise GraphError(
-                f"{self._name}: {op} writes into {changed}, which shares its memory; save "
+                f"{self._name}: {op} writes into {str(changed)[:60]!r}, which shares its memory; save "
                 "program.run_decompositions({}), which does not"
             )
-        return f"{packet.removesuffix('_')}.{overload}"
+        behind = [name for name, now in self._names.items() if now == changed]
+        self._names |= dict.fromkeys([*behind, changed], out)
+        names = dict(zip((one.name for one in operators.schema(op).arguments), declared.arguments, strict=False))
+        return plain, {names[name].name: value for name, value in args.items()}
 
     def _argument(self, arg: Mapping[str, Any]) -> Any:
         """An argument as graphs have it."""

@@ -114,7 +114,7 @@ class _Meter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and not func.is_view:
                 count = math.prod(tensor.shape)
                 self.numbers += count
                 self._bound(count, LARGEST_VALUE, "numbers in one tensor")
