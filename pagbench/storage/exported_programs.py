@@ -56,7 +56,9 @@ def read(path: Path) -> Program:
 
 
 def _read(archive: zipfile.ZipFile, size: int) -> Program:
-    homes = [name.removesuffix("models/model.json") for name in archive.namelist() if name.endswith("models/model.json")]
+    homes = [
+        name.removesuffix("models/model.json") for name in archive.namelist() if name.endswith("models/model.json")
+    ]
     if len(homes) != 1:
         raise DamageError("no models/model.json, or several; PyTorch before 2.8 writes none")
     left = size  # records may lie over one another

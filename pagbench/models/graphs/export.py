@@ -12,7 +12,7 @@ from pagbench.benchmarks import Benchmark
 from pagbench.cards import GRAPHS, ModelCard
 from pagbench.errors import GraphError, first_line
 from pagbench.models import registry, wrappers
-from pagbench.models.classifier import Classifier
+from pagbench.models.classifier import Classifier, raw_output
 from pagbench.models.graphs import exported, network, probes
 from pagbench.models.graphs.exported import Converted
 from pagbench.models.graphs.probes import Probes
@@ -61,7 +61,9 @@ def export(model: str, benchmark: Benchmark, output: Path, given: Path | None = 
     else:
         request = registry.resolve_one(model, benchmark)
         if request.network is None or request.path is not None:
-            raise GraphError(f"{model}: has no function that builds it; give path.py:function, or a file of torch.export")
+            raise GraphError(
+                f"{model}: has no function that builds it; give path.py:function, or a file of torch.export"
+            )
         card = request.card
         expected, converted = _traced(wrappers.plain(request.network).float(), card, model)
     assert card.input_shape and card.classes  # by the benchmark
@@ -75,11 +77,13 @@ def export(model: str, benchmark: Benchmark, output: Path, given: Path | None = 
 def _traced(module: nn.Module, card: ModelCard, model: str) -> tuple[Probes, Converted]:
     """The probes of a network, and its graph as PyTorch traces it."""
     assert card.input_shape  # by the benchmark
-    images = Classifier(module, mean=card.mean, std=card.std).prepare(probes.noise(card.input_shape))  # and freezes it
-    expected = probes.take(module, images)
+    classifier = Classifier(module, mean=card.mean, std=card.std)  # which freezes it
+    raw_output(classifier, probes.noise(card.input_shape), model)
+    images = classifier.prepare(probes.noise(card.input_shape))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pt2"
         try:
+            expected = probes.take(module, images)
             program = torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
             try:
                 torch.export.save(program, path)
@@ -91,8 +95,8 @@ def _traced(module: nn.Module, card: ModelCard, model: str) -> tuple[Probes, Con
             raise GraphError(str(error).replace(str(path), model)) from None
         except Exception as error:  # anyone's network may make it fail in any way
             raise GraphError(
-                f"{model}: torch.export cannot trace it ({first_line(error)}); take out what depends on the values of "
-                "images, or on the size of the batch"
+                f"{model}: PyTorch cannot export it ({first_line(error)}); take out what depends on the values of images, "
+                "or on the size of the batch"
             ) from None
 
 

@@ -66,7 +66,9 @@ def read(path: Path, sha256: str | None = None) -> Graph:
     try:
         content = read_regular(path, LARGEST)
         if sha256 is not None and (digest := hashlib.sha256(content).hexdigest()) != sha256:
-            raise GraphError(f"{path}: sha256 {digest[:12]}…, the card says {sha256[:12]}…; correct the card or the file")
+            raise GraphError(
+                f"{path}: sha256 {digest[:12]}…, the card says {sha256[:12]}…; correct the card or the file"
+            )
         return _graph(parse(content))
     except OSError as error:
         raise GraphError(f"{path}: cannot read the graph ({error.strerror or error}); put the file there") from None

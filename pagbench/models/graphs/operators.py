@@ -38,11 +38,12 @@ repeat.default tile.default roll.default flip.default tril.default triu.default 
 reflection_pad2d.default replicate_pad2d.default pixel_shuffle.default pixel_unshuffle.default
 channel_shuffle.default upsample_nearest2d.vec upsample_nearest2d.default upsample_bilinear2d.vec
 upsample_bilinear2d.default upsample_bicubic2d.vec upsample_bicubic2d.default
+slice_scatter.default select_scatter.default fill.Scalar fill.Tensor zero.default copy.default
 index.Tensor index_select.default embedding.default
 clone.default contiguous.default alias.default detach.default lift_fresh_copy.default to.dtype to.dtype_layout
 _to_copy.default type_as.default dropout.default feature_dropout.default
 zeros.default ones.default full.default arange.default arange.start arange.start_step zeros_like.default
-ones_like.default full_like.default scalar_tensor.default sym_size.int
+ones_like.default full_like.default new_zeros.default new_ones.default new_full.default scalar_tensor.default sym_size.int
 """
 """Of `torch.ops.aten`: those without state, randomness, or a size that values decide."""
 
@@ -50,7 +51,7 @@ _INTEGERS: dict[str, Callable[[int, int], int]] = {
     "int.add": operator.add, "int.sub": operator.sub, "int.mul": operator.mul, "int.floordiv": operator.floordiv,
 }  # fmt: skip
 """Operations on whole numbers; `a` and `b` are their arguments."""
-_FIXED = {"training": False, "train": False, "dropout_p": 0, "pin_memory": None}
+_FIXED = {"training": False, "train": False, "dropout_p": 0, "pin_memory": False}
 """Arguments that may have this value alone: with others, an operation is random or writes to its inputs."""
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.int64, torch.int32, torch.bool)}
 MEMORY_FORMATS = {
@@ -186,7 +187,7 @@ def _bound(kind: str, name: str, value: Any, known: Mapping[str, Kind]) -> Any: 
     Raises:
         OperatorError: it is not of that type.
     """
-    if name in _FIXED and value != _FIXED[name]:
+    if name in _FIXED and value is not None and value != _FIXED[name]:
         raise OperatorError(f"{name} is {str(value)[:20]!r}, expected {_FIXED[name]}; export it after network.eval()")
     if kind.startswith("Optional["):
         return None if value is None else _bound(kind[9:-1], name, value, known)

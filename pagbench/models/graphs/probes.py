@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pagbench.cards import ModelCard
-from pagbench.errors import GraphError
+from pagbench.errors import GraphError, excerpt, first_line
 from pagbench.geometry import ForwardPass
 from pagbench.storage import weights
 
@@ -69,9 +69,13 @@ def check(network: nn.Module, expected: Probes) -> str:
     """Compares what a network makes of probe images, in words.
 
     Raises:
-        GraphError: its outputs or its gradients are others.
+        GraphError: its outputs or its gradients are others, or it fails.
     """
-    found = take(network, expected.images)
+    try:
+        found = take(network, expected.images)
+    except Exception as error:  # PyTorch's own errors are of many kinds
+        place = "".join(getattr(error, "__notes__", ())[:1])
+        raise GraphError(f"the graph fails on the probe images: {place} ({excerpt(first_line(error), 300)})") from None
     scale = float(expected.outputs.abs().max())
     outputs = float((found.outputs - expected.outputs).abs().max()) / max(scale, torch.finfo(torch.float32).tiny)
     if not outputs <= OUTPUTS:
@@ -108,4 +112,3 @@ def write(probes: Probes, path: Path) -> None:
         WeightsError: the disk refuses.
     """
     weights.write_tensors(probes._asdict(), path)
-

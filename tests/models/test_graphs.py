@@ -1,0 +1,303 @@
+"""A network of any architecture becomes a graph that computes the same, gradients too, and goes to the leaderboard."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+import yaml
+from commands import assert_one_line, invoke
+from graphs import CLASSES, SHAPE, Attention, Residual, Rough, network, silu_cnn, small
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pagbench.cards import ModelCard
+from pagbench.errors import CardError, GraphError
+from pagbench.models import registry
+from pagbench.models.graphs import exported, graph, operators, probes
+from pagbench.models.graphs.network import GraphNetwork, build
+from pagbench.submissions import check_network, folder
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+def program(module, shape=SHAPE, **options):
+    dynamic = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} | options
+    return torch.export.export(module, (torch.rand(3, *shape),), **dynamic)
+
+
+def saved(module, path, shape=SHAPE):
+    torch.export.save(program(module, shape), path)
+    return path
+
+
+def round_trip(module, tmp_path, shape=SHAPE, decomposed=False):
+    """The module of a graph that was written and read again."""
+    made = program(module, shape)
+    torch.export.save(made.run_decompositions({}) if decomposed else made, tmp_path / "n.pt2")
+    converted = exported.read(tmp_path / "n.pt2")
+    (tmp_path / "n.json").write_bytes(converted.graph.encoded())
+    save_file(converted.state, tmp_path / "n.safetensors")
+    read = graph.read(tmp_path / "n.json")
+    assert read.encoded() == converted.graph.encoded()
+    return build(read, load_file(tmp_path / "n.safetensors"), shape, CLASSES, "n.json")
+
+
+def assert_same(module, built, shape=SHAPE, tolerance=0.0):
+    images = torch.rand(5, *shape)
+    found, expected = probes.take(built, images), probes.take(module, images)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+    alone = torch.cat([built(image[None]) for image in images])
+    torch.testing.assert_close(alone, expected.outputs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("build_network", [silu_cnn, Residual, Attention])
+def test_outputs_and_gradients_are_the_networks_own_to_the_bit(build_network, tmp_path):
+    module = network(build_network)
+    assert_same(module, round_trip(module, tmp_path))
+
+
+def test_what_writes_into_shared_memory_is_taken_apart_by_pytorch_first(tmp_path):
+    module = network(Rough)
+    with pytest.raises(GraphError, match=r"writes into .* which shares its memory; save program\.run_decomposition"):
+        round_trip(module, tmp_path)
+    assert_same(module, round_trip(module, tmp_path, decomposed=True), tolerance=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "side"), [("resnet18", 32), ("mobilenet_v3_small", 32), ("vit_b_16", 224)])
+def test_torchvisions_networks_are_graphs_to_the_bit(name, side, tmp_path):
+    module = torchvision.models.get_model(name, num_classes=CLASSES).eval()
+    assert_same(module, round_trip(module, tmp_path, (3, side, side)), (3, side, side))
+
+
+def test_every_operation_is_pure():
+    """None writes, draws, or lets values decide sizes; none takes more than one device."""
+    assert len(operators.OPERATORS) > 170
+    for op in operators.OPERATORS:
+        declared = operators.schema(op)
+        kinds = {str(argument.real_type) for argument in declared.arguments}
+        assert not declared.is_mutable and not any("Generator" in kind or "Any" in kind for kind in kinds), op
+        assert {str(value.type) for value in declared.returns} <= {"Tensor", "List[Tensor]", "int"}, op
+
+
+def test_values_are_let_go_after_their_last_use():
+    value, state = small()
+    built = GraphNetwork(graph._graph(value), state, "n.json")
+    assert [sorted(names) for names in built._dead] == [[], ["c.weight", "x"], ["c"], ["b", "s"], ["f", "l.weight"]]
+    assert built(torch.rand(3, *SHAPE)).shape == (3, CLASSES)
+
+
+def test_constants_lie_where_the_images_do():
+    """A graph holds no device; `meta` stands for a GPU."""
+    value, state = small()
+    value["nodes"] += [
+        {"op": "full.default", "args": {"size": [10], "fill_value": 2.0}, "out": ["two"]},
+        {"op": "mul.Tensor", "args": {"self": "y", "other": "two"}, "out": ["z"]},
+    ]
+    value["output"] = "z"
+    for device in ("cpu", "meta"):
+        built = GraphNetwork(graph._graph(value), state, "n.json").to(device)
+        assert built(torch.rand(3, *SHAPE, device=device)).device.type == device
+
+
+NETS = """
+import torch
+from torch import nn
+
+
+class Waves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lift, self.head = nn.Conv2d(1, 12, 3, padding=1), nn.Linear(12 * 16, 10)
+
+    def forward(self, x):
+        waves = torch.sin(2 * self.lift(x))
+        return self.head(nn.functional.avg_pool2d(waves, 2).flatten(1))
+
+
+def make():
+    import pagbench
+
+    train = pagbench.splits("digits").train
+    torch.manual_seed(0)
+    network = Waves()
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    for _ in range(60):
+        some = torch.randint(len(train.images), (64,))
+        loss = nn.functional.cross_entropy(network(train.images[some] - 0.5), train.labels[some])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network, {"mean": (0.5,), "std": (1.0,), "license": "MIT"}
+"""
+INIT = (
+    "--yes", "--benchmark", "digits@1", "--trained-on", "train", "--id", "digits/waves", "--authors", "Me",
+    "--license", "MIT", "--mean", "0.5", "--std", "1", "--weights", "waves/waves.safetensors",
+    "--architecture", "graph/waves.json",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a network of nobody's, exported, and made a submission."""
+    home = tmp_path_factory.mktemp("graphs")
+    (home / "nets.py").write_text(NETS, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        done = invoke("export", "nets.py:make", "--benchmark", "digits@1", "--output", "waves")
+        assert done.exit_code == 0, done.output
+        assert re.match(r"\d+ operations; outputs and gradients are those of 4 probe images", done.output)
+        done = invoke("submit", "init", "mine", *INIT)
+        assert done.exit_code == 0, done.output
+    return home
+
+
+@pytest.fixture
+def mine(home, tmp_path):
+    """A copy of the submission."""
+    for path in (home / "mine").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def found(root, function="examine"):
+    arguments = ("digits@1",) if function == "examine" else ()
+    return {finding["subject"]: finding for finding in getattr(check_network, function)(str(root), *arguments)}
+
+
+def test_a_network_of_ones_own_is_measured_from_its_card_without_its_code(home, monkeypatch):
+    monkeypatch.chdir(home)
+    assert sorted(path.name for path in (home / "waves").iterdir()) == [
+        "waves.json", "waves.probes.safetensors", "waves.safetensors", "waves.yaml"
+    ]  # fmt: skip
+    done = invoke("run", "waves/waves.yaml", "-b", "digits@1", "--limit", "8", "-r", "out")
+    assert done.exit_code == 0, done.output
+    card = ModelCard.read(home / "waves" / "waves.yaml")
+    assert (card.mean, card.license, card.architecture) == ((0.5,), "MIT", "graph/waves.json")
+
+
+def test_a_submission_with_its_graph_passes_the_checks(mine):
+    findings = found(mine)
+    assert not [finding for finding in findings.values() if finding["level"] == "error"], findings
+    assert "outputs and gradients are those of 4 probe images" in findings["graph"]["message"]
+    assert "derivatives" in findings and "batch" in findings
+    assert found(mine, "read_weights")["graph"]["level"] == "ok", "before a rerun, too"
+
+
+def test_another_graph_is_another_network(mine):
+    card = ModelCard.read(mine / "model.yaml")
+    other = card.model_copy(update={"graph_sha256": "0" * 64})
+    assert card.functional_hash() != other.functional_hash(), "rows of one are not resumed with the other"
+    (mine / "waves.json").write_bytes((mine / "waves.json").read_bytes().replace(b"sin.default", b"cos.default"))
+    assert "sha256" in found(mine)["network"]["message"]
+    digest = folder.sha256_of(mine / "waves.json")
+    content = yaml.safe_load((mine / "model.yaml").read_text()) | {"graph_sha256": digest}
+    (mine / "model.yaml").write_text(yaml.safe_dump(content))
+    findings = found(mine)
+    assert (findings["graph"]["level"], "accuracy" in findings) == ("error", False), "nothing else is tried"
+    assert "the graph's outputs differ from those of the probes" in findings["graph"]["message"]
+
+
+def test_probes_with_other_gradients_are_refused(mine):
+    """A gradient that the submitter's network has not, though its outputs are the same."""
+    path = mine / "waves.probes.safetensors"
+    state = load_file(path)
+    save_file(state | {"gradients": state["gradients"] * 1.01}, path)
+    assert "the graph's gradients differ" in found(mine)["graph"]["message"]
+    save_file({"images": state["images"]}, path)
+    assert "expected images and gradients of shape (n, 1, 8, 8)" in found(mine)["graph"]["message"]
+    save_file(state | {"outputs": state["outputs"] * torch.nan}, path)
+    assert "other numbers than finite ones" in found(mine)["graph"]["message"]
+
+
+def test_a_graph_and_its_probes_belong_to_a_submission(mine):
+    card = ModelCard.read(mine / "model.yaml")
+    assert not list(folder.check_names(mine, card))
+    (mine / "waves.probes.safetensors").unlink()
+    (mine / "waves.json").write_bytes(b" " * (folder.GRAPH_BYTES + 1))
+    large, missing = folder.check_names(mine, card)
+    assert (large.subject, missing.subject) == ("waves.json", "waves.probes.safetensors")
+    assert "`pagbench export` writes it" in missing.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"graph_sha256": None}, "go together"),
+        ({"architecture": "small-cnn", "activation": "relu"}, "go together"),
+        ({"architecture": "graph/a/b.json"}, "expected graph/<name>.json"),
+        ({"architecture": "graph/waves.pt2"}, "expected graph/<name>.json"),
+        ({"architecture": "graph/../waves.json"}, "field 'architecture'"),
+        ({"activation": "relu"}, "has its own activation"),
+    ],
+)
+def test_a_card_names_a_graph_beside_it(fields, said, mine):
+    content = {**yaml.safe_load((mine / "model.yaml").read_text()), **fields}
+    kept = {name: value for name, value in content.items() if value is not None}
+    with pytest.raises(CardError, match=re.escape(said)):
+        ModelCard.parse_written(kept, "x")
+
+
+def test_a_program_needs_its_owners_probes(tmp_path, monkeypatch):
+    """Nothing of it is run; that it is the network it should be, its owner's numbers show."""
+    monkeypatch.chdir(tmp_path)
+    module = network(silu_cnn)
+    saved(module, "net.pt2")
+    assert_one_line(invoke("export", "net.pt2"), "give them by --probes")
+    probes.write(probes.take(module, torch.rand(2, *SHAPE)), Path("own.safetensors"))
+    done = invoke("export", "net.pt2", "--probes", "own.safetensors", "--output", "net")
+    assert done.exit_code == 0, done.output
+    probes.write(probes.take(network(Residual), torch.rand(2, *SHAPE)), Path("own.safetensors"))
+    assert_one_line(
+        invoke("export", "net.pt2", "--probes", "own.safetensors"), "outputs differ from those of the probes"
+    )
+
+
+class Odd(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.layer, self.how = nn.Linear(64, CLASSES), forward
+
+    def forward(self, x):
+        return self.how(self.layer(x.flatten(1)), x)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (lambda y, x: y if x.sum() > 0 else -y, "PyTorch cannot export it"),
+        (lambda y, x: {"logits": y, "images": x * 1}, "a tensor of logits of shape (batch, classes)"),
+        (lambda y, x: y[:3].reshape(3, 10), "PyTorch cannot export it"),
+        (lambda y, x: y + torch.randn(10), "an operation that graphs may not have"),
+        (lambda y, x: y.double(), "dtype is 'None'"),
+        (lambda y, x: y[:, :9], "returns (1, 9) of 1 images, expected (1, 10)"),
+    ],
+)
+def test_what_is_no_graph_is_said_in_a_line(how, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry.factories.Factory, "build", lambda self: (Odd(how), {}))
+    assert_one_line(invoke("export", "nets.py:make"), said)
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_fixed_batch_is_refused_with_what_to_do(tmp_path):
+    torch.export.save(program(network(silu_cnn), dynamic_shapes=None), tmp_path / "n.pt2")
+    converted = exported.read(tmp_path / "n.pt2")
+    fixed = converted.graph._replace(nodes=[_fixed(node) for node in converted.graph.nodes])
+    with pytest.raises(GraphError, match=r"on 1 images .* export it with a batch of any size: dynamic_shapes="):
+        build(fixed, converted.state, SHAPE, CLASSES, "n.json")
+
+
+def _fixed(node):
+    """As of `view(3, 96)`."""
+    flat = node.op == "flatten.using_ints"
+    return graph.Node("reshape.default", {"self": node.args["self"], "shape": [3, 96]}, node.out) if flat else node
+
+
+def test_other_things_are_not_exported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(invoke("export", "digits/standard", "--format", "graph"), "has no function that builds it")
+    assert_one_line(invoke("export", "absent.pt2", "--probes", "p.safetensors"), "absent.pt2: cannot be read")
