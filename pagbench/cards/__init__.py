@@ -188,7 +188,8 @@ def _describe(flaw: "ErrorDetails", field: str, card: type[Card]) -> tuple[str, 
     if field == "architecture" and re.fullmatch(r"[\w.]+:\w+", value):
         return (
             f"field {field!r}: {value!r} is a function, which a card cannot name, for its code would run; a card names "
-            f"an architecture that pagbench, timm or torchvision builds, or a graph that `pagbench export` writes, and `--architecture {value}` on the command "
+            f"an architecture that pagbench, timm or torchvision builds, or a graph that `pagbench export` writes, "
+            f"and `--architecture {value}` on the command "
             "line is for a checkpoint without a card"
         ), ""
     message = _PATTERNS.get(flaw.get("ctx", {}).get("pattern", ""), flaw["msg"].removeprefix("Value error, "))

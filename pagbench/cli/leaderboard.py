@@ -100,8 +100,8 @@ def export(
     format: Annotated[
         ExportFormat | None,
         typer.Option(
-            help="graph, the network itself without code, the default for a function or a file; hf, the scores as YAML "
-            "for .eval_results/ of a model on Hugging Face, the default for others; badge, for shields.io; svg, a picture."
+            help="graph, the network without its code, the default for a function or a file; hf, the default for an "
+            "id: YAML for .eval_results/ of a model on Hugging Face; badge, for shields.io; svg, a picture."
         ),
     ] = None,
     benchmark: BenchmarkOption = "digits",

@@ -1,4 +1,4 @@
-"""Reads the file of an exported program, of `torch.export.save`: its JSON and raw tensors. No pickle in it is opened."""
+"""Reads a file of `torch.export.save`: the JSON of a program and its raw tensors. No pickle in it is opened."""
 
 import json
 import os

@@ -129,8 +129,8 @@ QUESTIONS: tuple[Question, ...] = (
     Question("weights", "File of the weights: a state dict, safetensors or .pt", None),
     Question(
         "architecture",
-        "Architecture: small-cnn, small-resnet, ..., timm/<name>, torchvision/<name>, or graph/<name>.json of `pagbench "
-        "export`, beside the weights",
+        "Architecture: small-cnn, small-resnet, ..., timm/<name>, torchvision/<name>, or graph/<name>.json beside the "
+        "weights, of `pagbench export`",
         "small-cnn",
     ),
     Question(
@@ -229,7 +229,7 @@ def _sha256_beside(path: Path, weights: Path) -> str:
         return files.sha256_of(path)
     except OSError as error:
         raise CardError(
-            f"{path}: cannot be read ({error.strerror or error}); put what `pagbench export` wrote beside {weights.name}"
+            f"{path}: cannot be read ({error.strerror or error}); put what `pagbench export` wrote beside the weights"
         ) from None
 
 

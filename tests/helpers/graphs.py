@@ -1,4 +1,4 @@
-"""Networks that pagbench builds under no name, and a graph that keeps every rule, for tests to break. Seconds: export."""
+"""Networks that pagbench builds under no name, and a graph that keeps every rule, for tests to break."""
 
 import json
 

@@ -1,6 +1,8 @@
 """A network of any architecture becomes a graph that computes the same, gradients too, and goes to the leaderboard."""
 
 import re
+import runpy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -103,80 +105,73 @@ def test_constants_lie_where_the_images_do():
         assert built(torch.rand(3, *SHAPE, device=device)).device.type == device
 
 
-NETS = """
-import torch
-from torch import nn
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "own-architecture.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+FILES = {re.match(r"# (\S+)", text)[1]: text for language, text in BLOCKS if language == "python"}
+COMMANDS = [shlex.split(line) for language, text in BLOCKS if not language for line in text.splitlines()]
 
 
-class Waves(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lift, self.head = nn.Conv2d(1, 12, 3, padding=1), nn.Linear(12 * 16, 10)
-
-    def forward(self, x):
-        waves = torch.sin(2 * self.lift(x))
-        return self.head(nn.functional.avg_pool2d(waves, 2).flatten(1))
-
-
-def make():
-    import pagbench
-
-    train = pagbench.splits("digits").train
-    torch.manual_seed(0)
-    network = Waves()
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
-    for _ in range(60):
-        some = torch.randint(len(train.images), (64,))
-        loss = nn.functional.cross_entropy(network(train.images[some] - 0.5), train.labels[some])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return network, {"mean": (0.5,), "std": (1.0,), "license": "MIT"}
-"""
-INIT = (
-    "--yes", "--benchmark", "digits@1", "--trained-on", "train", "--id", "digits/waves", "--authors", "Me",
-    "--license", "MIT", "--mean", "0.5", "--std", "1", "--weights", "waves/waves.safetensors",
-    "--architecture", "graph/waves.json",
-)  # fmt: skip
+def follow(first, last):
+    """Types the page's commands, from one that begins with some words to another."""
+    starts = [index for index, words in enumerate(COMMANDS) if " ".join(words).startswith((first, last))]
+    for program, *words in COMMANDS[starts[0] : starts[-1] + 1]:
+        if program == "python":
+            runpy.run_path(words[0])
+        else:
+            done = invoke(*words)
+            assert done.exit_code == 0, done.output
+            yield done.output
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with a network of nobody's, exported, and made a submission."""
+    """A folder in which a reader has followed the page: a network of nobody's, exported, and made a submission."""
     home = tmp_path_factory.mktemp("graphs")
-    (home / "nets.py").write_text(NETS, encoding="utf-8")
+    for name, content in FILES.items():
+        (home / name).write_text(content, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        done = invoke("export", "nets.py:make", "--benchmark", "digits@1", "--output", "waves")
-        assert done.exit_code == 0, done.output
-        assert re.match(r"\d+ operations; outputs and gradients are those of 4 probe images", done.output)
-        done = invoke("submit", "init", "mine", *INIT)
-        assert done.exit_code == 0, done.output
+        exported, ran, *_ = follow("pagbench export nets.py", "pagbench submit init")
+    assert re.match(r"\d+ operations; outputs and gradients are those of 4 probe images", exported)
+    assert "results: results/digits@2" in ran
     return home
 
 
 @pytest.fixture
 def mine(home, tmp_path):
     """A copy of the submission."""
-    for path in (home / "mine").iterdir():
+    for path in (home / "my-submission").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
 
 
 def found(root, function="examine"):
-    arguments = ("digits@1",) if function == "examine" else ()
+    arguments = ("digits",) if function == "examine" else ()
     return {finding["subject"]: finding for finding in getattr(check_network, function)(str(root), *arguments)}
 
 
-def test_a_network_of_ones_own_is_measured_from_its_card_without_its_code(home, monkeypatch):
+def test_a_reader_goes_from_code_to_checked_files(home, monkeypatch):
     monkeypatch.chdir(home)
-    assert sorted(path.name for path in (home / "waves").iterdir()) == [
-        "waves.json", "waves.probes.safetensors", "waves.safetensors", "waves.yaml"
+    monkeypatch.syspath_prepend(home)
+    assert sorted(path.name for path in (home / "my-network").iterdir()) == [
+        "my-network.json", "my-network.probes.safetensors", "my-network.safetensors", "my-network.yaml"
     ]  # fmt: skip
-    done = invoke("run", "waves/waves.yaml", "-b", "digits@1", "--limit", "8", "-r", "out")
+    checked, from_program = follow("pagbench submit check", "pagbench export my-program")
+    assert "ok: graph: outputs and gradients are those of 4 probe images" in checked
+    assert "(differences 0 and 0)" in from_program
+    graphs = [(home / folder / f"{folder}.json").read_bytes() for folder in ("my-network", "from-program")]
+    assert graphs[0] == graphs[1]
+
+
+def test_a_function_gives_fields_of_the_card(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"mean": (0.5,), "std": (0.25,), "license": "MIT"}
+    monkeypatch.setattr(registry.factories.Factory, "build", lambda self: (network(silu_cnn), given))
+    done = invoke("export", "nets.py:make", "--output", "own")
     assert done.exit_code == 0, done.output
-    card = ModelCard.read(home / "waves" / "waves.yaml")
-    assert (card.mean, card.license, card.architecture) == ((0.5,), "MIT", "graph/waves.json")
+    card = ModelCard.read(tmp_path / "own" / "own.yaml")
+    assert (card.id, card.mean, card.std, card.license) == ("local/own", (0.5,), (0.25,), "MIT")
+    assert load_file(tmp_path / "own" / str(card.probes))["images"].min() < -1, "normalised, as the network takes them"
 
 
 def test_a_submission_with_its_graph_passes_the_checks(mine):
@@ -191,9 +186,11 @@ def test_another_graph_is_another_network(mine):
     card = ModelCard.read(mine / "model.yaml")
     other = card.model_copy(update={"graph_sha256": "0" * 64})
     assert card.functional_hash() != other.functional_hash(), "rows of one are not resumed with the other"
-    (mine / "waves.json").write_bytes((mine / "waves.json").read_bytes().replace(b"sin.default", b"cos.default"))
+    (mine / "my-network.json").write_bytes(
+        (mine / "my-network.json").read_bytes().replace(b"sin.default", b"cos.default")
+    )
     assert "sha256" in found(mine)["network"]["message"]
-    digest = folder.sha256_of(mine / "waves.json")
+    digest = folder.sha256_of(mine / "my-network.json")
     content = yaml.safe_load((mine / "model.yaml").read_text()) | {"graph_sha256": digest}
     (mine / "model.yaml").write_text(yaml.safe_dump(content))
     findings = found(mine)
@@ -203,7 +200,7 @@ def test_another_graph_is_another_network(mine):
 
 def test_probes_with_other_gradients_are_refused(mine):
     """A gradient that the submitter's network has not, though its outputs are the same."""
-    path = mine / "waves.probes.safetensors"
+    path = mine / "my-network.probes.safetensors"
     state = load_file(path)
     save_file(state | {"gradients": state["gradients"] * 1.01}, path)
     assert "the graph's gradients differ" in found(mine)["graph"]["message"]
@@ -216,10 +213,10 @@ def test_probes_with_other_gradients_are_refused(mine):
 def test_a_graph_and_its_probes_belong_to_a_submission(mine):
     card = ModelCard.read(mine / "model.yaml")
     assert not list(folder.check_names(mine, card))
-    (mine / "waves.probes.safetensors").unlink()
-    (mine / "waves.json").write_bytes(b" " * (folder.GRAPH_BYTES + 1))
+    (mine / "my-network.probes.safetensors").unlink()
+    (mine / "my-network.json").write_bytes(b" " * (folder.GRAPH_BYTES + 1))
     large, missing = folder.check_names(mine, card)
-    assert (large.subject, missing.subject) == ("waves.json", "waves.probes.safetensors")
+    assert (large.subject, missing.subject) == ("my-network.json", "my-network.probes.safetensors")
     assert "`pagbench export` writes it" in missing.message
 
 
@@ -229,8 +226,8 @@ def test_a_graph_and_its_probes_belong_to_a_submission(mine):
         ({"graph_sha256": None}, "go together"),
         ({"architecture": "small-cnn", "activation": "relu"}, "go together"),
         ({"architecture": "graph/a/b.json"}, "expected graph/<name>.json"),
-        ({"architecture": "graph/waves.pt2"}, "expected graph/<name>.json"),
-        ({"architecture": "graph/../waves.json"}, "field 'architecture'"),
+        ({"architecture": "graph/my-network.pt2"}, "expected graph/<name>.json"),
+        ({"architecture": "graph/../my-network.json"}, "field 'architecture'"),
         ({"activation": "relu"}, "has its own activation"),
     ],
 )

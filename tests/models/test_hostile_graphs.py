@@ -73,7 +73,9 @@ HOSTILE = {
     "an operation that writes": (added(node("relu_.default", {"self": "y"}, "z")), "graphs may not have"),
     "an operation that draws": (added(node("rand_like.default", {"self": "y"}, "z")), "graphs may not have"),
     "an operation that reads a file": (added(node("from_file.default", {"filename": "/etc/passwd"}, "z")), "not have"),
-    "memory by strides": (added(node("as_strided.default", {"self": "y", "size": [9], "stride": [99]}, "z")), "not have"),
+    "memory by strides": (
+        added(node("as_strided.default", {"self": "y", "size": [9], "stride": [99]}, "z")), "not have"
+    ),
     "control flow": (added(node("cond", {"self": "y"}, "z")), "graphs may not have"),
     "sizes that values decide": (added(node("nonzero.default", {"self": "y"}, "z")), "graphs may not have"),
     "a dropout that draws": (added(node("dropout.default", {"input": "y", "p": 0.5, "train": True}, "z")), "train is"),
@@ -84,9 +86,13 @@ HOSTILE = {
     "a truth for a number": (changed(1, groups=True), "groups is 'True'"),
     "a fraction for a number": (changed(1, groups=1.5), "groups is '1.5'"),
     "a dict for a list": (changed(1, stride={"a": 1}), "stride is"),
-    "a text for a word": (added(node("gelu.default", {"self": "y", "approximate": "__import__"}, "z")), "approximate is"),
+    "a text for a word": (
+        added(node("gelu.default", {"self": "y", "approximate": "__import__"}, "z")), "approximate is"
+    ),
     "a type that is none": (added(node("to.dtype", {"self": "y", "dtype": "float16"}, "z")), "dtype is 'float16'"),
-    "an equation without end": (added(node("einsum.default", {"equation": "a," * 900, "tensors": ["y"]}, "z")), "equation"),
+    "an equation without end": (
+        added(node("einsum.default", {"equation": "a," * 900, "tensors": ["y"]}, "z")), "equation"
+    ),
     "a name from the future": (changed(1, input="y"), "input is 'y', expected the name of an earlier tensor"),
     "a cycle": (changed(1, input="c"), "input is 'c', expected the name of an earlier tensor"),
     "a name of nothing": (changed(4, weight="w"), "weight is 'w'"),
@@ -97,13 +103,17 @@ HOSTILE = {
     "an output that is a size": (text(output="b"), "the output 'b' is no tensor"),
     "fewer results than names": (added(node("neg.default", {"self": "y"}, "z", "z2")), "2 names in out for 1"),
     "no results": (added(node("chunk.default", {"self": "y", "chunks": 2}), output="y"), "0 names in out"),
-    "more pieces than names": (added(node("chunk.default", {"self": "y", "chunks": 2, "dim": 1}, "z")), "returns 2 values"),
+    "more pieces than names": (
+        added(node("chunk.default", {"self": "y", "chunks": 2, "dim": 1}, "z")), "returns 2 values"
+    ),
     "a million pieces": (added(node("expand.default", {"self": "b1", "size": [1_000_000]}, "e")), "self is 'b1'"),
     "pieces without end": (
         added(node("full.default", {"size": [10**6], "fill_value": 1}, "e"), node("unbind.int", {"self": "e"}, "z")),
         "makes more than 1024 tensors",
     ),
-    "a tensor as large as the world": (added(node("full.default", {"size": [2**62], "fill_value": 1}, "z")), "fails on"),
+    "a tensor as large as the world": (
+        added(node("full.default", {"size": [2**62], "fill_value": 1}, "z")), "fails on"
+    ),
     "a tensor larger than memory": (
         added(node("full.default", {"size": [2**20, 2**20], "fill_value": 1}, "z")), "numbers in one tensor"
     ),
@@ -131,13 +141,19 @@ HOSTILE = {
         ),
         "multiplications and additions",
     ),
-    "values that double": (added(node("view.default", {"self": "y", "size": [-1]}, "d0"), *DOUBLES, output="d40"), "numbers in"),
+    "values that double": (
+        added(node("view.default", {"self": "y", "size": [-1]}, "d0"), *DOUBLES, output="d40"), "numbers in"
+    ),
     "padding as large as the world": (changed(1, padding=[2**40, 2**40]), "fails on"),
     "a stride of nothing": (changed(1, stride=[0, 0]), "fails on"),
-    "a number that squares itself": (added(*SQUARES, node("full.default", {"size": ["b80"], "fill_value": 1}, "z")), "64 bits"),
+    "a number that squares itself": (
+        added(*SQUARES, node("full.default", {"size": ["b80"], "fill_value": 1}, "z")), "64 bits"
+    ),
     "a division by nothing": (added(node("int.floordiv", {"a": "b", "b": 0}, "z0"), output="y"), "fails on"),
     "a fixed batch": (changed(3, shape=[1, 18]), "export it with a batch of any size"),
-    "images that are one": (added(node("mean.dim", {"self": "y", "dim": [0], "keepdim": True}, "z")), "expected (3, 10)"),
+    "images that are one": (
+        added(node("mean.dim", {"self": "y", "dim": [0], "keepdim": True}, "z")), "expected (3, 10)"
+    ),
 }  # fmt: skip
 
 
@@ -280,7 +296,9 @@ PROGRAMS = {
     "no model": (lambda entries: {name: entries[name] for name in entries if name != MODEL}, "no models/model.json"),
     "two models": (lambda entries: entries | {f"other/{MODEL}": entries[MODEL]}, "or several"),
     "a model that is no JSON": (lambda entries: entries | {MODEL: b"{"}, "not a file of torch.export.save"),
-    "a model nested without end": (lambda entries: entries | {MODEL: b"[" * 200_000}, "not a file of torch.export.save"),
+    "a model nested without end": (
+        lambda entries: entries | {MODEL: b"[" * 200_000}, "not a file of torch.export.save"
+    ),
     "a model of other fields": (lambda entries: entries | {MODEL: b'{"graph_module": {}}'}, "not as PyTorch writes it"),
     "weights that are a pickle": (weight(use_pickle=True), "no tensor of raw values"),
     "weights outside": (weight(path_name="../../../../etc/passwd"), "no tensor of raw values"),
@@ -301,8 +319,12 @@ PROGRAMS = {
         model(lambda it: _first(it, inputs=[{"name": "self", "arg": {"as_tensor": {"name": [1]}}, "kind": 1}])),
         "not as PyTorch writes it",
     ),
-    "a million operations": (model(lambda it: it["graph"].update(nodes=[{}] * 1_000_000)), "more than 20000 operations"),
-    "two images": (model(lambda it: it["signature"]["input_specs"].append(it["signature"]["input_specs"][-1])), "PyTorch"),
+    "a million operations": (
+        model(lambda it: it["graph"].update(nodes=[{}] * 1_000_000)), "more than 20000 operations"
+    ),
+    "two images": (
+        model(lambda it: it["signature"]["input_specs"].append(it["signature"]["input_specs"][-1])), "PyTorch"
+    ),
     "a buffer that is written": (
         model(lambda it: it["signature"]["output_specs"].insert(0, {"buffer_mutation": {}})), "network.eval()"
     ),

@@ -1,4 +1,4 @@
-"""Networks as graphs of known operations: data that anyone may send, and that is checked before any of it is computed."""
+"""Networks as graphs of known operations: data that anyone may send, checked before any of it is computed."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -95,8 +95,8 @@ def _traced(module: nn.Module, card: ModelCard, model: str) -> tuple[Probes, Con
             raise GraphError(str(error).replace(str(path), model)) from None
         except Exception as error:  # anyone's network may make it fail in any way
             raise GraphError(
-                f"{model}: PyTorch cannot export it ({first_line(error)}); take out what depends on the values of images, "
-                "or on the size of the batch"
+                f"{model}: PyTorch cannot export it ({first_line(error)}); take out what depends on the values of "
+                "images, or on the size of the batch"
             ) from None
 
 

@@ -12,8 +12,11 @@ from pagbench.models.graphs.graph import MOST_NODES, Graph, Node
 from pagbench.storage import exported_programs
 
 _ATEN = "torch.ops.aten."
-_DTYPES = {4: "int32", 5: "int64", 7: "float32", 12: "bool"}
-_MEMORY_FORMATS = {1: "contiguous", 2: "channels-last", 4: "preserve"}
+_ENUMERATIONS = {
+    "as_scalar_type": {4: "int32", 5: "int64", 7: "float32", 12: "bool"},
+    "as_memory_format": {1: "contiguous", 2: "channels-last", 4: "preserve"},
+}
+"""What PyTorch's numbers stand for."""
 _DROPOUTS = {"dropout.default", "dropout_.default", "feature_dropout.default", "feature_dropout_.default"}
 """Operations that return their input where the network does not train."""
 
@@ -57,8 +60,8 @@ class _Conversion:
         specs = module["signature"]["output_specs"]
         if len(specs) != 1 or "user_output" not in specs[0]:
             raise GraphError(
-                f"{self._name}: it returns or changes {len(specs)} values, expected one; export it after network.eval(), "
-                "and let it return the logits alone"
+                f"{self._name}: it returns or changes {len(specs)} values, expected one; export it after "
+                "network.eval(), and let it return the logits alone"
             )
         if len(module["graph"]["nodes"]) > 2 * MOST_NODES:  # some of them only check sizes
             raise GraphError(f"{self._name}: more than {2 * MOST_NODES} operations")
@@ -122,9 +125,10 @@ class _Conversion:
     def _argument(self, arg: Mapping[str, Any]) -> Any:
         """An argument as graphs have it."""
         ((kind, value),) = arg.items()
-        simple = {"as_none": lambda _: None, "as_scalar_type": _DTYPES.get, "as_memory_format": _MEMORY_FORMATS.get}
-        if kind in simple:
-            return simple[kind](value)
+        if kind == "as_none":
+            return None
+        if kind in _ENUMERATIONS:
+            return _ENUMERATIONS[kind].get(value)
         if kind == "as_float":
             return float(value) if abs(float(value)) != float("inf") else str(float(value))
         if kind in ("as_int", "as_bool", "as_string", "as_ints", "as_floats"):
@@ -140,7 +144,7 @@ class _Conversion:
             return None
         if "as_int" in value:
             return value["as_int"]
-        named = value["as_tensor"] if "as_tensor" in value else value
+        named = value.get("as_tensor", value)
         return self._renamed(named["as_name"] if "as_name" in named else named["name"])
 
 

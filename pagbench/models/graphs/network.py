@@ -17,6 +17,7 @@ from pagbench.models.graphs import operators
 from pagbench.models.graphs.graph import Graph
 from pagbench.models.graphs.operators import Call, Kind, OperatorError, Reference
 
+_TENSOR: Kind = "tensor"
 _BATCHES = (1, 3)
 """Sizes of the batches whose shapes are computed."""
 LARGEST_VALUE = 2**25
@@ -108,15 +109,15 @@ class _Meter(TorchDispatchMode):
     """Counts what operations make and compute, those within others too, and ends at the bounds."""
 
     def __init__(self, batch: int) -> None:
-        super().__init__()
-        self._batch, self.numbers, self._work = batch, 0, 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._batch, self._numbers, self._work = batch, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and not func.is_view:
                 count = math.prod(tensor.shape)
-                self.numbers += count
+                self._numbers += count
                 self._bound(count, LARGEST_VALUE, "numbers in one tensor")
         packet = func._overloadpacket
         if packet in flop_registry:
@@ -124,7 +125,7 @@ class _Meter(TorchDispatchMode):
         elif "pool" in str(packet):  # of a window for each output
             window = next((math.prod(arg) for arg in args[1:2] if isinstance(arg, list | tuple)), 1)
             self._work += math.prod(tree_leaves(out)[0].shape) * window
-        self._bound(self.numbers, LARGEST_ALL, "numbers in all tensors")
+        self._bound(self._numbers, LARGEST_ALL, "numbers in all tensors")
         self._bound(self._work, MOST_WORK, "multiplications and additions")
         return out
 
@@ -146,7 +147,7 @@ def _bind(graph: Graph, weights: Set[str], name: str) -> list[Call]:
             call = operators.bind(node.op, node.args, known)
         except OperatorError as error:
             raise GraphError(f"{where}: {error}") from None
-        kinds: tuple[Kind, ...] = call.kinds or ("tensor",) * len(node.out)
+        kinds = call.kinds or (_TENSOR,) * len(node.out)
         if len(kinds) != len(node.out) or not 0 < len(kinds) <= operators.LONGEST_LIST:
             raise GraphError(f"{where}: {len(node.out)} names in out for {len(kinds)} results")
         for key, kind in zip(node.out, kinds, strict=True):

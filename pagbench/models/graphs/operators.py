@@ -1,6 +1,5 @@
 """The operations that a graph may have, and the arguments that each takes: those of PyTorch's own schemas."""
 
-import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -43,12 +42,14 @@ index.Tensor index_select.default embedding.default
 clone.default contiguous.default alias.default detach.default lift_fresh_copy.default to.dtype to.dtype_layout
 _to_copy.default type_as.default dropout.default feature_dropout.default
 zeros.default ones.default full.default arange.default arange.start arange.start_step zeros_like.default
-ones_like.default full_like.default new_zeros.default new_ones.default new_full.default scalar_tensor.default sym_size.int
+ones_like.default full_like.default new_zeros.default new_ones.default new_full.default
+scalar_tensor.default sym_size.int
 """
 """Of `torch.ops.aten`: those without state, randomness, or a size that values decide."""
 
 _INTEGERS: dict[str, Callable[[int, int], int]] = {
-    "int.add": operator.add, "int.sub": operator.sub, "int.mul": operator.mul, "int.floordiv": operator.floordiv,
+    "int.add": lambda a, b: a + b, "int.sub": lambda a, b: a - b, "int.mul": lambda a, b: a * b,
+    "int.floordiv": lambda a, b: a // b,
 }  # fmt: skip
 """Operations on whole numbers; `a` and `b` are their arguments."""
 _FIXED = {"training": False, "train": False, "dropout_p": 0, "pin_memory": False}
@@ -57,7 +58,7 @@ DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, 
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format, "preserve": torch.preserve_format, "channels-last": torch.channels_last,
 }  # fmt: skip
-_WORDS = {"none", "tanh", "same", "valid", "constant", "reflect", "replicate", "circular"}
+_WORDS = {word: word for word in ("none", "tanh", "same", "valid", "constant", "reflect", "replicate", "circular")}
 _EQUATION = re.compile(r"[A-Za-z. ]{1,20}(,[A-Za-z. ]{1,20}){0,7}(->[A-Za-z. ]{0,20})?")
 _INFINITE = {"inf": float("inf"), "-inf": float("-inf")}
 _TOO_LARGE = 2**63
@@ -160,9 +161,8 @@ def bind(op: str, args: Mapping[str, Any], known: Mapping[str, Kind]) -> Call:
     if op in _INTEGERS:
         if args.keys() != {"a", "b"}:
             raise OperatorError("expected the arguments a and b")
-        function = _INTEGERS[op]
         bound = {name: _bound("int", name, value, known) for name, value in args.items()}
-        return Call(op, lambda a, b: function(a, b), bound, ("int",))
+        return Call(op, _INTEGERS[op], bound, ("int",))
     declared = schema(op) if op in OPERATORS else None
     if declared is None:
         raise OperatorError("an operation that graphs may not have")
@@ -207,9 +207,9 @@ def _bound(kind: str, name: str, value: Any, known: Mapping[str, Kind]) -> Any: 
         return _INFINITE[value]
     if kind in ("bool", "number") and type(value) is bool:
         return value
-    words = {"ScalarType": DTYPES, "MemoryFormat": MEMORY_FORMATS, "str": dict(zip(_WORDS, _WORDS, strict=True))}
-    if isinstance(value, str) and value in words.get(kind, {}):
-        return words[kind][value]  # type: ignore[index]
+    words: dict[str, Any] = {"ScalarType": DTYPES, "MemoryFormat": MEMORY_FORMATS, "str": _WORDS}
+    if isinstance(value, str) and value in words.get(kind, ()):
+        return words[kind][value]
     if (kind, name) == ("str", "equation") and isinstance(value, str) and _EQUATION.fullmatch(value):
         return value
     raise OperatorError(f"{name} is {str(value)[:60]!r}, expected {_expected(kind)}")

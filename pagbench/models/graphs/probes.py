@@ -80,8 +80,8 @@ def check(network: nn.Module, expected: Probes) -> str:
     outputs = float((found.outputs - expected.outputs).abs().max()) / max(scale, torch.finfo(torch.float32).tiny)
     if not outputs <= OUTPUTS:
         raise GraphError(
-            f"the graph's outputs differ from those of the probes by {outputs:.2g} of the largest, at most {OUTPUTS:g} is "
-            "tolerated; export the network as it was when the probes were made"
+            f"the graph's outputs differ from those of the probes by {outputs:.2g} of the largest, at most "
+            f"{OUTPUTS:g} is tolerated; export the network as it was when the probes were made"
         )
     lengths = expected.gradients.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
     differences = (found.gradients - expected.gradients).flatten(1).norm(dim=1) / lengths
