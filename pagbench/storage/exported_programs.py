@@ -60,7 +60,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> Program:
         name.removesuffix("models/model.json") for name in archive.namelist() if name.endswith("models/model.json")
     ]
     if len(homes) != 1:
-        raise DamageError("no models/model.json, or several; PyTorch before 2.8 writes none")
+        raise DamageError("no models/model.json, or several; an older PyTorch writes none, use a newer one")
     left = size  # records may lie over one another
 
     def record(name: str, largest: int) -> Tensor:
@@ -72,6 +72,8 @@ def _read(archive: zipfile.ZipFile, size: int) -> Program:
     def parsed(name: str) -> Any:
         return json.loads(record(name, _LONGEST_JSON).numpy().tobytes())
 
+    if f"{homes[0]}data/weights/{_TENSORS['weights']}" not in archive.namelist():
+        raise ContentError("its weights as a pickle, which is not opened; use a newer PyTorch, which writes raw values")
     tensors = {}
     for folder, index in _TENSORS.items():
         if f"{homes[0]}data/{folder}/{index}" not in archive.namelist():

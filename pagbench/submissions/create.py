@@ -206,15 +206,14 @@ def create(root: Path, answers: Answers) -> Path:
         size, path = weights.stat().st_size, f"{answers['id']}/{weights.name}"
         file = {"path": path, "mirrors": [link], "sha256": files.sha256_of(weights), "size": size}
         content["download"] = [file]
-    graph = weights.with_name(answers["architecture"].removeprefix(GRAPHS))
     if answers["architecture"].startswith(GRAPHS):
-        content["graph_sha256"] = _sha256_beside(graph, weights)
+        content["graph_sha256"] = _sha256(weights.parent / answers["architecture"].removeprefix(GRAPHS))
     content = {name: content[name] for name in ModelCard.model_fields if content.get(name) is not None}
     unknown = {} if "weights_sha256" in content else {"weights_sha256": "0" * 64}  # that of the file is not known yet
     answered = ModelCard.parse_written(content | unknown, "the answers")
     for name in graph_files(answered):
-        _sha256_beside(weights.with_name(name), weights)
-        _copy(weights.with_name(name), root / name)
+        _sha256(weights.parent / name)
+        _copy(weights.parent / name, root / name)
     if link is None:
         copy = _lay_weights(
             weights, root / content["weights"], WEIGHTS_LINKED if answers["embargo"] else WEIGHTS_BESIDE
@@ -223,7 +222,7 @@ def create(root: Path, answers: Answers) -> Path:
     return files.write(card, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
 
 
-def _sha256_beside(path: Path, weights: Path) -> str:
+def _sha256(path: Path) -> str:
     """Sha256 of a file that `pagbench export` writes beside the weights."""
     try:
         return files.sha256_of(path)

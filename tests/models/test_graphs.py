@@ -1,5 +1,6 @@
 """A network of any architecture becomes a graph that computes the same, gradients too, and goes to the leaderboard."""
 
+import copy
 import re
 import runpy
 import shlex
@@ -14,12 +15,13 @@ from graphs import CLASSES, SHAPE, Attention, Residual, Rough, network, silu_cnn
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from pagbench import benchmarks
 from pagbench.cards import ModelCard
 from pagbench.errors import CardError, GraphError
 from pagbench.models import registry
 from pagbench.models.graphs import exported, graph, operators, probes
 from pagbench.models.graphs.network import GraphNetwork, build
-from pagbench.submissions import check_network, folder
+from pagbench.submissions import add, check, check_network, folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -83,6 +85,16 @@ def test_every_operation_is_pure():
         kinds = {str(argument.real_type) for argument in declared.arguments}
         assert not declared.is_mutable and not any("Generator" in kind or "Any" in kind for kind in kinds), op
         assert {str(value.type) for value in declared.returns} <= {"Tensor", "List[Tensor]", "int"}, op
+
+
+def test_a_graph_is_a_module_like_others(tmp_path):
+    """Copied, in other precisions, under functional transforms: as checks and measures use it."""
+    module = network(Attention)
+    built = copy.deepcopy(round_trip(module, tmp_path)).double()
+    images = torch.rand(2, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(built(images), module.double()(images))
+    jacobian = torch.func.jacrev(built)(images)
+    assert jacobian.shape == (2, CLASSES, 2, *SHAPE) and not jacobian[0, :, 1].any(), "images do not meet"
 
 
 def test_values_are_let_go_after_their_last_use():
@@ -198,6 +210,13 @@ def test_another_graph_is_another_network(mine):
     assert "the graph's outputs differ from those of the probes" in findings["graph"]["message"]
 
 
+def test_an_embargo_commits_to_the_graph_too(mine):
+    before = ModelCard.read(mine / "model.yaml").model_copy(update={"embargo": True})
+    assert check.broken_embargo(before, before) is None
+    broken = check.broken_embargo(before, before.model_copy(update={"graph_sha256": "0" * 64}))
+    assert (broken.subject, "names graph of sha256 000000000000" in broken.message) == ("graph_sha256", True)
+
+
 def test_probes_with_other_gradients_are_refused(mine):
     """A gradient that the submitter's network has not, though its outputs are the same."""
     path = mine / "my-network.probes.safetensors"
@@ -213,6 +232,10 @@ def test_probes_with_other_gradients_are_refused(mine):
 def test_a_graph_and_its_probes_belong_to_a_submission(mine):
     card = ModelCard.read(mine / "model.yaml")
     assert not list(folder.check_names(mine, card))
+    (mine / "leaderboard").mkdir()
+    with add.staged(mine, mine / "leaderboard", benchmarks.load("digits"), card) as copy:
+        assert {path.name for path in copy.iterdir()} == {path.name for path in mine.iterdir() if path.is_file()}
+    (mine / "leaderboard").rmdir()
     (mine / "my-network.probes.safetensors").unlink()
     (mine / "my-network.json").write_bytes(b" " * (folder.GRAPH_BYTES + 1))
     large, missing = folder.check_names(mine, card)
@@ -297,4 +320,8 @@ def _fixed(node):
 def test_other_things_are_not_exported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert_one_line(invoke("export", "digits/standard", "--format", "graph"), "has no function that builds it")
+    options = ("--weights", "w.safetensors", "--architecture", "graph/n.json", "--trained-on", "train")
+    save_file({"w": torch.ones(1)}, "w.safetensors")
+    done = invoke("submit", "init", "new", "--yes", *options, "--authors", "me", "--license", "MIT")
+    assert_one_line(done, "n.json: cannot be read", "put what `pagbench export` wrote beside the weights")
     assert_one_line(invoke("export", "absent.pt2", "--probes", "p.safetensors"), "absent.pt2: cannot be read")

@@ -294,6 +294,9 @@ def _first(module, **fields):
 
 PROGRAMS = {
     "no model": (lambda entries: {name: entries[name] for name in entries if name != MODEL}, "no models/model.json"),
+    "weights of an older PyTorch": (
+        lambda entries: {name: entries[name] for name in entries if name != WEIGHTS}, "its weights as a pickle"
+    ),
     "two models": (lambda entries: entries | {f"other/{MODEL}": entries[MODEL]}, "or several"),
     "a model that is no JSON": (lambda entries: entries | {MODEL: b"{"}, "not a file of torch.export.save"),
     "a model nested without end": (
