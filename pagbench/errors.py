@@ -121,6 +121,10 @@ class WeightsError(PagbenchError):
     """Weights that are missing, truncated, altered, of another network, or not plain tensors."""
 
 
+class GraphError(PagbenchError):
+    """A network's graph that cannot be read, is not within its bounds, or computes something else than it should."""
+
+
 class ContractError(PagbenchError):
     """A classifier that breaks its contract: shapes, range, finiteness, determinism, differentiability."""
 

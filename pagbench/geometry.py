@@ -105,6 +105,11 @@ class ForwardPass:
             others = self._logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
             return self._gradient((self._logits.gather(1, labels[:, None])[:, 0] - others).sum())
 
+    def squares_gradient(self) -> Float[Tensor, "b c h w"]:
+        """Of the sum of squares of each image's outputs: a scalar that all of them decide, ties and all."""
+        with torch.enable_grad():
+            return self._gradient(self._logits.square().sum())
+
     def probability_jacobian(self) -> Float[Tensor, "b k d"]:
         """Jacobian of the softmax output, one backward pass per class."""
         with torch.enable_grad():

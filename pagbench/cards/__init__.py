@@ -188,7 +188,8 @@ def _describe(flaw: "ErrorDetails", field: str, card: type[Card]) -> tuple[str, 
     if field == "architecture" and re.fullmatch(r"[\w.]+:\w+", value):
         return (
             f"field {field!r}: {value!r} is a function, which a card cannot name, for its code would run; a card names "
-            f"an architecture that pagbench, timm or torchvision builds, and `--architecture {value}` on the command "
+            f"an architecture that pagbench, timm or torchvision builds, or a graph that `pagbench export` writes, "
+            f"and `--architecture {value}` on the command "
             "line is for a checkpoint without a card"
         ), ""
     message = _PATTERNS.get(flaw.get("ctx", {}).get("pattern", ""), flaw["msg"].removeprefix("Value error, "))
@@ -280,6 +281,8 @@ class RemoteFile(Card):
 
 
 Activation = Literal["silu", "relu", "gelu", "softplus"]
+GRAPHS = "graph/"
+"""What the architecture of a network begins with that brings its own graph."""
 NEEDS_ACTIVATION = (
     f"architecture {{!r}} needs the field 'activation', one of {', '.join(get_args(Activation))}: the one that the "
     "network was trained with, which no state dict tells"
@@ -301,7 +304,10 @@ class ModelCard(Card):
     loader: Literal["checkpoint", "control", "source"] = "checkpoint"
     """`source`: built by the third-party source that the id begins with, `pagbench.models.sources`."""
     architecture: Identifier | None = None
-    """Name in `pagbench.models.architectures`; for a control, the name of the control."""
+    """Name in `pagbench.models.architectures`; for a control, the name of the control. `graph/<name>.json` is a graph
+    beside the card, as `pagbench export` writes it."""
+    graph_sha256: Sha256 | None = None
+    """Of the graph's file."""
     activation: Activation | None = None
     """Of pagbench's own architectures, which need it: no state dict tells it. Others have their own."""
     input_shape: tuple[Count, Count, Count] | None = None
@@ -351,6 +357,17 @@ class ModelCard(Card):
     def control(self) -> bool:
         """Whether the model only bounds the columns and takes no rank."""
         return self.loader == "control"
+
+    @property
+    def graph(self) -> str | None:
+        """The graph's file beside the card; None where a library builds the network."""
+        name = self.architecture or ""
+        return name.removeprefix(GRAPHS) if self.loader == "checkpoint" and name.startswith(GRAPHS) else None
+
+    @property
+    def probes(self) -> str | None:
+        """The file beside the graph's that has images, and what the network makes of them; see `graph`."""
+        return None if self.graph is None else f"{self.graph.removesuffix('.json')}.probes.safetensors"
 
     def functional_hash(self) -> str:
         """Hash of the fields that change the classifier; titles, authors and the like do not count."""
@@ -403,6 +420,11 @@ class ModelCard(Card):
             yield ("download",), f"loader 'checkpoint' needs one file in download, got {len(self.download)}"
         if self.weights is not None and not _below(self.weights):
             yield ("weights",), f"weights must be a file beside the card, got {self.weights!r}"
+        if (self.graph is None) != (self.graph_sha256 is None):
+            message = "architecture graph/<name>.json and graph_sha256 go together: give both or neither"
+            yield ("architecture", "graph_sha256"), message
+        elif self.graph is not None and ("/" in self.graph or not self.graph.endswith(".json")):
+            yield ("architecture",), f"{self.architecture!r}: expected graph/<name>.json, a file beside the card"
         for name, flaw in _text_flaws(self, ""):
             yield (name.partition(".")[0],), f"field {name!r}: {flaw}"
         if (self.mean is None) != (self.std is None):

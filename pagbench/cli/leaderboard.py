@@ -43,8 +43,9 @@ class PairFormat(enum.StrEnum):
 
 
 class ExportFormat(enum.StrEnum):
-    """For what a model's scores are written."""
+    """As what a model's scores, or its network, are written."""
 
+    graph = "graph"
     hf = "hf"
     badge = "badge"
     svg = "svg"
@@ -128,13 +129,16 @@ def compare(
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Id of a model of the results folder.")],
+    model: Annotated[
+        str, typer.Argument(help="Id of a model of the results folder; of graph, path.py:function or a .pt2 file.")
+    ],
     format: Annotated[
-        ExportFormat,
+        ExportFormat | None,
         typer.Option(
-            help="hf, YAML for .eval_results/ of a model on Hugging Face; badge, for shields.io; svg, a picture."
+            help="graph, the network without its code, the default for a function or a file; hf, the default for an "
+            "id: YAML for .eval_results/ of a model on Hugging Face; badge, for shields.io; svg, a picture."
         ),
-    ] = ExportFormat.hf,
+    ] = None,
     benchmark: _BenchmarkOption = None,
     results: ResultsOption = RESULTS,
     dataset: Annotated[
@@ -142,20 +146,43 @@ def export(
         typer.Option(help="Of hf: the hub's dataset that has the leaderboard; pagbench/<benchmark> by default."),
     ] = None,
     source: Annotated[str | None, typer.Option(metavar="URL", help="Of hf: a page that the values are from.")] = None,
-    output: Annotated[Path | None, typer.Option(help="File instead of the terminal.")] = None,
+    probes: Annotated[
+        Path | None, typer.Option(help="Of graph: images, outputs and gradients of the network, which a file needs.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File instead of the terminal; of graph, the folder, `exported` by default.")
+    ] = None,
 ) -> None:
-    """Write a ranked model's scores for a model hub; or a badge with a model's rank, or why it has none."""
+    """Write a network as a graph that is no code; or a ranked model's scores for a model hub, or a badge with its rank.
+
+    The function runs, for it builds the network; of a file nothing does.
+    """
     from pagbench import benchmarks
+    from pagbench.models import factories
+
+    if format is None and (factories.is_file(model) or model.endswith(".pt2")):
+        format = ExportFormat.graph
+    if format is ExportFormat.graph:
+        _export_graph(model, benchmarks.load(benchmark or "digits"), output or Path("exported"), probes)
+        return
     from pagbench.reports import export
 
     definition = benchmarks.load(_benchmark_of(benchmark, results))
     standing = export.find(_read_from(results, definition), _id_of(model), definition, warn_of)
-    if format is ExportFormat.hf:
+    if format is None or format is ExportFormat.hf:
         text = export.hub_yaml(standing, dataset=dataset, source=source)
     else:
         badge = export.badge(standing)
         text = badge.to_json() if format is ExportFormat.badge else badge.to_svg()
     _show(text, output)
+
+
+def _export_graph(model: str, benchmark: "Benchmark", output: Path, probes: Path | None) -> None:
+    from pagbench.models.graphs.export import export
+
+    written = export(model, benchmark, output, probes)
+    typer.echo(f"{written.operations} operations; {written.checked}")
+    typer.echo(f"written: {written.card}  (next: pagbench run {written.card} --benchmark {benchmark.name})")
 
 
 def figures(

@@ -46,7 +46,7 @@ def init(
     benchmark: Annotated[str | None, typer.Option("--benchmark", "-b", help="Name, or name@version.")] = None,
     weights: Annotated[str | None, typer.Option(help="State dict: .safetensors, .pt or .pth.")] = None,
     architecture: Annotated[
-        str | None, typer.Option(help="As in small-cnn, timm/resnet18 or torchvision/resnet18.")
+        str | None, typer.Option(help="As in small-cnn, timm/resnet18, torchvision/resnet18 or graph/my-network.json.")
     ] = None,
     activation: Annotated[str | None, typer.Option(help="Of pagbench's own architectures.")] = None,
     family: Annotated[str | None, typer.Option(help="How it was trained.")] = None,

@@ -23,7 +23,7 @@ from pagbench.errors import (
     check_extra,
     first_line,
 )
-from pagbench.models import architectures, fingerprint, outputs, registry, sources, wrappers
+from pagbench.models import architectures, fingerprint, graphs, outputs, registry, sources, wrappers
 from pagbench.models.classifier import Classifier, check_contract, raw_output, say
 from pagbench.models.devices import is_out_of_memory
 from pagbench.models.fingerprint import Fingerprint
@@ -173,7 +173,6 @@ def _from_source(card: ModelCard) -> tuple[nn.Module, str]:
 def _from_checkpoint(request: Request) -> tuple[nn.Module, str]:
     """Network and hash of its file, which lies beside the card or is fetched."""
     card = request.card
-    network = architectures.build_for(card) if request.network is None else wrappers.plain(request.network)
     if request.network is not None and request.path is not None:  # a checkpoint without a card, of any name
         file = request.path
     elif card.weights is not None and request.path is not None:
@@ -182,6 +181,9 @@ def _from_checkpoint(request: Request) -> tuple[nn.Module, str]:
         assert card.download is not None  # by the card's validation
         file = downloads.get(card.download[0])
     state = weights.read(file, card.weights_sha256, state_key=card.state_key, strip_prefix=card.strip_prefix)
+    if request.network is None and card.graph is not None and request.path is not None:
+        return graphs.build_for(card, request.path.parent, state), weights.file_sha256(file)
+    network = architectures.build_for(card) if request.network is None else wrappers.plain(request.network)
     weights.load_into(network, state, str(file))
     return network, weights.file_sha256(file)
 

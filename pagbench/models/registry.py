@@ -489,7 +489,7 @@ def from_module(network: "nn.Module", name: str, benchmark: Benchmark) -> Reques
     """
     kind = type(network).__name__
     fields = {"id": name, "title": f"{kind} given from Python", "architecture": clean(kind)}
-    return Request(_own_card(fields, benchmark), network=network, origin="module")
+    return Request(own_card(fields, benchmark), network=network, origin="module")
 
 
 def from_checkpoints(paths: Sequence[str | Path], architecture: str, benchmark: Benchmark) -> list[Request]:
@@ -534,10 +534,10 @@ def from_factory(factory: factories.Factory, benchmark: Benchmark, weights: str 
         "architecture": kind,
         "weights": weights,
     }
-    return Request(_own_card({**fields, **given}, benchmark), network=network, origin="function")
+    return Request(own_card({**fields, **given}, benchmark), network=network, origin="function")
 
 
-def _own_card(fields: Mapping[str, Any], benchmark: Benchmark) -> ModelCard:
+def own_card(fields: Mapping[str, Any], benchmark: Benchmark) -> ModelCard:
     """The card of a network that is not ours, with these fields and what follows from the benchmark."""
     usual = {
         "family": "own",

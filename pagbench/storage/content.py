@@ -81,7 +81,9 @@ def other_format(path: Path) -> str | None:
         if "constants.pkl" in names and any(name.startswith("code/") for name in names):
             return f"a TorchScript archive, which is a program; {_LOAD} torch.jit.load"
         if any(name in names or name in found for name in _EXPORTED):
-            return f"a program of torch.export; {_LOAD} torch.export.load(...).module()"
+            return (
+                f"a program of torch.export, of which `pagbench export` writes the graph; or {_LOAD} torch.export.load"
+            )
     return None
 
 

@@ -122,7 +122,7 @@ def _read_archive(file: BufferedReader, size: int) -> Any:
         def find(key: str, dtype: torch.dtype, count: int) -> Tensor:
             nonlocal left
             if key not in storages:
-                storages[key] = _filled(archive, f"{home}data/{key}", left)
+                storages[key] = read_record(archive, f"{home}data/{key}", left)
                 left -= len(storages[key])
             return storages[key]
 
@@ -130,11 +130,17 @@ def _read_archive(file: BufferedReader, size: int) -> Any:
 
 
 def _record(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
-    return _filled(archive, name, largest).numpy().tobytes()
+    return read_record(archive, name, largest).numpy().tobytes()
 
 
-def _filled(archive: zipfile.ZipFile, name: str, largest: int) -> Tensor:
-    """The bytes of a record."""
+def read_record(archive: zipfile.ZipFile, name: str, largest: int) -> Tensor:
+    """The bytes of a record of an archive, which is not packed.
+
+    Raises:
+        ContentError: it is packed.
+        DamageError: it has more bytes than that, or fewer than it says.
+        KeyError: there is none of that name.
+    """
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED:
         raise ContentError("packed records; torch.save packs none")

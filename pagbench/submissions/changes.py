@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from pagbench.cards import ModelCard, plain_yaml
 from pagbench.errors import CardError, PagbenchError
 from pagbench.results import verification
-from pagbench.submissions.check import kept_word
+from pagbench.submissions.check import broken_embargo
 from pagbench.submissions.findings import Finding
-from pagbench.submissions.folder import CARD, REPORT, RESULTS, pinned_sha256
+from pagbench.submissions.folder import CARD, REPORT, RESULTS
 from pagbench.submissions.report import Report
 
 _DEPTH = 3
@@ -111,9 +111,8 @@ def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:
         message = f"removes a submission of {authors}: a maintainer must confirm that they ask for it"
         yield Finding("warning", name, message)
         return
-    named, committed = str(pinned_sha256(newer)), str(older.weights_sha256)
-    if older.embargo and named != committed:
-        yield Finding("error", name, kept_word(named, committed))
+    if (broken := broken_embargo(older, newer)) is not None:
+        yield Finding("error", name, broken.message)
     if newer.authors != authors:
         yield Finding("error", name, f"changes the authors of a submission of {authors}; submit under another id")
     else:

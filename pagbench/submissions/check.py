@@ -321,8 +321,8 @@ def _check_again(card: ModelCard, before: Path, target: Path) -> Finding:
     other, label = ModelCard.parse(read_yaml(before), str(before)), before.parents[2].name
     if card.authors != other.authors:
         return _error("id", f"{card.id!r} is a submission of {other.authors}; choose another id")
-    if other.embargo and folder.pinned_sha256(card) != other.weights_sha256:
-        return _error("weights_sha256", kept_word(str(folder.pinned_sha256(card)), str(other.weights_sha256)))
+    if (broken := broken_embargo(other, card)) is not None:
+        return broken
     if before.parent == target:
         return Finding("ok", "id", f"{card.id} is submitted already by the same authors: this is an update")
     if card.functional_hash() != other.functional_hash():
@@ -330,12 +330,19 @@ def _check_again(card: ModelCard, before: Path, target: Path) -> Finding:
     return Finding("ok", "id", f"{card.id} is the same network on {label}, by the same authors")
 
 
-def kept_word(named: str, committed: str) -> str:
-    """What is said of weights that are not those that an embargo has committed to."""
-    return (
-        f"names weights of sha256 {named[:12]}…, and those under embargo have {committed[:12]}…; publish these, or "
-        "submit the others under another id"
-    )
+def broken_embargo(before: ModelCard, after: ModelCard) -> Finding | None:
+    """What is said of a network that is not the one that an embargo has committed to; None where it is."""
+    committed = {"weights_sha256": before.weights_sha256, "graph_sha256": before.graph_sha256}
+    named = {"weights_sha256": folder.pinned_sha256(after), "graph_sha256": after.graph_sha256}
+    for field, digest in committed.items():
+        if before.embargo and named[field] != digest:
+            noun = field.removesuffix("_sha256")
+            message = (
+                f"names {noun} of sha256 {str(named[field])[:12]}…, and those under embargo have {str(digest)[:12]}…; "
+                "publish these, or submit the others under another id"
+            )
+            return _error(field, message)
+    return None
 
 
 def _error(subject: str, message: str) -> Finding:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pagbench import benchmarks, results
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
 from pagbench.errors import PagbenchError, WeightsError
-from pagbench.models import checks
+from pagbench.models import checks, graphs
+from pagbench.models.graphs import probes
 from pagbench.models.registry import Request
 from pagbench.storage import weights
 from pagbench.submissions import check_results, folder
@@ -60,7 +62,17 @@ def read_weights(root: str) -> Iterator[dict[str, Any]]:
     finding = check_safetensors(path)
     yield asdict(finding)
     if finding.level == "ok":
-        weights.read(path, state_key=card.state_key, strip_prefix=card.strip_prefix)
+        state = weights.read(path, state_key=card.state_key, strip_prefix=card.strip_prefix)
+        if card.graph is not None:
+            yield asdict(_check_graph(card, Path(root), graphs.build_for(card, Path(root), state)))
+
+
+def _check_graph(card: ModelCard, root: Path, network: nn.Module) -> Finding:
+    """Whether a graph computes what its probes say."""
+    try:
+        return Finding("ok", "graph", probes.check_files(card, root, network))
+    except PagbenchError as error:
+        return Finding("error", "graph", str(error).removeprefix(f"{root}/"))
 
 
 def check_safetensors(path: Path) -> Finding:
@@ -81,6 +93,10 @@ def _check_network(card: ModelCard, root: Path, benchmark: Benchmark) -> Iterato
         model = Request(card, root / CARD).load(benchmark)
         parameters = sum(value.numel() for value in model.classifier.network.parameters())
         yield Finding("ok", "network", f"{card.architecture}, {parameters:,} parameters; holds these weights")
+        if card.graph is not None:
+            yield (finding := _check_graph(card, root, model.classifier.network))
+            if finding.level == "error":
+                return
         preflight = checks.preflight(model, benchmark, device=torch.device("cpu"), batch_size=_BATCH)
     except PagbenchError as error:
         yield Finding("error", "network", str(error).removeprefix(f"{card.id}: "))

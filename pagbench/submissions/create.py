@@ -15,13 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard
+from pagbench.cards import GRAPHS, ModelCard
 from pagbench.errors import CardError, PagbenchError, ResultsError, WeightsError, first_line
 from pagbench.models.registry import Request
 from pagbench.storage import files
 from pagbench.storage.content import flaw
 from pagbench.submissions.check import latest_day
-from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_LINKED, WEIGHTS_SUFFIX
+from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_LINKED, WEIGHTS_SUFFIX, graph_files
 
 Answers = Mapping[str, Any]
 _CONVERTED = (".pt", ".pth")
@@ -126,14 +126,18 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 def _title(answers: Answers) -> str:
     strength = "" if answers["strength"] is None else f" {answers['strength']:g}"
-    return f"{answers['architecture']}, {answers['family']}{strength}"
+    architecture = answers["architecture"].removeprefix(GRAPHS).removesuffix(".json")
+    return f"{architecture}, {answers['family']}{strength}"
 
 
 QUESTIONS: tuple[Question, ...] = (
     Question("benchmark", "Benchmark (pagbench list benchmarks)", "digits"),
     Question("weights", "File of the weights: a state dict, safetensors or .pt", None),
     Question(
-        "architecture", "Architecture: small-cnn, small-resnet, ..., timm/<name> or torchvision/<name>", "small-cnn"
+        "architecture",
+        "Architecture: small-cnn, small-resnet, ..., timm/<name>, torchvision/<name>, or graph/<name>.json beside the "
+        "weights, of `pagbench export`",
+        "small-cnn",
     ),
     Question(
         "activation",
@@ -222,7 +226,7 @@ def create_card(answers: Answers) -> Benchmark:
 
 
 def create(root: Path, answers: Answers) -> Path:
-    """Writes `model.yaml`, and the weights beside it as safetensors where no link is given.
+    """Writes `model.yaml`, and the weights beside it as safetensors where no link is given; a graph and its probes too.
 
     Args:
         root: the folder, made where it is missing.
@@ -253,7 +257,10 @@ def create(root: Path, answers: Answers) -> Path:
         file = {"path": path, "mirrors": [link], "sha256": files.sha256_of(weights), "size": size}
         content["download"] = [file]
     unknown = {} if "weights_sha256" in content else {"weights_sha256": "0" * 64}  # that of the file is not known yet
-    ModelCard.parse_written(_in_order(content | unknown), "the answers")
+    answered = ModelCard.parse_written(_in_order(content | unknown), "the answers")
+    for name in graph_files(answered):
+        _sha256(weights.parent / name)
+        _copy(weights.parent / name, root / name)
     if link is None:
         copy = _lay_weights(
             weights, root / content["weights"], WEIGHTS_LINKED if answers["embargo"] else WEIGHTS_BESIDE
@@ -270,6 +277,8 @@ def _content(answers: Answers, benchmark: Benchmark) -> dict[str, Any]:
     content |= {"input_shape": list(benchmark.input_shape)}
     if "/" in answers["architecture"]:
         content["activation"] = None  # other libraries' networks have their own
+    if answers["architecture"].startswith(GRAPHS):
+        content["graph_sha256"] = _sha256(answers["weights"].parent / answers["architecture"].removeprefix(GRAPHS))
     return content
 
 
@@ -282,6 +291,22 @@ def _write_yaml(path: Path, content: Mapping[str, Any]) -> Path:
     return files.write(path, yaml.safe_dump(_in_order(content), sort_keys=False, allow_unicode=True, width=110))
 
 
+def _sha256(path: Path) -> str:
+    """Sha256 of a file that `pagbench export` writes beside the weights."""
+    try:
+        return files.sha256_of(path)
+    except OSError as error:
+        raise CardError(
+            f"{path}: cannot be read ({error.strerror or error}); put what `pagbench export` wrote beside the weights"
+        ) from None
+
+
+def _copy(path: Path, target: Path) -> None:
+    if not target.exists() or not target.samefile(path):
+        with files.replacing(target, ResultsError) as temporary:
+            shutil.copyfile(path, temporary)
+
+
 def _lay_weights(weights: Path, target: Path, largest: int) -> Path:
     """The weights as safetensors at a path: copied, or converted from a PyTorch file of tensors."""
     if weights.stat().st_size > largest:
@@ -289,9 +314,7 @@ def _lay_weights(weights: Path, target: Path, largest: int) -> Path:
     if weights.suffix == WEIGHTS_SUFFIX:
         if (found := flaw(weights, weights.name)) is not None:
             raise WeightsError(f"{weights}: not a whole safetensors file ({found}); save the state dict anew")
-        if not target.exists() or not target.samefile(weights):
-            with files.replacing(target, ResultsError) as temporary:
-                shutil.copyfile(weights, temporary)
+        _copy(weights, target)
         return target
     from safetensors.torch import save
 

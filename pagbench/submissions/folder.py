@@ -26,6 +26,8 @@ WEIGHTS_BESIDE = 8 * 2**20
 WEIGHTS_LINKED = 4 * 2**30
 RESULTS_BYTES = 16 * 2**20
 """Of one results file."""
+GRAPH_BYTES = 4 * 2**20
+"""Of a graph, and of its probes as many again."""
 TENSORS = 20_000
 PARAMETERS = 1_000_000_000
 
@@ -85,10 +87,16 @@ def has_weights(card: ModelCard, root: Path) -> bool:
     return not card.embargo or (card.weights is not None and (root / card.weights).is_file())
 
 
+def graph_files(card: ModelCard) -> list[str]:
+    """The files beside the card of a network that brings its graph: the graph and its probes; none for others."""
+    return [name for name in (card.graph, card.probes) if name is not None]
+
+
 def known_files(card: ModelCard) -> dict[str, int]:
     """Paths that a submission with this card may have, and how many bytes each may have at most."""
     weights = {card.weights: WEIGHTS_LINKED if card.embargo else WEIGHTS_BESIDE} if card.weights else {}
-    return {CARD: LARGEST_YAML} | weights | results_files(card.id)
+    graph = dict.fromkeys(graph_files(card), GRAPH_BYTES)
+    return {CARD: LARGEST_YAML} | weights | graph | results_files(card.id)
 
 
 def results_files(model: str) -> dict[str, int]:
@@ -130,8 +138,13 @@ def check_names(root: Path, card: ModelCard) -> Iterator[Finding]:
     """Files that a submission with this card has no use for, or that are too large for it, or that it lacks."""
     unlinked = {card.weights: "; put it behind a link (download)"} if card.weights and not card.embargo else {}
     yield from check_sizes(root, known_files(card), unlinked)
-    if card.weights and not card.embargo and not (root / card.weights).is_file():
-        yield Finding("error", card.weights, "the card names it, and it is not here; put the file beside the card")
+    named = [card.weights] if card.weights and not card.embargo else []
+    for name in [*named, *graph_files(card)]:
+        if not (root / name).is_file():
+            what = "put the file beside the card"
+            if name == card.probes:
+                what = "images, outputs and gradients that show which network the graph is; `pagbench export` writes it"
+            yield Finding("error", name, f"the card names it, and it is not here; {what}")
 
 
 def check_sizes(root: Path, known: Mapping[str, int], advice: Mapping[str, str] | None = None) -> Iterator[Finding]:

@@ -282,7 +282,7 @@ def test_files_that_hold_programs_are_not_called_truncated(tmp_path):
     save_file(network().state_dict(), tmp_path / "safe.pt")
     for name, words in (
         ("script.pt", "a TorchScript archive, which is a program; measure what a function returns"),
-        ("exported.pt2", "a program of torch.export; measure what a function returns"),
+        ("exported.pt2", "a program of torch.export, of which `pagbench export` writes the graph; or measure what"),
         ("keras.pt", "an HDF5 file"),
         ("safe.pt", "let its name end in .safetensors"),
     ):
