@@ -309,10 +309,19 @@ def describe_card(request: "Request") -> str:
     """A card as YAML, below a line that says where it is from."""
     import yaml
 
-    card = request.card
-    source = request.path or f"the source {card.id.partition('/')[0]!r}"
-    fields = {name: value for name, value in card.model_dump(mode="json", exclude_none=True).items() if value != {}}
-    return f"# {printable(str(source))}\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)}"
+    return _source(request) + yaml.safe_dump(_fields(request), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _source(request: "Request") -> str:
+    source = request.path or f"the source {request.card.id.partition('/')[0]!r}"
+    return f"# {printable(str(source))}\n"
+
+
+def _fields(request: "Request") -> dict[str, Any]:
+    """Those of a card that say something."""
+    return {
+        name: value for name, value in request.card.model_dump(mode="json", exclude_none=True).items() if value != {}
+    }
 
 
 def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> str:
@@ -332,7 +341,7 @@ def describe_model(name: str, folder: Path, only: "Benchmark | None" = None) -> 
     from pagbench.models import registry
 
     request = registry.find(name)
-    card, text = request.card, _folded(describe_card(request))
+    card, text = request.card, _source(request) + _yaml(_fields(request))
     measured: dict[str, list[str]] = {}
     for label in benchmarks.names() if only is None else [only.label]:
         if results.file_of(folder, label, card.id).exists():  # a definition is read where there is something to show

@@ -43,4 +43,5 @@ def take(config: RunConfig, model: str, source: dict[str, Any], samples: Collect
     taken = replace(found, rows=rows)
     seconds = round(found.provenance.wall_seconds * len(rows) / len(found.rows), 3)
     runs = [{**run_of(taken), "published": sha256_of(path)}]
-    return replace(taken, document={**found.document, "wall_seconds": seconds, "runs": runs})
+    shown = {"gallery": None} if len(rows) < len(found.rows) else {}  # of images that may not be among these rows
+    return replace(taken, document={**found.document, **shown, "wall_seconds": seconds, "runs": runs})

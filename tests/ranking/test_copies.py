@@ -86,7 +86,7 @@ def test_a_copy_under_another_id_is_named_wherever_it_is_ranked(folder, monkeypa
     again = leaderboard(folder, benchmark=DIGITS).set_index("model")  # from the summaries that were kept
     assert again["same_as"].equals(board["same_as"])
     monkeypatch.setenv("COLUMNS", "400")
-    table = invoke("leaderboard", "-b", "digits@1", "--results", folder).output
+    table = invoke("leaderboard", "-b", "digits@1", "--results", folder, "--notes").output
     pair = "hence one network under several ids: digits/mine and digits/noise-0.6."
     assert table.count(pair) == 1
     rows = json.loads(invoke("leaderboard", "-b", "digits@1", "--results", folder, "--format", "json").output)

@@ -24,7 +24,8 @@ from pagbench.training.model import TrainingPlan
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
-MODELS = ("digits/noise-0.6", "control/constant")
+MODELS = ("digits/noise-0.6", "digits/standard", "control/bayes", "control/constant")
+"""Anchors are named, so that they are measured."""
 
 
 @pytest.fixture(scope="module")

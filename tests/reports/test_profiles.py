@@ -44,7 +44,7 @@ def test_the_ceiling_is_the_published_one_corrected_as_the_alignment_is(board, e
     ranked = board[board["status"] == "ranked"]
     assert (ranked["alignment_high"] < ranked["alignment_ceiling"]).all()
     assert f"a perfect model's cosine with it would be about {known.with_bounds(3)}" in " ".join(
-        render.to_table(board, edition).split()
+        render.to_table(board, edition, notes=True).split()
     )
     assert "alignment_ceiling" in json.loads(render.to_json(board, edition))[0]
 

@@ -252,8 +252,8 @@ def test_the_page_says_which_factor_overturns_and_who_moves():
 @pytest.mark.parametrize(
     ("levels", "said"),
     [
-        ({"reversed": means(*NAMES[::-1])}, "would overturn it, moved alone: noise level (reversed)"),
-        ({"same": means(*NAMES)}, "none of 1 overturns it, moved alone"),
+        ({"reversed": means(*NAMES[::-1])}, "1 of 1 would overturn it if moved alone: noise level (reversed)"),
+        ({"same": means(*NAMES)}, "none of 1 would overturn it if moved alone"),
     ],
 )
 def test_the_first_screen_says_it_in_one_sentence(levels, said):
