@@ -74,10 +74,10 @@ def test_a_model_without_a_scored_gradient_has_no_gallery(measured):
 
 
 def test_a_resumed_run_has_the_gallery_of_an_uninterrupted_one(measured, digits, tmp_path):
-    pagbench.run("digits/noise-0.6", benchmark=digits, limit=5, batch_size=5, results=tmp_path)
+    pagbench.run(MODELS, benchmark=digits, limit=5, batch_size=5, results=tmp_path)
     few = {result.name: result for result in results.read_all(tmp_path, digits)}
     assert set(gallery(few["digits/noise-0.6"]).sample_ids) <= set(digits.samples[:5])
-    pagbench.run("digits/noise-0.6", benchmark=digits, limit=12, batch_size=5, results=tmp_path)
+    pagbench.run(MODELS, benchmark=digits, limit=12, batch_size=5, results=tmp_path)
     whole = {result.name: result for result in results.read_all(tmp_path, digits)}
     for name in ("digits/noise-0.6", "digits/standard", "control/bayes"):
         assert whole[name].document["gallery"] == measured[name].document["gallery"]
