@@ -47,7 +47,7 @@ def new(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults.")] = False,
     offline: OfflineOption = False,
 ) -> None:
-    """Write the card of a network whose weights you have: what is not given is asked for, and the network is tried."""
+    """Write the card of a network whose weights you have: ask for what is not given, and try the network."""
     from pagbench.submissions import create
 
     answers: dict[str, Any] = {"card": card}

@@ -67,9 +67,7 @@ def leaderboard(
             help="Columns to show, by name or heading; all for all, list to see which there are. A few by default.",
         ),
     ] = None,
-    notes: Annotated[
-        bool, typer.Option("--notes", help="Add all that is said of the numbers and of single models.")
-    ] = False,
+    notes: Annotated[bool, typer.Option("--notes", help="Add all notes on the numbers and on single models.")] = False,
     networks: Annotated[
         bool,
         typer.Option("--networks", help="List the networks of a recipe below it; CSV and JSON always name them."),
@@ -153,9 +151,9 @@ def export(
         Path | None, typer.Option(help="File instead of the terminal; of graph, the folder, `exported` by default.")
     ] = None,
 ) -> None:
-    """Write a network as a graph that is no code; or a ranked model's scores for a model hub, or a badge with its rank.
+    """Write a network as a graph without code; or a ranked model's scores for a model hub, or a badge with its rank.
 
-    The function runs, for it builds the network; of a file nothing does.
+    A function runs, because it builds the network; nothing in a file does.
     """
     from pagbench import benchmarks
     from pagbench.models import factories

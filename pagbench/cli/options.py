@@ -57,7 +57,7 @@ def _at_least_one(batch_size: int | None) -> int | None:
 BatchSizeOption = Annotated[
     int | None,
     typer.Option(
-        help="Images at a time, found by itself where not given; does not change a row.", callback=_at_least_one
+        help="Images at a time; chosen automatically by default. No row depends on it.", callback=_at_least_one
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")]
@@ -74,7 +74,7 @@ OfflineOption = Annotated[
     bool,
     typer.Option(
         "--offline",
-        help="Open no socket: what is not in the cache is an error that says where to put it. As PAGBENCH_OFFLINE=1.",
+        help="Open no socket; if a file is not cached, an error says where to put it. Same as PAGBENCH_OFFLINE=1.",
         callback=_go_offline,
     ),
 ]

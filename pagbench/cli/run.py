@@ -47,7 +47,7 @@ def run(
             metavar="MEASURE,...",
         ),
     ] = "",
-    limit: Annotated[int | None, typer.Option(help="Only the first N samples; no rank is given then.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N samples; models then get no rank.")] = None,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = Device.auto,
     seed: Annotated[int | None, typer.Option(help="Of noise and permutation; the benchmark's own by default.")] = None,
@@ -58,7 +58,7 @@ def run(
     executor: Annotated[
         str,
         typer.Option(
-            help="Who does the work: local, this process; local:J, J others; ray or ray:ADDRESS, a Ray cluster.",
+            help="Where to run: local, this process; local:J, J workers; ray or ray:ADDRESS, a Ray cluster.",
             metavar="local[:J]|ray[:ADDRESS]",
         ),
     ] = "local",
