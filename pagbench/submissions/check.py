@@ -203,6 +203,9 @@ def check_card(card: ModelCard) -> Iterator[Finding]:
             yield _error(name, f"is missing; {what}")
     if card.trained_on == "measured":
         yield Finding("warning", "trained_on", "images that are measured may be among them: it takes no rank")
+    if card.graph is not None:
+        message = "the authors have written the forward pass: read the graph, for it may bend the gradient alone"
+        yield Finding("warning", "architecture", message)
     if card.loader != "checkpoint":
         advice = "for a network of timm or torchvision say `architecture: timm/<name>` or `torchvision/<name>`"
         yield _error("loader", f"{card.loader!r}, expected 'checkpoint'; {advice}")
