@@ -44,7 +44,6 @@ docs-site: $(VENV)/.installed-docs
 
 site: $(VENV)/.installed
 	$(BIN)/pagbench site --results leaderboard/results --output leaderboard/site
-	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) $(RESULTS) site-docs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -74,6 +74,21 @@ def test_generated_documents_are_up_to_date(generate, published):
         assert same_text(path.read_text(encoding="utf-8"), expected), f"{path.name} is stale: run `make docs`"
 
 
+def test_no_claim_of_the_documents_moves_with_a_submission(generate, tmp_path, monkeypatch):
+    (tmp_path / "leaderboard" / "results").mkdir(parents=True)
+    (tmp_path / "leaderboard" / "results" / "kept").touch()
+    monkeypatch.setattr(generate, "RESULTS", tmp_path / "leaderboard" / "results")
+    read = []
+    monkeypatch.setattr(
+        generate.building, "read", lambda home: read.append((home / "kept", [*home.parent.iterdir()])) or []
+    )
+    assert generate.without_submissions({"a": 1}) == {"a": 1} and not read
+    (tmp_path / "leaderboard" / "submissions").mkdir()
+    assert generate.without_submissions({"a": 1}) == {}
+    ((kept, beside),) = read
+    assert kept.name == "kept" and [path.name for path in beside] == ["results"]
+
+
 def test_staleness_is_seen_and_rounding_is_not():
     assert same_text("0.839 ±0.023, 1.5e-17", "0.838 ±0.024, 2.5e-18")
     assert not same_text("0.839", "0.837") and not same_text("a 1", "a 2") and not same_text("1.5e-03", "1.6e-03")
