@@ -143,7 +143,7 @@ def home(tmp_path_factory):
         (home / name).write_text(content, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        exported, ran, *_ = follow("pagbench export nets.py", "pagbench submit init")
+        exported, ran, *_ = follow("pagbench export waves.py", "pagbench submit init")
     assert re.match(r"\d+ operations; outputs and gradients are those of 4 probe images", exported)
     assert "results: results/digits@2" in ran
     return home
