@@ -520,7 +520,7 @@ def find_columns(benchmark: Definition, names: Sequence[str], available: Iterabl
         if _word(name) not in known:
             columns = [column for column in known.values() if not column.name.endswith(("_low", "_high"))]
             raise UnknownNameError("column", name, {text for c in columns for text in (c.name, c.header) if text})
-    return [known[_word(name)] for name in names]
+    return list({known[_word(name)].name: known[_word(name)] for name in names}.values())
 
 
 def short_columns(benchmark: Definition, available: Iterable[str]) -> list[Column]:

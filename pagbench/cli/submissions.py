@@ -282,7 +282,7 @@ def report_results(
                     refused = True
                     continue
                 _print_rank(copy, leaderboard, definition.label, name)
-                add.move(copy, target)
+                report.lay(copy, target)
             typer.echo(f"added: {target}")
             added.append(target)
     if added:

@@ -308,6 +308,8 @@ def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.D
     if sort is not None:
         (found,) = columns.find_columns(benchmark, [sort], board.columns)
         by = found.name
+        if board[by].map(lambda value: isinstance(value, (list, dict))).any():
+            raise ResultsError(f"column {by!r} has lists, which have no order; sort by another")
     directions = {column.name: column.higher_is_better for column in columns.documented_columns(benchmark)}
     ordered = board.sort_values(
         by, ascending=not directions.get(re.sub("_(low|high)$", "", by)), na_position="last", kind="stable"

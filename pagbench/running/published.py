@@ -24,7 +24,7 @@ def take(config: RunConfig, model: str, source: dict[str, Any], samples: Collect
 
     Returns:
         None where there are none, or where rows that are measured here would be others: the definition, the weights,
-        the revision of the measures, or outputs and gradients on the probe images differ.
+        the revision of the measures, or outputs and gradients on the probe images differ; or a rerun has refuted them.
     """
     if config.published is None:
         return None
@@ -35,7 +35,8 @@ def take(config: RunConfig, model: str, source: dict[str, Any], samples: Collect
         found = ModelFiles(config.benchmark, config.benchmark.digest(), model, path).read()
     except ResultsError:  # damaged, or of another definition or revision
         return None
-    if found is None or found.difference(Provenance.model_validate(source)):
+    refuted = found is not None and found.verification is not None and found.verification.verdict == "refuted"
+    if found is None or refuted or found.difference(Provenance.model_validate(source)):
         return None
     rows = found.rows[found.rows["sample_id"].isin(samples)].reset_index(drop=True)
     if rows.empty:

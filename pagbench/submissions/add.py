@@ -74,7 +74,7 @@ def settle(copy: Path, target: Path, card: ModelCard, benchmark: Benchmark) -> N
 
 
 def move(copy: Path, target: Path) -> None:
-    """Moves a folder into its place; an older version goes.
+    """Moves a file or a folder into its place; an older version goes.
 
     Raises:
         ResultsError: the disk refuses; the older version stays.
@@ -91,6 +91,7 @@ def move(copy: Path, target: Path) -> None:
         raise ResultsError(f"{target}: cannot write there ({error.strerror or error}); nothing was added") from None
     finally:
         shutil.rmtree(older, ignore_errors=True)
+        older.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

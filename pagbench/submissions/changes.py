@@ -104,7 +104,12 @@ def _ownership(root: Path, base: str, name: str) -> Iterator[Finding]:
     before, now = (_report(root, f"{revision}:{name}/{REPORT}") for revision in (base, "HEAD"))
     if before is not None and (now is None or now.by != before.by):
         yield Finding("error", name, f"changes what {before.by} has reported; a maintainer must do that")
+    elif before is not None:
+        yield Finding("warning", name, f"changes what {before.by} has reported: a maintainer must confirm it")
     if older is None:
+        return
+    if newer is None and now is not None:
+        yield Finding("error", name, f"puts a report in the place of a submission of {older.authors}")
         return
     authors = older.authors
     if newer is None:

@@ -203,9 +203,6 @@ def check_card(card: ModelCard) -> Iterator[Finding]:
             yield _error(name, f"is missing; {what}")
     if card.trained_on == "measured":
         yield Finding("warning", "trained_on", "images that are measured may be among them: it takes no rank")
-    if card.graph is not None:
-        message = "the authors have written the forward pass: read the graph, for it may bend the gradient alone"
-        yield Finding("warning", "architecture", message)
     if card.loader != "checkpoint":
         advice = "for a network of timm or torchvision say `architecture: timm/<name>` or `torchvision/<name>`"
         yield _error("loader", f"{card.loader!r}, expected 'checkpoint'; {advice}")
@@ -239,6 +236,9 @@ def latest_day() -> str:
 
 
 def _check_weights_fields(card: ModelCard) -> Iterator[Finding]:
+    if card.graph is not None:
+        message = "the authors have written the forward pass: read the graph, for it may bend the gradient alone"
+        yield Finding("warning", "architecture", message)
     if card.weights is not None and card.download is not None:
         yield _error("weights", "both weights and download are named; keep one")
     elif card.weights is not None:

@@ -122,7 +122,7 @@ def check_files(root: Path, first: str = CARD) -> Iterator[Finding]:
     if not (root / first).exists():
         command = "init" if first == CARD else "results"
         yield Finding("error", first, f"there is none in {root}; write one with `pagbench submit {command}`")
-    for number, (name, status) in enumerate(_walk(root, root), start=1):
+    for number, (name, status) in enumerate(_walk(root, root, first), start=1):
         if number > FILES:
             yield Finding("error", str(root), f"more than {FILES} files and folders; keep what is submitted")
             return
@@ -155,7 +155,7 @@ def check_sizes(root: Path, known: Mapping[str, int], advice: Mapping[str, str] 
         known: which files it may have, and the most bytes of each.
         advice: what to do where one is too large.
     """
-    for name, status in _walk(root, root):
+    for name, status in _walk(root, root, CARD if CARD in known else REPORT):
         if stat.S_ISDIR(status.st_mode):
             if name.endswith(SHARDS):
                 yield Finding("error", name, "left by an unfinished run; finish it with `pagbench submit run`")
@@ -171,10 +171,13 @@ def check_sizes(root: Path, known: Mapping[str, int], advice: Mapping[str, str] 
             yield Finding("error", name, f"{status.st_size} bytes, at most {known[name]} are taken{more}")
 
 
-def _walk(root: Path, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Path below the root, and kind and size, of everything in a folder and below, without following a link."""
+def _walk(root: Path, folder: Path, first: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Path below the root, and kind and size, of everything in a folder and below, without following a link.
+
+    Below a report others may lie, for an id may be the beginning of another; they are submissions of their own.
+    """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         status = entry.stat(follow_symlinks=False)
         yield Path(entry.path).relative_to(root).as_posix(), status
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(root, Path(entry.path))
+        if stat.S_ISDIR(status.st_mode) and not (first == REPORT and (Path(entry.path) / REPORT).exists()):
+            yield from _walk(root, Path(entry.path), first)

@@ -19,6 +19,7 @@ from pagbench.results.folders import find_models
 from pagbench.results.plain import Digest
 from pagbench.storage import files
 from pagbench.submissions import folder
+from pagbench.submissions.add import move
 from pagbench.submissions.check_results import check_results
 from pagbench.submissions.findings import Finding, refused
 from pagbench.submissions.folder import REPORT
@@ -69,11 +70,14 @@ def known_card(model: str) -> ModelCard:
     if model.partition("/")[0].partition("-")[0] in _UNPINNED or model.endswith((".yaml", ".yml")):
         raise ResultsError(f"{model}: no model of the registry; submit your own with `pagbench submit init`")
     try:
-        card = registry.find(model).card
+        request = registry.find(model)
     except PagbenchError as error:
         raise ResultsError(
             f"{model}: no model of the registry ({error}); submit your own with `pagbench submit init`"
         ) from None
+    card = request.card
+    if request.path is not None and request.path != registry.shipped().get(model):
+        raise ResultsError(f"{model}: a submission of {card.authors}, who alone may change its results")
     if card.id != model:
         raise ResultsError(f"{model}: is called {card.id} in full; give that id")
     return card
@@ -139,6 +143,16 @@ def create(root: Path, source: Path, benchmark: Benchmark, model: str, by: str) 
     files.write(root / REPORT, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
 
 
+def lay(copy: Path, target: Path) -> None:
+    """Moves a checked report into its place, in that of an older one. Reports of longer ids below it stay.
+
+    Raises:
+        ResultsError: the disk refuses.
+    """
+    for name in (folder.RESULTS, REPORT):
+        move(copy / name, target / name)
+
+
 def check(root: Path, leaderboard: Path, benchmark: Benchmark) -> Iterator[Finding]:
     """Findings about a report. Nothing is measured: only a rerun (`pagbench verify`) tells whether values are true.
 
@@ -178,6 +192,8 @@ def _check_place(root: Path, leaderboard: Path, benchmark: Benchmark, report: Re
         yield Finding("error", "model", f"results of {report.model} on {benchmark.label} are published already")
     elif root.absolute() != target and root.absolute().is_relative_to(leaderboard / "submissions"):
         yield Finding("error", "model", f"{report.model} on {benchmark.label} belongs in {target}")
+    elif root.absolute() != target and (target / folder.CARD).exists():
+        yield Finding("error", "model", f"{report.model} is a submission; its authors alone may change its results")
     elif root.absolute() != target and (target / REPORT).exists():
         other = Report.read(target)
         if other.by != report.by:

@@ -10,7 +10,8 @@ import pytest
 import pagbench
 from pagbench import columns, results
 from pagbench.models.registry import Request
-from pagbench.results import Result
+from pagbench.results import Result, verification
+from pagbench.results.verification import Verification
 from pagbench.running.session import Session
 from pagbench.running.targets import Computation
 from pagbench.storage.files import sha256_of
@@ -130,3 +131,17 @@ def test_a_damaged_file_and_an_empty_folder_cost_only_time(published, counted, t
     results.path_of(folder, SMALL, BAYES).unlink()
     found = pagbench.run({"a": light.Linear(1)}, benchmark=SMALL, limit=2, published=folder)
     assert counted[1] == {"a": 2, STANDARD: 2, BAYES: 2} and found.attrs["published"] == []
+
+
+def test_rows_that_a_rerun_has_refuted_are_measured(published, counted, tmp_path):
+    folder = tmp_path / "published"
+    shutil.copytree(published, folder)
+    path = results.path_of(folder, SMALL, STANDARD)
+    record = Verification(
+        benchmark=SMALL.label, model=STANDARD, results_sha256=sha256_of(path), weights_sha256="", samples=2, seed=0,
+        verdict="refuted", reason="other values", by="a test", when="2026-11-23T12:00:00Z", versions={}, device="cpu",
+    )  # fmt: skip
+    verification.write(path, record)
+    _, measured = counted
+    pagbench.run({"a": light.Linear(1)}, benchmark=SMALL, limit=4, published=folder)
+    assert measured == {"a": 4, STANDARD: 4}

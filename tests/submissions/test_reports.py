@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 from commands import invoke
+from submissions import ID, make
 
 from pagbench import benchmarks, columns, results
+from pagbench.errors import ResultsError
+from pagbench.models import registry
 from pagbench.ranking import leaderboard as rank
 from pagbench.results import PUBLISHED
 from pagbench.submissions import changes, report
@@ -135,6 +138,36 @@ def test_published_results_and_those_of_another_reporter_stay(run, leaderboard):
     assert (leaderboard / HOME / "report.yaml").read_bytes() == before
 
 
+def test_a_submission_is_not_replaced_by_a_report(run, leaderboard, monkeypatch):
+    """Its id is found among the submissions, not in the registry."""
+    home = leaderboard / "submissions" / LABEL / ID
+    make(home)
+    monkeypatch.setattr(registry, "LEADERBOARD", leaderboard)
+    registry._known.cache_clear()
+    try:
+        with pytest.raises(ResultsError, match=r"a submission of A\. Newcomer, who alone may change its results"):
+            report.known_card(ID)
+    finally:
+        monkeypatch.undo()
+        registry._known.cache_clear()
+    make(leaderboard / HOME, id=MODEL)
+    done = submit(run, leaderboard)
+    assert done.exit_code == 1
+    assert f"{MODEL} is a submission; its authors alone may change its results" in done.output
+    assert (leaderboard / HOME / "model.yaml").exists()
+
+
+def test_a_report_of_a_longer_id_stays_where_one_of_its_beginning_is_laid(run, leaderboard):
+    longer = leaderboard / HOME / "base"
+    longer.mkdir(parents=True)
+    (longer / "report.yaml").write_text("model: x\n")
+    (longer / "more").touch()
+    for _ in range(2):
+        assert submit(run, leaderboard).exit_code == 0
+    assert (longer / "report.yaml").read_text() == "model: x\n"
+    assert not any(path.name.endswith("-older") for path in leaderboard.rglob("*"))
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -198,6 +231,10 @@ def test_a_pull_request_of_a_report_is_checked_and_nobody_changes_that_of_anothe
     done = invoke("submit", "check", "--since", "HEAD~1", "--leaderboard", leaderboard)
     assert done.exit_code == 0, done.output
     assert f"submission: {leaderboard / HOME}" in done.output and f"{MODEL} takes rank 1" in done.output
+    edit(leaderboard / HOME / "results" / LABEL / f"{MODEL}.parquet", command="another")
+    commit()
+    done = invoke("submit", "check", "--since", "HEAD~1", "--leaderboard", leaderboard)
+    assert "changes what A. Helper has reported: a maintainer must confirm it" in done.output
     path = leaderboard / HOME / "report.yaml"
     path.write_text(path.read_text().replace("A. Helper", "Somebody else"))
     commit()
