@@ -20,7 +20,7 @@ from pagbench.ranking.copies import find_copies
 from pagbench.ranking.statistics import Interval, clustered_spearman, kendall
 from pagbench.ranking.summaries import Replicates, Summary, summarise
 from pagbench.ranking.summary_cache import read_summaries
-from pagbench.results.frames import as_measured, declared_in, only_label, target_weights_in
+from pagbench.results.frames import as_measured, benchmarks_in, declared_in, only_label, target_weights_in
 
 OTHER_TARGETS = {
     "alignment_second_corrected": "the second target",
@@ -55,9 +55,9 @@ class Leaderboard(pd.DataFrame):
 
 
 def leaderboard(
-    rows: pd.DataFrame | str | Path,
-    *,
+    rows: pd.DataFrame | Sequence[pd.DataFrame] | str | Path,
     benchmark: str | Benchmark | None = None,
+    *,
     columns: str | Sequence[str] = "short",
     sort: str | None = None,
     against: str | Path | None = None,
@@ -66,8 +66,10 @@ def leaderboard(
     """Ranks models by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
 
     Args:
-        rows: per-sample rows as `pagbench.run` returns them, or a results folder. Data frames that are put together by
-            `pandas.concat` lose their pre-flight cards and verifications.
+        rows: per-sample rows as `pagbench.run` and `pagbench.load_results` return them, a list of several such data
+            frames, or a results folder; `published` for the published results, which a checkout has. What
+            `pandas.concat` and `pandas.read_parquet` return has nothing in `.attrs`: no recipes, pre-flight checks,
+            verifications.
         benchmark: needed where the rows, or the folder, hold more than one.
         columns: those that a notebook shows: `short`, `all`, or names or headings, as `tangent_energy` or
             `tangent energy`. The data frame has all of them in any case.
@@ -76,7 +78,8 @@ def leaderboard(
         against: rank them among the models of another results folder, or of its URL; `published`, among those of the
             published leaderboard, which a checkout has. Anchors and controls are taken from there; of other models that
             both have, those of `rows` are.
-        on_warning: called with a line for each file of a folder that is damaged or somebody else's, and left out.
+        on_warning: called with a line for each file of a folder that is damaged or somebody else's, and left out; and
+            where a data frame has nothing in `.attrs` of some models.
 
     Returns:
         One row per model, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and
@@ -89,14 +92,14 @@ def leaderboard(
     """
     from pagbench.ranking import render  # which needs this module
 
-    if isinstance(rows, pd.DataFrame):
-        rows = as_measured(rows)
-        definition = benchmark_of(rows, benchmark)
-        summaries = _summaries_of(rows, definition)
-    else:
+    if isinstance(rows, str | Path):
         folder = results.local(rows)
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or only_label(folder))
         summaries = read_summaries(folder, definition, on_warning)
+    else:
+        measured = as_measured(rows)
+        definition = benchmark_of(measured, benchmark)
+        summaries = _summaries_of(measured, definition, on_warning)
     if against is None:
         ranked = build_board(summaries, definition)
     else:
@@ -158,25 +161,28 @@ def benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Bench
     """The benchmark that rows are of.
 
     Raises:
-        ResultsError: there are none, or they are of several and none is named.
+        ResultsError: there are none, none of the benchmark that is named, or they are of several and none is named.
     """
     if rows.empty:
         raise ResultsError("no rows to rank; expected the data frame that pagbench.run returns")
+    if {"rank", "status", "entrant"} <= set(rows.columns):
+        raise ResultsError("this is a leaderboard; give the rows that it was made of, as pagbench.run returns them")
     if not {"benchmark", "version", "entrant", "seed", "sample_id"} <= set(rows.columns):
         raise ResultsError(
             f"columns {list(rows.columns)[:5]} are not those of the data frame that pagbench.run returns"
         )
-    if isinstance(benchmark, Benchmark):
-        return benchmark
-    if benchmark is not None:
-        return benchmarks.load(benchmark)
-    labels = sorted({f"{name}@{version}" for name, version in zip(rows["benchmark"], rows["version"], strict=True)})
-    if len(labels) != 1:
+    labels = benchmarks_in(rows)
+    if benchmark is None and len(labels) != 1:
         raise ResultsError(f"rows of several benchmarks ({', '.join(labels)}); name one with benchmark=")
-    return benchmarks.load(labels[0])
+    definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or labels[0])
+    if definition.label not in labels:
+        raise ResultsError(f"no rows of {definition.label}; these are of {', '.join(labels)}")
+    return definition
 
 
-def _summaries_of(rows: pd.DataFrame, benchmark: Benchmark) -> list[Summary]:
+def _summaries_of(
+    rows: pd.DataFrame, benchmark: Benchmark, on_warning: Callable[[str], object] = warnings.warn
+) -> list[Summary]:
     """Summaries of the models of a data frame; rows of other benchmarks are left out."""
     declared = {str(name): declared_in(rows, str(name)) for name in rows["entrant"].unique()}
     weights = target_weights_in(rows)
@@ -184,10 +190,22 @@ def _summaries_of(rows: pd.DataFrame, benchmark: Benchmark) -> list[Summary]:
     rows.attrs = {}  # or pandas would copy them at every step
     rows = distinct(rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)], benchmark)
     drawn = resampling.resample_samples(benchmark)
-    return [
+    found = [
         replace(summarise(group, benchmark, drawn, declared[str(name)]), target_weights=weights.get(str(name), {}))
         for name, group in rows.groupby("entrant")
     ]
+    unknown = [
+        one.name
+        for one in found
+        if declared[one.name].card is None and one.name not in weights and not one.evidence.control
+    ]
+    if unknown and benchmark.ranking == "recipes":
+        subject = f"{unknown[0]} has" if len(unknown) == 1 else f"{len(unknown)} models have"
+        on_warning(
+            f"{subject} nothing in .attrs of the data frame, so that networks of one recipe rank apart; read them by "
+            "pagbench.load_results, and give several data frames as a list"
+        )
+    return found
 
 
 def distinct(rows: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -60,13 +60,17 @@ class Comparison:
 
 
 def compare(
-    rows: pd.DataFrame | str | Path, a: str, b: str, *, benchmark: str | Benchmark | None = None
+    rows: pd.DataFrame | Sequence[pd.DataFrame] | str | Path,
+    a: str,
+    b: str,
+    *,
+    benchmark: str | Benchmark | None = None,
 ) -> pd.DataFrame:
     """Differences of two models, A - B, by the bootstrap over images that the leaderboard uses, which pairs models.
 
     Args:
-        rows: per-sample rows as `pagbench.run`, `pagbench.load_results` or `pandas.read_parquet` return them, or a
-            results folder.
+        rows: per-sample rows as `pagbench.run`, `pagbench.load_results` or `pandas.read_parquet` return them, a list of
+            several such data frames, or a results folder; `published` for the published results.
         a: id of the first model.
         b: id of the second one.
         benchmark: needed where the data frame holds more than one; of a folder, `digits` by default.
@@ -85,22 +89,28 @@ def compare(
     return pair(rows, a, b, benchmark=benchmark).table
 
 
-def pair(rows: pd.DataFrame | str | Path, a: str, b: str, *, benchmark: str | Benchmark | None = None) -> Comparison:
+def pair(
+    rows: pd.DataFrame | Sequence[pd.DataFrame] | str | Path,
+    a: str,
+    b: str,
+    *,
+    benchmark: str | Benchmark | None = None,
+) -> Comparison:
     """The same with what is to be said beside the table; see `compare`."""
     if a == b:
         raise ResultsError(f"{a} is named twice; name two models to compare")
-    if isinstance(rows, pd.DataFrame):
-        rows = as_measured(rows)
-        definition = benchmark_of(rows, benchmark)
-        first, second = _of_frame(rows, a, b, definition)
-    else:
+    if isinstance(rows, str | Path):
         definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
         first, second = _of_folder(results.local(rows), a, b, definition)
+    else:
+        measured = as_measured(rows)
+        definition = benchmark_of(measured, benchmark)
+        first, second = _of_frame(measured, a, b, definition)
     seeds = int(first.rows["seed"].iloc[0]), int(second.rows["seed"].iloc[0])
     if seeds[0] != seeds[1]:
         raise ResultsError(
             f"{a} was measured with the noise seed {seeds[0]}, {b} with {seeds[1]}, and their numbers are not paired; "
-            "measure one of them again with --overwrite"
+            "measure one of them again with --overwrite (in Python overwrite=True)"
         )
     statuses = first.status(definition), second.status(definition)
     return _compared(*_common(first.rows, second.rows), statuses, definition)

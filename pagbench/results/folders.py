@@ -90,13 +90,18 @@ def check_writable(folder: str | Path | StoragePath) -> None:
 
 
 def local(folder: str | Path) -> Path:
-    """The folder itself; of one behind a URL a copy in the cache, brought up to date.
+    """The folder itself; of one behind a URL a copy in the cache, brought up to date; `published` for the checkout's.
 
     Raises:
-        ResultsError: the URL leads nowhere.
+        ResultsError: the URL leads nowhere, there is no checkout, or it is a benchmark's folder within one of results.
     """
+    if folder == "published":
+        return published_folder(folder)
     if not is_url(folder):
-        return at_home(folder)
+        home = at_home(folder)
+        if "@" in home.name and _models(home) and not labels_in(home):
+            raise ResultsError(f"{folder}: the folder of one benchmark; give the one that it is in, {home.parent}")
+        return home
     remote, name = StoragePath.parse(folder), hashlib.sha256(str(folder).rstrip("/").encode()).hexdigest()[:16]
     copy = cache.root() / "results" / name
     try:
@@ -139,7 +144,7 @@ def published_folder(folder: str | Path) -> Path:
     if folder == "published":
         raise ResultsError(
             "there are no published results here, for an installed package has none; clone pagbench's repository and "
-            "give its folder: --against <repository>/leaderboard/results"
+            "give its folder <repository>/leaderboard/results"
         )
     raise ResultsError(f"{folder}: no such folder; give one of results, as leaderboard/results of the repository")
 

@@ -62,7 +62,8 @@ def load_results(
     """Reads the rows of a results folder, one per model and image, as `pagbench.leaderboard` and `compare` take them.
 
     Args:
-        folder: of results, or its URL, as `s3://bucket/results`.
+        folder: of results, or its URL, as `s3://bucket/results`; `published` for the published results, which a
+            checkout has.
         benchmark: name, `name@version`, or a definition; not needed where the folder has results of one alone.
         model: id of the only one whose rows are read; all by default.
         on_warning: called with a line for each file of a folder that is damaged or somebody else's, and left out.
@@ -103,15 +104,58 @@ def only_label(folder: Path) -> str:
     return labels[0]
 
 
-def as_measured(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows as `pagbench.run` returns them, of `load_results` or of `pandas.read_parquet`.
+def as_measured(rows: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows as `pagbench.run` returns them, of `load_results`, `pandas.read_parquet` or of several of these.
 
-    The former call the model's id `model`, which files call `entrant`. The latter have floats, of which sums are less
-    exact.
+    `load_results` calls the model's id `model`, which files call `entrant`; what is put together may have both. Files
+    have floats, of which sums are less exact.
+
+    Raises:
+        ResultsError: no data frame, rows without an id, or frames of several benchmarks or that were measured against
+            different networks.
     """
-    floats = dict.fromkeys(rows.select_dtypes("float32").columns, float)
-    renamed = rows if "entrant" in rows.columns else rows.rename(columns={"model": "entrant"})
-    return renamed.astype(floats) if floats else renamed
+    joined = rows if isinstance(rows, pd.DataFrame) else _joined(rows)
+    if {"entrant", "model"} <= set(joined.columns):
+        joined = joined.assign(entrant=joined["entrant"].fillna(joined["model"])).drop(columns="model")
+    else:
+        joined = joined.rename(columns={"model": "entrant"})
+    if "entrant" in joined and (lacking := int(joined["entrant"].isna().sum())):
+        raise ResultsError(f"{lacking} of {len(joined)} rows have no id of a model; fill the column entrant")
+    floats = dict.fromkeys(joined.select_dtypes("float32").columns, float)
+    return joined.astype(floats) if floats else joined
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Several data frames as one, with what is declared in each; of what two declare of a model, the latter's."""
+    listed = frames if isinstance(frames, Sequence) else [frames]
+    if other := [frame for frame in listed if not isinstance(frame, pd.DataFrame)]:
+        raise ResultsError(
+            f"rows are a {type(other[0]).__name__}, expected a data frame, a list of them or a results folder; measure "
+            "networks with pagbench.run first"
+        )
+    measured = [as_measured(frame) for frame in listed if not frame.empty]
+    labels = sorted({label for frame in measured for label in benchmarks_in(frame)})
+    if len(labels) > 1:
+        raise ResultsError(f"data frames of several benchmarks ({', '.join(labels)}); give those of one")
+    check_same_targets(declared for frame in measured for declared in target_weights_in(frame).items())
+    kinds = {kind for frame in measured for kind, declared in frame.attrs.items() if isinstance(declared, dict)}
+    attrs = {
+        kind: {name: said for frame in measured for name, said in frame.attrs.get(kind, {}).items()} for kind in kinds
+    }
+    bare = [pd.DataFrame(frame).copy(deep=False) for frame in measured]
+    for frame in bare:
+        frame.attrs = {}  # or pandas would compare them
+    joined = pd.concat(bare, ignore_index=True) if bare else pd.DataFrame()
+    joined.attrs = attrs
+    return joined
+
+
+def benchmarks_in(rows: pd.DataFrame) -> list[str]:
+    """Labels of the benchmarks that rows are of; none where they do not say it."""
+    if not {"benchmark", "version"} <= set(rows.columns):
+        return []
+    pairs = rows[["benchmark", "version"]].drop_duplicates()
+    return sorted(f"{name}@{version}" for name, version in pairs.itertuples(index=False))
 
 
 def declared_in(rows: pd.DataFrame, model: str) -> Declared:

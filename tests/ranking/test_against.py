@@ -82,7 +82,9 @@ def test_an_installed_package_says_where_published_results_are(mine, monkeypatch
     monkeypatch.setattr(results.folders, "PUBLISHED", tmp_path / "none")
     with pytest.raises(ResultsError, match="an installed package has none; clone pagbench's repository"):
         pagbench.leaderboard(mine, benchmark=LABEL, against="published")
-    assert_one_line(invoke("run", "bayes", "--against", "published", "-r", tmp_path / "r"), "--against <repository>")
+    assert_one_line(
+        invoke("run", "bayes", "--against", "published", "-r", tmp_path / "r"), "<repository>/leaderboard/results"
+    )
     assert_one_line(invoke("run", "bayes", "--against", tmp_path / "x", "-r", tmp_path / "r"), "no such folder")
     home = tmp_path / "copied"
     shutil.copytree(PUBLISHED / LABEL, home / LABEL)
