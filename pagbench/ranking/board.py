@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,10 @@ _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_exces
 
 
 class Leaderboard(pd.DataFrame):
-    """A leaderboard with all its columns, of which a notebook shows a few; what is taken from it is a plain data frame.
+    """A leaderboard with all its columns, of which a notebook shows a few.
+
+    Rows that are taken from it, as `board.head()`, are one, too; what lacks a column, or has other kinds of values, is
+    a plain data frame.
 
     Attributes:
         definition: the benchmark.
@@ -46,10 +49,25 @@ class Leaderboard(pd.DataFrame):
     shown: str | Sequence[str]
     _metadata: ClassVar[list[str]] = ["definition", "shown"]
 
+    @property
+    def _constructor(self) -> Callable[..., pd.DataFrame]:
+        """What pandas makes of a part of it, or of something computed."""
+
+        def make(*args: Any, **kwargs: Any) -> pd.DataFrame:
+            made = pd.DataFrame(*args, **kwargs)
+            kinds = made.dtypes.to_dict()
+            if not hasattr(self, "definition") or any(kinds.get(name) != kind for name, kind in self.dtypes.items()):
+                return made
+            board = Leaderboard(made)
+            board.definition, board.shown = self.definition, self.shown
+            return board
+
+        return make
+
     def _repr_html_(self) -> str | None:
         from pagbench.ranking import render  # which needs this module
 
-        if not {"rank", "model", "status", "control", "verification"} <= set(self.columns):  # changed in place
+        if self.empty or not {"rank", "model", "status", "control", "verification"} <= set(self.columns):
             return pd.DataFrame(self)._repr_html_()  # type: ignore[operator]  # its stubs lack it
         return render.to_html(self, self.definition, self.shown)
 

@@ -42,6 +42,8 @@ Columns = str | Sequence[str]
 _NOT_SHOWN = ("family", "strength", "temperature", "status", "verification")
 """Columns that have a heading on pages, and that a table shows only where they are named: ids and notes have them."""
 _TEXT = ("rank", "model", "regime", "status")
+_WRAPPED = ("model", "status")
+"""Columns whose cells may take several lines of a page."""
 _LISTED = 3
 """Models with the same remark that are listed by name; of more the number is given."""
 _LONGEST_REMARK = 600
@@ -95,7 +97,7 @@ def caption(board: pd.DataFrame, benchmark: Benchmark) -> str:
             f"{benchmark.label}: {no_rank(benchmark)}. Shown are accuracy, with half the 95 % interval of a bootstrap "
             "over images, time per image and pre-flight; nothing is said of alignment."
         )
-    missing = missing_anchor(set(board["model"]), benchmark)
+    missing = _without_regimes(board, benchmark)
     regimes = (
         f"Regimes lie between {benchmark.reference} and {benchmark.bayes} and tell of robustness only; the number is a "
         "probability."
@@ -133,7 +135,7 @@ def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
     parts = [
         f"{benchmark.label}: {len(benchmark.samples)} images. Alignment: {scale}; ± is half its 95 % interval {covers}."
     ]
-    if missing := missing_anchor(set(board["model"]), benchmark):
+    if missing := _without_regimes(board, benchmark):
         parts.append(f"No regimes are judged, for {missing}.")
     unranked = board[board["rank"].isna() & ~board["control"]]["model"].tolist()
     named = [form(name) for name in unranked] if len(unranked) <= _LISTED else [f"{len(unranked)} models"]
@@ -143,6 +145,12 @@ def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
     if board["verification"].str.contains(UNDER_EMBARGO).any():
         parts.append(f"{_EMBARGO}: weights under embargo.")
     return " ".join(parts)
+
+
+def _without_regimes(board: pd.DataFrame, benchmark: Benchmark) -> str:
+    """Why no regimes are judged; empty where they are, though the anchors may not be among the rows that were taken."""
+    judged = "regime" in board and board["regime"].notna().any()
+    return "" if judged else missing_anchor(set(board["model"]), benchmark)
 
 
 def _ideal(benchmark: Benchmark) -> str:
@@ -535,7 +543,7 @@ def to_markdown(
 
 
 def to_html(board: pd.DataFrame, benchmark: Benchmark, columns: Columns = "short") -> str:
-    """A table for a notebook, with its legend, and the status of models without a rank in the short one.
+    """A table for a notebook, with its legend; short or whole, it has the status of models without a rank.
 
     Args:
         board: as `pagbench.leaderboard` returns it.
@@ -545,14 +553,26 @@ def to_html(board: pd.DataFrame, benchmark: Benchmark, columns: Columns = "short
     shown = select(board, benchmark, columns)
     intervals = _with_intervals(shown, benchmark, columns)
     board = board.assign(status=board["status"].replace(RANKED, ""))
-    if columns == "short" and board["status"].any():
+    if columns in ("short", "all") and board["status"].any():
         shown += [column for column in documented_columns(benchmark) if column.name == "status"]
-    cells = [_cells(line, shown, benchmark, printable, intervals) for line in _lines(board, networks=False)]
-    table = pd.DataFrame(cells, columns=[_header(column) for column in shown])
-    texts = ", ".join(f".pagbench td:nth-child({1 + i})" for i, column in enumerate(shown) if column.name in _TEXT)
-    style = f"<style>{texts} {{ text-align: left; }}</style>" if texts else ""
-    said = f"{legend(board, benchmark)} {len(board)} rows × {len(board.columns)} columns."
-    return f"{style}{table.to_html(index=False, classes='pagbench')}<p>{html.escape(said)}</p>"
+    rows = [_cells(line, shown, benchmark, printable, intervals) for line in _lines(board, networks=False)]
+    # a style sheet would hold for the other tables of a notebook, too
+    styles = [
+        ("text-align: left" if column.name in _TEXT else "text-align: right")
+        + ("" if column.name in _WRAPPED else "; white-space: nowrap")
+        for column in shown
+    ]
+    head = _html_row("th", [_header(column) for column in shown], styles)
+    body = "\n".join(_html_row("td", cells, styles) for cells in rows)
+    count = f"{len(board)} {'row' if len(board) == 1 else 'rows'} × {len(board.columns)} columns."
+    own = [f"{_OWN} yours."] if "own" in board and board["own"].any() else []
+    said = html.escape(" ".join([legend(board, benchmark), *own, count]))
+    return f'<table class="dataframe pagbench">\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table><p>{said}</p>'
+
+
+def _html_row(tag: str, cells: Sequence[str], styles: Sequence[str]) -> str:
+    parts = [f'<{tag} style="{style}">{html.escape(cell)}</{tag}>' for cell, style in zip(cells, styles, strict=True)]
+    return f"<tr>{''.join(parts)}</tr>"
 
 
 def to_csv(board: pd.DataFrame, benchmark: Benchmark) -> str:

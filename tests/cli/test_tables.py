@@ -162,15 +162,25 @@ def test_the_benchmark_follows_the_folder(tmp_path):
 def test_a_notebook_shows_the_short_table_and_the_frame_has_all():
     board = pagbench.leaderboard(PUBLISHED, benchmark="sphere")
     shown = board._repr_html_()
-    assert "<th>tangent energy ↑</th>" in shown and "<th>log off/on ↓</th>" not in shown
+    assert ">tangent energy ↑</th>" in shown and ">log off/on ↓</th>" not in shown
+    assert "<style" not in shown, "it would hold for other tables, too"
+    assert '<th style="text-align: left">model</th>' in shown
+    assert '<td style="text-align: left">sphere/standard</td>' in shown
+    assert re.search(r"""<td style="text-align: left; white-space: nowrap">1( \(|<)""", shown)
     assert "±" in shown and "no result: accuracy 0.333 is not above chance" in shown
     assert f"{len(board)} rows × {len(board.columns)} columns." in shown
     every = pagbench.leaderboard(PUBLISHED, benchmark="sphere", columns="all")
-    assert "<th>log off/on ↓</th>" in every._repr_html_()
+    assert ">log off/on ↓</th>" in every._repr_html_() and ">status</th>" in every._repr_html_()
     pd.testing.assert_frame_equal(pd.DataFrame(every), pd.DataFrame(board))
     again = pickle.loads(pickle.dumps(board))
     assert again._repr_html_() == shown
-    assert type(board[["model", "rank"]]) is type(board.head(2)) is pd.DataFrame
+    assert type(board[["model", "rank"]]) is type(board.isna()) is type(board.T) is pd.DataFrame
+    rows = [board.head(1), board[board["rank"] == 1], board.query("rank == 1"), board.sort_values("rank").iloc[:1]]
+    for taken in (*rows, pickle.loads(pickle.dumps(rows[0]))):
+        short = taken._repr_html_()
+        assert ">tangent energy ↑</th>" in short and ">log off/on ↓</th>" not in short and "1 row × " in short
+        assert "No regimes" not in short, "they are judged, though the anchors are not among the rows"
+    assert "±" in board.round(2)._repr_html_() and "<table" in board.head(0)._repr_html_()
     again["model"] = "<script>"
     assert "<script>" not in again._repr_html_()
     del again["status"]

@@ -36,6 +36,10 @@ def test_a_model_takes_the_place_that_it_has_among_all(mine):
     alone = pagbench.leaderboard(PUBLISHED, benchmark=LABEL).set_index("model")
     assert list(board.index[board["own"]]) == ["mine"]
     assert set(board.index) == {*alone.index, "mine"}
+    own = pagbench.leaderboard(mine, LABEL, against="published")
+    assert "mine ◀</td>" in own._repr_html_() and "◀ yours." in own._repr_html_()
+    one = pagbench.leaderboard(mine, LABEL).query("model == 'mine'")
+    assert "◀" not in one._repr_html_() and "1 row × " in one._repr_html_()
     shown = [*columns.MAIN, "regime"]
     pd.testing.assert_series_equal(board.loc["mine", shown], alone.loc[TWIN, shown], check_names=False)
     others = alone["rank"].dropna().drop(TWIN)
