@@ -20,7 +20,7 @@ from pagbench.cards import (
 from pagbench.cards.plain_yaml import read_yaml
 from pagbench.columns import MEASURES, WITHOUT_TARGET, Need
 from pagbench.data import AnyDatasetCard
-from pagbench.errors import UnknownNameError
+from pagbench.errors import ContractError, UnknownNameError
 
 _FOLDER = Path(__file__).parent
 
@@ -254,15 +254,20 @@ def names() -> list[str]:
     return list(_published())
 
 
-def load(name: str) -> Benchmark:
-    """Finds a published benchmark by `name` (its newest version) or `name@version`.
+def load(name: str | Benchmark) -> Benchmark:
+    """Finds a published benchmark by `name` (its newest version) or `name@version`; a definition is taken as it is.
 
     >>> load("digits").label, load("digits@1").label
     ('digits@2', 'digits@1')
 
     Raises:
         UnknownNameError: no such benchmark; the message has the closest names.
+        ContractError: neither a name nor a definition.
     """
+    if isinstance(name, Benchmark):
+        return name
+    if not isinstance(name, str):
+        raise ContractError(f"benchmark of type {type(name).__name__}; expected one name, as 'digits' or 'digits@2'")
     versions = [label for label in names() if label == name or label.partition("@")[0] == name]
     if not versions:
         raise UnknownNameError("benchmark", name, names())

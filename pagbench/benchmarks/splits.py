@@ -47,7 +47,7 @@ def splits(benchmark: str | Benchmark) -> "Splits":
     """
     from pagbench import data
 
-    return data.splits(benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark)
+    return data.splits(benchmarks.load(benchmark))
 
 
 def count(benchmark: Benchmark) -> int:

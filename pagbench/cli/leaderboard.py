@@ -101,8 +101,8 @@ def leaderboard(
 
 def _columns(given: str | None) -> "Columns | None":
     """As `pagbench.ranking.render` takes them."""
-    if given is None or given.strip() in ("short", "all"):
-        return given and given.strip()
+    if given is None or given.strip().casefold() in ("short", "all"):
+        return given and given.strip().casefold()
     return [name.strip() for name in given.split(",") if name.strip()]
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache as cached
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -366,6 +367,10 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
     """
     errors = list[PagbenchError]()
     if isinstance(models, Mapping):
+        if not models:
+            raise ContractError("no models: the mapping is empty; give an id and a model, as {'mine': network}")
+        if all(_is_torch(part, "Tensor") for part in models.values()):
+            raise ContractError(_no_model(models))
         ids, listed = [*models], [*models.values()]
     else:
         several = isinstance(models, Iterable) and not isinstance(models, str) and not _is_module(models)
@@ -400,9 +405,26 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
 
 
 def _is_module(model: Any) -> bool:
-    """Whether it is a network; where PyTorch is not loaded, nothing is."""
+    """Whether it is a network."""
+    return _is_torch(model, "nn.Module")
+
+
+def _is_torch(value: Any, kind: str) -> bool:
+    """Whether it is of a class of PyTorch's; where that is not loaded, nothing is."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(model, torch.nn.Module)
+    return torch is not None and isinstance(value, attrgetter(kind)(torch))
+
+
+def _no_model(value: Any) -> str:
+    """Why something is no model, and what to do."""
+    if isinstance(value, Mapping) and any(_is_torch(part, "Tensor") for part in value.values()):
+        return "a dict of tensors is no network; load it into its network by load_state_dict, and give that"
+    kind = type(value).__name__
+    if isinstance(value, type):
+        return f"the class {value.__name__} is no network yet; call it, and give what it makes"
+    if callable(value):
+        return f"a {kind} is no network; wrap it in a torch.nn.Module"
+    return f"model of type {kind}; expected an id, a card file, path.py:function or a torch.nn.Module"
 
 
 def _local_ids(models: Sequence[Any]) -> dict[LocalFile, str]:
@@ -428,14 +450,12 @@ def resolve_one(
     """
     if _is_module(model):
         return from_module(model, clean(type(model).__name__) if name is None else name, benchmark)
+    if not isinstance(model, Request | str | Path):
+        raise ContractError(_no_model(model) if name is None else f"{name}: {_no_model(model)}")
     if name is not None:
         return _named(resolve_one(model, benchmark, local=local), name)
     if isinstance(model, Request):
         return model
-    if not isinstance(model, str | Path):
-        raise ContractError(
-            f"model of type {type(model).__name__}; expected an id, a card file, path.py:function or a torch.nn.Module"
-        )
     text = str(model)
     if (smoothed := parse_smoothed(text)) is not None:
         base = resolve_one(smoothed.model, benchmark, local=local)

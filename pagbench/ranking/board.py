@@ -90,7 +90,7 @@ def leaderboard(
             verifications.
         benchmark: needed where the rows, or the folder, hold more than one.
         columns: those that a notebook shows: `short`, `all`, or names or headings, as `tangent_energy` or
-            `tangent energy`. The data frame has all of them in any case.
+            `tangent energy`, beside the model. The data frame has all of them in any case.
         sort: column to order by, its name or its heading, best first (or ascending where neither direction is better);
             rank by default.
         against: rank them among the models of another results folder, or of its URL; `published`, among those of the
@@ -104,7 +104,8 @@ def leaderboard(
         `_high`; with `against`, `own` says whether a row has a model of `rows`.
 
     Raises:
-        ResultsError: no rows, or rows of several benchmarks; nothing to rank against, or models there that were
+        ResultsError: no rows, or rows of several benchmarks; no column is named; nothing to rank against, or models
+            there that were
             measured against other networks.
         UnknownNameError: no such column.
     """
@@ -112,7 +113,7 @@ def leaderboard(
 
     if isinstance(rows, str | Path):
         folder = results.local(rows)
-        definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or only_label(folder))
+        definition = benchmarks.load(benchmark or only_label(folder))
         summaries = read_summaries(folder, definition, on_warning)
     else:
         measured = as_measured(rows)
@@ -127,6 +128,8 @@ def leaderboard(
         ranked, own = table_of(placed, definition), {placed.row_of[name] for name in joined.own}
         ranked = ranked.assign(own=ranked["model"].isin(own))
     board = Leaderboard(_sorted(ranked, sort, definition))
+    if isinstance(columns, str) and columns.casefold() in ("short", "all"):
+        columns = columns.casefold()
     render.select(board, definition, columns)
     board.definition, board.shown = definition, columns
     return board
@@ -192,7 +195,7 @@ def benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Bench
     labels = benchmarks_in(rows)
     if benchmark is None and len(labels) != 1:
         raise ResultsError(f"rows of several benchmarks ({', '.join(labels)}); name one with benchmark=")
-    definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or labels[0])
+    definition = benchmarks.load(benchmark or labels[0])
     if definition.label not in labels:
         raise ResultsError(f"no rows of {definition.label}; these are of {', '.join(labels)}")
     return definition
@@ -342,6 +345,8 @@ def _ordered_columns(board: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
 def _sorted(board: pd.DataFrame, sort: str | None, benchmark: Benchmark) -> pd.DataFrame:
     by = "accuracy" if benchmark.no_target else "alignment"
     if sort is not None:
+        if not isinstance(sort, str):
+            raise ResultsError(f"sort {sort!r}: a leaderboard is sorted by one column; give its name")
         (found,) = columns.find_columns(benchmark, [sort], board.columns)
         by = found.name
         if board[by].map(lambda value: isinstance(value, (list, dict))).any():

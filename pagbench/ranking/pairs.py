@@ -100,7 +100,7 @@ def pair(
     if a == b:
         raise ResultsError(f"{a} is named twice; name two models to compare")
     if isinstance(rows, str | Path):
-        definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or "digits")
+        definition = benchmarks.load(benchmark or "digits")
         first, second = _of_folder(results.local(rows), a, b, definition)
     else:
         measured = as_measured(rows)

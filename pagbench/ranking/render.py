@@ -25,7 +25,7 @@ from pagbench.columns import (
     find_columns,
     short_columns,
 )
-from pagbench.errors import in_csv, in_markdown, printable
+from pagbench.errors import ResultsError, in_csv, in_markdown, printable
 from pagbench.ranking.board import agreements, missing_anchor
 from pagbench.ranking.copies import sentences
 from pagbench.ranking.eligibility import RANKED, no_rank
@@ -74,11 +74,13 @@ def select(board: pd.DataFrame, benchmark: Benchmark, columns: Columns = "short"
 
     Raises:
         UnknownNameError: the leaderboard has no such column.
+        ResultsError: none is named.
     """
-    if not isinstance(columns, str):
-        return find_columns(benchmark, columns, board.columns)
+    if not columns:
+        raise ResultsError("no columns are named; name some, as alignment, or take 'short' or 'all'")
     if columns not in ("short", "all"):
-        return find_columns(benchmark, [columns], board.columns)
+        names = [columns] if isinstance(columns, str) else columns
+        return list(dict.fromkeys(find_columns(benchmark, names, board.columns)))
     measured = board.columns[board.notna().any()]
     if columns == "short":
         return short_columns(benchmark, measured)
@@ -543,7 +545,9 @@ def to_markdown(
 
 
 def to_html(board: pd.DataFrame, benchmark: Benchmark, columns: Columns = "short") -> str:
-    """A table for a notebook, with its legend; short or whole, it has the status of models without a rank.
+    """A table for a notebook, with its legend.
+
+    Short or whole, it has the status of models without a rank; where columns are named, the model is always among them.
 
     Args:
         board: as `pagbench.leaderboard` returns it.
@@ -555,6 +559,8 @@ def to_html(board: pd.DataFrame, benchmark: Benchmark, columns: Columns = "short
     board = board.assign(status=board["status"].replace(RANKED, ""))
     if columns in ("short", "all") and board["status"].any():
         shown += [column for column in documented_columns(benchmark) if column.name == "status"]
+    if "model" not in [column.name for column in shown]:
+        shown = [*find_columns(benchmark, ["model"], board.columns), *shown]
     rows = [_cells(line, shown, benchmark, printable, intervals) for line in _lines(board, networks=False)]
     # a style sheet would hold for the other tables of a notebook, too
     styles = [

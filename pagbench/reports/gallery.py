@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,14 @@ def gradients(
     Raises:
         PagbenchError: a model or a setting is wrong.
     """
-    definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
+    definition = benchmarks.load(benchmark)
     if task is not None and task not in columns.ABILITIES:
         raise UnknownNameError("task", task, columns.ABILITIES)
-    if samples < 1:
-        raise ContractError(f"samples {samples} is out of range; expected 1 or more")
+    if not isinstance(samples, Integral) or samples < 1:
+        raise ContractError(f"samples {samples!r} is out of range; expected a whole number from 1")
     chosen = devices.choose_device(device)
     requests = registry.resolve(models, definition)
-    if isinstance(models, Sequence | Mapping) and not models:
+    if isinstance(models, Sequence) and not models:
         requests = [request for request in requests if not request.card.control]
     if task is not None and not requests:
         raise ContractError(f"{definition.label}: no trained model is shipped for it; name some, as control/bayes")

@@ -79,7 +79,7 @@ def load_results(
         UnknownNameError: there is no such benchmark, or no results of that model; the message has the closest ids.
     """
     home = local(folder)
-    definition = benchmark if isinstance(benchmark, Benchmark) else benchmarks.load(benchmark or only_label(home))
+    definition = benchmarks.load(benchmark or only_label(home))
     if model is None:
         found = map_results(home, definition, lambda result: result, on_warning)
     else:

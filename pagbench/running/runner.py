@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ class RunError(PagbenchError):
 @accepting(entrants="models", tell="on_warning")
 def run(  # noqa: PLR0913 (every option of the command)
     models: nn.Module | str | Path | Iterable[Any] | Mapping[str, Any] = (),
-    *,
     benchmark: str | Benchmark = "digits",
+    *,
     measures: Iterable[str] = (),
     results: str | Path | None = None,
     limit: int | None = None,
@@ -106,7 +107,7 @@ def run(  # noqa: PLR0913 (every option of the command)
         RunError: some models failed while the others were measured and kept.
         Stopped: SIGINT or SIGTERM came; finished batches are kept.
     """
-    definition = benchmarks.load(benchmark) if isinstance(benchmark, str) else benchmark
+    definition = benchmarks.load(benchmark)
     batch_size = None if batch_size is None else _within("batch size", batch_size, 1)
     chosen_device = devices.choose_device(device)
     seed = definition.seed if seed is None else _within("seed", seed, 0)
@@ -366,6 +367,8 @@ def _published(folder: str | Path | None) -> Path | None:
 
 def _within(name: str, value: int, smallest: int) -> int:
     largest = 2**32 - 1
+    if not isinstance(value, Integral):
+        raise ContractError(f"{name} {value!r} is no whole number; expected {smallest} to {largest}")
     if not smallest <= value <= largest:
         raise ContractError(f"{name} {value} is out of range; expected {smallest} to {largest}")
     return value

@@ -172,6 +172,9 @@ def test_a_notebook_shows_the_short_table_and_the_frame_has_all():
     every = pagbench.leaderboard(PUBLISHED, benchmark="sphere", columns="all")
     assert ">log off/on ↓</th>" in every._repr_html_() and ">status</th>" in every._repr_html_()
     pd.testing.assert_frame_equal(pd.DataFrame(every), pd.DataFrame(board))
+    assert pagbench.leaderboard(PUBLISHED, "sphere", columns="ALL")._repr_html_() == every._repr_html_()
+    named = pagbench.leaderboard(PUBLISHED, "sphere", columns=["alignment", "Alignment"])._repr_html_()
+    assert re.findall("<th [^>]*>(.*?)</th>", named) == ["model", "alignment ↑"]
     again = pickle.loads(pickle.dumps(board))
     assert again._repr_html_() == shown
     assert type(board[["model", "rank"]]) is type(board.isna()) is type(board.T) is pd.DataFrame
@@ -185,6 +188,10 @@ def test_a_notebook_shows_the_short_table_and_the_frame_has_all():
     assert "<script>" not in again._repr_html_()
     del again["status"]
     assert "<table" in again._repr_html_(), "pandas's own view of what was changed"
+    with pytest.raises(ResultsError, match="no columns are named"):
+        pagbench.leaderboard(PUBLISHED, "sphere", columns=[])
+    with pytest.raises(ResultsError, match="is sorted by one column"):
+        pagbench.leaderboard(PUBLISHED, "sphere", sort=["alignment"])
     with pytest.raises(UnknownNameError, match="closest: regime"):
         pagbench.leaderboard(PUBLISHED, benchmark="sphere", columns=["regimes"])
 

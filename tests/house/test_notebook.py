@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_one_line(arguments, line):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"samples": 0}, "samples 0 is out of range; expected 1 or more"),
+        ({"samples": 0}, "samples 0 is out of range; expected a whole number from 1"),
         ({"task": "painting"}, "unknown task 'painting'"),
         ({"models": "digits/standrd"}, "digits/standard"),
     ],
@@ -124,3 +124,29 @@ def test_what_cannot_be_read_is_one_line(arguments, line):
 def test_a_figure_that_cannot_be_drawn_is_one_line(options, line):
     with pytest.raises(PagbenchError, match=line):
         pagbench.gradients(**{"models": "digits/standard", **options})
+
+
+@pytest.mark.parametrize("call", [pagbench.run, pagbench.gradients])
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (({},), "no models: the mapping is empty; give an id and a model"),
+        (({"mine": lambda images: images},), "mine: a function is no network; wrap it in a torch.nn.Module"),
+        ((nn.Linear,), "the class Linear is no network yet; call it"),
+        ((nn.Linear(1, 1).state_dict(),), "a dict of tensors is no network; load it into its network"),
+        (({"mine": {"weight": torch.ones(1)}},), "mine: a dict of tensors is no network"),
+        ((nn.Linear(1, 1), ["digits"]), "benchmark of type list; expected one name"),
+    ],
+)
+def test_what_is_no_model_or_no_benchmark_is_one_line(call, given, line):
+    with pytest.raises(PagbenchError, match=line) as error:
+        call(*given)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("limit", [5.5, "all"])
+def test_what_is_no_number_is_one_line(limit):
+    with pytest.raises(PagbenchError, match=f"^limit {limit!r} is no whole number; expected 1 to"):
+        pagbench.run("digits/standard", "digits", limit=limit)
+    with pytest.raises(PagbenchError, match=f"^samples {limit!r} is out of range; expected a whole number from 1"):
+        pagbench.gradients("digits/standard", samples=limit)
