@@ -3,14 +3,20 @@
 import importlib
 import importlib.util
 import re
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 from unicodedata import category
 
 _LONGEST_LINE, _LINES = 200, 3
 """Characters of each line of an error of several lines, and how many lines follow the first."""
+_HERE = Path(__file__).parent
+_INSTALLED = re.compile(rf"[/\\](site|dist)-packages[/\\]|^<frozen |^{re.escape(sysconfig.get_path('stdlib'))}")
+_CELL = re.compile("ipykernel_|^<ipython-input")
 _HIDDEN = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp"))
 _STACKED = 8
 """Marks in a row that stand on one character, and hide what is near."""
@@ -38,6 +44,18 @@ def first_line(error: BaseException) -> str:
     if not lines[0].endswith(":"):
         return lines[0]
     return " ".join(shorten(line, _LONGEST_LINE, placeholder=" …") for line in lines[: 1 + _LINES])
+
+
+def described(error: BaseException) -> str:
+    """An exception's type and first line, and the last line of the user's own code, if any, on the way to it."""
+    kind, line = type(error).__name__, first_line(error)
+    said = kind if line == kind else f"{kind}: {line}"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _INSTALLED.search(frame.filename)]
+    own = [frame for frame in own if not Path(frame.filename).is_relative_to(_HERE)]
+    if not own:
+        return said
+    file = "a notebook's cell" if _CELL.search(own[-1].filename) else Path(own[-1].filename).name
+    return f"{said}, {file}, line {own[-1].lineno}"
 
 
 def hidden(text: str) -> str | None:

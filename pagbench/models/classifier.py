@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pagbench.errors import first_line
+from pagbench.errors import described
 from pagbench.models import outputs, wrappers
 from pagbench.models.outputs import Kind, Output
 from pagbench.models.registry import Origin
@@ -210,6 +210,7 @@ _FAILURES = {
     r"Guard failed|dynamic": "export it with a batch of any size",
 }
 """What to do, by what the errors of PyTorch say."""
+_OF_SHAPES = r"(?i)shape|size|dimension|channel|mat1|input\[|out of range|too many indices"
 
 
 @torch.no_grad()
@@ -224,10 +225,11 @@ def raw_output(
     try:
         raw = classifier.raw(probe)
     except Exception as error:  # a third party's code may raise anything
-        reason = first_line(error)
+        reason = described(error)
         found = f"fails on images of shape {tuple(probe.shape)} on {probe.device.type} ({reason})"
-        words = [advice for pattern, advice in _FAILURES.items() if re.search(pattern, reason)]
-        failed = _fail("input", found, "", words[0] if words else _ADVICE[origin].shape)
+        advice = _FAILURES | {_OF_SHAPES: _ADVICE[origin].shape}
+        words = [text for pattern, text in advice.items() if re.search(pattern, reason)]
+        failed = _fail("input", found, "", words[0] if words else "")
         raise Refusal(name, Preflight(checks=(failed,))) from error
     if not isinstance(raw, Tensor) or raw.ndim != 2:
         got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__

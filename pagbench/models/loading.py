@@ -21,7 +21,7 @@ from pagbench.errors import (
     PagbenchError,
     UnknownNameError,
     check_extra,
-    first_line,
+    described,
 )
 from pagbench.models import architectures, fingerprint, graphs, outputs, registry, sources, wrappers
 from pagbench.models.classifier import Classifier, check_contract, raw_output, say
@@ -128,7 +128,7 @@ def load(request: Request, benchmark: Benchmark, device: torch.device = _CPU) ->
     except (Exception, SystemExit) as error:  # a third party's network may raise anything
         if is_out_of_memory(error):
             raise
-        reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
+        reason = "it ends the program" if isinstance(error, SystemExit) else described(error)
         raise ContractError(f"{request.card.id}: cannot be loaded ({reason})") from error
 
 

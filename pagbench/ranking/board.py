@@ -105,8 +105,7 @@ def leaderboard(
 
     Raises:
         ResultsError: no rows, or rows of several benchmarks; no column is named; nothing to rank against, or models
-            there that were
-            measured against other networks.
+            there that were measured against other networks.
         UnknownNameError: no such column.
     """
     from pagbench.ranking import render  # which needs this module

@@ -13,7 +13,7 @@ from torch import nn
 from pagbench import benchmarks, columns, geometry
 from pagbench.benchmarks import Benchmark
 from pagbench.densities import scores
-from pagbench.errors import ContractError, UnknownNameError
+from pagbench.errors import ContractError, PagbenchError, UnknownNameError
 from pagbench.models import devices, registry
 from pagbench.models.loading import LoadedModel
 from pagbench.models.smoothing import sampled
@@ -62,7 +62,10 @@ def gradients(
         requests = [request for request in requests if not request.card.control]
     if task is not None and not requests:
         raise ContractError(f"{definition.label}: no trained model is shipped for it; name some, as control/bayes")
-    loaded = [request.load(definition) for request in requests]
+    try:
+        loaded = [request.load(definition) for request in requests]
+    except PagbenchError as error:
+        raise error from None  # it names the line of the network's code
     ids = definition.samples[:samples]
     if task is None:
         return _draw_gradients(loaded, definition, ids, chosen)
@@ -121,9 +124,10 @@ def _draw_gradients(
     images, labels = shown.images.to(device), shown.labels.to(device)
     listed = [("Bayes target", target)]
     for model in models:
-        classifier = session.measured(model)
-        with sampled(classifier, ids):
-            gradient = geometry.log_odds_gradient(classifier, images, labels).gradient.cpu()
+        with guarded(model.card.id):
+            classifier = session.measured(model)
+            with sampled(classifier, ids):
+                gradient = geometry.log_odds_gradient(classifier, images, labels).gradient.cpu()
         listed.append((_name(model, benchmark), gradient))
     figure, axes = grid(len(ids), 1 + len(listed))
     for row in range(len(ids)):

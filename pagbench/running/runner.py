@@ -157,7 +157,7 @@ def run(  # noqa: PLR0913 (every option of the command)
         for line in rows.attrs["flags"]:
             on_warning(line)
         if state.failures:
-            raise RunError(list(state.failures), rows)
+            raise RunError(list(state.failures), rows) from state.cause
         return rows
 
 
@@ -173,6 +173,8 @@ class _State:
         self._results: dict[tuple[str, str | None], Result] = {}
         self._preflights: dict[str, Preflight] = {}
         self.failures: dict[str, None] = {}
+        self.cause: BaseException | None = None
+        """What the only model that failed has raised; None where several did, for it keeps the model in memory."""
 
     @property
     def _models(self) -> list[Request]:
@@ -229,6 +231,7 @@ class _State:
         if not outcome.failure:
             return
         if not outcome.unavailable:
+            self.cause = None if self.failures else outcome.cause
             self.failures[outcome.failure] = None
         elif name not in self._excluded:
             self._on_warning(_without_anchor(name, outcome.failure))

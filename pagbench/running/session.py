@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pagbench import columns, data, measures
 from pagbench.benchmarks import Benchmark
 from pagbench.columns import BLOCKS
-from pagbench.errors import ContractError, PagbenchError, first_line
+from pagbench.errors import ContractError, PagbenchError, described
 from pagbench.measures import MeasureContext
 from pagbench.measures.calibration import NONE, ONE, Temperature, fit_temperature
 from pagbench.measures.context import calibrated
@@ -187,9 +187,7 @@ def guarded(model: str, measure: str | None = None) -> Iterator[None]:
                 images = f"{BLOCKS[measure]} images, fewer of which would change the rows,"
             advice = "use a larger device, or --device cpu"
             raise ContractError(f"{model}: out of memory with {images} at a time while {during}; {advice}") from None
-        raise ContractError(
-            f"{model}: fails while {during} ({first_line(error)}); finished batches are kept"
-        ) from error
+        raise ContractError(f"{model}: fails while {during} ({described(error)}); finished batches are kept") from error
 
 
 def _checked(

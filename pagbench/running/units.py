@@ -69,6 +69,7 @@ class Outcome(NamedTuple):
         stopped: the signal for which it stopped between two batches; 0 where none has come.
         result: all rows of the model that the folder has, where the unit completed or found them in this process.
         preflight: the model's pre-flight card, where it was only checked.
+        cause: what the model itself has raised, in this process.
     """
 
     failure: str = ""
@@ -77,6 +78,7 @@ class Outcome(NamedTuple):
     stopped: int = 0
     result: Result | None = None
     preflight: Preflight | None = None
+    cause: BaseException | None = None
 
 
 class Packed(NamedTuple):
@@ -169,7 +171,7 @@ class UnitWorker:
     def do_packed(self, packed: Packed, advance: Advance) -> Outcome:
         """The same as `do` for another process, which reads the rows from the folder."""
         unit = Unit(_unpacked(packed.request), packed.measure, packed.ids, packed.preflight)
-        return self.do(unit, advance)._replace(result=None)
+        return self.do(unit, advance)._replace(result=None, cause=None)
 
     def do(self, unit: Unit, advance: Advance) -> Outcome:
         """Measures what the folder lacks of a unit, a batch at a time, and merges the model's rows once all are there.
@@ -200,7 +202,7 @@ class UnitWorker:
             return Outcome(f"{unit.name}: the results folder fails ({first_line(error)})", warnings=tuple(lines))
         except PagbenchError as error:
             unavailable = isinstance(error, _UnloadableError | Refusal) and not unit.request.explicit
-            return Outcome(str(error), unavailable, tuple(lines))
+            return Outcome(str(error), unavailable, tuple(lines), cause=error.__cause__)
         return Outcome(warnings=tuple(lines), result=result, preflight=preflight)
 
     def _complete(self, unit: Unit, advance: Advance, on_warning: Callable[[str], object]) -> Result | None:
@@ -308,7 +310,7 @@ class UnitWorker:
             try:
                 self._loaded = (request, request.load(self._config.benchmark, self._config.device))
             except PagbenchError as error:
-                raise _UnloadableError(str(error)) from None
+                raise _UnloadableError(str(error)) from error.__cause__
             except Exception as error:  # too little memory for it
                 raise ContractError(f"{request.card.id}: cannot be loaded ({first_line(error)})") from error
         return self._loaded[1]

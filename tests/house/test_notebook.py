@@ -144,6 +144,20 @@ def test_what_is_no_model_or_no_benchmark_is_one_line(call, given, line):
     assert "\n" not in str(error.value)
 
 
+def test_an_error_of_ones_own_network_is_told_with_its_place():
+    class Mine(nn.Module):
+        def forward(self, x):
+            raise ValueError("my bug")
+
+    line = r"^mine: fails on images of shape .* \(ValueError: my bug, test_notebook.py, line \d+\)$"
+    with pytest.raises(PagbenchError, match=line) as error:
+        pagbench.gradients({"mine": Mine()}, "digits", samples=1)
+    assert error.value.__cause__ is None and error.value.__suppress_context__, "one error, not two"
+    with pytest.raises(PagbenchError, match=line) as error:
+        pagbench.run({"mine": Mine()}, "digits", limit=1)
+    assert isinstance(error.value.__cause__, ValueError)
+
+
 @pytest.mark.parametrize("limit", [5.5, "all"])
 def test_what_is_no_number_is_one_line(limit):
     with pytest.raises(PagbenchError, match=f"^limit {limit!r} is no whole number; expected 1 to"):

@@ -353,7 +353,9 @@ def test_a_measure_that_fails_loses_no_other_rows(network, tmp_path, monkeypatch
         raise RuntimeError("no weather")
 
     monkeypatch.setattr(adversarial, "measure", fails)
-    with pytest.raises(RunError, match=r"mine: fails while 'adversarial' is measured \(no weather\)") as caught:
+    with pytest.raises(
+        RunError, match=r"mine: fails while 'adversarial' is measured \(RuntimeError: no weather, test_"
+    ) as caught:
         run(network, limit=2, measures=["adversarial", "pgd"], anchors=False)
     assert caught.value.rows.set_index("entrant").loc["mine", PGD].notna().all(axis=None)
 
