@@ -56,6 +56,8 @@ CONTROLS: dict[str, Control] = {
 """Controls by the `architecture` of their cards: a new one is a function, a line here, and a card."""
 
 
+_OWN_ID = "give yours its own id (--id, in Python its key in a mapping)"
+
 Origin = Literal["card", "function", "module"]
 """Where a user gives the fields of a model's card: in a card, from the function that builds it, or nowhere."""
 
@@ -225,8 +227,8 @@ def find(model: str) -> Request:
         return Request(ModelCard.read(path, ours=path.absolute() in shipped().values()), path)
     if Path(model).is_file():
         raise CardError(
-            f"{model}: a file, but no card (.yaml); for a checkpoint give --architecture module:function, "
-            "for a function of a Python file its name after a colon"
+            f"{model}: a file, but no card (.yaml); for a checkpoint give --architecture module:function (in Python "
+            "load it into its network, and give that), for a function of a Python file its name after a colon"
         )
     if factories.is_factory(model):
         raise CardError(f"{model}: a function builds it, so that its card depends on the benchmark; name one")
@@ -398,8 +400,8 @@ def resolve(models: Any, benchmark: Benchmark) -> list[Request]:
     twice = {name for name in ids if ids.count(name) > 1}
     if twice:
         raise ContractError(
-            f"two models are called {min(twice)!r}; give each its own id: --id for each of them, or a mapping from ids "
-            "to models in Python"
+            f"two models are called {min(twice)!r}; give each its own id: --id for each of them, in Python a "
+            "mapping from ids to models"
         )
     return requests
 
@@ -484,12 +486,11 @@ def _check_id(request: Request) -> None:
     """An id of ours or of a source stands for that network: anchors above all must not be replaced."""
     name, smoothing = request.card.id, request.card.smoothing
     if parse_smoothed(name) is not None and (smoothing is None or smoothing.around is None):
-        raise ContractError(f"{name!r} is an id of a model under `smoothed:...`; give yours its own id (--id)")
+        raise ContractError(f"{name!r} is an id of a model under `smoothed:...`; {_OWN_ID}")
     if name not in shipped():
         if sources.find(name) is not None and (request.path is not None or request.card.loader != "source"):
             raise ContractError(
-                f"{name!r} is an id of the source {name.partition('/')[0]!r}, which is measured by that name; "
-                "give yours its own id (--id)"
+                f"{name!r} is an id of the source {name.partition('/')[0]!r}, which is measured by that name; {_OWN_ID}"
             )
         return
     ours = find(name)
@@ -498,7 +499,7 @@ def _check_id(request: Request) -> None:
         and request.card.weights_sha256 == ours.card.weights_sha256
     )
     if request.path != ours.path and not (same and request.path is not None and ours.card.weights_sha256):
-        raise ContractError(f"{name!r} is the id of a shipped model with other weights; give yours its own id (--id)")
+        raise ContractError(f"{name!r} is the id of a shipped model with other weights; {_OWN_ID}")
 
 
 def from_module(network: "nn.Module", name: str, benchmark: Benchmark) -> Request:

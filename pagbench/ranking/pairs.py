@@ -110,7 +110,7 @@ def pair(
     if seeds[0] != seeds[1]:
         raise ResultsError(
             f"{a} was measured with the noise seed {seeds[0]}, {b} with {seeds[1]}, and their numbers are not paired; "
-            "measure one of them again with --overwrite (in Python overwrite=True)"
+            "measure one of them again (--overwrite, in Python overwrite=True)"
         )
     statuses = first.status(definition), second.status(definition)
     return _compared(*_common(first.rows, second.rows), statuses, definition)

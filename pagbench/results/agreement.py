@@ -87,7 +87,7 @@ def _commonest(said: Sequence[tuple[str, Said]]) -> tuple[tuple[str, Said], tupl
 def _other_weights(one: tuple[str, str], other: tuple[str, str], part: str) -> str:
     return (
         f"{one[0]}: its {part} has weights {one[1][:12]}, that of {other[0]} {other[1][:12]}, and their numbers are "
-        "not comparable; measure one of them again with --overwrite"
+        "not comparable; measure one of them again (--overwrite, in Python overwrite=True)"
     )
 
 

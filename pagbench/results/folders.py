@@ -84,8 +84,8 @@ def check_writable(folder: str | Path | StoragePath) -> None:
         probe.remove()
     except OSError as error:
         raise ResultsError(
-            f"{folder}: cannot write results there ({error.strerror or first_line(error)}); give another --results "
-            "folder"
+            f"{folder}: cannot write results there ({error.strerror or first_line(error)}); give another results "
+            "folder (--results)"
         ) from None
 
 

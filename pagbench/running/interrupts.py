@@ -49,7 +49,7 @@ class CancelToken:
             name = signal.Signals(self.received).name
             raise Stopped(
                 self.received,
-                f"stopped by {name}; finished batches are kept, and the same command goes on (without --overwrite)",
+                f"stopped by {name}; finished batches are kept, and the same run goes on unless it overwrites",
             )
 
 

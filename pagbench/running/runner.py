@@ -120,7 +120,7 @@ def run(  # noqa: PLR0913 (every option of the command)
         requested = _with_anchors(requested, definition, on_warning)
     chosen, share = executors.find(executor, gpus_per_task=gpus_per_task), Share.parse(shard)
     if overwrite and shard is not None:
-        raise ContractError("--overwrite and --shard do not go together: shares would drop each other's rows")
+        raise ContractError("overwrite and shard do not go together: shares would drop each other's rows")
     shared = chosen.needs_shared_storage or shard is not None
     with (
         _folder(results, shared=shared, on_warning=on_warning) as folder,

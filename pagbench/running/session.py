@@ -185,7 +185,7 @@ def guarded(model: str, measure: str | None = None) -> Iterator[None]:
             images = "one image"
             if measure in BLOCKS:
                 images = f"{BLOCKS[measure]} images, fewer of which would change the rows,"
-            advice = "use a larger device, or --device cpu"
+            advice = "use a larger device, or the CPU (device cpu)"
             raise ContractError(f"{model}: out of memory with {images} at a time while {during}; {advice}") from None
         raise ContractError(f"{model}: fails while {during} ({described(error)}); finished batches are kept") from error
 

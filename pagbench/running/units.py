@@ -342,6 +342,6 @@ class UnitWorker:
         if difference:
             raise ResultsError(
                 f"{source['card']['id']}: {self._config.folder} holds other results under this id "
-                f"({difference}); give this model another --id, or use another --results folder, or --overwrite and "
-                "name it"
+                f"({difference}); give this model another id (--id, in Python its key in a mapping), use another "
+                "results folder, or name it and overwrite them (--overwrite, in Python overwrite=True)"
             )

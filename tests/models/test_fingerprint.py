@@ -184,7 +184,7 @@ def test_a_file_that_was_mended_is_not_answered_with_its_older_rows(tmp_path):
     options = {"benchmark": SMALL, "results": tmp_path / "results", "anchors": False}
     pagbench.run(f"{path}:make", limit=5, **options)
     path.write_text(body + "Net()\n")
-    with pytest.raises(RunError, match=r"another input gradient.*another --results folder, or --overwrite") as caught:
+    with pytest.raises(RunError, match=r"another input gradient.*another results folder, .*--overwrite") as caught:
         pagbench.run(f"{path}:make", **options)
     assert "\n" not in str(caught.value)
     assert len(results.read_all(options["results"], SMALL)[0].rows) == 5, "the older rows stay as they were"
@@ -233,7 +233,7 @@ def test_older_rows_of_a_card_are_resumed_and_those_of_a_function_or_module_are_
     assert {result.name for result in results.read_all(tmp_path, SMALL)} == {"digits/standard", "net"}
     rows = pagbench.run("digits/standard", **options)
     np.testing.assert_array_equal(rows["alignment_cosine"][:6], first["alignment_cosine"])
-    with pytest.raises(RunError, match=r"kept no gradient.*another --results folder, or --overwrite") as caught:
+    with pytest.raises(RunError, match=r"kept no gradient.*another results folder, .*--overwrite") as caught:
         write(tmp_path, Net())
     assert "\n" not in str(caught.value)
     pagbench.run({"net": Net()}, overwrite=True, **options)

@@ -79,7 +79,7 @@ def test_finished_rows_are_not_measured_again(tmp_path, monkeypatch):
 
 def test_overwrite_measures_what_is_named_and_spares_the_anchors(tmp_path, digits):
     pagbench.run(MODELS[0], limit=4, results=tmp_path, benchmark="digits@1")
-    with pytest.raises(RunError, match=r"seed 0 instead of 2.*another --results folder"):
+    with pytest.raises(RunError, match=r"seed 0 instead of 2.*another results folder"):
         pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2, benchmark="digits@1")
     with pytest.raises(RunError, match=r"control/bayes: .*seed 0 instead of 2") as caught:
         pagbench.run(MODELS[0], limit=4, results=tmp_path, seed=2, overwrite=True, benchmark="digits@1")
