@@ -1,6 +1,7 @@
 """pagbench: do a classifier's input gradients mean anything, and why?
 
-Every public name is imported when it is first used, so that commands that need no network stay fast.
+Every public name, and every module that is named here, is imported when it is first used, so that commands that need
+no network stay fast.
 """
 
 from importlib import import_module
@@ -36,13 +37,16 @@ _HOMES = {
     "run": "pagbench.running.runner",
     "splits": "pagbench.benchmarks.splits",
 }
+_MODULES = ("benchmarks", "columns", "errors", "results", "training")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"pagbench.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'pagbench' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])
