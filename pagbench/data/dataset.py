@@ -63,9 +63,9 @@ class ImageFiles:
             raise DataError(f"{path}: not a readable picture ({first_line(error)}); copy it anew") from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
-    """Images with labels and ids.
+    """Images with labels and ids; indexing gives an image, shape (c, h, w), and its label.
 
     Attributes:
         ids: one id per image, unique.
@@ -76,6 +76,19 @@ class Dataset:
     ids: tuple[str, ...]
     pixels: Float[Tensor, "n c h w"] | ImageFiles
     labels: Int[Tensor, "n"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "c h w"], int]:
+        """An image and its label, as a `torch.utils.data.DataLoader` takes them."""
+        index = range(len(self))[index]  # or IndexError, which ends a loop
+        part = slice(index, index + 1)
+        return Dataset(self.ids[part], self.pixels[part], self.labels[part]).images[0], int(self.labels[index])
+
+    def __repr__(self) -> str:
+        shape = f", {'×'.join(map(str, self.pixels.shape[1:]))}" if isinstance(self.pixels, Tensor) else " in files"
+        return f"Dataset({len(self)} images{shape})"
 
     @cached_property
     def images(self) -> Float[Tensor, "n c h w"]:

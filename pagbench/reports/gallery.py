@@ -107,7 +107,8 @@ def _draw_made(
 
 
 def _set_title(axis: Any, title: str) -> None:
-    axis.set_title(textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH), fontsize=7)
+    lines = textwrap.fill(title.replace("/", "/ "), _TITLE_WIDTH)  # broken behind slashes, too
+    axis.set_title(lines.replace("/ ", "/"), fontsize=7)
 
 
 def _name(model: LoadedModel, benchmark: Benchmark) -> str:

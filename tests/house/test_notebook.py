@@ -15,18 +15,19 @@ import pagbench
 from pagbench.errors import PagbenchError
 
 PUBLIC = ["compare", "gradients", "leaderboard", "load_model", "load_results", "run", "splits"]
+MODULES = ["benchmarks", "columns", "errors", "results", "training"]
 ANCHORS = ["control/bayes", "digits/standard"]
 
 
 def test_the_public_names_are_listed_and_cost_nothing_until_they_are_used():
     code = (
         "import pagbench, sys\n"
-        "print(*dir(pagbench))\n"
+        "print(*dir(pagbench), pagbench.errors.ContractError.__name__)\n"
         "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), 'dir() has imported what it lists'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["__version__", *PUBLIC]
+    assert done.stdout.split() == [*sorted(["__version__", *PUBLIC, *MODULES]), "ContractError"]
     assert all(callable(getattr(pagbench, name)) and getattr(pagbench, name).__doc__ for name in PUBLIC)
     with pytest.raises(AttributeError, match="no attribute 'gradient'"):
         _ = pagbench.gradient
@@ -63,7 +64,7 @@ def test_a_notebook_needs_nothing_else(network, short_runs, tmp_path):
         rows = pagbench.run({"mine": network}, benchmark="digits", limit=32, results=folder)
         board = pagbench.leaderboard(rows)
         pair = pagbench.compare(rows, "mine", "digits/standard")
-        figure = pagbench.gradients({"mine": network}, "digits", samples=2)
+        figure = pagbench.gradients({"mine": network, "control/bayes": "control/bayes"}, "digits", samples=2)
         loaded = pagbench.load_results(folder)
         stored = pd.read_parquet(folder / "digits@2")
     models = [*ANCHORS, "mine"]
@@ -83,7 +84,19 @@ def test_a_notebook_needs_nothing_else(network, short_runs, tmp_path):
     pd.testing.assert_frame_equal(pagbench.leaderboard(loaded), board)
     assert isinstance(figure, Figure) and figure._repr_png_().startswith(b"\x89PNG")
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
-    assert titles == ["image", "Bayes target", "mine"] and len(figure.axes) == 6
+    assert titles == ["image", "Bayes target", "mine", "control/bayes"] and len(figure.axes) == 8
+
+
+def test_a_split_is_a_data_set_of_images_and_labels():
+    splits = pagbench.splits("digits")
+    train = splits.train
+    assert repr(train) == "Dataset(1257 images, 1×8×8)" and repr(splits).startswith(
+        f"Splits(train={train}, calibration="
+    )
+    image, label = train[-1]
+    assert len(train) == 1257 and torch.equal(image, train.images[1256]) and label == train.labels[1256]
+    ((images, labels),) = torch.utils.data.DataLoader(train, batch_size=2000)
+    assert torch.equal(images, train.images) and torch.equal(labels, train.labels)
 
 
 def test_one_model_of_a_folder_is_read_by_its_id(tmp_path):
