@@ -3,8 +3,10 @@
 import importlib
 import importlib.util
 import re
+import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -56,6 +58,14 @@ def described(error: BaseException) -> str:
         return said
     file = "a notebook's cell" if _CELL.search(own[-1].filename) else Path(own[-1].filename).name
     return f"{said}, {file}, line {own[-1].lineno}"
+
+
+def warn(line: str) -> None:
+    """A warning at the line outside of pagbench that has led to it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and Path(frame.f_code.co_filename).is_relative_to(_HERE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(line, stacklevel=level)
 
 
 def hidden(text: str) -> str | None:

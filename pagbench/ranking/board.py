@@ -1,7 +1,6 @@
 """The leaderboard as a data frame, and how far its ranking depends on the target."""
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ import pandas as pd
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark, validation
-from pagbench.errors import ResultsError
+from pagbench.errors import ResultsError, warn
 from pagbench.ranking import against as placing
 from pagbench.ranking import eligibility, joining, profile, regimes, resampling, statistics
 from pagbench.ranking.copies import find_copies
@@ -79,7 +78,7 @@ def leaderboard(
     columns: str | Sequence[str] = "short",
     sort: str | None = None,
     against: str | Path | None = None,
-    on_warning: Callable[[str], object] = warnings.warn,
+    on_warning: Callable[[str], object] = warn,
 ) -> Leaderboard:
     """Ranks models by alignment, with 95 % intervals, rank intervals and regimes; those need both anchors' rows.
 
@@ -201,7 +200,7 @@ def benchmark_of(rows: pd.DataFrame, benchmark: str | Benchmark | None) -> Bench
 
 
 def _summaries_of(
-    rows: pd.DataFrame, benchmark: Benchmark, on_warning: Callable[[str], object] = warnings.warn
+    rows: pd.DataFrame, benchmark: Benchmark, on_warning: Callable[[str], object] = warn
 ) -> list[Summary]:
     """Summaries of the models of a data frame; rows of other benchmarks are left out."""
     declared = {str(name): declared_in(rows, str(name)) for name in rows["entrant"].unique()}

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import yaml
 
 from pagbench import ranking
 from pagbench.benchmarks import Benchmark
-from pagbench.errors import ResultsError, UnknownNameError, printable
+from pagbench.errors import ResultsError, UnknownNameError, printable, warn
 from pagbench.ranking import eligibility, render
 from pagbench.ranking.joining import ON_TARGET
 from pagbench.results.folders import OnWarning, find_models
@@ -88,7 +87,7 @@ class Standing(NamedTuple):
         return "no rank"
 
 
-def find(folder: Path, model: str, benchmark: Benchmark, on_warning: OnWarning = warnings.warn) -> Standing:
+def find(folder: Path, model: str, benchmark: Benchmark, on_warning: OnWarning = warn) -> Standing:
     """Where a model of a results folder stands.
 
     Args:

@@ -3,7 +3,6 @@
 Only here is anything read from or put into `.attrs`, as plain JSON values: pandas copies and stores no others.
 """
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
 from pagbench.cards import ModelCard
-from pagbench.errors import ResultsError, UnknownNameError
+from pagbench.errors import ResultsError, UnknownNameError, warn
 from pagbench.results.agreement import check_same_targets
 from pagbench.results.files import Declared, Result
 from pagbench.results.folders import NoResultsError, find_models, labels_in, local, map_models, map_results
@@ -57,7 +56,7 @@ def load_results(
     benchmark: str | Benchmark | None = None,
     model: str | None = None,
     *,
-    on_warning: Callable[[str], object] = warnings.warn,
+    on_warning: Callable[[str], object] = warn,
 ) -> pd.DataFrame:
     """Reads the rows of a results folder, one per model and image, as `pagbench.leaderboard` and `compare` take them.
 

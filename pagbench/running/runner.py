@@ -1,7 +1,6 @@
 """Runs a benchmark: models in, one row per model and sample out."""
 
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +15,7 @@ from torch import nn
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark, partners
 from pagbench.columns import BLOCKS
-from pagbench.errors import ContractError, DataError, PagbenchError, ResultsError
+from pagbench.errors import ContractError, DataError, PagbenchError, ResultsError, warn
 from pagbench.models import devices, registry
 from pagbench.models.loading import accepting, check_shapes
 from pagbench.models.registry import Request
@@ -62,7 +61,7 @@ def run(  # noqa: PLR0913 (every option of the command)
     gpus_per_task: float = 1.0,
     timeout: float | None = TIMEOUT_S,
     progress: bool = False,
-    on_warning: Callable[[str], object] = warnings.warn,
+    on_warning: Callable[[str], object] = warn,
 ) -> pd.DataFrame:
     """Measures models on a benchmark. Its anchors' rows come too, since regimes are judged between them.
 

@@ -171,6 +171,16 @@ def test_an_error_of_ones_own_network_is_told_with_its_place():
     assert isinstance(error.value.__cause__, ValueError)
 
 
+def test_a_warning_names_the_line_of_the_user(short_runs):
+    class Dull(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :10]
+
+    with pytest.warns(UserWarning, match="dull: ") as found:
+        pagbench.run({"dull": Dull()}, "digits", limit=32, anchors=False)
+    assert {Path(warning.filename).name for warning in found} == {"test_notebook.py"}
+
+
 @pytest.mark.parametrize("limit", [5.5, "all"])
 def test_what_is_no_number_is_one_line(limit):
     with pytest.raises(PagbenchError, match=f"^limit {limit!r} is no whole number; expected 1 to"):

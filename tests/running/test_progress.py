@@ -1,6 +1,7 @@
 """What is shown of a run: a failed model is not done, and a notebook without ipywidgets gets lines."""
 
 import importlib.util
+import re
 import warnings
 
 import light
@@ -67,7 +68,8 @@ def notebook(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ipywidgets" else name)
 
 
-def test_a_notebook_without_ipywidgets_gets_lines_and_no_warning(notebook, capsys):
+def test_a_notebook_without_ipywidgets_gets_lines_and_no_warning(notebook, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # some notebooks set it
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with progress.progress_bar(True) as bar:
@@ -75,6 +77,7 @@ def test_a_notebook_without_ipywidgets_gets_lines_and_no_warning(notebook, capsy
             for _ in range(32):
                 bar.update(task, description="digits/noise-0.6 [x]", advance=2)
     lines = capsys.readouterr().err.splitlines()
+    assert all(re.fullmatch(r"digits/noise-0.6 \[x\] \d+/64(, \d+:\d\d:\d\d left)?", line) for line in lines)
     assert len(lines) == 10 and lines[-1] == "digits/noise-0.6 [x] 64/64"
 
 

@@ -6,7 +6,6 @@ removes its own files, and nobody else's.
 
 import hashlib
 import json
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from pagbench import benchmarks, results
-from pagbench.errors import ResultsError
+from pagbench.errors import ResultsError, warn
 from pagbench.reports import export
 from pagbench.reports.site import (
     abilities,
@@ -45,7 +44,7 @@ class _Manifest(BaseModel):
     files: dict[str, str]
 
 
-def build(folder: Path, output: Path, on_warning: OnWarning = warnings.warn) -> list[Path]:
+def build(folder: Path, output: Path, on_warning: OnWarning = warn) -> list[Path]:
     """Writes the site; files of an older one that are no longer part of it are removed, and no others.
 
     Args:
