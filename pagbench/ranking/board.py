@@ -102,6 +102,9 @@ def leaderboard(
         One row per model, columns as in `pagbench.columns.BOARD_COLUMNS`, every measured value with `_low` and
         `_high`; with `against`, `own` says whether a row has a model of `rows`.
 
+    >>> leaderboard(pagbench.run({"mine": network}, "digits"), against="published")  # doctest: +SKIP
+    >>> leaderboard([rows, pagbench.load_results("results")], columns=["alignment", "accuracy"])  # doctest: +SKIP
+
     Raises:
         ResultsError: no rows, or rows of several benchmarks; no column is named; nothing to rank against, or models
             there that were measured against other networks.

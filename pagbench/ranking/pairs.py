@@ -81,6 +81,8 @@ def compare(
         cannot be told apart, not measured), `better` (an id; null where neither is, or no direction is better),
         `images`, on which both have a value, and `status_a` and `status_b`, the leaderboard's.
 
+    >>> compare(pagbench.run({"mine": network}, "digits"), "mine", "digits/standard")  # doctest: +SKIP
+
     Raises:
         UnknownNameError: there are no rows of a model; the message has the closest ids.
         ResultsError: the two cannot be compared: one model twice, no image in common, other noise seeds, definitions

@@ -48,8 +48,10 @@ def gradients(
         task: draw what is made by following the gradients instead: generation, denoising or inpainting.
         device: auto, cpu, cuda, mps.
 
+    >>> gradients([network, "digits/standard"], samples=4)  # doctest: +SKIP
+
     Raises:
-        PagbenchError: a model or a setting is wrong.
+        PagbenchError: a model or a setting is wrong, or a network fails.
     """
     definition = benchmarks.load(benchmark)
     if task is not None and task not in columns.ABILITIES:

@@ -72,6 +72,8 @@ def load_results(
         benchmark's per-image values (`pagbench list measures` defines them), NaN where not scored. Columns of optional
         measures follow where the folder has them.
 
+    >>> load_results("results", "digits").groupby("model")["alignment_cosine"].mean()  # doctest: +SKIP
+
     Raises:
         ResultsError: there are no results, those of several benchmarks and none is named, or the file of the named
             model is damaged.

@@ -93,10 +93,15 @@ def run(  # noqa: PLR0913 (every option of the command)
             what to do.
 
     Returns:
-        One row per model and sample, columns as in `pagbench.columns.schema`; the pre-flight cards in
-        `.attrs["preflight"]`, the licences in `.attrs["licenses"]`, a line for each flag of a named model in
-        `.attrs["flags"]`, and the models whose rows are all published ones in `.attrs["published"]`.
+        One row per model and sample, columns as in `pagbench.columns.schema`. The `alignment` of a leaderboard is the
+        mean of `alignment_cosine`, or of what the benchmark ranks by instead, corrected for chance. The pre-flight
+        cards are in `.attrs["preflight"]`, the licences in `.attrs["licenses"]`, a line for each flag of a named model
+        in `.attrs["flags"]`, and the models whose rows are all published ones in `.attrs["published"]`.
 
+    A network of one's own, and the Bayes classifier by its id:
+
+    >>> rows = run({"mine": network}, "digits")  # doctest: +SKIP
+    >>> pagbench.leaderboard(rows)  # doctest: +SKIP
     >>> rows = run("control/bayes", benchmark="gaussians", limit=2)
     >>> float(rows.set_index("entrant").loc["control/bayes", "alignment_cosine"].mean().round(4))
     1.0
