@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -12,7 +13,7 @@ import pandas as pd
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark, validation
-from pagbench.errors import ResultsError, warn
+from pagbench.errors import ResultsError, UnknownNameError, warn
 from pagbench.ranking import against as placing
 from pagbench.ranking import eligibility, joining, profile, regimes, resampling, statistics
 from pagbench.ranking.copies import find_copies
@@ -31,6 +32,8 @@ FEWEST = 5
 """Ranked models that a rank correlation needs."""
 _SAME = 1e-4
 _REGIME = ("regime", "regime_probability", "p_weak", "p_bayes_aligned", "p_excessive")
+_NEEDED = {"rank", "rank_low", "rank_high", "model", "status", "control", "verification"}
+"""What the table of a notebook is made of; a user may have taken it away in place."""
 
 
 class Leaderboard(pd.DataFrame):
@@ -66,9 +69,11 @@ class Leaderboard(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         from pagbench.ranking import render  # which needs this module
 
-        if self.empty or not {"rank", "model", "status", "control", "verification"} <= set(self.columns):
-            return pd.DataFrame(self)._repr_html_()  # type: ignore[operator]  # its stubs lack it
-        return render.to_html(self, self.definition, self.shown)
+        needed = _NEEDED | ({"regime_probability"} if "regime" in self else set())
+        if not self.empty and self.columns.is_unique and needed <= set(self.columns):
+            with suppress(UnknownNameError):  # a column that was named has another name now
+                return render.to_html(self, self.definition, self.shown)
+        return pd.DataFrame(self)._repr_html_()  # type: ignore[operator]  # its stubs lack it
 
 
 def leaderboard(

@@ -183,6 +183,9 @@ def test_a_notebook_shows_the_short_table_and_the_frame_has_all():
         short = taken._repr_html_()
         assert ">tangent energy ↑</th>" in short and ">log off/on ↓</th>" not in short and "1 row × " in short
         assert "No regimes" not in short, "they are judged, though the anchors are not among the rows"
+    changed = [board.rename(columns={"rank_low": "low"}), pd.concat([board, board], axis=1), board.set_index("model")]
+    changed.append(pagbench.leaderboard(PUBLISHED, "sphere", columns="accuracy").rename(columns={"accuracy": "share"}))
+    assert all("<table" in frame._repr_html_() and "±" not in frame._repr_html_() for frame in changed)
     assert "±" in board.round(2)._repr_html_() and "<table" in board.head(0)._repr_html_()
     again["model"] = "<script>"
     assert "<script>" not in again._repr_html_()
