@@ -227,7 +227,7 @@ def test_what_was_measured_of_one_network_of_a_recipe_is_shown_and_said_to_be(re
     assert board.drop("digits/r3")[[PGD, columns.PARTIAL_MEASURES]].isna().all(axis=None)
     pd.testing.assert_frame_equal(  # and nothing else has moved
         board.drop(columns=[PGD, f"{PGD}_low", f"{PGD}_high", columns.PARTIAL_MEASURES]),
-        board_of(recipes, *anchors, *pairs(recipes)),
+        pd.DataFrame(board_of(recipes, *anchors, *pairs(recipes))),
     )
     for form in (render.to_table, render.to_markdown):
         text = " ".join(form(board, recipes, columns="all", notes=True).split())
@@ -291,7 +291,7 @@ def test_single_networks_are_what_they_are_without_recipes(recipes, digits, anch
     board, plain = board_of(recipes, *anchors, *models), board_of(digits, *anchors, *models)
     added = [name for name in board if name not in plain]
     assert added == ["track", "n_networks", "networks"]
-    pd.testing.assert_frame_equal(board.drop(columns=added), plain)
+    pd.testing.assert_frame_equal(board.drop(columns=added), pd.DataFrame(plain))
     assert "no recipe has several networks, so that it does not cover retraining" in render.caption(board, recipes)
     assert "Retraining:" not in render.to_table(board.reset_index(drop=True), recipes, notes=True)
     assert "over images; it leaves out retraining" in render.legend(board, recipes)
