@@ -124,9 +124,10 @@ def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
         form: of texts of others.
     """
     covers = "over images and retraining" if "alignment_seed_sd" in board else "over images; it leaves out retraining"
+    own = [f"{_OWN}: yours."] if "own" in board and board["own"].any() else []
     if benchmark.no_target:
         said = f"{benchmark.label}: {len(benchmark.samples)} images; {no_rank(benchmark)}."
-        return f"{said} ± is half the 95 % interval {covers}."
+        return " ".join([f"{said} ± is half the 95 % interval {covers}.", *own])
     scale = f"1 {_ideal(benchmark)}, 0 another image's"
     if benchmark.by_paper:
         scale = f"{benchmark.alignment} as the paper has it, not corrected for chance"
@@ -142,7 +143,7 @@ def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
         parts.append(f"No rank: {', '.join([*controls, *named])}.")
     if board["verification"].str.contains(UNDER_EMBARGO).any():
         parts.append(f"{_EMBARGO}: weights under embargo.")
-    return " ".join(parts)
+    return " ".join([*parts, *own])
 
 
 def _ideal(benchmark: Benchmark) -> str:
@@ -339,6 +340,7 @@ def to_table(
     columns: Columns = "short",
     notes: bool = False,
     networks: bool = False,
+    command: str = "pagbench leaderboard",
 ) -> str:
     """A table for a terminal.
 
@@ -353,6 +355,7 @@ def to_table(
         columns: as for `select`. Columns that are named are all shown, however wide they are.
         notes: add all that is said of the numbers and the models; their number is given otherwise.
         networks: list the networks of a recipe below it, where it has several.
+        command: prints this table; with it the advice begins that tells how to see more.
     """
     shown = select(board, benchmark, columns)
     intervals = _with_intervals(shown, benchmark, columns)
@@ -367,7 +370,7 @@ def to_table(
         below.insert(0, f"Ids without / begin with {collection}/.")
     if left_out := [column.header for column in shown if column not in kept]:
         below.append(f"Left out at {width} characters: {', '.join(left_out)}.")
-    below += _advice(board, benchmark, columns, notes=notes)
+    below += _advice(board, benchmark, columns, command, notes=notes)
     longest = _LONGEST_LINE if width is None else min(width, _LONGEST_LINE)
     title = f"{benchmark.title} ({benchmark.label})"
     return "\n".join([title, "", *text, "", *(part for line in below for part in _wrapped(line, longest))]) + "\n"
@@ -388,11 +391,11 @@ def _with_intervals(shown: Sequence[Column], benchmark: Benchmark, columns: Colu
     return [column.name for column in shown]
 
 
-def _advice(board: pd.DataFrame, benchmark: Benchmark, columns: Columns, *, notes: bool) -> list[str]:
+def _advice(board: pd.DataFrame, benchmark: Benchmark, columns: Columns, command: str, *, notes: bool) -> list[str]:
     """How to see what is not shown."""
-    parts = [] if notes else [f"{len(_notes(board, benchmark, printable))} notes: pagbench leaderboard --notes"]
+    parts = [] if notes else [f"{len(_notes(board, benchmark, printable))} notes: {command} --notes"]
     if columns == "short":
-        parts.append("more columns: --columns all" if parts else "more columns: pagbench leaderboard --columns all")
+        parts.append("more columns: --columns all" if parts else f"more columns: {command} --columns all")
     return [f"{'; '.join(parts)}."] if parts else []
 
 
