@@ -235,7 +235,7 @@ def fetch(
 ) -> None:
     """Download the weights of models and what a benchmark needs, so that runs need no network."""
     from pagbench import benchmarks
-    from pagbench.cli import listing
+    from pagbench.cli import downloads
     from pagbench.models import registry
 
     if not models and benchmark is None:
@@ -244,7 +244,7 @@ def fetch(
     dataset = None if definition is None else definition.data_name
     named = [name for given in models or [] for name in registry.expand(given, dataset)]
     if list_:
-        typer.echo(listing.downloads(named, definition))
+        typer.echo(downloads.listed(named, definition))
         return
     failures = list(_fetch_models(named))
     if definition is not None:
