@@ -112,7 +112,7 @@ def run(
             seed=definition.seed if seed is None else seed,
             published=published or stored.PUBLISHED,
         )
-        raise typer.Exit(0 if dry.show(requests, config) else 2)
+        raise typer.Exit(0 if dry.show(requests, config, models or ()) else 2)
     rows = runner.run(
         requests,
         benchmark=definition,
