@@ -119,7 +119,7 @@ def _columns(given: str | None) -> "Columns | None":
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="Id of a model of the results folder.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="Id of a model of the results folder, or the end of one.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Id of another one.")],
     benchmark: _BenchmarkOption = None,
     results: ResultsOption = RESULTS,

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, SmoothingCard
+from pagbench.cards import ModelCard, SmoothingCard, naming
 from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError, printable
-from pagbench.models import factories, naming, sources
+from pagbench.models import factories, sources
 from pagbench.models.local_ids import LocalFile, clean, derive
 from pagbench.storage import cache
 from pagbench.storage.files import at_home, sha256_of

@@ -51,6 +51,23 @@ def only(name: str, found: Collection[str]) -> str:
     return next(iter(found))
 
 
+def known(name: str, ids: Collection[str]) -> str:
+    """The id among these that is a name, or the only one that ends with it.
+
+    >>> known("noise-0.6", ["digits/noise-0.6", "digits/standard"])
+    'digits/noise-0.6'
+
+    Raises:
+        UnknownNameError: there is none; the message has the closest ids.
+        ContractError: several ids have this end.
+    """
+    if name in ids:
+        return name
+    if found := ending(name, ids):
+        return only(name, found)
+    raise UnknownNameError("model", name, ids)
+
+
 def close(name: str, ids: Iterable[str]) -> set[str]:
     """Ids that somebody may mean who has typed the end of one wrongly."""
     ends: dict[str, set[str]] = {}
