@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 
 from pagbench.errors import ContractError, UnknownNameError
 
+LISTED = "see pagbench list models"
+"""What to do where no id is close."""
 _MOST_LISTED = 12
 
 
@@ -25,7 +27,7 @@ def matching(pattern: str, ids: Collection[str]) -> list[str]:
     """
     found = [name for name in ids if fnmatchcase(name, pattern)]
     if not found:
-        raise UnknownNameError("models", pattern, {f"{name.rpartition('/')[0]}/*" for name in ids})
+        raise UnknownNameError("models", pattern, {f"{name.rpartition('/')[0]}/*" for name in ids}, LISTED)
     return found
 
 

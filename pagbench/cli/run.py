@@ -278,7 +278,7 @@ def _models(
     models: Sequence[str | Request] = names
     given = _check_count(names, ids)
     if architecture is None:
-        for name in filter(factories.is_file, names):
+        for name in (name for name in names if factories.is_file(name) and factories.local_file(name).path.exists()):
             warn(f"warning: {name} runs the code of that file")
     elif not names:
         raise ContractError(
