@@ -124,7 +124,7 @@ def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
         form: of texts of others.
     """
     covers = "over images and retraining" if "alignment_seed_sd" in board else "over images; it leaves out retraining"
-    own = [f"{_OWN}: yours."] if "own" in board and board["own"].any() else []
+    own = [*_partial(board, benchmark, form), *([f"{_OWN}: yours."] if "own" in board and board["own"].any() else [])]
     if benchmark.no_target:
         said = f"{benchmark.label}: {len(benchmark.samples)} images; {no_rank(benchmark)}."
         return " ".join([f"{said} ± is half the 95 % interval {covers}.", *own])
@@ -137,13 +137,26 @@ def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
     if missing := missing_anchor(set(board["model"]), benchmark):
         parts.append(f"No regimes are judged, for {missing}.")
     unranked = board[board["rank"].isna() & ~board["control"]]["model"].tolist()
-    named = [form(name) for name in unranked] if len(unranked) <= _LISTED else [f"{len(unranked)} models"]
     controls = ["controls"] if board["control"].any() else []
     if controls or unranked:
-        parts.append(f"No rank: {', '.join([*controls, *named])}.")
+        parts.append(f"No rank: {', '.join([*controls, *_few(unranked, form)])}.")
     if board["verification"].str.contains(UNDER_EMBARGO).any():
         parts.append(f"{_EMBARGO}: weights under embargo.")
     return " ".join([*parts, *own])
+
+
+def _few(models: Sequence[str], form: Form) -> list[str]:
+    """A few models by name, of more the number."""
+    return [form(name) for name in models] if len(models) <= _LISTED else [f"{len(models)} models"]
+
+
+def _partial(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]:
+    """Which models were measured on some of the images alone."""
+    if "n_total" not in board:  # taken away in a notebook
+        return []
+    whole = len(benchmark.samples)
+    groups = board[board["n_total"] < whole].groupby("n_total")["model"]
+    return [f"{images} of {whole} images: {', '.join(_few(models.tolist(), form))}." for images, models in groups]
 
 
 def _ideal(benchmark: Benchmark) -> str:
