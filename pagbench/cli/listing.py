@@ -245,9 +245,10 @@ def heading(card: "Preflight") -> str:
 
 def preflight(card: "Preflight") -> str:
     """A pre-flight card: what each check found, what was expected, and what to do."""
-    table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]
+    found = [check.found + (f"; expected: {check.expected}" if check.expected else "") for check in card.checks]
+    table = [(check.name, check.verdict, said) for check, said in zip(card.checks, found, strict=True)]
     advice = [(f"{check.name}: {check.advice}",) for check in card.checks if check.advice]
-    checks = aligned([("check", "verdict", "found", "expected"), *table])
+    checks = aligned([("check", "verdict", "found"), *table])
     return "\n".join([checks, aligned(advice)] if advice else [checks])
 
 

@@ -197,6 +197,14 @@ def test_listed_texts_are_wrapped_beside_or_below(monkeypatch):
     assert aligned(rows).splitlines()[:2] == ["name    size", "    meaning"]
 
 
+def test_texts_below_their_row_stand_in_columns(monkeypatch):
+    rows = [("name", "kind", "size"), ("a-long-name" * 3, "wide-word", "1"), ("b", "", "22")]
+    monkeypatch.setenv("COLUMNS", "40")
+    assert aligned(rows).splitlines() == [
+        "name", "    kind       size", "a-long-name" * 3, "    wide-word  1", "b", "               22"
+    ]  # fmt: skip
+
+
 COMMANDS = [
     "leaderboard -b digits --columns list",
     "list models", "list benchmarks", "list measures", "list models --source robustbench --threat L2",
