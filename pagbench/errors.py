@@ -131,14 +131,24 @@ class PagbenchError(Exception):
 
 
 class UnknownNameError(PagbenchError):
-    """A name that no registry holds; the message lists the closest ones."""
+    """A name that no registry holds; the message lists the closest ones.
 
-    def __init__(self, noun: str, got: str, known: Iterable[str]) -> None:
+    Args:
+        noun: what it is the name of.
+        got: the name.
+        known: names that there are.
+        advice: what the message has instead of the first names where none is close.
+    """
+
+    def __init__(self, noun: str, got: str, known: Iterable[str], advice: str = "") -> None:
         names = sorted(known)
         lower = {name.lower(): name for name in names}
-        close = [lower[name] for name in get_close_matches(got.lower(), lower, n=3, cutoff=0.4)] or names[:8]
+        close = [lower[name] for name in get_close_matches(got.lower(), lower, n=3)]
+        close = close or [name for name in names if got and name.lower().startswith(got.lower())][:3]
+        close = close or ([] if advice else names[:8])
         shown = got if len(got) <= _LONGEST_LINE else f"{got[:_LONGEST_LINE]}…"
-        super().__init__(f"unknown {noun} {shown!r}; closest: {', '.join(close) or 'none are installed'}")
+        found = f"closest: {', '.join(close) or 'none are installed'}"
+        super().__init__(f"unknown {noun} {shown!r}; {found if close or not advice else advice}")
 
 
 class CardError(PagbenchError):

@@ -270,7 +270,7 @@ def load(name: str | Benchmark) -> Benchmark:
         raise ContractError(f"benchmark of type {type(name).__name__}; expected one name, as 'digits' or 'digits@2'")
     versions = [label for label in names() if label == name or label.partition("@")[0] == name]
     if not versions:
-        raise UnknownNameError("benchmark", name, names())
+        raise UnknownNameError("benchmark", name, names(), "see pagbench list benchmarks")
     newest = max(versions, key=lambda label: int(label.partition("@")[2]))
     return _read(newest)
 

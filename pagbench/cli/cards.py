@@ -53,5 +53,8 @@ def new(
     answers: dict[str, Any] = {"card": card}
     for question in create.CARD_QUESTIONS:
         answers[question.name] = submissions.answer(question, context.params[question.name], answers, yes)
-    definition = create.create_card(answers)
-    typer.echo(f"written: {card}  (next: pagbench run {card} --benchmark {definition.label})")
+    tried = create.create_card(answers)
+    if tried.accuracy is not None:
+        advice = "if you expected another, check activation and normalisation"
+        typer.echo(f"accuracy on {tried.images} images that are not measured: {tried.accuracy:.3f}; {advice}")
+    typer.echo(f"written: {card}  (next: pagbench run {card} --benchmark {tried.benchmark.label})")

@@ -1,13 +1,14 @@
 """The commands that read results: leaderboard, compare, export, figures, site."""
 
 import enum
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pagbench.cli import listing
-from pagbench.cli.options import RESULTS, ResultsOption, terminal_width, warn, warn_of
+from pagbench.cli.options import RESULTS, AgainstOption, ResultsOption, terminal_width, warn, warn_of
 from pagbench.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class ExportFormat(enum.StrEnum):
 def leaderboard(
     benchmark: _BenchmarkOption = None,
     results: ResultsOption = RESULTS,
+    against: AgainstOption = None,
     sort: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Column to order by, best first; its name or its heading.")
     ] = None,
@@ -76,6 +78,7 @@ def leaderboard(
 ) -> None:
     """Rank the models of a results folder, or the recipes that they were trained by, with intervals and regimes."""
     from pagbench import benchmarks, ranking
+    from pagbench import results as stored
     from pagbench.ranking import render
 
     definition = benchmarks.load(_benchmark_of(benchmark, results))
@@ -84,8 +87,8 @@ def leaderboard(
         return
     if networks and definition.ranking is None:
         raise ResultsError(f"{definition.label} ranks every network by itself; leave --networks out")
-    folder = _read_from(results, definition)
-    board = ranking.leaderboard(folder, benchmark=definition, sort=sort, on_warning=warn_of)
+    folder = _read_from(results, definition) if against is None else stored.local(results)
+    board = ranking.leaderboard(folder, benchmark=definition, sort=sort, against=against, on_warning=warn_of)
     shown = _columns(columns)
     if format in (Format.csv, Format.json):
         if shown not in (None, "all"):
@@ -94,9 +97,18 @@ def leaderboard(
     elif format is Format.markdown:
         text = render.to_markdown(board, definition, columns=shown or "short", notes=notes, networks=networks)
     else:
-        width = terminal_width() if output is None else None
-        text = render.to_table(board, definition, width, columns=shown or "short", notes=notes, networks=networks)
+        text = render.to_table(
+            board, definition, terminal_width() if output is None else None, columns=shown or "short", notes=notes,
+            networks=networks, command=command(benchmark, None if results == RESULTS else results, against),
+        )  # fmt: skip
     _show(text, output)
+
+
+def command(benchmark: str | None, results: str | None, against: str | None) -> str:
+    """The command line that shows a leaderboard again; options that are None are left out."""
+    given = {"-b": benchmark, "-r": results, "--against": against}
+    options = [f"{name} {shlex.quote(value)}" for name, value in given.items() if value is not None]
+    return " ".join(["pagbench leaderboard", *options])
 
 
 def _columns(given: str | None) -> "Columns | None":
@@ -107,7 +119,7 @@ def _columns(given: str | None) -> "Columns | None":
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="Id of a model of the results folder.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="Id of a model of the results folder, or the end of one.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Id of another one.")],
     benchmark: _BenchmarkOption = None,
     results: ResultsOption = RESULTS,

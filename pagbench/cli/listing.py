@@ -3,7 +3,6 @@
 import enum
 import itertools
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pagbench.benchmarks import Benchmark
-    from pagbench.cards import ModelCard, RemoteFile
+    from pagbench.cards import ModelCard
     from pagbench.models.registry import Request
     from pagbench.results.preflight import Preflight
 
@@ -214,59 +213,6 @@ def all_columns(benchmark: "Benchmark") -> str:
     return aligned([("column", "heading", "meaning"), *rows])
 
 
-def downloads(models: Sequence[str], benchmark: "Benchmark | None") -> str:
-    """What models, and a benchmark with its anchors, need from elsewhere: path, size, whether it is there, mirrors.
-
-    Raises:
-        PagbenchError: no such model.
-    """
-    from pagbench.models import registry
-    from pagbench.storage import downloads
-
-    anchors = () if benchmark is None else benchmark.anchors
-    cards = [registry.find(name).card for name in dict.fromkeys([*models, *anchors])]
-    files = [(c.id, c.license or "licence unknown", file) for c in cards for file in downloads.files_of(c)]
-    if benchmark is not None:
-        files += [(benchmark.label, "", file) for file in downloads.files_of(benchmark)]
-    if not files:
-        return "nothing to fetch"
-    rows = [(name, *_download(file), license) for name, license, file in files]
-    return f"{aligned(rows)}\n{_total(dict.fromkeys(file for _, _, file in files))}"
-
-
-def _total(files: "Iterable[RemoteFile]") -> str:
-    """How many of these files are missing, and how large those are together, as far as it is known."""
-    from rich import filesize
-
-    from pagbench.storage import downloads
-
-    sizes = [file.size for file in files if downloads.find(file) is None]
-    if not sizes:
-        return "all are here"
-    known = [size for size in sizes if size is not None]
-    count = "1 file is missing" if len(sizes) == 1 else f"{len(sizes)} files are missing"
-    unknown = len(sizes) - len(known)
-    if not known:
-        return f"{count}, of unknown size"
-    total = filesize.decimal(sum(known))
-    return f"{count}, {unknown} of unknown size: {total} at least" if unknown else f"{count}: {total}"
-
-
-def _download(file: "RemoteFile") -> tuple[str, ...]:
-    from rich import filesize
-
-    from pagbench.storage import downloads
-
-    path = downloads.find(file)
-    size = file.size if path is None else path.stat().st_size
-    return (
-        printable(str(path or downloads.path_of(file))),
-        "size unknown" if size is None else filesize.decimal(size),
-        "missing" if path is None else "present",
-        ", ".join((file.archive or file).mirrors) or "no mirror",
-    )
-
-
 def describe_benchmark(name: str) -> str:
     """A benchmark's definition as YAML, long lists of ids shortened, and its page."""
     from pagbench import benchmarks
@@ -299,9 +245,10 @@ def heading(card: "Preflight") -> str:
 
 def preflight(card: "Preflight") -> str:
     """A pre-flight card: what each check found, what was expected, and what to do."""
-    table = [(check.name, check.verdict, check.found, check.expected) for check in card.checks]
+    found = [check.found + (f"; expected: {check.expected}" if check.expected else "") for check in card.checks]
+    table = [(check.name, check.verdict, said) for check, said in zip(card.checks, found, strict=True)]
     advice = [(f"{check.name}: {check.advice}",) for check in card.checks if check.advice]
-    checks = aligned([("check", "verdict", "found", "expected"), *table])
+    checks = aligned([("check", "verdict", "found"), *table])
     return "\n".join([checks, aligned(advice)] if advice else [checks])
 
 

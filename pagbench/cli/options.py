@@ -46,6 +46,14 @@ ResultsOption = Annotated[
         envvar="PAGBENCH_RESULTS",
     ),
 ]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Rank the models among those of another results folder, or of its URL; published, among those of the "
+        "published leaderboard.",
+        metavar="published|FOLDER",
+    ),
+]
 
 
 def _at_least_one(batch_size: int | None) -> int | None:

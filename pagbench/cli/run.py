@@ -1,14 +1,15 @@
 """The commands that load models: run, check, gradients, fetch."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pagbench.cli import leaderboard
 from pagbench.cli.options import (
     RESULTS,
+    AgainstOption,
     ArchitectureOption,
     BatchSizeOption,
     BenchmarkOption,
@@ -73,14 +74,7 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where a pre-flight check of a named model is flagged.")
     ] = False,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help="Rank the models among those of another results folder, or of its URL; published, among those of the "
-            "published leaderboard.",
-            metavar="published|FOLDER",
-        ),
-    ] = None,
+    against: AgainstOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -103,7 +97,7 @@ def run(
 
     definition = benchmarks.load(benchmark)
     optional = columns.choose_optional(name.strip() for name in measures.split(",") if name.strip())
-    published = None if against is None else stored.published_folder(against)
+    published = None if against is None else stored.published_folder(against, definition)
     requests = registry.resolve(_models(models or [], architecture, id, definition), definition)
     from pagbench.running import runner  # which loads PyTorch: a wrong name is told before
 
@@ -118,7 +112,7 @@ def run(
             seed=definition.seed if seed is None else seed,
             published=published or stored.PUBLISHED,
         )
-        raise typer.Exit(0 if dry.show(requests, config) else 2)
+        raise typer.Exit(0 if dry.show(requests, config, models or ()) else 2)
     rows = runner.run(
         requests,
         benchmark=definition,
@@ -137,20 +131,23 @@ def run(
         progress=True,
         on_warning=lambda line: warn(f"warning: {line}"),
     )
+    again = leaderboard.command(definition.label, results, against)
     if published is not None:
         from pagbench import ranking
         from pagbench.ranking import render
 
         board = ranking.leaderboard(rows, benchmark=definition, against=published, on_warning=warn_of)
-        typer.echo(render.to_table(board, definition, terminal_width()), nl=False)
-    for line in _closing(rows.attrs["published"], definition, results, limit):
+        typer.echo(render.to_table(board, definition, terminal_width(), command=again), nl=False)
+    for line in _closing(rows.attrs["published"], definition, results, limit, again):
         typer.echo(line)
     if strict and rows.attrs["flags"]:
         raise typer.Exit(1)
 
 
-def _closing(published: "Sequence[str]", benchmark: "Benchmark", results: str, limit: int | None) -> Iterator[str]:
-    """What to know of a run that is over, and what to do next."""
+def _closing(
+    published: "Sequence[str]", benchmark: "Benchmark", results: str, limit: int | None, next_: str
+) -> Iterator[str]:
+    """What to know of a run that is over, and the command to go on with."""
     if published:
         yield f"anchors: published rows of {', '.join(published)}"
     partial = limit is not None and limit < len(benchmark.samples)
@@ -159,7 +156,6 @@ def _closing(published: "Sequence[str]", benchmark: "Benchmark", results: str, l
             f"no rank: {limit} of {len(benchmark.samples)} images were measured; run again without --limit for one, "
             "these rows are kept"
         )
-    next_ = f"pagbench leaderboard -b {benchmark.label} -r {shlex.quote(results)}"
     yield f"results: {results.rstrip('/')}/{benchmark.label}  (next: {next_})"
 
 
@@ -239,7 +235,7 @@ def fetch(
 ) -> None:
     """Download the weights of models and what a benchmark needs, so that runs need no network."""
     from pagbench import benchmarks
-    from pagbench.cli import listing
+    from pagbench.cli import downloads
     from pagbench.models import registry
 
     if not models and benchmark is None:
@@ -248,7 +244,7 @@ def fetch(
     dataset = None if definition is None else definition.data_name
     named = [name for given in models or [] for name in registry.expand(given, dataset)]
     if list_:
-        typer.echo(listing.downloads(named, definition))
+        typer.echo(downloads.listed(named, definition))
         return
     failures = list(_fetch_models(named))
     if definition is not None:
@@ -282,7 +278,7 @@ def _models(
     models: Sequence[str | Request] = names
     given = _check_count(names, ids)
     if architecture is None:
-        for name in filter(factories.is_file, names):
+        for name in (name for name in names if factories.is_file(name) and factories.local_file(name).path.exists()):
             warn(f"warning: {name} runs the code of that file")
     elif not names:
         raise ContractError(

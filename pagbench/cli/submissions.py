@@ -95,17 +95,21 @@ def answer(question: "Question", given: str | None, answers: dict[str, Any], yes
     if given is None and yes:
         given = default
         if given is None:
-            raise ContractError(f"no answer to {question.text!r}; give --{question.name.replace('_', '-')}")
+            raise ContractError(f"no answer to {question.asks(answers)!r}; give --{question.name.replace('_', '-')}")
     if given is not None:
         return question.value(given)
 
     def parse(text: str) -> Any:
+        if default is None and not text.strip():
+            raise typer.BadParameter(f"{question.name}: an answer is needed")
         try:
             return question.value(text)
         except CardError as error:
             raise typer.BadParameter(str(error)) from None
 
-    return typer.prompt(question.text, default=default, value_proc=parse)
+    return typer.prompt(
+        question.asks(answers), default=default or "", show_default=default is not None, value_proc=parse
+    )
 
 
 @app.command(epilog="Example: pagbench submit check my-model")

@@ -18,18 +18,26 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     """A line for each row, its texts in columns, whatever others have written there.
 
     Where the terminal has no room, the last column is wrapped at spaces; then columns from the right stand below their
-    row.
+    row, in columns of their own.
 
     Args:
         rows: texts, as many in each; the first row may be headings.
     """
-    width = terminal_width()
-    rows = [[printable(part) for part in row] for row in rows]
+    printed = [[printable(part) for part in row] for row in rows]
+    return "\n".join(line for lines in _blocks(printed, terminal_width()) for line in lines)
+
+
+def _blocks(rows: Sequence[Sequence[str]], width: int | None) -> list[list[str]]:
+    """The lines of each row."""
     widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]))]
     beside = len(widths)
     while width is not None and beside > 1 and not _fits(rows, widths[:beside], width):
         beside -= 1
-    return "\n".join(line for row in rows for line in _lines(row, widths[:beside], width))
+    blocks = [_lines(row[:beside], widths, width) for row in rows]
+    if width is not None and beside < len(widths):
+        for lines, below in zip(blocks, _blocks([row[beside:] for row in rows], width - len(_BELOW)), strict=True):
+            lines += [_BELOW + line for line in below if line]
+    return blocks
 
 
 def _fits(rows: Sequence[Sequence[str]], widths: Sequence[int], width: int) -> bool:
@@ -41,13 +49,10 @@ def _fits(rows: Sequence[Sequence[str]], widths: Sequence[int], width: int) -> b
 
 
 def _lines(row: Sequence[str], widths: Sequence[int], width: int | None) -> list[str]:
-    """The lines of a row: those beside each other, and those below."""
-    *before, last = row[: len(widths)]
+    """The lines of a row whose texts stand beside each other."""
+    *before, last = row
     start = "".join(part + " " * (size - cell_len(part)) + _GAP for part, size in zip(before, widths, strict=False))
-    below = _GAP.join(filter(None, row[len(widths) :]))
     if width is None:
         return [(start + last).rstrip()]
-    room = width - cell_len(start)
-    first, *others = wrapped(last, room) or [""]
-    lines = [(start + first).rstrip(), *(" " * cell_len(start) + line for line in others)]
-    return [*lines, *(_BELOW + line for line in wrapped(below, width - len(_BELOW)))]
+    first, *others = wrapped(last, width - cell_len(start)) or [""]
+    return [(start + first).rstrip(), *(" " * cell_len(start) + line for line in others)]

@@ -126,9 +126,9 @@ def download(name: str, place: Path, start: Callable[[], object], by_hand: str) 
     Raises:
         DataError: offline, or the download failed; says what to do by hand.
     """
+    if cache.offline():
+        raise DataError(f"{name}: not in {place}, and --offline (or PAGBENCH_OFFLINE) allows no download; {by_hand}")
     try:
-        if cache.offline():
-            raise ConnectionError("offline")
         start()
     except Exception as error:  # torchvision raises whatever its download raises
         raise DataError(f"{name}: not in {place} and the download failed ({first_line(error)}); {by_hand}") from None

@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pagbench.errors import ContractError, first_line
+from pagbench.errors import ContractError, UnknownNameError, first_line
 from pagbench.models.local_ids import LocalFile, derive
 from pagbench.storage.files import at_home, open_regular
 
@@ -54,6 +54,8 @@ class Factory:
         try:
             with global_state.known(), _neighbours(self.folder):
                 built = self.find()()
+        except UnknownNameError:
+            raise
         except (Exception, SystemExit) as error:  # anyone's code may raise anything
             reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
             raise ContractError(f"{self.origin}: {reason}") from error
@@ -75,12 +77,14 @@ def find(model: str, *, others: Sequence[str] = (), name: str | None = None) -> 
         name: the id of what a file's function builds; by default what the file alone gives.
 
     Raises:
-        ContractError: an entry point's id is that of another model, too.
+        ContractError: there is no such file, or an entry point's id is that of another model, too.
     """
     if is_file(model):
         file = local_file(model)
-        path, function, chosen = file.path, file.function, name or derive([file])[file]
-        return Factory(chosen, model, lambda: getattr(_module(path), function), path.parent)
+        if not file.path.exists():
+            raise ContractError(f"{model.rpartition(':')[0]}: no such file")
+        chosen = name or derive([file])[file]
+        return Factory(chosen, model, lambda: _function(file.path, file.function), file.path.parent)
     points = [point for point in installed() if point.name == model]
     if not points:
         return None
@@ -123,6 +127,19 @@ def origin(point: EntryPoint) -> str:
     """Function, package and version of an entry point."""
     package = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
     return f"{point.value}{package}"
+
+
+def _function(path: Path, name: str) -> Any:
+    """A function of a Python file.
+
+    Raises:
+        UnknownNameError: the file has none of that name.
+    """
+    module = _module(path)
+    if not hasattr(module, name):
+        own = {found for found, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
+        raise UnknownNameError(f"function of {path.name}", name, {found for found in own if found[0] != "_"})
+    return getattr(module, name)
 
 
 def _module(path: Path) -> Any:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard, SmoothingCard
+from pagbench.cards import ModelCard, SmoothingCard, naming
 from pagbench.errors import CardError, ContractError, PagbenchError, UnknownNameError, WeightsError, printable
-from pagbench.models import factories, naming, sources
+from pagbench.models import factories, sources
 from pagbench.models.local_ids import LocalFile, clean, derive
 from pagbench.storage import cache
 from pagbench.storage.files import at_home, sha256_of
@@ -234,6 +234,9 @@ def find(model: str) -> Request:
         raise CardError(f"{model}: a function builds it, so that its card depends on the benchmark; name one")
     if Path(model).is_dir():
         raise CardError(f"{model}: a folder; name a card (.yaml), a function of a Python file, or an id")
+    module, separator, function = model.partition(":")
+    if separator and Path(f"{module}.py").is_file():
+        raise CardError(f"unknown model {model!r}; did you mean {module}.py:{function}?")
     if model.startswith(("/", "./", "../")) or model.lower().endswith(_FILES):
         raise CardError(f"{model}: no such file")
     prefix, _, name = model.partition("/")
@@ -241,7 +244,8 @@ def find(model: str) -> Request:
     if found := naming.ending(model, _listed()):
         return find(naming.only(model, found))
     known = {*_known(), *(point.name for point in factories.installed()), *meant}
-    raise UnknownNameError("model", model, naming.close(model, _listed()) or known)
+    close = naming.close(model, _listed())
+    raise UnknownNameError("model", model, close or known, "" if close else naming.LISTED)
 
 
 def _listed(pattern: str = "") -> tuple[str, ...]:

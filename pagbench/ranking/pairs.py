@@ -11,6 +11,7 @@ import pandas as pd
 
 from pagbench import benchmarks, columns, results
 from pagbench.benchmarks import Benchmark
+from pagbench.cards import naming
 from pagbench.columns import Column, epsilon_name
 from pagbench.errors import ResultsError, UnknownNameError, printable
 from pagbench.ranking import eligibility, resampling, statistics
@@ -71,8 +72,8 @@ def compare(
     Args:
         rows: per-sample rows as `pagbench.run`, `pagbench.load_results` or `pandas.read_parquet` return them, a list of
             several such data frames, or a results folder; `published` for the published results.
-        a: id of the first model.
-        b: id of the second one.
+        a: id of the first model, or the end of its id alone.
+        b: that of the second one.
         benchmark: needed where the data frame holds more than one; of a folder, `digits` by default.
 
     Returns:
@@ -99,8 +100,6 @@ def pair(
     benchmark: str | Benchmark | None = None,
 ) -> Comparison:
     """The same with what is to be said beside the table; see `compare`."""
-    if a == b:
-        raise ResultsError(f"{a} is named twice; name two models to compare")
     if isinstance(rows, str | Path):
         definition = benchmarks.load(benchmark or "digits")
         first, second = _of_folder(results.local(rows), a, b, definition)
@@ -119,19 +118,19 @@ def pair(
 
 
 def _of_frame(rows: pd.DataFrame, a: str, b: str, benchmark: Benchmark) -> tuple[_Rows, _Rows]:
-    declared = declared_in(rows, a), declared_in(rows, b)
-    rows = rows.copy(deep=False)
-    rows.attrs = {}
-    rows = rows[(rows["benchmark"] == benchmark.name) & (rows["version"] == benchmark.version)]
-    _check_known((a, b), set(map(str, rows["entrant"].unique())), benchmark)
-    rows = distinct(rows[rows["entrant"].isin((a, b))], benchmark)
-    return _Rows(rows[rows["entrant"] == a], declared[0]), _Rows(rows[rows["entrant"] == b], declared[1])
+    bare = rows.copy(deep=False)
+    bare.attrs = {}
+    bare = bare[(bare["benchmark"] == benchmark.name) & (bare["version"] == benchmark.version)]
+    a, b = _ids((a, b), set(map(str, bare["entrant"].unique())), benchmark)
+    bare = distinct(bare[bare["entrant"].isin((a, b))], benchmark)
+    first, second = (_Rows(bare[bare["entrant"] == name], declared_in(rows, name)) for name in (a, b))
+    return first, second
 
 
 def _of_folder(folder: Path, a: str, b: str, benchmark: Benchmark) -> tuple[_Rows, _Rows]:
     known = {files.name for files in find_models(folder, benchmark)}
     if known:  # or the folder has nothing, which the reading says
-        _check_known((a, b), known, benchmark)
+        a, b = _ids((a, b), known, benchmark)
     read = map_models(folder, benchmark, lambda files: files.read() if files.name in (a, b) else None)
     found = {result.name: result for result in read}
     if missing := [name for name in (a, b) if name not in found]:
@@ -140,16 +139,21 @@ def _of_folder(folder: Path, a: str, b: str, benchmark: Benchmark) -> tuple[_Row
     return _Rows(found[a].rows, found[a].declared), _Rows(found[b].rows, found[b].declared)
 
 
-def _check_known(names: tuple[str, str], known: set[str], benchmark: Benchmark) -> None:
-    for name in names:
-        if name in known:
-            continue
-        if benchmark.no_target:
-            raise ResultsError(
-                f"{name}: has no results on {benchmark.label}, where nothing of alignment is compared: "
-                f"{benchmark.no_target}; `pagbench run {name} -b {benchmark.label}` measures its accuracy"
-            )
-        raise UnknownNameError("model", name, known)
+def _ids(names: tuple[str, str], known: set[str], benchmark: Benchmark) -> tuple[str, str]:
+    """The ids of two models."""
+    try:
+        a, b = (naming.known(name, known) for name in names)
+    except UnknownNameError:
+        if not benchmark.no_target:
+            raise
+        name = next(name for name in names if not naming.ending(name, known) and name not in known)
+        raise ResultsError(
+            f"{name}: has no results on {benchmark.label}, where nothing of alignment is compared: "
+            f"{benchmark.no_target}; `pagbench run {name} -b {benchmark.label}` measures its accuracy"
+        ) from None
+    if a == b:
+        raise ResultsError(f"{a} is named twice; name two models to compare")
+    return a, b
 
 
 def _common(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -128,9 +128,10 @@ def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
         form: of texts of others.
     """
     covers = "over images and retraining" if "alignment_seed_sd" in board else "over images; it leaves out retraining"
+    own = [*_partial(board, benchmark, form), *([f"{_OWN}: yours."] if "own" in board and board["own"].any() else [])]
     if benchmark.no_target:
         said = f"{benchmark.label}: {len(benchmark.samples)} images; {no_rank(benchmark)}."
-        return f"{said} ± is half the 95 % interval {covers}."
+        return " ".join([f"{said} ± is half the 95 % interval {covers}.", *own])
     scale = f"1 {_ideal(benchmark)}, 0 another image's"
     if benchmark.by_paper:
         scale = f"{benchmark.alignment} as the paper has it, not corrected for chance"
@@ -140,13 +141,26 @@ def legend(board: pd.DataFrame, benchmark: Benchmark, form: Form = str) -> str:
     if missing := _without_regimes(board, benchmark):
         parts.append(f"No regimes are judged, for {missing}.")
     unranked = board[board["rank"].isna() & ~board["control"]]["model"].tolist()
-    named = [form(name) for name in unranked] if len(unranked) <= _LISTED else [f"{len(unranked)} models"]
     controls = ["controls"] if board["control"].any() else []
     if controls or unranked:
-        parts.append(f"No rank: {', '.join([*controls, *named])}.")
+        parts.append(f"No rank: {', '.join([*controls, *_few(unranked, form)])}.")
     if board["verification"].str.contains(UNDER_EMBARGO).any():
         parts.append(f"{_EMBARGO}: weights under embargo.")
-    return " ".join(parts)
+    return " ".join([*parts, *own])
+
+
+def _few(models: Sequence[str], form: Form) -> list[str]:
+    """A few models by name, of more the number."""
+    return [form(name) for name in models] if len(models) <= _LISTED else [f"{len(models)} models"]
+
+
+def _partial(board: pd.DataFrame, benchmark: Benchmark, form: Form) -> list[str]:
+    """Which models were measured on some of the images alone."""
+    if "n_total" not in board:  # taken away in a notebook
+        return []
+    whole = len(benchmark.samples)
+    groups = board[board["n_total"] < whole].groupby("n_total")["model"]
+    return [f"{images} of {whole} images: {', '.join(_few(models.tolist(), form))}." for images, models in groups]
 
 
 def _without_regimes(board: pd.DataFrame, benchmark: Benchmark) -> str:
@@ -349,6 +363,7 @@ def to_table(
     columns: Columns = "short",
     notes: bool = False,
     networks: bool = False,
+    command: str = "pagbench leaderboard",
 ) -> str:
     """A table for a terminal.
 
@@ -363,6 +378,7 @@ def to_table(
         columns: as for `select`. Columns that are named are all shown, however wide they are.
         notes: add all that is said of the numbers and the models; their number is given otherwise.
         networks: list the networks of a recipe below it, where it has several.
+        command: prints this table; with it the advice begins that tells how to see more.
     """
     shown = select(board, benchmark, columns)
     intervals = _with_intervals(shown, benchmark, columns)
@@ -377,7 +393,7 @@ def to_table(
         below.insert(0, f"Ids without / begin with {collection}/.")
     if left_out := [column.header for column in shown if column not in kept]:
         below.append(f"Left out at {width} characters: {', '.join(left_out)}.")
-    below += _advice(board, benchmark, columns, notes=notes)
+    below += _advice(board, benchmark, columns, command, notes=notes)
     longest = _LONGEST_LINE if width is None else min(width, _LONGEST_LINE)
     title = f"{benchmark.title} ({benchmark.label})"
     return "\n".join([title, "", *text, "", *(part for line in below for part in _wrapped(line, longest))]) + "\n"
@@ -398,11 +414,11 @@ def _with_intervals(shown: Sequence[Column], benchmark: Benchmark, columns: Colu
     return [column.name for column in shown]
 
 
-def _advice(board: pd.DataFrame, benchmark: Benchmark, columns: Columns, *, notes: bool) -> list[str]:
+def _advice(board: pd.DataFrame, benchmark: Benchmark, columns: Columns, command: str, *, notes: bool) -> list[str]:
     """How to see what is not shown."""
-    parts = [] if notes else [f"{len(_notes(board, benchmark, printable))} notes: pagbench leaderboard --notes"]
+    parts = [] if notes else [f"{len(_notes(board, benchmark, printable))} notes: {command} --notes"]
     if columns == "short":
-        parts.append("more columns: --columns all" if parts else "more columns: pagbench leaderboard --columns all")
+        parts.append("more columns: --columns all" if parts else f"more columns: {command} --columns all")
     return [f"{'; '.join(parts)}."] if parts else []
 
 

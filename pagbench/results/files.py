@@ -44,6 +44,12 @@ _WITHOUT = "a Parquet file without pagbench's provenance; move it out of the res
 _FEW_VALUES = 50
 _LISTED = 5
 _IDENTITY = ("format", "revision", "benchmark_digest", "weights_sha256", "behaviour", "seed")
+_HASHES = {
+    "benchmark_digest": "another definition of the benchmark",
+    "weights_sha256": "other weights",
+    "behaviour": "another architecture or preprocessing",
+}
+"""What other hashes mean, which themselves tell nobody anything."""
 _FINGERPRINT_TOLERANCE = 1e-3
 _GRADIENT_ROUNDING = 1e-5
 """A difference of gradients that is always tolerated, where the largest logit is 1: some times float32's resolution."""
@@ -122,7 +128,7 @@ class Result:
         )
 
     def difference(self, other: Provenance) -> str:
-        """Names what differs from the other provenance, with both values shortened; empty where rows would be the same.
+        """Names what differs from the other provenance; empty where rows would be the same.
 
         Outputs and input gradients on probe images are compared too, within rounding: code and attributes that no hash
         sees change them. Where only one of the two has gradients, weights and architecture of the card must do.
@@ -130,7 +136,7 @@ class Result:
         """
         own = self.provenance
         differences = [
-            f"{key} {str(getattr(own, key))[:12]} instead of {str(getattr(other, key))[:12]}"
+            _HASHES.get(key) or f"{key} {str(getattr(own, key))[:12]} instead of {str(getattr(other, key))[:12]}"
             for key in _IDENTITY
             if getattr(own, key) != getattr(other, key)
         ]
@@ -140,6 +146,8 @@ class Result:
             for part in sorted(set(known) & set(other_known))
             if known[part] != other_known[part]
         ]
+        if differences:  # of which other outputs follow
+            return ", ".join(differences)
         if not _are_same_outputs(own.fingerprint, other.fingerprint):
             differences.append("other outputs on the probe images")
         ours, theirs = own.real_fingerprint, other.real_fingerprint

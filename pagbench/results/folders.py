@@ -132,19 +132,25 @@ def _copied(remote: StoragePath, copy: Path) -> Iterator[Path]:
         yield path
 
 
-def published_folder(folder: str | Path) -> Path:
+def published_folder(folder: str | Path, benchmark: Benchmark | None = None) -> Path:
     """The folder of published results that a user names, or its URL; `published` for that of the checkout.
 
+    Args:
+        folder: what the user names.
+        benchmark: one that it must have results of.
+
     Raises:
-        ResultsError: there is none.
+        ResultsError: there is none, or it has no results of the benchmark.
     """
     found = PUBLISHED if folder == "published" else local(folder)
     if found.is_dir():
+        if benchmark is not None and not has_results(found, benchmark):
+            raise ResultsError(f"{folder}: no results of {benchmark.label} to rank against; give another folder")
         return found
     if folder == "published":
         raise ResultsError(
             "there are no published results here, for an installed package has none; clone pagbench's repository and "
-            "give its folder <repository>/leaderboard/results"
+            "give <repository>/leaderboard/results in place of published"
         )
     raise ResultsError(f"{folder}: no such folder; give one of results, as leaderboard/results of the repository")
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from pagbench import benchmarks
 from pagbench.benchmarks import Benchmark
-from pagbench.cards import ModelCard
-from pagbench.errors import ResultsError, UnknownNameError, warn
+from pagbench.cards import ModelCard, naming
+from pagbench.errors import ResultsError, warn
 from pagbench.results.agreement import check_same_targets
 from pagbench.results.files import Declared, Result
 from pagbench.results.folders import NoResultsError, find_models, labels_in, local, map_models, map_results
@@ -64,7 +64,7 @@ def load_results(
         folder: of results, or its URL, as `s3://bucket/results`; `published` for the published results, which a
             checkout has.
         benchmark: name, `name@version`, or a definition; not needed where the folder has results of one alone.
-        model: id of the only one whose rows are read; all by default.
+        model: id, or the end of the id, of the only one whose rows are read; all by default.
         on_warning: called with a line for each file of a folder that is damaged or somebody else's, and left out.
 
     Returns:
@@ -85,9 +85,8 @@ def load_results(
         found = map_results(home, definition, lambda result: result, on_warning)
     else:
         known = [files.name for files in find_models(home, definition)]
-        if known and model not in known:
-            raise UnknownNameError("model", model, known)
-        found = map_models(home, definition, lambda files: files.read() if files.name == model else None)
+        chosen = naming.known(model, known) if known else model
+        found = map_models(home, definition, lambda files: files.read() if files.name == chosen else None)
     return to_frame(found).rename(columns={"entrant": "model"})
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -23,7 +23,12 @@ from pagbench.storage.content import flaw
 from pagbench.submissions.check import latest_day
 from pagbench.submissions.folder import CARD, WEIGHTS_BESIDE, WEIGHTS_LINKED, WEIGHTS_SUFFIX, graph_files
 
+if TYPE_CHECKING:
+    from pagbench.models.loading import LoadedModel
+
 Answers = Mapping[str, Any]
+_TRIED, _BATCH = 256, 64
+"""Images that a network is tried on before its card is written, and how many of them at a time."""
 _CONVERTED = (".pt", ".pth")
 _CARD_FIELDS = (
     "id", "title", "family", "strength", "architecture", "activation", "output", "mean", "std", "state_key",
@@ -38,17 +43,21 @@ class Question:
 
     Attributes:
         name: a field of the card, or `benchmark` or `link`.
-        text: what is asked.
+        text: what is asked, or a function of the answers before.
         default: the answer that is offered, or a function of the answers before; None where there is no sensible one.
     """
 
     name: str
-    text: str
+    text: str | Callable[[Answers], str]
     default: str | Callable[[Answers], str | None] | None
 
     def offer(self, answers: Answers) -> str | None:
         """The default answer after those before."""
         return self.default(answers) if callable(self.default) else self.default
+
+    def asks(self, answers: Answers) -> str:
+        """What is asked after the answers before."""
+        return self.text(answers) if callable(self.text) else self.text
 
     def value(self, text: str) -> Any:
         """What an answer means; None for an empty one.
@@ -135,13 +144,17 @@ QUESTIONS: tuple[Question, ...] = (
     Question("weights", "File of the weights: a state dict, safetensors or .pt", None),
     Question(
         "architecture",
-        "Architecture: small-cnn, small-resnet, ..., timm/<name>, torchvision/<name>, or graph/<name>.json beside the "
-        "weights, of `pagbench export`",
+        "Architecture: small-cnn, strided-cnn, small-resnet, tiny-resnet, mlp or mixer, timm/<name>, "
+        "torchvision/<name>, or graph/<name>.json beside the weights, of `pagbench export`",
         "small-cnn",
     ),
     Question(
         "activation",
-        "Activation, of pagbench's own architectures: silu, relu, gelu or softplus; empty for those of others",
+        lambda answers: (
+            f"Activation: empty, for {answers['architecture']} has its own"
+            if "/" in answers["architecture"]
+            else f"Activation: {answers['architecture']} needs one of silu, relu, gelu, softplus, as in training"
+        ),
         lambda answers: "" if "/" in answers["architecture"] else None,
     ),
     Question("family", "How it was trained: standard, noise, adversarial, gradient-norm, ...", "standard"),
@@ -194,14 +207,28 @@ CARD_QUESTIONS: tuple[Question, ...] = (
 """What a card needs that stays with whoever writes it; the answer `card`, its path, is there before them."""
 
 
-def create_card(answers: Answers) -> Benchmark:
+class Tried(NamedTuple):
+    """How a network did before its card was written.
+
+    Attributes:
+        benchmark: on which it can be measured.
+        accuracy: on images that are not measured; None where the data set is not here.
+        images: their number.
+    """
+
+    benchmark: Benchmark
+    accuracy: float | None
+    images: int
+
+
+def create_card(answers: Answers) -> Tried:
     """Writes a card for weights that stay where they are; first its network is built and tried.
 
     Args:
         answers: `card`, its path, and a value for each of `CARD_QUESTIONS`.
 
     Returns:
-        The benchmark on which the model can be measured.
+        How the network did.
 
     Raises:
         CardError: it is there already, the answers do not make a card, or the weights lie elsewhere.
@@ -220,9 +247,27 @@ def create_card(answers: Answers) -> Benchmark:
     content = _content(answers, benchmark)
     content |= {"weights": weights.resolve().relative_to(folder).as_posix(), "weights_sha256": files.sha256_of(weights)}
     card = ModelCard.parse_written(_in_order(content), "the answers")
-    Request(card, path).load(benchmark)
+    tried = _tried(Request(card, path).load(benchmark), benchmark)
     _write_yaml(path, content)
-    return benchmark
+    return tried
+
+
+def _tried(model: "LoadedModel", benchmark: Benchmark) -> Tried:
+    """The accuracy on images that temperatures are fitted on or, where there are none, on training images."""
+    if benchmark.dataset.missing(benchmark.samples) is not None:
+        return Tried(benchmark, None, 0)
+    import torch
+
+    from pagbench import data
+
+    splits = data.splits(benchmark)
+    unmeasured = splits.calibration if benchmark.calibration else splits.train
+    if not unmeasured.ids:
+        return Tried(benchmark, None, 0)
+    images = unmeasured.select(unmeasured.ids[:: max(1, len(unmeasured.ids) // _TRIED)][:_TRIED])
+    with torch.no_grad():
+        right = torch.cat([model.classifier(part.images).argmax(1) == part.labels for part in images.chunks(_BATCH)])
+    return Tried(benchmark, float(right.double().mean()), len(right))
 
 
 def create(root: Path, answers: Answers) -> Path:

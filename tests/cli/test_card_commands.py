@@ -1,5 +1,6 @@
 """Cards from the command line: one that was asked for runs, and one that is shown can be saved."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pagbench
 from pagbench import results
 from pagbench.cards import ModelCard
 from pagbench.cli import app
-from pagbench.models import registry
+from pagbench.models import architectures, registry
+from pagbench.submissions.create import CARD_QUESTIONS
 
 SHIPPED = "digits/noise-0.6"
 OPTIONS = ("--weights", "weights.safetensors", "--architecture", "small-cnn", "--dataset", "digits")
@@ -35,7 +37,12 @@ def card_of(path="my-net.yaml"):
 def test_a_new_card_runs_as_the_network_that_its_weights_are_of(weights, short_runs):
     done = invoke("card", "new", "my-net.yaml", *OPTIONS, "--activation", "silu", "--yes")
     assert done.exit_code == 0, done.output
-    assert done.output == "written: my-net.yaml  (next: pagbench run my-net.yaml --benchmark digits@2)\n"
+    accuracy, written = done.output.splitlines()
+    assert written == "written: my-net.yaml  (next: pagbench run my-net.yaml --benchmark digits@2)"
+    assert (
+        float(re.fullmatch(r"accuracy on \d+ images that are not measured: (\S+); if .* normalisation", accuracy)[1])
+        > 0.9
+    )
     shipped, written = registry.find(SHIPPED).card, ModelCard.read(Path("my-net.yaml"))
     assert written.id == "digits/my-net" and written.weights == "weights.safetensors"
     assert written.weights_sha256 == shipped.weights_sha256
@@ -50,7 +57,7 @@ def test_a_new_card_runs_as_the_network_that_its_weights_are_of(weights, short_r
 def test_what_is_missing_is_asked_for_and_a_wrong_answer_again(weights):
     torch.save({"state": {f"module.{name}": tensor for name, tensor in weights.items()}}, "checkpoint.pt")
     typed = [
-        "digits", "nothing.pt", "checkpoint.pt", "small-cnn", "swish", "silu", "noise", "0.6", "", "",
+        "digits", "nothing.pt", "checkpoint.pt", "small-cnn", "swish", "", "silu", "noise", "0.6", "", "",
         "digits/mine", "", "", "", "", "state", "module.",
     ]  # fmt: skip
     done = CliRunner().invoke(
@@ -58,7 +65,8 @@ def test_what_is_missing_is_asked_for_and_a_wrong_answer_again(weights):
     )
     assert done.exit_code == 0, done.output
     wrong = [line.split()[1] for line in done.output.splitlines() if line.startswith("Error: ")]
-    assert wrong == ["weights:", "activation:"]
+    assert wrong == ["weights:", "activation:", "activation:"]
+    assert "activation: an answer is needed" in done.output and "small-cnn needs one of silu, relu" in done.output
     expected = {"id": "digits/mine", "strength": 0.6, "state_key": "state", "strip_prefix": "module."}
     assert card_of().items() >= expected.items()
 
@@ -95,6 +103,12 @@ def test_a_card_that_is_shown_can_be_saved_and_is_the_same(tmp_path, name):
     assert shown.exit_code == 0, shown.output
     (tmp_path / "saved.yaml").write_text(shown.output, encoding="utf-8")
     assert ModelCard.read(tmp_path / "saved.yaml") == registry.find(name).card
+
+
+def test_the_question_names_every_architecture_and_activation():
+    asked = {question.name: question.asks({"architecture": "mlp"}) for question in CARD_QUESTIONS}
+    assert all(name in asked["architecture"] for name in architectures.ARCHITECTURES)
+    assert all(name in asked["activation"] for name in ["mlp", *architectures.ACTIVATIONS])
 
 
 def test_a_benchmark_has_no_card_to_show():

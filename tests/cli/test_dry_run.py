@@ -7,6 +7,7 @@ import torch
 from commands import invoke
 
 from pagbench import benchmarks
+from pagbench.benchmarks import cost
 from pagbench.cli import dry_run
 from pagbench.models import registry
 from pagbench.running import estimate
@@ -39,16 +40,15 @@ def test_all_that_is_missing_is_said_at_once(tmp_path, monkeypatch):
     assert done.exit_code == 2, done.output
     for part in (
         "missing: CIFAR-10, 170 MB",
-        "$ pagbench fetch --benchmark cifar10@2",
-        f"missing: robustbench, a package that {models[0]} needs",
+        f"missing: robustbench, a package that {models[0]} and 1 more need",
         "$ pip install 'pagbench[robustbench]'",
-        f"missing: 1 file of weights of {models[1]}, size unknown",
-        f"$ pagbench fetch {' '.join(models)}",
+        f"missing: 1 file of weights of {models[1]}, about 45 MB",
+        f"$ pagbench fetch {' '.join(models)} --benchmark cifar10@2",
         "digits/standard: takes images of shape (1, 8, 8), cifar10@2 has (3, 32, 32)",
-        "models: 3, of which 0 can be measured here",
+        "models: 3, of which 0 can be measured now",
     ):
         assert part in done.stdout, part
-    assert "time: about" not in done.stdout
+    assert "in one process" not in done.stdout
 
 
 def test_weights_that_are_trained_again_are_missing(tmp_path, monkeypatch):
@@ -83,3 +83,22 @@ def test_no_model_that_can_be_measured_gives_no_estimate():
     definition = benchmarks.load("digits@1")
     config = RunConfig(benchmark=definition, ids=definition.samples[:4], device=torch.device("cpu"), seed=0)
     assert estimate.estimate(registry.resolve("gaussians/standard", definition), 0, config) is None
+
+
+def test_many_models_that_are_missing_are_a_line_and_a_command(tmp_path, monkeypatch):
+    """What they take is as their operations were counted: those of one model are added up in `cost`."""
+    monkeypatch.setenv("PAGBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PAGBENCH_DATA", str(tmp_path / "data"))
+    pattern, one = "robustbench/cifar10/L2/*", "robustbench/cifar10/L2/Rice2020Overfitting"
+    said = invoke("run", pattern, "-b", "cifar10", "--dry-run").stdout
+    assert "missing: 21 files of weights of 21 models, about 8.1 GB" in said and "Rice2020" not in said
+    assert f"$ pagbench fetch '{pattern}' --benchmark cifar10@2\n" in said and said.count("$ ") == 1
+    assert "said of" not in said and "for 21 models that are not here and 1000 images" in said
+    seconds = 3600 * cost.hours(cost.by_model()[one].operations + cost.targets("cifar10@2"))
+    assert f"about {seconds:.0f} s on a GPU" in invoke("run", one, "-b", "cifar10", "--dry-run").stdout
+
+
+def test_models_of_other_images_are_counted_in_one_line():
+    done = invoke("run", "robustbench/cifar10/L2/*", "--dry-run")
+    assert done.exit_code == 2 and len(done.stdout.splitlines()) == 3, done.stdout
+    assert "21 models do not fit digits@2, as robustbench/cifar10/L2/Augustin2020Adversarial: takes" in done.stdout

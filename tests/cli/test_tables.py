@@ -86,6 +86,15 @@ def test_legends_name_who_has_no_rank(board, digits):
     assert "No rank: controls, 14 models." in render.legend(some, digits)
 
 
+def test_legends_name_who_was_measured_on_some_images(board, digits):
+    some, whole = board.copy(), len(digits.samples)
+    assert "of 360 images" not in render.legend(some, digits) and whole == 360
+    some.loc[:1, "n_total"] = 20
+    some.loc[2:6, "n_total"] = 40
+    said = render.legend(some, digits)
+    assert "20 of 360 images: digits/adversarial-0.8, digits/noise-0.6. 40 of 360 images: 5 models." in said
+
+
 def test_a_long_name_has_a_line_of_its_own_above_its_numbers():
     table = TextTable(["rank", "model", "value ↑"], [["1", "a-long-name", "0.25"], ["2", "b", "0.125"]], (0, 1), 1)
     assert table.lines(gap=1, wrapped=True) == [
@@ -206,6 +215,14 @@ def test_listed_texts_are_wrapped_beside_or_below(monkeypatch):
     assert aligned(rows).splitlines()[1:3] == ["first   1     some words that are", "              wrapped"]
     rows.append(("third", "3", "a-word-of-thirty-characters---"))
     assert aligned(rows).splitlines()[:2] == ["name    size", "    meaning"]
+
+
+def test_texts_below_their_row_stand_in_columns(monkeypatch):
+    rows = [("name", "kind", "size"), ("a-long-name" * 3, "wide-word", "1"), ("b", "", "22")]
+    monkeypatch.setenv("COLUMNS", "40")
+    assert aligned(rows).splitlines() == [
+        "name", "    kind       size", "a-long-name" * 3, "    wide-word  1", "b", "               22"
+    ]  # fmt: skip
 
 
 COMMANDS = [

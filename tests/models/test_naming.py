@@ -89,3 +89,9 @@ def test_a_wrong_command_line_costs_no_import_of_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_names_that_are_not_close_are_not_suggested():
+    assert_one_line(invoke("run", "-b", "digts"), "unknown benchmark 'digts'; closest: digits@2, digits@1")
+    assert_one_line(invoke("run", "xyzzy"), "unknown model 'xyzzy'; see pagbench list models")
+    assert_one_line(invoke("run", "xyzzy/*"), "unknown models 'xyzzy/*'; see pagbench list models")

@@ -507,7 +507,8 @@ def test_files_of_two_folders_have_neighbours_of_their_own(nets, tmp_path, shape
         ("exits", ["it ends the program"]),
         ("three", ["returned int", "expected a torch.nn.Module"]),
         ("fails", ["nets.py:fails", "no weather"]),
-        ("absent", ["has no attribute 'absent'"]),
+        ("absent", ["unknown function of nets.py 'absent'", "inside, misspelt, plain"]),
+        ("plainn", ["closest: plain"]),
         ("renamed", ["field 'weights' is not for a function"]),
         ("misspelt", ["field 'licence'", "did you mean 'license'?"]),
     ],
@@ -525,7 +526,9 @@ def test_the_command_line_warns_before_it_runs_a_file(nets):
     assert f"warning: {nets}:fails runs the code of that file" in done.stderr
     assert done.exit_code == 2
     assert "no weather" in done.stderr
-    assert CliRunner().invoke(app, ["run", "gone.py:net"]).stderr.count("No such file") == 1
+    assert CliRunner().invoke(app, ["run", "gone.py:net"]).stderr == "error: gone.py: no such file\n"
+    module = f"{nets.with_suffix('')}:plain"
+    assert CliRunner().invoke(app, ["run", module]).stderr.endswith(f"did you mean {nets}:plain?\n")
 
 
 @pytest.fixture

@@ -76,10 +76,14 @@ def test_models_that_were_measured_against_other_networks_are_refused():
 def test_the_table_marks_it(tmp_path):
     done = invoke("run", "gradient-norm-0.1", "-b", LABEL, "--limit", 3, "-r", tmp_path, "--against", "published")
     assert done.exit_code == 0, done.output
-    (line,) = [line for line in done.stdout.splitlines() if "◀" in line]
-    assert TWIN in line
+    (line,) = [line for line in done.stdout.splitlines() if "◀ " in line]
+    assert TWIN in line and "◀: yours." in done.stdout
     assert f"no rank: 3 of {len(GAUSSIANS.samples)} images were measured" in done.stdout
     assert "anchors: published rows of control/bayes, gaussians/standard" in done.stdout
+    command = f"pagbench leaderboard -b {LABEL} -r {tmp_path} --against published"
+    assert f"notes: {command} --notes" in done.stdout and done.stdout.endswith(f"(next: {command})\n")
+    again = invoke(*command.split()[1:])
+    assert again.exit_code == 0 and done.stdout.startswith(again.stdout), again.output
 
 
 def test_an_installed_package_says_where_published_results_are(mine, monkeypatch, tmp_path):
@@ -87,9 +91,11 @@ def test_an_installed_package_says_where_published_results_are(mine, monkeypatch
     with pytest.raises(ResultsError, match="an installed package has none; clone pagbench's repository"):
         pagbench.leaderboard(mine, benchmark=LABEL, against="published")
     assert_one_line(
-        invoke("run", "bayes", "--against", "published", "-r", tmp_path / "r"), "<repository>/leaderboard/results"
+        invoke("run", "bayes", "--against", "published", "-r", tmp_path / "r"), "give <repository>/leaderboard/results"
     )
     assert_one_line(invoke("run", "bayes", "--against", tmp_path / "x", "-r", tmp_path / "r"), "no such folder")
+    assert_one_line(invoke("run", "bayes", "--against", tmp_path, "-r", tmp_path / "r"), "no results of digits@2")
+    assert not (tmp_path / "r").exists()
     home = tmp_path / "copied"
     shutil.copytree(PUBLISHED / LABEL, home / LABEL)
     assert pagbench.leaderboard(mine, benchmark=LABEL, against=home)["own"].sum() == 1

@@ -11,7 +11,7 @@ from scipy.stats import norm, ttest_rel
 
 import pagbench
 from pagbench import benchmarks, columns, results
-from pagbench.errors import ResultsError
+from pagbench.errors import ResultsError, UnknownNameError
 from pagbench.ranking import pairs, resampling, statistics
 from pagbench.results import PUBLISHED
 from pagbench.results.preflight import Check, Preflight
@@ -61,6 +61,17 @@ def test_rows_and_their_folder_give_the_same(published, digits):
     read = {result.name: result for result in results.read_all(PUBLISHED, digits)}
     rows = results.to_frame([read[NOISE], read[STANDARD]])
     pd.testing.assert_frame_equal(pagbench.compare(rows, NOISE, STANDARD), published)
+
+
+def test_the_end_of_an_id_stands_for_it(published):
+    rows = [pagbench.load_results(PUBLISHED, "digits@1", name) for name in ("noise-0.6", STANDARD)]
+    assert rows[0]["model"].unique().tolist() == [NOISE]
+    joined = pd.concat([frame.assign() for frame in rows], ignore_index=True)
+    for found in (PUBLISHED, joined):
+        table = pagbench.compare(found, "noise-0.6", "standard", benchmark="digits@1")
+        assert set(table["model_a"]) == {NOISE} and set(table["model_b"]) == {STANDARD}
+    with pytest.raises(UnknownNameError, match=r"closest: digits/noise-0\.6"):
+        pagbench.load_results(PUBLISHED, "digits@1", "noise-0.66")
 
 
 @pytest.mark.parametrize(("shift", "n"), [(0.0, 50), (0.08, 200), (0.5, 120), (-0.2, 80)])
@@ -161,6 +172,7 @@ def test_what_cannot_be_compared_is_one_line(fashion, tmp_path):
         invoke("compare", NOISE, "digits/standart", "-b", "digits@1", "-r", PUBLISHED), "digits/standart", STANDARD
     )
     assert_one_line(invoke("compare", NOISE, NOISE, "-b", "digits@1", "-r", PUBLISHED), "named twice")
+    assert_one_line(invoke("compare", NOISE, "noise-0.6", "-b", "digits@1", "-r", PUBLISHED), "named twice")
     assert_one_line(invoke("compare", NOISE, STANDARD, "-r", tmp_path / "none"), "no results")
     assert_one_line(invoke("compare", NOISE, STANDARD, "-b", "digit", "-r", PUBLISHED), "digits@1")
     assert_one_line(invoke("compare", "smoothed:0.25", STANDARD, "-r", PUBLISHED), "smoothed:SIGMA")

@@ -573,12 +573,21 @@ def test_fetch_list_fetches_nothing(card, server, folder, no_sockets):
     done = invoke("fetch", card, "--list", "--benchmark", "digits")
     assert done.exit_code == 0, done.output
     line, total = done.stdout.splitlines()
-    assert total == "1 file is missing: 190.8 kB"
+    assert total == "missing: 1 file, 190.8 kB"
     assert line.split("  ") == [
         "mine/far", str(place_of(card)), "190.8 kB", "missing", f"{server.url}/weights", "MIT"
     ]  # fmt: skip
     assert invoke("fetch", "digits/standard", "--list").stdout == "nothing to fetch\n"
     assert not folder.exists()
+
+
+def test_fetch_list_has_the_data_set_and_sizes_that_are_counted(folder, no_sockets, monkeypatch, tmp_path):
+    """The reference has 36,479,194 parameters of four bytes in `pagbench/benchmarks/cost/models.csv`."""
+    monkeypatch.setenv("PAGBENCH_DATA", str(tmp_path))
+    lines = invoke("fetch", "--list", "--benchmark", "cifar10").stdout.splitlines()
+    assert lines[0].startswith("robustbench/cifar10/L2/Standard")
+    assert any(line.startswith("cifar10@2 ") and "cifar-10-batches-py" in line for line in lines)
+    assert lines[-1] == "missing: 1 file, about 146 MB; CIFAR-10, 170 MB"
 
 
 def test_run_fetches_what_it_needs(card, server, tmp_path):
@@ -611,7 +620,7 @@ def test_the_variable_is_as_good_as_the_option(monkeypatch, no_sockets, folder):
     monkeypatch.setenv("PAGBENCH_DATA", str(folder))
     monkeypatch.setattr(idx, "_DEBIAN", folder)
     assert "not in the cache, and offline; fetch https://a.org/x elsewhere" in refusal(remote("https://a.org/x"))
-    with pytest.raises(DataError, match=r"download failed \(offline\)"):
+    with pytest.raises(DataError, match=r"--offline .* allows no download"):
         IdxCard(kind="mnist").load()
 
 

@@ -68,8 +68,8 @@ def test_a_wrong_answer_is_asked_for_again_in_one_line(checkpoint):
     assert done.exit_code == 0, done.output
     wrong = [line for line in done.output.splitlines() if line.startswith("Error: ")]
     assert [line.split()[1] for line in wrong] == [
-        "benchmark:", "weights:", "activation:", "strength:", "strength:", "trained_on:",
-        "training_accuracy:", "id:", "output:", "mean:", "std:", "trained_on_target:",
+        "benchmark:", "weights:", "activation:", "activation:", "strength:", "strength:", "trained_on:",
+        "training_accuracy:", "id:", "output:", "mean:", "std:", "authors:", "trained_on_target:",
         "link:",
     ]  # fmt: skip
     assert fields(Path("mine")).items() >= {"strength": 0.5, "mean": [0.5], "trained_on_target": True}.items()

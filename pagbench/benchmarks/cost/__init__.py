@@ -6,6 +6,7 @@ benchmark. `docs/reference/cost.md` says what is in them and what is not.
 
 import csv
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 MODELS, UNITS = (Path(__file__).parent / f"{name}.csv" for name in ("models", "units"))
@@ -59,6 +60,12 @@ def costs() -> list[Cost]:
     """Of every model that was counted, in the zoo's order."""
     units = {row["benchmark"].partition("@")[0]: row for row in read(UNITS)}
     return [_cost(row, units[row["id"].partition("/")[0]]) for row in read(MODELS) if row["forward"]]
+
+
+@cache
+def by_model() -> dict[str, Cost]:
+    """The same by the ids of RobustBench's models here."""
+    return {f"robustbench/{cost.id}": cost for cost in costs()}
 
 
 def _cost(model: Row, unit: Row) -> Cost:

@@ -101,7 +101,7 @@ def board(benchmark: Benchmark, cards: Sequence[ModelCard], measured: Collection
         cards: of models that are wanted on the benchmark of their data set.
         measured: ids of the models that have results on it.
     """
-    costs = {f"robustbench/{found.id}": found for found in cost.costs()}
+    costs = cost.by_model()
     missing = [card for card in cards if card.dataset == benchmark.data_name and card.id not in measured]
     wanted = sorted(
         (_wanted(card, benchmark, costs.get(card.id)) for card in missing),

@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 
 from pagbench.errors import ContractError, UnknownNameError
 
+LISTED = "see pagbench list models"
+"""What to do where no id is close."""
 _MOST_LISTED = 12
 
 
@@ -25,7 +27,7 @@ def matching(pattern: str, ids: Collection[str]) -> list[str]:
     """
     found = [name for name in ids if fnmatchcase(name, pattern)]
     if not found:
-        raise UnknownNameError("models", pattern, {f"{name.rpartition('/')[0]}/*" for name in ids})
+        raise UnknownNameError("models", pattern, {f"{name.rpartition('/')[0]}/*" for name in ids}, LISTED)
     return found
 
 
@@ -49,6 +51,23 @@ def only(name: str, found: Collection[str]) -> str:
         listed = [*sorted(found)[:_MOST_LISTED], *(["…"] if len(found) > _MOST_LISTED else [])]
         raise ContractError(f"{name!r} is the end of {len(found)} ids; name one of them: {', '.join(listed)}")
     return next(iter(found))
+
+
+def known(name: str, ids: Collection[str]) -> str:
+    """The id among these that is a name, or the only one that ends with it.
+
+    >>> known("noise-0.6", ["digits/noise-0.6", "digits/standard"])
+    'digits/noise-0.6'
+
+    Raises:
+        UnknownNameError: there is none; the message has the closest ids.
+        ContractError: several ids have this end.
+    """
+    if name in ids:
+        return name
+    if found := ending(name, ids):
+        return only(name, found)
+    raise UnknownNameError("model", name, ids)
 
 
 def close(name: str, ids: Iterable[str]) -> set[str]:
