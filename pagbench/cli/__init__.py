@@ -1,5 +1,6 @@
 """The command line: parse, call one library function, print. Slow imports wait until a command needs them."""
 
+import inspect
 import os
 import re
 from typing import Annotated, Any
@@ -121,7 +122,8 @@ for _name, _command, _example in (
     ("site", leaderboard.site, "--results leaderboard/results --output site"),
     ("verify", submissions.verify, "digits/noise-0.6 --samples 50"),
 ):
-    app.command(_name, epilog=f"Example: pagbench {_name} {_example}")(_command)
+    _help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(_command.__doc__ or ""))  # typer keeps breaks of lines
+    app.command(_name, help=_help, epilog=f"Example: pagbench {_name} {_example}")(_command)
 app.add_typer(cards.app, name="card")
 app.add_typer(submissions.app, name="submit")
 

@@ -95,6 +95,12 @@ def test_every_command_has_help_with_an_example(command):
     assert f"Example: pagbench {command}" in text
 
 
+@pytest.mark.parametrize("command", ["fit", "validate"])
+def test_help_breaks_lines_where_the_terminal_ends(command):
+    said = invoke(command, "--help", width=1000).output.partition("Arguments")[0].strip(" ╭─\n").splitlines()
+    assert sum(map(bool, map(str.strip, said))) == 3, "usage and two paragraphs"
+
+
 def test_help_lists_every_command():
     text = invoke("--help").output
     assert all(re.search(rf"\b{command.partition(' ')[0]}\b", text) for command in COMMANDS)
