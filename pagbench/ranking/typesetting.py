@@ -36,6 +36,7 @@ class TextTable:
         """
         headings = [self._heading(column, wrapped=wrapped) for column in range(len(self.headings))]
         widths = self._widths(headings, room)
+        headings = [self._unbroken(column, headings, widths) for column in range(len(headings))]
         depth = max(map(len, headings))
         lines = [
             self._line(cells, widths, gap)
@@ -68,6 +69,15 @@ class TextTable:
             return [heading]
         widest = max(map(cell_len, (*heading.split(), *(row[column] for row in self.rows))))
         return wrap(heading, widest, break_long_words=False, break_on_hyphens=False)
+
+    def _unbroken(self, column: int, headings: Sequence[list[str]], widths: Sequence[int]) -> list[str]:
+        """A broken heading in one line, where that of the column before it, of texts, leaves the room."""
+        before = column - 1
+        if len(headings[column]) == 1 or before not in self.left or column in self.left:
+            return headings[column]
+        spare = widths[before] - max(map(cell_len, headings[before]))
+        fits = cell_len(self.headings[column]) <= widths[column] + spare
+        return [self.headings[column]] if fits else headings[column]
 
     def _widths(self, headings: Sequence[Sequence[str]], room: int | None) -> list[int]:
         """Of the columns; names that are longer than their room do not count."""

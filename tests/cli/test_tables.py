@@ -95,11 +95,19 @@ def test_legends_name_who_was_measured_on_some_images(board, digits):
     assert "20 of 360 images: digits/adversarial-0.8, digits/noise-0.6. 40 of 360 images: 5 models." in said
 
 
+def test_a_heading_is_not_broken_where_the_one_before_leaves_room():
+    wide, narrow = (
+        TextTable(["model", "value ↑", "b c"], [[name, "0.25", "1"]], (0,), 0).lines(wrapped=True)
+        for name in ("a-long-name", "model")
+    )
+    assert wide[:2] == ["                    b", "model      value ↑  c"]
+    assert narrow[:2] == ["       value  b", "model      ↑  c"]
+
+
 def test_a_long_name_has_a_line_of_its_own_above_its_numbers():
     table = TextTable(["rank", "model", "value ↑"], [["1", "a-long-name", "0.25"], ["2", "b", "0.125"]], (0, 1), 1)
     assert table.lines(gap=1, wrapped=True) == [
-        "                 value",
-        "rank model           ↑",
+        "rank model     value ↑",
         "──────────────────────",
         "1    a-long-name  0.25",
         "2    b           0.125",
