@@ -182,11 +182,12 @@ def test_what_a_network_was_trained_on_instead_is_named_and_costs_the_rank(digit
     ],
 )
 def test_the_mean_and_std_that_a_function_gives_are_tried_without_and_twice_and_replaced(
-    digits, monkeypatch, forward, fields, found
+    digits, monkeypatch, tmp_path, forward, fields, found
 ):
     built = Around(pagbench.load_model("digits/standard"), forward), fields
     monkeypatch.setattr(factories.Factory, "build", lambda _: built)
-    preflight = examine("net.py:make", digits)
+    (tmp_path / "net.py").touch()
+    preflight = examine(f"{tmp_path}/net.py:make", digits)
     flagged = {check.name: check for check in preflight.flags}
     assert found in flagged["range"].found
     assert "let the function return" in flagged["range"].advice or "mean and std" in flagged["range"].advice
