@@ -144,7 +144,55 @@ HOSTILE = {
     "values that double": (
         added(node("view.default", {"self": "y", "size": [-1]}, "d0"), *DOUBLES, output="d40"), "numbers in"
     ),
-    "padding as large as the world": (changed(1, padding=[2**40, 2**40]), "fails on"),
+    "padding as large as the world": (changed(1, padding=[2**40, 2**40]), "padding is"),
+    "padding that a kernel miscounts": (changed(1, padding=[2**20, 2**20], stride=[2**20, 2**20]), "at most 4096"),
+    "padding beyond the window": (changed(1, padding=[4, 4]), "expected at most 3, the reach of its window"),
+    "a stride that a kernel miscounts": (changed(1, stride=[2**21, 2**21]), "stride is"),
+    "a pool that a kernel miscounts": (
+        added(node("avg_pool2d.default", {"self": "x", "kernel_size": [2, 2], "stride": [2**20]}, "z")), "stride is"
+    ),
+    "windows spread far": (changed(1, padding=[4096, 4096], dilation=[4000, 4000]), "in one padded tensor"),
+    "statistics of fewer channels": (
+        added(
+            node(
+                "_native_batch_norm_legit_no_training.default",
+                {
+                    "input": "c", "weight": None, "bias": None, "running_mean": "one", "running_var": "one",
+                    "momentum": 0.1, "eps": 1e-5,
+                },
+                "z", "z1", "z2",
+            )
+        ).replace('"nodes": [', '"nodes": [' + json.dumps(node("ones.default", {"size": [1]}, "one")) + ", "),
+        "running_mean is of shape (1,), expected (2,)",
+    ),
+    "statistics of none": (
+        added(
+            node(
+                "batch_norm.default",
+                {
+                    "input": "c", "weight": None, "bias": None, "running_mean": None, "running_var": None,
+                    "training": False, "momentum": 0.1, "eps": 1e-5, "cudnn_enabled": False,
+                },
+                "z",
+            )
+        ),
+        "running_mean is none",
+    ),
+    "a norm of more than there is": (
+        added(
+            node(
+                "native_group_norm.default",
+                {
+                    "input": "c", "weight": None, "bias": None, "N": 1000, "C": 2, "HxW": 9, "group": 1, "eps": 1e-5,
+                },
+                "z", "z1", "z2",
+            )
+        ),
+        "N, C and HxW are not those",
+    ),
+    "an embedding with a gradient of its own": (
+        added(node("embedding.default", {"weight": "l.weight", "indices": "y", "padding_idx": 3}, "z")), "padding_idx is"
+    ),
     "a stride of nothing": (changed(1, stride=[0, 0]), "fails on"),
     "a number that squares itself": (
         added(*SQUARES, node("full.default", {"size": ["b80"], "fill_value": 1}, "z")), "64 bits"

@@ -120,6 +120,8 @@ class _Meter(TorchDispatchMode):
                 self._numbers += count
                 self._bound(count, LARGEST_VALUE, "numbers in one tensor")
         packet = func._overloadpacket
+        if packet is torch.ops.aten.convolution:
+            self._bound(_padded(*args[:2], args[4]), LARGEST_VALUE, "numbers in one padded tensor")
         if packet in flop_registry:
             self._work += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
         elif "pool" in str(packet):  # of a window for each output
@@ -132,6 +134,14 @@ class _Meter(TorchDispatchMode):
     def _bound(self, count: int, most: int, what: str) -> None:
         if count > most * self._batch:
             raise OperatorError(f"{count // self._batch} {what} for one image, at most {most} are taken")
+
+
+def _padded(images: Tensor, weight: Tensor, padding: list[int]) -> int:
+    """Numbers of what a convolution takes, with its padding."""
+    sides = weight.ndim - 2
+    given = padding * sides if len(padding) == 1 else padding
+    around = [side + 2 * more for side, more in zip(images.shape[-sides:], given, strict=True)]
+    return math.prod([*images.shape[:-sides], *around])
 
 
 def _bind(graph: Graph, weights: Set[str], name: str) -> list[Call]:

@@ -1,5 +1,6 @@
 """The operations that a graph may have, and the arguments that each takes: those of PyTorch's own schemas."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -53,7 +54,9 @@ _INTEGERS: dict[str, Callable[[int, int], int]] = {
 }  # fmt: skip
 """Operations on whole numbers; `a` and `b` are their arguments."""
 _FIXED = {"training": False, "train": False, "dropout_p": 0, "pin_memory": False}
-"""Arguments that may have this value alone: with others, an operation is random or writes to its inputs."""
+_FIXED |= {"padding_idx": -1, "scale_grad_by_freq": False, "sparse": False}
+"""Arguments that may have this value alone: with others, an operation is random, writes to its inputs, or has a gradient
+that is not its own."""
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.int64, torch.int32, torch.bool)}
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format, "preserve": torch.preserve_format, "channels-last": torch.channels_last,
@@ -74,6 +77,10 @@ _INDICES = {"index.Tensor": "indices", "index_select.default": "index", "embeddi
 """Arguments that name places of another tensor, and where a GPU only notices afterwards that there is no such place."""
 _INDEXED = {"embedding.default": "weight"}
 """That tensor, where it is not `self`."""
+_WINDOW = ("kernel_size", "stride", "padding", "dilation", "output_padding")
+"""Arguments of convolutions and pools that say where their windows lie."""
+_LARGEST_WINDOW = 4096
+"""Of a side, a stride, a padding or a dilation; at some millions PyTorch's kernels lose count."""
 
 
 class OperatorError(Exception):
@@ -107,13 +114,15 @@ class Call(NamedTuple):
         """Computes it from earlier values.
 
         Raises:
-            OperatorError: it would make too many tensors, or names places that a tensor has not.
+            OperatorError: it would make too many tensors, or its sizes are none that PyTorch's kernels can be given.
         """
         args = {name: _filled(value, values) for name, value in self.args.items()}
         if self.op in _PIECES and _PIECES[self.op](args["self"].shape, args) > LONGEST_LIST:
             raise OperatorError(f"makes more than {LONGEST_LIST} tensors")
         if self.op in _INDICES:
             _check_indices(self.op, args)
+        _check_norm(self.op, args)
+        _check_window(self.op, args)
         out = self.function(**args, device=device) if self.makes else self.function(**args)
         if type(out) is int and abs(out) >= _TOO_LARGE:
             raise OperatorError("makes a whole number of more than 64 bits")
@@ -136,6 +145,37 @@ def _check_indices(op: str, args: Mapping[str, Any]) -> None:
             raise OperatorError(f"takes places by {index.dtype}, expected whole numbers")
         if not -indexed.shape[dim] <= int(index.min()) <= int(index.max()) < indexed.shape[dim]:
             raise OperatorError(f"names places from {int(index.min())} to {int(index.max())} of {indexed.shape[dim]}")
+
+
+def _check_norm(op: str, args: Mapping[str, Any]) -> None:
+    """Whether a norm's statistics are as long as its kernel takes them to be, which does not look."""
+    if op in ("batch_norm.default", "_native_batch_norm_legit_no_training.default"):
+        channels = tuple(args["input"].shape[1:2])
+        for name in ("running_mean", "running_var", "weight", "bias"):
+            value = args[name]
+            if value is None and name in ("weight", "bias"):
+                continue
+            if value is None or tuple(value.shape) != channels:
+                got = "none" if value is None else f"of shape {tuple(value.shape)}"
+                raise OperatorError(f"{name} is {got}, expected {channels}")
+    if op == "native_group_norm.default":
+        batch, channels, *sides = args["input"].shape
+        if (args["N"], args["C"], args["HxW"]) != (batch, channels, math.prod(sides)):
+            raise OperatorError(f"N, C and HxW are not those of its input of shape {tuple(args['input'].shape)}")
+
+
+def _check_window(op: str, args: Mapping[str, Any]) -> None:
+    if not op.startswith(("conv", "max_pool", "avg_pool")):
+        return
+    given = {name: args[name] for name in _WINDOW if isinstance(args.get(name), list | int)}
+    window = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
+    sides = window.get("kernel_size") or list(args["weight"].shape[2:])
+    for name, numbers in {**window, "kernel_size": sides}.items():
+        if not all(0 <= number <= _LARGEST_WINDOW for number in numbers):
+            raise OperatorError(f"{name} is {numbers}, expected at most {_LARGEST_WINDOW}")
+    largest = max(sides, default=1) * max(window.get("dilation") or [1])
+    if max(window.get("padding") or [0]) > largest:
+        raise OperatorError(f"padding is {window['padding']}, expected at most {largest}, the reach of its window")
 
 
 def schema(op: str) -> Any:
