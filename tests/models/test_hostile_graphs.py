@@ -145,13 +145,30 @@ HOSTILE = {
         added(node("view.default", {"self": "y", "size": [-1]}, "d0"), *DOUBLES, output="d40"), "numbers in"
     ),
     "padding as large as the world": (changed(1, padding=[2**40, 2**40]), "padding is"),
-    "padding that a kernel miscounts": (changed(1, padding=[2**20, 2**20], stride=[2**20, 2**20]), "at most 4096"),
+    "padding that a kernel miscounts": (changed(1, padding=[2**20] * 2, stride=[2**20] * 2), "at most 4096"),
     "padding beyond the window": (changed(1, padding=[4, 4]), "expected at most 3, the reach of its window"),
     "a stride that a kernel miscounts": (changed(1, stride=[2**21, 2**21]), "stride is"),
     "a pool that a kernel miscounts": (
         added(node("avg_pool2d.default", {"self": "x", "kernel_size": [2, 2], "stride": [2**20]}, "z")), "stride is"
     ),
     "windows spread far": (changed(1, padding=[4096, 4096], dilation=[4000, 4000]), "in one padded tensor"),
+    "a view that is summed": (
+        added(
+            node("reshape.default", {"self": "y", "shape": ["b", 10, 1]}, "r"),
+            node("expand.default", {"self": "r", "size": ["b", 10, 2 * 10**9]}, "e"),
+            node("sum.dim_IntList", {"self": "e", "dim": [2]}, "z"),
+        ),
+        "numbers in one tensor",
+    ),
+    "views that are summed again and again": (
+        added(
+            node("reshape.default", {"self": "y", "shape": ["b", 10, 1]}, "r"),
+            node("expand.default", {"self": "r", "size": ["b", 10, 2**21]}, "e"),
+            *[node("sum.dim_IntList", {"self": "e", "dim": [2]}, f"s{i}") for i in range(300)],
+            output="s0",
+        ),
+        "numbers that operations take",
+    ),
     "statistics of fewer channels": (
         added(
             node(
@@ -191,7 +208,8 @@ HOSTILE = {
         "N, C and HxW are not those",
     ),
     "an embedding with a gradient of its own": (
-        added(node("embedding.default", {"weight": "l.weight", "indices": "y", "padding_idx": 3}, "z")), "padding_idx is"
+        added(node("embedding.default", {"weight": "l.weight", "indices": "y", "padding_idx": 3}, "z")),
+        "padding_idx is",
     ),
     "a stride of nothing": (changed(1, stride=[0, 0]), "fails on"),
     "a number that squares itself": (
@@ -201,6 +219,94 @@ HOSTILE = {
     "a fixed batch": (changed(3, shape=[1, 18]), "export it with a batch of any size"),
     "images that are one": (
         added(node("mean.dim", {"self": "y", "dim": [0], "keepdim": True}, "z")), "expected (3, 10)"
+    ),
+}  # fmt: skip
+
+
+def beyond(batch, *nodes):
+    """The small graph with `k`, which is 0 for a smaller batch."""
+    return added(node("int.floordiv", {"a": "b", "b": batch}, "k"), *nodes)
+
+
+def mixed(node_of_y, output="m"):
+    """The small graph with something added that another operation makes of its outputs."""
+    return added(*node_of_y, node("add.Tensor", {"self": "y", "other": output}, "z"))
+
+
+HOSTILE |= {
+    "memory of a larger batch": (
+        beyond(
+            17,
+            node("int.mul", {"a": "k", "b": 2**36}, "n"),
+            node("ones.default", {"size": ["n"]}, "o"),
+            node("sum.default", {"self": "o"}, "q"),
+            node("add.Tensor", {"self": "y", "other": "q"}, "z"),
+        ),
+        "numbers in one tensor for one image",
+    ),
+    "images that meet in a larger batch": (
+        beyond(
+            17,
+            node("mean.dim", {"self": "y", "dim": [0], "keepdim": True}, "m"),
+            node("mul.Scalar", {"self": "m", "other": "k"}, "mix"),
+            node("add.Tensor", {"self": "y", "other": "mix"}, "z"),
+        ),
+        "int.floordiv that makes k makes [0, 0, 59] of (1, 3, 1009) images",
+    ),
+    "a gradient of its own in a larger batch": (
+        beyond(
+            17,
+            node("slice.Tensor", {"self": "f", "dim": 1, "start": 0, "end": 10}, "g"),
+            node("mul.Scalar", {"self": "g", "other": "k"}, "gk"),
+            node("add.Tensor", {"self": "y", "other": "gk"}, "z"),
+        ),
+        "int.floordiv that makes k makes",
+    ),
+    "the batch as a value": (
+        mixed([node("mul.Scalar", {"self": "y", "other": "b"}, "m")]), "other follows the size of the batch"
+    ),
+    "the batch as a sum": (
+        mixed([
+            node("ones.default", {"size": ["b", 1]}, "o"),
+            node("sum.dim_IntList", {"self": "o", "dim": [0], "keepdim": True}, "m"),
+        ]),
+        "makes of all images one value",
+    ),
+    "the batch as a running sum": (mixed([node("cumsum.default", {"self": "y", "dim": 0}, "m")]), "images may not meet"),
+    "the batch as a row": (mixed([node("triu.default", {"self": "y", "diagonal": -16}, "m")]), "images may not meet"),
+    "images from the seventeenth on": (
+        mixed([
+            node("slice.Tensor", {"self": "y", "dim": 0, "start": 16}, "s16"),
+            node("sum.dim_IntList", {"self": "s16", "dim": [0], "keepdim": True}, "m"),
+        ]),
+        "expected sizes in proportion",
+    ),
+    "images that change places": (
+        mixed([
+            node("unsqueeze.default", {"self": "y", "dim": 1}, "u"),
+            node("expand.default", {"self": "u", "size": ["b", 17, 10]}, "e"),
+            node("reshape.default", {"self": "e", "shape": [17, "b", 10]}, "r"),
+            node("select.int", {"self": "r", "dim": 0, "index": 0}, "m"),
+        ]),
+        "mixes images",
+    ),
+    "images that meet in an equation": (
+        mixed([
+            node("ones.default", {"size": ["b", 1]}, "o"),
+            node("einsum.default", {"equation": "bi,cj->cj", "tensors": ["o", "y"]}, "m"),
+        ]),
+        "images may not meet",
+    ),
+    "images that meet in a window": (
+        mixed([
+            node("transpose.int", {"self": "y", "dim0": 0, "dim1": 1}, "t"),
+            node("unsqueeze.default", {"self": "t", "dim": 1}, "u"),
+            node("ones.default", {"size": [1, 1, 3]}, "w"),
+            node("conv1d.default", {"input": "u", "weight": "w", "padding": [1]}, "v"),
+            node("squeeze.dim", {"self": "v", "dim": 1}, "q"),
+            node("transpose.int", {"self": "q", "dim0": 0, "dim1": 1}, "m"),
+        ]),
+        "images may not meet",
     ),
 }  # fmt: skip
 
@@ -261,6 +367,16 @@ def test_places_that_a_table_has_not_are_no_fault_of_the_device(tmp_path):
         else:
             with pytest.raises(Exception, match=said):
                 built(torch.rand(2, *SHAPE))
+
+
+def test_a_batch_of_another_size_makes_what_the_others_have_shown(tmp_path):
+    """Of 1, 3 and 1009 images it makes as many rows; of 2000, others."""
+    cut = node("slice.Tensor", {"self": "y", "dim": 0, "start": -1500}, "z")
+    (tmp_path / "n.json").write_text(added(cut))
+    built = read_and_build(tmp_path / "n.json", small()[1])
+    assert built(torch.rand(1500, *SHAPE)).shape == (1500, CLASSES)
+    with pytest.raises(Exception, match=r"makes \(1500, 10\) of 1501 images, expected \(1501, 10\)"):
+        built(torch.rand(1501, *SHAPE))
 
 
 def test_files_that_are_no_graph(tmp_path):

@@ -14,12 +14,11 @@ from torch.utils.flop_counter import flop_registry
 
 from pagbench.errors import GraphError, excerpt, first_line
 from pagbench.models.graphs import operators
+from pagbench.models.graphs.batches import BATCHES, Batches, Size, size_of
 from pagbench.models.graphs.graph import Graph
 from pagbench.models.graphs.operators import Call, Kind, OperatorError, Reference
 
 _TENSOR: Kind = "tensor"
-_BATCHES = (1, 3)
-"""Sizes of the batches whose shapes are computed."""
 LARGEST_VALUE = 2**25
 """Numbers of one tensor, for one image: an eighth of a GiB."""
 LARGEST_ALL = 2**30
@@ -56,9 +55,14 @@ class GraphNetwork(nn.Module):
                 self.register_buffer(self._places[key], value)
         self._calls = _bind(graph, state.keys(), name)
         self._dead = _last_uses(self._calls, graph)
+        self._batches: Batches | None = None
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Any:
         """What the graph returns; a value is let go after its last use."""
+        return self._run(x, [])
+
+    def _run(self, x: Tensor, sizes: list[list[Size]]) -> Any:
+        """What the graph returns; `sizes` gets those of what each operation does."""
         values: dict[str, Any] = {key: getattr(self, place) for key, place in self._places.items()}
         values[self.graph.input] = x
         for node, call, dead in zip(self.graph.nodes, self._calls, self._dead, strict=True):
@@ -66,9 +70,12 @@ class GraphNetwork(nn.Module):
                 results = call(values, x.device)
                 if len(results) != len(node.out):
                     raise OperatorError(f"returns {len(results)} values for {len(node.out)} names in out")
+                if self._batches is not None:
+                    self._batches.check(len(sizes), results, len(x))
             except Exception as error:
                 error.add_note(f"{node.op} that makes {node.out[0]}")
                 raise
+            sizes.append([size_of(value) for value in results])
             values |= zip(node.out, results, strict=True)
             for key in dead:
                 del values[key]
@@ -86,14 +93,16 @@ def build(graph: Graph, state: Mapping[str, Tensor], shape: tuple[int, int, int]
         name: of the graph, for errors.
 
     Raises:
-        GraphError: it is not allowed, or needs more than the bounds, or its outputs are of another shape.
+        GraphError: it is not allowed, or needs more than the bounds, its outputs are of another shape, or images meet.
     """
     network = GraphNetwork(graph, state, name)
     hollow = GraphNetwork(graph, {key: value.to("meta") for key, value in state.items()}, name)
-    for batch in _BATCHES:
+    seen: list[list[list[Size]]] = []
+    for batch in BATCHES:
+        seen.append([])
         try:
             with torch.no_grad(), _Meter(batch):
-                out = hollow(torch.empty(batch, *shape, device="meta"))
+                out = hollow._run(torch.empty(batch, *shape, device="meta"), seen[-1])
         except Exception as error:  # PyTorch's own errors are of many kinds
             reason, place = excerpt(first_line(error), 300), "".join(getattr(error, "__notes__", ())[:1])
             advice = "" if isinstance(error, OperatorError) else f"; {_EXPORT}"
@@ -102,6 +111,11 @@ def build(graph: Graph, state: Mapping[str, Tensor], shape: tuple[int, int, int]
         if not isinstance(out, Tensor) or tuple(out.shape) != (batch, classes):
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise GraphError(f"{name}: returns {got} of {batch} images, expected {(batch, classes)}; {_EXPORT}")
+    weights = {key: tuple(value.shape) for key, value in state.items()}
+    try:
+        network._batches = Batches(graph, network._calls, weights, shape, seen)
+    except OperatorError as error:
+        raise GraphError(f"{name}: {error.__notes__[0]} {error}") from None
     return network
 
 

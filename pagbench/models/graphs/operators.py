@@ -55,8 +55,8 @@ _INTEGERS: dict[str, Callable[[int, int], int]] = {
 """Operations on whole numbers; `a` and `b` are their arguments."""
 _FIXED = {"training": False, "train": False, "dropout_p": 0, "pin_memory": False}
 _FIXED |= {"padding_idx": -1, "scale_grad_by_freq": False, "sparse": False}
-"""Arguments that may have this value alone: with others, an operation is random, writes to its inputs, or has a gradient
-that is not its own."""
+"""Arguments that may have this value alone: with others, an operation is random, writes to its inputs, or has another
+gradient than its own."""
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.int64, torch.int32, torch.bool)}
 MEMORY_FORMATS = {
     "contiguous": torch.contiguous_format, "preserve": torch.preserve_format, "channels-last": torch.channels_last,
