@@ -535,6 +535,18 @@ def test_a_program_that_is_a_bomb_or_half_a_file(honest, tmp_path):
             exported.read(path)
 
 
+def test_a_record_that_many_tensors_share_is_not_copied_for_each(honest, tmp_path):
+    """A thousand tensors of one MiB would take a GiB."""
+    value = json.loads(honest[WEIGHTS])
+    described = next(iter(value["config"].values()))
+    described["tensor_meta"] |= {"sizes": whole(2**18), "strides": whole(1), "storage_offset": {"as_int": 0}}
+    value["config"] |= {f"w{number}": described for number in range(1000)}
+    large = {WEIGHTS: json.dumps(value).encode(), f"data/weights/{described['path_name']}": bytes(2**20)}
+    (tmp_path / "n.pt2").write_bytes(archive(honest | large))
+    with pytest.raises(GraphError, match=r"n\.pt2: holds tensors of more than \d+ bytes"):
+        exported.read(tmp_path / "n.pt2")
+
+
 # Changed at random
 
 

@@ -23,6 +23,8 @@ LARGEST_VALUE = 2**25
 """Numbers of one tensor, for one image: an eighth of a GiB."""
 LARGEST_ALL = 2**30
 """Numbers of all tensors that one image passes through."""
+MOST_TAKEN = 2**32
+"""Numbers that all operations take together, for one image; those that a view repeats count each time."""
 MOST_WORK = 2**40
 """Multiplications and additions for one image; a ResNet-50 takes 2^33 of photographs of 224 pixels."""
 _EXPORT = "export it with a batch of any size: dynamic_shapes=({0: torch.export.Dim('batch')},)"
@@ -124,15 +126,17 @@ class _Meter(TorchDispatchMode):
 
     def __init__(self, batch: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._batch, self._numbers, self._work = batch, 0, 0
+        self._batch, self._numbers, self._taken, self._work = batch, 0, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and not func.is_view:
+            if isinstance(tensor, Tensor):
                 count = math.prod(tensor.shape)
-                self._numbers += count
+                self._numbers += 0 if func.is_view else count
                 self._bound(count, LARGEST_VALUE, "numbers in one tensor")
+        if not func.is_view:
+            self._taken += sum(math.prod(one.shape) for one in tree_leaves(args) if isinstance(one, Tensor))
         packet = func._overloadpacket
         if packet is torch.ops.aten.convolution:
             self._bound(_padded(*args[:2], args[4]), LARGEST_VALUE, "numbers in one padded tensor")
@@ -142,6 +146,7 @@ class _Meter(TorchDispatchMode):
             window = next((math.prod(arg) for arg in args[1:2] if isinstance(arg, list | tuple)), 1)
             self._work += math.prod(tree_leaves(out)[0].shape) * window
         self._bound(self._numbers, LARGEST_ALL, "numbers in all tensors")
+        self._bound(self._taken, MOST_TAKEN, "numbers that operations take")
         self._bound(self._work, MOST_WORK, "multiplications and additions")
         return out
 
