@@ -18,6 +18,8 @@ from pagbench.storage.pytorch_files import ContentError, DamageError
 
 _LONGEST_JSON = 32 * 2**20
 """Bytes: most of it says for each operation which line of code it is from."""
+_SHARED = 16 * 2**20
+"""Bytes that all tensors may have together beyond those of the file: some share their values."""
 _DTYPES = {4: torch.int32, 5: torch.int64, 6: torch.float16, 7: torch.float32, 8: torch.float64, 12: torch.bool}
 _DTYPES |= {13: torch.bfloat16}
 """By the numbers that PyTorch writes for them (`ScalarType` of its schema)."""
@@ -62,6 +64,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> Program:
     if len(homes) != 1:
         raise DamageError("no models/model.json, or several; an older PyTorch writes none, use a newer one")
     left = size  # records may lie over one another
+    room = size + _SHARED
 
     def record(name: str, largest: int) -> Tensor:
         nonlocal left
@@ -86,6 +89,9 @@ def _read(archive: zipfile.ZipFile, size: int) -> Program:
             if place not in records:
                 records[place] = record(f"data/{folder}/{place}", size)
             tensors[name] = _tensor(records[place], described["tensor_meta"], name)
+            room -= tensors[name].nbytes
+            if room < 0:
+                raise ContentError(f"tensors of more than {size + _SHARED} bytes; save none several times")
     return Program(parsed("models/model.json")["graph_module"], tensors)
 
 
