@@ -15,6 +15,7 @@ from pagbench.cards import ModelCard
 from pagbench.errors import PagbenchError, WeightsError
 from pagbench.models import checks, graphs
 from pagbench.models.graphs import probes
+from pagbench.models.graphs.network import GraphNetwork
 from pagbench.models.registry import Request
 from pagbench.storage import weights
 from pagbench.submissions import check_results, folder
@@ -75,6 +76,14 @@ def _check_graph(card: ModelCard, root: Path, network: nn.Module) -> Finding:
         return Finding("error", "graph", str(error).removeprefix(f"{root}/"))
 
 
+def _check_following(network: nn.Module) -> Iterator[Finding]:
+    """Whether a graph's predictions may depend on the image where its gradient does not."""
+    for module in network.modules():
+        if isinstance(module, GraphNetwork) and module.lost:
+            message = f"values of the image pass through {', '.join(module.lost)}: the gradient does not follow them"
+            yield Finding("warning", "graph", message)
+
+
 def check_safetensors(path: Path) -> Finding:
     """Whether a file is safetensors, of no more tensors and values than a submission may have."""
     try:
@@ -97,6 +106,7 @@ def _check_network(card: ModelCard, root: Path, benchmark: Benchmark) -> Iterato
             yield (finding := _check_graph(card, root, model.classifier.network))
             if finding.level == "error":
                 return
+            yield from _check_following(model.classifier.network)
         preflight = checks.preflight(model, benchmark, device=torch.device("cpu"), batch_size=_BATCH)
     except PagbenchError as error:
         yield Finding("error", "network", str(error).removeprefix(f"{card.id}: "))

@@ -1,6 +1,7 @@
 """A network of any architecture becomes a graph that computes the same, gradients too, and goes to the leaderboard."""
 
 import copy
+import json
 import re
 import runpy
 import shlex
@@ -61,6 +62,13 @@ def assert_same(module, built, shape=SHAPE, tolerance=0.0):
 def test_outputs_and_gradients_are_the_networks_own_to_the_bit(build_network, tmp_path):
     module = network(build_network)
     assert_same(module, round_trip(module, tmp_path))
+
+
+def test_batch_norm_of_a_decomposed_program_is_batch_norm(tmp_path):
+    module = network(Residual)
+    built = round_trip(module, tmp_path, decomposed=True)
+    assert "batch_norm.default" in {node.op for node in built.graph.nodes}
+    assert_same(module, built, tolerance=1e-6)
 
 
 def test_what_writes_into_shared_memory_is_taken_apart_by_pytorch_first(tmp_path):
@@ -208,6 +216,23 @@ def test_another_graph_is_another_network(mine):
     findings = found(mine)
     assert (findings["graph"]["level"], "accuracy" in findings) == ("error", False), "nothing else is tried"
     assert "the graph's outputs differ from those of the probes" in findings["graph"]["message"]
+
+
+def test_a_step_in_a_graph_is_named_to_who_reads_the_submission(mine):
+    """Predictions of one function with the gradient of another need one."""
+    value = yaml.safe_load((mine / "my-network.json").read_text())
+    value["nodes"] += [
+        {"op": "round.default", "args": {"self": value["output"]}, "out": ["r"]},
+        {"op": "mul.Scalar", "args": {"self": "r", "other": 0.0}, "out": ["n"]},
+        {"op": "add.Tensor", "args": {"self": value["output"], "other": "n"}, "out": ["z"]},
+    ]
+    (mine / "my-network.json").write_text(json.dumps(value | {"output": "z"}))
+    content = yaml.safe_load((mine / "model.yaml").read_text())
+    content["graph_sha256"] = folder.sha256_of(mine / "my-network.json")
+    (mine / "model.yaml").write_text(yaml.safe_dump(content))
+    said = [finding for finding in check_network.examine(str(mine), "digits") if finding["subject"] == "graph"]
+    assert [finding["level"] for finding in said] == ["ok", "warning"]
+    assert said[1]["message"] == "values of the image pass through round: the gradient does not follow them"
 
 
 def test_an_embargo_commits_to_the_graph_too(mine):

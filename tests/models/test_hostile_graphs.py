@@ -50,6 +50,9 @@ SQUARES = [node("int.add", {"a": "b", "b": 7}, "b0"), *SQUARES]
 SQUARES[1]["args"] = {"a": "b0", "b": "b0"}
 DOUBLES = [node("cat.default", {"tensors": [f"d{i}"] * 8, "dim": 0}, f"d{i + 1}") for i in range(40)]
 
+NORM = {"input": "c", "weight": None, "bias": None, "running_mean": "one", "running_var": "one", "training": False}
+NORM |= {"momentum": 0.1, "eps": 1e-5, "cudnn_enabled": False}
+
 HOSTILE = {
     "no JSON": ("{", "no plain JSON"),
     "not UTF-8": (b"\xff\xfe{}", "no plain JSON"),
@@ -158,7 +161,7 @@ HOSTILE = {
             node("expand.default", {"self": "r", "size": ["b", 10, 2 * 10**9]}, "e"),
             node("sum.dim_IntList", {"self": "e", "dim": [2]}, "z"),
         ),
-        "numbers in one tensor",
+        "numbers that operations take",
     ),
     "views that are summed again and again": (
         added(
@@ -169,31 +172,15 @@ HOSTILE = {
         ),
         "numbers that operations take",
     ),
+    "a norm that trusts its statistics": (
+        added(node("_native_batch_norm_legit_no_training.default", {"input": "c"}, "z")), "graphs may not have"
+    ),
     "statistics of fewer channels": (
-        added(
-            node(
-                "_native_batch_norm_legit_no_training.default",
-                {
-                    "input": "c", "weight": None, "bias": None, "running_mean": "one", "running_var": "one",
-                    "momentum": 0.1, "eps": 1e-5,
-                },
-                "z", "z1", "z2",
-            )
-        ).replace('"nodes": [', '"nodes": [' + json.dumps(node("ones.default", {"size": [1]}, "one")) + ", "),
+        added(node("ones.default", {"size": [1]}, "one"), node("batch_norm.default", NORM, "z")),
         "running_mean is of shape (1,), expected (2,)",
     ),
     "statistics of none": (
-        added(
-            node(
-                "batch_norm.default",
-                {
-                    "input": "c", "weight": None, "bias": None, "running_mean": None, "running_var": None,
-                    "training": False, "momentum": 0.1, "eps": 1e-5, "cudnn_enabled": False,
-                },
-                "z",
-            )
-        ),
-        "running_mean is none",
+        added(node("ones.default", {"size": [2]}, "one"), node("batch_norm.default", NORM | {"running_mean": None}, "z")), "running_mean is none"
     ),
     "a norm of more than there is": (
         added(
@@ -262,6 +249,9 @@ HOSTILE |= {
         ),
         "int.floordiv that makes k makes",
     ),
+    "another function's gradient": (
+        mixed([node("detach.default", {"self": "y"}, "m")]), "takes values of the image out of the gradient"
+    ),
     "the batch as a value": (
         mixed([node("mul.Scalar", {"self": "y", "other": "b"}, "m")]), "other follows the size of the batch"
     ),
@@ -272,7 +262,7 @@ HOSTILE |= {
         ]),
         "makes of all images one value",
     ),
-    "the batch as a running sum": (mixed([node("cumsum.default", {"self": "y", "dim": 0}, "m")]), "images may not meet"),
+    "the batch as a running sum": (mixed([node("cumsum.default", {"self": "y", "dim": 0}, "m")]), "may not meet"),
     "the batch as a row": (mixed([node("triu.default", {"self": "y", "diagonal": -16}, "m")]), "images may not meet"),
     "images from the seventeenth on": (
         mixed([
@@ -377,6 +367,54 @@ def test_a_batch_of_another_size_makes_what_the_others_have_shown(tmp_path):
     assert built(torch.rand(1500, *SHAPE)).shape == (1500, CLASSES)
     with pytest.raises(Exception, match=r"makes \(1500, 10\) of 1501 images, expected \(1501, 10\)"):
         built(torch.rand(1501, *SHAPE))
+
+
+TOP = node("amax.default", {"self": "y", "dim": [1], "keepdim": True}, "t")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lost"),
+    [
+        ([node("relu.default", {"self": "y"}, "z")], ()),
+        (
+            [node("softmax.int", {"self": "y", "dim": 1}, "s1"), node("clamp.default", {"self": "s1", "min": 0}, "z")],
+            (),
+        ),
+        ([node("round.default", {"self": "y"}, "r"), node("sign.default", {"self": "r"}, "z")], ("round", "sign")),
+        (
+            [
+                TOP,
+                node("ge.Tensor", {"self": "y", "other": "t"}, "g"),
+                node("to.dtype", {"self": "g", "dtype": "float32"}, "z"),
+            ],
+            ("ge",),
+        ),
+        (
+            [
+                node("to.dtype", {"self": "y", "dtype": "int64"}, "i"),
+                node("to.dtype", {"self": "i", "dtype": "float32"}, "z"),
+            ],
+            ("to",),
+        ),
+        (
+            [
+                node("max.dim", {"self": "y", "dim": 1, "keepdim": True}, "t", "places"),
+                node("add.Tensor", {"self": "y", "other": "t"}, "z"),
+            ],
+            (),
+        ),
+        (
+            [
+                node("max.dim", {"self": "y", "dim": 1, "keepdim": True}, "t", "places"),
+                node("add.Tensor", {"self": "y", "other": "places"}, "z"),
+            ],
+            ("max",),
+        ),
+    ],
+)
+def test_operations_that_the_gradient_does_not_follow_are_named(nodes, lost, tmp_path):
+    (tmp_path / "n.json").write_text(added(*nodes))
+    assert read_and_build(tmp_path / "n.json", small()[1]).lost == lost
 
 
 def test_files_that_are_no_graph(tmp_path):

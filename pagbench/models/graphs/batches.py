@@ -13,7 +13,7 @@ BATCHES = (1, 3, 1009)
 """Sizes of the batches whose shapes are computed."""
 _SIZES = {"a", "b", "size", "shape", "sizes", "repeats", "dims"}
 """Arguments that may follow the batch."""
-_VALUELESS = ("sym_size.", "zeros_like.", "ones_like.", "full_like.", "new_", "fill.Scalar", "zero.")
+VALUELESS = ("sym_size.", "zeros_like.", "ones_like.", "full_like.", "new_", "fill.Scalar", "zero.")
 """Operations that take no values from their tensors."""
 _RESHAPES = ("view.", "_unsafe_view.", "reshape.", "flatten.", "unflatten.")
 _IMAGEWISE = ("conv", "max_pool", "avg_pool", "adaptive_", "_adaptive_", "upsample_", "pixel_", "channel_shuffle.")
@@ -109,7 +109,7 @@ class Batches:
     def _check_images(self, call: Call, results: Sequence[Form]) -> int:
         """The outer items of what an operation returns, once no image can meet another in it."""
         taken = {name: side for name, side in self._sides(call) if (call.op, name) != ("type_as.default", "other")}
-        if not taken or call.op.startswith(_VALUELESS):
+        if not taken or call.op.startswith(VALUELESS):
             return 1
         first, side = next(iter(taken.items()))
         _check_places(call, taken)
@@ -119,7 +119,7 @@ class Batches:
             raise OperatorError("takes values in which images are in another order")
         (outer,), (slope,) = outers, slopes
         for form in results:
-            if isinstance(form, Line) or Line(0, 0) in form:  # no values, as a norm's statistics
+            if isinstance(form, Line):
                 continue
             place = _place(form)
             if place is None:

@@ -19,6 +19,8 @@ _ENUMERATIONS = {
 """What PyTorch's numbers stand for."""
 _DROPOUTS = {"dropout.default", "dropout_.default", "feature_dropout.default", "feature_dropout_.default"}
 """Operations that return their input where the network does not train."""
+_EVALUATED = "_native_batch_norm_legit_no_training.default"
+"""What decomposed programs have for batch norm; its kernel trusts the lengths of its statistics."""
 
 
 class Converted(NamedTuple):
@@ -97,6 +99,8 @@ class _Conversion:
         given = {item["name"]: item["arg"] for item in node["inputs"]}
         args = {name: self._argument(arg) for name, arg in given.items() if not _is_elsewhere(arg)}
         outs = [name for out in node["outputs"] for name in _results(out)]
+        if op == _EVALUATED:
+            op, args, outs = "batch_norm.default", args | {"training": False, "cudnn_enabled": False}, outs[:1]
         declared = operators.schema(op)
         if op in _DROPOUTS and args["train"] is False:
             self._names[outs[0]] = next(iter(args.values()))

@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from pagbench.errors import GraphError, excerpt, first_line
-from pagbench.models.graphs import operators
-from pagbench.models.graphs.batches import BATCHES, Batches, Size, size_of
+from pagbench.models.graphs import following, operators
+from pagbench.models.graphs.batches import BATCHES, Batches, size_of
 from pagbench.models.graphs.graph import Graph
-from pagbench.models.graphs.operators import Call, Kind, OperatorError, Reference
+from pagbench.models.graphs.operators import Call, Kind, OperatorError, names
 
 _TENSOR: Kind = "tensor"
 LARGEST_VALUE = 2**25
@@ -24,7 +24,8 @@ LARGEST_VALUE = 2**25
 LARGEST_ALL = 2**30
 """Numbers of all tensors that one image passes through."""
 MOST_TAKEN = 2**32
-"""Numbers that all operations take together, for one image; those that a view repeats count each time."""
+"""Numbers that all operations but products and pools take together, for one image; those that a view repeats count each
+time."""
 MOST_WORK = 2**40
 """Multiplications and additions for one image; a ResNet-50 takes 2^33 of photographs of 224 pixels."""
 _EXPORT = "export it with a batch of any size: dynamic_shapes=({0: torch.export.Dim('batch')},)"
@@ -37,6 +38,9 @@ class GraphNetwork(nn.Module):
         graph: the operations.
         state: its weights by name, every one of which it must use. Floating-point numbers become float32.
         name: of the graph, for errors.
+
+    Attributes:
+        lost: operations whose gradient does not follow the values of the image; known once it is built by `build`.
 
     Raises:
         GraphError: an operation or an argument is not allowed, or a name stands for nothing.
@@ -58,26 +62,28 @@ class GraphNetwork(nn.Module):
         self._calls = _bind(graph, state.keys(), name)
         self._dead = _last_uses(self._calls, graph)
         self._batches: Batches | None = None
+        self.lost: tuple[str, ...] = ()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Any:
         """What the graph returns; a value is let go after its last use."""
-        return self._run(x, [])
+        return self._run(x)
 
-    def _run(self, x: Tensor, sizes: list[list[Size]]) -> Any:
-        """What the graph returns; `sizes` gets those of what each operation does."""
+    def _run(self, x: Tensor, seen: list[tuple[Any, ...]] | None = None) -> Any:
+        """What the graph returns; `seen` gets what each operation does."""
         values: dict[str, Any] = {key: getattr(self, place) for key, place in self._places.items()}
         values[self.graph.input] = x
-        for node, call, dead in zip(self.graph.nodes, self._calls, self._dead, strict=True):
+        for number, (node, call, dead) in enumerate(zip(self.graph.nodes, self._calls, self._dead, strict=True)):
             try:
                 results = call(values, x.device)
                 if len(results) != len(node.out):
                     raise OperatorError(f"returns {len(results)} values for {len(node.out)} names in out")
                 if self._batches is not None:
-                    self._batches.check(len(sizes), results, len(x))
+                    self._batches.check(number, results, len(x))
             except Exception as error:
                 error.add_note(f"{node.op} that makes {node.out[0]}")
                 raise
-            sizes.append([size_of(value) for value in results])
+            if seen is not None:
+                seen.append(results)
             values |= zip(node.out, results, strict=True)
             for key in dead:
                 del values[key]
@@ -99,7 +105,7 @@ def build(graph: Graph, state: Mapping[str, Tensor], shape: tuple[int, int, int]
     """
     network = GraphNetwork(graph, state, name)
     hollow = GraphNetwork(graph, {key: value.to("meta") for key, value in state.items()}, name)
-    seen: list[list[list[Size]]] = []
+    seen: list[list[tuple[Any, ...]]] = []
     for batch in BATCHES:
         seen.append([])
         try:
@@ -115,7 +121,9 @@ def build(graph: Graph, state: Mapping[str, Tensor], shape: tuple[int, int, int]
             raise GraphError(f"{name}: returns {got} of {batch} images, expected {(batch, classes)}; {_EXPORT}")
     weights = {key: tuple(value.shape) for key, value in state.items()}
     try:
-        network._batches = Batches(graph, network._calls, weights, shape, seen)
+        sizes = [[[size_of(value) for value in results] for results in one] for one in seen]
+        network._batches = Batches(graph, network._calls, weights, shape, sizes)
+        network.lost = following.lost(graph, network._calls, seen[0])
     except OperatorError as error:
         raise GraphError(f"{name}: {error.__notes__[0]} {error}") from None
     return network
@@ -131,12 +139,10 @@ class _Meter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and not func.is_view:
                 count = math.prod(tensor.shape)
-                self._numbers += 0 if func.is_view else count
+                self._numbers += count
                 self._bound(count, LARGEST_VALUE, "numbers in one tensor")
-        if not func.is_view:
-            self._taken += sum(math.prod(one.shape) for one in tree_leaves(args) if isinstance(one, Tensor))
         packet = func._overloadpacket
         if packet is torch.ops.aten.convolution:
             self._bound(_padded(*args[:2], args[4]), LARGEST_VALUE, "numbers in one padded tensor")
@@ -145,6 +151,8 @@ class _Meter(TorchDispatchMode):
         elif "pool" in str(packet):  # of a window for each output
             window = next((math.prod(arg) for arg in args[1:2] if isinstance(arg, list | tuple)), 1)
             self._work += math.prod(tree_leaves(out)[0].shape) * window
+        elif not func.is_view:
+            self._taken += sum(math.prod(one.shape) for one in tree_leaves(args) if isinstance(one, Tensor))
         self._bound(self._numbers, LARGEST_ALL, "numbers in all tensors")
         self._bound(self._taken, MOST_TAKEN, "numbers that operations take")
         self._bound(self._work, MOST_WORK, "multiplications and additions")
@@ -186,25 +194,17 @@ def _bind(graph: Graph, weights: Set[str], name: str) -> list[Call]:
         calls.append(call)
     if known.get(graph.output) != "tensor":
         raise GraphError(f"{name}: the output {graph.output!r} is no tensor of the graph")
-    if unused := weights - {key for call in calls for key in _names(call.args)} - {graph.output}:
+    if unused := weights - {key for call in calls for key in names(call.args)} - {graph.output}:
         raise GraphError(f"{name}: {len(unused)} weights that it does not use, as {min(unused)}; leave them out")
     return calls
 
 
 def _last_uses(calls: list[Call], graph: Graph) -> list[list[str]]:
     """After each operation, the values that no later one uses."""
-    left = Counter(key for call in calls for key in _names(call.args))
+    left = Counter(key for call in calls for key in names(call.args))
     dead = []
     for node, call in zip(graph.nodes, calls, strict=True):
-        used = set(_names(call.args))
-        left.subtract(_names(call.args))
+        used = set(names(call.args))
+        left.subtract(names(call.args))
         dead.append([key for key in {*used, *node.out} if left[key] == 0 and key != graph.output])
     return dead
-
-
-def _names(value: Any) -> list[str]:
-    """The values that arguments name."""
-    if isinstance(value, Reference):
-        return [value.name]
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else []
-    return [name for item in items for name in _names(item)]

@@ -13,7 +13,7 @@ Kind = Literal["tensor", "int"]
 _ALLOWED = """
 conv1d.default conv2d.default conv2d.padding conv_transpose2d.input convolution.default linear.default addmm.default
 mm.default bmm.default baddbmm.default matmul.default einsum.default scaled_dot_product_attention.default
-batch_norm.default _native_batch_norm_legit_no_training.default layer_norm.default native_layer_norm.default
+batch_norm.default layer_norm.default native_layer_norm.default
 group_norm.default native_group_norm.default rms_norm.default
 relu.default relu6.default leaky_relu.default elu.default celu.default selu.default gelu.default silu.default
 mish.default sigmoid.default log_sigmoid.default tanh.default softplus.default hardtanh.default hardswish.default
@@ -129,6 +129,14 @@ class Call(NamedTuple):
         return tuple(out) if isinstance(out, tuple | list) else (out,)
 
 
+def names(value: Any) -> list[str]:
+    """The values that arguments name."""
+    if isinstance(value, Reference):
+        return [value.name]
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else []
+    return [name for item in items for name in names(item)]
+
+
 def _filled(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, Reference):
         return values[value.name]
@@ -149,7 +157,7 @@ def _check_indices(op: str, args: Mapping[str, Any]) -> None:
 
 def _check_norm(op: str, args: Mapping[str, Any]) -> None:
     """Whether a norm's statistics are as long as its kernel takes them to be, which does not look."""
-    if op in ("batch_norm.default", "_native_batch_norm_legit_no_training.default"):
+    if op == "batch_norm.default":
         channels = tuple(args["input"].shape[1:2])
         for name in ("running_mean", "running_var", "weight", "bias"):
             value = args[name]
