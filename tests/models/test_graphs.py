@@ -310,6 +310,21 @@ class Odd(nn.Module):
         return self.how(self.layer(x.flatten(1)), x)
 
 
+def _behind_an_equation(y, x):
+    same = torch.einsum("bk->bk", y)
+    y.add_(1.0)
+    return y * same
+
+
+def test_memory_that_is_shared_in_secret_is_taken_apart_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = Odd(_behind_an_equation).eval()
+    monkeypatch.setattr(registry.factories.Factory, "build", lambda self: (module, {}))
+    done = invoke("export", "nets.py:make", "--output", "own")
+    assert done.exit_code == 0, done.output
+    assert "outputs and gradients are those of 4 probe images" in done.output
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -180,7 +180,9 @@ HOSTILE = {
         "running_mean is of shape (1,), expected (2,)",
     ),
     "statistics of none": (
-        added(node("ones.default", {"size": [2]}, "one"), node("batch_norm.default", NORM | {"running_mean": None}, "z")), "running_mean is none"
+        added(
+            node("ones.default", {"size": [2]}, "one"), node("batch_norm.default", NORM | {"running_mean": None}, "z")
+        ), "running_mean is none"
     ),
     "a norm of more than there is": (
         added(

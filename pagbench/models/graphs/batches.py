@@ -16,10 +16,28 @@ _SIZES = {"a", "b", "size", "shape", "sizes", "repeats", "dims"}
 VALUELESS = ("sym_size.", "zeros_like.", "ones_like.", "full_like.", "new_", "fill.Scalar", "zero.")
 """Operations that take no values from their tensors."""
 _RESHAPES = ("view.", "_unsafe_view.", "reshape.", "flatten.", "unflatten.")
-_IMAGEWISE = ("conv", "max_pool", "avg_pool", "adaptive_", "_adaptive_", "upsample_", "pixel_", "channel_shuffle.")
+_IMAGEWISE: tuple[str, ...] = (
+    "conv",
+    "max_pool",
+    "avg_pool",
+    "adaptive_",
+    "_adaptive_",
+    "upsample_",
+    "pixel_",
+    "channel_shuffle.",
+)
 _IMAGEWISE += ("group_norm.", "native_group_norm.", "pad.", "constant_pad_nd.", "reflection_pad", "replicate_pad")
 """Operations for which the batch is the first side of the first argument, and of no other."""
-_ALONG = ("softmax.", "log_softmax.", "_softmax.", "_log_softmax.", "cumsum.", "roll.", "flip.", "slice_scatter.")
+_ALONG: tuple[str, ...] = (
+    "softmax.",
+    "log_softmax.",
+    "_softmax.",
+    "_log_softmax.",
+    "cumsum.",
+    "roll.",
+    "flip.",
+    "slice_scatter.",
+)
 _ALONG += ("select_scatter.", "index_select.", "cat.", "concat.", "glu.")
 """Operations that tell the places along the sides `dim` or `dims` apart, or mix them."""
 _WITHIN = ("tril.", "triu.", "scaled_dot_product_attention.")

@@ -145,7 +145,7 @@ class _Meter(TorchDispatchMode):
                 self._bound(count, LARGEST_VALUE, "numbers in one tensor")
         packet = func._overloadpacket
         if packet is torch.ops.aten.convolution:
-            self._bound(_padded(*args[:2], args[4]), LARGEST_VALUE, "numbers in one padded tensor")
+            self._bound(_padded(args[0], args[1], args[4]), LARGEST_VALUE, "numbers in one padded tensor")
         if packet in flop_registry:
             self._work += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
         elif "pool" in str(packet):  # of a window for each output
