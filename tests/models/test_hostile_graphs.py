@@ -265,6 +265,15 @@ HOSTILE |= {
         "makes of all images one value",
     ),
     "the batch as a running sum": (mixed([node("cumsum.default", {"self": "y", "dim": 0}, "m")]), "may not meet"),
+    "images turned around": (mixed([node("roll.default", {"self": "y", "shifts": [1]}, "m")]), "may not meet"),
+    "images side by side": (
+        mixed([
+            node("concat.default", {"tensors": ["y", "y"]}, "d"),
+            node("reshape.default", {"self": "d", "shape": ["b", 20]}, "r"),
+            node("slice.Tensor", {"self": "r", "dim": 1, "end": 10}, "m"),
+        ]),
+        "may not meet",
+    ),
     "the batch as a row": (mixed([node("triu.default", {"self": "y", "diagonal": -16}, "m")]), "images may not meet"),
     "images from the seventeenth on": (
         mixed([
@@ -359,6 +368,14 @@ def test_places_that_a_table_has_not_are_no_fault_of_the_device(tmp_path):
         else:
             with pytest.raises(Exception, match=said):
                 built(torch.rand(2, *SHAPE))
+
+
+def test_places_from_the_end_are_for_index_alone(tmp_path):
+    value = node("index_select.default", {"self": "y", "dim": 1, "index": "p"}, "z")
+    (tmp_path / "n.json").write_text(added(value))
+    built = read_and_build(tmp_path / "n.json", small()[1] | {"p": torch.arange(-1, 9)})
+    with pytest.raises(Exception, match="names places from -1 to 8 of 10"):
+        built(torch.rand(2, *SHAPE))
 
 
 def test_a_batch_of_another_size_makes_what_the_others_have_shown(tmp_path):

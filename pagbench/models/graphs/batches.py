@@ -213,7 +213,8 @@ def _check_places(call: Call, taken: Mapping[str, _Side]) -> None:
     if call.op.startswith(_IMAGEWISE):
         met = list(taken) != [next(iter(call.args))] or next(iter(taken.values())).place != 0
     elif call.op.startswith(_ALONG):
-        given = call.args.get("dim", call.args.get("dims", 0 if call.op.startswith("ca") else -1))
+        default = {"glu.default": -1, "roll.default": []}.get(call.op, 0)
+        given = call.args.get("dim", call.args.get("dims", default))
         dims = given if isinstance(given, list) else [given]
         met = not dims or any(side.place in {dim % side.of for dim in dims} for side in taken.values())
     elif call.op.startswith(_WITHIN):

@@ -151,7 +151,8 @@ def _check_indices(op: str, args: Mapping[str, Any]) -> None:
             continue
         if index.dtype not in (torch.int64, torch.int32):
             raise OperatorError(f"takes places by {index.dtype}, expected whole numbers")
-        if not -indexed.shape[dim] <= int(index.min()) <= int(index.max()) < indexed.shape[dim]:
+        lowest = -indexed.shape[dim] if op == "index.Tensor" else 0
+        if not lowest <= int(index.min()) <= int(index.max()) < indexed.shape[dim]:
             raise OperatorError(f"names places from {int(index.min())} to {int(index.max())} of {indexed.shape[dim]}")
 
 
