@@ -187,6 +187,7 @@ def test_a_function_gives_fields_of_the_card(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = {"mean": (0.5,), "std": (0.25,), "license": "MIT"}
     monkeypatch.setattr(registry.factories.Factory, "build", lambda self: (network(silu_cnn), given))
+    Path("nets.py").touch()
     done = invoke("export", "nets.py:make", "--output", "own")
     assert done.exit_code == 0, done.output
     card = ModelCard.read(tmp_path / "own" / "own.yaml")
@@ -320,6 +321,7 @@ def test_memory_that_is_shared_in_secret_is_taken_apart_too(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     module = Odd(_behind_an_equation).eval()
     monkeypatch.setattr(registry.factories.Factory, "build", lambda self: (module, {}))
+    Path("nets.py").touch()
     done = invoke("export", "nets.py:make", "--output", "own")
     assert done.exit_code == 0, done.output
     assert "outputs and gradients are those of 4 probe images" in done.output
@@ -339,6 +341,7 @@ def test_memory_that_is_shared_in_secret_is_taken_apart_too(tmp_path, monkeypatc
 def test_what_is_no_graph_is_said_in_a_line(how, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry.factories.Factory, "build", lambda self: (Odd(how), {}))
+    Path("nets.py").touch()
     assert_one_line(invoke("export", "nets.py:make"), said)
     assert not (tmp_path / "exported").exists()
 
