@@ -25,6 +25,10 @@ GROUP = "pagbench.models"
 """The entry points' group: each is a model's id and a function without arguments."""
 
 
+class _NoFileError(ContractError):
+    """A file of a function that is not there."""
+
+
 @dataclass(frozen=True)
 class Factory:
     """A function without arguments that returns a module, or a module and fields of its card.
@@ -54,7 +58,7 @@ class Factory:
         try:
             with global_state.known(), _neighbours(self.folder):
                 built = self.find()()
-        except UnknownNameError:
+        except (UnknownNameError, _NoFileError):
             raise
         except (Exception, SystemExit) as error:  # anyone's code may raise anything
             reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
@@ -77,14 +81,12 @@ def find(model: str, *, others: Sequence[str] = (), name: str | None = None) -> 
         name: the id of what a file's function builds; by default what the file alone gives.
 
     Raises:
-        ContractError: there is no such file, or an entry point's id is that of another model, too.
+        ContractError: an entry point's id is that of another model, too.
     """
     if is_file(model):
-        file = local_file(model)
-        if not file.path.exists():
-            raise ContractError(f"{model.rpartition(':')[0]}: no such file")
+        file, typed = local_file(model), model.rpartition(":")[0]
         chosen = name or derive([file])[file]
-        return Factory(chosen, model, lambda: _function(file.path, file.function), file.path.parent)
+        return Factory(chosen, model, lambda: _function(file.path, file.function, typed), file.path.parent)
     points = [point for point in installed() if point.name == model]
     if not points:
         return None
@@ -129,12 +131,15 @@ def origin(point: EntryPoint) -> str:
     return f"{point.value}{package}"
 
 
-def _function(path: Path, name: str) -> Any:
-    """A function of a Python file.
+def _function(path: Path, name: str, typed: str) -> Any:
+    """A function of a Python file, which the user has typed so.
 
     Raises:
         UnknownNameError: the file has none of that name.
+        ContractError: there is no such file.
     """
+    if not path.exists():
+        raise _NoFileError(f"{typed}: no such file")
     module = _module(path)
     if not hasattr(module, name):
         own = {found for found, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}

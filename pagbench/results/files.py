@@ -146,8 +146,6 @@ class Result:
             for part in sorted(set(known) & set(other_known))
             if known[part] != other_known[part]
         ]
-        if differences:  # of which other outputs follow
-            return ", ".join(differences)
         if not _are_same_outputs(own.fingerprint, other.fingerprint):
             differences.append("other outputs on the probe images")
         ours, theirs = own.real_fingerprint, other.real_fingerprint

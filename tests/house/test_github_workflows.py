@@ -126,7 +126,7 @@ def test_scripts_are_shell(path):
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / ".ci").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(filter(Path.is_file, (ROOT / ".ci").iterdir())), ids=lambda path: path.name)
 def test_scripts_of_ci_can_be_run(path):
     if path.suffix != ".py":
         assert os.access(path, os.X_OK) and "set -euo pipefail" in path.read_text(encoding="utf-8")

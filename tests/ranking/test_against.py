@@ -81,7 +81,7 @@ def test_the_table_marks_it(tmp_path):
     assert f"no rank: 3 of {len(GAUSSIANS.samples)} images were measured" in done.stdout
     assert "anchors: published rows of control/bayes, gaussians/standard" in done.stdout
     command = f"pagbench leaderboard -b {LABEL} -r {tmp_path} --against published"
-    assert f"notes: {command} --notes" in done.stdout and done.stdout.endswith(f"(next: {command})\n")
+    assert f"notes: {command} --notes" in " ".join(done.stdout.split()) and done.stdout.endswith(f"(next: {command})\n")
     again = invoke(*command.split()[1:])
     assert again.exit_code == 0 and done.stdout.startswith(again.stdout), again.output
 
