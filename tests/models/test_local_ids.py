@@ -164,7 +164,7 @@ def test_the_command_gives_ids_in_order(files):
     done = invoke(
         "run", "run1/epoch=9.ckpt", "--architecture", "run1.net:make", "--id", "a/one", "--limit", 2, "-r", "out"
     )
-    assert_one_line(done, "holds other results under this id (other weights);", "--id", "--overwrite")
+    assert_one_line(done, "holds other results under this id (other weights, ", "--id", "--overwrite")
     assert_one_line(
         invoke("run", "run1/net.py:make", "--id", "a", "--id", "b"), "2 of --id for 1 models", "one for each"
     )
