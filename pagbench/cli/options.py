@@ -55,6 +55,24 @@ AgainstOption = Annotated[
     ),
 ]
 
+# what a card says: card new and submit init ask for what is not given
+CardArchitecture = Annotated[
+    str | None, typer.Option(help="As in small-cnn, timm/resnet18, torchvision/resnet18 or graph/my-network.json.")
+]
+CardActivation = Annotated[str | None, typer.Option(help="Of pagbench's own architectures.")]
+CardFamily = Annotated[str | None, typer.Option(help="How it was trained.")]
+CardStrength = Annotated[str | None, typer.Option(help="Of the regularisation, in the family's unit.")]
+CardTrainedOn = Annotated[
+    str | None, typer.Option(help="Images that it was trained on: train, other, measured or unknown.")
+]
+CardTrainingAccuracy = Annotated[str | None, typer.Option(help="On the training split, a fraction.")]
+CardId = Annotated[str | None, typer.Option(help="As in digits/my-model.")]
+CardTitle = Annotated[str | None, typer.Option(help="A few words.")]
+CardOutput = Annotated[str | None, typer.Option(help="logits, probabilities or log-probabilities.")]
+CardMean = Annotated[str | None, typer.Option(help="Of the normalisation, per channel: 0.5,0.5,0.5.")]
+CardStd = Annotated[str | None, typer.Option(help="Of the normalisation.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults.")]
+
 
 def _at_least_one(batch_size: int | None) -> int | None:
     if batch_size is not None and batch_size < 1:

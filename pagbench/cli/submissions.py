@@ -10,7 +10,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagbench.cli.options import BatchSizeOption, Device, DeviceOption, OfflineOption, warn
+from pagbench.cli.options import (
+    BatchSizeOption,
+    CardActivation,
+    CardArchitecture,
+    CardFamily,
+    CardId,
+    CardMean,
+    CardOutput,
+    CardStd,
+    CardStrength,
+    CardTitle,
+    CardTrainedOn,
+    CardTrainingAccuracy,
+    Device,
+    DeviceOption,
+    OfflineOption,
+    YesOption,
+    warn,
+)
 from pagbench.errors import CardError, ContractError, PagbenchError, printable
 from pagbench.storage.files import at_home
 
@@ -45,21 +63,17 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to write.")] = _DIR,
     benchmark: Annotated[str | None, typer.Option("--benchmark", "-b", help="Name, or name@version.")] = None,
     weights: Annotated[str | None, typer.Option(help="State dict: .safetensors, .pt or .pth.")] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="As in small-cnn, timm/resnet18, torchvision/resnet18 or graph/my-network.json.")
-    ] = None,
-    activation: Annotated[str | None, typer.Option(help="Of pagbench's own architectures.")] = None,
-    family: Annotated[str | None, typer.Option(help="How it was trained.")] = None,
-    strength: Annotated[str | None, typer.Option(help="Of the regularisation, in the family's unit.")] = None,
-    trained_on: Annotated[
-        str | None, typer.Option(help="Images that it was trained on: train, other, measured or unknown.")
-    ] = None,
-    training_accuracy: Annotated[str | None, typer.Option(help="On the training split, a fraction.")] = None,
-    id: Annotated[str | None, typer.Option(help="As in digits/my-model.")] = None,
-    title: Annotated[str | None, typer.Option(help="A few words.")] = None,
-    output: Annotated[str | None, typer.Option(help="logits, probabilities or log-probabilities.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Of the normalisation, per channel: 0.5,0.5,0.5.")] = None,
-    std: Annotated[str | None, typer.Option(help="Of the normalisation.")] = None,
+    architecture: CardArchitecture = None,
+    activation: CardActivation = None,
+    family: CardFamily = None,
+    strength: CardStrength = None,
+    trained_on: CardTrainedOn = None,
+    training_accuracy: CardTrainingAccuracy = None,
+    id: CardId = None,
+    title: CardTitle = None,
+    output: CardOutput = None,
+    mean: CardMean = None,
+    std: CardStd = None,
     authors: Annotated[str | None, typer.Option(help="Who submits it.")] = None,
     license: Annotated[str | None, typer.Option(help="Of the weights, an SPDX id.")] = None,
     reference: Annotated[str | None, typer.Option(help="Paper or page.")] = None,
@@ -75,7 +89,7 @@ def init(
     link: Annotated[
         str | None, typer.Option(help="Where the weights are published: https://…, hf:… or gdrive:…")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Ask about a model and write its submission: a card, and the weights beside it."""
     from pagbench.submissions import create
