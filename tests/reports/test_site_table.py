@@ -326,7 +326,9 @@ def test_the_page_scrolls_down_and_the_table_sideways_alone(board):
     board.wait_for_selector(".board-view.more")
     assert "goes on to the right" in board.locator("#board-onward").inner_text()
     board.evaluate("scrollTo(0, document.querySelector('#board').getBoundingClientRect().top + scrollY + 300)")
-    board.wait_for_function("Math.abs(document.querySelector('#board thead').getBoundingClientRect().top) < 3")
+    top = "Math.abs(document.querySelector('#board thead').getBoundingClientRect().top) < 3"
+    look = f"look = left => {top} ? done(true) : left ? requestAnimationFrame(() => look(left - 1)) : done(false)"
+    assert board.evaluate(f"new Promise(done => {{ const {look}; look(600); }})"), "the policy bars polls by text"
     board.locator(".board-frame").evaluate("frame => frame.scrollTo(1e4, 0)")
     board.wait_for_selector(".board-view:not(.more)")
     assert not board.locator("#board-onward").is_visible()
