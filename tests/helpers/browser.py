@@ -91,3 +91,9 @@ def screenshot(page, name):
     if folder := os.environ.get("PAGBENCH_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def wait_until(page, condition):
+    """Waits for a condition in JavaScript, frame by frame: the pages' policy bars polls by text."""
+    look = f"look = left => {condition} ? done(true) : left ? requestAnimationFrame(() => look(left - 1)) : done(false)"
+    assert page.evaluate(f"new Promise(done => {{ const {look}; look(600); }})"), condition

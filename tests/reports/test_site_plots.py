@@ -256,7 +256,7 @@ def test_colours_follow_the_scheme(board):
 
 def test_a_phone_shows_the_plots_without_scrolling_sideways(board):
     board.set_viewport_size({"width": 390, "height": 844})
-    board.wait_for_function("document.querySelector('#plot-ratio svg').clientWidth < 390")
+    browsing.wait_until(board, "document.querySelector('#plot-ratio svg').clientWidth < 390")
     widths = board.locator(".plots svg").evaluate_all("all => all.map(svg => svg.getBoundingClientRect().right)")
     assert max(widths) <= 390
     browsing.screenshot(board, "plots-phone")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from browser import wait_until
 from commands import invoke
 
 from pagbench import benchmarks, columns, results
@@ -91,7 +92,7 @@ def test_the_page_of_a_model_shows_the_newest_edition_first_and_draws_its_line(p
     assert drawing.locator("g[aria-label]").count() == 0
     assert {"this model", "Bayes control", "benchmark's sigma"} <= set(drawing.locator("text").all_text_contents())
     page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_function("document.querySelector('figure.profile svg').clientWidth < 390")
+    wait_until(page, "document.querySelector('figure.profile svg').clientWidth < 390")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
@@ -153,7 +154,7 @@ def test_points_of_plots_say_a_bound_and_no_interval(study, page, site):
     link = page.locator(f'#plot-noise a[data-model="{name}"]')
     assert link.get_attribute("aria-label").startswith(f"{name}: sigma* ≥ 1.1, alignment 0.")
     link.focus()
-    page.wait_for_function("document.querySelector('#plot-noise svg').textContent.includes('sigma* ≥ 1.1')")
+    wait_until(page, "document.querySelector('#plot-noise svg').textContent.includes('sigma* ≥ 1.1')")
     other = page.locator(f'#plot-noise a[data-model="{FIRST}"]')
     assert other.get_attribute("aria-label").startswith(f"{FIRST}: sigma* 0.74 [0.70, 0.79], ")
 

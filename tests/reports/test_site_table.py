@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from browser import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 from table_studies import HOSTILE, crowd, hostile, page_of, written
@@ -326,9 +327,7 @@ def test_the_page_scrolls_down_and_the_table_sideways_alone(board):
     board.wait_for_selector(".board-view.more")
     assert "goes on to the right" in board.locator("#board-onward").inner_text()
     board.evaluate("scrollTo(0, document.querySelector('#board').getBoundingClientRect().top + scrollY + 300)")
-    top = "Math.abs(document.querySelector('#board thead').getBoundingClientRect().top) < 3"
-    look = f"look = left => {top} ? done(true) : left ? requestAnimationFrame(() => look(left - 1)) : done(false)"
-    assert board.evaluate(f"new Promise(done => {{ const {look}; look(600); }})"), "the policy bars polls by text"
+    wait_until(board, "Math.abs(document.querySelector('#board thead').getBoundingClientRect().top) < 3")
     board.locator(".board-frame").evaluate("frame => frame.scrollTo(1e4, 0)")
     board.wait_for_selector(".board-view:not(.more)")
     assert not board.locator("#board-onward").is_visible()
